@@ -189,7 +189,7 @@ class Heartbeats:
             return None
 
     async def sweep(self) -> int:
-        """Publish `device.offline` once for each bound device that has become silent. Returns their number."""
+        """Publish `device.offline` once for each bound device that became silent. Returns their number."""
         now = self._ports.clock.now()
         before, total = now - ONLINE_FOR, 0
         # In the order of slots, devices that still send are between the silent devices. A batch begins where

@@ -1,1 +1,1 @@
-"""Recordings and their media: taken in, kept, handed back through signed links."""
+"""Recordings and their media: upload, verification, storage, and download through signed links."""

@@ -13,9 +13,11 @@ if TYPE_CHECKING:
 
 
 class Reach(msgspec.Struct, frozen=True):
-    """One recording, and the limits of its caller: only of this end user, only of this device (None: any).
+    """One recording, and the limits of its caller. A limit of None allows any recording.
 
-    A device reaches the recordings of one binding, which its token names: `binding_generation`.
+    `end_user_id`: the caller reaches only this end user's recordings. `device_id`: it reaches only this
+    device's recordings, and of these only the recordings of the binding `binding_generation`, which its token
+    names.
     """
 
     world_id: int
@@ -26,7 +28,7 @@ class Reach(msgspec.Struct, frozen=True):
 
 
 def reach(actor: Actor, recording_id: str) -> Reach:
-    """The recording that the URL names, and how far the caller's token reaches (not looked up here).
+    """The recording that the URL names, with the limits of the caller's token. Looks nothing up.
 
     Raises NotFound for an upload token of another recording.
     """

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 MediaType = Literal["audio", "image", "video"]
 
-# The first content type of each is the default.
+# The first content type of each media type is the default.
 CONTENT_TYPES: dict[MediaType, tuple[str, ...]] = {
     "audio": (
         "audio/opus",
@@ -30,7 +30,7 @@ CONTENT_TYPES: dict[MediaType, tuple[str, ...]] = {
 
 
 def content_type_for(media_type: MediaType, asked: str | None) -> str:
-    """The content type to sign: `asked`, or the default. Raises InvalidRequest when `asked` does not fit."""
+    """The content type to sign: `asked`, or the default. Raises InvalidRequest for another type's `asked`."""
     known = CONTENT_TYPES[media_type]
     if asked is None:
         return known[0]

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 class DeletedRecording(msgspec.Struct, frozen=True, kw_only=True):
-    """What is left of a deleted recording: its id and times."""
+    """The remains of a deleted recording: its id and times."""
 
     id: str
     project_id: str
@@ -50,7 +50,7 @@ async def publish(
     *,
     occasion: str | None = None,
 ) -> None:
-    """Write one event with the whole recording: once for each recording, or for each of its occasions."""
+    """Write one event with the whole recording: one per recording or, with `occasion`, one per occasion."""
     await outbox.publish(
         connection,
         ids,

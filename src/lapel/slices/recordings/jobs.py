@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 
 # Most jobs in this lane only wait for their turn.
 VERIFYING = QueueLane("verify", 100)
-# A verification copies and reads gigabytes. More of them at once in a process would only share the disk.
+# A verification may copy and read gigabytes. More verifications at once would only share the disk's
+# bandwidth.
 _VERIFYING = 4
 _VERIFYING_OF_ONE_WORLD = 2
 # After this many seconds of waiting, a job lets the jobs behind it run first.
@@ -27,7 +28,7 @@ _DELETIONS_AT_ONCE = 4
 
 
 def handlers(service: Recordings) -> tuple[Job, ...]:
-    """The jobs: verify objects that are too large for a call, delete the rows of a deleted end user."""
+    """The jobs: verify objects that are too large for a call, and delete the rows of a deleted end user."""
     verifying = Admission(_VERIFYING, _VERIFYING_OF_ONE_WORLD, patience=_PATIENCE)
 
     async def verify(payload: VerifyUpload) -> None:

@@ -23,7 +23,7 @@ class VerifyUpload(msgspec.Struct, frozen=True):
 
 
 class DeleteOfEndUser(msgspec.Struct, frozen=True):
-    """Delete every recording of a deleted end user."""
+    """Delete all recordings and all other rows of a deleted end user."""
 
     world_id: int
     end_user_id: str

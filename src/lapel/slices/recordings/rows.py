@@ -10,7 +10,7 @@ from lapel.slices.recordings.wire import RecordingStatus, Source
 
 
 class RecordingRow(msgspec.Struct, frozen=True):
-    """One recording. `metadata` and `media` (all its media; None when it has none) are JSON text."""
+    """One recording. `metadata` and `media` are JSON texts; `media` is None for a recording without media."""
 
     id: str
     end_user_id: str

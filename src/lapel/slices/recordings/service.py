@@ -54,9 +54,10 @@ class Recordings:
     """The parts of the slice: `records`, `uploads`, `completion`, `downloads`, `deletion`, `reconciler`."""
 
     def __init__(self, ports: Ports) -> None:
-        # Hooks of other slices: called in the transaction that makes an audio readable; in the one that
-        # deletes recordings, before their rows; and to delete the other rows of a deleted end user. The
-        # parts keep these same lists, so hooks that app.py adds later count too.
+        # Hooks of other slices. `on_audio` is called in the transaction that makes an audio readable.
+        # `on_delete` is called in the transaction that deletes recordings, before the recordings' rows are
+        # deleted. `of_end_user` deletes the other rows of a deleted end user. The parts keep these same
+        # lists, so they also call the hooks that app.py adds later.
         self.on_audio: Final[list[OnAudio]] = []
         self.on_delete: Final[list[OnDelete]] = []
         self.of_end_user: Final[list[EraseSome]] = []

@@ -17,7 +17,7 @@ _decode_media = msgspec.json.Decoder(list[Media]).decode
 
 
 def recording_of(row: RecordingRow, project_id: str) -> Recording:
-    """The object as every answer and event shows it."""
+    """A recording as every answer and event shows it."""
     return Recording(
         id=row.id,
         project_id=project_id,
@@ -50,5 +50,5 @@ def recording_of(row: RecordingRow, project_id: str) -> Recording:
 
 
 def whole_seconds(milliseconds: int) -> int:
-    """Rounded half up, as clients do."""
+    """The duration in whole seconds, rounded half up as clients do."""
     return (milliseconds + 500) // 1000

@@ -15,7 +15,7 @@ Source = Literal["device", "app_import", "api_upload"]
 RecordingStatus = Literal["pending", "uploaded", "failed", "integrity_failure"]
 # A media that is being verified is shown as pending.
 ShownMediaStatus = Literal["pending", "uploaded", "failed"]
-# Older clients ask for `streaming`, `processing` and `completed`; no recording has one of them.
+# Older clients filter by `streaming`, `processing` and `completed`. No recording has such a status.
 StatusFilter = Literal[
     "pending", "uploaded", "failed", "integrity_failure", "streaming", "processing", "completed"
 ]
@@ -117,7 +117,7 @@ class CreateRecording(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class UpdateRecording(msgspec.Struct, frozen=True, kw_only=True):
-    """Absent fields stay, null clears, `metadata` is replaced as a whole."""
+    """Absent fields stay, and null clears a field. `metadata` is replaced as a whole."""
 
     name: Name | msgspec.UnsetType | None = msgspec.UNSET
     metadata: ClientObject | msgspec.UnsetType | None = msgspec.UNSET
@@ -170,7 +170,7 @@ class Upload(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class CompleteUpload(msgspec.Struct, frozen=True, kw_only=True):
-    """The client's facts of the audio, or else of the only pending media. All fields are optional."""
+    """The client's facts about the audio or, if there is none, the only pending media. All are optional."""
 
     content_sha256: Sha256 | None = None
     file_size_bytes: Count | None = None
@@ -183,12 +183,12 @@ class CompleteUpload(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def first_given(self) -> str | None:
-        """The name of the first fact that was given; None when there is none."""
+        """The name of the first fact that was given; None when no fact was given."""
         return next((name for name in self.__struct_fields__ if getattr(self, name) is not None), None)
 
 
 class DownloadRequest(msgspec.Struct, frozen=True, kw_only=True):
-    """The media to link to, and the form of the store's answer."""
+    """The media of the link, and the form of the store's answer to it."""
 
     media_id: Id
     disposition: Disposition = "inline"
@@ -215,6 +215,6 @@ class Download(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class AudioDownload(Download, frozen=True, kw_only=True):
-    """A signed link to the one audio, and its lifetime in seconds."""
+    """A signed link to the recording's audio, and the lifetime of the link in seconds."""
 
     expires_in: int

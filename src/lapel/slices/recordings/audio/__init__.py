@@ -1,1 +1,1 @@
-"""What other slices read of the audio of a recording, and write back."""
+"""The functions with which other slices read the audio of a recording and write their results back."""

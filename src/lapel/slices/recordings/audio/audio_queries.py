@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class AudioRow(msgspec.Struct, frozen=True):
-    """A recording and its uploaded audio; without an audio the last four are None."""
+    """A recording and its uploaded audio. Without such an audio, the last four fields are None."""
 
     world_id: int
     id: str
@@ -32,12 +32,12 @@ class AudioRow(msgspec.Struct, frozen=True):
 
 
 def seen_recording(row: str, end_user: str, also: str = "true") -> str:
-    """SQL for other slices: whether a caller may see the recording of a row with `world_id` and
-    `recording_id`.
+    """SQL for other slices: whether a caller may see the recording of a row.
 
-    It is a scalar subquery, not a join, so it costs one look-up by primary key in any statement. `row`: the
-    alias of the row's table. `end_user`: the parameter with the end user whose recordings the caller may see,
-    NULL for all. `also`: one more SQL condition; it can use `r.transcription_id` of the recording.
+    The SQL is a scalar subquery instead of a join, so it costs any statement one look-up by primary key.
+    `row`: the alias of the row's table, which has the columns `world_id` and `recording_id`. `end_user`: the
+    parameter with the end user whose recordings the caller may see; NULL: all. `also`: one more SQL
+    condition, which may use the recording's row `r`.
     """
     return f"""(
     SELECT ({end_user}::text IS NULL OR r.end_user_id = {end_user}) AND {PRESENT} AND {also}
@@ -45,9 +45,9 @@ def seen_recording(row: str, end_user: str, also: str = "true") -> str:
 
 
 def titled_recording(row: str, end_user: str) -> str:
-    """SQL for other slices: joins the recording `r` of such a row, if a caller may see it, for `TITLE`.
+    """SQL for other slices: joins the recording `r` of a row, if a caller may see the recording.
 
-    `row` and `end_user`: as in `seen_recording`.
+    `TITLE` has columns of `r`. `row` and `end_user` are the same as in `seen_recording`.
     """
     return f"""JOIN recordings r ON r.world_id = {row}.world_id AND r.id = {row}.recording_id
     AND ({end_user}::text IS NULL OR r.end_user_id = {end_user}) AND {PRESENT}"""
@@ -84,7 +84,7 @@ WHERE world_id = $1 AND id = $2 AND duration_ms IS NULL
 
 
 async def find(connection: Connection, at: Reach, *, hold: bool) -> AudioRow | None:
-    """The recording, with its uploaded audio if it has one. `hold` locks the recording."""
+    """The recording, with its uploaded audio, if any. `hold`: lock the recording."""
     return await fetch_row(
         connection,
         AudioRow,
@@ -105,6 +105,6 @@ async def set_transcription(
 async def set_duration(
     connection: Connection, world_id: int, recording_id: str, media_id: str, duration_ms: int, now: datetime
 ) -> None:
-    """Set the duration of an audio and its recording, where it is unknown."""
+    """Set the duration of an audio and of its recording. A known duration stays."""
     await connection.execute(SET_DURATION, world_id, recording_id, duration_ms, now)
     await connection.execute(SET_MEDIA_DURATION, world_id, recording_id, media_id, duration_ms)

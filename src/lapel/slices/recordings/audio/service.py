@@ -35,9 +35,9 @@ class Audio:
 async def find_audio(
     connection: Connection, actor: Actor, recording_id: str, *, hold: bool = False
 ) -> Audio | None:
-    """The uploaded audio of a recording that the caller may see; None when there is none yet.
+    """The uploaded audio of a recording that the caller may see. None when no audio is uploaded yet.
 
-    `hold` locks the recording until the transaction ends. Raises NotFound when the caller reaches no such
+    `hold`: lock the recording until the transaction ends. Raises NotFound when the caller reaches no such
     recording.
     """
     at = reach(actor, recording_id)

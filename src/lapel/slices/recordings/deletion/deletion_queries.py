@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class DeletionRow(msgspec.Struct, frozen=True):
-    """A locked recording, and when its last upload URL ends (None: it has no media)."""
+    """A locked recording, and the end of its last upload URL (None: it has no media)."""
 
     id: str
     created_at: datetime
@@ -33,7 +33,8 @@ ORDER BY r.created_at DESC, r.id DESC LIMIT $3
 FOR UPDATE
 """
 
-# Read after the lock, to see the URL of an upload-url that committed before it.
+# A statement of its own after the lock: it sees the URL of an upload-url request that committed before the
+# lock.
 READ_LOCKED = """
 SELECT r.id, r.created_at, w.project_id, (
     SELECT max(m.last_url_expires_at) FROM media m WHERE m.world_id = r.world_id AND m.recording_id = r.id
@@ -48,12 +49,12 @@ SELECT $1, gone.id, gone.created_at, $4
 FROM unnest($2::text[], $3::timestamptz[]) AS gone (id, created_at)
 """
 
-# The foreign keys delete media, attempts and upload tokens with it.
+# The foreign keys delete the media, attempts and upload tokens of these recordings.
 DELETE_RECORDINGS = "DELETE FROM recordings WHERE world_id = $1 AND id = ANY($2::text[])"
 
 
 async def lock_one(connection: Connection, at: Reach) -> list[DeletionRow]:
-    """Lock the recording: a list of one, or of none when the caller does not reach it."""
+    """Lock a recording. Returns a list with its row; the list is empty when the caller does not reach it."""
     held = await fetch_value(connection, str, LOCK_ONE, *reached(at))
     if held is None:
         return []
@@ -63,7 +64,7 @@ async def lock_one(connection: Connection, at: Reach) -> list[DeletionRow]:
 async def lock_of_end_user(
     connection: Connection, world_id: int, end_user_id: str, limit: int, before: tuple[datetime, str]
 ) -> list[DeletionRow]:
-    """Lock the newest `limit` of an end user's recordings before `before` (created_at, id)."""
+    """Lock the newest `limit` recordings of an end user that are older than `before` (created_at, id)."""
     held = await fetch_values(connection, str, LOCK_OF_END_USER, world_id, end_user_id, limit, *before)
     return await fetch_rows(connection, DeletionRow, READ_LOCKED, world_id, held) if held else []
 

@@ -1,12 +1,12 @@
-"""Deletion: a recording is in no answer from the commit on, and the erasure's job deletes its objects.
+"""Deletion: after the commit no answer shows the recording, and the erasure job deletes its objects.
 
 One transaction writes the tombstone, the ledger entry and the job, and deletes the rows. A completion that is
 under way finds no row and deletes its copy.
 
-The recordings of a deleted end user are in no answer either (end_users.service.PRESENT). A job deletes their
-rows, one batch a transaction, so that no request waits for a hundred thousand rows. The job deletes the rows
-of other slices first: after the last batch of recordings the ledger entry counts as entered, and a job that
-died then would not be continued (`run_due`).
+After the deletion of an end user, no answer shows its recordings (end_users.service.PRESENT). A job deletes
+their rows, one batch per transaction, so that no request waits for a hundred thousand rows. The job deletes
+the rows of other slices first. After the last batch of recordings, the ledger entry counts as entered, and
+`run_due` would not continue a job that died then.
 """
 
 from __future__ import annotations
@@ -36,16 +36,17 @@ if TYPE_CHECKING:
     from lapel.slices.recordings.access import Reach
     from lapel.slices.recordings.deletion.deletion_queries import DeletionRow
 
-# Recordings of an end user that one transaction deletes: it takes some tenths of a second.
+# The most recordings of an end user that one transaction deletes. The transaction takes some tenths of a
+# second.
 _BATCH = 500
-# Rows of other slices that one transaction deletes: more, because fewer rows depend on each.
+# The most rows of other slices that one transaction deletes: more, because fewer rows depend on each of them.
 _ROWS = 1000
 
 _log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
 
 
 class OnDelete(Protocol):
-    """A hook of another slice: erases its part of recordings, in the transaction that deletes them."""
+    """A hook that erases another slice's rows about recordings, in the transaction that deletes these."""
 
     async def __call__(self, connection: Connection, world_id: int, recording_ids: list[str]) -> None: ...
 
@@ -59,7 +60,7 @@ class EraseSome(Protocol):
 
 
 class Deletion:
-    """Deletes one recording, or all of an end user together with the end user's other rows."""
+    """Deletes one recording, or all recordings and all other rows of an end user."""
 
     def __init__(
         self,
@@ -68,7 +69,7 @@ class Deletion:
         on_delete: Sequence[OnDelete] = (),
         of_end_user: Sequence[EraseSome] = (),
     ) -> None:
-        """`of_end_user`: hooks that remove other rows of a deleted end user, called in this order."""
+        """`of_end_user`: hooks that remove the other rows of a deleted end user; called in this order."""
         self._ports = ports
         self._erasures = erasures
         self._on_delete = on_delete
@@ -77,7 +78,7 @@ class Deletion:
     async def delete(self, at: Reach) -> None:
         """Delete a recording.
 
-        Raises NotFound when `at` reaches no recording, Unavailable when the database fails.
+        Raises NotFound when `at` reaches no recording, and Unavailable when the database fails.
         """
         async with self._ports.database.transaction() as connection:
             rows = await deletion_queries.lock_one(connection, at)
@@ -139,10 +140,10 @@ class Deletion:
     async def _delete_batch(
         self, world_id: int, end_user_id: str, before: tuple[datetime, str]
     ) -> tuple[datetime, str] | None:
-        """Delete one batch. Returns the time and id of its last recording, or None when none was left.
+        """Delete one batch. Returns the time and id of its last recording, or None for an empty batch.
 
-        The next batch starts there. From the beginning, it would read the index entries of all deleted rows,
-        which stay until a vacuum.
+        The next batch starts after that recording. A batch that starts from the beginning would read the
+        index entries of all deleted rows, because these entries stay until a vacuum.
         """
         now = self._ports.clock.now()
         async with self._ports.database.transaction() as connection:
@@ -163,7 +164,7 @@ class Deletion:
         end_user_id: str | None,
         now: datetime,
     ) -> None:
-        """`end_user_id`: the end user with whom they are deleted; None: they are deleted alone."""
+        """Delete these recordings. `end_user_id`: the end user that is deleted too; None: only recordings."""
         ids = [row.id for row in rows]
         await deletion_queries.insert_tombstones(
             connection, world_id, ids, [row.created_at for row in rows], now

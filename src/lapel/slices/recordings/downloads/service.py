@@ -32,7 +32,7 @@ class Downloads:
         """A link to one media.
 
         Raises NotFound when the caller reaches no such media of the recording, MediaNotUploaded when the
-        media is not uploaded, StoreUnavailable without credentials to sign with.
+        media is not uploaded, and StoreUnavailable without credentials to sign with.
         """
         async with self._ports.database.acquire() as connection:
             row = await download_queries.find_download(connection, at, body.media_id)
@@ -42,7 +42,7 @@ class Downloads:
         return link
 
     async def of_audio(self, at: Reach, query: DownloadQuery) -> AudioDownload:
-        """A link to the one audio. Raises what `of_media` raises, and MediaNotUploaded without an audio."""
+        """A link to the recording's audio. Raises as `of_media`, and MediaNotUploaded without an audio."""
         async with self._ports.database.acquire() as connection:
             row = await download_queries.find_audio_download(connection, at)
         if row is None:

@@ -1,4 +1,4 @@
-"""The reconciler's findings. Each is logged, and counted in a table that /metrics shows."""
+"""The reconciler's findings. Each finding is logged, and counted in a table that /metrics shows."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""All SQL of the reconciler, which works for the server and so for all worlds."""
+"""All SQL of the reconciler. The reconciler works on all worlds of the server."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ WHERE object_key > $1 AND ($2::text IS NULL OR object_key <= $2) ORDER BY object
 
 ROW_OF_OBJECT = "SELECT world_id, recording_id, id FROM media WHERE object_key = $1"
 
-# A completion holds the same lock while it accepts a copy.
+# A completion holds the same lock while it accepts the copy of an object.
 LOCK_BY_PROJECT = """
 SELECT r.id FROM worlds w JOIN recordings r ON r.world_id = w.id
 WHERE w.project_id = $1 AND r.id = $2 FOR NO KEY UPDATE OF r
@@ -66,7 +66,7 @@ FROM upload_attempts a JOIN media m ON m.world_id = a.world_id AND m.id = a.medi
 WHERE a.staging_key = ANY($1::text[])
 """
 
-# An array of the rows to delete, because with a join the statement would read the whole table for one batch.
+# The rows to delete are an array. With a join, the statement would read the whole table for each batch.
 PRUNE_ATTEMPTS = """
 DELETE FROM upload_attempts WHERE ctid = ANY(ARRAY(
     SELECT a.ctid
@@ -111,12 +111,12 @@ async def read_statuses(
 async def postpone(
     connection: Connection, world_id: int, recording_id: str, media_ids: list[str], until: datetime
 ) -> None:
-    """Set when the reconciler looks at these media again, if they are still unfinished."""
+    """Set the time at which the reconciler looks at these media again, if they are still unfinished."""
     await connection.execute(POSTPONE, world_id, recording_id, media_ids, until)
 
 
 async def find_verifying(connection: Connection, world_id: int, recording_id: str) -> str | None:
-    """The newest attempt that is being verified. Its id is the name of the job."""
+    """The id of the newest attempt that is being verified. The verification's job has this id as its name."""
     return await fetch_value(connection, str, FIND_VERIFYING, world_id, recording_id)
 
 
@@ -126,7 +126,7 @@ async def all_failed(connection: Connection, world_id: int, recording_id: str) -
 
 
 async def rows_between(connection: Connection, after: str, until: str | None, limit: int) -> list[str]:
-    """The keys of rows' objects in order, after `after` and up to `until` (None: to the end)."""
+    """The object names of media's rows, in order: after `after`, and up to `until` (None: to the end)."""
     return await fetch_values(connection, str, ROWS_BETWEEN, after, until, limit)
 
 
@@ -157,7 +157,7 @@ async def prune_tokens(connection: Connection, now: datetime, limit: int) -> int
 
 
 async def read_walk(connection: Connection, name: str) -> str:
-    """The last key that a walk has seen; the empty string at its beginning."""
+    """The last key that a walk has seen. It is the empty string at the beginning of the walk."""
     return await fetch_value(connection, str, READ_WALK, name) or ""
 
 

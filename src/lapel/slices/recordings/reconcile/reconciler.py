@@ -1,6 +1,6 @@
-"""The reconciler: completes or ends what clients and killed processes left unfinished.
+"""The reconciler completes or ends the uploads that clients and killed processes left unfinished.
 
-Every step may run twice, also at the same time in two processes.
+Every step may run twice, even at the same time in two processes.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ if TYPE_CHECKING:
     from lapel.slices.erasure.service import Erasures
     from lapel.slices.recordings.uploads.completion import Completion
 
-# Attempts stay this long after their URL ended, because the sweep of staging reads them.
+# Attempts stay this long after the end of their URL, because the sweep of the staging prefix reads them.
 _ATTEMPTS_KEPT = timedelta(hours=48)
 _BATCH = 1000
 
 
 class Reconciler:
-    """The schedules of the worker call it; `run_once` does everything at once."""
+    """Runs the reconciler's work: the worker's schedules call its parts, and `run_once` runs all parts."""
 
     def __init__(self, ports: Ports, completion: Completion, erasures: Erasures) -> None:
         self._ports = ports
@@ -35,7 +35,8 @@ class Reconciler:
     async def run_once(self) -> dict[str, int]:
         """Finish uploads, walk over the store, run erasures. Returns the number of findings by kind.
 
-        Raises StoreUnavailable or Unavailable when the store or the database fails. Finished work stays.
+        Raises StoreUnavailable when the store fails, and Unavailable when the database fails. The work that
+        is finished by then stays.
         """
         counts = await self.run_unfinished()
         for kind, number in (await self.run_walks()).items():

@@ -1,7 +1,8 @@
 """Uploads that no client completes, and verifications whose job was lost.
 
-An upload with an object is completed; without an object, its media fails a day after the last URL ended. The
-store sends no notice of an object, so the reconciler looks when the URL ends, and then every hour for a day.
+If an upload has an object, the reconciler completes the upload. If it has no object, its media fails a day
+after the end of the last URL. The store does not notify the server of a new object. So the reconciler looks
+for the object when the URL ends, and then every hour for a day.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
     from lapel.slices.recordings.reconcile.findings import Findings
     from lapel.slices.recordings.uploads.completion import Completion
 
-# Media without an object fail this long after their last URL ended.
+# Media without an object fail this long after the end of their last URL.
 EXPIRY = timedelta(hours=24)
 _LOOK_AGAIN = timedelta(hours=1)
 _BATCH = 200
@@ -50,7 +51,8 @@ class Unfinished:
     async def run(self) -> None:
         """Handle every media whose `reconcile_at` has passed.
 
-        Raises StoreUnavailable or Unavailable when the store or the database fails; the next run continues.
+        Raises StoreUnavailable when the store fails, and Unavailable when the database fails. The next run
+        then continues.
         """
         began = self._ports.clock.now()
         while True:
@@ -71,7 +73,7 @@ class Unfinished:
                     else:
                         await self._finish(at, list(states), began)
                 except StoreUnavailable:
-                    # The store may refuse only this one, so the next run begins with the others.
+                    # Perhaps the store refuses only this recording, so the next run begins with the others.
                     await self._postpone(at, list(states), began + _LOOK_AGAIN)
                     raise
                 except Unavailable:
@@ -86,7 +88,7 @@ class Unfinished:
             await reconcile_queries.postpone(connection, at.world_id, at.recording_id, media_ids, until)
 
     async def _requeue(self, at: Reach, media_ids: list[str]) -> None:
-        """Enqueue the verification again. The queue drops it while a job of the same name waits or runs."""
+        """Enqueue the verification's job again. No effect while a job of the same name waits or runs."""
         async with self._ports.database.transaction() as connection:
             attempt_id = await reconcile_queries.find_verifying(connection, at.world_id, at.recording_id)
             if attempt_id is not None:
@@ -115,7 +117,7 @@ class Unfinished:
             await self._tell(at, others, began)
 
     async def _tell(self, at: Reach, media_ids: list[str], began: datetime) -> None:
-        """Report the results, and postpone the media that are still pending."""
+        """Report the results as findings, and postpone the media that are still pending."""
         async with self._ports.database.transaction() as connection:
             after = await reconcile_queries.read_statuses(connection, at.world_id, at.recording_id, media_ids)
             pending = [row for row in after if row.status == "pending"]
@@ -142,7 +144,7 @@ class Unfinished:
                 return []
             failure = "Nothing was uploaded within 24 hours of the last upload URL's end."
             expired = await media_states.expire(connection, at, media_ids, failure, began - EXPIRY)
-            # `integrity_failure` stays, because it says more than `failed`.
+            # The status `integrity_failure` stays, because it says more than `failed`.
             if (
                 expired
                 and locked.status == "pending"

@@ -1,9 +1,9 @@
 """Walks over the store that compare objects with rows, page by page.
 
-Rows and objects are read side by side in the order of the keys' bytes, in which S3 lists them (ListObjectsV2,
-Amazon S3 API Reference): a merge join. A walk saves its position in the database after every page, so that
-the next run continues there. A run reads a limited number of pages, so its cost does not grow with the number
-of objects.
+A walk reads rows and objects side by side, as a merge join does. Both are in the order of the keys' bytes, in
+which S3 lists objects (ListObjectsV2, Amazon S3 API Reference). A walk saves its position in the database
+after every page, and the next run continues there. A run reads a limited number of pages, so its cost does
+not grow with the number of objects.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ if TYPE_CHECKING:
     from lapel.slices.recordings.reconcile.findings import Findings
     from lapel.slices.recordings.uploads.media_states import AttemptState, MediaStatus
 
-# A completion accepts its copy within `commit.MAX_VERIFICATION_AGE`, or never.
+# An older copy is not in use: a completion accepts its copy within `commit.MAX_VERIFICATION_AGE`, or never.
 COPY_GRACE = timedelta(hours=24)
 LATE_PUT_GRACE = timedelta(hours=24)
-# For a staged object whose attempt has no row: its URL ended at most an hour after it was signed.
+# For a staged object whose attempt has no row: a day, and one hour more in which its URL may have been valid.
 STRAY_GRACE = timedelta(hours=25)
 _PAGES = 200
 _ROWS = 2000
@@ -45,7 +45,8 @@ class Walks:
     async def run(self) -> None:
         """Walk over some pages of copies, and some of staged objects.
 
-        Raises StoreUnavailable or Unavailable when the store or the database fails; the next run continues.
+        Raises StoreUnavailable when the store fails, and Unavailable when the database fails. The next run
+        then continues.
         """
         await self._walk("copies", object_names.MEDIA)
         await self._walk("staging", object_names.STAGING)
@@ -96,9 +97,9 @@ class Walks:
                 await self._sweep_copy(each.key, oldest)
 
     async def _check_missing(self, key: str) -> None:
-        """Report a row without an object, after asking the store and the database once more.
+        """Ask the store and the database once more, and report a row that still has no object.
 
-        The object may be newer than the listing, and the row may be deleted by now.
+        The object may be newer than the listing, and the row may have been deleted meanwhile.
         """
         try:
             await self._ports.store.head(key)
@@ -111,8 +112,8 @@ class Walks:
     async def _sweep_copy(self, key: str, oldest: datetime) -> None:
         """Delete a copy that no row serves. The recording is locked meanwhile.
 
-        The copy must be old by two clocks, so that one wrong clock cannot make a fresh copy look old: the
-        store's, and that of the process that made the copy, whose time is in the copy's name.
+        The copy must be old by two clocks: the store's clock, and the clock of the process that made the
+        copy, whose time is in the copy's name. So one wrong clock cannot make a fresh copy look old.
         """
         named = object_names.parse(key)
         begun_at = None if named is None else made_at(named.copy_id)

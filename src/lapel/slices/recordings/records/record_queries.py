@@ -1,6 +1,6 @@
-"""SQL that creates, changes and lists recordings, and all that sets a recording's status.
+"""The SQL that creates, changes and lists recordings, and all SQL that sets a recording's status.
 
-Reads include the media, which only uploads/media_states.py changes.
+Reads include the media. Only uploads/media_states.py changes the states of media.
 """
 
 from __future__ import annotations
@@ -48,8 +48,8 @@ LEFT JOIN LATERAL (
 ) own ON true
 """
 
-# $3: the only end user whose recordings the caller may see; $4, $5: the calling device and its binding.
-# NULL: any.
+# $3: the only end user whose recordings the caller may see. $4, $5: the calling device and its binding. NULL:
+# any.
 REACHED = f"""
 r.world_id = $1 AND r.id = $2 AND ($3::text IS NULL OR r.end_user_id = $3)
     AND ($4::text IS NULL OR (r.device_id = $4 AND r.binding_generation = $5::integer)) AND {PRESENT}
@@ -72,7 +72,7 @@ ON CONFLICT DO NOTHING
 RETURNING id
 """
 
-# The columns of the unique index, in which two absent generations are equal.
+# The conditions match the unique index, in which two absent generations are equal.
 FIND_BY_UUID = f"""
 SELECT {_COLUMNS}, own.media FROM recordings r {_WITH_MEDIA}
 WHERE r.world_id = $1 AND r.device_id = $2 AND r.recording_uuid = $3
@@ -86,8 +86,8 @@ FROM media
 WHERE status = 'uploaded' AND object_key IS NOT NULL
 """
 
-# For the usage of a world ($1). A deleted end user's recordings are removed in batches; `going` are those
-# that still have rows, and they do not count.
+# For the usage of a world ($1). A job removes the recordings of a deleted end user in batches. `going` has
+# the recordings of deleted end users that still have rows; they do not count.
 GOING = f"""going AS MATERIALIZED (
     SELECT r.id FROM ({ENTERING}) x JOIN recordings r ON r.world_id = $1 AND r.end_user_id = x.resource_id
 )"""
@@ -96,8 +96,9 @@ PRESENT_BYTES = """(SELECT coalesce(sum(m.file_size_bytes), 0)::bigint FROM medi
     WHERE m.world_id = $1 AND m.status = 'uploaded'
       AND NOT EXISTS (SELECT FROM going g WHERE g.id = m.recording_id))"""
 
-# For a heartbeat's statement: the recording that its device `d` makes just now; $3 is the present time. It
-# belongs to the device's end user and has no end yet, and its row was created about when it began.
+# For a heartbeat's statement: the recording that the device `d` makes now. $3 is the present time. The
+# recording belongs to the device's present binding and has no end yet. Its row was created at most five
+# minutes before the device began to record, or later.
 ACTIVE_RECORDING = """(
     SELECT r.id FROM recordings r
     WHERE r.world_id = d.world_id AND r.device_id = d.id AND r.end_user_id = d.end_user_id
@@ -123,7 +124,7 @@ UPDATE recordings SET
 WHERE world_id = $1 AND id = $2
 """
 
-# The completion that verifies the audio sets its facts. NULL leaves a fact as it is.
+# The completion that verifies the audio sets the audio's facts. NULL leaves a fact as it is.
 SET_UPLOADED = """
 UPDATE recordings SET status = 'uploaded', updated_at = $3, uploaded_at = COALESCE(uploaded_at, $3),
     content_sha256 = COALESCE($4, content_sha256),
@@ -152,7 +153,7 @@ _FIRST_FILTER = 6
 
 
 def _list(names: tuple[str, ...]) -> str:
-    """One statement for each set of filters: each has a prepared plan with an index, unlike one with `OR`."""
+    """The statement for one set of filters. Its prepared plan uses an index, unlike that of one with `OR`."""
     filters = "".join(
         f" AND {_FILTERS[name].format(number)}" for number, name in enumerate(names, start=_FIRST_FILTER)
     )
@@ -211,7 +212,7 @@ async def read(connection: Connection, at: Reach) -> RecordingRow | None:
 
 
 async def lock(connection: Connection, at: Reach) -> LockedRow | None:
-    """Lock a recording until the transaction ends; None when the caller does not reach it."""
+    """Lock a recording until the transaction ends. None when the caller does not reach the recording."""
     return await fetch_row(connection, LockedRow, LOCK, *reached(at))
 
 
@@ -263,7 +264,7 @@ async def list_page(
 ) -> list[RecordingRow]:
     """The rows of one page with their media, and one more row if another page follows.
 
-    `filters`: column to value; None: no filter.
+    `filters` maps a filter's name to its value; None: no filter.
     """
     given = {name: filters[name] for name in _FILTERS if filters.get(name) is not None}
     return await fetch_rows(
@@ -306,7 +307,7 @@ async def set_uploaded(
     audio_type: str | None,
     audio_duration_ms: int | None,
 ) -> None:
-    """Set a recording to `uploaded`, with the verified facts of its audio (None: no audio is accepted now).
+    """Set a recording to `uploaded`, with the verified facts of its audio. None leaves a fact as it is.
 
     `audio_sha256` is hexadecimal, `audio_size` in bytes.
     """
@@ -325,5 +326,5 @@ async def set_uploaded(
 async def set_status(
     connection: Connection, world_id: int, recording_id: str, status: RecordingStatus, now: datetime
 ) -> bool:
-    """Set the status. False when it stays the same, as that of an uploaded recording always does."""
+    """Set the status. False when it does not change; the status of an uploaded recording never changes."""
     return await fetch_value(connection, str, SET_STATUS, world_id, recording_id, status, now) is not None

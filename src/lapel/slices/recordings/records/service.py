@@ -44,8 +44,8 @@ class Records:
     ) -> tuple[Recording, bool]:
         """Create a recording. Returns it, and whether it is new.
 
-        A device that repeats `recording_uuid` and generation gets the existing recording. If that was made
-        under an earlier binding to the same end user, it moves to the present binding.
+        A device that repeats `recording_uuid` and generation gets the existing recording. If the existing
+        recording belongs to an earlier binding to the same end user, it moves to the present binding.
 
         Raises InvalidRequest when fields contradict each other, the end user is missing or `metadata` is too
         large; NotFound when the caller reaches no such end user or device; Conflict when the calling device
@@ -127,7 +127,7 @@ class Records:
     async def update(self, actor: Actor, at: Reach, body: UpdateRecording) -> Recording:
         """Change the given fields.
 
-        Raises NotFound when `at` reaches no recording, InvalidRequest when `ended_at` would be before
+        Raises NotFound when `at` reaches no recording, and InvalidRequest when `ended_at` would be before
         `started_at` or `metadata` is too large.
         """
         metadata = (body.metadata is not msgspec.UNSET, metadata_text(value_of(body.metadata)))
@@ -157,9 +157,9 @@ class Records:
     ) -> tuple[str, str | None, int | None]:
         """End user, device and binding generation of a new recording.
 
-        The generation is None unless the device is bound to that end user. Raises InvalidRequest when no end
-        user is given or implied, NotFound when the caller reaches no such end user or device, Conflict when
-        the calling device is not bound.
+        The generation is None if the device is not bound to that end user. Raises InvalidRequest when no end
+        user is given or implied, NotFound when the caller reaches no such end user or device, and Conflict
+        when the calling device is not bound.
         """
         if actor.kind == "device":
             if actor.end_user_id is None:
@@ -204,7 +204,7 @@ async def read_in(connection: Connection, at: Reach, project_id: str) -> Recordi
 
 
 def _checked_uuid(body: CreateRecording) -> str | None:
-    """The `recording_uuid` in lower case. Raises InvalidRequest for it or its generation alone."""
+    """The `recording_uuid` in lower case. Raises InvalidRequest for a uuid or a generation alone."""
     missing = {
         "recording_uuid": body.recording_uuid is None,
         "recording_generation": body.recording_generation is None,
