@@ -1,1 +1,1 @@
-"""From any accepted file to samples: decode, probe, waveform, cuts at silences."""
+"""Turns accepted files into samples: decoding, facts, waveform, and cuts at silences."""

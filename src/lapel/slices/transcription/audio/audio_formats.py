@@ -8,12 +8,12 @@ RFC 4867 (AMR), EBU Tech 3306 (RF64), ISO/IEC 14496-12 (MP4). Sources of the con
 
 from __future__ import annotations
 
-# FFmpeg knows some three hundred formats. Devices, phones, browsers and editors record these. None of them
-# is a playlist that names other files (hls, dash, concat), and none generates audio from nothing (lavfi).
+# FFmpeg knows about three hundred formats. Devices, phones, browsers and editors record in these twelve. None
+# of the twelve is a playlist that names other files (hls, dash, concat), or generates audio (lavfi).
 DEMUXERS = "aac,aiff,amr,au,caf,flac,matroska,mov,mp3,ogg,w64,wav"
 
-# The decoders for those formats. Left out: video, and synthesisers such as wavesynth, where a few bytes make
-# hours of sound.
+# The decoders for those formats. Left out are video, and synthesisers such as wavesynth, which make hours of
+# sound from a few bytes.
 DECODERS = frozenset(
     (
         "aac",
@@ -80,7 +80,7 @@ _BEGINNINGS = (
     (4, b"moov"),
 )
 
-# FFmpeg's name of a format to its short name and the content types that fit it, the most general first.
+# Maps FFmpeg's name of a format to a short name and the content types that fit, the most general first.
 _NAMES: dict[str, tuple[str, tuple[str, ...]]] = {
     "aac": ("aac", ("audio/aac",)),
     "aiff": ("aiff", ("audio/aiff",)),
@@ -96,7 +96,7 @@ _NAMES: dict[str, tuple[str, tuple[str, ...]]] = {
     "wav": ("wav", ("audio/wav",)),
 }
 
-# The same for relatives of MP4, by the first three characters of the major brand.
+# The same for formats related to MP4, by the first three characters of the major brand.
 _BRANDS: dict[str, tuple[str, tuple[str, ...]]] = {
     "qt ": ("mov", ("audio/quicktime",)),
     "3gp": ("3gp", ("audio/3gpp",)),
@@ -106,7 +106,7 @@ _BRANDS: dict[str, tuple[str, tuple[str, ...]]] = {
 
 def begins_like_audio(head: bytes) -> bool:
     """Whether the first bytes of an unreadable file show that it was meant to be audio."""
-    # MPEG audio and ADTS begin with a sync word of eleven or twelve ones.
+    # MPEG audio and ADTS begin with a sync word: eleven or twelve bits that are 1.
     synchronous = len(head) > 1 and head[0] == 0xFF and head[1] >= 0xE0
     return synchronous or any(head.startswith(mark, at) for at, mark in _BEGINNINGS)
 
@@ -128,6 +128,6 @@ def names(demuxer: str, codec: str, head: bytes, brand: str) -> tuple[str, tuple
 
 
 def true_type(declared: str, types: tuple[str, ...]) -> str:
-    """The declared content type if it is one of `types`, else the first of these."""
+    """The declared content type if it is one of `types`, else the first of `types`."""
     plain = declared.partition(";")[0].strip().lower()
     return plain if plain in types else types[0]

@@ -2,8 +2,9 @@
 
 Time, memory, disk and the number of processes have bounds.
 
-A turn ends with SIGSTOP, and the next one begins with SIGCONT (POSIX.1, `signal.h`), so the child has no code
-for turns. docs/decisions/0014 says what the parent believes of a child that reads hostile files.
+The parent ends a turn with SIGSTOP and begins the next one with SIGCONT (POSIX.1, `signal.h`). So the child
+needs no code for turns. docs/decisions/0014 says what the parent accepts from a child that reads hostile
+files.
 """
 
 from __future__ import annotations
@@ -25,19 +26,20 @@ if TYPE_CHECKING:
 
 MIB = 1024 * 1024
 
-# Address space of a child: 220 MiB for a minute or a day of Opus (65 MiB resident). The largest genuine file
-# that was found is 24 hours of AAC in an MP4 at 48 kHz: its index needs 564 MiB (358 MiB resident).
+# Limit on the address space of a child. Opus needs 220 MiB (65 MiB resident), for a minute or for a day. The
+# genuine file that was found to need most is 24 hours of AAC at 48 kHz in an MP4: its index needs 564 MiB
+# (358 MiB resident).
 _MEMORY_BYTES = 1024 * MIB
 # A day of Opus takes a minute of one core. Machines may be five times slower, and busy with other work.
 _SECONDS = 1_200.0
-# A child holds 65 MiB and starts in a third of a second.
+# An idle child ends after this time: it holds 65 MiB, and a new child starts in a third of a second.
 _IDLE_SECONDS = 60.0
 _START_SECONDS = 60.0
 # Wait before a retry after a disk fault: an operator has to act first.
 _DISK_SECONDS = 60.0
 # Interval at which the files of paused decodes are checked for existence.
 _LOOK_SECONDS = 0.5
-# Signals of a crash in the decoder's own code: the file triggered it, and would trigger it again.
+# Signals of a crash in the decoder's own code: the file caused the crash, and would cause it again.
 _CRASHES = frozenset({"SIGABRT", "SIGBUS", "SIGFPE", "SIGILL", "SIGSEGV", "SIGSYS"})
 
 
@@ -59,7 +61,7 @@ class _UnderWay:
         )
 
     async def work(self, seconds: float) -> None:
-        """Return when the call has ended or has run for `seconds` more; the child's start does not count."""
+        """Wait until the call has ended or has run for `seconds` more. The child's start does not count."""
         begun = asyncio.create_task(self._begun.wait())
         try:
             await asyncio.wait(
@@ -72,7 +74,7 @@ class _UnderWay:
             begun.cancel()
 
     async def end(self) -> None:
-        """End the child, and remove what it wrote."""
+        """End the child, and remove the samples that it wrote."""
         self.call.cancel()  # this ends the child
         await asyncio.gather(self.call, return_exceptions=True)
         if self.pcm is not None:  # in a thread, because freeing gigabytes takes a while
@@ -83,13 +85,13 @@ class Decoder:
     """Decodes at most `children` files at a time; further calls wait.
 
     A decode that takes longer than `turn_seconds` is paused: its process is stopped, and continues when
-    `decode` is called for the same file again. At most `seats` decodes are paused. The seats are divided
-    evenly among the owners.
+    `decode` is called for the same file again. At most `seats` decodes are paused at a time. If all
+    seats are taken, the decode of an owner takes a seat from an owner that has at least two seats more.
 
-    `max_hours`: longer audio is refused; audio with more samples than that many hours of stereo at 48 kHz is
-    refused too. `spare_bytes`: must stay free on the disk that takes the samples. `memory_bytes`: address
-    space of one child. `seconds`: limit for one file over all turns. It does not grow with the file's size,
-    because anyone can make a file larger with padding. `turn_seconds`: None disables turns.
+    `max_hours`: longer audio is refused, and so is audio with more samples than `max_hours` of stereo at
+    48 kHz. `spare_bytes`: bytes that must stay free on the disk of the samples. `memory_bytes`: limit on the
+    address space of one child. `seconds`: limit for one file over all turns. This limit does not grow with
+    the file's size, because anyone can make a file larger with padding. `turn_seconds`: None disables turns.
     """
 
     def __init__(
@@ -117,7 +119,7 @@ class Decoder:
             for _ in range(children + self._seats)
         ]
         self._running = asyncio.Semaphore(children)
-        # A stack: the child used last is taken first, so that the others stay idle and can end.
+        # A stack: the child used last is taken first, so that the other children stay idle and end.
         self._free = list(self._children)
         self._paused: dict[tuple[Path, Path | None], _UnderWay] = {}
         self._ending: dict[tuple[Path, Path | None], asyncio.Task[None]] = {}
@@ -135,20 +137,25 @@ class Decoder:
         """Decode a file and return its properties. Its samples are written to the file `pcm`, if given.
 
         Samples: 16 kHz, mono, signed 16-bit little-endian. `declared`: the content type that the uploader
-        named; it is kept if it is one of several that fit. `owner`: id of the file's world. When this fails
-        or is cancelled, `pcm` is removed.
+        named. It is kept if it is one of the types that fit. `owner`: id of the file's world. If the decode
+        fails or is cancelled, `pcm` is removed.
 
-        Raises TurnOver when the turn has ended: call again. Raises SpeechError when another try cannot help:
-        `audio_too_short`; `audio_corrupt`, also when decoding takes too much time or memory, or when the file
-        yields more audio than its bytes can hold; `unsupported_format`, also for a file without audio;
-        `processing_error` for too long an audio or too many samples. Raises DiskFull when the disk of `pcm`
-        is full, OSError when it has no room for another file, and TryAgain when it fails otherwise, when the
-        child was killed, or after `aclose`.
+        Raises TurnOver when the turn has ended: call again. Raises SpeechError when another try cannot help,
+        with one of these codes:
+
+        - `audio_too_short`.
+        - `audio_corrupt`, also when decoding takes too much time or memory, or when the file yields more
+          audio than its bytes can hold.
+        - `unsupported_format`, also for a file without audio.
+        - `processing_error`, for audio that is too long or has too many samples.
+
+        Raises DiskFull when the disk of `pcm` is full, and OSError when this disk has no room for a new file.
+        Raises TryAgain when the disk fails otherwise, when the child was killed, or after `aclose`.
         """
         async with self._running:
             if self._closed:
                 raise TryAgain("processing_error", "Audio is not decoded any more: we are shutting down.")
-            if (file, pcm) in self._ending:  # else its end would remove `pcm` while this decode writes it
+            if (file, pcm) in self._ending:  # else the old decode would remove `pcm` while this one writes it
                 await asyncio.shield(self._ending[file, pcm])
             under_way = self._paused.pop((file, pcm), None)
             if under_way is None:
@@ -180,7 +187,7 @@ class Decoder:
         await asyncio.shield(asyncio.gather(*ending))
 
     async def aclose(self) -> None:
-        """End the children; calls of `decode` that still wait raise TryAgain."""
+        """End the children. Calls of `decode` that still wait raise TryAgain."""
         self._closed = True
         await asyncio.gather(*(child.close() for child in self._children))
         await self._drop_all([*self._paused])
@@ -189,9 +196,9 @@ class Decoder:
             await self._looking
 
     async def _pause(self, under_way: _UnderWay) -> None:
-        """Keep the decode for its next turn if a seat is free or can be freed, else drop it.
+        """Keep the decode for its next turn if a seat is free or can be freed, else drop the decode.
 
-        Raises SpeechError `audio_corrupt` when it has used all its time.
+        Raises SpeechError `audio_corrupt` when the decode has used all its time.
         """
         if under_way.used >= self._seconds:
             raise SpeechError(
@@ -210,19 +217,20 @@ class Decoder:
             self._looking = asyncio.create_task(self._look(), name="decoder-look")
 
     def _crowd(self, owner: int) -> tuple[Path, Path | None] | None:
-        """The newest seat of an owner that has at least two more than `owner`; None if there is none.
+        """The newest paused decode of an owner that has at least two more of them than `owner`.
 
-        An owner's only seat is never taken: otherwise none of many long files would ever end.
+        None if there is no such owner. An owner's only seat is never taken, because otherwise none of many
+        long files would ever be decoded to its end.
         """
         held = Counter(each.owner for each in self._paused.values())
         crowded = [key for key, each in self._paused.items() if held[each.owner] >= held[owner] + 2]
         return crowded[-1] if crowded else None
 
     async def _drop(self, under_way: _UnderWay) -> None:
-        """End the decode; this continues when the caller is cancelled.
+        """End the decode, even if the caller is cancelled meanwhile.
 
-        The child counts as free at once, so that the children in use are those of running and paused decodes.
-        A new call of that child waits until the old one has ended.
+        The child counts as free at once, so that only running and paused decodes use up children. A new call
+        of this child waits until the old call has ended.
         """
         if under_way.ending is None:
             key = (under_way.file, under_way.pcm)
@@ -232,7 +240,7 @@ class Decoder:
         await asyncio.shield(under_way.ending)
 
     async def _drop_all(self, keys: list[tuple[Path, Path | None]]) -> None:
-        # All are popped before the first await: meanwhile a paused decode could continue or be dropped.
+        # All are popped before the first await. During an await, a paused decode may continue or be dropped.
         await asyncio.gather(*[self._drop(self._paused.pop(key)) for key in keys])
 
     async def _look(self) -> None:

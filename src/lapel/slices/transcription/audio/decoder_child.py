@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from lapel.slices.transcription.audio.audio_facts import AudioFacts
 
 
-# Requests to the server come before background decoding.
+# Requests to the server have priority over decoding in the background.
 _NICENESS = 5
 
 
@@ -31,7 +31,7 @@ def _handle(request: Decode, report: Callable[[float], None]) -> AudioFacts:
 
 
 def _import_all() -> None:
-    """Import all of PyAV now: it imports modules on demand, and by then this process may open no file."""
+    """Import all of PyAV now. PyAV imports modules on demand, but later this process may open no file."""
     for module in pkgutil.walk_packages(av.__path__, "av."):
         if module.name not in {"av.__main__", "av.datasets"}:
             importlib.import_module(module.name)

@@ -7,7 +7,7 @@ import os
 import msgspec
 
 SAMPLE_RATE = 16_000
-# Refusal codes that do not blame the file: the disk is full, or it fails otherwise.
+# Refusal codes that do not blame the uploaded file: the disk is full, or the disk fails otherwise.
 DISK_FULL = "disk_full"
 DISK = "disk"
 
@@ -17,7 +17,7 @@ class Decode(msgspec.Struct, frozen=True, kw_only=True):
 
     `pcm`: path for the samples (16 kHz, mono, signed 16-bit little-endian), None to write none.
     `declared`: the content type that the uploader named. `max_seconds`: longer audio is refused.
-    `spare_bytes`: must stay free on the disk that takes the samples.
+    `spare_bytes`: bytes that must stay free on the disk of the samples.
     """
 
     file: str
@@ -27,6 +27,6 @@ class Decode(msgspec.Struct, frozen=True, kw_only=True):
     spare_bytes: int
 
     def files(self) -> list[tuple[str, int]]:
-        """The files that the parent opens for the child; non-blocking, or a pipe would make it wait."""
+        """The files that the parent opens for the child. If `file` is a pipe, O_NONBLOCK avoids a wait."""
         written = [] if self.pcm is None else [(self.pcm, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)]
         return [(self.file, os.O_RDONLY | os.O_NONBLOCK), *written]

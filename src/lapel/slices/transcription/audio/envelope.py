@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     Samples = NDArray[np.int16]
 
-# At least eight fine shares for each of the 4,000 peaks: a peak that ends inside one is off by little.
+# At least eight fine shares for each of the 4,000 peaks, so that the edges of a peak are off by little.
 _FINE = 65_536
 _LEVEL_SAMPLES = SAMPLE_RATE * LEVEL_MS // 1000
 
@@ -26,7 +26,8 @@ _LEVEL_SAMPLES = SAMPLE_RATE * LEVEL_MS // 1000
 class Peaks:
     """Collects the waveform of audio whose length is not known in advance, in 128 KiB.
 
-    Keeps the loudest sample of each of many fine, equal shares; when these are too many, pairs are merged.
+    Keeps the loudest sample of each of many fine, equal shares. If there are too many shares, each two
+    neighbours are merged.
     """
 
     def __init__(self) -> None:
@@ -39,7 +40,7 @@ class Peaks:
     def take(self, samples: Samples) -> None:
         """Add the next samples."""
         self._total += len(samples)
-        # In 32 bits first, because -32,768 has no positive counterpart in 16.
+        # In 32 bits first, because -32,768 has no positive counterpart in 16 bits.
         loud = np.concatenate((self._rest, np.abs(samples.astype(np.int32)).astype(np.uint16)))
         while len(loud) >= self._width:
             whole = min(len(loud) // self._width, _FINE - self._count)
@@ -56,7 +57,8 @@ class Peaks:
     def finish(self) -> bytes:
         """At most 4,000 bytes, each the loudest sample of an equal share of the time; 255 is full scale.
 
-        Exact up to four seconds; beyond, a share may include up to an eighth of its length on either side.
+        Up to four seconds of audio, the result is exact. In longer audio, a share may also include up to an
+        eighth of its length on either side.
         """
         if not self._total:
             return b""
@@ -84,7 +86,7 @@ class Levels:
         self._rest = heard[whole:]
 
     def finish(self) -> bytes:
-        """The levels, as `pieces.level` encodes them; the last one may stand for less than 50 ms."""
+        """The levels, encoded by `pieces.level`. The last level may stand for less than 50 ms."""
         if len(self._rest):
             self._keep(self._rest.reshape(1, -1))
             self._rest = self._rest[:0]

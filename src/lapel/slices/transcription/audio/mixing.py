@@ -1,4 +1,4 @@
-"""Converts frames of any rate, format and channel count, which may change between frames, to 16 kHz mono.
+"""Converts frames to 16 kHz mono. Rate, format and channel count may change from frame to frame.
 
 Source: the filters `abuffer`, `pan`, `aformat` and `abuffersink` in the "FFmpeg Filters Documentation".
 """
@@ -28,24 +28,26 @@ if TYPE_CHECKING:
 # Samples that are converted together, about a second; one frame (20 ms) at a time takes twice as long.
 _CHUNK = 16_384
 
-# In these layouts the position of each channel is known, and libswresample weighs them. The channels of all
-# others are averaged: they are microphones of an array, or a layout without weights in libswresample.
+# In these layouts the position of each channel is known, and libswresample has weights for the channels. In
+# all other layouts the channels are averaged: they are the microphones of an array, or libswresample has no
+# weights for them.
 _PLACED = frozenset({"mono", "stereo", "3.0", "4.0", "5.0", "5.0(side)", "5.1", "5.1(side)", "7.1", "quad"})
 
-# Hz and channels. Outside these bounds nothing is a recording of speech: at 1 Hz a few bytes are hours, and
-# more channels or samples are wasted work, because all audio ends as one channel at 16 kHz.
+# Bounds on the sample rate (Hz) and on the number of channels; no recording of speech is outside them. At
+# 1 Hz a few bytes would be hours of audio. More channels or samples would be wasted work, because all audio
+# becomes one channel at 16 kHz.
 _RATES = range(1_000, 192_001)
 _MOST_CHANNELS = 8
 
-# Decoders that take the layout from the data and ignore a given one.
+# Decoders that take the layout from the data and ignore the layout that they are given.
 _OWN_LAYOUT = frozenset({"aac", "aac_latm", "libopus", "opus"})
 
 
 class Mixer:
-    """Takes frames and gives samples; holds some hundred kilobytes.
+    """Takes frames and gives samples. It holds some hundred kilobytes.
 
-    Uses a filter graph instead of `AudioFifo`, `AudioResampler` and `to_ndarray`: these read past the end of
-    frames that have more than eight planes, or fewer channels than the frame before.
+    A filter graph does the work, not `AudioFifo`, `AudioResampler` and `to_ndarray`: these three read past
+    the end of a frame that has more than eight planes, or fewer channels than the frame before.
     """
 
     def __init__(self) -> None:
@@ -54,7 +56,7 @@ class Mixer:
         self._unmixed = 0  # samples since the graph was last read
 
     def put(self, frame: AudioFrame) -> Iterator[NDArray[np.int16]]:
-        """Add a frame and give the samples that are ready: 1-D int16 arrays, 16 kHz, mono.
+        """Add a frame, and yield the samples that are ready: 1-D int16 arrays, 16 kHz, mono.
 
         Raises Refusal `unsupported_format` when the sample rate, the channel count or the sample format is
         not supported.
@@ -82,13 +84,13 @@ class Mixer:
 
 
 def settle_layout(context: AudioCodecContext) -> None:
-    """Replace the layout of an unopened decoder by one that does not list its channels one by one.
+    """If the layout of an unopened decoder lists its channels one by one, replace it by one without a list.
 
     PyAV frees such a list more than once: with each frame, and again with each object that describes a
     frame's layout. So a few bytes of a header could crash the process, or worse. Raises Refusal
     `unsupported_format` when the decoder would make the list again, and for more than eight channels.
     """
-    # Read `context.layout` only once: this object owns the list as soon as the decoder has another layout.
+    # Read `context.layout` only once: `layout` owns the list as soon as the decoder has another layout.
     layout = context.layout
     name, channels = layout.name, layout.nb_channels
     if channels:

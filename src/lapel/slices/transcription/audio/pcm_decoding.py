@@ -47,7 +47,7 @@ _UNKNOWN = "This is no audio file of a format we know: opus, ogg, wav, mp3, m4a,
 
 
 class _ForeignFile(Exception):
-    """The file asks for another one to be opened."""
+    """The file asks FFmpeg to open another file."""
 
 
 class _InputFile:
@@ -70,7 +70,7 @@ class _InputFile:
         try:
             return self._file.seek(offset, whence)
         except OSError:
-            return -1  # before the start: a header with a made-up size
+            return -1  # a made-up size in a header led to a position before the start
 
     def tell(self) -> int:
         return self._file.tell()
@@ -79,12 +79,13 @@ class _InputFile:
 def decode(request: Decode) -> AudioFacts:
     """Decode the first audio stream of a file; write its samples to `request.pcm` if that is set.
 
-    Samples: 16 kHz, mono, signed 16-bit little-endian. Of a damaged file the decodable part is used, because
-    a device that loses its power leaves a recording with a torn end. A file is corrupt when more packets fail
-    than decode, when reading stops before the middle of the file, or when less than a second is left.
+    Samples: 16 kHz, mono, signed 16-bit little-endian. If the file is damaged, its decodable part is used,
+    because a device that loses its power leaves a recording with a torn end. A file counts as corrupt if more
+    packets fail than decode, if reading stops before the middle of the file, or if the file is damaged and
+    less than a second of it can be decoded.
 
-    Raises Refusal with a code of the contract (`failures.Code`), `disk_full` when the disk of `pcm` is full,
-    or `disk` when a file of ours cannot be read or written.
+    Raises Refusal. Its code is one of the contract (`failures.Code`), `disk_full` when the disk of `pcm` is
+    full, or `disk` when a file cannot be read from or written to this machine's disk.
     """
     try:
         with _opened(request.file) as file:
@@ -140,7 +141,7 @@ class _Reading:
         self._stream = stream
         self.good = self.bad = 0  # packets
         self.torn = False  # the container could not be read to its end
-        self.reached: int | None = None  # position in the file of the last good packet, in bytes
+        self.reached: int | None = None  # where the last good packet begins in the file, in bytes
         self.channels = self.sample_rate = 0  # of the first frame, because the header may be wrong
 
     def frames(self) -> Iterator[AudioFrame]:
@@ -196,7 +197,7 @@ def _first_audio(container: InputContainer) -> AudioStream:
     stream = next(iter(container.streams.audio), None)
     if stream is None:
         raise Refusal("unsupported_format", "There is no audio in this file.")
-    # PyAV's type says that there is always a codec context; without a decoder there is none.
+    # According to PyAV's type there is always a codec context. But without a decoder there is none.
     context = getattr(stream, "codec_context", None)
     if context is None or context.codec.name not in DECODERS:
         name = "of this file" if context is None else context.codec.canonical_name
@@ -235,9 +236,10 @@ def _opened_container(file: FileIO, head: bytes) -> Generator[InputContainer]:
 
 
 def _container_without_index(file: FileIO) -> InputContainer:
-    """Open the file as a stream: FFmpeg refuses a whole fragmented MP4 if it can see a torn index at its end.
+    """Open the file as a stream that cannot seek, so that FFmpeg does not look for an index at its end.
 
-    Raises Refusal `audio_corrupt` when this fails, too.
+    FFmpeg would refuse a whole fragmented MP4 because of a torn index. Raises Refusal `audio_corrupt` when
+    opening fails again.
     """
     file.seek(0)
     try:

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-# Peaks kept of a recording: as many as the contract's largest `points`.
+# The most peaks that are kept of a recording. This is also the contract's largest `points`.
 MOST_PEAKS = 4_000
 
 
 def resample(peaks: bytes, points: int) -> list[float]:
-    """The waveform in `points` values, each the loudest of its share of the time, 0 to 1 with 3 digits.
+    """The waveform as `points` values: the loudest peak of each equal share of the time.
 
-    `peaks`: one byte for each equal share of the time, 255 is full scale; no peaks give zeros. If `points` is
-    more than `len(peaks)`, values repeat.
+    The values are 0 to 1, with 3 digits. `peaks`: one byte for each equal share of the time; 255 is full
+    scale. If `peaks` is empty, all values are 0. If `points` is more than `len(peaks)`, values repeat.
     """
     count = len(peaks)
     if not count:

@@ -9,23 +9,24 @@ import numpy as np
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-# After a kill at most one piece is transcribed again, and progress is reported per piece: at a tenth of real
-# time five minutes of audio are half a minute of work. Whisper hears 30 s at a time: with ten or more windows
-# in a piece the cost of a cut (a shorter last window, the lost context of one sentence) is small.
+# The longest piece. Pieces should be short, because after a kill a whole piece is transcribed again: if a
+# model needs a tenth of the audio's time, five minutes of audio are half a minute of work. Pieces should be
+# long, because a cut has a cost (a shorter last window, the lost context of one sentence). Whisper takes 30 s
+# at a time, and for a piece of ten or more windows this cost is small.
 LONGEST_MS = 300_000
 # One level is the loudness of this many milliseconds.
 LEVEL_MS = 50
 
-_QUIET = 300 // LEVEL_MS  # levels in the stretch that is cut in its middle: a pause, not a stop consonant
+_QUIET = 300 // LEVEL_MS  # levels in the stretch whose middle is the cut: a pause, not a stop consonant
 _AROUND = 1_500 // LEVEL_MS  # levels around it; they decide between equally quiet stretches
 _SILENCE_DB = 127.0  # below full scale: level 0
 _POWER = 10.0 ** ((np.arange(256) / 2 - _SILENCE_DB) / 10)
 
 
 def level(power: NDArray[np.float64]) -> NDArray[np.uint8]:
-    """Mean squares of samples (full scale: 1) to levels in steps of half a decibel, same shape.
+    """Convert mean squares of samples (full scale: 1) to levels, in steps of half a decibel; same shape.
 
-    0 is -127 dB and below, 254 is full scale.
+    Level 0 is -127 dB and below, level 254 is full scale.
     """
     decibels = 10 * np.log10(np.maximum(power, 1e-20))
     return np.rint(np.clip(decibels + _SILENCE_DB, 0, _SILENCE_DB) * 2).astype(np.uint8)
@@ -34,8 +35,8 @@ def level(power: NDArray[np.float64]) -> NDArray[np.uint8]:
 def cut(levels: bytes, duration_ms: int, *, longest_ms: int = LONGEST_MS) -> list[tuple[int, int]]:
     """Start and end of every piece, in milliseconds, without gaps; each is at most `longest_ms` long.
 
-    A piece ends in the middle of the quietest 0.3 s in the last third of its longest extent, but leaves at
-    least a tenth of `longest_ms` for the piece after it. `levels`: one byte for every 50 ms, from `level`.
+    A piece ends in the last third of `longest_ms`, in the middle of the quietest 0.3 s. It leaves at least a
+    tenth of `longest_ms` for the piece after it. `levels`: one byte for every 50 ms, from `level`.
     `longest_ms`: at least 3,000.
     """
     pieces: list[tuple[int, int]] = []
@@ -50,7 +51,10 @@ def cut(levels: bytes, duration_ms: int, *, longest_ms: int = LONGEST_MS) -> lis
 
 
 def _quietest(levels: bytes, earliest_ms: int, latest_ms: int) -> int:
-    """The middle of the quietest stretch between two times, in ms. Of equal ones the surroundings decide."""
+    """The middle of the quietest stretch between two times, in ms.
+
+    If several stretches are equally quiet, the quietest surroundings decide.
+    """
     first, last = -(-earliest_ms // LEVEL_MS), latest_ms // LEVEL_MS
     power = _POWER[np.frombuffer(levels, np.uint8)[first:last]]
     near = np.convolve(power, np.ones(_QUIET), "valid")

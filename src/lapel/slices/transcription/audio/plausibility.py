@@ -9,35 +9,36 @@ from lapel.foundation.workers.worker_child import Refusal
 if TYPE_CHECKING:
     from lapel.slices.transcription.audio.decoder_messages import Decode
 
-# Lowest bit rate of packets, in bit/s: no encoder goes below it, even for a day of silence. Measured: libopus
+# Lowest bit rate of packets, in bit/s: no encoder makes less, even for a day of silence. Measured: libopus
 # with DTX 133 (a byte in 60 ms or two in 120 ms), AAC at 8 kHz 255 (4 bytes in 1,024 samples), FLAC 980 to
 # 1,320, WavPack 58. From the specifications: FLAC at 8 kHz with its largest usual block 153 (11 bytes in
-# 4,608 samples), Vorbis at 8 kHz 250 (a byte in 256 samples).
+# 4,608 samples), Vorbis at 8 kHz 250 (a byte in 256 samples). Codecs with another limit are in the table.
 _LEAST_BIT_RATE = 100
 _LEAST_BIT_RATES = {
     "wavpack": 30,
-    # 13 frames of NO_DATA, a byte each in 20 ms: 400.
+    # A frame of NO_DATA is one byte in 20 ms: 400.
     "amr_nb": 300,
     "amr_wb": 300,
     # Five bits in 20 ms: 250.
     "speex": 200,
-    # The lowest rates of the standards are 8,000 and, of layer I and AC-3, 32,000.
+    # The lowest bit rates of the standards are 32,000 for layer I and AC-3, and 8,000 for layers II and III.
     "mp1": 4_000,
     "mp2": 4_000,
     "mp3": 4_000,
     "ac3": 16_000,
 }
-# Bound on the work: samples of all channels per second of the longest audio, for stereo at 48 kHz.
+# Bound on the work: samples of all channels together, per second of the longest audio (stereo at 48 kHz).
 _SAMPLES_PER_SECOND = 2 * 48_000
 # Seconds of audio that are not checked, because the shortest files consist mostly of headers.
 _TRUSTED_SECONDS = 60.0
-# Packets may be larger than their part of the file: Matroska strips the bytes that all packets begin with.
+# Packets may be larger than their part of the file, because Matroska stores the bytes that all packets begin
+# with only once.
 _LARGEST_GROWTH = 1.25
 _TRUSTED_BYTES = 64 * 1024
 
 
 class Plausibility:
-    """Counts bytes into and samples out of the decoder, and refuses a file whose figures cannot be genuine.
+    """Counts the bytes that the decoder gets and the samples that it gives. Refuses impossible counts.
 
     Time stamps and headers are ignored, because they may lie. `size`: bytes of the file. `codec`: FFmpeg's
     canonical name.
@@ -55,7 +56,8 @@ class Plausibility:
     def fed(self, size: int) -> None:
         """Count a packet of `size` bytes.
 
-        Raises Refusal `audio_corrupt` when the packets together exceed the file: its index repeats bytes.
+        Raises Refusal `audio_corrupt` when the packets together are larger than the file: then its index
+        names the same bytes more than once.
         """
         self._bytes += size
         if self._bytes > self._most_bytes:

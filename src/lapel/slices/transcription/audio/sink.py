@@ -25,9 +25,9 @@ _BETWEEN_LOOKS = 16 * 1024 * 1024
 
 
 class Sink:
-    """Takes any number of samples (16 kHz, mono); keeps one byte for every 50 ms of them in memory.
+    """Takes any number of samples (16 kHz, mono). In memory it keeps one byte for every 50 ms.
 
-    `pcm`: open file for the samples, None to write none.
+    `pcm`: open file for the samples; None to write none.
     """
 
     def __init__(self, request: Decode, pcm: FileIO | None) -> None:
@@ -48,7 +48,7 @@ class Sink:
         """Add the next samples, 1-D int16.
 
         Raises Refusal `processing_error` when the audio is longer than `max_seconds`, `disk_full` when the
-        disk is full or nearly so, and `disk` when it fails otherwise.
+        disk is full or nearly full, and `disk` when the disk fails otherwise.
         """
         self.samples += len(samples)
         if self.samples > self._most_seconds * SAMPLE_RATE:
