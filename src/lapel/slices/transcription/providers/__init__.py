@@ -1,1 +1,1 @@
-"""Transcription providers: the local model and remote services, behind one protocol."""
+"""Transcription providers: the local model and remote services, with one common protocol."""

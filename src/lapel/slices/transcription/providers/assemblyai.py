@@ -1,8 +1,9 @@
 """AssemblyAI: upload the file, order a transcript of it, and poll until the transcript is complete.
 
 Source: `/v2/upload` and `/v2/transcript` in AssemblyAI/assemblyai-api-spec 1.3.4, its client 1.8.2 and its
-pages "Select the speech model" and "Changelog", November 2026. Transcript and uploaded file stay there until
-the transcript is deleted; an upload without a transcript cannot be deleted, and ends after 24 to 48 hours.
+pages "Select the speech model" and "Changelog", November 2026. AssemblyAI keeps the transcript and the
+uploaded file until the transcript is deleted. An upload without a transcript cannot be deleted; AssemblyAI
+removes it after 24 to 48 hours.
 """
 
 from __future__ import annotations
@@ -29,12 +30,13 @@ if TYPE_CHECKING:
     from lapel.slices.transcription.speech.messages import Heard
 
 BASE_URL = "https://api.assemblyai.com"
-# The second model takes the languages that the first lacks. Without a list the account's age decides.
+# The second model takes the languages that the first model does not know. If a request has no list of models,
+# AssemblyAI chooses by the age of the account.
 MODELS = ("assemblyai-stt-3-7", "universal-2")
 # AssemblyAI has regional codes for English only, and codes of its own for two languages.
 _ENGLISH = {"en-us": "en_us", "en-gb": "en_uk", "en-au": "en_au"}
 _ITS_CODES = {"jv": "jw", "fil": "tl"}
-# After so many failed polls in a row the step fails and is tried again, with another upload.
+# After this many failed polls in a row, the step fails and is tried again with a new upload.
 _FAILED_POLLS = 5
 # After an error with one of these texts another try may succeed. `_NOBODY_SPEAKS` is the error for audio
 # without speech, in which no language can be detected.
@@ -101,7 +103,7 @@ def copy_path(copy: str) -> str:
 
 
 class AssemblyAI:
-    """The Transcriber. The slot's `model` may list several, by priority: `a,b`."""
+    """The Transcriber of AssemblyAI. The slot's `model` may list several models by priority: `a,b`."""
 
     piecewise: bool = False
     reads_samples: bool = False
@@ -115,7 +117,8 @@ class AssemblyAI:
         self._patience = patience
 
     async def transcribe(self, clip: Clip, wish: Wish, report: Callable[[float], None]) -> Heard:
-        """See Transcriber. Raises SpeechError, TryAgain, OSError as `Service.ask`, and as `remember` does."""
+        """See `Transcriber.transcribe`. Raises what `Service.ask` raises (SpeechError, TryAgain, OSError),
+        and what `remember` raises."""
         async with Service(self._account, self._clock, self._patience) as service:
             send = upload_of(clip, lambda sent: report(sent * 0.4), as_bytes=True)
             uploaded = await service.ask("POST", "/v2/upload", _Uploaded, send=send)
@@ -129,14 +132,14 @@ class AssemblyAI:
         if job.status == "error" and _NOBODY_SPEAKS not in (job.error or ""):
             detail = job.error or "it does not say why"
             raise service.account.failed(detail, again=any(each in detail.lower() for each in _ITS_FAULT))
-        # With several models only the answer says which one was used.
+        # If several models are listed, only the answer says which one was used.
         model = job.speech_model_used or ",".join(self._models)
         found = await asyncio.to_thread(_heard, job, clip, wish, service.account.clean(model))
         report(1.0)
         return found
 
     async def _ordered(self, service: Service, order: bytes) -> _Job:
-        """Order the transcript and store its id: without the id the transcript could not be deleted."""
+        """Order the transcript and store its id, because the transcript can only be deleted by its id."""
         job = await service.ask("POST", "/v2/transcript", _Job, send=order)
         await self._remember(job.id)
         return job
@@ -157,7 +160,7 @@ class AssemblyAI:
         return order
 
     def _log_warnings(self, job: _Job) -> None:
-        """Log what the service ignored in the request, such as a field that the model does not know."""
+        """Log the service's warnings, for example about a field of the request that the model ignores."""
         if job.metadata is not None:
             messages = [job.metadata.warning or "", *(each.message for each in job.metadata.warnings or ())]
             for message in [each for each in messages if each][:_MOST_WARNINGS]:
@@ -167,7 +170,10 @@ class AssemblyAI:
 
 
 async def _ended(service: Service, job: _Job) -> _Job:
-    """The job once it is completed or has failed. Raises as `Service.ask`; TryAgain if it takes too long."""
+    """The job once it is completed or has failed.
+
+    Raises what `Service.ask` raises, and TryAgain if the job takes too long.
+    """
     clock, patience = asyncio.get_running_loop(), service.patience
     deadline, wait, failed = clock.time() + patience.total, patience.first_poll, 0
     while job.status not in ("completed", "error"):

@@ -1,4 +1,4 @@
-"""Slots, engines, and the engine that answers a slot: what providers are made from."""
+"""The names of slots and engines, and the choice of an engine for a slot."""
 
 from __future__ import annotations
 
@@ -13,9 +13,10 @@ ENGINES: tuple[Engine, ...] = get_args(Engine)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SlotChoice:
-    """The engine of a slot. `model` and `base_url`: None for the engine's own.
+    """The engine of a slot. `model` and `base_url`: None for the engine's default.
 
-    `allow_training`: whether the engine may keep the audio and train on it, if a request can say so.
+    `allow_training`: whether the engine may keep the audio and train on it. Only Deepgram takes this from a
+    request.
     """
 
     slot: Slot

@@ -1,5 +1,5 @@
 """Deepgram: one POST of the file. Source: `POST /v1/listen` in deepgram/deepgram-api-specs, July 2026, and
-Deepgram's changelog up to October 2026. It has no call that deletes."""
+Deepgram's changelog up to October 2026. Deepgram's API has no call that deletes."""
 
 from __future__ import annotations
 
@@ -24,7 +24,8 @@ if TYPE_CHECKING:
 
 BASE_URL = "https://api.deepgram.com"
 MODEL = "nova-3"
-# Deepgram ends the work on a file after so many seconds, with 504; for its Whisper models after twice that.
+# After this many seconds, Deepgram ends the work on a file with 504. With its Whisper models: after twice as
+# many.
 _GIVES_UP = 600.0
 # ISO 639-2 code of several languages, and Deepgram's code for a conversation in several languages.
 _SEVERAL, _ITS_SEVERAL = "mul", "multi"
@@ -53,7 +54,7 @@ class _Alternative(msgspec.Struct, frozen=True):
     transcript: str
     confidence: float | None = None
     words: Sequence[_DeepgramWord] = ()
-    # For a conversation in several languages: the languages heard, the one with the most words first.
+    # For a conversation in several languages: the languages heard, ordered by their number of words.
     languages: Sequence[str] = ()
 
 
@@ -83,7 +84,7 @@ class _DeepgramAnswer(msgspec.Struct, frozen=True):
 
 
 def account_of(choice: SlotChoice) -> Account:
-    """Where and how Deepgram is reached, and how long it works on a file of the chosen model."""
+    """The account that the slot's setting names. `gives_up` depends on the chosen model."""
     headers = {"Authorization": f"Token {choice.key}"} if choice.key else {}
     gives_up = _GIVES_UP * (2 if (choice.model or MODEL).startswith("whisper") else 1)
     return Account(
@@ -93,7 +94,7 @@ def account_of(choice: SlotChoice) -> Account:
 
 
 class Deepgram:
-    """The Transcriber. Its API takes no number of speakers."""
+    """The Transcriber of Deepgram, whose API takes no number of speakers."""
 
     piecewise: bool = False
     reads_samples: bool = False
@@ -107,7 +108,7 @@ class Deepgram:
         self._patience = patience
 
     async def transcribe(self, clip: Clip, wish: Wish, report: Callable[[float], None]) -> Heard:
-        """See Transcriber. Raises SpeechError, TryAgain, OSError as `Service.ask`."""
+        """See `Transcriber.transcribe`. Raises what `Service.ask` raises: SpeechError, TryAgain, OSError."""
         async with Service(self._account, self._clock, self._patience) as service:
             send = upload_of(clip, lambda sent: report(sent / 2))
             answer = await service.ask(
@@ -122,7 +123,7 @@ class Deepgram:
         query = [
             ("model", self._model), ("punctuate", "true"), ("smart_format", "true"), ("utterances", "true"),
         ]  # fmt: skip
-        if not self._allow_training:  # of its Model Improvement Program
+        if not self._allow_training:  # "mip": Deepgram's Model Improvement Program
             query.append(("mip_opt_out", "true"))
         if wish.diarization:
             query.append(("diarize_model", "latest"))

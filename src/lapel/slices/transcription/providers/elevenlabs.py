@@ -1,5 +1,5 @@
 """ElevenLabs: one form with the file. Source: `POST /v1/speech-to-text` in the vendor's client elevenlabs
-2.78.0, November 2026. The transcript stays in the account's history until it is deleted."""
+2.78.0, November 2026. The transcript stays in the account's history until Lapel deletes it."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 BASE_URL = "https://api.elevenlabs.io"
 MODEL = "scribe_v2"
-# Allowed ids, because an id becomes part of a path.
+# The ids that are accepted: strict, because an id becomes part of a path.
 _ID = re.compile("[A-Za-z0-9_-]{1,100}")
 
 _log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
@@ -66,7 +66,7 @@ def copy_path(copy: str) -> str:
 
 
 class ElevenLabs:
-    """The Transcriber."""
+    """The Transcriber of ElevenLabs."""
 
     piecewise: bool = False
     reads_samples: bool = False
@@ -80,7 +80,8 @@ class ElevenLabs:
         self._patience = patience
 
     async def transcribe(self, clip: Clip, wish: Wish, report: Callable[[float], None]) -> Heard:
-        """See Transcriber. Raises SpeechError, TryAgain, OSError as `Service.ask`, and as `remember` does."""
+        """See `Transcriber.transcribe`. Raises what `Service.ask` raises (SpeechError, TryAgain, OSError),
+        and what `remember` raises."""
         fields = [
             ("model_id", self._model), ("timestamps_granularity", "word"), ("tag_audio_events", "false"),
             ("diarize", "true" if wish.diarization else "false"),
@@ -110,7 +111,7 @@ def _heard(answer: _ElevenLabsAnswer, clip: Clip, wish: Wish, model: str) -> Hea
 
 
 def _words(tokens: Sequence[_Token], wish: Wish) -> Iterator[Said]:
-    """The words, each with the spacing before it; some languages have no spacing."""
+    """The words, each with the spacing before it, which is empty in some languages."""
     before = ""
     for token in tokens:
         if token.type == "spacing":

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 _BYTES_PER_MS = SAMPLE_RATE // 1000 * 2
 _BLOCK = SAMPLE_RATE * 2  # one second
-# Lossless up to this length: even noise, which FLAC cannot shrink, is 19 MB then.
+# Up to this length, the encoding is lossless: then even noise, which FLAC cannot shrink, is 19 MB.
 _LOSSLESS_MS = 10 * 60_000
 
 
@@ -32,9 +32,10 @@ def encode(
 ) -> tuple[Path, str]:
     """Write a part of a PCM file (16 kHz, mono, signed 16-bit little-endian) as FLAC, or as Ogg/Opus.
 
-    Parts longer than `lossless_ms` become Opus, at 32 kbit/s or at the lower bit rate that keeps the file
-    below `most_bytes`. Returns the new file, in `folder`, and its content type. Blocks; memory does not grow
-    with the part. Raises OSError when a file cannot be read or written, av.FFmpegError when encoding fails.
+    Parts longer than `lossless_ms` become Opus. The bit rate is 32 kbit/s, or lower if the file would
+    otherwise exceed `most_bytes`. Returns the new file, in `folder`, and its content type. The call blocks;
+    its use of memory does not grow with the part. Raises OSError when a file cannot be read or written,
+    av.FFmpegError when encoding fails.
     """
     lossless = end_ms - start_ms <= lossless_ms
     name = f"piece-{start_ms}-{end_ms}"

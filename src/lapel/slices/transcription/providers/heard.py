@@ -1,6 +1,7 @@
 """Converts a provider's words and segments to `Heard`, which the rest of the slice works with.
 
-Each adapter names the source of its words. The rules that fill in missing times and join words are our own.
+The module of each provider names the source of the format. The rules that fill in missing times and join
+words are Lapel's own.
 """
 
 from __future__ import annotations
@@ -19,9 +20,9 @@ from lapel.slices.transcription.speech.transcript import Segment, Word, share
 if TYPE_CHECKING:
     from lapel.slices.transcription.providers.protocol import Clip
 
-# Seconds. A pause of this length ends a segment where the provider reports none.
+# Seconds. A pause of this length ends a segment, if the provider reports no segments.
 _PAUSE = 0.8
-# Shorter gaps do not interrupt speech.
+# Seconds. Shorter gaps do not interrupt speech.
 _BREATH = 0.3
 _LEAST = 0.001
 
@@ -30,8 +31,8 @@ _LEAST = 0.001
 class Said:
     """A word, or a stretch of words, as a provider reports it.
 
-    Times are in seconds from the start of the clip, unchecked; None: not reported. `confidence`: 0 to 1.
-    `before`: the text between the word before and this one.
+    Times are in seconds from the start of the clip, unchecked; None if not reported. `confidence`: 0 to 1.
+    `before`: the text between the previous word and this word.
     """
 
     text: str
@@ -44,7 +45,7 @@ class Said:
 
 
 def stretches(words: Iterable[Said]) -> list[Said]:
-    """The words joined to stretches of one speaker without long pauses."""
+    """Join the words to stretches. A stretch has one speaker and no long pause."""
     found: list[list[Said]] = []
     for word in words:
         last = found[-1][-1] if found else None
@@ -61,10 +62,10 @@ def stretches(words: Iterable[Said]) -> list[Said]:
 def heard(
     said: Iterable[Said], clip: Clip, *, language: str | None, probability: float | None, model: str
 ) -> Heard:
-    """The speech of the clip. Blank text is left out; speakers are numbered as they appear.
+    """The speech of the clip. Blank text is left out. Speakers are numbered in the order in which they speak.
 
-    `probability`: of the language, 0 to 1. A segment's confidence that the provider does not report is the
-    mean of its words', or 1.
+    `probability`: of the language, 0 to 1. If the provider reports no confidence for a segment, it is the
+    mean confidence of the segment's words, or 1 without words.
     """
     frame, said = _Frame(clip), list(said)
     segments = [segment for each in said if (segment := frame.segment(each)) is not None]
@@ -89,7 +90,7 @@ def _is_timed(said: Said) -> bool:
 
 
 class _Frame:
-    """Converts times and texts, given the clip's place in the recording."""
+    """Converts the times and texts of one clip to times and texts of the recording."""
 
     def __init__(self, clip: Clip) -> None:
         self._offset = clip.start_ms / 1000
@@ -120,9 +121,10 @@ class _Frame:
         return Word(start=start, end=end, word=text, confidence=_share(said.confidence))
 
     def _times(self, said: Said) -> Span:
-        """Start and end in the recording, in seconds, within the clip, the end after the start.
+        """Start and end, in seconds from the start of the recording.
 
-        Missing times are taken from the words, or from the clip.
+        Both are within the clip, and the end is after the start. If times are missing, they are those of the
+        words, or of the clip.
         """
         inner = [each for each in said.words if each.start is not None]
         start = said.start if said.start is not None else (inner[0].start if inner else 0.0)
@@ -143,7 +145,7 @@ def _share(confidence: float | None, otherwise: float = 1.0) -> float:
 
 
 def _speech(segments: Sequence[Segment]) -> list[Span]:
-    """The stretches of words (of a segment without words: the segment), joined over short gaps."""
+    """The stretches of speech: words, or segments without words, joined over short gaps."""
     spans = sorted(
         (each.start, each.end)
         for segment in segments

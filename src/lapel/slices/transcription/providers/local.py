@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 class LocalTranscriber:
-    """A Transcriber on the local models. `model`: a folder or a name, instead of the setting."""
+    """The Transcriber of the local models. `model`: a folder or a name; None for the setting."""
 
     piecewise: bool = True
     reads_samples: bool = True
@@ -25,7 +25,7 @@ class LocalTranscriber:
         self._model = model
 
     async def transcribe(self, clip: Clip, wish: Wish, report: Callable[[float], None]) -> Heard:
-        """See protocol.Transcriber. Raises SpeechError, TryAgain as `Engine.listen`."""
+        """See `Transcriber.transcribe`. Raises SpeechError and TryAgain, as `Engine.listen` does."""
         request = Listen(
             pcm=str(clip.pcm),
             start_ms=clip.start_ms,

@@ -41,11 +41,11 @@ BASE_URL = "https://api.openai.com/v1"
 MODEL = "whisper-1"
 # OpenAI's limit for a file.
 _MOST_BYTES = 25_000_000
-# OpenAI refuses less than 0.1 s. Nothing is said in such a piece.
+# OpenAI refuses a piece that is shorter than 0.1 s. Such a piece contains no speech.
 _LEAST_MS = 100
 # The end of OpenAI's host names in all regions.
 _ITS_HOST = "api.openai.com"
-# OpenAI's refusals for a language that a model does not know match this.
+# Matches OpenAI's refusal of a language that the model does not know.
 _LANGUAGE = re.compile("language", re.IGNORECASE)
 
 _log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
@@ -97,10 +97,10 @@ class _OpenAIModel(msgspec.Struct, frozen=True):
 
 
 class OpenAI:
-    """The Transcriber.
+    """The Transcriber of OpenAI, and of services with OpenAI's API.
 
-    A model that diarizes numbers the speakers of each file independently. So it gets the recording as one
-    file, and a recording that is longer than the model accepts is refused.
+    A model that diarizes numbers the speakers of each file independently. So such a model gets the recording
+    as one file. A recording that is longer than the model accepts is refused.
     """
 
     reads_samples: bool = True
@@ -115,7 +115,7 @@ class OpenAI:
         self._patience = patience
 
     async def transcribe(self, clip: Clip, wish: Wish, report: Callable[[float], None]) -> Heard:
-        """See Transcriber. Raises SpeechError, TryAgain, OSError as `Service.ask`.
+        """See `Transcriber.transcribe`. Raises what `Service.ask` raises: SpeechError, TryAgain, OSError.
 
         Also raises SpeechError when the clip is too long for the model or for one file.
         """
@@ -143,7 +143,10 @@ class OpenAI:
     async def _answer(
         self, service: Service, piece: tuple[Path, str], wish: Wish, report: Callable[[float], None]
     ) -> _OpenAIAnswer:
-        """Send the piece; if the model refuses the language, send it without. Raises as `Service.ask`."""
+        """Send the piece. If the model refuses the language, send the piece again without the language.
+
+        Raises what `Service.ask` raises.
+        """
         reached = 0.0
 
         def onwards(sent: float) -> None:  # a second request does not reduce the progress
@@ -168,9 +171,9 @@ class OpenAI:
         return await ask(with_language=False)
 
     async def shutdown_date(self) -> date | None:
-        """The day on which the service ends the model; None when it does not say.
+        """The day on which the service ends the model; None if the service does not name a day.
 
-        Raises SpeechError, TryAgain as `Service.ask`.
+        Raises SpeechError and TryAgain, as `Service.ask` does.
         """
         async with Service(self._account, self._clock, self._patience) as service:
             told = await service.ask("GET", f"/models/{quote(self.model, safe='')}", _OpenAIModel)
@@ -178,7 +181,7 @@ class OpenAI:
 
 
 def _date(told: object) -> date | None:
-    """A day, from Unix seconds or ISO 8601: the specification leaves the form open. None for other values."""
+    """A day, from Unix seconds or ISO 8601, because the specification does not say which. Otherwise None."""
     try:
         if isinstance(told, int | float) and not isinstance(told, bool):
             return datetime.fromtimestamp(told, UTC).date()
@@ -188,7 +191,7 @@ def _date(told: object) -> date | None:
 
 
 async def _piece(clip: Clip) -> tuple[Path, str]:
-    """The piece as a file beside the samples, and its content type.
+    """Write the piece to a file beside the samples. Returns the file and its content type.
 
     Raises SpeechError when the file exceeds the limit.
     """
@@ -213,7 +216,10 @@ def _heard(answer: _OpenAIAnswer, clip: Clip, wish: Wish, model: str) -> Heard:
 
 
 def _segments(segments: Sequence[_OpenAISegment], words: Sequence[Said], wish: Wish) -> list[Said]:
-    """The segments, each with the words whose middle lies before its end. Both inputs are in order."""
+    """The segments with their words: a word belongs to the first segment that ends after the word's middle.
+
+    Words after the last segment belong to the last segment. Both inputs are in order of time.
+    """
     found: list[Said] = []
     at = 0
     for number, segment in enumerate(segments):

@@ -1,7 +1,7 @@
 """Requests and answers of OpenAI's transcription models, by name (`traits_of`).
 
 Source: openai 3.57.0, types/audio; "Speech to text" and "Deprecations" at developers.openai.com, August 2026.
-A service that follows OpenAI's API has its own model names, mostly Whisper's, and may put a maker before the
+A service that follows OpenAI's API has its own model names, mostly Whisper's. It may put the maker before the
 name (`openai/whisper-large-v3`).
 """
 
@@ -21,8 +21,8 @@ _MOST_SECONDS = 1400
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Traits:
-    """How to call a model. `language`: the form's field. `diarizes`: it labels speakers, within one file.
-    `most_seconds`: the longest audio."""
+    """How to call a model. `answer`: the format of the answer. `language`: the form's field for the language.
+    `diarizes`: the model labels speakers, within one file. `most_seconds`: the longest audio."""
 
     answer: Literal["json", "verbose_json", "diarized_json"]
     language: Literal["language", "languages[]"] = "language"
@@ -42,7 +42,7 @@ class Traits:
 
 
 def traits_of(model: str) -> Traits:
-    """The traits of a model, by its name; a maker before the name is ignored."""
+    """The traits of a model, by its name. A maker before the name is ignored."""
     name = model.rpartition("/")[2].lower()
     if not name.startswith("gpt-"):
         return Traits(answer="verbose_json")

@@ -10,13 +10,13 @@ import msgspec
 
 from lapel.slices.transcription.speech.messages import Heard
 
-# Called with the id of a copy (audio or transcript) that a provider keeps until it is deleted there; returns
-# once the id is stored, so that the copy is deleted even when its worker is killed.
+# Stores the id of a copy (audio or transcript) that a provider keeps until the copy is deleted there. Returns
+# when the id is stored, so that the copy is deleted even if the worker is killed.
 Remember: TypeAlias = Callable[[str], Awaitable[None]]
 
 
 class Wish(msgspec.Struct, frozen=True, kw_only=True):
-    """The caller's options. `language`: a code such as `en`, None to detect it."""
+    """The caller's options. `language`: a code such as `en`; None to detect the language."""
 
     language: str | None = None
     diarization: bool = True
@@ -27,8 +27,8 @@ class Clip(msgspec.Struct, frozen=True, kw_only=True):
     """The audio to transcribe: the uploaded file, its decoded samples, and the part to transcribe.
 
     `pcm`: 16 kHz, mono, signed 16-bit little-endian. `start_ms`, `end_ms`: the part. A piecewise provider
-    gets one piece at a time; any other gets the whole recording. Times in the answer count from the start of
-    the recording.
+    gets one piece at a time; any other provider gets the whole recording. Times in the answer count from the
+    start of the recording.
     """
 
     file: Path
@@ -39,19 +39,20 @@ class Clip(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Transcriber(Protocol):
-    """One way to turn a clip into text."""
+    """A provider, which transcribes clips."""
 
     # Whether long recordings are cut at silences and transcribed piece by piece.
     piecewise: bool
-    # Whether it reads the decoded samples; otherwise it reads the uploaded file.
+    # Whether the provider reads the decoded samples; otherwise it reads the uploaded file.
     reads_samples: bool
-    # Whether its segments have speakers; otherwise our own models find them if diarization is requested.
+    # Whether the provider's segments have speakers. Otherwise the local models find them, if diarization is
+    # requested.
     tells_speakers: bool
 
     async def transcribe(self, clip: Clip, wish: Wish, report: Callable[[float], None]) -> Heard:
         """Transcribe the clip. `report` is called with the progress, 0 to 1.
 
-        Raises SpeechError when another try cannot help, TryAgain when it may, OSError when a file cannot be
-        read, and Unavailable when a copy's id cannot be stored because the database is away.
+        Raises SpeechError when another try cannot help, TryAgain when another try may help, OSError when a
+        file cannot be read, and Unavailable when a copy's id cannot be stored because the database is away.
         """
         ...

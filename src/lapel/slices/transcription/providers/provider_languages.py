@@ -1,11 +1,11 @@
-"""Maps providers' names of languages to the usual codes (ISO 639-1 where there is one)."""
+"""Maps providers' names of languages to the usual codes (ISO 639-1 if the language has one)."""
 
 from __future__ import annotations
 
 import re
 from typing import Final
 
-# Code, three-letter codes (ISO 639-3, and 639-2/B where it differs), and the names in OpenAI's Whisper.
+# Each entry: code, three-letter codes (ISO 639-3, and ISO 639-2/B if it differs), names in OpenAI's Whisper.
 _TABLE: Final = """
 af afr afrikaans|am amh amharic|ar ara,arb arabic|as asm assamese|az aze,azj azerbaijani|ba bak bashkir
 be bel belarusian|bg bul bulgarian|bn ben bengali|bo bod,tib tibetan|br bre breton|bs bos bosnian
@@ -40,13 +40,13 @@ def _read() -> dict[str, str]:
     return codes
 
 
-# The case of a subtag by its length: a region (`CH`), a script (`Hans`).
+# The case of a subtag by its length: 2 is a region (`CH`), 4 is a script (`Hans`).
 _SUBTAG: Final = {2: str.upper, 4: str.title}
 _CODES: Final = _read() | {"jw": "jv", "iw": "he", "tgl": "tl", "nb": "no"}
 
 
 def primary(code: str) -> str:
-    """The code of a language without region, in lower case: `en` for `en`, `en-US`, `en_us` and `eng`."""
+    """The language's code without the region, in lower case: `en` for `en`, `en-US`, `en_us` and `eng`."""
     short = re.split("[-_]", code, maxsplit=1)[0].lower()
     return _CODES.get(short, short)
 
@@ -60,7 +60,7 @@ def tag(code: str) -> str:
 def spoken(told: str | None, asked: str | None) -> str | None:
     """The code of the language that a provider reports in its own way (`en`, `en_us`, `eng`, `english`).
 
-    Returns `asked`, the requested code, if it is the same language or if the reported one is unknown.
+    Returns `asked`, the requested code, if the reported language is the same or is unknown.
     """
     text = (told or "").strip().lower()
     if text in _NONE:

@@ -1,1 +1,1 @@
-"""Slots: the names that clients ask for, and the provider behind each."""
+"""Slots: the names that clients ask for, and the engine that answers each name."""

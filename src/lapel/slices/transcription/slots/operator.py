@@ -1,6 +1,7 @@
-"""Slots as the operator sets them: the engine that answers each, and its key, per world of a project.
+"""The operator's settings of slots, per world of a project: which engine answers a slot, and with which key.
 
-The command line uses this, whether the server is running or not. Every change is in the world's audit log.
+The command line uses this module, whether the server is running or not. Every change is recorded in the
+world's audit log.
 """
 
 from __future__ import annotations
@@ -37,9 +38,10 @@ _LONG_ENOUGH = 12
 
 
 class SlotShown(msgspec.Struct, frozen=True, kw_only=True):
-    """The engine of a slot. `key`: its last four characters, or a word about it; null without one.
+    """The settings of a slot, as the operator sees them.
 
-    `region`: the preset that the address belongs to; null for the local engine and for other addresses.
+    `key`: its last four characters, or "set" if it is short, or "unreadable"; null without a key. `region`:
+    the preset with this address; null for the local engine, and for an address that is not a preset.
     """
 
     slot: Slot
@@ -56,9 +58,10 @@ class SlotShown(msgspec.Struct, frozen=True, kw_only=True):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wanted:
-    """New settings of a slot. A setting that is None stays as it is, unless the engine changes.
+    """New settings of a slot. A setting that is None stays as it is.
 
-    `region` names a preset instead of `base_url`.
+    But if the engine changes, such a setting gets the new engine's default. `region` names a preset instead
+    of `base_url`.
     """
 
     engine: str | None = None
@@ -76,10 +79,10 @@ class _World:
 
 
 class OperatorProviders:
-    """The slots of one world of a project. Without `project_id`: of the only project there is.
+    """The slots of one world of a project. `project_id`: None for the only project that exists.
 
-    Every method raises NotFound when the project is unknown or there is none, Conflict when there are several
-    and none is named, and Unavailable when the database is away.
+    Every method raises NotFound when the project is unknown or no project exists, Conflict when `project_id`
+    is None and several projects exist, and Unavailable when the database is away.
     """
 
     def __init__(self, ports: Ports, *, mode: Mode, project_id: str | None = None) -> None:
@@ -88,7 +91,7 @@ class OperatorProviders:
         self._project_id = project_id
 
     async def list(self) -> list[SlotShown]:
-        """All slots, in their order."""
+        """All slots, in the order of `SLOTS`."""
         project_id = await self._project()
         async with self._ports.database.acquire() as connection:
             world = await self._world(connection, project_id)
@@ -98,7 +101,7 @@ class OperatorProviders:
     async def choice(self, slot: str) -> SlotChoice:
         """The engine of a slot, with the key.
 
-        Raises InvalidRequest when there is no such slot, SpeechError when its key can no longer be read.
+        Raises InvalidRequest when there is no such slot, SpeechError when the key can no longer be read.
         """
         name = checked_slot(slot)
         project_id = await self._project()
@@ -107,10 +110,10 @@ class OperatorProviders:
             return await engine_of(connection, self._ports.sealer, world.id, name)
 
     async def set(self, slot: str, wanted: Wanted) -> SlotShown:
-        """Let an engine answer a slot; the slot's key is sealed again, under the present secret.
+        """Let an engine answer a slot. The slot's key is sealed again, under the present secret.
 
-        A key belongs to the address that it was given for: with another address it must be given again.
-        Raises InvalidRequest when a setting is not valid, or when the key must be given again.
+        A key belongs to the address that it was given for. If the address changes, the key must be given
+        again. Raises InvalidRequest when a setting is not valid, or when the key must be given again.
         """
         name = checked_slot(slot)
         project_id = await self._project()
@@ -222,9 +225,9 @@ class OperatorProviders:
             return None
 
     async def _project(self) -> str:
-        """The id of the named project, else of the only one.
+        """The id of the named project. If none is named, the id of the only project.
 
-        Projects are listed on a connection of their own, so a method calls this before its transaction.
+        The list of projects uses a connection of its own, so a method calls this before its transaction.
         """
         if self._project_id:
             return self._project_id
@@ -237,7 +240,7 @@ class OperatorProviders:
         return projects[0].id
 
     async def _world(self, connection: Connection, project_id: str, *, hold: bool = False) -> _World:
-        """The world of the project. `hold`: lock it, so that its slots change one after the other."""
+        """The world of the project. `hold`: lock the world, so that its slots change one after the other."""
         world_id = await (hold_world if hold else find_world)(connection, project_id, self._mode)
         if world_id is None:
             raise NotFound("There is no project with this id.", param="project_id")
@@ -245,7 +248,7 @@ class OperatorProviders:
 
 
 def _address(engine: Engine, before: SlotRow | None, wanted: Wanted) -> str | None:
-    """The new base URL; None for the engine's own. Raises InvalidRequest when URL or region is not valid."""
+    """The new base URL; None for the engine's default. Raises InvalidRequest if URL or region is invalid."""
     if wanted.region is not None and wanted.base_url is not None:
         raise InvalidRequest("Give a region or an address, not both.", param="region")
     if wanted.region is not None:

@@ -1,6 +1,6 @@
-"""The regions in which engines keep and process the audio they receive, each with its address.
+"""The regions in which engines keep and process the audio that they receive, each with its address.
 
-`global` leaves the place to the vendor (base URL None). Sources, November 2026: "Regional Endpoints" of
+With `global`, the vendor chooses the place (base URL None). Sources, November 2026: "Regional Endpoints" of
 Deepgram, AssemblyAI's API specification, ElevenLabs' client 2.78.0, "Your data" of OpenAI.
 """
 

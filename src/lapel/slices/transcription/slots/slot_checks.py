@@ -31,9 +31,9 @@ def checked_slot(slot: str) -> Slot:
 
 
 def checked_engine(engine: str | None, slot: Slot) -> Engine:
-    """The engine of this name; if `engine` is None, the engine named like the slot.
+    """The engine of this name. If `engine` is None, the engine with the name of the slot.
 
-    Raises InvalidRequest when there is none.
+    Raises InvalidRequest when there is no such engine.
     """
     for each in ENGINES:
         if each == (engine or slot):
@@ -47,7 +47,8 @@ def checked_engine(engine: str | None, slot: Slot) -> Engine:
 def checked_base_url(text: str) -> str:
     """The address without a final slash. It must be https, or http on this machine.
 
-    Raises InvalidRequest when it is neither, or holds a name, a password, a query or a fragment.
+    Raises InvalidRequest for any other address, and for an address with a user name, a password, a query or a
+    fragment.
     """
     try:
         parts = urlsplit(text)

@@ -1,4 +1,4 @@
-"""All SQL of the slots: the engine that answers a provider's name in a world."""
+"""All SQL of the slots: which engine answers a slot in a world, and how."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ ON CONFLICT (world_id, slot) DO UPDATE SET engine = excluded.engine, model = exc
     base_url = excluded.base_url, sealed_key = excluded.sealed_key,
     allow_training = excluded.allow_training, updated_at = excluded.updated_at
 """
-# A slot of the world that leads to the engine at an address; preferably the named one.
+# A slot of the world that uses this engine at this address; preferably the slot $4.
 FIND_ACCOUNT = f"""
 SELECT {_COLUMNS} FROM provider_slots s
 WHERE s.world_id = $1 AND s.engine = $2 AND s.base_url IS NOT DISTINCT FROM $3
@@ -38,7 +38,8 @@ SELECT {_COLUMNS}, w.project_id, w.mode
 FROM provider_slots s JOIN worlds w ON w.id = s.world_id
 WHERE s.sealed_key IS NOT NULL ORDER BY w.project_id, w.mode, s.slot
 """
-# With the model that answered last, if it is among the newest hundred transcriptions of the world.
+# `answered`: the model of the slot's latest completed transcription since the settings were changed, if this
+# transcription is among the newest hundred of the world.
 LIST_REMOTE = f"""
 SELECT {_COLUMNS}, w.project_id, w.mode, (
     SELECT t.model FROM (
@@ -59,14 +60,14 @@ async def read(connection: Connection, world_id: int, slot: Slot) -> SlotRow | N
 
 
 async def list_slots(connection: Connection, world_id: int) -> list[SlotRow]:
-    """The settings of every slot that has some."""
+    """The settings of those slots of a world that have settings."""
     return await fetch_rows(connection, SlotRow, LIST, world_id)
 
 
 async def put(
     connection: Connection, world_id: int, choice: SlotChoice, sealed_key: bytes | None, now: datetime
 ) -> None:
-    """Let this engine answer the slot, in place of any other. `sealed_key`: the key of the choice."""
+    """Store the settings of a slot, in place of the old ones. `sealed_key`: the choice's key, encrypted."""
     await connection.execute(
         PUT,
         world_id,
@@ -83,20 +84,20 @@ async def put(
 async def find_account(
     connection: Connection, world_id: int, engine: Engine, base_url: str | None, slot: Slot
 ) -> SlotRow | None:
-    """A slot that reaches an engine at an address; the given `slot` is preferred."""
+    """The settings of a slot that uses this engine at this address; preferably of `slot`."""
     return await fetch_row(connection, SlotRow, FIND_ACCOUNT, world_id, engine, base_url, slot)
 
 
 async def delete(connection: Connection, world_id: int, slot: Slot) -> None:
-    """Let the local engine answer the slot."""
+    """Delete the settings of a slot, so that the local engine answers it."""
     await connection.execute(DELETE, world_id, slot)
 
 
 async def list_keys(connection: Connection) -> list[OperatorSlotRow]:
-    """The slots of all projects that have a key of their own."""
+    """The slots of all projects for which a key is stored."""
     return await fetch_rows(connection, OperatorSlotRow, LIST_KEYS)
 
 
 async def list_remote(connection: Connection, most: int) -> list[RemoteSlotRow]:
-    """The slots of all projects that lead to a remote engine, at most `most`."""
+    """The slots of all projects that a remote engine answers, at most `most`."""
     return await fetch_rows(connection, RemoteSlotRow, LIST_REMOTE, most)

@@ -1,7 +1,7 @@
 """The engine that answers a slot in a world of a project. A slot is a provider's name that clients ask for.
 
-Without configuration the local engine answers all slots. The operator's changes are in operator.py; this
-module has what the work needs.
+Without configuration the local engine answers all slots. This module serves the work on audio; operator.py
+serves the operator, who changes slots.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 async def engine_of(connection: Connection, sealer: Sealer, world_id: int, slot: Slot) -> SlotChoice:
-    """The engine of a slot in a world. Raises SpeechError when its key can no longer be read."""
+    """The engine of a slot in a world. Raises SpeechError when the slot's key can no longer be read."""
     row = await slot_queries.read(connection, world_id, slot)
     if row is None:
         return SlotChoice(slot=slot)
@@ -40,7 +40,7 @@ async def engine_of(connection: Connection, sealer: Sealer, world_id: int, slot:
 
 
 def stored_choice(sealer: Sealer, row: SlotRow) -> SlotChoice:
-    """The engine that a slot's settings name, with its key. Raises SealBroken as `opened`."""
+    """The engine that a slot's settings name, with its key. Raises SealBroken, as `opened` does."""
     return SlotChoice(
         slot=row.slot,
         engine=row.engine,
@@ -59,13 +59,13 @@ def transcriber(
     remember: Remember,
     patience: Patience | None = None,
 ) -> Transcriber:
-    """The Transcriber of the chosen engine. `local` makes the local one; its argument is the model or None.
+    """The Transcriber of the chosen engine. `local` makes the local Transcriber; its argument: model or None.
 
-    `remember` is called for every copy that the provider keeps; remote_copies.py deletes them.
+    `remember` is called for every copy that the provider keeps; remote_copies.py deletes the copies.
     """
     if choice.engine == "local":
         return local(choice.model)
-    # Imported on demand: the network code is not loaded where nothing is sent.
+    # Imported on demand, so that a process that sends nothing does not load the network code.
     from lapel.slices.transcription.providers import assemblyai, deepgram, elevenlabs, openai  # noqa: PLC0415
     from lapel.slices.transcription.providers.http import provider_client  # noqa: PLC0415
 
@@ -84,7 +84,7 @@ def transcriber(
 def sealed(sealer: Sealer, world_id: int, choice: SlotChoice) -> bytes | None:
     """The key, encrypted for storage; None without a key.
 
-    It opens only with the same world, slot, engine and base URL.
+    Only a slot with the same world, name, engine and base URL can decrypt it.
     """
     if choice.key is None:
         return None
@@ -95,7 +95,8 @@ def sealed(sealer: Sealer, world_id: int, choice: SlotChoice) -> bytes | None:
 def opened(sealer: Sealer, row: SlotRow) -> str | None:
     """The key of a slot in plain text; None without a key.
 
-    Raises SealBroken if it was sealed under another secret or for another place.
+    Raises SealBroken if the key was sealed under another secret, or for another world, slot, engine or base
+    URL.
     """
     if row.sealed_key is None:
         return None

@@ -16,10 +16,10 @@ _MOST_CHARACTERS = 200
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Account:
-    """The URL of a provider, and the headers of every request to it, which carry the key.
+    """The URL of a provider, and the headers of every request. The headers carry the key.
 
-    `name`: for messages. `slot`: the slot that it answers. `gives_up`: seconds after which the provider
-    itself ends the work on a file, with 504.
+    `name`: the provider's name in messages. `slot`: the slot that the provider answers. `gives_up`: seconds
+    after which the provider itself ends the work on a file, with 504.
     """
 
     name: str
@@ -30,7 +30,7 @@ class Account:
     gives_up: float | None = None
 
     def clean(self, text: str) -> str:
-        """Text of the provider, made fit to show: 200 characters at most, on one line, without the key."""
+        """The provider's text in a form that may be shown: at most 200 characters, one line, no key."""
         if self.key:
             text = text.replace(self.key, "…")
         text = plain(text)
@@ -47,7 +47,8 @@ class Account:
 
 
 def broken(fault: aiohttp.ClientError) -> str:
-    """What happened to a connection, in words; without addresses, which only the operator may see."""
+    """What happened to a connection, in words. The words hold no address, because only the operator may see
+    addresses."""
     match fault:
         case aiohttp.ClientConnectorDNSError():
             return "cannot be reached: its name is not known here"

@@ -1,8 +1,8 @@
 """Maps a provider's error answers to SpeechError with a remedy, or to TryAgain.
 
-TryAgain has the pause that the service asks for; `work/retries.py` decides when the step is tried again.
-The body decides before the status: services answer 401 for a used-up quota, 403 for a rate limit, and 429
-for an account without credit. Source for `Retry-After`: RFC 9110, section 10.2.3.
+TryAgain has the pause that the service asks for; `work/retries.py` decides when the step is tried again. An
+answer's body counts more than its status, because services answer 401 for a used-up quota, 403 for a rate
+limit, and 429 for an account without credit. Source for `Retry-After`: RFC 9110, section 10.2.3.
 """
 
 from __future__ import annotations
@@ -26,7 +26,8 @@ if TYPE_CHECKING:
 _PASSING = frozenset({408, 409, 425, 429})
 _CODES = ("code", "type", "status", "err_code", "category")
 _MESSAGES = ("err_msg", "message", "error", "detail", "details", "msg")
-# Searched in codes, and in messages of answers about the account (4xx, but not 429: "rate quota" passes).
+# Searched in all codes, but in messages only if the status is 4xx and not in `_PASSING`: the message of a 429
+# may say "rate quota", and such a refusal passes.
 _CREDIT = re.compile(
     r"quota|credit|billing|payment|\bbalance\b|insufficient[_ ]funds|out[_ ]of[_ ]funds|spending",
     re.IGNORECASE,
@@ -52,7 +53,7 @@ class ProviderRefusal:
 
 
 class RefusedForGood(SpeechError):
-    """A service refuses for good. `status`: its HTTP status; `detail`: its codes and message, in one line."""
+    """A service refuses for good. `status`: the answer's HTTP status; `detail`: its codes and message."""
 
     def __init__(self, message: str, status: int, detail: str) -> None:
         super().__init__("provider_error", message)
@@ -75,7 +76,7 @@ def judged(
 
 
 def _advice(account: Account, refusal: ProviderRefusal, codes: str, words: str) -> str | None:
-    """What to do about a lasting refusal; empty when only the service's message helps; None: try again."""
+    """The advice for a refusal that lasts, which may be empty. Returns None if another try may succeed."""
     setting = f"lapel providers set {account.slot}"
     status, wish = refusal.status, _header(refusal.headers, "x-should-retry")
     about_account = 400 <= status < 500 and status not in _PASSING
@@ -114,7 +115,7 @@ def _advice(account: Account, refusal: ProviderRefusal, codes: str, words: str) 
 
 
 def text_of(content: bytes) -> str:
-    """The message for people in an error's body: from JSON, at any of the usual places, or plain text."""
+    """The message for people in an error's body: plain text, or JSON with the message in a usual place."""
     told = _json(content)
     if told is None:
         text = content.decode(errors="replace")
@@ -144,7 +145,10 @@ def codes_of(content: bytes) -> Iterator[str]:
 
 
 def pause_of(headers: Mapping[str, str], now: datetime, longest: float) -> float | None:
-    """Seconds to wait according to `retry-after-ms` or `Retry-After`, at most `longest`; None without one."""
+    """Seconds to wait, at most `longest`, from the header `retry-after-ms`, else from `Retry-After`.
+
+    None if there is neither.
+    """
     precise = _header(headers, "retry-after-ms")
     if precise is not None:
         try:
@@ -159,7 +163,7 @@ def pause_of(headers: Mapping[str, str], now: datetime, longest: float) -> float
 def retry_after(value: str | None, now: datetime, longest: float) -> float | None:
     """Seconds to wait according to a Retry-After (seconds, or an HTTP date), at most `longest`.
 
-    None when there is none or it cannot be read.
+    None if `value` is None or cannot be read.
     """
     if value is None:
         return None

@@ -1,7 +1,7 @@
-"""HTTP calls to remote providers: files are streamed from disk, answers bounded, faults mapped to our errors.
+"""HTTP calls to remote providers. Files are streamed from the disk, and the size of an answer is limited.
 
-A key is sent to the configured address and nowhere else: redirects are not followed, no proxy and no
-`.netrc` of the environment is used, and neither keys nor audio are logged.
+All faults become SpeechError or TryAgain. A key is sent to the configured address and nowhere else: redirects
+are not followed, and no proxy and no `.netrc` of the environment is used. Neither keys nor audio are logged.
 """
 
 from __future__ import annotations
@@ -31,7 +31,8 @@ T = TypeVar("T")
 # Bytes that are read of an error answer.
 _REFUSAL_BYTES = 64 * 1024
 _GRACE = 60.0
-# Seconds that a cancelled caller waits for work that must not be left half done; a stopping worker has three.
+# Seconds that a cancelled caller waits for work that must not be left half done. A worker that stops has
+# three seconds.
 _LAST_SECONDS = 2.0
 
 
@@ -42,10 +43,11 @@ class Patience:
     connect: float = 20.0
     # While a file is being sent: the longest time without progress.
     stall: float = 60.0
-    # From the end of the request to the end of the answer: a provider that answers in one call takes minutes.
-    # The longest limit of a provider's own is twenty minutes (Deepgram's Whisper models); a minute more.
+    # From the end of the request to the end of the answer. A provider that answers in one call takes minutes.
+    # The provider with the longest limit of its own ends after twenty minutes (Deepgram's Whisper models).
+    # This limit is a minute longer.
     answer: float = 21 * 60.0
-    # A whole call; also all polls together.
+    # For a whole call, and for all polls of a transcript together.
     total: float = 4 * 3600.0
     answer_bytes: int = 64 * 1024 * 1024
     # The longest pause that a provider may ask for.
@@ -56,11 +58,11 @@ class Patience:
 
 
 class Service:
-    """One provider, for the length of an `async with`."""
+    """A connection to one provider, inside an `async with`."""
 
     def __init__(self, account: Account, clock: Clock, patience: Patience) -> None:
         self.account = account
-        # A provider that gives up by itself gets a minute more than that.
+        # If the provider itself gives up after some time, wait a minute longer than that.
         limit = patience.answer if account.gives_up is None else account.gives_up + _GRACE
         self.patience = replace(patience, answer=min(patience.answer, limit))
         self._clock = clock
@@ -99,9 +101,9 @@ class Service:
     ) -> T:
         """Send a request and return the JSON answer, decoded as `shape`. `send`: a file, or JSON as bytes.
 
-        Raises SpeechError (`RefusedForGood`) when the provider refuses and another try cannot help; TryAgain
-        for all other faults of the provider: no connection, no answer in time, an unreadable answer, a
-        refusal that may pass. Raises OSError when the file cannot be read.
+        Raises SpeechError (`RefusedForGood`) when the provider refuses and another try cannot help. Raises
+        TryAgain for all other faults of the provider: no connection, no answer in time, an unreadable answer,
+        or a refusal that may pass. Raises OSError when the file cannot be read.
         """
         content = await self._call(method, path, query or (), send)
         try:
@@ -111,7 +113,7 @@ class Service:
             raise self.account.unreadable(str(fault)) from fault
 
     async def tell(self, method: str, path: str) -> None:
-        """Send a request and ignore the answer's body. Raises as `ask`."""
+        """Send a request and ignore the answer's body. Raises what `ask` raises."""
         await self._call(method, path, (), None)
 
     async def _call(
@@ -153,7 +155,7 @@ class Service:
 
 
 async def to_its_end(work: Awaitable[T]) -> T:
-    """Await short work that must not be left half done: if the caller is cancelled, the work gets 2 s more.
+    """Await short work that must not be left half done. If the caller is cancelled, the work gets 2 s more.
 
     Raises what the work raises.
     """
@@ -208,7 +210,7 @@ class _Watch:
 
 
 async def _read(response: aiohttp.ClientResponse, most: int) -> bytes:
-    """The body; if it is longer than `most` bytes, only its beginning, of more than `most` bytes."""
+    """The body. If it is longer than `most` bytes, only its beginning: somewhat more than `most` bytes."""
     content = bytearray()
     async for chunk in response.content.iter_any():
         content += chunk

@@ -1,6 +1,6 @@
 """Sends files to a provider: they are read from disk in chunks, and progress is reported.
 
-A form is multipart/form-data (RFC 7578), written by aiohttp; the file in it is an `aiohttp.Payload` of ours.
+A form is multipart/form-data (RFC 7578), written by aiohttp. The file in the form is a `_FormFile`.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 _CHUNK = 256 * 1024
 _BYTES = "application/octet-stream"
-# A recording's content type to the type that providers know, and a file extension that fits it.
+# Maps a recording's content type to the type that providers know, and to a fitting file extension.
 _NAMES = {
     "audio/opus": ("audio/ogg", "ogg"),
     "audio/ogg": ("audio/ogg", "ogg"),
@@ -48,9 +48,10 @@ class Watch(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AudioUpload:
-    """A file to send. `fields`: of a form in which it is the field `file`; None: the file is the whole body.
+    """A file to send. `fields`: the other fields of a form whose field `file` is this file.
 
-    `report` is called with the sent share of it, 0 to 1.
+    If `fields` is None, the file is the whole body. `report` is called with the share of the file that is
+    sent, 0 to 1.
     """
 
     path: Path
@@ -67,7 +68,7 @@ def upload_of(
     *,
     as_bytes: bool = False,
 ) -> AudioUpload:
-    """The recording's uploaded file. `as_bytes`: without its content type, which the receiver detects."""
+    """The recording's uploaded file. `as_bytes`: send no content type, because the receiver detects it."""
     content_type, ending = _NAMES.get(clip.content_type, (_BYTES, "bin"))
     return AudioUpload(
         path=clip.file,
@@ -79,7 +80,7 @@ def upload_of(
 
 
 async def body_of(upload: AudioUpload, watch: Watch) -> aiohttp.Payload:
-    """The payload for aiohttp, of known length, because many services accept no chunked bodies.
+    """The payload for aiohttp. Its length is known, because many services accept no chunked bodies.
 
     Raises OSError when the file cannot be read.
     """
@@ -87,7 +88,7 @@ async def body_of(upload: AudioUpload, watch: Watch) -> aiohttp.Payload:
     file = _FormFile(upload, size, watch)
     if upload.fields is None:
         return file
-    # No quoting: names and values are our own, and some services do not decode a quoted `[]`.
+    # No quoting: some services do not decode a quoted `[]`, and Lapel itself sets all names and values.
     form = aiohttp.FormData(quote_fields=False, default_to_multipart=True)
     for name, value in upload.fields:
         form.add_field(name, value)
@@ -109,10 +110,10 @@ class _FormFile(aiohttp.Payload):
         raise TypeError("a file is sent as it is")
 
     async def write(self, writer: AbstractStreamWriter) -> None:
-        """Send the file. Raises OSError when it cannot be read, or has become shorter meanwhile."""
+        """Send the file. Raises OSError when the file cannot be read, or has become shorter meanwhile."""
         size, sent = self._size or 0, 0
         while sent < size:
-            # The file is open only within the thread, so that a cancelled call leaves no open file.
+            # The file is open only inside the thread, so that a cancelled call leaves no open file.
             chunk = await asyncio.to_thread(_part, self._upload.path, sent, min(_CHUNK, size - sent))
             if not chunk:
                 raise OSError("the file became shorter while it was sent")
