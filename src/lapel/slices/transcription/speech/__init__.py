@@ -1,1 +1,1 @@
-"""What was heard, who spoke, and the transcript that is made of it; imports nothing else of the slice."""
+"""Speech and speakers, and the transcript that is made of them. Imports nothing else of the slice."""

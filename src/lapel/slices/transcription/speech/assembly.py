@@ -1,6 +1,6 @@
 """Assembles one transcript from the results of all pieces. Pure computation, no I/O.
 
-What a transcript must keep is the HTTP contract's (transcript.py, bounds.py); the method is our own.
+The HTTP contract sets the rules for a transcript (transcript.py, bounds.py). The method is Lapel's own.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from lapel.slices.transcription.speech.segmentation import shortened
 from lapel.slices.transcription.speech.text_cleaning import plain
 from lapel.slices.transcription.speech.transcript import Segment, Transcript, Word, share
 
-# A language holds for the following pieces once a piece has so much speech in it (seconds) at such a
-# probability.
+# If a piece has this much speech (in seconds) and a language with this probability, the pieces after it are
+# in the same language.
 _ENOUGH_SPEECH = 5.0
 _SURE = 0.7
 
@@ -32,12 +32,14 @@ def assemble(
 ) -> Transcript:
     """The transcript of a recording. `heard[i]` is the speech in `pieces[i]`.
 
-    `pieces`: in order, not overlapping; a provider that takes the whole recording has one, from 0 to
-    `duration_ms`. Whatever times, texts and confidences are in `heard`, the transcript keeps the promises of
-    transcript.py: segments lie within their piece, in order, overlap only where two speakers do, last at most
-    `segmentation.LONGEST` seconds and have text. With `groups` the words get the speakers of `groups`, else
-    the speakers in `heard`. Speakers are numbered in the order in which they speak. A piece with text but
-    without times stays one segment, without a speaker from `groups`: every finer time would be invented.
+    `pieces`: in order, not overlapping. A provider that takes the whole recording has one piece, from 0 to
+    `duration_ms`. The transcript is valid for any times, texts and confidences in `heard`: segments are in
+    order, lie within their piece, have text, and overlap only if two speakers overlap. They last at most
+    `segmentation.LONGEST` seconds, unless bounds.py joins them.
+
+    With `groups`, the words get the speakers of `groups`; without, they keep the speakers in `heard`.
+    Speakers are numbered in the order in which they speak. A piece with text but without times stays one
+    segment, of any length and without a speaker from `groups`, because finer times would be invented.
     """
     segments: list[Segment] = []
     whole: list[Segment] = []
@@ -63,7 +65,10 @@ def assemble(
 
 
 def spoken_language(heard: Sequence[Heard]) -> tuple[str | None, float | None]:
-    """The language spoken longest (of equals the first) and its probability in the first piece with it."""
+    """The language that is spoken longest (among equals, the first), and its probability.
+
+    The probability is that of the first piece in this language.
+    """
     seconds: dict[str, float] = {}
     sure: dict[str, float | None] = {}
     for each in heard:
@@ -77,7 +82,7 @@ def spoken_language(heard: Sequence[Heard]) -> tuple[str | None, float | None]:
 
 
 def settled_language(heard: Sequence[Heard]) -> str | None:
-    """The language that later pieces need not detect again; None while no piece is clear enough."""
+    """The language to use for later pieces without another detection; None if it is not clear yet."""
     for each in heard:
         if _speech_seconds(each) >= _ENOUGH_SPEECH and (each.language_probability or 0.0) >= _SURE:
             return each.language
@@ -89,8 +94,8 @@ def _speech_seconds(heard: Heard) -> float:
 
 
 def _clean(segment: Segment, piece: Piece) -> Segment:
-    """The segment with text, words, confidences and speaker cleaned. Only the segment's times are cut to the
-    piece, not those of its words."""
+    """The segment with cleaned text, words, confidences and speaker. The segment's times are cut to the
+    piece; the times of its words stay as they are."""
     words = [
         Word(start=word.start, end=word.end, word=text, confidence=share(word.confidence))
         for word in segment.words or ()
@@ -113,7 +118,10 @@ def _inside(seconds: float, piece: Piece) -> int:
 
 
 def _orderly(segments: list[Segment], piece: Piece) -> Iterator[Segment]:
-    """The segments ordered by start, each ending before the next one of the same speaker; words likewise."""
+    """The segments in order of start. A segment ends before the next one starts, if both have one speaker.
+
+    The words of a segment are in order, too, and do not overlap.
+    """
     segments.sort(key=lambda segment: segment.start)
     if len(segments) > piece[1] - piece[0]:  # more segments than milliseconds: the times mean nothing
         segments = _joined(segments)
@@ -146,17 +154,18 @@ def _joined(segments: Sequence[Segment]) -> list[Segment]:
 
 
 def _in_turn(times: Sequence[tuple[float, float, object]], bounds: Piece) -> list[Piece]:
-    """Start and end of each item in milliseconds within the bounds, at least 1 ms long, starts increasing.
+    """Start and end of each item, in milliseconds.
 
-    `times`: (start, end, speaker), in seconds. An item ends at the latest where the next one starts, unless
-    the speakers differ. Empty when there are more items than milliseconds.
+    All are within the bounds and at least 1 ms long, and the starts increase. If the next item has the same
+    speaker, an item ends at the latest when the next one starts. The result is empty if there are more items
+    than milliseconds. `times`: (start, end, speaker), in seconds.
     """
     low, high = bounds
     if len(times) > high - low:
         return []
     starts: list[int] = []
     for place, (start, _, _) in enumerate(times):
-        # Each of the items that follow needs a millisecond, too.
+        # Leave a millisecond for each of the items that follow.
         low = max(low, min(_inside(start, bounds), high - len(times) + place))
         starts.append(low)
         low += 1

@@ -1,7 +1,7 @@
 """Assigns speakers to words, and splits segments where the speaker changes. Pure computation, no I/O.
 
-The windows and their speakers come from models/speakers/voice_windows.py and clustering.py. The rules that
-assign words to them are our own.
+The windows come from models/speakers/voice_windows.py, and their speakers from clustering.py. The rules that
+assign words to speakers are Lapel's own.
 """
 
 from __future__ import annotations
@@ -19,8 +19,9 @@ from lapel.slices.transcription.speech.punctuation import CLAUSE_ENDS, SENTENCE_
 from lapel.slices.transcription.speech.segmentation import ends_in_text
 from lapel.slices.transcription.speech.transcript import Segment, Word
 
-# Seconds. `_SLACK`: how far beyond the centres of two windows a turn may lie, because the times of words are
-# inexact. `_STRAY`: a word between two words of another speaker counts as a mistake up to this length.
+# Seconds. `_SLACK`: how far outside the centres of two windows a turn may lie, because the times of words are
+# inexact. `_STRAY`: a single word of this length or less, between words of other speakers, counts as a
+# mistake.
 _SLACK: Final = 0.2
 _STRAY: Final = 0.6
 # Shortest part of a segment.
@@ -28,12 +29,13 @@ _BLINK: Final = 0.001
 
 
 def with_speakers(segments: Sequence[Segment], groups: Groups) -> list[Segment]:
-    """The segments, split where the speaker changes, each with its speaker: SPEAKER_0, … as they appear.
+    """The segments with speakers, split where the speaker changes.
 
-    `segments`, and the words of each, are in order. A word belongs to the speaker at its middle; near a turn,
-    to the speaker of the rest of its sentence. A segment without words belongs to the speaker who speaks
-    longest in it. A part of a segment has the text of its words as it stands in the segment, and their mean
-    confidence. Without windows in `groups` the segments stay as they are.
+    The speakers are SPEAKER_0, SPEAKER_1, … in the order in which they speak. `segments`, and the words of
+    each segment, must be in order. A word belongs to the speaker at its middle; near a turn, to the speaker
+    of the rest of its sentence. A segment without words belongs to the speaker who speaks longest in it. Each
+    part of a split segment has its part of the segment's text, and the mean confidence of its words. If
+    `groups` has no windows, the segments stay as they are.
     """
     if not groups.windows:
         return list(segments)
@@ -88,7 +90,8 @@ class _Voices:
         return max(seconds, key=lambda label: seconds[label])
 
     def turn(self, before: int, after: int) -> tuple[float, Span]:
-        """The likeliest time of the first change of voice between two windows; the span of all changes."""
+        """The likeliest time of the first change of voice between two windows, and the span of all changes
+        between them."""
         changes = [
             index + 1 for index in range(before, after) if self.labels[index] != self.labels[index + 1]
         ]
@@ -105,7 +108,10 @@ class _Voices:
 
 
 def _limit(left: Span, right: Span) -> float:
-    """The time at which the next window becomes the deciding one: between their centres, or in the pause."""
+    """The time from which the right window decides who speaks.
+
+    If the windows overlap, it is midway between their centres; else it is the middle of the gap.
+    """
     return (sum(left) + sum(right)) / 4 if right[0] < left[1] else (left[1] + right[0]) / 2
 
 
@@ -129,8 +135,8 @@ def _turn(
 ) -> int:
     """Index of the first word of the next speaker, after `earliest`.
 
-    By the windows it is the first word of the run `following`; but people take turns after a sentence or in a
-    pause, so that a word nearby may fit better.
+    According to the windows, this is the first word of the run `following`. But people take turns after a
+    sentence or in a pause, so a word nearby may fit better.
     """
     place, latest = following[0], following[1] - 1
     left, right = heard[place - 1], heard[place]
@@ -154,7 +160,7 @@ def _gap(words: Sequence[_Said], at: int) -> float:
 
 
 def _merit(words: Sequence[_Said], at: int) -> float:
-    """How likely another speaker begins with word `at`: the seconds by which the turn may be off for it."""
+    """How well a turn fits before word `at`, in seconds: so much farther from the expected time it may be."""
     last, following = words[at - 1].word, words[at].word
     merit = 0.0
     if SENTENCE_ENDS.search(last.word):
@@ -183,7 +189,8 @@ def _is_stray(words: Sequence[_Said], first: int, last: int) -> bool:
 
 
 def _owner(words: Sequence[_Said], labels: Sequence[int], at: int) -> int:
-    """The label for a stray word: of the side on which its sentence continues, else of the nearer side."""
+    """The label for a stray word: the label of the side to which its sentence belongs, else of the nearer
+    side."""
     return labels[at - 1] if _merit(words, at) <= _merit(words, at + 1) else labels[at + 1]
 
 
@@ -211,7 +218,8 @@ def _parts(segment: Segment, labels: Sequence[int]) -> Iterator[tuple[Segment, i
 
 
 def _texts(text: str, words: list[Word], runs: Sequence[tuple[int, int]]) -> list[str]:
-    """The text of each run of words, cut from the segment's text; if they do not match, the words joined."""
+    """The text of each run of words, cut from the segment's text. If the text does not consist of the words,
+    the words of each run are joined instead."""
     ends = ends_in_text(text, words)
     if ends:
         cuts = [0, *(ends[last - 1] for _, last in runs[:-1]), len(text)]

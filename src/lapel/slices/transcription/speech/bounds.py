@@ -1,4 +1,4 @@
-"""Segments within the HTTP contract's bounds: at most 5,000 of them, each of at most 10,000 UTF-16 units."""
+"""Keeps the HTTP contract's bounds: at most 5,000 segments, each with at most 10,000 UTF-16 units of text."""
 
 from __future__ import annotations
 
@@ -14,10 +14,11 @@ LONGEST_TEXT = 10_000
 
 
 def bounded(segments: Sequence[Segment]) -> list[Segment]:
-    """The segments, split where a text is too long, and neighbours joined where there are too many.
+    """The segments within the bounds: long texts are split, and if there are too many, neighbours are joined.
 
-    `segments` are ordered by start, and stay so. Neighbours of one speaker are joined first, beginning with
-    the shortest pause; then neighbours of different speakers, which have no speaker afterwards.
+    `segments` are in order of start, and the result is, too. Neighbours of one speaker are joined first,
+    beginning with the shortest pause. Then neighbours of different speakers are joined; these segments have
+    no speaker afterwards. If there are still too many segments, the last ones are left out.
     """
     found = [part for segment in segments for part in _cut(segment)]
     for across in (False, True):
@@ -30,7 +31,7 @@ def bounded(segments: Sequence[Segment]) -> list[Segment]:
 
 
 def _joined(segments: list[Segment], surplus: int, *, across: bool) -> list[Segment]:
-    """The segments after one pass of at most `surplus` joins; each segment takes part in one at most."""
+    """The segments after at most `surplus` joins. In one call, a segment takes part in at most one join."""
     candidates = [
         at for at in range(len(segments) - 1) if _fit(segments[at], segments[at + 1], across=across)
     ]
@@ -68,7 +69,10 @@ def _join(left: Segment, right: Segment) -> Segment:
 
 
 def _cut(segment: Segment) -> Iterator[Segment]:
-    """The segment in parts that are not too long, each with its share of the time and without words."""
+    """The segment itself, or parts of it if its text is too long.
+
+    Each part has its share of the time, and no words.
+    """
     if utf16_units(segment.text) <= LONGEST_TEXT:
         yield segment
         return
@@ -84,7 +88,7 @@ def _cut(segment: Segment) -> Iterator[Segment]:
 
 
 def _pieces(text: str) -> Iterator[str]:
-    """The text in parts that fit, split at a space where there is one."""
+    """The text in parts that fit, split at spaces if there are any."""
     while text:
         part = text[:LONGEST_TEXT]
         while utf16_units(part) > LONGEST_TEXT:

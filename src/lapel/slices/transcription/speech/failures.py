@@ -11,7 +11,7 @@ Code: TypeAlias = Literal[
 
 
 class SpeechError(Exception):
-    """The work has failed for good. People are shown `code` and the message, which names the remedy."""
+    """The work has failed for good. Users see `code` and the message, which names the remedy."""
 
     def __init__(self, code: Code, message: str) -> None:
         super().__init__(message)
@@ -24,10 +24,10 @@ class Gone(Exception):
 
 
 class TurnOver(Exception):
-    """The step is not done, but its turn has ended, so that others get its place.
+    """The step is not done, but its turn has ended, so that other steps get its place.
 
-    `kept`: whether the worker keeps the state, so that the next turn continues from here. If not, the step
-    begins again from the start, later.
+    `kept`: whether the worker keeps the state. If so, the next turn continues from here; if not, the next
+    turn begins from the start.
     """
 
     def __init__(self, *, kept: bool) -> None:
@@ -36,9 +36,10 @@ class TurnOver(Exception):
 
 
 class TryAgain(Exception):
-    """The work failed and may succeed later: after `after` seconds at the earliest (None: our own backoff).
+    """The work has failed, but another try may succeed.
 
-    `code` and the message are shown when all tries are used up.
+    `after`: seconds that another service asks to wait; None: only the pause of work/retries.py counts. Users
+    see `code` and the message when all tries are used up.
     """
 
     def __init__(self, code: Code, message: str, *, after: float | None = None) -> None:
@@ -49,7 +50,7 @@ class TryAgain(Exception):
 
 
 class DiskFull(TryAgain):
-    """A disk of this worker is too full for the work. The audio is not at fault, so this uses up no try."""
+    """A disk of this worker is too full for the work. This is no fault of the audio, so it uses up no try."""
 
     def __init__(self, message: str) -> None:
         super().__init__("processing_error", message)

@@ -20,7 +20,8 @@ Span = tuple[float, float]
 class Listen(msgspec.Struct, frozen=True, kw_only=True, tag="listen"):
     """Turn the speech between two times of a PCM file into text.
 
-    `language`: None to detect it. `model`: a folder or a name (whisper_weights.py), None for the setting.
+    `language`: None to detect the language. `model`: a folder or a name (whisper_weights.py); None for the
+    setting.
     """
 
     pcm: str
@@ -39,7 +40,8 @@ NOT_HERE = "not_here"
 
 
 class Prepare(msgspec.Struct, frozen=True, kw_only=True, tag="prepare"):
-    """Load a model; to the download process: download it, and report the progress of that."""
+    """Load a model. The download process answers this request differently: it downloads the model, and
+    reports the progress of the download."""
 
     model: str | None = None
 
@@ -53,8 +55,8 @@ class Ready(msgspec.Struct, frozen=True, kw_only=True):
 class Heard(msgspec.Struct, frozen=True, kw_only=True):
     """The speech of a piece as text. `speech`: the stretches of speech. `language`: None without speech.
 
-    `language_probability`: 0 to 1. `timed`: whether times within the piece are known; if not, its one segment
-    lasts as long as the piece.
+    `language_probability`: 0 to 1. `timed`: whether times within the piece are known. If not, there is one
+    segment, which is as long as the piece.
     """
 
     segments: list[Segment]
@@ -89,7 +91,7 @@ class Voices(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Group(msgspec.Struct, frozen=True, kw_only=True, tag="group"):
-    """Cluster the voices of a whole recording. `num_speakers` wins over the bounds."""
+    """Cluster the voices of a whole recording. `num_speakers` overrides `min_speakers` and `max_speakers`."""
 
     voices: list[Voices]
     num_speakers: int | None = None
@@ -98,7 +100,7 @@ class Group(msgspec.Struct, frozen=True, kw_only=True, tag="group"):
 
 
 class Groups(msgspec.Struct, frozen=True, kw_only=True):
-    """The windows, in the order of the request, and the speaker of each: 0, 1, … in order of appearance."""
+    """The windows in the order of the request, and their speakers: 0, 1, … in the order of appearance."""
 
     windows: list[Span]
     labels: list[int]

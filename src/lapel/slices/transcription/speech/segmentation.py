@@ -1,7 +1,7 @@
 """Cuts long segments where a reader would pause.
 
-The method is our own. A segment is cut at the best place in its middle half (the end of a sentence or of a
-clause, or a pause), until every part is short enough.
+The method is Lapel's own. A long segment is cut at the best place in its middle half: the end of a sentence
+or of a clause, or a pause. The parts are cut again, until every part is short enough.
 """
 
 from __future__ import annotations
@@ -16,15 +16,15 @@ from lapel.slices.transcription.speech.transcript import Segment, Word
 
 LONGEST = 30.0  # seconds: a longer subtitle or search hit is useless
 
-# Text without spaces is cut after so many characters when there is no better place.
+# Text without spaces is cut after this many characters if there is no better place.
 _UNSPACED = 40
 _ATOM = re.compile(rf"[^\s。！？、，；：]{{1,{_UNSPACED}}}[。！？、，；：]*|[。！？、，；：]+")
 
 
 class _Atom(msgspec.Struct, frozen=True):
-    """A word, which is never cut, with its time in seconds and its end in the segment's text.
+    """A word, which is never cut. `start` and `end`: in seconds.
 
-    `ends_at`: -1 when the words are not those of the text.
+    `ends_at`: where the word ends in the segment's text; -1 if the text does not consist of the words.
     """
 
     start: float
@@ -40,8 +40,8 @@ _Cut: TypeAlias = tuple[int, int]
 def shortened(segment: Segment) -> list[Segment]:
     """The segment in parts of at most `LONGEST` seconds, cut at the ends of sentences and at pauses.
 
-    Without word times the times of the parts are estimated from the length of their text. A single word that
-    seems to last longer ends early.
+    If the times of the words are unknown, the times of the parts are estimated from the length of their text.
+    If a single word seems to last longer than `LONGEST`, it is given an earlier end.
     """
     if segment.end - segment.start <= LONGEST:
         return [segment]
@@ -59,7 +59,10 @@ def shortened(segment: Segment) -> list[Segment]:
 
 
 def _best_cut(atoms: list[_Atom], first: int, last: int) -> int:
-    """The index before which atoms first..last are best cut: in the middle half, else nearest to it."""
+    """The best place to cut the atoms `first` to `last`: before the atom with this index.
+
+    The cut is in the middle half of the time. If no atom begins there, it is nearest to the middle.
+    """
     start, span = atoms[first].start, atoms[last - 1].end - atoms[first].start
 
     def from_middle(index: int) -> float:
@@ -87,7 +90,7 @@ def _part(segment: Segment, atoms: list[_Atom], cut: _Cut) -> Segment:
     start = atoms[first].start
     latest = round(start + LONGEST, 3)
     words = [each.word for each in atoms[first:last] if each.word is not None]
-    if atoms[first].ends_at < 0:  # the words are not those of the text
+    if atoms[first].ends_at < 0:  # the text does not consist of the words
         text = (" " if " " in segment.text else "").join(word.word for word in words)
     else:
         text = segment.text[begins_at:ends_at].strip()
@@ -115,7 +118,7 @@ def _words(segment: Segment) -> list[_Atom]:
 
 
 def ends_in_text(text: str, words: list[Word]) -> list[int]:
-    """The end of each word in the text, punctuation included; empty when text and words differ."""
+    """The end of each word in the text, including its punctuation. Empty if text and words differ."""
     begins: list[int] = []
     at = 0
     for word in words:

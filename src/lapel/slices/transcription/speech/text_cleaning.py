@@ -1,11 +1,11 @@
-"""Cleans the text of a model or provider, so that JSON, XML, PostgreSQL, terminals and people can take it."""
+"""Cleans the text of a model or provider for JSON, XML, PostgreSQL, terminals and people."""
 
 from __future__ import annotations
 
 import re
 
-# Control characters other than white space, format characters other than U+200C and U+200D (some scripts need
-# these two), lone surrogates and noncharacters: PostgreSQL, XML and terminals each fail on some of them.
+# PostgreSQL, XML and terminals each fail on some of these: control characters other than white space, format
+# characters, lone surrogates and noncharacters. U+200C and U+200D are kept, because some scripts need them.
 _UNFIT = re.compile(
     "[\x00-\x08\x0e-\x1b\x7f-\x84\x86-\x9f\xad\u0600-\u0605\u061c\u06dd\u070f\u0890\u0891\u08e2\u180e"
     "\u200b\u200e\u200f\u202a-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb\U000110bd\U000110cd"
@@ -17,6 +17,6 @@ _UNFIT = re.compile(
 
 
 def plain(text: str) -> str:
-    """The text on one line, with single spaces between words; empty when none of it is visible."""
+    """The text on one line, with single spaces between words; empty if it has no visible character."""
     fit = " ".join(_UNFIT.sub("", text).split())
     return fit if any(each.isprintable() and each != " " for each in fit) else ""

@@ -14,12 +14,12 @@ Origin: TypeAlias = Literal["auto", "request"]
 
 
 def share(value: float) -> float:
-    """A confidence, cut to 0 to 1, with 4 digits; 0 for infinite values and NaN."""
+    """A confidence, limited to the range 0 to 1, with 4 digits; 0 for infinite values and NaN."""
     return round(min(max(value, 0.0), 1.0), 4) if math.isfinite(value) else 0.0
 
 
 class Word(msgspec.Struct, frozen=True, kw_only=True):
-    """One spoken word; `confidence` 0 to 1. Without surrounding spaces; punctuation stays on it."""
+    """One spoken word, with its punctuation and without spaces around it. `confidence`: 0 to 1."""
 
     start: float
     end: float
@@ -30,8 +30,8 @@ class Word(msgspec.Struct, frozen=True, kw_only=True):
 class Segment(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """A stretch of one speaker's words, as the contract shows it.
 
-    `end` > `start`; `text` is never blank and has no control characters; `speaker` (`SPEAKER_0`, …) and
-    `words` are left out when they are not known.
+    `end` is greater than `start`. `text` is never blank and has no control characters. `speaker`
+    (`SPEAKER_0`, …) and `words` are left out if they are not known.
     """
 
     start: float
@@ -63,7 +63,8 @@ class Transcript(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def confidence(self) -> float | None:
-        """0 to 1, segments weighted by their length in time; None without segments."""
+        """The mean confidence of the segments, weighted by their length in time: 0 to 1. None without
+        segments."""
         mean = MeanConfidence()
         for segment in self.segments:
             mean.add(segment)

@@ -17,8 +17,9 @@ def normalised(text: str) -> list[str]:
 def word_error(reference: str, hypothesis: str) -> float:
     """Word error rate: the fewest words to replace, insert or remove, per word of the reference.
 
-    0 is perfect; it exceeds 1 when much was invented. The time grows with the product of both lengths: use it
-    for texts of thousands of words, not for days of speech. Raises ValueError for a reference without words.
+    0 is perfect. The rate exceeds 1 if many words were invented. The run time grows with the product of both
+    lengths, so use this for thousands of words, not for days of speech. Raises ValueError if the reference
+    has no words.
     """
     right, told = normalised(reference), normalised(hypothesis)
     if not right:
