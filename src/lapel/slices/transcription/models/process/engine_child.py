@@ -2,8 +2,8 @@
 
 Started as `python -m lapel.slices.transcription.models.process.engine_child`.
 
-A WorkerProcess starts it and passes the settings as arguments: the Whisper model, the weights of the speaker
-model (empty: the installed ones) and the number of threads (0: as many as there are cores).
+A WorkerProcess starts this process and passes the settings as arguments: the Whisper model, the weights of
+the speaker model (empty: the installed weights) and the number of threads (0: as many as there are cores).
 """
 
 from __future__ import annotations
@@ -43,7 +43,8 @@ Answer: TypeAlias = Ready | Heard | Voices | Groups
 
 
 class _Models:
-    """The models. Each is loaded when it is first needed; only one Whisper model is in memory at a time."""
+    """The models. Each model is loaded for the first request that needs it. At most one Whisper model is in
+    memory at a time."""
 
     def __init__(self, whisper: str, speakers: Path | None, threads: int) -> None:
         self._setting = whisper
@@ -94,7 +95,7 @@ class _Models:
 
 
 def _samples(pcm: str, start_ms: int, end_ms: int) -> NDArray[np.float32]:
-    """A part of a PCM file: 1-D float32, 16 kHz, mono, -1 to 1; times beyond the file's end are left out."""
+    """A part of a PCM file: 1-D float32, 16 kHz, mono, -1 to 1. Times after the file's end are left out."""
     with open_file(pcm) as file:
         count = os.fstat(file.fileno()).st_size // 2
         first, last = (max(0, min(ms * SAMPLE_RATE // 1000, count)) for ms in (start_ms, end_ms))
@@ -119,7 +120,7 @@ def cores(quota: Path = Path("/sys/fs/cgroup/cpu.max")) -> int:
 
 
 def main(arguments: list[str]) -> None:
-    """Answer requests until the parent is gone. `arguments`: of the command line, from WorkerProcess."""
+    """Answer requests until the parent is gone. `arguments`: the command line, set by WorkerProcess."""
     whisper, speakers, threads = arguments[1:4]
     models = _Models(whisper, Path(speakers) if speakers else None, int(threads) or cores())
     answer_requests(Request, models.answer, arguments[0])

@@ -1,6 +1,6 @@
 """The parent's side of the speech models, which run in a child process.
 
-docs/decisions/0014 says what the parent believes of a child that reads hostile files.
+docs/decisions/0014 says what the parent accepts from a child that reads hostile files.
 """
 
 from __future__ import annotations
@@ -38,8 +38,9 @@ if TYPE_CHECKING:
 
 T = TypeVar("T", bound=msgspec.Struct)
 
-# Time limit of a request: seconds, and seconds per second of audio. `base` needs a hundredth of the latter on
-# two cores, and large-v3 has twenty times its weights. Slower work is stuck.
+# Time limit of a request: `_AT_LEAST` seconds, plus `_PER_SECOND` seconds for each second of audio. The model
+# `base` needs a hundredth of `_PER_SECOND` on two cores, and large-v3 has twenty times as many weights. Work
+# that takes longer is stuck.
 _AT_LEAST = 120.0
 _PER_SECOND = 10.0
 # Seconds. A large model may have to be downloaded over a slow line.
@@ -51,11 +52,11 @@ _log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
 
 
 class Engine:
-    """One child process with the models; it starts when it is first needed and ends when it is idle.
+    """One child process with the models. It starts with the first request and ends when it has been idle.
 
-    It does one thing at a time; further calls wait. `prepare`, `listen`, `describe` and `group` raise
-    SpeechError when another try cannot help (no model, an unknown language), and TryAgain when the child died
-    or took too long (the next call starts another one), or after `aclose`.
+    The child does one request at a time; further calls wait. `prepare`, `listen`, `describe` and `group`
+    raise SpeechError when another try cannot help (no model, an unknown language). They raise TryAgain when
+    the child died or took too long (the next call starts a new child), and after `aclose`.
     """
 
     def __init__(self, settings: Settings | None = None) -> None:
@@ -81,9 +82,9 @@ class Engine:
         return self._worker.pid
 
     async def prepare(self, model: str | None = None, report: Report | None = None) -> str:
-        """Load the Whisper model and return its name; download it first if it is missing.
+        """Load the Whisper model and return its name. If the model is missing, download it first.
 
-        `model`: a folder or a name, instead of the setting. `report` is called with the progress of the
+        `model`: a folder or a name; None for the setting. `report` is called with the progress of the
         download, 0 to 1. Raises SpeechError, TryAgain: see the class.
         """
         await self._reach(model)
@@ -116,12 +117,12 @@ class Engine:
         return await self._ask(request, Groups, seconds=_GROUPING)
 
     async def aclose(self) -> None:
-        """End the child for good; a running call, and every later one, raises TryAgain."""
+        """End the child for good. A running call, and every later call, raises TryAgain."""
         self._closed = True
         await self._worker.close()
 
     async def _reach(self, model: str | None) -> None:
-        """Give the child access to a model's folder, also when it is already running."""
+        """Give the child access to a model's folder, even if the child is running already."""
         folder = named_folder(model) if model else None
         if folder is not None and folder not in self._reads:
             self._reads.append(folder)
@@ -178,7 +179,7 @@ def _models(settings: Settings) -> Iterator[Path]:
 
 
 def _logged(report: Report | None) -> Report:
-    """`report`, extended: the progress of a download is also logged, once for each tenth."""
+    """A function that calls `report`, and also logs the progress of a download, once for each tenth."""
     told = -1
 
     def tell(share: float) -> None:

@@ -1,1 +1,1 @@
-"""Speaker embeddings, and their grouping."""
+"""Speaker embeddings, and their grouping by person."""

@@ -29,17 +29,18 @@ _BINS: Final = 80
 # Samples. A frame of features every 10 ms describes 25 ms of sound.
 _SHIFT: Final = SAMPLE_RATE // 100
 _FRAME: Final = SAMPLE_RATE // 40
-# Measured on two cores: more windows in a batch are no faster and take 7 MB each; batches in parallel take
-# half the time of one batch on two threads, because the layers are small.
+# Measured on two cores: a larger batch is no faster, and takes 7 MB for each window. Two batches in parallel
+# take half the time of one batch on two threads, because the layers are small.
 _BATCH: Final = 4
 # Each thread takes 30 MB for its batch.
 _MOST_THREADS: Final = 8
 
 
 class SpeakerModel:
-    """The loaded model. `setting`: as for `weights.load`. `threads`: how many it may use, at most eight.
+    """The loaded model. `setting`: as for `speaker_weights.load`. `threads`: how many threads the model may
+    use; more than eight count as eight.
 
-    Raises SpeechError when there are no weights, or when they are not those of this model.
+    Raises SpeechError when there are no weights, or when the weights are not those of this model.
     """
 
     def __init__(self, setting: Path | None, *, threads: int) -> None:
@@ -64,7 +65,7 @@ class SpeakerModel:
 
         Similar voices have similar embeddings. `samples`: 1-D float32, 16 kHz, mono, -1 to 1. `windows`: in
         seconds, within the samples, each at least 0.03 s long. The features of all samples are in memory at
-        once, 32 kB for each second of audio: pass long recordings in parts.
+        once, 32 kB for each second of audio, so pass long recordings in parts.
         """
         frames = _features(samples)
         of_length: defaultdict[int, list[tuple[int, int]]] = defaultdict(list)

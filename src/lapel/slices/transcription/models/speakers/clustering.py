@@ -1,8 +1,9 @@
 """Groups voices by person: agglomerative clustering, average linkage (UPGMA) on cosine distance.
 
-scipy joins near rows within chunks, because its memory grows with the square of the rows. Our own code then
-joins the remaining clusters of all chunks and continues exactly where scipy stopped: for vectors of length 1
-the mean cosine between two clusters is the product of their mean vectors, so that sums and counts suffice.
+scipy joins near rows within chunks, because its memory grows with the square of the number of rows. Then this
+module joins the remaining clusters of all chunks, and continues exactly where scipy stopped. For this, the
+sum and the number of a cluster's rows suffice: if rows have length 1, the mean cosine between two clusters is
+the dot product of their mean vectors.
 
 Source of the update of distances after a join: Lance and Williams, "A General Theory of Classificatory
 Sorting Strategies: 1. Hierarchical Systems", The Computer Journal 9(4), 1967 (group average).
@@ -27,15 +28,16 @@ if TYPE_CHECKING:
 # 0.25 to 0.35 within one voice, up to 0.5 when the manner of speaking or the room changes; 0.65 to 0.85
 # between two voices.
 THRESHOLD: Final = 0.58
-# Up to this distance rows are certainly one voice: they are joined within a chunk, before the rest is known.
+# Rows that are at most this far apart are certainly one voice. They are joined within a chunk, before other
+# chunks are known.
 _CERTAIN: Final = 0.3
 # Windows in a chunk: 19 minutes of speech; their distances take 9 MB.
 CHUNK: Final = 1_500
-# Clusters that all chunks may leave behind: their distances take 16 MB.
+# Clusters that may remain of all chunks together: their distances take 16 MB.
 _LEFT: Final = 2_000
 # Most speakers unless the caller asks for more: a larger number is more likely noise.
 _CROWD: Final = 50
-# With fewer telling rows than this, the other rows count, too.
+# If fewer rows than this are telling (see `cluster`), all rows count as telling.
 _FEW: Final = 6
 _NOBODY: Final = -1
 
@@ -51,10 +53,10 @@ def cluster(
     """The speaker of each row: 0, 1, … in order of appearance.
 
     `embeddings`: float32, n x 192, rows of length 1. `telling`: bool, n; whether a row may found a speaker.
-    Other rows only join a speaker; but if too few rows may found one, all rows may. There are exactly
-    `num_speakers` speakers if there are at least so many rows. `num_speakers` overrides `min_speakers` and
-    `max_speakers`, and `max_speakers` overrides `min_speakers`. A cluster with almost no rows is noise,
-    unless the requested number needs it. The same rows give the same result.
+    Other rows only join a speaker. But if too few rows are telling, all rows may found a speaker. If there
+    are at least `num_speakers` rows, there are exactly `num_speakers` speakers. `num_speakers` overrides
+    `min_speakers` and `max_speakers`, and `max_speakers` overrides `min_speakers`. A cluster with almost no
+    rows is noise, unless it is needed for the requested number. The same rows give the same result.
     """
     count = len(embeddings)
     if count == 0:
@@ -78,14 +80,14 @@ def _speakers(embeddings: Vectors, least: int, most: int) -> Labels:
 
 
 def _tiny(count: int) -> int:
-    """Fewest rows of a speaker, out of `count`: for three hours of speech less than 20 seconds."""
+    """Fewest rows of a speaker, out of `count` rows: about 20 seconds for three hours of speech."""
     return max(2, min(3, count // 4), count // 500)
 
 
 def _leaves(embeddings: Vectors, least: int) -> Labels:
     """The number of each row's cluster after the certain joins within each chunk.
 
-    A chunk that would leave too many clusters (`_LEFT` for all chunks together) has further joins.
+    If a chunk would leave too many clusters (`_LEFT` for all chunks together), more of its rows are joined.
     """
     count = len(embeddings)
     chunks = -(-count // CHUNK)
@@ -106,7 +108,7 @@ def _leaves(embeddings: Vectors, least: int) -> Labels:
 
 
 def _joined(count: int, joins: NDArray[np.intp]) -> Labels:
-    """Labels 0, 1, … of `count` items after these joins; join i makes item `count + i`, as in scipy."""
+    """Labels 0, 1, … of `count` items after these joins. Join i makes item `count + i`, as in scipy."""
     owner = np.arange(count + len(joins))
     for index, pair in enumerate(joins):
         owner[pair] = count + index
@@ -125,8 +127,8 @@ def _sums(embeddings: Vectors, labels: Labels) -> NDArray[np.float64]:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class _Tree:
-    """The joins that make one cluster of all leaves: `joins` as in `_joined`, `heights` their mean distances,
-    `sizes` the rows of each leaf."""
+    """The joins that make one cluster of all leaves. `joins`: as in `_joined`. `heights`: the mean distance
+    at each join. `sizes`: the number of rows of each leaf."""
 
     joins: NDArray[np.intp]
     heights: NDArray[np.float32]
@@ -156,7 +158,8 @@ class _Tree:
             apart[left], apart[:, left] = row, row
             apart[right], apart[:, right] = np.inf, np.inf
             distance[right] = np.inf
-            # Clusters whose nearest was one of the two search again; to the others the new one may be nearer.
+            # Clusters whose nearest cluster was one of the two search again. To other clusters, the new
+            # cluster may be nearer than the nearest one before.
             again = np.flatnonzero(((nearest == left) | (nearest == right)) & np.isfinite(distance))
             nearest[again] = apart[again].argmin(axis=1)
             distance[again] = apart[again, nearest[again]]
@@ -183,7 +186,8 @@ def _cut(tree: _Tree, leaves: Labels, tiny: int, least: int, most: int) -> tuple
     steps = int(np.searchsorted(tree.heights, THRESHOLD, "right"))
     wanted = min(max(counts[steps], least), most)
     if wanted != counts[steps]:
-        # Undoing one join adds at most one such cluster, so the first cut with enough has exactly enough.
+        # Undoing one join adds at most one such cluster. So the first cut with at least `wanted` of them has
+        # exactly `wanted`.
         fitting = (step for step in range(len(counts) - 1, -1, -1) if counts[step] == wanted)
         found = next(fitting, None)
         if found is None:  # the number needs clusters that would otherwise be noise
@@ -194,7 +198,8 @@ def _cut(tree: _Tree, leaves: Labels, tiny: int, least: int, most: int) -> tuple
 
 
 def _with_strays(embeddings: Vectors, labels: Labels) -> Labels:
-    """Rows labelled _NOBODY get the speaker whose mean is nearest; without speakers all rows are one."""
+    """Rows labelled _NOBODY get the speaker whose mean is nearest. Without speakers, all rows become one
+    speaker."""
     speakers, members = np.unique(labels[labels != _NOBODY], return_inverse=True)
     if len(speakers) == 0:
         return np.zeros_like(labels)

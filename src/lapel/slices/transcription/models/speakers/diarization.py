@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 # Seconds of sound in memory at a time: 4 MB of samples, 2 MB of features.
 _BLOCK: Final = 60.0
-# Seconds. Shorter windows describe a voice less well: they join the groups that the longer ones make.
+# Seconds. Shorter windows describe a voice less well, so they only join the groups that longer windows make.
 _TELLING: Final = 1.2
 
 
@@ -36,9 +36,9 @@ def describe(
 ) -> Voices:
     """The voices in these stretches of a PCM file, window by window. See messages.Describe.
 
-    `pcm`: 16 kHz, mono, signed 16-bit little-endian. `speech`: in seconds; may be in any order, overlap, and
-    reach beyond the file. `weights`: the setting `speaker_model`. The model is loaded at the first call and
-    stays loaded.
+    `pcm`: 16 kHz, mono, signed 16-bit little-endian. `speech`: in seconds; the stretches may be in any order,
+    overlap, and reach beyond the file's end. `weights`: the setting `speaker_model`. The model is loaded at
+    the first call and stays loaded.
 
     Raises SpeechError when there are no usable weights, OSError when the file cannot be read.
     """
@@ -67,7 +67,7 @@ def describe(
 
 
 def group(request: Group) -> Groups:
-    """The speaker of each window. Raises ValueError when the embeddings lack 192 numbers for each window."""
+    """The speaker of each window. Raises ValueError if the embeddings have not 192 numbers per window."""
     found = [window for voices in request.voices for window in voices.windows]
     embeddings = np.concatenate([_vectors(voices) for voices in request.voices] or [_NOBODY])
     order = sorted(range(len(found)), key=lambda index: found[index])
@@ -94,7 +94,8 @@ _NOBODY: Final[NDArray[np.float32]] = np.zeros((0, DIMENSIONS), np.float32)
 
 
 def _vectors(voices: Voices) -> NDArray[np.float32]:
-    """The embeddings as float32, windows x 192, of length 1 again: half precision changes the length."""
+    """The embeddings as float32, windows x 192. They are scaled to length 1, because half precision changed
+    the length."""
     halves = np.frombuffer(voices.embeddings, "<f2")
     if halves.size != len(voices.windows) * DIMENSIONS:
         raise ValueError(f"{len(voices.windows)} windows with {halves.size} numbers")
@@ -104,7 +105,7 @@ def _vectors(voices: Voices) -> NDArray[np.float32]:
 
 
 def _blocks(speech: Sequence[Span], duration: float) -> Iterator[list[Span]]:
-    """The stretches within `duration` seconds, a block at a time; one longer than a block is cut."""
+    """The stretches within `duration` seconds, in blocks. A stretch that is longer than a block is cut."""
     block: list[Span] = []
     for start, end in _within(speech, duration):
         if block and end - block[0][0] > _BLOCK:

@@ -14,13 +14,13 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-# Two frames of the detector. The stretches of speech for Whisper are far longer, and people answer each other
-# within a fifth of a second: a window across such a pause would contain two voices.
+# A pause is two frames of the detector or longer. People answer each other within a fifth of a second, and a
+# window across such a pause would contain two voices. For Whisper, only far longer pauses count.
 _OPTIONS: Final = VadOptions(min_silence_duration_ms=64, speech_pad_ms=30)
 
 
 def phrases(samples: NDArray[np.float32], speech: Sequence[Span]) -> list[Span]:
-    """The stretches of speech without their pauses; one without detected speech stays as it is.
+    """The stretches of speech without their pauses. A stretch without detected speech stays as it is.
 
     `samples`: 1-D float32, 16 kHz, mono, -1 to 1. `speech`: in seconds, in order and not overlapping.
     """

@@ -1,4 +1,4 @@
-"""The windows that voices are embedded from: short, each overlapping the next by half, within speech."""
+"""The windows from which voices are embedded. They are short, lie within speech, and overlap by half."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from lapel.slices.transcription.speech.messages import Span
 # Seconds. A window is long enough to recognise a voice, and short enough to hold the words of one person.
 LENGTH = 1.5
 HOP = 0.75
-# Less speech than this does not identify a voice: such a stretch has no window.
+# A shorter stretch of speech does not identify a voice, so it has no window.
 SHORTEST = 0.4
 # A last window that adds less than this to the window before it is left out.
 _NEWS = 0.3
@@ -21,15 +21,16 @@ _GRID = 100
 def windows(speech: Iterable[Span]) -> list[Span]:
     """Windows in these stretches of speech, in order, in seconds; each lies within one stretch.
 
-    Most are LENGTH long. A stretch shorter than that has one window of its own length; one shorter than
-    SHORTEST has none. The last window of a stretch ends with it, or less than 0.3 s before. Stretches that
-    overlap count as one.
+    Most windows are LENGTH long. A stretch shorter than LENGTH has one window of its own length. A stretch
+    shorter than SHORTEST has no window. The last window of a stretch ends with the stretch, or less than
+    0.3 s before its end. Stretches that overlap count as one stretch.
     """
     return [window for span in apart(speech) for window in _within(*span)]
 
 
 def apart(speech: Iterable[Span]) -> list[Span]:
-    """The stretches in order, in seconds on the grid, without overlaps and without empty or infinite ones."""
+    """The stretches in order, in seconds on the grid. Overlapping ones are joined; empty and infinite ones
+    are left out."""
     found: list[Span] = []
     for start, end in sorted(span for span in speech if math.isfinite(span[0]) and math.isfinite(span[1])):
         first = max(0, math.ceil(start * _GRID - 1e-6)) / _GRID

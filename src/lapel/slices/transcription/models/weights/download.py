@@ -1,6 +1,6 @@
 """The process that downloads a model: `python -m lapel.slices.transcription.models.weights.download`.
 
-It has the network and sees no audio; the process that reads audio (engine_child.py) has no network.
+This process has the network and sees no audio. The process that reads audio (engine_child.py) has no network.
 """
 
 from __future__ import annotations

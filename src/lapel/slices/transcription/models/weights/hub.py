@@ -55,7 +55,8 @@ def cache_folder(env: Mapping[str, str]) -> Path:
 
 
 def cached(repository: str) -> Path | None:
-    """Folder of a model that was downloaded before; None when it is missing or incomplete. No network."""
+    """Folder of a model that was downloaded before; None if the model is missing or incomplete. Does not use
+    the network."""
     from huggingface_hub import snapshot_download  # noqa: PLC0415  # slow, and rarely needed
     from huggingface_hub.errors import HFValidationError  # noqa: PLC0415
 
@@ -66,7 +67,7 @@ def cached(repository: str) -> Path | None:
 
 
 def download(repository: str, report: Callable[[float], None]) -> Path:
-    """Download a model and return its folder; files of an earlier try are kept.
+    """Download a model and return its folder. Files of an earlier try are not downloaded again.
 
     `report` is called with the share of bytes, 0 to 1. Raises HubError when the download fails.
     """
@@ -90,8 +91,8 @@ def _failures_as_ours() -> Generator[None]:
 
 
 def _reporting(wanted: int, report: Callable[[float], None]) -> type[Bar]:
-    """A progress bar that draws nothing and calls `report`. The client makes several; those with the unit B
-    count bytes. `wanted`: bytes to download."""
+    """A class of progress bars that draw nothing and call `report`. The client makes several bars; those
+    with the unit B count bytes. `wanted`: bytes to download."""
     most = 0.0
 
     class Reporting(Bar):

@@ -23,7 +23,7 @@ class Part:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Packaged:
-    """A file in packages, in one part or several. `sha256`: of the joined parts, 64 hexadecimal digits.
+    """A file in packages, in one or several parts. `sha256`: of the joined parts, 64 hexadecimal digits.
 
     `install`: the command that installs the packages.
     """
@@ -43,7 +43,7 @@ class Packaged:
         return found
 
     def read(self) -> bytes | None:
-        """The joined parts; None when one is missing.
+        """The joined parts; None when a part is missing.
 
         Raises DamagedPackage when the checksum is wrong, OSError when a part cannot be read.
         """
@@ -76,7 +76,7 @@ class Packaged:
 
 
 def folder(package: str) -> Path | None:
-    """Folder of an installed top-level package, found without importing it; None when there is none."""
+    """Folder of an installed top-level package; None when there is none. The package is not imported."""
     try:
         spec = importlib.util.find_spec(package)
     except (ImportError, ValueError):  # a dotted name without its parent; a broken entry of sys.modules

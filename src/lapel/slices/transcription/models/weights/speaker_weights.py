@@ -1,8 +1,8 @@
 """The weights of the speaker model CAM++, from an installed package or from a file of the operator.
 
-They are those of 3D-Speaker's `campplus_cn_en_common` (Apache-2.0), as PyTorch saves them: a zip file with a
-pickle that describes tensors, and a file for each tensor's numbers. Reading it needs no torch and runs
-nothing in it: a pickle that holds more than descriptions of tensors is refused unread.
+The weights are 3D-Speaker's `campplus_cn_en_common` (Apache-2.0), in PyTorch's file format: a zip file with a
+pickle that describes tensors, and with a file for each tensor's numbers. Reading the file needs no torch and
+runs no code in it: a pickle that holds more than descriptions of tensors is refused before it is loaded.
 
 Sources: "Serialization semantics" in PyTorch's documentation (the file format of `torch.save`); `pickletools`
 and "Restricting Globals" in Python's documentation.
@@ -53,7 +53,7 @@ GRAPH: Final = Path(__file__).with_name("campplus-graph.onnx")
 _MIB: Final = 2**20
 _LARGEST_FILE: Final = 128 * _MIB
 _LARGEST_PICKLE: Final = 2 * _MIB
-# The opcodes that describe a dictionary of tensors, and none that makes, imports or changes other objects.
+# The opcodes that describe a dictionary of tensors. No other opcode is accepted.
 _TENSOR_OPCODES: Final = frozenset(
     {"PROTO", "FRAME", "STOP", "MARK", "BINPUT", "LONG_BINPUT", "MEMOIZE", "BINGET", "LONG_BINGET"}
     | {"EMPTY_DICT", "SETITEM", "SETITEMS", "EMPTY_TUPLE", "TUPLE", "TUPLE1", "TUPLE2", "TUPLE3"}
@@ -82,11 +82,11 @@ def speaker_weights(setting: Path | None) -> SpeakerWeights:
 
 
 def load(setting: Path | None) -> Tensors:
-    """Tensor name to its values (float32, in the shape that the file says), for all of `names()`.
+    """The values of each tensor in `names()`, by name: float32, in the shape that the file says.
 
     `setting`: a file, or a folder that holds FILE_NAME; None for the installed package, whose checksum is
-    verified. Raises SpeechError when there are no weights, or when they are damaged or of another model; its
-    message names the remedy and no path.
+    verified. Raises SpeechError when there are no weights, or when the weights are damaged or of another
+    model. The error's message names the remedy and no path.
     """
     file = _file(setting)
     origin = "The installed package" if setting is None else f"What {SETTING} names"
@@ -174,9 +174,9 @@ def _read(blob: bytes) -> Tensors:
 
 
 def _entry(archive: zipfile.ZipFile, entry: zipfile.ZipInfo, most: int) -> bytes:
-    """The bytes of an entry, which torch stores uncompressed: they cannot be larger than the file.
+    """The bytes of an entry. torch stores entries uncompressed, so an entry cannot be larger than the file.
 
-    Raises _Unfit when it is stored otherwise, or holds more than `most` bytes.
+    Raises _Unfit when the entry is compressed or encrypted, or holds more than `most` bytes.
     """
     if entry.compress_type != zipfile.ZIP_STORED or entry.flag_bits & 1 or entry.file_size > most:
         raise _Unfit(f"{entry.filename} is not stored as it should be")
@@ -201,7 +201,7 @@ def _described(data: bytes) -> dict[str, _Tensor]:
         for opcode, argument, _ in pickletools.genops(data):
             if opcode.name not in _TENSOR_OPCODES:
                 raise _Unfit(f"its pickle wants {opcode.name}")
-            # The unpickler reserves memory for as many objects as the highest index says.
+            # The unpickler reserves memory for as many objects as the highest index of LONG_BINPUT says.
             if opcode.name == "LONG_BINPUT" and cast("int", argument) > len(data):
                 raise _Unfit("its pickle counts more objects than it has")
         read: object = _Descriptions(io.BytesIO(data)).load()
@@ -214,7 +214,7 @@ def _described(data: bytes) -> dict[str, _Tensor]:
 
 
 class _Descriptions(pickle.Unpickler):
-    """Knows four names and imports none; it makes plain values of them."""
+    """Loads descriptions of tensors. It accepts four names, imports none, and uses plain values instead."""
 
     def find_class(self, module_name: str, global_name: str, /) -> Any:  # noqa: ANN401 - as in the base class
         match module_name, global_name:
@@ -236,7 +236,8 @@ class _Descriptions(pickle.Unpickler):
 
 
 def _tensor(storage: object, offset: object, shape: object, stride: object, *_: object) -> _Tensor:
-    """A tensor whose numbers are contiguous, as in all tensors of the model. Raises _Unfit for others."""
+    """A tensor whose numbers are contiguous, as in all tensors of the model. Raises _Unfit for other
+    tensors."""
     if not isinstance(storage, _Storage) or not isinstance(offset, int) or offset < 0:
         raise _Unfit("its pickle wants what is no tensor")
     sizes, steps = _whole_numbers(shape), _whole_numbers(stride)

@@ -1,7 +1,10 @@
 """Which Whisper model to use, and where its files are.
 
-With an empty setting: the installed package of weights with the best model. With a folder: that folder. With
-a name: its installed package, else an earlier download of it, else a download.
+The setting decides:
+
+- Empty: the best model of which a package is installed.
+- A folder: the model in this folder.
+- A name: the model in an installed package, else an earlier download, else a new download.
 """
 
 from __future__ import annotations
@@ -30,9 +33,9 @@ _NEEDED: Final = ("model.bin", "config.json", "tokenizer.json")
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Weights:
-    """A model on this machine. `name`: as in transcripts; `origin`: its place, in words for people.
+    """A model on this machine. `name`: as in transcripts. `origin`: where it is, in words for people.
 
-    Its files are in `folder`, or in packages: `packaged` maps file names to them.
+    The model's files are in `folder`, or in packages: `packaged` maps each file's name to the file.
     """
 
     name: str
@@ -41,10 +44,10 @@ class Weights:
     packaged: Mapping[str, Packaged] = dataclasses.field(default_factory=dict[str, Packaged])
 
     def damage(self) -> str | None:
-        """A sentence on what is wrong with its files; None when the checksums are right. Reads all files.
+        """A sentence that says what is wrong with the model's files; None if the checksums are right.
 
-        Only files in packages are checked, because a folder has no checksums to compare with. Raises OSError
-        when a file cannot be read.
+        Reads all files in packages. Files in a folder are not checked, because there are no checksums to
+        compare with. Raises OSError when a file cannot be read.
         """
         for packaged in self.packaged.values():
             if not packaged.is_sound():
@@ -130,7 +133,7 @@ def here(setting: str) -> Weights:
 
 
 def bring(setting: str, report: Callable[[float], None]) -> Weights:
-    """The model to use; it is downloaded if the setting names one that is missing.
+    """The model to use. If the setting names a model that is missing, the model is downloaded.
 
     `report` is called with the progress of the download, 0 to 1. Raises SpeechError, with the ways to get
     weights, when there is no usable model or the download fails.
@@ -147,7 +150,7 @@ def bring(setting: str, report: Callable[[float], None]) -> Weights:
 
 
 def named_folder(setting: str) -> Path | None:
-    """The folder that a setting names; None when it is the name of a model."""
+    """The folder that a setting names; None if the setting is the name of a model."""
     if not setting.startswith(("/", ".", "~")) and not _is_folder(setting):
         return None
     folder = Path(setting)
@@ -194,7 +197,8 @@ def _check_whole(folder: Path, what: str) -> None:
 
 
 def _repository(name: str) -> str:
-    """The hub's repository of a model's name; `owner/model` stays as it is. Raises SpeechError for others."""
+    """The hub's repository of a model's name; `owner/model` stays as it is. Raises SpeechError for other
+    names."""
     known = hub.REPOSITORIES.get(name)
     if known is None and not re.fullmatch(r"[\w.-]+/[\w.-]+", name):
         fault = f"{name} is no folder and no name of a Whisper model ({', '.join(hub.REPOSITORIES)})."

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-# With the default of 2 s for the silence a lively talk is one single stretch.
+# With the default for the silence, which is 2 s, a lively talk would be one single stretch.
 _OPTIONS = VadOptions(min_silence_duration_ms=300, speech_pad_ms=100)
 
 

@@ -17,7 +17,7 @@ _ALSO = {"cmn": "zh", "fil": "tl", "in": "id", "iw": "he", "jv": "jw", "ji": "yi
 def primary(language: str) -> str:
     """Whisper's code for a language tag: `en` for `en-US` and `EN`, `no` for `nb`.
 
-    For a language that Whisper does not know the code is not in LANGUAGES.
+    If Whisper does not know the language, the code is not in LANGUAGES.
     """
     code = language.strip().replace("_", "-").split("-", 1)[0].lower()
     return _ALSO.get(code, code)

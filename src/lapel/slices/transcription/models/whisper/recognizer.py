@@ -1,7 +1,7 @@
 """Whisper, by faster-whisper on CTranslate2: transcribes several windows at a time; words have times.
 
-Source: Radford et al., "Robust Speech Recognition via Large-Scale Weak Supervision", 2022 (arXiv:2212.04356);
-the thresholds of repetitive and silent windows are those of its section on long-form transcription.
+Source: Radford et al., "Robust Speech Recognition via Large-Scale Weak Supervision", 2022 (arXiv:2212.04356).
+The thresholds for repetitive and silent windows are from its section on long-form transcription.
 """
 
 from __future__ import annotations
@@ -38,20 +38,20 @@ if TYPE_CHECKING:
     Samples: TypeAlias = NDArray[np.float32]
     Report: TypeAlias = Callable[[float], None]
 
-# Greedy decoding takes a sixth less time, but is a little worse and falls into loops far more easily. Four
-# windows in a batch are as fast as eight and need 100 MB less.
+# Greedy decoding takes a sixth less time, but is a little worse and far more likely to repeat itself. Batches
+# of four windows are as fast as batches of eight, and need 100 MB less.
 _BEAM = 5
 _BATCH = 4
 
 _LARGE = "model.bin"
 
-# As in Whisper's own decoder: text with a higher compression ratio repeats itself; a window is silent when
-# the probability of no speech is above `_NO_SPEECH` and the mean log probability of its tokens below
-# `_UNSURE`.
+# As in Whisper's own decoder. Text with a compression ratio above `_REPETITIVE` repeats itself. A window is
+# silent if the probability of no speech is above `_NO_SPEECH`, and the mean log probability of its tokens is
+# below `_UNSURE`.
 _REPETITIVE = 2.4
 _NO_SPEECH = 0.6
 _UNSURE = -1.0
-# A repetitive window is decoded again, and then no sequence of so many tokens may occur twice: so invented
+# A repetitive window is decoded again. Then no sequence of this many tokens may occur twice, so that invented
 # words get low probabilities.
 _NGRAMS = 3
 
@@ -59,7 +59,7 @@ _NGRAMS = 3
 # a window is decoded `_TURNS` times at most.
 _REST = 3 * SAMPLE_RATE
 _TURNS = 3
-# Seconds. The last word before Whisper stopped may be given a far too late end.
+# Seconds. The last word before Whisper stopped may have an end that is far too late.
 _LONGEST_WORD = 4.0
 
 
@@ -71,7 +71,7 @@ class _Language:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class _Part:
-    """A window, or the rest of it. `index`: of the window that it belongs to."""
+    """A window, or the rest of a window. `index`: the window's index."""
 
     index: int
     window: Window
@@ -81,13 +81,13 @@ class Whisper:
     """One model, loaded when it is first needed. Not safe for several threads at once."""
 
     def __init__(self, setting: str, *, threads: int) -> None:
-        """`setting`: a folder, a name or empty, see whisper_weights.py. `threads`: at least 1."""
+        """`setting`: a folder, a name, or empty (see whisper_weights.py). `threads`: at least 1."""
         self.setting = setting
         self._threads = threads
         self._loaded: tuple[str, _Model] | None = None
 
     def load(self) -> str:
-        """Load the model unless it is loaded, and return its name.
+        """Load the model if it is not loaded yet, and return its name.
 
         Raises SpeechError, with the ways to get weights, when there is no usable model, and NotHere when the
         model has to be downloaded first.
@@ -143,9 +143,9 @@ class Whisper:
         return self._loaded[1]
 
     def _known(self, language: str) -> _Language:
-        """The requested language; a model for English alone has only English.
+        """The requested language, or English if the model is for English alone.
 
-        Raises SpeechError when Whisper, or this model of it, does not know the language.
+        Raises SpeechError when no Whisper model knows the language, or when this model does not know it.
         """
         code = primary(language)
         if code not in LANGUAGES:
@@ -198,7 +198,7 @@ class Whisper:
                 continue
             for word in raw.words or ():
                 before = raw.seek / 100
-                # These are numpy numbers in spite of their annotation, and the pipe does not encode those.
+                # In spite of their annotation, the times are numpy numbers, which the pipe cannot encode.
                 start, end = part.window.times(float(word.start) - before, float(word.end) - before)
                 yield Spoken(
                     start, min(end, start + _LONGEST_WORD), word.word, share(float(word.probability))
@@ -207,10 +207,10 @@ class Whisper:
     def _decode(
         self, samples: Samples, parts: Sequence[_Part], code: str, *, ngrams: int = 0
     ) -> Iterator[tuple[_Part, Sequence[Raw]]]:
-        """Whisper's segments for each part, in the order of the parts; usually one for each.
+        """Whisper's segments for each part, in the order of the parts; usually one segment for each part.
 
-        A segment's `seek`, in hundredths of a second, is the start of its part; `seek` and the words' times
-        count from the same zero. `ngrams`: no sequence of so many tokens occurs twice; 0 is no limit.
+        A segment's `seek` is the start of its part, in hundredths of a second. `seek` and the words' times
+        count from the same zero. `ngrams`: no sequence of this many tokens occurs twice; 0 is no limit.
         """
         if not parts:
             return
@@ -222,7 +222,7 @@ class Whisper:
             batch_size=_BATCH,
             no_repeat_ngram_size=ngrams,
             condition_on_previous_text=False,
-            # With its own timestamps Whisper drops the words after the last one.
+            # If Whisper makes timestamps itself, it drops the words after the last timestamp.
             without_timestamps=True,
             word_timestamps=True,
             clip_timestamps=[
@@ -240,7 +240,8 @@ class Whisper:
 
 
 class _Model(WhisperModel):
-    """Encodes the same windows once, for their language and for their words: encoding is half the work."""
+    """Keeps the latest encoded windows: a batch is encoded once for its language and its words, because
+    encoding is half the work."""
 
     _features: Samples | None = None
     _encoded: StorageView | None = None
@@ -252,7 +253,8 @@ class _Model(WhisperModel):
 
 
 def _spread_first(windows: Sequence[Window]) -> list[_Part]:
-    """All windows, first a batch spread over the whole samples, from which the language is detected."""
+    """All windows in a new order. First comes a batch of windows from all over the samples: the language is
+    detected from this batch."""
     count, most = len(windows), min(len(windows), _BATCH)
     shares = (range(count * share // most, count * (share + 1) // most) for share in range(most))
     chosen = [max(share, key=lambda index: len(windows[index])) for share in shares]
@@ -265,7 +267,7 @@ def _load(found: whisper_weights.Weights, threads: int) -> _Model:
     files: dict[str, bytes | Readable] | None = None
     if found.folder is None:
         files = {name: packaged.read() or b"" for name, packaged in found.packaged.items() if name != _LARGE}
-        # Passed as an object with `read`, so that the bytes are freed before the model is built from them.
+        # The large file is passed as an object with `read`, so that this function holds no copy of its bytes.
         files[_LARGE] = found.packaged[_LARGE]
     place = found.name if found.folder is None else str(found.folder)
     model = _Model(

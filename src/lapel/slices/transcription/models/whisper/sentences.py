@@ -1,6 +1,6 @@
 """Joins words to readable segments: sentences, or the words between two pauses.
 
-The words and their times are faster-whisper's (`word_timestamps`). The rules and their limits are our own.
+The words and their times are faster-whisper's (`word_timestamps`). The rules and limits are Lapel's own.
 """
 
 from __future__ import annotations
@@ -14,8 +14,11 @@ from lapel.slices.transcription.speech.punctuation import CLAUSE_ENDS, SENTENCE_
 from lapel.slices.transcription.speech.text_cleaning import plain
 from lapel.slices.transcription.speech.transcript import Segment, Word
 
-# Seconds. A segment ends at a `_PAUSE`; at the end of a sentence, once it has `_LEAST`; at the next comma or
-# `_SHORT_PAUSE`, once it has `_LONG`; and at `_LONGEST` anyway.
+# All in seconds. A segment ends
+# - at a pause of `_PAUSE`;
+# - at the end of a sentence, if the segment has at least `_LEAST`;
+# - at the end of a clause or at a pause of `_SHORT_PAUSE`, if the segment has at least `_LONG`;
+# - after the word with which it reaches `_LONGEST`.
 _PAUSE = 0.8
 _SHORT_PAUSE = 0.25
 _LEAST = 1.5
@@ -24,14 +27,15 @@ _LONGEST = 20.0
 # Shortest word; the model may report less.
 _BLINK = 0.01
 
-# `Mr.`, `St.`, `e.g.`: the dot of a short word may not end a sentence. Then the pause after it decides.
+# `Mr.`, `St.`, `e.g.`: the dot after a short word may belong to an abbreviation. The pause after the word
+# decides whether the sentence ends.
 _MAY_BE_SHORTENED = re.compile(r"^\W*(?:\w{1,3}|(?:\w\.)+\w?)\.$")
 
 
 class Spoken(msgspec.Struct, frozen=True):
-    """A word as the model wrote it, with the space before it if there is one. Seconds, from any zero.
+    """A word as the model wrote it, including the space before it if there is one.
 
-    `confidence`: 0 to 1.
+    `start` and `end`: in seconds, from a zero that all words share. `confidence`: 0 to 1.
     """
 
     start: float
@@ -41,7 +45,7 @@ class Spoken(msgspec.Struct, frozen=True):
 
 
 def segments(spoken: Sequence[Spoken], *, latest: float) -> list[Segment]:
-    """The words as segments, in order and not overlapping; none ends after `latest` (seconds).
+    """The words as segments, in order and not overlapping. No segment ends after `latest` (seconds).
 
     A segment without a letter or digit is left out.
     """
@@ -55,7 +59,7 @@ def segments(spoken: Sequence[Spoken], *, latest: float) -> list[Segment]:
 
 
 def _in_turn(words: Sequence[Spoken], latest: float) -> list[tuple[float, float]]:
-    """Start and end of each word, in seconds: the end after the start, the start not before the last end."""
+    """Start and end of each word, in seconds. Words are not empty, do not overlap, and end by `latest`."""
     times: list[tuple[float, float]] = []
     earliest = 0.0
     for word in words:

@@ -2,7 +2,7 @@
 
 It also maps times in a window to times in the piece.
 
-Long silences are shortened, so that few windows suffice; short pauses stay as they are, because they show
+Long silences are shortened, so that few windows suffice. Short pauses stay as they are, because they show
 where sentences end. Compare "VAD Cut & Merge" in Bain et al., "WhisperX: Time-Accurate Speech Transcription
 of Long-Form Audio", Interspeech 2023 (arXiv:2303.00747).
 """
@@ -22,9 +22,9 @@ if TYPE_CHECKING:
 RATE = 16_000
 LONGEST = 30 * RATE
 
-# Samples of silence that are kept on either side of speech: Whisper needs to hear words begin and end.
+# Samples of silence that are kept before and after speech, because Whisper needs to hear words begin and end.
 _MARGIN = int(0.3 * RATE)
-# Speech without a pause is cut in the quietest stretch of so many samples in the last third of the window.
+# Speech without a pause is cut in the last third of a window: in the quietest stretch of this many samples.
 _QUIET = int(0.03 * RATE)
 
 # Start and end in samples of the piece.
@@ -47,7 +47,7 @@ class Window:
     def times(self, start: float, end: float) -> tuple[float, float]:
         """Map a word's times from seconds in the window to seconds in the piece.
 
-        The word is placed in one run, that of its middle.
+        The word is placed in one run: the run that contains the word's middle.
         """
         ends = list(self._ends())
         index = min(bisect.bisect(ends, int((start + end) / 2 * RATE)), len(ends) - 1)
@@ -70,10 +70,9 @@ class Window:
 
 
 def pack(speech: Sequence[Run], piece: NDArray[np.float32]) -> list[Window]:
-    """Windows that hold all speech, of about equal length.
+    """Windows that together hold all speech. A window ends at the longest pause in the last third of 30 s.
 
-    `speech`: ordered and not overlapping, in samples of `piece`: 1-D float32, 16 kHz, mono. A window ends at
-    the longest pause near the end of its possible length.
+    `speech`: in samples of `piece`, ordered and not overlapping. `piece`: 1-D float32, 16 kHz, mono.
     """
     runs = [short for run in _widened(speech, len(piece)) for short in _shortened(run, piece)]
     windows: list[Window] = []
@@ -88,7 +87,8 @@ def pack(speech: Sequence[Run], piece: NDArray[np.float32]) -> list[Window]:
 
 
 def _widened(speech: Sequence[Run], length: int) -> list[Run]:
-    """Each run with a margin on both sides; neighbours whose margins would meet share the gap."""
+    """Each run with a margin on both sides. If the margins of two neighbours would meet, they share the
+    gap."""
     wide: list[Run] = []
     for index, (start, end) in enumerate(speech):
         before = (speech[index - 1][1] + start) // 2 if index else 0
@@ -111,7 +111,7 @@ def _shortened(run: Run, piece: NDArray[np.float32]) -> Iterator[Run]:
 
 
 def _fitting(runs: Sequence[Run], first: int) -> int:
-    """The index after the last run that fits into the window that begins with `first`."""
+    """The index after the last run that fits into a window whose first run is `first`."""
     total = 0
     for index in range(first, len(runs)):
         total += runs[index][1] - runs[index][0]
@@ -121,7 +121,8 @@ def _fitting(runs: Sequence[Run], first: int) -> int:
 
 
 def _at_a_pause(runs: Sequence[Run], first: int, last: int) -> int:
-    """End index of a window that could hold first..last: at the longest pause of its last third."""
+    """The end index of a window that could hold the runs `first` to `last`: at the longest pause in the last
+    third."""
     total, best, longest = 0, last, -1
     for index in range(first, last):
         total += runs[index][1] - runs[index][0]
