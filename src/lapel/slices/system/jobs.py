@@ -24,9 +24,10 @@ if TYPE_CHECKING:
 
 _BATCH = 5000
 
-# Each statement takes the moment before which rows are useless, and how many to delete at once. The rows are
-# an array, because a join would read the whole table for each batch. Answers and events are also deleted
-# with an end user, many at once: rows that another transaction holds are left for the next round.
+# Each statement has two parameters: the time before which rows are useless, and the number of rows to delete
+# at once. The rows to delete are an array, because a join would read the whole table for each batch. The
+# deletion of an end user deletes many answers and events too, so rows that another transaction has locked are
+# left for the next round.
 _KEPT = (
     ("answers", PRUNE_ANSWERS, KEEP_ANSWERS),
     ("events", PRUNE_EVENTS, timedelta(days=90)),
@@ -40,7 +41,7 @@ _log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
 
 
 async def prune(ports: Ports) -> dict[str, int]:
-    """Delete expired rows, in batches; returns the number of rows of each kind.
+    """Delete expired rows, in batches. Returns the number of deleted rows of each kind.
 
     Raises Unavailable when the database is unavailable.
     """
@@ -64,7 +65,7 @@ async def _prune_one(database: Database, statement: str, before: datetime) -> in
 
 
 def schedules(services: Services) -> tuple[Schedule, ...]:
-    """The schedules: `prune` once an hour, and measuring each world's rows every five minutes."""
+    """The schedules: `prune` runs once an hour, and each world's rows are measured every five minutes."""
 
     ports = services.ports
     tables = sorted(table.name for table in services.tables if table.grows)

@@ -34,8 +34,8 @@ _log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
 class Metrics:
     """`GET /metrics` for Prometheus: an ASGI application of its own.
 
-    It is not an operation, because it needs the client's address, which handlers never see. It answers
-    requests from this machine, and requests with `LAPEL_METRICS_TOKEN`. No metric names a tenant.
+    It is no operation, because it needs the client's address, which handlers never see. It answers requests
+    from this machine, and requests with `LAPEL_METRICS_TOKEN`. No metric names a project or a world.
     """
 
     def __init__(self, ports: Ports) -> None:
@@ -103,7 +103,7 @@ class Metrics:
 
 
 def is_local(client: tuple[str, int] | None, headers: dict[bytes, bytes]) -> bool:
-    """Whether a request comes from this machine itself instead of through a proxy on it."""
+    """Whether a request comes from this machine, and not through a proxy."""
     if client is None:  # a Unix socket
         return False
     if any(name in headers for name in (b"forwarded", b"x-forwarded-for", b"x-real-ip", b"via")):

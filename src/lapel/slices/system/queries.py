@@ -1,4 +1,4 @@
-"""The SQL of the system: about the database as a whole, so no statement takes a world."""
+"""The SQL of the system. It is about the database as a whole, so no statement takes a world."""
 
 from __future__ import annotations
 

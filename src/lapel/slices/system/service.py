@@ -33,7 +33,7 @@ _State = TypeVar("_State", bound=msgspec.Struct)
 
 
 class Probe:
-    """Checks the parts. Simultaneous callers share one query, on a connection outside the pool."""
+    """Checks the parts. Simultaneous checks of the database share one query, outside the pool."""
 
     def __init__(self, ports: Ports) -> None:
         self._ports = ports
@@ -65,7 +65,7 @@ class Probe:
         return True
 
     async def queue(self) -> Literal["running", "no_worker", "disconnected"]:
-        """Whether jobs can be enqueued, and a worker runs them."""
+        """Whether the queue can be reached, and whether a worker runs."""
 
         async def look(connection: Connection) -> int:
             await connection.fetchval(QUEUE_REACHABLE)
@@ -79,7 +79,7 @@ class Probe:
         return "running" if workers else "no_worker"
 
     async def migrations(self) -> Migrations:
-        """The database's revision; None when it cannot be read."""
+        """The database's revision (None when it cannot be read), and the expected revision."""
         expected = newest_revision()
         try:
             async with asyncio.timeout(PROBE_SECONDS):

@@ -1,4 +1,4 @@
-"""The slice of what a project uses, as data."""
+"""The slice of the usage of a project, as data."""
 
 from __future__ import annotations
 

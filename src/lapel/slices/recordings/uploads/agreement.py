@@ -22,7 +22,7 @@ def facts_of(body: CompleteUpload) -> Facts:
 
 
 def agree(given: Facts, known: Facts) -> bool:
-    """Whether all facts that both state are equal. Durations are compared in whole seconds, as shown."""
+    """Whether all facts that both sides state are equal. Durations are compared in whole seconds."""
     if given.sha256 is not None and known.sha256 is not None and given.sha256 != known.sha256:
         return False
     if given.size is not None and known.size is not None and given.size != known.size:
@@ -38,7 +38,7 @@ def check_repeat(snapshot: Snapshot, facts: Facts, refusals: Iterable[Rejection]
     """Accept a call that repeats a finished call with the same facts.
 
     Raises IntegrityFailure when the upload that the facts describe was refused, MediaNotUploaded when the
-    audio has no object, Conflict when the finished upload had other facts.
+    audio has no object, and Conflict when the finished upload had other facts.
     """
     if not facts.any:
         return
@@ -56,8 +56,9 @@ def check_repeat(snapshot: Snapshot, facts: Facts, refusals: Iterable[Rejection]
 
 
 def check_pending(snapshot: Snapshot, facts: Facts) -> None:
-    """Accept a call without facts, or with those of the verification or of an uploaded media.
+    """During a verification, accept a call without facts, or with facts that agree with the known facts.
 
+    The known facts are those of the audio or, without an audio, those of the media that are being verified.
     Raises Conflict for other facts.
     """
     if not facts.any:
@@ -77,11 +78,12 @@ def subject_of(
 ) -> str | None:
     """The id of the pending media that the facts describe: the audio, or else the only pending media.
 
-    None when there are no facts, or when they describe the uploaded audio. `with_object`: the ids of the
+    None when there are no facts, or when the facts describe the uploaded audio. `with_object`: the ids of the
     pending media that have an object.
 
     Raises InvalidRequest when the facts may describe several media, Conflict when the audio is uploaded with
-    other facts, IntegrityFailure when the audio was refused, MediaNotUploaded when it has no object.
+    other facts, IntegrityFailure when the audio was refused, and MediaNotUploaded when the audio has no
+    object.
     """
     facts = facts_of(body)
     if not facts.any:

@@ -1,7 +1,7 @@
 """The transactions of a completion: accept media, refuse media, or hand large objects to a job.
 
-A completion that has lost a race (media_states.py) changes nothing, deletes its own copies and reads the
-state again.
+A completion that has lost a race (media_states.py) changes no row, deletes its own copies and reads the state
+again.
 """
 
 from __future__ import annotations
@@ -37,12 +37,13 @@ if TYPE_CHECKING:
     from lapel.slices.recordings.uploads.snapshot import Snapshot
 
 # The sweep deletes a copy without a row when the copy is a day old. A completion that was suspended for
-# longer than this (a closed laptop) starts over, because the sweep may have deleted its copy.
+# longer than `MAX_VERIFICATION_AGE` (a closed laptop) starts over, because the sweep may have deleted its
+# copy.
 MAX_VERIFICATION_AGE = timedelta(hours=6)
-# When a verification takes longer, the reconciler enqueues its job again.
+# If a verification takes longer, the reconciler enqueues the verification's job again.
 VERIFICATION_PATIENCE = timedelta(minutes=15)
 
-# The kind of connection that an upload method uses; of any other method it is unknown.
+# The connection of each upload method. The connection of any other method is unknown.
 _CONNECTIONS: dict[str, ConnectionKind] = {
     "ble": "ble",
     "wifi": "wifi",
@@ -65,14 +66,14 @@ class OnAudio(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class CommitOutcome:
-    """What one commit has accepted and refused: nothing after a lost race."""
+    """What one commit has accepted and refused. After a lost race, both are empty."""
 
     accepted: tuple[Verdict, ...] = ()
     refused: tuple[Verdict, ...] = ()
 
     @property
     def lost(self) -> bool:
-        """Whether nothing was changed."""
+        """Whether the race was lost, so that nothing was changed."""
         return not self.accepted and not self.refused
 
 
@@ -89,8 +90,8 @@ class UploadCommits:
         Before a recording is uploaded, one bad media refuses the whole completion. Afterwards a bad media
         fails alone.
 
-        Raises Unavailable when the database fails. If it fails during the commit, the copies stay, because
-        the rows may serve them. The reconciler's sweep deletes those that no row serves.
+        Raises Unavailable when the database fails. If the database fails during the commit, the copies stay,
+        because the rows may serve them. The reconciler's sweep deletes the copies that no row serves.
         """
         crash_point(f"{stage}:before-refusal" if verification.bad else f"{stage}:before-claim")
         try:
@@ -155,7 +156,7 @@ class UploadCommits:
         await media_states.accept(connection, _observed(snapshot, verdict.candidate), verified, now)
 
     async def abandon(self, snapshot: Snapshot, candidate: Candidate) -> None:
-        """End a verification whose staged object is gone: the attempt is refused, the media pending again."""
+        """End a verification whose staged object is gone. Refuses the attempt; the media is pending again."""
         again = _next_look(candidate, self._ports.clock.now())
         try:
             async with self._ports.database.transaction() as connection:
@@ -222,7 +223,7 @@ class UploadCommits:
             )
         await record_queries.set_status(connection, at.world_id, at.recording_id, "pending", now)
         payload = VerifyUpload(at.world_id, at.recording_id)
-        # The reconciler enqueues the job under the same name, so the queue never has it twice.
+        # The reconciler enqueues the job under the same name, so the queue never has the job twice.
         newest = max(candidate.attempt.id for candidate in candidates)
         await jobs.enqueue(connection, VERIFY, payload, dedupe=newest)
 
@@ -234,7 +235,7 @@ class UploadCommits:
             _log.warning("completion.left_for_sweep", error=str(error))
 
     async def _clean(self, verification: Verification, outcome: CommitOutcome, stage: Stage) -> None:
-        """Delete our copies that no row serves, and the staged objects that were accepted or refused.
+        """Delete the copies that no row serves, and the staged objects that were accepted or refused.
 
         If the store fails or the process is killed, the reconciler's sweep deletes them.
         """
@@ -264,5 +265,5 @@ def _observed(snapshot: Snapshot, candidate: Candidate) -> media_states.Observed
 
 
 def _next_look(candidate: Candidate, now: datetime) -> datetime:
-    """When the reconciler looks at a media that is pending again."""
+    """The time at which the reconciler looks at a media that becomes pending again."""
     return max(candidate.media.last_url_expires_at, now + VERIFICATION_PATIENCE)

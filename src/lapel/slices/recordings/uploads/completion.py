@@ -1,8 +1,8 @@
 """upload-complete: its 200 promises that the uploaded bytes are verified, kept and can be downloaded.
 
 The steps: copy the staged object under a fresh key, hash the copy, accept the media in one transaction. If
-the process is killed between two steps, the client's repeat or the reconciler finishes the upload. At most a
-copy without a row is left, and the sweep deletes it.
+the process is killed between two steps, the client's repeat or the reconciler finishes the upload. The killed
+call may leave a copy without a row, which the sweep deletes.
 """
 
 from __future__ import annotations
@@ -37,23 +37,25 @@ if TYPE_CHECKING:
     from lapel.slices.recordings.uploads.snapshot import Attempt, MediaState, Snapshot
     from lapel.slices.recordings.wire import Recording
 
-# How often one call tries. Each lost race means that another request has changed the recording.
+# The most tries of one call. Each lost race means that another request has changed the recording.
 _TRIES = 5
-# Objects of one recording that are copied and hashed concurrently.
+# The most objects of one recording that are examined at the same time.
 _AT_ONCE = 4
 # The most bytes that one call hashes, in multiples of the inline limit.
 _INLINE_TOTAL = 4
-# Calls that examine at once, in one process and in one world. A call that waits longer than `_PATIENCE`
-# seconds answers 425.
+# The most calls that examine at the same time, in one process and in one world. A call that waits longer than
+# `_PATIENCE` seconds answers 425.
 _EXAMINING = 8
 _EXAMINING_OF_ONE_WORLD = 4
 _PATIENCE = 8.0
 # An examination that takes more seconds continues in a job, because a call must answer within 25 seconds.
 _EXAMINED_WITHIN = 12.0
 
-# During a wait of fewer seconds no other request can have changed anything.
+# After a wait of fewer seconds, the call does not read the state again, because hardly anything can have
+# changed.
 _HARDLY = 0.01
-# A call that is older, in seconds, does not try again after a lost race: the client's repeat does.
+# A call that has taken more seconds does not try again after a lost race. The client repeats the call
+# instead.
 _LOST_LATE = 3.0
 
 _NOTHING_SAID = CompleteUpload()
@@ -77,8 +79,10 @@ class Completion:
         examining: Admission | None = None,
         examined_within: float = _EXAMINED_WITHIN,
     ) -> None:
-        """`examining` limits the calls that copy and hash at once. `examined_within`: seconds that a call may
-        spend on it before a job continues."""
+        """`examining`: limits the calls that examine (copy and hash) at the same time.
+
+        `examined_within`: the seconds that a call may examine before a job continues.
+        """
         self._ports = ports
         self._examined_within = examined_within
         self._examining = examining or Admission(_EXAMINING, _EXAMINING_OF_ONE_WORLD, patience=_PATIENCE)
@@ -86,7 +90,7 @@ class Completion:
         self._commits = UploadCommits(ports, on_audio)
 
     async def complete(self, actor: Actor, at: Reach, body: CompleteUpload) -> Recording:
-        """Verify the newest uploaded object of every pending media; from then on its links serve that object.
+        """Verify the newest uploaded object of every pending media. The media's links then serve this object.
 
         Raises NotFound when `at` reaches no recording; InvalidRequest when it is not clear which of several
         media the facts describe; MediaNotUploaded when there is no object; IntegrityFailure when the bytes
@@ -108,7 +112,7 @@ class Completion:
     async def finish(self, at: Reach, due: frozenset[str]) -> None:
         """Complete only the media of `due`, for a client that has not completed its upload after the PUT.
 
-        Raises what `complete` raises, and MediaNotUploaded whenever none of them has an object.
+        Raises what `complete` raises, and MediaNotUploaded whenever no media of `due` has an object.
         """
         for _ in range(_TRIES):
             if await self._try(at, _NOTHING_SAID, due=due, ask_for_worker=False):
@@ -117,7 +121,7 @@ class Completion:
     async def _try(
         self, at: Reach, body: CompleteUpload, *, due: frozenset[str] | None, ask_for_worker: bool
     ) -> bool:
-        """True when the call can answer; False after a lost race, when all state must be read again.
+        """True when the call can answer. False after a lost race: then all state must be read again.
 
         `due`: complete only these media; None: all. Raises what `complete` raises.
         """
@@ -160,7 +164,7 @@ class Completion:
             return await look(connection, at)
 
     async def _check_without_objects(self, snapshot: Snapshot, facts: Facts) -> None:
-        """Accept a call that finds no object when it repeats a finished call.
+        """Accept a call that finds no object, if the call repeats a finished call.
 
         Raises MediaNotUploaded, IntegrityFailure or Conflict for any other call.
         """
@@ -176,7 +180,7 @@ class Completion:
     async def _examine_in_turn(self, snapshot: Snapshot, candidates: tuple[Candidate, ...]) -> CommitOutcome:
         """Wait for admission, then examine and commit.
 
-        Raises UploadVerificationPending when the wait is too long, _TakesLong when the store is slow.
+        Raises UploadVerificationPending when the wait is too long, and _TakesLong when the store is slow.
         """
         loop = asyncio.get_running_loop()
         asked = loop.time()
@@ -212,7 +216,7 @@ class Completion:
         return await self._commits.commit(snapshot, Verification(verdicts, began_at), "complete")
 
     def _needs_a_job(self, candidates: tuple[Candidate, ...]) -> bool:
-        """Whether hashing takes too long for a call. Objects over their type's limit are never hashed."""
+        """Whether hashing takes too long for a call. Objects above their type's limit need no hashing."""
         sizes = [
             each.size for each in candidates if self._integrity.too_large(each.media.type, each.size) is None
         ]
@@ -249,8 +253,8 @@ class Completion:
     async def verify(self, payload: VerifyUpload) -> None:
         """The job: verify the objects that were too large for a call. It may run twice.
 
-        Raises NotFound when the recording is deleted, StoreUnavailable or Unavailable when the store or the
-        database fails.
+        Raises NotFound when the recording is deleted, StoreUnavailable when the store fails, and Unavailable
+        when the database fails.
         """
         crash_point("hash:begin")
         snapshot = await self._look(payload.at)
@@ -295,7 +299,7 @@ def _still_verifying() -> UploadVerificationPending:
 
 
 async def _side_by_side(work: Callable[[_T], Awaitable[_R]], items: tuple[_T, ...]) -> list[_R]:
-    """All results in order, `_AT_ONCE` at a time. Raises the first error after all work has ended."""
+    """Do the work for `_AT_ONCE` items at a time. Raises the first error when all work has ended."""
     gate = asyncio.Semaphore(_AT_ONCE)
 
     async def one(item: _T) -> _R:

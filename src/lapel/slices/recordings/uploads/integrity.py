@@ -25,9 +25,10 @@ Stage = Literal["complete", "hash"]
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """A media, and the attempt whose object may complete it.
+    """A media, and the attempt whose object may complete the media.
 
-    `size` is the present size of the staged object in bytes; `expected` are the facts that it must match.
+    `size` is the present size of the staged object in bytes. `expected` are the facts that the object must
+    match.
     """
 
     media: MediaState
@@ -41,7 +42,8 @@ class Verdict:
     """The result of examining one candidate.
 
     `key` names the copy (None: no copy was made). `failure` is the reason of a refusal (None: the object is
-    good). Size (bytes) and SHA-256 (hexadecimal) are those of the copy, read back from the store.
+    good). `size` (bytes) and `sha256` (hexadecimal) are read back from the copy in the store. Without a copy,
+    `size` is that of the staged object, and `sha256` is empty.
     """
 
     candidate: Candidate
@@ -65,17 +67,18 @@ class Integrity:
         self._ports = ports
 
     def too_large(self, media_type: MediaType, size: int) -> str | None:
-        """The reason to refuse an object of `size` bytes; None when its type may be that large."""
+        """The reason to refuse an object of `size` bytes; None when media of this type may be that large."""
         limit = largest(self._ports.settings, media_type)
         return None if size <= limit else f"The object has {size} bytes; {media_type} may have {limit}."
 
     async def examine(self, snapshot: Snapshot, candidate: Candidate, stage: Stage) -> Verdict:
         """Copy one staged object, read the copy back, compare. An object that is too large is not copied.
 
-        Size and hash are those of the copy, because a client may overwrite the staged object at any time.
-        Each copy has a new key, so that concurrent completions share none and each can delete its own.
+        Size and hash are read from the copy, because a client may overwrite the staged object at any time.
+        Each copy has a new key. So concurrent completions share no copy, and each of them can delete its own
+        copies.
 
-        Raises ObjectMissing when the staged object or its copy is gone, StoreUnavailable when the store
+        Raises ObjectMissing when the staged object or its copy is gone, and StoreUnavailable when the store
         fails.
         """
         failure = self.too_large(candidate.media.type, candidate.size)
@@ -112,7 +115,7 @@ def _difference(size: int, sha256: str, expected: tuple[Facts, ...]) -> str | No
 
 @dataclass(frozen=True, slots=True)
 class Verification:
-    """The verdicts of one completion, and when its first copy began."""
+    """The verdicts of one completion, and the time before its first copy."""
 
     verdicts: tuple[Verdict, ...]
     began_at: datetime

@@ -1,4 +1,4 @@
-"""All SQL of media, upload attempts and upload tokens, except what changes states (media_states.py)."""
+"""The SQL of media, upload attempts and upload tokens. media_states.py has the SQL that changes states."""
 
 from __future__ import annotations
 
@@ -32,13 +32,13 @@ FIND_MEDIA = "SELECT id, status FROM media WHERE world_id = $1 AND recording_id 
 
 COUNT_MEDIA = "SELECT count(*) FROM media WHERE world_id = $1 AND recording_id = $2"
 
-# How many attempts a media has, and of how many of them the URL is still valid.
+# The number of attempts of a media, and the number of those attempts whose URL is still valid.
 COUNT_ATTEMPTS = """
 SELECT count(*) AS kept, count(*) FILTER (WHERE url_expires_at > $3) AS valid FROM upload_attempts
 WHERE world_id = $1 AND media_id = $2
 """
 
-# The newest $4 stay, whatever their age.
+# The newest $4 attempts stay, whatever their age.
 FORGET_ATTEMPTS = """
 DELETE FROM upload_attempts
 WHERE world_id = $1 AND media_id = $2 AND url_expires_at < $3 AND state <> 'verifying' AND id <= (
@@ -104,14 +104,17 @@ async def count_media(connection: Connection, at: Reach) -> int:
 async def count_attempts(
     connection: Connection, world_id: int, media_id: str, now: datetime
 ) -> AttemptCountsRow:
-    """The number of attempts of a media at `now`."""
+    """The number of attempts of a media, and of those whose URL is valid at `now`."""
     return await fetch_only_row(connection, AttemptCountsRow, COUNT_ATTEMPTS, world_id, media_id, now)
 
 
 async def forget_attempts(
     connection: Connection, world_id: int, media_id: str, ended_before: datetime, keep: int
 ) -> None:
-    """Delete attempts whose URL ended before `ended_before`: neither the newest `keep` nor verifying ones."""
+    """Delete the attempts whose URL ended before `ended_before`.
+
+    The newest `keep` attempts stay, and so do the attempts that are being verified.
+    """
     await connection.execute(FORGET_ATTEMPTS, world_id, media_id, ended_before, keep)
 
 
@@ -125,7 +128,7 @@ async def read_attempt(
 async def keep_upload_access(
     connection: Connection, token_hash: bytes, at: Reach, expires_at: datetime, issued_by: str | None
 ) -> None:
-    """Store a token that uploads to this one recording. `issued_by`: the id of a key, None for a device."""
+    """Store a token that uploads to one recording. `issued_by`: the id of a key; None: a device issued it."""
     await connection.execute(
         KEEP_UPLOAD_ACCESS, token_hash, at.world_id, at.recording_id, expires_at, issued_by
     )
@@ -147,5 +150,5 @@ async def read_open_attempts(connection: Connection, at: Reach) -> list[AttemptR
 
 
 async def read_refusals(connection: Connection, at: Reach) -> list[RefusalRow]:
-    """What the refused objects of failed media were compared with; newest first, at most 100."""
+    """The facts with which refused objects of failed media were compared; newest first, at most 100."""
     return await fetch_rows(connection, RefusalRow, READ_REFUSALS, at.world_id, at.recording_id)

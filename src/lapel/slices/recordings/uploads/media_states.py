@@ -14,7 +14,7 @@ A media is one audio, image or video of a recording. An attempt is one upload UR
            |           |
            +-----------+                 renew
 
-A media's attempt moves with it, in the same transaction:
+The attempt changes its state together with its media, in the same transaction:
 
     transition   the media                         its attempt
     issue                                          (new) to issued
@@ -28,8 +28,8 @@ A media's attempt moves with it, in the same transaction:
     expire       pending to failed
 
 `uploaded`, `accepted` and `refused` are final. A transition of a completion names the states that the
-completion has read, and raises LostRace when the rows are in other states. The caller then rolls back. This
-is optimistic concurrency control (Kung and Robinson, ACM TODS 6(2), 1981).
+completion has read. If the rows are in other states, the transition raises LostRace, and the caller rolls
+back. This is optimistic concurrency control (Kung and Robinson, ACM TODS 6(2), 1981).
 """
 
 from __future__ import annotations
@@ -83,7 +83,7 @@ WHERE world_id = $1 AND media_id = $2 AND id = $3 AND state = 'issued'
 RETURNING id
 """
 
-# Also of an abandoned media.
+# `abandon` uses this statement too.
 HAND_BACK_MEDIA = """
 UPDATE media SET status = 'pending', failure = NULL, reconcile_at = $4
 WHERE world_id = $1 AND recording_id = $2 AND id = $3 AND status = 'verifying'
@@ -94,7 +94,7 @@ UPDATE upload_attempts SET state = 'issued'
 WHERE world_id = $1 AND media_id = $2 AND id = $3 AND state = 'verifying'
 RETURNING id
 """
-# Without `refused_at`: nothing was compared, so a repeat of the call must not be told of a refusal.
+# `refused_at` stays NULL: nothing was compared, so a repeat of the call must not be answered with a refusal.
 ABANDON_ATTEMPT = """
 UPDATE upload_attempts SET state = 'refused'
 WHERE world_id = $1 AND media_id = $2 AND id = $3 AND state = 'verifying'
@@ -135,7 +135,7 @@ RETURNING id
 
 
 class LostRace(Exception):
-    """Another request changed a row that this completion relies on. Its transaction must be rolled back."""
+    """Another request changed a row that a completion relies on. The completion must roll back."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -152,7 +152,7 @@ class NewMedia:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NewAttempt:
-    """An upload URL and what was declared for it: content type, size in bytes, SHA-256 in hexadecimal."""
+    """An upload URL and its declared facts: content type, size in bytes, SHA-256 in hexadecimal."""
 
     media_id: str
     id: str
@@ -188,7 +188,7 @@ class Observed:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Verified:
-    """A copy as read back: size in bytes, SHA-256 in hexadecimal; and the duration that the client stated."""
+    """A verified copy: size in bytes and SHA-256 in hexadecimal, read back; the duration is the client's."""
 
     object_key: str
     content_type: str
@@ -220,7 +220,7 @@ async def renew(
     captured_at: datetime | None,
     url_expires_at: datetime,
 ) -> None:
-    """Make a pending or failed media pending, for one more upload URL."""
+    """Set a pending or failed media to pending, for one more upload URL."""
     await connection.execute(
         RENEW_MEDIA, at.world_id, at.recording_id, media_id, content_type, captured_at, url_expires_at
     )
@@ -251,7 +251,7 @@ async def begin(connection: Connection, of: Observed, expected: Facts, reconcile
 
 
 async def hand_back(connection: Connection, of: Observed, reconcile_at: datetime) -> None:
-    """End a verification undecided: the attempt may be taken again. Raises LostRace."""
+    """End a verification without a verdict. The attempt may be verified again. Raises LostRace."""
     await _change(connection, HAND_BACK_ATTEMPT, *of.attempt)
     await _change(connection, HAND_BACK_MEDIA, *of.media, reconcile_at)
 
@@ -298,6 +298,6 @@ async def expire(
 
 
 async def _change(connection: Connection, statement: str, *arguments: object) -> None:
-    """Run a statement that returns the id of the row that it changes. Raises LostRace when it finds none."""
+    """Run a statement that returns the id of the changed row. Raises LostRace when it finds no row."""
     if await connection.fetchval(statement, *arguments) is None:
         raise LostRace

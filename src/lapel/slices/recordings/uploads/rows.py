@@ -19,7 +19,7 @@ class MediaStatusRow(msgspec.Struct, frozen=True):
 
 
 class DeclaredRow(msgspec.Struct, frozen=True):
-    """What was declared for one upload URL."""
+    """The declared facts of one upload URL."""
 
     content_type: str
     file_size_bytes: int | None
@@ -27,7 +27,7 @@ class DeclaredRow(msgspec.Struct, frozen=True):
 
 
 class AttemptCountsRow(msgspec.Struct, frozen=True):
-    """How many attempts a media has, and of how many of them the URL is still valid."""
+    """The number of attempts of a media, and the number of those attempts whose URL is still valid."""
 
     kept: int
     valid: int
@@ -56,7 +56,7 @@ class MediaRow(msgspec.Struct, frozen=True):
 
 
 class AttemptRow(msgspec.Struct, frozen=True):
-    """An attempt with what was declared for it, and what its verification expects (None: not begun)."""
+    """An attempt, with its declared facts and the facts that its verification expects (None: not begun)."""
 
     media_id: str
     id: str
@@ -71,7 +71,7 @@ class AttemptRow(msgspec.Struct, frozen=True):
 
 
 class RefusalRow(msgspec.Struct, frozen=True):
-    """What a refused attempt was compared with, and when it was refused."""
+    """The facts with which a refused attempt was compared, and the time of the refusal."""
 
     expected_sha256: str | None
     expected_size: int | None

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """One upload URL: the key of its object, what was declared, and what a verification expects."""
+    """One upload URL: the key of its object, its declared facts, and the facts that a job expects."""
 
     id: str
     media_id: str
@@ -48,7 +48,7 @@ class MediaState:
 
 @dataclass(frozen=True, slots=True)
 class Rejection:
-    """The facts with which a refused object was compared, and when it was refused."""
+    """The facts with which a refused object was compared, and the time of the refusal."""
 
     facts: Facts
     at: datetime
@@ -76,11 +76,12 @@ class Snapshot:
 
 
 async def look(connection: Connection, at: Reach) -> Snapshot:
-    """Read a recording's state, outside of any transaction. Raises NotFound when `at` reaches no recording.
+    """Read a recording's state. Raises NotFound when `at` reaches no recording.
 
-    All statements read one snapshot of the database (REPEATABLE READ: Berenson et al., "A Critique of ANSI
-    SQL Isolation Levels", SIGMOD 1995). Otherwise, if a completion commits between two statements, the
-    recording would seem to be pending without a pending media.
+    The caller must not be in a transaction: this function makes its own, in which all statements read one
+    snapshot of the database (REPEATABLE READ: Berenson et al., "A Critique of ANSI SQL Isolation Levels",
+    SIGMOD 1995). Otherwise a completion could commit between two statements, and the recording would seem to
+    be pending without a pending media.
     """
     attempts: dict[str, list[Attempt]] = {}
     async with connection.transaction(isolation="repeatable_read", readonly=True):
@@ -102,7 +103,7 @@ async def look(connection: Connection, at: Reach) -> Snapshot:
 
 
 async def refusals(connection: Connection, at: Reach) -> tuple[Rejection, ...]:
-    """What the refused objects of this recording were compared with, newest first."""
+    """The facts with which the refused objects of this recording were compared, newest first."""
     rows = await media_queries.read_refusals(connection, at)
     return tuple(Rejection(_expected(row), row.refused_at) for row in rows)
 

@@ -1,4 +1,4 @@
-"""upload-url: each call makes one attempt with its own staging key, and signs one link to it."""
+"""upload-url: each call makes one attempt with a staging key of its own, and signs one link to that key."""
 
 from __future__ import annotations
 
@@ -29,20 +29,20 @@ if TYPE_CHECKING:
     from lapel.slices.recordings.wire import StartUpload
 
 URL_SECONDS = 3600
-# The life of an upload token. A token that is asked for with another upload token ends with that one.
+# The life of an upload token. A token that was issued to the holder of an upload token ends with that token.
 TOKEN_LIFE = timedelta(hours=24)
-# Bounds the answer of one recording and the work of one completion.
+# Limits the size of a recording's answer, and the work of one completion.
 MAX_MEDIA = 500
-# Upload URLs of one media that have not expired: far more than a client needs that loses answers.
+# The most valid upload URLs of one media: far more than a client needs, even if it loses answers.
 MAX_ATTEMPTS = 100
-# Attempts are deleted when their URL ended longer ago. The newest MAX_ATTEMPTS stay, because a completion
-# uses the newest attempt that has an object.
+# Attempts whose URL ended longer ago are deleted, except the newest MAX_ATTEMPTS. These stay because a
+# completion uses the newest attempt that has an object.
 _FORGET_AFTER = timedelta(hours=25)
 
 
 @dataclass(frozen=True, slots=True)
 class _Declared:
-    """What one URL is signed for: content type, size in bytes, SHA-256 in hexadecimal."""
+    """The facts that are signed into a URL: content type, size in bytes, SHA-256 in hexadecimal."""
 
     content_type: str
     size: int | None
@@ -56,11 +56,11 @@ class Uploads:
         self._ports = ports
 
     async def start(self, connection: Connection, actor: Actor, at: Reach, body: StartUpload) -> Upload:
-        """A fresh URL: one more for the recording's only audio, or the first for a new image or video.
+        """A fresh URL, for the recording's one audio, or for a new image or video.
 
-        Raises NotFound when `at` reaches no recording; InvalidRequest when the content type does not fit
-        the media's type or the size is over its limit; Conflict when the audio is uploaded, or there are too
-        many media or valid URLs; UploadVerificationPending while the audio is being verified;
+        Raises NotFound when `at` reaches no recording; InvalidRequest when the content type does not fit the
+        media's type, or the size is above the type's limit; Conflict when the audio is uploaded, or when
+        there are too many media or valid URLs; UploadVerificationPending while the audio is being verified;
         StoreUnavailable without credentials to sign with.
         """
         declared = self._check(body)
@@ -93,9 +93,9 @@ class Uploads:
         return await self._issue(connection, actor, at, media_id, declared, now)
 
     async def replay(self, actor: Actor, at: Reach, stored: Upload) -> Upload:
-        """A repeat of `start` by its Idempotency-Key: the same media, a fresh URL and token.
+        """Repeat `start` for the same Idempotency-Key: the same media, a fresh URL and a fresh token.
 
-        Raises what `start` raises; Conflict also when the media or the first attempt is gone.
+        Raises what `start` raises, and Conflict when the media or the first attempt is gone.
         """
         now = self._ports.clock.now()
         async with self._ports.database.transaction() as connection:
@@ -205,5 +205,5 @@ def _check_open(status: MediaStatus) -> None:
 
 
 def _attempt_id(upload_url: str) -> str:
-    """The last segment of the staging key, which is the URL's path."""
+    """The id of the attempt: the last segment of the URL's path, which ends with the staging key."""
     return upload_url.partition("?")[0].rpartition("/")[2]

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class UploadHolderRow(msgspec.Struct, frozen=True):
-    """An upload token that works; `id` is the recording's."""
+    """A working upload token. `id` is the recording's id."""
 
     world_id: int
     id: str
