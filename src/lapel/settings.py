@@ -342,7 +342,7 @@ def default_data_dir(env: Mapping[str, str]) -> Path:
 
 
 def _contradiction(s: Settings) -> str | None:
-    """The first conflict between settings that are valid alone, and its remedy; None without a conflict."""
+    """The first conflict between settings that are each valid, and its remedy; None without a conflict."""
     alone = s.role in {"api", "worker"}
     faults = (
         (

@@ -45,7 +45,8 @@ def _none(_services: Services) -> tuple[()]:
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """A table of a slice. `grows`: clients can make or lengthen its rows, so the quota of rows counts it.
+    """A table of a slice. `grows`: clients can make or lengthen its rows, so the quota of rows counts the
+    table.
 
     `shared`: why its rows belong to no world; empty for a table with `world_id`.
     """
@@ -61,7 +62,7 @@ class Slice:
 
     `build` makes the slice's services; it may use the services of slices earlier in the tuple. `operations`,
     `jobs` and `schedules` are called after all slices are built. In a worker process, `worker` is called
-    before `jobs` and `schedules`, which may use the parts that it made.
+    before `jobs` and `schedules`, which may use the parts that `worker` made.
     """
 
     name: str

@@ -171,7 +171,7 @@ def observe_request(
 
 
 def render_metrics() -> bytes:
-    """All metrics in Prometheus' text form: of all processes under the supervisor, or of this one alone."""
+    """All metrics in Prometheus' text form: of all processes of the supervisor, else of this process."""
     registry = CollectorRegistry()
     try:
         MultiProcessCollector(registry)

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 # One world gets half of these connections: eight. With five for a world, the database's answers to one busy
 # project arrive one at a time, each in its own turn of the event loop, and a request costs a sixth more CPU.
 _CONNECTIONS = 16
-# Connections are few: a request gives up a row lock, and its connection, before the request times out.
+# Connections are few, so a wait for a row lock ends, and frees its connection, before the request times out.
 _LOCK_SECONDS = 4.0
 
 

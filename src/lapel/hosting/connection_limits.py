@@ -1,4 +1,4 @@
-"""Time and size limits for HTTP connections; uvicorn and httptools have none.
+"""Time and size limits for HTTP connections that uvicorn and httptools do not have.
 
 A subclass of uvicorn's protocol ends a connection that exceeds a limit. A client has `header_timeout` to send
 its request line and headers, must move a body (in either direction) at least at `MINIMUM_RATE` over each

@@ -166,8 +166,8 @@ class DataFolder:
     def check_version(self) -> None:
         """Raises DataFolderError when this version of Lapel must not use the folder.
 
-        The reasons: a newer version wrote it, it holds data of another PostgreSQL major, a restore into it
-        was broken off, or VERSION cannot be read.
+        The reasons: a newer version wrote the folder, its data is of another PostgreSQL major, a restore into
+        it was broken off, or VERSION cannot be read.
         """
         if self._restoring.exists():
             raise DataFolderError(

@@ -54,8 +54,8 @@ class Tree:
 
     @contextlib.contextmanager
     def signals(self) -> Generator[None]:
-        """Inside the block SIGINT, SIGTERM and SIGHUP stop the tree: the first signal in order, the second at
-        once.
+        """Inside the block SIGINT, SIGTERM and SIGHUP stop the tree: the first signal stops the processes in
+        their order, the second one kills them.
 
         A SIGHUP that was ignored before, as under nohup, stays ignored.
         """

@@ -43,7 +43,7 @@ class SystemAccount:
 
 
 def package_folder() -> Path:
-    """Folder of the package that carries PostgreSQL. Raises PostgresError if it is missing."""
+    """Folder of the package that carries PostgreSQL. Raises PostgresError without the package."""
     found = importlib.util.find_spec(PACKAGE)
     if found is None or not found.submodule_search_locations:
         raise PostgresError(
@@ -128,7 +128,8 @@ def _own(folder: Path) -> None:
 def account(say: Say) -> SystemAccount:
     """The account PostgreSQL runs as: the present user's, or for root a system account, made when missing.
 
-    `say` gets a sentence when an existing account is used instead. Raises PostgresError without any account.
+    `say` gets a sentence when an existing account is used instead. Raises PostgresError when no account can
+    be used.
     """
     if os.geteuid() != 0:
         return _myself()

@@ -82,7 +82,7 @@ def stop_survivors(data: Path, grace: float) -> list[int]:
 
 
 def _stop_stranger(pid: int, grace: float) -> bool:
-    """Stops a process that is not our child. On Linux, no other process that gets its pid is signalled."""
+    """Stops a process that is not our child. On Linux, a process that reuses its pid gets no signal."""
     if sys.platform != "linux":
         return escalate(
             lambda number: os.kill(pid, number), lambda patience: _wait_dead(pid, patience), grace

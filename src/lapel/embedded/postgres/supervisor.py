@@ -120,7 +120,8 @@ class EmbeddedPostgres:
         """Stops the server (fast, then immediate, then SIGKILL) and reaps it. `grace`: seconds for the fast
         stop.
 
-        Raises PostgresError when the server does not end, RuntimeError when a process that it left does not.
+        Raises PostgresError when the server does not end, and RuntimeError when a process that the server
+        left behind does not end.
         """
         process, self._process = self._process, None
         if process is None:

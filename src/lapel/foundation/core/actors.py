@@ -50,8 +50,9 @@ class Actor:
     def principal(self) -> str:
         """The owner of the idempotency keys that the caller sends.
 
-        The callers of one `space` share their keys; every other caller has keys of its own. A device begins
-        anew with each binding, so that no end user gets the stored answers of the previous end user.
+        The callers of one `space` share their keys; every other caller has keys of its own. A device gets a
+        new set of keys with each binding, so that no end user gets the stored answers of the previous end
+        user.
         """
         if self.space:
             return self.space

@@ -96,7 +96,7 @@ class Api:
         self._router = Router((each.method, each.path, compiled(each)) for each in operations)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer one request. Errors become refusals.
+        """Answer one request. An error becomes an error answer.
 
         Raises an error only after the answer has begun, and CancelledError when the server cancels the
         request.

@@ -179,7 +179,8 @@ class RateLimiter:
         self._settings = settings
         # By the operation's bucket: the limits of a project's requests.
         self._project: dict[RateLimit | None, tuple[_Rule, ...]] = {None: _active(*usual)}
-        # By the kind of a token's holder: the rate limit that each holder has of its own; then its rules.
+        # By the kind of a token's holder: the rate limit that each holder has of its own. `_own`: the rules
+        # of that limit.
         self._holders = holders
         self._own = {each: _active(_own_rule(each, settings)) for each in holders.values()}
         # Two generations: a bucket that is unused during a whole generation is forgotten.

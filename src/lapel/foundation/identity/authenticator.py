@@ -79,7 +79,7 @@ class Authenticator:
         generation, read_at, now = self._revocations.generation, time.monotonic(), self._clock.now()
         async with self._database.acquire() as connection:
             # A token may expire while the request waits for a connection, so the time is read again. For a
-            # cached kind it is not, because the cache counts from `read_at`.
+            # cached kind the first time stays, because the cache counts from `read_at`.
             now = now if kind.cached else self._clock.now()
             found = await kind.find(connection, self._hasher.candidates(token), now)
         if found is None:

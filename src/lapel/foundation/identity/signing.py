@@ -1,8 +1,8 @@
 """Signed grants, which a device verifies offline with a public key that it fetched before.
 
-A grant is a JWT (RFC 7519) under Ed25519. The key is derived from `LAPEL_SECRET`, so every process has the
-same key and none is stored. While the secret is rotated, the key set also has the previous secret's key, so
-older grants still verify. A key's id is its RFC 7638 thumbprint.
+A grant is a JWT (RFC 7519) that is signed with Ed25519. The key is derived from `LAPEL_SECRET`, so every
+process has the same key and none is stored. While the secret is rotated, the key set also has the previous
+secret's key, so older grants still verify. A key's id is its RFC 7638 thumbprint.
 """
 
 from __future__ import annotations

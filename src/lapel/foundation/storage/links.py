@@ -1,8 +1,8 @@
 """The signed links of the API's answers: computed here, without a request to the store.
 
-A link is valid for the requested time, or until the credentials that signed it end, if that is sooner.
-`presign.py` determines the headers that a client must send with a PUT, because they are signed; `presign.py`
-also names the sources.
+A link is valid for the requested time, or until the credentials that signed it end, if that is sooner. A
+client must send the headers that its PUT link signs; `presign.py` determines these headers, and names the
+sources.
 """
 
 from __future__ import annotations

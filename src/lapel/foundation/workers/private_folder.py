@@ -38,7 +38,7 @@ class PrivateFolder:
         self.hold()
 
     def hold(self) -> None:
-        """Make and lock the folder again after the folder or its lock file was removed. Its content stays.
+        """Make and lock the folder again after the folder or its lock file was removed; other content stays.
 
         Raises PermissionError, OSError as the class does.
         """

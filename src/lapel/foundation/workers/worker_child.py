@@ -31,7 +31,7 @@ PROGRESS, ANSWER, REFUSAL = 0, 1, 2
 
 
 class Refusal(Exception):
-    """The child refuses the work, also if repeated. `code` is for programs, the message for people."""
+    """The child refuses the work, and would do so again. `code` is for programs, the message for people."""
 
     def __init__(self, code: str, message: str) -> None:
         super().__init__(message)
@@ -106,7 +106,7 @@ def open_file(path: str, mode: Literal["r", "w"] = "r") -> FileIO:
 
 @contextlib.contextmanager
 def _taken(channel: socket.socket, files: int) -> Generator[None]:
-    """The files of one request, until it is answered."""
+    """Receives the files of one request, and closes them when the request is answered."""
     try:
         for _ in range(files):
             head, descriptors, _, _ = socket.recv_fds(channel, 4, 1)

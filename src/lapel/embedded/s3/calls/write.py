@@ -1,6 +1,6 @@
 """PUT, DELETE and copy of an object (PutObject, DeleteObject and CopyObject of the Amazon S3 API reference).
 
-Handlers raise `S3Error` for a request that they refuse, `ClientGone` when the client hangs up.
+Handlers raise `S3Error` for a request that they refuse, `SenderGone` when the client hangs up.
 """
 
 from pathlib import Path

@@ -269,7 +269,7 @@ def _lock(fd: int) -> bool:
 
 
 def delete_object(path: Path, tree: Path) -> None:
-    """Remove an object durably, and the folders below `tree` that are empty then. It may be missing."""
+    """Remove an object (it may be missing) durably, and the folders below `tree` that are empty then."""
     with suppress(FileNotFoundError, NotADirectoryError):
         path.unlink()
         prune_folders(path.parent, tree)

@@ -6,9 +6,9 @@ file whose name has only `a-z 0-9 - _ . + %` and ends in its kind:
     name.d   the folder of the keys that go on with a slash name.o   the object whose key ends here name.c
     80 bytes of a segment of 80 bytes or more; the folder holds the rest of the segment
 
-So `a` and `a/b` can both exist, no name is `.`, `..` or empty, and no key can leave its folder. Capital
-letters are written `+a`, other bytes `%xx`, so two keys never share a file on a file system that ignores
-case. The keys below one folder are neighbours in S3's order, so a listing can walk the tree.
+So `a` and `a/b` can both exist, no name is `.`, `..` or empty, and no key leads out of the bucket's folder.
+Capital letters are written `+a`, other bytes `%xx`, so two keys never share a file on a file system that
+ignores case. The keys below one folder are neighbours in S3's order, so a listing can walk the tree.
 """
 
 import re

@@ -98,8 +98,8 @@ class Request:
         """Send the status and headers (Content-Length included); the caller then sends the body."""
         self.started = True
         if b"expect" in self.headers and not self.body_wanted:
-            # The client has not sent its body (RFC 9110, 10.1.1). On an open connection, its next request
-            # would be read as the body.
+            # The client has not sent its body (RFC 9110, 10.1.1). If the connection stayed open, the client's
+            # next request would be read as the body.
             headers = [*headers, (b"connection", b"close")]
         request_id = (b"x-amz-request-id", self.id.encode())
         await self._send(

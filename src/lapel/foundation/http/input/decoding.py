@@ -248,7 +248,7 @@ def _words(struct: type[msgspec.Struct], path: str) -> list[str]:
 
 @cache
 def _described(struct: type[msgspec.Struct]) -> msgspec.inspect.Type:
-    """msgspec's description of a struct. Cached: it takes half a millisecond, at any client's request."""
+    """msgspec's description of a struct; cached, because it takes 0.5 ms and clients cause the look-ups."""
     return msgspec.inspect.type_info(struct)
 
 

@@ -21,7 +21,7 @@ _decode_array = msgspec.json.Decoder(list[msgspec.Raw]).decode
 
 
 def with_integers(body: bytes, refusal: str) -> bytes | None:
-    """Rewrites the number that msgspec's `refusal` names as an integer; returns the new body.
+    """Returns the body with the refused number (see msgspec's `refusal`) rewritten as an integer.
 
     All members of an array have one type, so the number at this path is rewritten in all of them at once. If
     a key is repeated, its last value is kept. None when the refusal has another reason, or nothing changes.

@@ -73,8 +73,8 @@ class Stored(Strategy[Query, Body, Response]):
     async def _run_once(self, call: Call[Query, Body], ticket: Ticket | None) -> _Whole:
         done = await self._run_or_find(call, ticket)
         if isinstance(done, StoredAnswer):
-            # Here no connection is held: `replay` may take one, and repeats that hold one already could
-            # starve each other.
+            # The transaction's connection is free again here, because `replay` may take one: repeats that
+            # hold a connection and wait for a second one could starve each other.
             return await self._replay(call, done)
         answer, encoded = done
         if isinstance(answer, Reply) and answer.committed is not None:

@@ -1,8 +1,9 @@
 """Projects, worlds, keys, end users, devices, recordings, media, outbox, erasure ledger.
 
-A table with `world_id` has this column first in its primary key; only in tables of tokens, the token's hash
-is the key. Tables refer to each other by `(world_id, id)`, so a reference to another world's row cannot be
-stored. Ids are `COLLATE "C"`: they are compared byte by byte, so their index order is their time order.
+A table of this revision with `world_id` has this column first in its primary key; only in tables of tokens,
+the token's hash is the key. Such tables refer to each other by `(world_id, id)`, so a reference to another
+world's row cannot be stored. Ids are `COLLATE "C"`: they are compared byte by byte, so their index order is
+their time order.
 """
 
 from lapel.foundation.database.migrations import script

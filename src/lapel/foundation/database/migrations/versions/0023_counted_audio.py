@@ -1,4 +1,4 @@
-"""The audio that was counted for a transcription; it is given back if the failure is not the audio's fault."""
+"""The audio counted for a transcription; the count is undone if the audio did not cause the failure."""
 
 from lapel.foundation.database.migrations import script
 
