@@ -259,8 +259,8 @@ async def list_page(
     asked: PageWindow,
     query: TranscriptionQuery,
 ) -> list[ListedTranscriptRow]:
-    """A page, newest first. `followed` of its last row says whether the page ended before all rows that were
-    asked for."""
+    """A page, newest first. If its last row has `followed`, further rows were left out because of their
+    size."""
     key, given = _listed(world_id, end_user_id, asked, query)
     return await fetch_rows(connection, ListedTranscriptRow, LISTS[key], *given)
 

@@ -85,7 +85,7 @@ class OperatorSlotRow(SlotRow, frozen=True):
 
 
 class RemoteSlotRow(OperatorSlotRow, frozen=True):
-    """A slot with a remote engine. `answered`: the model that answered last."""
+    """A slot with a remote engine. `answered`: the model that answered last; None if unknown."""
 
     answered: str | None
 

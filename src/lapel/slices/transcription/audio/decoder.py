@@ -86,7 +86,8 @@ class Decoder:
 
     A decode that takes longer than `turn_seconds` is paused: its process is stopped, and continues when
     `decode` is called for the same file again. At most `seats` decodes are paused at a time. If all
-    seats are taken, the decode of an owner takes a seat from an owner that has at least two seats more.
+    seats are taken, a decode takes a seat from an owner with at least two seats more than its own owner. If
+    there is no such owner, the decode is dropped and has to begin anew.
 
     `max_hours`: longer audio is refused, and so is audio with more samples than `max_hours` of stereo at
     48 kHz. `spare_bytes`: bytes that must stay free on the disk of the samples. `memory_bytes`: limit on the

@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from lapel.slices.transcription.exports.content import Document
 
 # Places at which a spreadsheet may see the start of a formula: the start of a cell, and after a semicolon.
-# The semicolon separates cells in countries where the comma is the decimal sign. Characters that a program
-# may trim can be between such a place and the formula.
+# The semicolon separates cells in countries where the comma is the decimal sign. Between such a place and the
+# formula, there may be characters that a program trims.
 _FORMULA = re.compile(r"(?:^|(?<=;))(?=[\s'\"\u200b-\u200f\u2060-\u2064]*[=+\-@＝＋－＠])")
 _COLUMNS = ("start", "end", "speaker", "confidence", "text")
 

@@ -23,10 +23,11 @@ if TYPE_CHECKING:
     from lapel.slices.transcription.exports.content import Document
     from lapel.slices.transcription.speech.transcript import Segment, Word
 
-# Milliseconds. A cue stays until its speech ends, and as long as its text needs to be read (17 columns a
-# second): at least `_READABLE` and at most `_LONGEST`. It ends earlier if the next cue begins. But if the
-# cue would then be shorter than its speech, or shorter than half of its reading time, the next cue is delayed
-# until this cue has stayed for up to `_READABLE`. For example, a provider may give many words the same time.
+# Milliseconds. A cue stays until its speech has ended and its text can be read (17 columns a second), for at
+# least `_READABLE` and at most `_LONGEST`. If the next cue begins earlier, the cue ends there. But each cue
+# has a shortest time: its speech or half of its reading time, at least `_SHORTEST` and at most `_READABLE`.
+# If a cue needs this time, for example because a provider gives many words the same time, the next cue is
+# delayed.
 _SHORTEST = 100
 _READABLE = 1000
 _LONGEST = 7000
@@ -87,7 +88,7 @@ def cues(document: Document, arrow: str | None = None) -> Iterator[Cue]:
 
 
 def _placed(cue: Cue, free: int, following: int | None) -> Cue:
-    """The cue with its final times. It starts at `free` or later. If possible, it ends before the next cue.
+    """The cue with its final times. It starts at `free` or later and, if possible, ends by `following`.
 
     `free`: end of the cue before. `following`: start of the next cue. Both in milliseconds.
     """

@@ -40,8 +40,8 @@ _LONG_ENOUGH = 12
 class SlotShown(msgspec.Struct, frozen=True, kw_only=True):
     """The settings of a slot, as the operator sees them.
 
-    `key`: its last four characters, or "set" if it is short, or "unreadable"; null without a key. `region`:
-    the preset with this address; null for the local engine, and for an address that is not a preset.
+    `key`: the last four characters of the key, "set" for a short key, or "unreadable"; null without a key.
+    `region`: the preset with this address; null for the local engine, and for other addresses.
     """
 
     slot: Slot
@@ -143,7 +143,7 @@ class OperatorProviders:
         return self._shown(world, name, None)
 
     def _changed(self, slot: Slot, row: SlotRow | None, wanted: Wanted) -> SlotChoice:
-        """The new settings, merged with the stored ones and checked. Raises InvalidRequest as `set`."""
+        """The new settings, merged with the stored ones and checked. Raises InvalidRequest, as `set` does."""
         engine = checked_engine(wanted.engine or (row.engine if row else None), slot)
         before = row if row is not None and row.engine == engine else None
         base_url = _address(engine, before, wanted)

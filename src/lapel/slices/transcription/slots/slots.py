@@ -59,8 +59,9 @@ def transcriber(
     remember: Remember,
     patience: Patience | None = None,
 ) -> Transcriber:
-    """The Transcriber of the chosen engine. `local` makes the local Transcriber; its argument: model or None.
+    """The Transcriber of the chosen engine.
 
+    `local` makes the local Transcriber from a model's name, or from None for the model of the settings.
     `remember` is called for every copy that the provider keeps; remote_copies.py deletes the copies.
     """
     if choice.engine == "local":

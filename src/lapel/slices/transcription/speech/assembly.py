@@ -33,9 +33,9 @@ def assemble(
     """The transcript of a recording. `heard[i]` is the speech in `pieces[i]`.
 
     `pieces`: in order, not overlapping. A provider that takes the whole recording has one piece, from 0 to
-    `duration_ms`. The transcript is valid for any times, texts and confidences in `heard`: segments are in
-    order, lie within their piece, have text, and overlap only if two speakers overlap. They last at most
-    `segmentation.LONGEST` seconds, unless bounds.py joins them.
+    `duration_ms`. The transcript is valid even if times, texts or confidences in `heard` are not. Segments
+    are in order, lie within their piece and have text. Neighbours overlap only if their speakers differ.
+    Segments last at most `segmentation.LONGEST` seconds, unless bounds.py joins them.
 
     With `groups`, the words get the speakers of `groups`; without, they keep the speakers in `heard`.
     Speakers are numbered in the order in which they speak. A piece with text but without times stays one
@@ -118,7 +118,7 @@ def _inside(seconds: float, piece: Piece) -> int:
 
 
 def _orderly(segments: list[Segment], piece: Piece) -> Iterator[Segment]:
-    """The segments in order of start. A segment ends before the next one starts, if both have one speaker.
+    """The segments in order of start. If two neighbours have the same speaker, they do not overlap.
 
     The words of a segment are in order, too, and do not overlap.
     """

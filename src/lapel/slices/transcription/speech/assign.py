@@ -24,7 +24,7 @@ from lapel.slices.transcription.speech.transcript import Segment, Word
 # mistake.
 _SLACK: Final = 0.2
 _STRAY: Final = 0.6
-# Shortest part of a segment.
+# Seconds. Shortest part of a segment.
 _BLINK: Final = 0.001
 
 
@@ -160,7 +160,8 @@ def _gap(words: Sequence[_Said], at: int) -> float:
 
 
 def _merit(words: Sequence[_Said], at: int) -> float:
-    """How well a turn fits before word `at`, in seconds: so much farther from the expected time it may be."""
+    """How well a turn fits before word `at`, in seconds. A merit of 1 outweighs a distance of one second from
+    the expected time."""
     last, following = words[at - 1].word, words[at].word
     merit = 0.0
     if SENTENCE_ENDS.search(last.word):

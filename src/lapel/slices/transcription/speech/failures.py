@@ -38,8 +38,8 @@ class TurnOver(Exception):
 class TryAgain(Exception):
     """The work has failed, but another try may succeed.
 
-    `after`: seconds that another service asks to wait; None: only the pause of work/retries.py counts. Users
-    see `code` and the message when all tries are used up.
+    `after`: the shortest wait in seconds; None: only the pause of work/retries.py counts. Users see `code`
+    and the message when all tries are used up.
     """
 
     def __init__(self, code: Code, message: str, *, after: float | None = None) -> None:

@@ -53,7 +53,7 @@ class Ready(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Heard(msgspec.Struct, frozen=True, kw_only=True):
-    """The speech of a piece as text. `speech`: the stretches of speech. `language`: None without speech.
+    """The speech of a piece as text. `speech`: the stretches of speech. `language`: None if unknown.
 
     `language_probability`: 0 to 1. `timed`: whether times within the piece are known. If not, there is one
     segment, which is as long as the piece.

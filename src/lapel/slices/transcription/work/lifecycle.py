@@ -1,6 +1,5 @@
 """Changes the status of a transcription, and creates the row of the work on an audio.
 
-
 No other module of the slice does this. The order: pending → processing → completed or failed. `start`,
 `complete` and `fail` publish an event in the same transaction; creation publishes none. The runner moves the
 row of the work from step to step, and deletes the row at the end.

@@ -15,8 +15,8 @@ _ALMOST = 0.999
 def overall(stage: Stage, share: float, *, diarization: bool = True) -> float:
     """Progress of the whole transcription, 0 to 1, when `share` (0 to 1) of a stage's audio is done.
 
-    The progress is 1 only at the end of `finish`. It depends on nothing but these arguments, so it falls if
-    `share` falls; `Progress` prevents that. `diarization`: whether the local models diarize.
+    The progress is 1 only at the end of `finish`. It depends only on these arguments, so it falls if `share`
+    falls; `Progress` prevents that. `diarization`: whether the local models diarize.
     """
     costs = {each: cost for each, cost in _COST.items() if diarization or each != "diarize"}
     before = sum(cost for each, cost in costs.items() if STAGES.index(each) < STAGES.index(stage))
@@ -54,7 +54,7 @@ class Progress:
         self._furthest = (-1.0, -1)
 
     def __call__(self, stage: Stage, share: float) -> None:
-        """Take the news that `share` of the stage's audio is done."""
+        """Call this when `share` of the stage's audio is done."""
         place = (overall(stage, share, diarization=self._diarization), STAGES.index(stage))
         if place > self._furthest:
             self._furthest = place

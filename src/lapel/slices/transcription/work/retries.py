@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from lapel.slices.transcription.speech.failures import TryAgain
 
-# How often a step may be started although its workers die. When a worker has died and the lease has ended,
-# `CLAIM` in work_queries.py gives the step to a worker again. One start more than this number fails the step.
+# The most starts of a step whose workers die. After a worker has died and the lease has ended, `CLAIM` in
+# work_queries.py gives the step to a worker again. If that is one start too many, the step fails.
 MAX_STARTS = 5
 # After this many failed tries, a step has failed for good.
 _MAX_FAILURES = 8

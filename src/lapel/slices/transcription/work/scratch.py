@@ -313,7 +313,7 @@ class Scratch:
                 self._unforgotten.discard(recording)
 
     async def _look_for_ever(self) -> None:
-        """Remove audio that is deleted, and audio that no step waits for.
+        """Remove the audio of deleted recordings, and audio that no step waits for.
 
         A look begins at each notification; without one, every `look_seconds`.
         """

@@ -75,7 +75,7 @@ A = TypeVar("A", bound=SourceAudio)
 
 
 class Step(NamedTuple):
-    """One stage of the whole audio, or of one piece of it. `piece`: its index."""
+    """One stage of the whole audio, or of one piece. `piece`: the index of the piece."""
 
     stage: Stage
     piece: int = 0
@@ -83,7 +83,7 @@ class Step(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """How one probed audio is transcribed. `cuts`: its pieces, as the probe found them."""
+    """How one probed audio is transcribed. `cuts`: the audio's pieces, as the probe found them."""
 
     wish: Wish
     transcriber: Transcriber
@@ -97,7 +97,7 @@ class Plan:
 
     @property
     def diarizes(self) -> bool:
-        """Whether our own models diarize: it is requested, and the provider does not do it."""
+        """Whether the local models diarize: diarization is requested, and the provider does not do it."""
         return self.wish.diarization and not self.transcriber.tells_speakers
 
     def pieces_of(self, count: int) -> Sequence[Piece]:

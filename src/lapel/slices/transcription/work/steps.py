@@ -64,7 +64,7 @@ class Next:
 @dataclass(frozen=True, slots=True)
 class Ending:
     """The end of a step. `write`: writes the result, in the transaction that ends the step. `next`: the step
-    that follows; None after the last."""
+    that follows; None after the last step."""
 
     write: Callable[[Connection], Awaitable[None]]
     next: Next | None

@@ -89,7 +89,7 @@ UPDATE speech_work SET available_at = clock_timestamp() + $4
 WHERE world_id = $1 AND id = $2 AND lease = $3 RETURNING id
 """
 
-# Those of the given recordings that have a free step. $1, $2: worlds and ids of the recordings.
+# Of the given recordings, those that have a free step. $1, $2: worlds and ids of the recordings.
 WAITING = """
 SELECT DISTINCT s.world_id, s.recording_id
 FROM unnest($1::bigint[], $2::text[]) AS of (world_id, recording_id)
@@ -202,7 +202,7 @@ async def hold_of_recordings(connection: Connection, world_id: int, recording_id
 
 
 async def waiting(connection: Connection, recordings: Sequence[tuple[int, str]]) -> set[tuple[int, str]]:
-    """Those of these recordings, each as (world, recording), that have a free step."""
+    """Of the given recordings, those that have a free step. Each recording is (world, id)."""
     worlds, ids = [world for world, _ in recordings], [each for _, each in recordings]
     rows = await fetch_rows(connection, WorldAndRecordingRow, WAITING, worlds, ids)
     return {(row.world_id, row.recording_id) for row in rows}

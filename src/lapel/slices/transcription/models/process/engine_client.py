@@ -52,7 +52,7 @@ _log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
 
 
 class Engine:
-    """One child process with the models. It starts with the first request and ends when it has been idle.
+    """One child process with the models. It starts with the first request and ends after an idle time.
 
     The child does one request at a time; further calls wait. `prepare`, `listen`, `describe` and `group`
     raise SpeechError when another try cannot help (no model, an unknown language). They raise TryAgain when
@@ -170,7 +170,7 @@ class _NotHere(Exception):
 
 
 def _models(settings: Settings) -> Iterator[Path]:
-    """The paths that the child may read besides Python's packages, whether they exist yet or not."""
+    """The paths that the child may read besides Python's packages, even if they do not exist yet."""
     if (folder := named_folder(settings.whisper_model)) is not None:
         yield folder
     if settings.speaker_model is not None:

@@ -29,8 +29,8 @@ _BINS: Final = 80
 # Samples. A frame of features every 10 ms describes 25 ms of sound.
 _SHIFT: Final = SAMPLE_RATE // 100
 _FRAME: Final = SAMPLE_RATE // 40
-# Measured on two cores: a larger batch is no faster, and takes 7 MB for each window. Two batches in parallel
-# take half the time of one batch on two threads, because the layers are small.
+# Measured on two cores: larger batches are no faster, and each window takes 7 MB. Batches in parallel, with a
+# thread each, take half the time of batches one by one on two threads, because the layers are small.
 _BATCH: Final = 4
 # Each thread takes 30 MB for its batch.
 _MOST_THREADS: Final = 8

@@ -70,7 +70,8 @@ class Window:
 
 
 def pack(speech: Sequence[Run], piece: NDArray[np.float32]) -> list[Window]:
-    """Windows that together hold all speech. A window ends at the longest pause in the last third of 30 s.
+    """Windows that together hold all speech. If possible, a window ends at the longest pause after its first
+    20 s.
 
     `speech`: in samples of `piece`, ordered and not overlapping. `piece`: 1-D float32, 16 kHz, mono.
     """
