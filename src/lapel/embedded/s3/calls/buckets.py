@@ -1,7 +1,7 @@
 """The calls on the service and on a bucket: create, find, list, delete many, CORS.
 
-Handlers raise `S3Error` for a request that they refuse, `SenderGone` when the client hangs up. Source: Amazon
-S3 API reference, under the name of each call.
+Handlers raise `S3Error` for a request that they refuse, `SenderGone` when the client hangs up.
+Source: Amazon S3 API reference, under the name of each call.
 """
 
 import re

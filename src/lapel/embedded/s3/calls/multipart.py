@@ -2,8 +2,8 @@
 
 An upload is a folder below the bucket's `uploads`, named by its id, with `upload.json` and `<number>.part`.
 
-Handlers raise `S3Error` for a request that they refuse, `SenderGone` when the client hangs up. Source: Amazon
-S3 API reference, under the name of each call (CreateMultipartUpload, UploadPart, …).
+Handlers raise `S3Error` for a request that they refuse, `SenderGone` when the client hangs up.
+Source: Amazon S3 API reference, under the name of each call (CreateMultipartUpload, UploadPart, …).
 """
 
 import hashlib
