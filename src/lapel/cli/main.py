@@ -1,4 +1,4 @@
-"""The command `lapel`. Each subcommand is its own module, imported when it is called."""
+"""The command `lapel`. Each subcommand is a module, which is imported only when the subcommand is called."""
 
 from __future__ import annotations
 
@@ -178,8 +178,8 @@ def _check_arguments(arguments: list[str]) -> None:
 def main() -> None:
     """Runs the command line.
 
-    Raises SystemExit, with one line on stderr, for an error that the operator can repair (status 1), and with
-    status 130 at Ctrl-C.
+    Raises SystemExit: with status 1 and one line on stderr for an error that the operator can repair, and
+    with status 130 at Ctrl-C.
     """
     if sys.platform == "win32":
         raise SystemExit("lapel: Windows is not supported; use Linux or macOS, or WSL on Windows.")

@@ -1,4 +1,5 @@
-"""A simulated fleet: devices that use a running server, and an oracle that checks what the server promised.
+"""A simulated fleet: devices that use a running server, and an oracle that checks the server's promises.
 
-It uses only HTTP and imports nothing of the server, so it sees the faults that a real device would see.
+The fleet uses only HTTP and imports nothing of the server. So it sees the faults that a real device would
+see.
 """

@@ -1,4 +1,4 @@
-"""The device maker's backend beside the fleet: it makes the calls that need an API key."""
+"""The backend of the maker of the devices: it makes the calls that need an API key."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from lapel.simulate.client.wire import AssignmentReply, Bound, CommandReply, Cre
 from lapel.simulate.device.device import FIRST_VERSION, SimulatedDevice
 from lapel.simulate.plan import FleetPlan
 
-# Scopes that its key needs.
+# Scopes that the backend's key needs.
 SCOPES = (
     "devices:read",
     "devices:write",
@@ -36,7 +36,7 @@ class _Exists(msgspec.Struct):
 class Backend:
     """Registers and binds devices, sends commands, offers updates, and removes everything at the end.
 
-    Its methods raise CallFailed when a call gets no expected answer, and SimulationError when an answer
+    The methods raise CallFailed when a call gets no expected answer, and SimulationError when an answer
     breaks the contract.
     """
 
@@ -85,7 +85,7 @@ class Backend:
         device.id = answer.read(CreatedReply).id
 
     async def bind(self, device: SimulatedDevice, end_user: int) -> None:
-        """Binds the device to an end user, and stores its token.
+        """Binds the device to an end user, and stores the device's token.
 
         Raises CallFailed and SimulationError as the class says.
         """
@@ -124,7 +124,7 @@ class Backend:
         return answer.read(GrantReply).grant_blob
 
     async def make_firmware(self, dice: Random) -> None:
-        """Uploads and releases the version that `offer` offers.
+        """Uploads and releases the firmware that `offer` offers later.
 
         Raises CallFailed and SimulationError as the class says.
         """
@@ -155,7 +155,7 @@ class Backend:
         return answer.read(AssignmentReply).id
 
     async def remove_end_user(self, number: int) -> None:
-        """Deletes an end user, with all recordings. Raises CallFailed when there is no expected answer."""
+        """Deletes an end user and their recordings. Raises CallFailed when there is no expected answer."""
         path = f"/end-users/{self._people[number]}"
         await self.caller.api("erase", "DELETE", path, self.key, expected=(204, 404))
 
@@ -170,5 +170,5 @@ class Backend:
 
 
 def _made_or_there(answer: Answer) -> str:
-    """The id of the resource that this call made (201), or an earlier call whose answer was lost (409)."""
+    """The id of the new resource (201), or of the one that an earlier call with a lost answer made (409)."""
     return answer.read(CreatedReply).id if answer.status == 201 else answer.read(_Exists).error.resource_id

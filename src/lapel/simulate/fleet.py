@@ -1,4 +1,4 @@
-"""A whole simulation: makes the devices, runs them, compares the server with its promises, removes them."""
+"""A whole simulation: makes the devices, runs them, checks the server's promises, and removes the devices."""
 
 from __future__ import annotations
 
@@ -33,8 +33,8 @@ _QUIET_DEVICES = 1000  # number of devices with an empty journal that are checke
 class Fleet:
     """One simulation against a running server.
 
-    `phase`: the current phase. `done`: how many items of it are done. `kept`: promises found kept so far;
-    None before they are checked.
+    `phase`: the current phase. `done`: how many items of this phase are done. `kept`: how many promises are
+    checked and kept so far; None before the check.
     """
 
     def __init__(self, plan: FleetPlan, base_url: str, key: str, stop: asyncio.Event) -> None:
@@ -118,7 +118,7 @@ class Fleet:
             raise SimulationError(f"the fleet cannot be made: {fault}") from fault
 
     async def _live(self, life: Life) -> None:
-        """Runs each device's activities when they are due, those of at most `connections` devices at once."""
+        """Runs the devices' activities when they are due, for at most `connections` devices at once."""
         self._begin("living")
         self.meter.total = Histogram()
         self._heap = [(min(device.due), device.index) for device in self._devices if device.token]
@@ -189,7 +189,7 @@ class Fleet:
     async def _each(
         self, items: Iterable[T], work: Callable[[T], Awaitable[None]], *, stoppable: bool = False
     ) -> None:
-        """Runs `work` for each item, `connections` at a time. Raises the first error of any."""
+        """Runs `work` for each item, `connections` items at a time. Raises the first error of any item."""
         rest = iter(items)
 
         async def worker() -> None:

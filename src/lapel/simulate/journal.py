@@ -1,8 +1,8 @@
 """The journal of each device's requests and the server's promises: JSON lines, append-only.
 
-The line of a new recording or command is written **before** the request. Every other line is written after
-the answer, because a promise counts only when the device has received it. Heartbeats are counted, not
-written.
+The line about a new recording or command is written **before** the request. The line about a promise is
+written after the answer, because a promise counts only if the device has received it. Heartbeats are counted,
+and have no lines.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ import msgspec
 
 
 class Announcing(msgspec.Struct, frozen=True, tag=True):
-    """About to announce a recording."""
+    """The device is about to announce a recording."""
 
     device: int
     uuid: str
 
 
 class Promised(msgspec.Struct, frozen=True, tag=True):
-    """200 of upload-complete: the server keeps this media, with this SHA-256 and size in bytes."""
+    """upload-complete was answered 200: the server keeps this media with this SHA-256 and size in bytes."""
 
     device: int
     uuid: str
@@ -40,7 +40,7 @@ class Commanding(msgspec.Struct, frozen=True, tag=True):
 
 
 class Commanded(msgspec.Struct, frozen=True, tag=True):
-    """201: the command exists."""
+    """The backend's request was answered 200 or 201: the command exists."""
 
     device: int
     key: str
@@ -55,7 +55,7 @@ class Executed(msgspec.Struct, frozen=True, tag=True):
 
 
 class Acknowledged(msgspec.Struct, frozen=True, tag=True):
-    """200 of ack: the server has stored how the command ended."""
+    """The device's ack was answered 200: the server has stored how the command ended."""
 
     device: int
     command_id: str
@@ -70,21 +70,21 @@ class Offered(msgspec.Struct, frozen=True, tag=True):
 
 
 class Updated(msgspec.Struct, frozen=True, tag=True):
-    """200 of a heartbeat that reported the offered version."""
+    """A heartbeat that reported the offered version was answered 200."""
 
     device: int
     assignment_id: str
 
 
 class UpdateFailed(msgspec.Struct, frozen=True, tag=True):
-    """200 of a heartbeat that reported a failed update."""
+    """A heartbeat that reported a failed update was answered 200."""
 
     device: int
     assignment_id: str
 
 
 class Violation(msgspec.Struct, frozen=True, tag=True):
-    """An answer that breaks the contract, detected when it arrived."""
+    """An answer that breaks the contract; the device or the backend noticed it at once."""
 
     device: int
     kind: str
@@ -108,7 +108,7 @@ _decode = msgspec.json.Decoder(Entry).decode
 
 
 class Journal:
-    """The journals of all devices in one file, so that memory does not grow with them."""
+    """The journals of all devices, in one file so that they need no memory."""
 
     def __init__(self, path: Path) -> None:
         self._path = path

@@ -1,4 +1,4 @@
-"""The activities of devices and of their backend. Every violation of the contract goes into the journal."""
+"""The activities of devices and of their backend. Each violation of the contract becomes a journal entry."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ class Life:
     async def step(self, device: SimulatedDevice, now: float) -> None:
         """Runs the device's next activity at `now` (seconds of simulated time) and schedules it again.
 
-        Never raises CallFailed or SimulationError: both are counted, and the activity is repeated later.
+        Catches CallFailed and SimulationError: both are counted, and the activity is repeated later.
         """
         if device.is_offline:
             device.is_offline = False
@@ -152,7 +152,7 @@ class Life:
         device.unaccepted = [each for each in device.unaccepted if each not in accepted]
 
     def _ended_update(self, device: SimulatedDevice) -> str | None:
-        """The assignment whose end the heartbeat reported that was just answered; None when there is none."""
+        """The assignment whose end the last answered heartbeat reported; None if that reported no end."""
         ended: str | None = None
         if device.update is not None:
             ended, device.update = device.update, None
@@ -173,7 +173,7 @@ class Life:
             self._violation(device, "firmware is not as offered", wrong)
 
     async def _obey(self, device: SimulatedDevice, command: CommandReply, now: float, dice: Random) -> None:
-        """Executes a command once, and sends its ack until that is answered."""
+        """Executes a command once, and sends its ack until the ack is answered."""
         ended = device.executed.get(command.id)
         if ended is None:
             fault = await self._keyring.fault_of(

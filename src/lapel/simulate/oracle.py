@@ -1,4 +1,4 @@
-"""The oracle: compares the server's promises to the devices with the server's answers at the end."""
+"""The oracle: at the end, compares the server's answers with its promises to the devices."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ class OracleVerdict(msgspec.Struct, kw_only=True):
 
 
 class _Told:
-    """One device's journal, sorted."""
+    """The entries of one device's journal, by kind."""
 
     def __init__(self, entries: Iterable[Entry]) -> None:
         self.announced: set[str] = set()
@@ -99,7 +99,10 @@ class _Told:
 
 
 class Oracle:
-    """Reads with the backend's key. `judge` may be called from several tasks; `verdict` is their sum."""
+    """Checks devices one by one. Several tasks may call `judge`; `verdict` sums up all of their calls.
+
+    It reads from the server with the backend's key.
+    """
 
     def __init__(self, backend: Backend) -> None:
         self.verdict = OracleVerdict()

@@ -22,10 +22,10 @@ class FleetPlan(msgspec.Struct, frozen=True, kw_only=True):
     """A simulation. Simulated time runs `speed` times as fast as the clock.
 
     minutes: real time that the fleet lives. interval: seconds of simulated time between two heartbeats of a
-    device. drop: share of all answers that get lost, 0 to 1. updates: share of the devices that is offered
+    device. drop: share of all answers that gets lost, 0 to 1. updates: share of the devices that is offered
     new firmware, 0 to 1. connections: the most calls under way at once. seed: the same seed repeats the
-    choices, but the order of calls depends on the network. run: part of every name that the simulation makes,
-    so that two simulations never collide. keep: remove nothing at the end.
+    choices, but the order of calls depends on the network. run: a part of every name in the simulation, so
+    that two simulations never have the same name. keep: remove nothing at the end.
     """
 
     devices: int
@@ -42,7 +42,7 @@ class FleetPlan(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def model(self) -> str:
-        """The model of its devices; no other device is offered firmware for this model."""
+        """The model of the simulated devices. No other device has it, so none is offered their firmware."""
         return f"simulated_{self.run}"
 
     @property

@@ -13,7 +13,7 @@ from lapel.simulate.plan import FleetPlan
 
 
 class UploadCounts(msgspec.Struct, frozen=True):
-    """Uploads whose completion was answered 200, and their state on the server at the end."""
+    """Uploads whose completion was answered 200, by what the server shows at the end."""
 
     promised: int
     kept: int
@@ -22,7 +22,7 @@ class UploadCounts(msgspec.Struct, frozen=True):
 
 
 class CommandCounts(msgspec.Struct, frozen=True):
-    """Commands. `twice`: those that a device had to execute a second time, which breaks a promise."""
+    """Commands. `twice`: commands that a device executed a second time, which breaks a promise."""
 
     sent: int
     executed: int
@@ -31,7 +31,7 @@ class CommandCounts(msgspec.Struct, frozen=True):
 
 
 class Ota(msgspec.Struct, frozen=True):
-    """Firmware offers, and their ends as the devices reported them."""
+    """Firmware offers, and how they ended according to the devices."""
 
     offered: int
     applied: int
@@ -39,7 +39,7 @@ class Ota(msgspec.Struct, frozen=True):
 
 
 class DiagnosticsCounts(msgspec.Struct, frozen=True):
-    """Diagnostic events made by devices, and those that the server has accepted."""
+    """Diagnostic events that devices made, and those that the server has accepted."""
 
     made: int
     accepted: int
@@ -57,8 +57,8 @@ class Latency(msgspec.Struct, frozen=True):
 class FleetReport(msgspec.Struct, frozen=True, kw_only=True):
     """The whole report. `p50`, `p95` and `p99` are milliseconds over all calls while the fleet lived.
 
-    `late`: delay between the due time of a device's action and the action. It grows if the server is
-    overloaded.
+    `late`: delay between the time at which a device's action is due and its begin. The delay grows if the
+    server is overloaded.
     """
 
     run: str
@@ -87,7 +87,7 @@ class FleetReport(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def is_kept(self) -> bool:
-        """Whether every promise was kept: each promised resource exists exactly once."""
+        """Whether every promise was kept."""
         return not self.broken
 
 

@@ -1,10 +1,10 @@
-"""The format of a backup, and copying objects into it and out of it.
+"""The format of a backup; copies objects from the store into a backup and back.
 
 DIR/backup.json     the manifest; written last, so a folder without it is not a backup
 DIR/database.dump   pg_dump's custom format
 DIR/objects.jsonl   one line per object: key, size, sha256, content_type
 DIR/objects/…       the objects, under their keys
-DIR/secret          key material, 0600 (secret_previous: the key material before its last change)
+DIR/secret          key material, mode 0600; secret_previous: the key material before its last change
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ _KEY = re.compile(r"[A-Za-z0-9_-]+(?:[/.][A-Za-z0-9_-]+)*")
 
 
 class ArchiveManifest(msgspec.Struct, frozen=True):
-    """Content of backup.json. `erased`: objects that were deleted while the backup was made."""
+    """Content of backup.json. `erased`: number of objects that were deleted while the backup was made."""
 
     lapel: str
     schema: str
@@ -67,13 +67,13 @@ class Archive:
         self.manifest_file = self.path / "backup.json"
 
     def object_file(self, key: str) -> Path:
-        """The file of an object. Raises CommandError when the key could lead out of the folder."""
+        """The file of an object. Raises CommandError when the key could name a file outside the folder."""
         if _KEY.fullmatch(key) is None:
             raise CommandError(f"{key!r} is not a valid object name; the backup was tampered with.")
         return self.path / "objects" / key
 
     def begin(self) -> None:
-        """Makes the folder, 0700. Raises CommandError when it is not empty."""
+        """Makes the folder with mode 0700. Raises CommandError when the folder is not empty."""
         self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
         if any(self.path.iterdir()):
             raise CommandError(f"{self.path} is not empty; name a new folder for the backup.")
@@ -83,7 +83,7 @@ class Archive:
     def manifest(self) -> ArchiveManifest:
         """Content of backup.json.
 
-        Raises CommandError when it is missing (no backup, or an unfinished one) or damaged.
+        Raises CommandError when the file is damaged or missing (there is no backup, or an unfinished one).
         """
         try:
             return msgspec.json.decode(self.manifest_file.read_bytes(), type=ArchiveManifest)
@@ -102,7 +102,7 @@ class Archive:
                 yield decoder.decode(line)
 
     def put_secret(self, name: str, secret: str | None) -> None:
-        """Writes key material to the file `name`, 0600; does nothing when `secret` is None."""
+        """Writes key material to the file `name` with mode 0600; does nothing when `secret` is None."""
         if secret is not None:
             handle = os.open(self.path / name, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
             with os.fdopen(handle, "w") as file:
@@ -138,9 +138,9 @@ class Archive:
         return Entry(key, copied.size, copied.sha256, copied.content_type)
 
     def load(self, client: BucketClient, entry: Entry) -> None:
-        """Copies one object back into the store, which checks its SHA-256.
+        """Copies one object back into the store, which checks the object's SHA-256.
 
-        Raises CommandError when the file is missing or damaged, or the store refuses it.
+        Raises CommandError when the file is missing or damaged, or when the store refuses the object.
         """
         file = self.object_file(entry.key)
         try:
@@ -154,7 +154,7 @@ class Archive:
 
 
 def in_parallel(call: Callable[[T], R], work: Iterable[T]) -> Iterator[tuple[T, R]]:
-    """Yields each piece of `work` with the result of `call`, in order.
+    """Yields each piece of `work` with the result of `call`, in the order of `work`.
 
     AT_ONCE calls run in parallel, and at most 2 * AT_ONCE pieces are in memory. Raises what `call` raises.
     """
@@ -175,10 +175,11 @@ def in_parallel(call: Callable[[T], R], work: Iterable[T]) -> Iterator[tuple[T, 
 
 
 def run_tool(settings: Settings, name: str, arguments: list[str]) -> None:
-    """Runs pg_dump or pg_restore, the embedded PostgreSQL's or else the system's, on the settings' database.
+    """Runs pg_dump or pg_restore on the database of the settings.
 
-    The tool connects directly, because it needs a session, which a transaction pooler does not keep. Raises
-    CommandError with the tool's output when it fails or is not installed.
+    The program is that of the embedded PostgreSQL, else that of the system. It connects directly to the
+    database, because it needs a session, which a transaction pooler does not keep. Raises CommandError when
+    the program is not installed or fails; the message then has its output.
     """
     url, password = _without_password(str(settings.listen_database_url or settings.database_url))
     environment = {"PATH": "/usr/bin:/bin"} | ({"PGPASSWORD": password} if password else {})
@@ -194,7 +195,7 @@ def run_tool(settings: Settings, name: str, arguments: list[str]) -> None:
 
 
 def tool(name: str) -> str:
-    """Path of a PostgreSQL program. Raises CommandError when it is not installed."""
+    """Path of a PostgreSQL program. Raises CommandError when the program is not installed."""
     try:
         return str(EmbeddedPostgres(Path("/nonexistent")).program(name))
     except PostgresError:
@@ -205,7 +206,10 @@ def tool(name: str) -> str:
 
 
 def _without_password(url: str) -> tuple[str, str | None]:
-    """The URL without its password, and the password: every user of the machine can read command lines."""
+    """The URL without its password, and the password.
+
+    The password must not be in a command line, because every user of the machine can read command lines.
+    """
     parts = urlsplit(url)
     if parts.password is None:
         return url, None

@@ -1,4 +1,4 @@
-"""`lapel backup DIR`: writes everything that a new installation needs to replace this one.
+"""`lapel backup DIR`: writes everything that a new installation needs to replace this installation.
 
 Source: PostgreSQL's documentation of pg_dump (--snapshot) and of pg_export_snapshot.
 """
@@ -91,7 +91,10 @@ def backup(directory: Target, /, *, data_dir: DataDir = None, json: Json = False
 
 
 async def _dump(settings: Settings, archive: Archive, promised: Path) -> str:
-    """Dumps the database, and lists in `promised` exactly the objects of that dump; returns the schema."""
+    """Dumps the database, and lists exactly the objects of that dump in the file `promised`.
+
+    Returns the revision of the schema.
+    """
     connection = await asyncpg.connect(settings.listen_database_url or settings.database_url, timeout=10)
     try:
         async with connection.transaction(isolation="repeatable_read", readonly=True):
@@ -109,7 +112,7 @@ async def _dump(settings: Settings, archive: Archive, promised: Path) -> str:
 def _copy_promised(
     archive: Archive, client: BucketClient, promised: Path, index: IO[bytes]
 ) -> tuple[int, int, list[PromisedObject]]:
-    """Copies every promised object; returns bytes, number of objects, and the objects that are missing."""
+    """Copies every promised object. Returns their bytes, their number, and the objects that are missing."""
 
     def wanted() -> Iterator[PromisedObject]:
         decoder = msgspec.json.Decoder(PromisedObject)
@@ -136,9 +139,9 @@ def _copy_promised(
 def _copy_staged(
     settings: Settings, archive: Archive, client: BucketClient, index: IO[bytes]
 ) -> tuple[int, int]:
-    """Copies uploads that are not completed yet; returns bytes and number.
+    """Copies the objects of uploads that are not completed yet; returns their bytes and their number.
 
-    An upload that is completed meanwhile is gone from the staging prefix, and is left out.
+    If an upload is completed meanwhile, its staged object is gone, and is left out.
     """
     size, count = 0, 0
     for _, entry in in_parallel(lambda key: archive.save(client, key), asyncio.run(_staged(settings))):
@@ -154,7 +157,7 @@ async def _staged(settings: Settings) -> list[str]:
 
 
 async def _not_erased(settings: Settings, missing: list[PromisedObject]) -> list[str]:
-    """Keys of those missing objects that were not deleted since the dump: they are lost."""
+    """Keys of the missing objects that nobody deleted since the dump: these objects are lost."""
     if not missing:
         return []
     connection = await asyncpg.connect(settings.database_url, timeout=10)

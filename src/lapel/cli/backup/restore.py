@@ -98,7 +98,7 @@ def _named(secrets: list[str]) -> str:
 
 @contextlib.contextmanager
 def _target(settings: Settings, archive: Archive) -> Generator[Settings]:
-    """Complete settings of an empty installation with the backup's secrets, running during the block."""
+    """Complete settings of an empty installation with the backup's secrets; it runs during the block."""
     secret = archive.secret()
     if settings.secret is not None and settings.secret != secret:
         raise CommandError(
@@ -150,7 +150,7 @@ def _check_empty(database_url: str) -> None:
 
 
 def _load_objects(settings: Settings, archive: Archive, manifest: ArchiveManifest) -> tuple[int, int]:
-    """Copies every object into the store; returns their number and their bytes."""
+    """Copies every object into the store; returns their number and their total size in bytes."""
     client = BucketClient(settings, SystemClock())
     if not client.exists():
         client.make()

@@ -1,4 +1,4 @@
-"""`lapel config show|set|clear`: what an organization overrides for all of its projects."""
+"""`lapel config show|set|clear`: the configuration that an organization overrides for its projects."""
 
 from __future__ import annotations
 
@@ -112,7 +112,8 @@ def clear(
 def _change(fields: list[str]) -> dict[str, Any]:
     """The document that FIELD=VALUE arguments describe.
 
-    Raises CommandError when there is no argument, one has another form, or two contradict each other.
+    Raises CommandError when there is no argument, an argument has another form, or two arguments contradict
+    each other.
     """
     if not fields:
         raise CommandError("name at least one FIELD=VALUE, such as streaming_enabled=true.")
@@ -133,7 +134,7 @@ def _change(fields: list[str]) -> dict[str, Any]:
 
 
 def _value(text: str) -> object:
-    """The value of a JSON text; any other text is the value itself."""
+    """The value of the text: decoded if the text is JSON, otherwise the text itself."""
     try:
         return msgspec.json.decode(text)
     except (msgspec.DecodeError, RecursionError):

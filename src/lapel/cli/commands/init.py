@@ -19,8 +19,8 @@ from lapel.slices.projects.operator import ensure_first_key
 class Initialized(msgspec.Struct, frozen=True):
     """What `--json` prints.
 
-    When the installation had no key, `key` is set on a terminal and `key_file` elsewhere. No key is made when
-    there is neither a terminal nor a data folder.
+    If the installation had no key, a new key is in `key` on a terminal, and in the file `key_file` elsewhere.
+    If there is neither a terminal nor a data folder, no key is made.
     """
 
     data_dir: str | None
@@ -60,7 +60,7 @@ def init(*, data_dir: DataDir = None, json: Json = False) -> None:
 
 
 async def _key(ports: Ports) -> FirstKey:
-    """The first key; made only when a terminal can show it or a data folder can hold it."""
+    """The first key, which is made only if a terminal can show it or a data folder can hold it."""
     settings = ports.settings
     has_folder = settings.uses_embedded_database or settings.uses_embedded_store
     if is_piped() and not has_folder:

@@ -1,4 +1,4 @@
-"""`lapel keys create|list|revoke|rotate`: with the server running or stopped."""
+"""`lapel keys create|list|revoke|rotate`. The server may be running or stopped."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ _LISTENING = 3.0  # seconds to wait for the connection by which servers confirm 
 
 
 class NewKey(msgspec.Struct, frozen=True, omit_defaults=True):
-    """A new key. `key` is the secret, which is shown only here."""
+    """A new key. `key` is the secret, which no other output shows."""
 
     key: str
     id: str
@@ -189,10 +189,10 @@ def revoking(settings: Settings, work: Callable[[Ports], Awaitable[T]]) -> T:
 
 
 async def _warn_of_other_secrets(ports: Ports) -> None:
-    """Warns when the database has keys made under another secret than this command's.
+    """Warns when the database has keys that were made under another secret than that of this command.
 
-    With another secret than the server's, this command makes keys that the server refuses, and lists keys as
-    active that the server refuses.
+    If this command's secret is not the server's, the server refuses keys that this command makes, and refuses
+    keys that this command lists as active.
     """
     async with ports.database.acquire() as connection:
         lost = await unusable(connection, ports.settings)
@@ -206,7 +206,7 @@ async def _warn_of_other_secrets(ports: Ports) -> None:
 
 @contextlib.contextmanager
 def _refusals_of_flags() -> Generator[None]:
-    """Turns InvalidRequest into CommandError, with the names of flags in place of the API's fields."""
+    """Turns InvalidRequest into CommandError, whose message names flags instead of fields of the API."""
     try:
         yield
     except InvalidRequest as fault:
@@ -264,7 +264,10 @@ def _seconds(text: str) -> float:
 
 
 def _moment(text: str, now: datetime) -> datetime:
-    """A point in time, or a duration from `now` such as 90d. Raises CommandError when it is neither."""
+    """The end that the text names: a point in time, or a duration from `now` such as 90d.
+
+    Raises CommandError when the text is neither.
+    """
     if _DURATION.fullmatch(text):
         return now + timedelta(seconds=_seconds(text))
     try:

@@ -75,9 +75,9 @@ Language = Annotated[str | None, Parameter(help="The language that is spoken. De
 
 
 class Tested(msgspec.Struct, frozen=True, kw_only=True):
-    """An engine's transcript of the sample. `seconds`: how long it took; `known`: the sample's known text.
+    """An engine's transcript of the sample. `seconds`: how long it took. `known`: the sample's known text.
 
-    `model`: the model that answered. `warnings`: about the service, such as the end of the model.
+    `model`: the model that answered. `warnings`: about the service, such as the day on which it ends a model.
     """
 
     slot: str
@@ -189,7 +189,7 @@ def _with(
     mode: Literal["test", "live"],
     work: Callable[[Ports, OperatorProviders], Awaitable[T]],
 ) -> T:
-    """Runs `work`. Raises CommandError, with the name of the flag, when the rules or the service refuse."""
+    """Runs `work`. Raises CommandError when Lapel or the service refuses; the message names the flag."""
 
     async def run(ports: Ports) -> T:
         try:
@@ -204,10 +204,10 @@ def _with(
 
 
 def _key(file: str | None, variable: str | None) -> str | None:
-    """The key, from a file, standard input or a variable; None when none is named.
+    """The key, from a file, standard input or an environment variable; None when none of these is named.
 
     The key is never an argument, because other users can read command lines. Raises CommandError when both a
-    file and a variable are named, or when the named one is empty or cannot be read.
+    file and a variable are named, or when the source that is named is empty or cannot be read.
     """
     if file is not None and variable is not None:
         raise CommandError("give --key-file or --key-env, not both.")
@@ -271,7 +271,7 @@ async def _tested(ports: Ports, choice: SlotChoice, language: str | None) -> Tes
 
 
 async def _deleted(ports: Ports, choice: SlotChoice, copies: list[str]) -> list[str]:
-    """Deletes the copies of the sample at the service; returns a sentence for each copy that stays there."""
+    """Deletes the copies of the sample at the service; returns a sentence for each copy that it keeps."""
     left: list[str] = []
     for copy_id in copies:
         try:

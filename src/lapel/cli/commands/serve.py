@@ -32,7 +32,8 @@ StoreUrl: TypeAlias = Annotated[str | None, Parameter(help=_DOCS["store_public_u
 class Started(msgspec.Struct, frozen=True):
     """What `--json` prints once everything is up.
 
-    On the first start `key` is set on a terminal, `key_file` elsewhere. `seconds`: duration of the start.
+    On the first start the new key is in `key` on a terminal, and in the file `key_file` elsewhere. `seconds`:
+    duration of the start.
     """
 
     base_url: str
@@ -107,7 +108,7 @@ def _lines(started: Started, settings: Settings, first: FirstKey) -> Table:
 
 
 def _warn_of_links(settings: Settings) -> None:
-    """Warns that links will contain the listening address, because no public URL is set."""
+    """Warns, if no public URL is set, that links will contain the listening address."""
     try:
         local = ipaddress.ip_address(settings.host).is_loopback
     except ValueError:

@@ -167,7 +167,7 @@ def _running(settings: Settings) -> str:
 
 @contextlib.contextmanager
 def _key(settings: Settings, plan: FleetPlan, project: str | None) -> Generator[str]:
-    """A key of the test world with only the scopes that the backend needs; revoked after the block."""
+    """A key of the test world, with only the scopes that the backend needs. It is revoked after the block."""
 
     async def make(ports: Ports) -> tuple[str, str]:
         ends = ports.clock.now() + timedelta(minutes=plan.minutes) + _AFTERWARDS
@@ -200,7 +200,7 @@ async def _simulate(plan: FleetPlan, base_url: str, key: str, *, quiet: bool) ->
     loop = asyncio.get_running_loop()
 
     def interrupted() -> None:
-        """First Ctrl-C: end the run, then report. Second: cancel the report. Third: cancel the removal."""
+        """The first Ctrl-C ends the run, the second cancels the report, the third cancels the removal."""
         if stop.is_set() and main is not None:
             main.cancel()
         stop.set()

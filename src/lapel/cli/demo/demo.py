@@ -101,7 +101,7 @@ def demo(
 
 
 def _leave(signum: int, frame: object) -> None:
-    """Turns SIGTERM into SystemExit, so that the server is stopped and the temporary folder removed."""
+    """Turns SIGTERM into SystemExit, so that the server is stopped and the temporary folder is removed."""
     del frame
     raise SystemExit(128 + signum)
 

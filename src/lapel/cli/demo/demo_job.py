@@ -24,11 +24,11 @@ T = TypeVar("T")
 
 
 class DemoError(Exception):
-    """A step failed, or its answer is not as promised; the message names the step and shows the answer."""
+    """A step failed, or its answer breaks the contract; the message names the step and shows the answer."""
 
 
 class DemoStep(msgspec.Struct, frozen=True, kw_only=True):
-    """One finished step: its time in milliseconds, and the commands that do the same by hand."""
+    """One finished step: its duration in milliseconds, and the shell commands that do the same."""
 
     name: str
     ms: float
@@ -38,8 +38,8 @@ class DemoStep(msgspec.Struct, frozen=True, kw_only=True):
 class HeardSpeech(msgspec.Struct, frozen=True, kw_only=True):
     """The transcript, compared with the sample's known text. `failure`: why there is no transcript.
 
-    `word_error`: wrong, missing and additional words per word of the known text. `real_time_factor`: seconds
-    of work per second of audio.
+    `word_error`: number of wrong, missing and additional words, divided by the number of words in the known
+    text. `real_time_factor`: seconds of work per second of audio.
     """
 
     transcription_id: str
@@ -53,7 +53,7 @@ class HeardSpeech(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class DemoOutcome(msgspec.Struct, frozen=True, kw_only=True):
-    """The result of the job. The link works for an hour, while the server runs.
+    """The result of the job. The link works for an hour, if the server runs that long.
 
     `bytes`: size of the object.
     """
@@ -111,10 +111,10 @@ class _Transcription(msgspec.Struct):
 
 
 class MainJob:
-    """The steps, in order; `report` gets each one when it has ended.
+    """The steps, in order; `report` is called with each step when the step has ended.
 
-    base_url: of the API, without a trailing slash. key: a secret key. clock: returns seconds. hear: is called
-    with the progress of the transcription, 0 to 1.
+    base_url: URL of the API, without a trailing slash. key: a secret key. clock: returns seconds. hear: is
+    called with the progress of the transcription, 0 to 1.
     The shell commands of a step need variables that the commands of earlier steps export.
     """
 
@@ -267,7 +267,10 @@ class MainJob:
         *,
         by_device: bool = False,
     ) -> T:
-        """One POST to the API, with the key or (`by_device`) the device's token; the answer as a `shape`."""
+        """One POST to the API; returns the answer as a `shape`.
+
+        `by_device`: with the device's token instead of the key.
+        """
         token = "LAPEL_DEVICE_TOKEN" if by_device else "LAPEL_KEY"
         body = msgspec.json.encode(facts)
         headers = {"Authorization": f"Bearer {self._tokens[token]}", "Content-Type": JSON}
@@ -313,7 +316,7 @@ def _decoded(answer: HttpAnswer, shape: type[T]) -> T:
 
 
 def _exports(result: object) -> list[str]:
-    """Shell commands that export the values which later commands take from this answer."""
+    """Shell commands that export values of this answer, because later commands need them."""
     match result:
         case _Bound(device_token=token):
             return [f"export LAPEL_DEVICE_TOKEN={token}"]

@@ -40,7 +40,7 @@ _WAITING = timedelta(minutes=5)
 
 
 class Finding(msgspec.Struct, frozen=True):
-    """The state of one part. `broken` needs the operator now, `warning` soon; `remedy` says what to do."""
+    """The state of one part. `broken`: repair it now; `warning`: repair it soon. `remedy`: what to do."""
 
     part: str
     state: Literal["ok", "warning", "broken"]
@@ -122,7 +122,7 @@ def _folder(settings: Settings) -> Iterator[Finding]:
 
 
 def _in_the_way(path: Path) -> Path | None:
-    """The file or dangling link that blocks making the folder; None when nothing blocks it."""
+    """The file or dangling link because of which the folder cannot be made; None if there is none."""
     there = next(each for each in (path, *path.parents) if os.path.lexists(each))
     return None if there.is_dir() else there
 
@@ -152,7 +152,10 @@ def _ends(chain: Path) -> datetime:
 
 
 def address(settings: Settings) -> Iterator[Finding]:
-    """The address in the links of a server with these settings; a running server reports its own."""
+    """A finding about the base URL in the links of a server with these settings.
+
+    It is for a stopped server, because a running server reports its own URL.
+    """
     remedy = "Set LAPEL_PUBLIC_URL to the URL that clients use for this server."
     if settings.public_url is None and settings.host in {"0.0.0.0", "::"}:  # noqa: S104
         yield Finding(
@@ -163,7 +166,7 @@ def address(settings: Settings) -> Iterator[Finding]:
 
 
 async def remote(ports: Ports, *, is_served: bool) -> AsyncIterator[Finding]:
-    """Findings about database and store. `is_served`: a server runs, so a worker should run too."""
+    """Findings about database and store. `is_served`: a server is running, so a worker should run too."""
     try:
         async with ports.database.acquire() as connection:
             yield await _database(connection, ports)

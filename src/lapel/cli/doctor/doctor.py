@@ -1,4 +1,4 @@
-"""`lapel doctor`: checks every part and says how to repair it."""
+"""`lapel doctor`: checks every part of an installation, and says how to repair each fault."""
 
 from __future__ import annotations
 
@@ -103,7 +103,10 @@ async def _remote(settings: Settings, *, is_served: bool) -> list[Finding]:
 
 
 def _server(running: Running) -> Finding:
-    """Whether the running server answers on its own address; the public URL may lead through a proxy."""
+    """Whether the running server answers.
+
+    The check uses the listening address, because the public URL may lead through a proxy.
+    """
     host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(running.host, running.host)  # noqa: S104
     netloc = f"[{host}]" if ":" in host else host
     url = f"{'https' if running.tls else 'http'}://{netloc}:{running.port}/health"

@@ -1,4 +1,4 @@
-"""The check of `lapel doctor` for processes that parse untrusted input: how well they are confined here."""
+"""The check of `lapel doctor` for the sandbox: which of its layers hold on this machine."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _REMEDY = 'docs/operations.md, "Processes that parse untrusted bytes", says what
 
 
 def sandbox() -> Iterator[Finding]:
-    """Starts a process confined like the decoder, and one like the speech models; reports on each."""
+    """Starts one process confined like the decoder, and one like the speech models; reports on each."""
     yield _told("decoder", ["imported"])
     yield _told("models", [])
 

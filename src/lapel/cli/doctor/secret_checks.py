@@ -1,4 +1,4 @@
-"""Whether keys and tokens in the database were made under a loaded secret; any other does not work."""
+"""Finds keys and tokens in the database that do not work, because their secret is not loaded."""
 
 from __future__ import annotations
 
@@ -22,7 +22,10 @@ REMEDY = (
 
 
 async def secrets(connection: Connection, settings: Settings) -> Finding:
-    """The finding of `lapel doctor` about secrets: a warning, as an old secret may be left out on purpose."""
+    """The finding of `lapel doctor` about secrets.
+
+    It is only a warning, because the operator may have left an old secret out on purpose.
+    """
     if (lost := await unusable(connection, settings)) is not None:
         return Finding("secret", "warning", lost, REMEDY)
     loaded = "present and previous" if settings.secret_previous else "present"
@@ -30,9 +33,9 @@ async def secrets(connection: Connection, settings: Settings) -> Finding:
 
 
 async def unusable(connection: Connection, settings: Settings) -> str | None:
-    """A sentence about keys and tokens made under a secret that is not loaded; None when there are none.
+    """A sentence about keys and tokens whose secret is not loaded; None when there are none.
 
-    Keys and tokens made before schema 0009 do not name their secret and are not counted.
+    Keys and tokens made before schema 0009 do not name their secret, and are not counted.
     """
     loaded = [secret_id(each) for each in (settings.secret, settings.secret_previous) if each]
     found = [(kind, count) for kind, count in await queries.made_under_others(connection, loaded) if count]
@@ -44,7 +47,10 @@ async def unusable(connection: Connection, settings: Settings) -> str | None:
 
 
 def unusable_in(settings: Settings) -> str | None:
-    """`unusable` for the database of the settings. Raises asyncpg's errors when it cannot be reached."""
+    """`unusable` for the database of the settings.
+
+    Raises asyncpg's errors when the database cannot be reached.
+    """
 
     async def ask() -> str | None:
         connection = await asyncpg.connect(settings.database_url, timeout=10)

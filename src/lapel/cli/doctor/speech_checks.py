@@ -1,6 +1,6 @@
 """The checks of `lapel doctor` for speech: weights, failing work, keys of remote providers, remote copies.
 
-Everything else works without them.
+If one of these is broken, everything except transcription still works.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 
 def speech(settings: Settings) -> Iterator[Finding]:
-    """Whether this machine can transcribe and detect speakers; no findings when it runs no worker.
+    """Whether this machine can transcribe and detect speakers. A machine without a worker has no findings.
 
     Reads all weights that come in packages, 175 MB, to compare their checksums.
     """
@@ -67,7 +67,7 @@ def _speakers(settings: Settings) -> Finding:
 
 
 async def failing_steps(connection: Connection) -> AsyncIterator[Finding]:
-    """Steps of audio work that fail now, or wait for disk space; nothing when there are none."""
+    """Findings about steps of audio work that failed or wait for disk space; none without such steps."""
     rows = await work_queries.trying(connection)
     if roomless := _steps((row.roomless, row) for row in rows):
         yield Finding(
@@ -87,7 +87,7 @@ def _steps(counted: Iterable[tuple[int, TryingStepsRow]]) -> str:
 
 
 async def provider_keys(connection: Connection, sealer: Sealer) -> AsyncIterator[Finding]:
-    """Whether this secret opens the keys for remote providers; nothing when there are no keys."""
+    """Whether the secret decrypts the keys for remote providers; nothing when there are no keys."""
     rows = await slot_queries.list_keys(connection)
     lost: list[str] = []
     for row in rows:
@@ -106,7 +106,7 @@ async def provider_keys(connection: Connection, sealer: Sealer) -> AsyncIterator
 
 
 async def remote_copies(connection: Connection) -> AsyncIterator[Finding]:
-    """Copies that could not be deleted at remote providers yet; nothing when there are none."""
+    """A finding for each provider at which copies could not be deleted yet; nothing when there are none."""
     for row in await copy_queries.left(connection):
         yield Finding(
             "remote copies", "warning",

@@ -1,4 +1,4 @@
-"""The models of remote services: which is asked for, which answered last, and when it ends."""
+"""The models of remote services: the one that is asked for, the one that answered last, and its last day."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ _MOST_SLOTS = 20
 async def provider_models(ports: Ports) -> list[Finding]:
     """One finding for each slot with a remote engine, for at most `_MOST_SLOTS` slots.
 
-    It names the model that is asked for and the one that answered last, and warns when the service has named
-    a day on which it ends the model.
+    The finding names the model that is asked for and the one that answered last. It is a warning if the
+    service says on which day it ends the model.
     """
     async with ports.database.acquire() as connection:
         rows = await slot_queries.list_remote(connection, _MOST_SLOTS)
@@ -56,7 +56,7 @@ def _usual(engine: Engine) -> str:
 
 
 async def model_warnings(choice: SlotChoice, clock: Clock) -> list[str]:
-    """A sentence when the service ends the slot's model on a known day; else nothing.
+    """A sentence if it is known on which day the service ends the slot's model; otherwise no sentence.
 
     Only OpenAI's API names the day (`GET /models/{id}`), and only for some models. A service that does not
     answer causes no warning, because its transcripts may still work.

@@ -1,11 +1,11 @@
-"""The operator's access to the bucket: make it, set its CORS rules, copy objects out and back in.
+"""The operator's access to the bucket: make it, set its CORS rules, download and upload objects.
 
 Requests are signed in their headers with AWS Signature Version 4, because signed links cover objects only.
 Object bodies go directly between a file and the socket.
 
 Source: Amazon S3 API reference.
 
-docs/decisions/0019 gives the reasons for our own code.
+docs/decisions/0019 says why commands do not use the server's client.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ _CORS = b"""<CORSConfiguration><CORSRule><AllowedOrigin>*</AllowedOrigin>\
 
 @dataclass(frozen=True, slots=True)
 class BucketAnswer:
-    """Status, headers with lower-case names, and body (at most 1 MiB) of an answer."""
+    """An answer of the store: status, headers with lower-case names, and at most 1 MiB of the body."""
 
     status: int
     headers: Mapping[str, str]
@@ -64,8 +64,8 @@ class Copied:
 class BucketClient:
     """Blocking calls to one bucket; call them in threads.
 
-    Each call raises CommandError when the store refuses it, and StoreUnavailable when the store does not
-    answer, breaks off, or when there are no valid credentials.
+    Each call raises CommandError when the store refuses the call, and StoreUnavailable when the store does
+    not answer or breaks its answer off, or when there are no valid credentials.
     """
 
     def __init__(self, settings: Settings, clock: Clock) -> None:
@@ -106,14 +106,14 @@ class BucketClient:
             _checked(answer, "make the bucket")
 
     def open_to_browsers(self) -> None:
-        """Sets CORS rules for all origins: a signed link is the permission, so any page may use one.
+        """Sets CORS rules for all origins: a signed link itself is the permission, so any page may use it.
 
         Raises CommandError when the store refuses.
         """
         _checked(self._call("PUT", "", query="cors=", body=_CORS), "set the bucket's CORS rules")
 
     def download(self, key: str, target: Path) -> Copied | None:
-        """Writes the object to `target` and syncs the file; None when the store does not have the object.
+        """Writes the object to `target` and syncs the file. Returns None if the store has no such object.
 
         Raises CommandError when the store refuses or the connection breaks off.
         """
@@ -141,7 +141,7 @@ class BucketClient:
             )
 
     def upload(self, key: str, source: Path, expected: Copied) -> None:
-        """Uploads the file as `key`; the store refuses it when its SHA-256 is not the expected one.
+        """Uploads the file as the object `key`. The store refuses a file that has not the expected SHA-256.
 
         Raises CommandError when the store refuses.
         """
@@ -224,8 +224,8 @@ class BucketClient:
 async def prepare_bucket(ports: Ports) -> tuple[bool, str]:
     """Makes the bucket unless it exists, and sets its CORS rules.
 
-    Returns whether it was made now, and the state of the CORS rules: `built in` or `set`. Raises CommandError
-    when the store refuses, and StoreUnavailable when there are no valid credentials.
+    Returns whether the bucket was made now, and the state of the CORS rules: `built in` or `set`. Raises
+    CommandError when the store refuses, and StoreUnavailable when there are no valid credentials.
     """
     client = BucketClient(ports.settings, ports.clock)
     made = not await asyncio.to_thread(client.exists)

@@ -1,4 +1,4 @@
-"""The errors that a terminal shows as one sentence, and the sentence for each."""
+"""The errors that a command shows as one sentence without a traceback, and these sentences."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from lapel.setting_fields import SettingsError
 
 
 class CommandError(RuntimeError):
-    """A command cannot do its work; the message says why and gives the remedy."""
+    """A command cannot do its work. The message says why, and what to do."""
 
 
 _PLAIN = (SettingsError, DataFolderError, AddressInUse, PostgresError, StartFailed, CommandError)

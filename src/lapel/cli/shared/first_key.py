@@ -1,4 +1,4 @@
-"""Where the first key goes: to a terminal, else into a file, because piped output often ends in a log."""
+"""The first key is shown on a terminal, else written to a file: piped output often ends in a log."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from lapel.hosting.data_folder import DataFolder
 
 
 class FirstKey(NamedTuple):
-    """The `key` to show, or the `file` (0600) that holds it, or neither: there is no new key."""
+    """The `key` to show, or the `file` (mode 0600) that holds the key; both are None without a new key."""
 
     key: str | None = None
     file: str | None = None
@@ -25,7 +25,10 @@ class FirstKey(NamedTuple):
 
 
 def handed_over(key: str | None, data_dir: Path) -> FirstKey:
-    """The new key itself when stdout is a terminal; else it is written to `first-key` in the data folder."""
+    """The new key if stdout is a terminal; otherwise the file `first-key` of the data folder.
+
+    This function writes the key to that file.
+    """
     if key is None or not is_piped():
         return FirstKey(key=key)
     return FirstKey(file=str(DataFolder(data_dir).put_first_key(key)))

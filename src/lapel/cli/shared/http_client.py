@@ -1,7 +1,7 @@
 """The HTTP client of commands: one call, one connection.
 
-`bucket.py` has a client of its own, because it signs its calls and streams files (docs/decisions/0019).
-`simulate/client/lost_answers.py` writes to a socket, because it breaks off within a request.
+`bucket.py` has another client, which signs its calls and streams files (docs/decisions/0019).
+`simulate/client/lost_answers.py` writes to a socket, because it must end a connection within a request.
 """
 
 from __future__ import annotations
@@ -13,16 +13,16 @@ from typing import NamedTuple
 import aiohttp
 from yarl import URL
 
-# Limit of a whole call, in timeouts: a server that sends a byte now and then is never silent for one.
+# Limit of a whole call, in multiples of `timeout`: a server could send one byte within each timeout.
 _TOTAL = 10
 
 
 class NoAnswer(Exception):
-    """The server cannot be reached, breaks off, or is silent or slow for too long."""
+    """The server cannot be reached, breaks the connection off, or is too slow."""
 
 
 class HttpAnswer(NamedTuple):
-    """Status, content type without its parameters, and body of an answer."""
+    """An answer: status, content type without its parameters, and body."""
 
     status: int
     content_type: str
@@ -38,10 +38,10 @@ def request(
     timeout: float,
     verify: bool = True,
 ) -> HttpAnswer:
-    """One call to `url`, which is sent unchanged, because links are signed. Redirects are not followed.
+    """One call to `url`. The URL is sent unchanged, because links are signed. Redirects are not followed.
 
-    timeout: the most seconds for the connection, and between two pieces of the answer. The whole call may
-    take ten times as long. verify: whether the certificate of an https URL must be valid.
+    timeout: the most seconds until the connection is made, and between two pieces of the answer. The whole
+    call may take ten times as long. verify: whether the certificate of an https URL must be valid.
 
     Raises NoAnswer.
     """

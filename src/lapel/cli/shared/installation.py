@@ -1,7 +1,7 @@
-"""How a command reaches the database and the store: those of a running server, or started for the command.
+"""Gives a command the database and the store: those of a running server, or ones started for the command.
 
-The embedded database of a stopped server is started while the command runs, under the data folder's lock. The
-database of a running server is reached through its run.json.
+If the server is stopped, its embedded database is started while the command runs, under the data folder's
+lock. If the server is running, its file run.json names the database.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ def settings_of(data_dir: Path | None) -> Settings:
 
 
 def with_ports(settings: Settings, work: Callable[[Ports], Awaitable[T]], *, store: bool = False) -> T:
-    """Runs `work` on the ports of this installation. `store`: the store runs as well.
+    """Runs `work` on the ports of this installation. `store`: `work` also needs a running store.
 
     Raises what `reachable` and `work` raise, StoreUnavailable when there are no store credentials, and
     asyncpg's errors when the database cannot be reached.
@@ -64,8 +64,8 @@ def reachable(
 ) -> Generator[Settings]:
     """Complete settings, with the database (and with `store` the store) running during the block.
 
-    `migrate`: brings the schema up to date; without it an older schema is refused. `begin`: makes a new
-    installation where the folder has none; without it such a folder is refused.
+    `migrate`: migrate an older schema; otherwise an older schema is refused. `begin`: make an installation in
+    a folder without one; otherwise such a folder is refused.
 
     Raises SettingsError when there are no keys for the store, DataFolderError when the folder or the schema
     cannot be used, PostgresError when the embedded database does not start, and CommandError when the
@@ -105,8 +105,8 @@ def reachable(
 def _check_begun(folder: DataFolder, *, given: bool) -> None:
     """Raises DataFolderError when the folder holds no installation, or belongs to another user.
 
-    A mistyped folder must not become a second, empty installation.
-    `given`: the database is elsewhere, so the folder may still be empty.
+    The check prevents that a mistyped folder becomes a second, empty installation.
+    `given`: the settings name a database, so the folder may still be empty.
     """
     if folder.path.is_dir():
         folder.check_owner()
@@ -130,7 +130,7 @@ def _check_given(settings: Settings, *, migrate: bool) -> None:
 def _locked_or_running(folder: DataFolder, stack: contextlib.ExitStack) -> Running | None:
     """Takes the folder's lock and returns None, or returns the running server that holds it.
 
-    Waits while a server is starting, or another command holds the lock.
+    Waits, for PATIENCE seconds at most, while a server is starting or another command holds the lock.
     """
     deadline = time.monotonic() + PATIENCE
     told = False
@@ -189,7 +189,7 @@ def _with_own_postgres(
 def _with_store_of(settings: Settings, running: Running | None) -> Settings:
     """Settings with the store of the running server, or else with an address where no store listens.
 
-    The second case is for commands that do not use the store.
+    The address without a store is for commands that do not use the store.
     """
     if running is None or running.store_endpoint is None:
         return prepare.complete(settings, None, "http://127.0.0.1:9")
@@ -199,7 +199,7 @@ def _with_store_of(settings: Settings, running: Running | None) -> Settings:
 
 
 def with_store(settings: Settings, folder: DataFolder, stack: contextlib.ExitStack) -> Settings:
-    """Settings with the embedded store, started here until the stack unwinds.
+    """Settings with the embedded store, which is started here and runs until the stack unwinds.
 
     Raises CommandError when the store does not get ready within PATIENCE seconds.
     """

@@ -26,16 +26,16 @@ Json: TypeAlias = Annotated[bool, Parameter(name="--json", negative=(), help="Pr
 
 
 def say(sentence: str) -> None:
-    """Prints a sentence for people to stderr, so that it never mixes with the result on stdout."""
+    """Prints a sentence for people to stderr, so that the sentence never mixes with the result on stdout."""
     sys.stderr.write(f"lapel: {sentence}\n")
     sys.stderr.flush()
 
 
 def emit(value: object, as_json: bool, shown: Callable[[], RenderableType]) -> None:
-    """Prints the result: as one JSON document, or what `shown` returns for people, a text as it is.
+    """Prints the result: as one JSON document, or else what `shown` returns for people.
 
-    Rich renders tables and the like as a whole, in memory: they are meant for some thousand rows.
-    Raises CommandError when it cannot be written (a full disk, a closed pipe).
+    Rich renders a table in memory as a whole, so tables are meant for some thousand rows.
+    Raises CommandError when the result cannot be written (a full disk, a closed pipe).
     """
     text = msgspec.json.encode(value).decode() if as_json else _text(shown())
     with _read_by_somebody():
@@ -68,12 +68,12 @@ def is_piped() -> bool:
 
 
 def visible(text: str) -> str:
-    """The text with unprintable characters escaped: a client's name could hold control codes."""
+    """The text with unprintable characters escaped, because a client's name could contain control codes."""
     return "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in text)
 
 
 def table(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> Table:
-    """A table with columns as wide as their widest cell; each row is one line."""
+    """A table. Each column is as wide as its widest cell, and each row is one line."""
     made = Table(*head, box=None, pad_edge=False, header_style="bold")
     for row in rows:
         made.add_row(*(visible(cell) for cell in row))
@@ -81,7 +81,7 @@ def table(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> Table:
 
 
 def named(lines: list[tuple[str, str]]) -> Table:
-    """Lines of a name and a value; the values stand below each other."""
+    """One line for each pair of name and value; the values begin in the same column."""
     made = Table.grid(padding=(0, 1))
     made.add_column(min_width=12)
     for name, value in lines:
@@ -90,10 +90,10 @@ def named(lines: list[tuple[str, str]]) -> Table:
 
 
 def _text(shown: RenderableType) -> str:
-    """The text of `shown`, with colours and bold letters when stdout is a terminal and NO_COLOR is not set.
+    """The text of `shown`. It has colours and bold letters if stdout is a terminal and NO_COLOR is not set.
 
-    A string stays as it is, because Rich would drop its control characters and expand its tabs. No
-    value is wrapped or cut at the width of the terminal, because people and programs copy it.
+    A string is not changed, because Rich would drop its control characters and expand its tabs. No value is
+    wrapped or cut at the width of the terminal, because people and programs copy values.
     """
     if isinstance(shown, str):
         return shown

@@ -1,6 +1,6 @@
 """SQL of the commands that read the whole installation: backup, restore and doctor.
 
-They act for the operator, not for a tenant, and only read.
+These commands act for the operator, not for one project, and their SQL only reads.
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ NOW = "SELECT clock_timestamp()"
 FORGETS = """
 SELECT current_setting('fsync') = 'off' OR current_setting('synchronous_commit') = 'off'
 """
-# Only keys and tokens that are still valid. NULL (made before the secret was noted) does not count as another
-# secret.
+# Only keys and tokens that are still valid. A NULL (the key was made before secrets were recorded) does not
+# count as another secret.
 MADE_UNDER_OTHERS = """
 SELECT 'API keys', count(*) FROM api_keys
 WHERE secret_id <> ALL($1::text[]) AND revoked_at IS NULL
@@ -55,18 +55,18 @@ class PromisedObject(NamedTuple):
 
 
 async def promised(connection: Connection) -> AsyncIterator[PromisedObject]:
-    """Every promised object, through a cursor of the connection's transaction."""
+    """Every promised object, read with a cursor in the connection's transaction."""
     async for row in connection.cursor(PROMISED, prefetch=1000):
         yield PromisedObject(*row)
 
 
 async def still_promised(connection: Connection, world_id: int, key: str) -> bool:
-    """Whether the database still promises the object: it was not deleted meanwhile."""
+    """Whether the database still promises the object. It does not if the object was deleted meanwhile."""
     return bool(await connection.fetchval(STILL_PROMISED, world_id, key))
 
 
 async def export_snapshot(connection: Connection) -> str:
-    """Name of the transaction's snapshot; with it pg_dump sees the same rows."""
+    """Name of the transaction's snapshot. With this name, pg_dump sees the same rows."""
     return str(await connection.fetchval(SNAPSHOT))
 
 
@@ -81,7 +81,7 @@ async def is_empty(connection: Connection) -> bool:
 
 
 async def vector_version(connection: Connection) -> str | None:
-    """Version of pgvector in the database; None without it."""
+    """Version of pgvector in the database; None if pgvector is not installed there."""
     return await connection.fetchval(VECTOR)
 
 
@@ -101,12 +101,12 @@ async def workers_seen(connection: Connection) -> int:
 
 
 async def held_jobs(connection: Connection) -> list[tuple[str, int]]:
-    """Kinds of failed jobs that are not tried again, with their numbers."""
+    """Kinds of held jobs (they failed and are not tried again), with the number of jobs of each kind."""
     return [(row[0], row[1]) for row in await connection.fetch(HELD_JOBS)]
 
 
 async def overdue_jobs(connection: Connection, now: datetime) -> tuple[int, timedelta]:
-    """How many jobs are due and waiting, and for how long the oldest of them."""
+    """How many due jobs wait, and how long the oldest of them has waited."""
     row = await connection.fetchrow(WAITING_JOBS, now)
     if row is None or row[1] is None:
         return 0, timedelta()
@@ -114,7 +114,7 @@ async def overdue_jobs(connection: Connection, now: datetime) -> tuple[int, time
 
 
 async def made_under_others(connection: Connection, loaded: list[str]) -> list[tuple[str, int]]:
-    """Kinds of keys and tokens, with how many were made under a secret other than the `loaded` ones."""
+    """How many keys and tokens of each kind were made under a secret that is not among the `loaded` ones."""
     return [(row[0], row[1]) for row in await connection.fetch(MADE_UNDER_OTHERS, loaded)]
 
 

@@ -1,4 +1,4 @@
-"""The work of `lapel transcribe`: one file after the other, all with the same child processes."""
+"""The work of `lapel transcribe`: one file after the other, with the same child processes for all."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class FileProblem(msgspec.Struct, frozen=True):
-    """Why a file has no transcript. `code`, for programs: a code of the API, `unreadable` or `unwritable`."""
+    """Why a file has no transcript. `code`: a code of the API, `unreadable` or `unwritable`."""
 
     code: str
     message: str
@@ -51,7 +51,7 @@ class FileJob:
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """The result of one input. `seconds`: duration of the work, without loading the model."""
+    """The result of one input. `seconds`: duration of the work, without the loading of the model."""
 
     job: FileJob
     seconds: float
@@ -61,11 +61,11 @@ class Result:
 def transcribe_all(
     jobs: list[FileJob], wish: Wish, *, model: str | None, folder: Path, done: Callable[[Result], None]
 ) -> None:
-    """Transcribes the jobs one after the other; `done` gets each result at once.
+    """Transcribes the jobs one after the other; calls `done` with each result as soon as it is there.
 
-    `model`: a folder or a name instead of the setting. `folder`: for scratch files.
-    Raises CommandError when no model is usable, and what `done` raises. At Ctrl-C, SIGTERM and SIGHUP
-    the children end, and SystemExit (128 plus the signal's number) is raised.
+    `model`: a folder or a name, in place of the one in the settings. `folder`: for scratch files.
+    Raises CommandError when no model is usable, and what `done` raises. At Ctrl-C, SIGTERM or SIGHUP, ends
+    the child processes and raises SystemExit (128 plus the signal's number).
     """
     asyncio.run(_all(jobs, wish, model, folder, done))  # without uvloop: see worker_process.py
 
@@ -174,7 +174,7 @@ def _unreadable(job: FileJob) -> FileProblem | None:
 
 
 def _short(name: str) -> str:
-    """A file's name, shortened to _NAME characters."""
+    """A file's name, shortened to at most _NAME characters."""
     last = plain(Path(name).name) or "-"
     return last if len(last) <= _NAME else f"{last[: _NAME - 1]}…"
 
@@ -210,7 +210,7 @@ class _Live:
             self._bar.stop()
 
     def download(self, share: float) -> None:
-        """Shows that a `share` (0 to 1) of the model is downloaded."""
+        """Shows which `share` (0 to 1) of the model is downloaded."""
         if self._bar is not None:
             self._bar.update(self._task, completed=share, stage="downloading")
 

@@ -31,7 +31,7 @@ _UPLOAD = " Upload the recording again."
 
 
 class AudioSummary(msgspec.Struct, frozen=True, kw_only=True):
-    """Properties of the audio as decoded, whatever the file's name says."""
+    """Properties of the decoded audio. The file's name does not matter."""
 
     duration_ms: int
     channels: int
@@ -58,7 +58,7 @@ class TranscriptDocument(msgspec.Struct, frozen=True, kw_only=True):
     """The report on one file: either `error`, or all other fields.
 
     `seconds`: duration of the work after the Whisper model was loaded. `real_time_factor`: seconds of audio
-    done per second of work. `output`: the file that was written.
+    transcribed in one second of work. `output`: the file that was written.
     """
 
     file: str
@@ -72,16 +72,16 @@ class TranscriptDocument(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class BatchReport(msgspec.Struct, frozen=True, kw_only=True):
-    """What `--json` prints: every file, in the order it was named."""
+    """What `--json` prints: every file, in the order of the command line."""
 
     files: list[TranscriptDocument]
 
 
 class Writer:
-    """Writes each result to its target at once.
+    """Writes each result to its target as soon as it is there.
 
-    `targets`: one for each result, in order; None is standard output. With `as_json` nothing goes to standard
-    output, and `told` holds what `--json` prints.
+    `targets`: one for each result, in order; None is standard output. With `as_json`, no transcript goes to
+    standard output; `told` then collects what `--json` prints.
     """
 
     def __init__(self, chosen: Format, targets: list[Path | None], *, as_json: bool) -> None:
@@ -97,7 +97,7 @@ class Writer:
     def take(self, result: Result) -> None:
         """Writes the next result. Raises CommandError when standard output cannot be written.
 
-        A target file that cannot be written becomes the problem of its input.
+        If a target file cannot be written, the result becomes a FileProblem.
         """
         target = self._targets[self._done]
         self._done += 1
@@ -135,7 +135,7 @@ class Writer:
 
 
 def _summarise(outcome: Outcome, seconds: float, name: str, target: Path | None) -> None:
-    """Prints speed and target of a transcript, when stderr is a terminal."""
+    """Prints speed and target of a transcript if stderr is a terminal."""
     console = Console(stderr=True)
     if console.is_terminal:
         length = outcome.facts.duration_ms / 1000
@@ -150,9 +150,9 @@ def shown(name: str) -> str:
 
 
 def _replace(target: Path, content: bytes) -> FileProblem | None:
-    """Replaces the target atomically.
+    """Replaces the target atomically. Returns the problem if that fails.
 
-    A target that is not a regular file, such as /dev/stdout, is written to.
+    If the target is not a regular file (such as /dev/stdout), writes to it instead.
     """
     try:
         if target.exists() and not target.is_file():

@@ -123,10 +123,10 @@ def _check_speakers(speakers: int | None, *, diarization: bool) -> None:
 
 
 def _format(form: FormatName | None, output: str | None, count: int) -> Format:
-    """The format of --format, else of the file's extension, else txt.
+    """The format that --format names, else the one of the extension of --output, else txt.
 
-    Raises CommandError when the extension is unknown, differs from --format, or names a file for several
-    inputs.
+    Raises CommandError when the extension is unknown, when it differs from --format, or when --output names
+    one file for several inputs.
     """
     is_folder = output is None or output.endswith(os.sep) or Path(output).is_dir()
     ending = "" if output is None or is_folder else Path(output).suffix[1:].lower()
@@ -145,7 +145,7 @@ def _format(form: FormatName | None, output: str | None, count: int) -> Format:
 
 
 def _targets(files: list[str], output: str | None, chosen: Format) -> list[Path | None]:
-    """The target of each file's transcript, None for standard output; makes the folder.
+    """The target of each file's transcript, None for standard output. Makes the folder of the targets.
 
     Raises CommandError when a target is an input, two targets have one name, or the folder cannot be written.
     """
@@ -179,7 +179,7 @@ def _in_folder(files: list[str], folder: Path, extension: str) -> list[Path]:
 
 
 def _differ(names: list[str]) -> bool:
-    """Whether all names differ, also where the file system takes `A` and `a` as the same name."""
+    """Whether all names differ, even on a file system on which `A` and `a` are the same name."""
     return len({name.casefold() for name in names}) == len(names)
 
 
@@ -192,7 +192,7 @@ def _check_stdout(chosen: Format, count: int) -> None:
 
 @contextlib.contextmanager
 def _scratch() -> Generator[Path]:
-    """A scratch folder that is removed at the end; the next command removes the folder of a killed one."""
+    """A scratch folder, removed at the end. The next command removes the folder of a killed command."""
     signal.signal(signal.SIGTERM, _leave)
     try:
         try:
@@ -214,7 +214,10 @@ def _leave(signum: int, frame: object) -> None:
 
 
 def _stdin(folder: Path) -> Path:
-    """Standard input, copied to a file. Raises CommandError when it is a terminal or cannot be stored."""
+    """Copies standard input to a file.
+
+    Raises CommandError when standard input is a terminal, or cannot be stored.
+    """
     if sys.stdin.isatty():
         raise CommandError("standard input is the terminal; name a file, or redirect audio with `|` or `<`.")
     path = folder / "stdin"

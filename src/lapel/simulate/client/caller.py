@@ -1,7 +1,8 @@
-"""HTTP as a careful device uses it: a call without a final answer is repeated with the same bytes.
+"""HTTP calls as a careful device makes them: a call without a final answer is repeated with the same bytes.
 
-A call is repeated if it gets no answer, or 425, 429, 503 or 409 `idempotency_key_in_use`. The pause between
-two tries is Retry-After, else 1 s; without an answer the pause doubles from _FIRST_PAUSE to _LONGEST_PAUSE.
+A call is repeated if it gets no answer, or 425, 429, 503 or 409 `idempotency_key_in_use`. After such an
+answer, the pause is its Retry-After, else 1 s. Without an answer, the pause doubles from _FIRST_PAUSE to
+_LONGEST_PAUSE.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ class SimulationError(Exception):
 
 
 class CallFailed(Exception):
-    """A call got no expected answer. The meter has counted it; `status` is None when there was no answer."""
+    """A call got no expected answer. The meter has counted it; `status` is None without a final answer."""
 
     def __init__(self, name: str, status: int | None, detail: str) -> None:
         super().__init__(f"{name}: {detail}")
@@ -58,7 +59,7 @@ class Answer(NamedTuple):
 
 
 class Caller:
-    """Calls one server. With probability `drop` a try loses its answer on purpose, and is then repeated."""
+    """Calls one server. With probability `drop` a call loses its answer on purpose, and is then repeated."""
 
     def __init__(
         self, session: aiohttp.ClientSession, base_url: str, meter: Meter, dice: Random, drop: float
@@ -70,7 +71,7 @@ class Caller:
         self._drop = drop
 
     async def reach(self) -> None:
-        """Asks /health once. Raises SimulationError when the server does not answer, or not with 200."""
+        """Asks /health once. Raises SimulationError unless the server answers 200."""
         try:
             async with self._session.get(f"{self._base_url}/health", timeout=_TIMEOUT) as response:
                 status = response.status
@@ -90,9 +91,9 @@ class Caller:
         key: str | None = None,
         expected: Collection[int] = OK,
     ) -> Answer:
-        """One call below /v1. `name`: the name in the meter. `key`: the Idempotency-Key.
+        """One call below /v1. `name`: the name of the call in the meter. `key`: the Idempotency-Key.
 
-        Raises CallFailed when the final status is not in `expected`, or no answer comes in time.
+        Raises CallFailed when the final status is not in `expected`, or when no answer comes in time.
         """
         headers = {} if token is None else {"Authorization": f"Bearer {token}"}
         content = b""
@@ -104,9 +105,9 @@ class Caller:
         return await self._repeat(name, method, f"{self._base_url}/v1{path}", headers, content, expected)
 
     async def form(self, name: str, path: str, token: str, fields: Mapping[str, str], file: bytes) -> Answer:
-        """One multipart upload (RFC 7578) of a file `bin`, answered 201, or 409 when it exists already.
+        """One multipart upload (RFC 7578) of a file `bin`. The answer is 201, or 409 if the release exists.
 
-        Raises CallFailed for any other answer, and when none comes in time.
+        Raises CallFailed for any other answer, and when no answer comes in time.
         """
         boundary = f"lapel-{self._dice.getrandbits(128):032x}"
         parts = [
@@ -132,7 +133,7 @@ class Caller:
         return await self._repeat("PUT", "PUT", url, dict(headers), content, expected)
 
     async def get(self, name: str, url: str) -> bytes:
-        """The bytes behind a signed link. Raises CallFailed when it is not answered with 200 in time."""
+        """The bytes behind a signed link. Raises CallFailed when no answer with status 200 comes in time."""
         return (await self._repeat(name, "GET", url, {}, b"", OK)).content
 
     async def _repeat(

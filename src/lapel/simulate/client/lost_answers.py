@@ -17,9 +17,9 @@ _LONGEST_ANSWER = 3000  # bytes; a cut past the end reads the whole answer and d
 
 
 async def lose(method: str, url: str, headers: Mapping[str, str], body: bytes, dice: Random) -> None:
-    """Makes the call and drops the connection: half of the time within the request, else within the answer.
+    """Makes the call and ends the connection: half of the time within the request, else within the answer.
 
-    The server may or may not process a request that was cut. The answer is not read.
+    The server may or may not process a request that was cut. What is read of the answer is thrown away.
     """
     where = urlsplit(url)
     secure = where.scheme == "https"
@@ -28,8 +28,8 @@ async def lose(method: str, url: str, headers: Mapping[str, str], body: bytes, d
     lines = [f"{method} {target} HTTP/1.1", *(f"{name}: {value}" for name, value in head.items()), "", ""]
     request = "\r\n".join(lines).encode() + body
     sent = dice.randrange(len(request)) if dice.random() < 0.5 else len(request)
-    # After a whole request at least one byte of the answer is read: otherwise the server could process the
-    # request later than its repeat.
+    # After a whole request, wait for at least one byte of the answer. Otherwise the server could process the
+    # request after its repeat.
     heard = dice.randrange(1, _LONGEST_ANSWER) if sent == len(request) else 0
     with contextlib.suppress(OSError, TimeoutError, asyncio.IncompleteReadError):
         async with asyncio.timeout(_PATIENCE):

@@ -13,8 +13,8 @@ _BUCKETS = 1 + int(math.log(200_000 / _SMALLEST) / _STEP)
 class Histogram:
     """Durations in milliseconds, to within 2 %, from 10 microseconds to 200 seconds.
 
-    The bounds of the buckets grow by 2 %. Shorter and longer durations count in the first and the last
-    bucket.
+    Each bucket's bound is 2 % above the one before. Shorter durations count in the first bucket, longer ones
+    in the last.
     """
 
     def __init__(self) -> None:
@@ -28,7 +28,7 @@ class Histogram:
         self.count += 1
 
     def quantile(self, share: float) -> float | None:
-        """The duration in ms that a `share` (0 to 1) of all do not exceed; None when there are none."""
+        """The duration in ms that a `share` (0 to 1) of all durations does not exceed; None without any."""
         if not self.count:
             return None
         wanted = math.ceil(share * self.count)
@@ -43,8 +43,8 @@ class Histogram:
 class Meter:
     """All counts and latencies of a simulation.
 
-    counts: events by name. errors: by kind. repeats: repeated calls by reason. calls: latency by call. total:
-    latency of all calls. late: delay between the due time of a device's action and the action.
+    counts: events by name. errors: errors by kind. repeats: repeated calls by reason. calls: latency by call.
+    total: latency of all calls. late: delay between the time at which a device's action is due and its begin.
     """
 
     def __init__(self) -> None:

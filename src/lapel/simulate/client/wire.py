@@ -16,7 +16,7 @@ class CreatedReply(msgspec.Struct):
 
 
 class Bound(msgspec.Struct):
-    """A device just bound."""
+    """The answer to a binding."""
 
     device_token: str
     binding_generation: int

@@ -44,7 +44,7 @@ class Recorder:
         self._pre_skip: int = struct.unpack_from("<H", self._head.payload, 10)[0]
 
     def record(self, seconds: float, comment: str) -> SampleAudio:
-        """A recording of at least `seconds`, and less than a second more, with `comment` in its tags."""
+        """A recording of `seconds`, or less than one second more. Its tags contain `comment`."""
         parts: list[bytes] = []
         left = max(1, round(seconds * 1000))
         total = link = 0
@@ -55,7 +55,10 @@ class Recorder:
         return SampleAudio(data, hashlib.sha256(data).hexdigest(), total)
 
     def _link(self, parts: list[bytes], ms: int, serial: int, comment: str) -> int:
-        """Appends a stream to `parts`, as long as the sample allows; returns its length in ms."""
+        """Appends a stream of `ms` to `parts`, or of the whole sample if that is shorter.
+
+        Returns the length of the stream in ms.
+        """
         wanted = ms * _PER_MS + self._pre_skip
         count = next((at for at, page in enumerate(self._speech, 1) if page.granule >= wanted), None)
         pages = self._speech[:count]
@@ -87,7 +90,7 @@ def _encoded(page: _OggPage, serial: int, number: int, flags: int) -> bytes:
 
 
 def _checksum(page: bytes) -> int:
-    """Ogg's CRC-32 (RFC 3533): zlib's polynomial, with the order of bits reversed and no inversion."""
+    """Ogg's CRC-32 (RFC 3533): with zlib's polynomial, but reversed order of bits and no inversion."""
     found = zlib.crc32(page.translate(_BACKWARDS), 0xFFFFFFFF) ^ 0xFFFFFFFF
     return int(f"{found:032b}"[::-1], 2)
 

@@ -1,7 +1,7 @@
 """The state of a simulated device, small enough that a hundred thousand fit into memory.
 
-Recordings, commands, token refreshes, rebindings and offline periods each come at random at a constant rate
-(Poisson processes).
+Recordings, commands, token refreshes, rebindings and offline periods happen at random times with constant
+rates (Poisson processes).
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ class SimulatedDevice:
     due: array[float] = field(default_factory=lambda: array("d"))
 
     def uuid_of(self, plan: FleetPlan, number: int) -> str:
-        """The UUID of its recording with that number; always the same one."""
+        """The UUID of the device's recording with that number; it is the same at each call."""
         return str(uuid5(NAMESPACE_OID, f"{plan.run}-{self.index}-{number}"))
 
     @property
@@ -82,7 +82,7 @@ class SimulatedDevice:
 
 
 def dice_of(plan: FleetPlan, device: SimulatedDevice, purpose: str, number: int) -> Random:
-    """A random generator whose seed is the plan's seed, the device, the purpose and the number."""
+    """A random generator, seeded with the plan's seed, the device, the purpose and the number."""
     return Random(zlib.crc32(f"{plan.seed}/{device.index}/{purpose}/{number}".encode()))  # noqa: S311
 
 

@@ -1,4 +1,4 @@
-"""Verification of grants as an offline device does it: with the public keys alone (JWT, RFC 7519; EdDSA)."""
+"""Verifies grants as an offline device does: with the public keys alone (JWT, RFC 7519; EdDSA)."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ class _Keys(msgspec.Struct):
 
 
 class Keyring:
-    """The server's public keys, fetched on the first grant, and again when a grant names an unknown key."""
+    """The server's public keys, fetched at the first grant and at each grant that names an unknown key."""
 
     def __init__(self, caller: Caller) -> None:
         self._caller = caller
         self._keys: dict[str, jwt.PyJWK] = {}
 
     async def fault_of(self, grant: str, device_id: str, serial_number: str, jti: str | None) -> str | None:
-        """Why a device must not obey a grant; None when it may.
+        """Why a device must not obey a grant; None if it may obey.
 
-        `jti`: id of the command that the grant must be for; None allows any. Raises CallFailed when the
+        `jti`: id of the command that the grant must name; None allows any command. Raises CallFailed when the
         public keys cannot be fetched, and SimulationError when they do not have the contract's shape.
         """
         try:

@@ -16,7 +16,8 @@ _FAILS = 0.05  # share of all updates that fail on the device
 async def take(caller: Caller, device: SimulatedDevice, offer: ManifestReply, dice: Random) -> str | None:
     """Downloads and installs firmware; the next heartbeat reports the result.
 
-    Returns the fault of the file, or None. Raises CallFailed when the link is not answered with 200.
+    Returns the fault of the file; None if the file is as offered. Raises CallFailed when the link is not
+    answered with 200.
     """
     file = await caller.get("firmware", offer.download_url)
     wrong = _fault_of(offer, file)

@@ -1,4 +1,4 @@
-"""The upload of a recording by a device: one step after the other; each step may be repeated."""
+"""The upload of a recording by a device, step by step. Each step may be repeated."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Uploader:
         self._recorder = Recorder()
 
     async def advance(self, device: SimulatedDevice, pending: Pending) -> bool:
-        """Does the recording's next step; True when that was the last one.
+        """Does the next step of the recording's upload. Returns True after the last step.
 
         Raises CallFailed when a call gets no expected answer, and SimulationError when an answer breaks the
         contract.
@@ -83,7 +83,7 @@ class Uploader:
             "file_size_bytes": len(audio.data),
             "duration_seconds": audio.duration_ms / 1000,
         }
-        # One upload in five is completed with its upload token, as a phone does that got the token from the
+        # One upload in five is completed with its upload token, as by a phone that has got the token from the
         # device.
         token = upload.upload_token if pending.number % 5 == 4 else device.token
         answer = await self._caller.api(
