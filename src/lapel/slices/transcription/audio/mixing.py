@@ -84,7 +84,7 @@ class Mixer:
 
 
 def settle_layout(context: AudioCodecContext) -> None:
-    """If the layout of an unopened decoder lists its channels one by one, replace it by one without a list.
+    """If the layout of an unopened decoder has a list of its channels, replace the layout by one without it.
 
     PyAV frees such a list more than once: with each frame, and again with each object that describes a
     frame's layout. So a few bytes of a header could crash the process, or worse. Raises Refusal

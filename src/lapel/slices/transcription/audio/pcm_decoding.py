@@ -236,7 +236,7 @@ def _opened_container(file: FileIO, head: bytes) -> Generator[InputContainer]:
 
 
 def _container_without_index(file: FileIO) -> InputContainer:
-    """Open the file as a stream that cannot seek, so that FFmpeg does not look for an index at its end.
+    """Open the file as a stream without seeking, so that FFmpeg does not look for an index at the file's end.
 
     FFmpeg would refuse a whole fragmented MP4 because of a torn index. Raises Refusal `audio_corrupt` when
     opening fails again.

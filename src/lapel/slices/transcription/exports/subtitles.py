@@ -139,8 +139,8 @@ def _cuts(row: list[Piece], begin: int, end: int, times: _Times) -> Iterator[tup
         start = times.start(row[begin].first)
         limit = fitting(row, begin, end)
         before = sums[begin - offset]
-        # Text that fits on one line is not cut for its duration: without a pause in it, the duration is long
-        # only if the times are guessed.
+        # Text that fits on one line is not cut for its duration. Without pauses, such a text lasts long only
+        # if its times are guessed.
         while (
             sums[limit - offset] - before > LINE and times.end(row[limit - 1].last) - start > _LONGEST / 1000
         ):

@@ -60,7 +60,7 @@ async def read(connection: Connection, world_id: int, slot: Slot) -> SlotRow | N
 
 
 async def list_slots(connection: Connection, world_id: int) -> list[SlotRow]:
-    """The settings of those slots of a world that have settings."""
+    """The stored settings of a world's slots."""
     return await fetch_rows(connection, SlotRow, LIST, world_id)
 
 

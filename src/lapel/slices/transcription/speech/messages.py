@@ -40,8 +40,8 @@ NOT_HERE = "not_here"
 
 
 class Prepare(msgspec.Struct, frozen=True, kw_only=True, tag="prepare"):
-    """Load a model. The download process answers this request differently: it downloads the model, and
-    reports the progress of the download."""
+    """Load a model. In the download process, this request means: download the model, and report the progress
+    of the download."""
 
     model: str | None = None
 

@@ -232,7 +232,7 @@ class Runner:
             try:
                 if not await self._renew(claim, progress):
                     return
-            except (Unavailable, asyncpg.PostgresError) as error:  # no worker can take the step meanwhile
+            except (Unavailable, asyncpg.PostgresError) as error:  # without the database no claims are made
                 _log.warning("speech.not_renewed", work=claim.id, error=str(error))
 
     async def _renew(self, claim: ClaimRow, progress: _Progress) -> bool:
