@@ -229,8 +229,10 @@ class QueueWorker:
             # PgQueuer sends its first probe while it is about to LISTEN. A probe that arrives before LISTEN
             # is lost, and the session would end after ten seconds: so LISTEN comes first.
             await driver.add_listener(queue.channel, _ignore)
+            # Without schedules, PgQueuer's scheduler would ask the database for due ones every second.
+            run = queue.run if self._schedules else queue.qm.run
             running = asyncio.create_task(
-                queue.run(
+                run(
                     dequeue_timeout=_DEQUEUE,
                     heartbeat_timeout=_HEARTBEAT,
                     batch_size=min(_BATCH, self._lane.at_once // 2),
