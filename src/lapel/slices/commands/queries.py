@@ -29,8 +29,8 @@ _WITH_DEVICE = f"commands c JOIN {device_of_row('c', 'ON')}"
 # The commands of a deleted end user are hidden until the job removes them.
 _PRESENT = present("c")
 
-# Whether commands wait for a device. The statement that uses this names the device `d`; its $3 is the present
-# time.
+# Whether commands wait for a device. In the statement that uses this SQL, `d` is the device and $3 the
+# present time.
 WAITING = f"""EXISTS (SELECT 1 FROM commands c
     WHERE c.world_id = d.world_id AND c.device_id = d.id AND {NOT_ENDED} AND c.expires_at > $3)"""
 
@@ -125,7 +125,7 @@ async def count_open(connection: Connection, world_id: int, device_id: str, now:
 async def read(
     connection: Connection, world_id: int, device_id: str, command_id: str, only: str | None
 ) -> AddressedRow | None:
-    """One command with its device's `serial_number`, if the caller may see it."""
+    """One command with its device's `serial_number`, if the caller may see the command."""
     return await fetch_row(connection, AddressedRow, READ, world_id, device_id, command_id, only)
 
 

@@ -1,6 +1,6 @@
-"""Commands over HTTP, Wi-Fi grants, and the keys that verify both.
+"""Commands and Wi-Fi grants over HTTP, and the public keys that verify the tokens of both.
 
-A key scoped to one end user sees the commands of that end user's devices, and changes none.
+An API key that is scoped to one end user sees the commands of that end user's devices, but changes none.
 """
 
 from __future__ import annotations

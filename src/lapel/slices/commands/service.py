@@ -1,4 +1,4 @@
-"""The rules of commands: a command takes effect at most once, and expires by the clock; its row decides."""
+"""The rules of commands: a command takes effect at most once, and it expires by the clock."""
 
 from __future__ import annotations
 
@@ -98,7 +98,7 @@ class Commands:
             )
             if before is not None and not before.present:
                 # The command belongs to a deleted end user, and the job has not removed the command yet. For
-                # the caller, the command's key is free.
+                # the caller, the idempotency key is free.
                 await queries.delete_one(connection, world_id, device_id, before.id)
             elif before is not None:
                 if not before.same:
@@ -181,7 +181,7 @@ class Commands:
     async def hand_over(self, actor: Actor, device_id: str) -> PendingCommands:
         """Deliver the open commands of the calling device.
 
-        Raises Forbidden for another device's id, Unauthorized when the caller's binding ended meanwhile.
+        Raises Forbidden for another device's id, and Unauthorized when the caller's binding ended meanwhile.
         """
         _check_own(actor, device_id)
         now, world_id, generation = self._ports.clock.now(), actor.world_id, actor.binding_generation
@@ -244,7 +244,7 @@ class Commands:
         return row
 
     async def wifi_grant(self, actor: Actor, device_id: str, body: AskWifiGrant) -> WifiGrant:
-        """Sign a grant to change a device's Wi-Fi for a while; nothing is stored.
+        """Sign a grant, which is valid for a limited time, to change a device's Wi-Fi. Stores nothing.
 
         Raises NotFound when there is no such device.
         """

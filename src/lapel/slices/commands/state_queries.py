@@ -147,9 +147,9 @@ async def report(
     binding_generation: int,
     now: datetime,
 ) -> AddressedRow | None:
-    """Store a report, and return the command's row. None when no such command of this binding takes a report.
+    """Store a report, and return the command's row. None when this binding has no command that takes it.
 
-    `reported`: (status, result, error), the last two as JSON text.
+    `reported`: (status, result, error); the last two are JSON texts.
     """
     return await fetch_row(
         connection, AddressedRow, REPORT, world_id, device_id, command_id, now, *reported, binding_generation

@@ -50,8 +50,8 @@ class Command(msgspec.Struct, frozen=True, kw_only=True):
     """A command to a device, and its result.
 
     `grant_token` is a JWT that the device can verify offline. `executed_at` is the time of the device's
-    report, of a success or of a failure. If a heartbeat showed the execution before, it is the time of that
-    heartbeat. `expires_at` is null for a command that never expires.
+    report, of a success or of a failure. If a heartbeat showed the execution before, `executed_at` is the
+    time of that heartbeat. `expires_at` is null for a command that never expires.
     """
 
     id: str

@@ -42,7 +42,7 @@ _SETTINGS = {each.name: each for each in (SECTIONS["connection"], SECTIONS["uplo
 def changed(stored: Document, change: Mapping[str, object], at: str) -> Document:
     """The settings after a JSON Merge Patch (RFC 7396). Unknown fields of the patch are ignored.
 
-    Raises InvalidRequest for an invalid value; its `param` is `at` and the field's path.
+    Raises InvalidRequest for an invalid value; the error's `param` is `at` and the field's path.
     """
     after = valid(stored)
     for name, section in _SETTINGS.items():

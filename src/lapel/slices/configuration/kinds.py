@@ -37,7 +37,7 @@ class Kind(ABC):
         return upper
 
     def over_default(self, default: Value, value: Value) -> Value:  # noqa: ARG002 - for those that need it
-        """Put the value of the levels over the built-in default, which is no limit: levels may be laxer."""
+        """Put the levels' value over the built-in default. A default is no limit, so levels may be laxer."""
         return value
 
 

@@ -25,7 +25,7 @@ Document: TypeAlias = dict[str, Any]
 
 
 def merge(section: Section, lower: Flat, upper: Flat) -> dict[str, Value]:
-    """Merge a broader and a nearer override; associative."""
+    """Merge a broader and a nearer override. The operation is associative."""
     merged = dict(lower)
     for path, value in upper.items():
         merged[path] = section.by_path[path].kind.merge(merged[path], value) if path in merged else value
@@ -57,7 +57,7 @@ def patched(section: Section, override: Flat, change: Mapping[str, object]) -> d
     """An override after a PATCH: null clears a field or a whole object, as in JSON Merge Patch (RFC 7396).
 
     Unlike in RFC 7396, lists are merged position by position. Raises InvalidRequest for an unknown field or
-    an invalid value; `param` is its dotted path.
+    an invalid value; the error's `param` is the dotted path of the field.
     """
     after = dict(override)
     for path, value in leaves(section, change):

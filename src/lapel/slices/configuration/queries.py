@@ -136,7 +136,7 @@ async def resolve_device(
 
 
 async def hold(connection: Connection, world_id: int, level: Level, subject_id: str) -> bool:
-    """Whether there is such a subject; if so, its row is locked until the transaction ends."""
+    """Whether there is such a subject. If there is, its row is locked until the transaction ends."""
     if level == "device":
         return await fetch_value(connection, int, HOLD_DEVICE, world_id, subject_id) is not None
     if level == "end_user":
@@ -145,7 +145,7 @@ async def hold(connection: Connection, world_id: int, level: Level, subject_id: 
 
 
 async def raise_revision(connection: Connection, world_id: int, level: Level, subject_ids: list[str]) -> int:
-    """Set the next revision on rows that the caller has locked (world, end user or devices). Returns it."""
+    """Set the next revision on locked rows of a world, an end user or devices. Returns the revision."""
     if level == "device":
         await connection.execute(SHARE_ORGANIZATION_OF_WORLD, world_id)
         revision = await fetch_only_value(connection, int, NEXT_REVISION)

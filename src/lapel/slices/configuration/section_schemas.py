@@ -1,4 +1,4 @@
-"""JSON Schemas of the sections, from their table."""
+"""JSON Schemas of the sections, made from the table of sections."""
 
 from __future__ import annotations
 

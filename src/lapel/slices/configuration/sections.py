@@ -37,13 +37,13 @@ class Field:
     kind: Kind
     default: Value | None
     description: str
-    # False: left out of a resolved value, instead of null, until a level sets it.
+    # False: until a level sets the field, a resolved value leaves it out instead of showing null.
     shown_unset: bool = True
 
 
 @dataclass(frozen=True)
 class Section:
-    """A part of the configuration that is read and written as a whole."""
+    """A named part of the configuration. A write changes the fields of one section."""
 
     name: str
     description: str

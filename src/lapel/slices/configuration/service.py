@@ -1,4 +1,4 @@
-"""The rules of the configuration: overrides on levels, resolved, audited and with revisions."""
+"""The rules of the configuration: overrides are set on levels, resolved, audited and given revisions."""
 
 from __future__ import annotations
 

@@ -73,7 +73,7 @@ def overrides(section: Section, rows: Iterable[OverrideRow]) -> dict[Level, Flat
 
 
 def shown(section: Section, rows: Iterable[OverrideRow]) -> ConfigValue:
-    """The value of a section under all its overrides, and the nearest level that sets it."""
+    """The value of a section under all its overrides, and the nearest level that has an override."""
     found = overrides(section, rows)
     source: Source = max(found, key=LEVELS.index) if found else "default"
     return ConfigValue(

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from lapel.slices.devices.rows import DeviceSummary
     from lapel.slices.devices.wire import ConnectionKind
 
-# A device calls for itself.
+# For operations that a device calls about itself.
 OWN_DEVICE = Access(None, frozenset({"device"}))
 
 

@@ -27,7 +27,7 @@ async def publish_bindings(
     devices: Sequence[Device],
     end_user_id: str | None,
 ) -> None:
-    """Write one event for each device. A repeat writes none: a device is bound and unbound once a generation.
+    """Write one event for each device. A repeat writes none, because a generation begins and ends once.
 
     `end_user_id`: the bound end user. The events are erased together with this end user. None when the end
     user is being deleted.
@@ -52,7 +52,7 @@ async def publish_episodes(
     type: Literal["device.low_battery", "device.offline"],  # noqa: A002 - the contract's word
     episodes: Sequence[tuple[Device, datetime]],
 ) -> None:
-    """Write one event for each episode. The device and the begin identify it, so a repeat writes none."""
+    """Write one event for each episode. A repeat writes none: device and begin identify the episode."""
     await outbox.publish_many(
         connection,
         ids,

@@ -1,7 +1,7 @@
 """All SQL of devices.
 
 A deleted device keeps its row, but every statement here skips that row. A transaction that stores a row about
-a device locks the device's row (HOLD_ACTIVE) until it ends. Only a deletion waits for that lock.
+a device locks the device's row (HOLD_ACTIVE) until the transaction ends. Only a deletion waits for that lock.
 
 A transaction that changes a device's tokens (token_queries.py) locks the device's row first, so binding,
 unbinding, refreshing and the first use of a fresh token (tokens/lookup_queries.py) run one after
@@ -271,7 +271,7 @@ async def hold_binding(connection: Connection, world_id: int, device_id: str) ->
 
 
 async def forget_names(connection: Connection, world_id: int, end_user_id: str, now: datetime) -> None:
-    """Erase the names that devices got while they were bound to this end user; lock those devices."""
+    """Lock the end user's devices, and erase the names that devices got in bindings to the end user."""
     await connection.execute(HOLD_OF_END_USER, world_id, end_user_id)
     await connection.execute(FORGET_NAMES, world_id, end_user_id, now)
 
@@ -340,7 +340,7 @@ async def hold_settings(connection: Connection, world_id: int, device_id: str) -
 async def counts(
     connection: Connection, world_id: int, online_since: datetime, low_percent: int, end_user_id: str | None
 ) -> CountsRow:
-    """Counts of devices: all, online, low battery, storage full. `end_user_id`: only this end user's."""
+    """Counts of an end user's devices, or of all (None): all, online, low battery, storage full."""
     asked = (world_id, online_since, low_percent)
     if end_user_id is None:
         return await fetch_only_row(connection, CountsRow, COUNTS, *asked)

@@ -219,7 +219,7 @@ class Devices:
     async def change_settings(
         self, actor: Actor, device_id: str, body: SettingsBody, *, reset: bool
     ) -> DeviceSettings:
-        """Merge the body into the device's settings, or (`reset`) replace them with it.
+        """Merge the body into the device's settings. With `reset`, the body replaces the settings.
 
         Raises NotFound when there is no such device, and InvalidRequest for an invalid setting or when the
         body has sections both inside `settings` and beside it.

@@ -76,7 +76,7 @@ class IssueToken(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class EndUserToken(msgspec.Struct, frozen=True, kw_only=True):
-    """A token for one end user's own data; only this answer shows it."""
+    """A token for one end user's own data. Only this answer shows the token."""
 
     token: Annotated[str, msgspec.Meta(examples=["eut_…"])]
     expires_at: Timestamp | None

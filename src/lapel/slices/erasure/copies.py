@@ -37,7 +37,7 @@ class LocalCopies:
         self._listen_dsn = listen_dsn or database.dsn
 
     async def register(self, holder: str, world_id: int, recording_id: str) -> bool:
-        """Register a copy. True when it may be made, False when the recording is deleted.
+        """Register a copy. True when the copy may be made, False when the recording is deleted.
 
         This method commits its row before it reads the ledger; a deletion writes its entry before it reads
         the rows. If the two run at once, at least one of them sees what the other wrote. Raises Unavailable
@@ -68,7 +68,7 @@ class LocalCopies:
             return await local_copy_queries.erased_of(connection, holder)
 
     async def listen(self, holder: str, on_erased: Callable[[], None]) -> None:
-        """Call `on_erased` when a recording is deleted of which the holder has a copy, and on connecting.
+        """Call `on_erased` when a recording of the holder's copies is deleted, and after each connect.
 
         Runs until it is cancelled, and connects again after an outage of the database.
         """

@@ -17,7 +17,7 @@ _END_USERS_AT_ONCE = 4
 
 
 def handlers(service: Erasures) -> tuple[Job, ...]:
-    """The jobs: erase a deleted recording, or all recordings of a deleted end user, at once."""
+    """The jobs, enqueued by a deletion: erase one recording, or all recordings of an end user."""
     return (
         Job(
             entrypoint=ERASE_RECORDING,

@@ -2,10 +2,10 @@
 
 An entry becomes `erased` when a listing of its prefixes is empty. It becomes `closed` when a second listing
 is empty too, and no worker has a copy on its disk (copies.py). The second listing begins after the end of the
-last upload URL plus a margin. So an upload that was under way at the deletion leaves no object behind. An
-entry need not wait for the ends of download links, because a link to an erased object answers 404. If an
-upload is still being sent when the entry closes, its object has no row, so the reconciler's sweep of the
-staging prefix deletes the object.
+last upload URL plus a margin. So an upload that was under way at the deletion, but ends before that listing,
+leaves no object behind. If an upload is still being sent when the entry closes, its object has no row, so the
+reconciler's sweep of the staging prefix deletes the object. An entry need not wait for the ends of download
+links, because a link to an erased object answers 404.
 """
 
 from __future__ import annotations

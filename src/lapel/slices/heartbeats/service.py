@@ -69,7 +69,7 @@ class Heartbeats:
     async def of_device(
         self, token_hash: bytes, device_id: str, body: HeartbeatBody
     ) -> tuple[Actor, Heartbeat] | None:
-        """A heartbeat from the device that has this token.
+        """Store and answer a heartbeat from the device that has this token.
 
         None when the token is not current, or when `device_id` names another device. Raises InvalidRequest
         for a malformed event, or when the context or an event is too large.
@@ -95,7 +95,7 @@ class Heartbeats:
         return actor, await self._answer(row, delivery, body, _accepted(row, sent), now)
 
     async def of(self, actor: Actor, device_id: str, body: HeartbeatBody) -> Heartbeat:
-        """A heartbeat from an authenticated caller: a device, or an app with a key.
+        """Store and answer a heartbeat from an authenticated caller: a device, or an app with a key.
 
         Raises Forbidden when a device names another device, Unauthorized when the device's token was revoked
         or replaced meanwhile, NotFound when a key names no device of its world, and InvalidRequest as
@@ -169,7 +169,7 @@ class Heartbeats:
     async def _ota(
         self, row: queries.BeatRow, offered: str | None, body: HeartbeatBody, now: datetime
     ) -> Manifest | None:
-        """The device's open offer, unless this heartbeat shows that it was applied or failed."""
+        """Store the result of an update that this heartbeat reports. Returns the offer that is still open."""
         offer = None if offered is None else _decode_offer(offered)
         if offer is not None and offer.version == row.firmware_version:
             await self._firmware.applied(row.world_id, row.id, offer.version)
@@ -322,7 +322,7 @@ def _state(body: HeartbeatBody) -> str | None:
 
 
 def _events(diagnostics: Diagnostics) -> dict[str, str]:
-    """The JSON of each event by its id. Raises InvalidRequest for a bad `event_id` or a too large event."""
+    """The JSON of each event by its id. Raises InvalidRequest for a bad `event_id` or an oversized event."""
     found: dict[str, str] = {}
     for number, event in enumerate(diagnostics.events):
         param = f"diagnostics.events[{number}]"

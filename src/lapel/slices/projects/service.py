@@ -62,7 +62,7 @@ class Projects:
         self._ports = ports
 
     async def create(self, name: str, organization_id: str | None = None) -> Project:
-        """Create a project with a live and a test world, in the oldest organization unless one is named.
+        """Create a project with two worlds, in the given organization or, without one, in the oldest.
 
         Raises InvalidRequest for a name that does not have 1 to 200 characters, and NotFound for an unknown
         organization.

@@ -1,4 +1,4 @@
-"""Which recordings a caller reaches. Any other recording answers 404."""
+"""The recordings that a caller reaches. A request for any other recording answers 404."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 class Reach(msgspec.Struct, frozen=True):
     """One recording, and the limits of its caller. A limit of None allows any recording.
 
-    `end_user_id`: the caller reaches only this end user's recordings. `device_id`: it reaches only this
-    device's recordings, and of these only the recordings of the binding `binding_generation`, which its token
+    `end_user_id`: the caller reaches only recordings of this end user. `device_id`: the caller reaches only
+    recordings of this device in one binding. `binding_generation`: this binding, which the device's token
     names.
     """
 

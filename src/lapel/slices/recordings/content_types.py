@@ -30,7 +30,10 @@ CONTENT_TYPES: dict[MediaType, tuple[str, ...]] = {
 
 
 def content_type_for(media_type: MediaType, asked: str | None) -> str:
-    """The content type to sign: `asked`, or the default. Raises InvalidRequest for another type's `asked`."""
+    """The content type to sign: `asked`, or the default.
+
+    Raises InvalidRequest when `asked` is no content type of this type of media.
+    """
     known = CONTENT_TYPES[media_type]
     if asked is None:
         return known[0]

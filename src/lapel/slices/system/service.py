@@ -27,7 +27,7 @@ PROBE_SECONDS = 2.0
 AWAY = (Unavailable, asyncpg.PostgresError, *DATABASE_AWAY)
 """The errors of a probe when the database does not answer."""
 
-# A name that no object can have: a HEAD of it shows whether the store answers.
+# A name that no object can have. A HEAD request for this name shows whether the store answers.
 _NOWHERE = "health/nothing-is-ever-stored-here"
 _State = TypeVar("_State", bound=msgspec.Struct)
 

@@ -1,1 +1,1 @@
-"""The settings of organizations, as the operator changes them on the command line."""
+"""The configuration of organizations, which the operator changes on the command line."""

@@ -63,7 +63,7 @@ async def hold(connection: Connection, organization_id: str, mode: Mode) -> list
 
 
 async def raise_revision(connection: Connection, organization_id: str, worlds: list[int]) -> int:
-    """Set the next revision on worlds that the caller has locked. Returns it."""
+    """Set the next revision on worlds that the caller has locked. Returns the revision."""
     await connection.execute(LOCK_ORGANIZATION, organization_id)
     revision = await fetch_only_value(connection, int, NEXT_REVISION)
     await connection.execute(RAISE_WORLDS, worlds, revision)

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 # An episode of low battery begins below LOW_BATTERY_PERCENT, and ends at this percentage.
 CHARGED_PERCENT = 20
-# At each heartbeat, `heartbeat_slot` is set to the present minute if it is this many minutes old.
+# A heartbeat sets `heartbeat_slot` to the present minute if the slot is at least this many minutes old.
 _SLOT_MINUTES = 10
 
 # $3 is the present time, and $13 the present minute. $4 to $12 are the reported values; NULL: not reported.
@@ -49,7 +49,7 @@ _SET = f"""
 
 
 def store_idle() -> str:
-    """The first part of an UPDATE of the device `d`. $11: the reported state, which is not `recording`."""
+    """The first part of an UPDATE of the device `d`. $11: the reported state (not `recording`), or NULL."""
     return f"""UPDATE devices d SET {_SET},
     active_since = CASE WHEN $11::text IS NULL THEN d.active_since END,
     active_recording_id = CASE WHEN $11 IS NULL THEN d.active_recording_id END,

@@ -44,7 +44,7 @@ async def hold(connection: Connection, world_id: int, device_id: str) -> int | N
 
 
 async def token_lives(connection: Connection, world_id: int, device_id: str, token_hash: bytes) -> bool:
-    """Whether this token still exists. A revoked token has no row, and neither has a replaced token."""
+    """Whether this token still exists. Revoked and replaced tokens have no row."""
     return await connection.fetchval(TOKEN_LIVES, world_id, device_id, token_hash) is not None
 
 

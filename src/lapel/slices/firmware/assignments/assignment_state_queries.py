@@ -52,13 +52,13 @@ RETURNING {ASSIGNMENT}, a.status, a.error_message
 """
 
 # Reads the next $12 devices of the model after $8, and offers the release to the devices in the rollout's
-# share. A hash of rollout and device decides the share: it is random, but has always the same devices for one
-# rollout. A device is skipped if one of these conditions holds:
+# share. A hash of rollout and device decides the share: it is random, but it always has the same devices for
+# one rollout. A device is skipped if one of these conditions holds:
 # - This rollout offered the release to the device before, and the offer was not withdrawn.
 # - The device has an open offer.
 # - The device runs this version.
 # - The update would be a downgrade that the release does not allow.
-# The conditions are counts, so that PostgreSQL looks each of them up by an index.
+# Conditions on other tables are counts, so that PostgreSQL looks each of them up by an index.
 OFFER = """
 WITH page AS MATERIALIZED (
     SELECT d.id, d.firmware_version FROM devices d
@@ -171,7 +171,7 @@ async def assign(
     deadline_at: datetime,
     now: datetime,
 ) -> AssignmentRow | None:
-    """Insert an assignment. None when the device has an open one."""
+    """Insert an assignment. None when the device has an open assignment."""
     return await fetch_row(
         connection, AssignmentRow, ASSIGN, world_id, assignment_id, device_id, release_id, deadline_at, now
     )

@@ -50,7 +50,7 @@ class Rollouts:
     async def create(
         self, connection: Connection, actor: Actor, release_id: str, body: CreateRollout
     ) -> Rollout:
-        """Begin a rollout. It replaces a running or paused rollout of the model, which is halted.
+        """Begin a rollout. A running or paused rollout of the model is halted.
 
         Raises NotFound when there is no such release, InvalidRequest when the release is for another model,
         and Conflict when the release is not released or another rollout of the model begins at the same
@@ -197,7 +197,7 @@ class Rollouts:
             await rollout_queries.complete(connection, world_id, rollout_id, now)
 
     async def withdraw(self, job: RolloutJob) -> None:
-        """Withdraw the pending offers, if the rollout is still paused or halted. May be repeated any time."""
+        """Withdraw the pending offers if the rollout is still paused or halted. May be repeated any time."""
         taken = _WITHDRAW_BATCH
         while taken == _WITHDRAW_BATCH:
             async with self._ports.database.transaction() as connection:

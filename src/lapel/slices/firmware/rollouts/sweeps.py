@@ -54,7 +54,7 @@ class Sweeps:
     async def remove_orphans(self) -> int:
         """Delete files of uploads that were refused or killed. Returns their number.
 
-        Raises StoreUnavailable or Unavailable while the store or the database is unavailable.
+        Raises StoreUnavailable while the store is unavailable, and Unavailable while the database is.
         """
         total = 0
         async for listed in self._ports.store.pages(object_names.FIRMWARE):

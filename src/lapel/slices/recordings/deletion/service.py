@@ -46,7 +46,7 @@ _log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
 
 
 class OnDelete(Protocol):
-    """A hook that erases another slice's rows about recordings, in the transaction that deletes these."""
+    """A hook with which another slice erases its rows about recordings, in the deleting transaction."""
 
     async def __call__(self, connection: Connection, world_id: int, recording_ids: list[str]) -> None: ...
 

@@ -126,7 +126,7 @@ async def all_failed(connection: Connection, world_id: int, recording_id: str) -
 
 
 async def rows_between(connection: Connection, after: str, until: str | None, limit: int) -> list[str]:
-    """The object names of media's rows, in order: after `after`, and up to `until` (None: to the end)."""
+    """The object names in the rows of media, in order: after `after`, up to `until` (None: to the end)."""
     return await fetch_values(connection, str, ROWS_BETWEEN, after, until, limit)
 
 

@@ -45,7 +45,7 @@ class Reconciler:
         return counts
 
     async def run_unfinished(self) -> dict[str, int]:
-        """Handle uploads without completion, expired media, lost verifications, old tokens and attempts.
+        """Handle uploads without completion and lost verifications; end old media, tokens and attempts.
 
         Returns the number of findings by kind. Raises what `run_once` raises.
         """

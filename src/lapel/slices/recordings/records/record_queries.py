@@ -153,7 +153,7 @@ _FIRST_FILTER = 6
 
 
 def _list(names: tuple[str, ...]) -> str:
-    """The statement for one set of filters. Its prepared plan uses an index, unlike that of one with `OR`."""
+    """The statement for one set of filters. Unlike a statement with `OR`, its prepared plan uses an index."""
     filters = "".join(
         f" AND {_FILTERS[name].format(number)}" for number, name in enumerate(names, start=_FIRST_FILTER)
     )

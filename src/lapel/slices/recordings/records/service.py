@@ -42,7 +42,7 @@ class Records:
     async def create(
         self, connection: Connection, actor: Actor, body: CreateRecording
     ) -> tuple[Recording, bool]:
-        """Create a recording. Returns it, and whether it is new.
+        """Create a recording. Returns the recording, and whether it is new.
 
         A device that repeats `recording_uuid` and generation gets the existing recording. If the existing
         recording belongs to an earlier binding to the same end user, it moves to the present binding.

@@ -44,7 +44,7 @@ def check_repeat(snapshot: Snapshot, facts: Facts, refusals: Iterable[Rejection]
         return
     audio = snapshot.audio
     if audio is not None and audio.status != "uploaded":
-        # The facts describe the audio, which is not uploaded. After a 200 the client would delete its copy.
+        # The facts describe the audio, which is not uploaded. After a 200, the client would delete the audio.
         raise refused() if audio.status == "failed" else nothing_uploaded()
     known = (audio,) if audio is not None else snapshot.having("uploaded")
     kept = [each.uploaded_at for each in known if each.uploaded_at and agree(facts, each.known)]

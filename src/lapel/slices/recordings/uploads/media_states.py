@@ -1,4 +1,4 @@
-"""The states of media and of upload attempts, and every statement that changes one.
+"""The states of media and of upload attempts, and every statement that changes such a state.
 
 A media is one audio, image or video of a recording. An attempt is one upload URL of a media.
 

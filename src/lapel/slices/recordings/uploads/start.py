@@ -181,7 +181,7 @@ async def _renew(
     captured_at: datetime | None,
     now: datetime,
 ) -> None:
-    """Prepare a media of a locked recording for one more URL. Raises Conflict when too many are valid."""
+    """Prepare a media of a locked recording for one more URL. Raises Conflict for too many valid URLs."""
     urls = await media_queries.count_attempts(connection, at.world_id, media_id, now)
     if urls.valid >= MAX_ATTEMPTS:
         raise Conflict(
