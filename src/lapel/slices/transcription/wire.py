@@ -44,11 +44,10 @@ class JobError(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Transcription(msgspec.Struct, frozen=True, kw_only=True):
-    """A transcription: its status, and what was said in the recording once it is completed.
+    """What was said in a recording, or how far that is known.
 
-    `progress`: 0 to 1. `duration_ms`: length of the audio. `segments` and the texts are null until the
-    transcription is completed. A list has `segments` only with `include=segments` or `include=words`. The
-    segments have `words` only with `include=words`.
+    `progress`: 0 to 1. `duration_ms`: of the audio. `segments` and the texts are null until it is completed;
+    lists leave `segments` out unless `include=segments` or `include=words`. Only the latter brings `words`.
     """
 
     id: str
@@ -83,7 +82,7 @@ class TranscriptionPage(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class TranscribeRecording(msgspec.Struct, frozen=True, kw_only=True):
-    """How to transcribe a recording. Every field is optional."""
+    """How to transcribe a recording; all of it may be left out."""
 
     language: _Language | None = None
     provider: Slot | None = None
@@ -124,7 +123,7 @@ class WaveformQuery(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Waveform(msgspec.Struct, frozen=True, kw_only=True):
-    """The waveform of an audio. `peaks`: the loudest sample of each of `points` equal shares, 0 to 1."""
+    """The loudest sample of each of `points` equal shares of the audio, 0 to 1."""
 
     duration_ms: int
     peaks: list[Annotated[float, msgspec.Meta(ge=0, le=1)]]
