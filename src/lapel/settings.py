@@ -1,7 +1,7 @@
 """Every setting of Lapel, typed, with the texts that `--help` and docs/settings.md show.
 
-This module is the only reader of the user's part of the environment. A setting `rate_per_second` is the
-variable `LAPEL_RATE_PER_SECOND`; sizes take `KiB`, `MiB`, `GiB`; times are seconds; switches are on/off.
+No other module reads settings from the environment. The setting `rate_per_second` is the variable
+`LAPEL_RATE_PER_SECOND`. Sizes may have a unit (`KiB`, `MiB`, `GiB`), times are seconds, switches are on/off.
 
 docs/decisions/0017 says why Lapel uses no library for settings.
 """
@@ -292,7 +292,7 @@ class Settings:
 
     @property
     def store_url(self) -> str:
-        """URL that signed links begin with: of the given S3, or of the embedded store."""
+        """The beginning of signed links: the URL of the S3 in the settings, or of the embedded store."""
         if self.s3_endpoint and not self.embedded_store:
             return self.s3_public_endpoint or self.s3_endpoint
         return self.store_public_url or self.base_url + self.store_path_prefix
