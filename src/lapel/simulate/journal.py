@@ -108,7 +108,7 @@ _decode = msgspec.json.Decoder(Entry).decode
 
 
 class Journal:
-    """The journals of all devices, in one file so that they need no memory."""
+    """The journals of all devices in one file. They are not kept in memory."""
 
     def __init__(self, path: Path) -> None:
         self._path = path

@@ -57,7 +57,7 @@ class Latency(msgspec.Struct, frozen=True):
 class FleetReport(msgspec.Struct, frozen=True, kw_only=True):
     """The whole report. `p50`, `p95` and `p99` are milliseconds over all calls while the fleet lived.
 
-    `late`: delay between the time at which a device's action is due and its begin. The delay grows if the
+    `late`: delay between the time at which a device's action is due and its start. The delay grows if the
     server is overloaded.
     """
 

@@ -179,7 +179,7 @@ def run_tool(settings: Settings, name: str, arguments: list[str]) -> None:
 
     The program is that of the embedded PostgreSQL, else that of the system. It connects directly to the
     database, because it needs a session, which a transaction pooler does not keep. Raises CommandError when
-    the program is not installed or fails; the message then has its output.
+    the program is not installed or fails. If it fails, the message contains its output.
     """
     url, password = _without_password(str(settings.listen_database_url or settings.database_url))
     environment = {"PATH": "/usr/bin:/bin"} | ({"PGPASSWORD": password} if password else {})

@@ -1,4 +1,4 @@
-"""`lapel providers list|set|remove|test`: which engine answers each provider name that clients request."""
+"""`lapel providers list|set|remove|test`: sets the engine that answers a provider name."""
 
 from __future__ import annotations
 

@@ -141,7 +141,7 @@ class BucketClient:
             )
 
     def upload(self, key: str, source: Path, expected: Copied) -> None:
-        """Uploads the file as the object `key`. The store refuses a file that has not the expected SHA-256.
+        """Uploads the file as the object `key`. The store refuses a file with another SHA-256.
 
         Raises CommandError when the store refuses.
         """

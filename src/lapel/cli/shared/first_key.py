@@ -25,9 +25,9 @@ class FirstKey(NamedTuple):
 
 
 def handed_over(key: str | None, data_dir: Path) -> FirstKey:
-    """The new key if stdout is a terminal; otherwise the file `first-key` of the data folder.
+    """The new key if stdout is a terminal. Otherwise writes the key to `first-key` in the data folder.
 
-    This function writes the key to that file.
+    In that case the result names the file.
     """
     if key is None or not is_piped():
         return FirstKey(key=key)

@@ -105,7 +105,7 @@ def reachable(
 def _check_begun(folder: DataFolder, *, given: bool) -> None:
     """Raises DataFolderError when the folder holds no installation, or belongs to another user.
 
-    The check prevents that a mistyped folder becomes a second, empty installation.
+    Without this check, a mistyped folder would become a second, empty installation.
     `given`: the settings name a database, so the folder may still be empty.
     """
     if folder.path.is_dir():

@@ -152,7 +152,7 @@ def shown(name: str) -> str:
 def _replace(target: Path, content: bytes) -> FileProblem | None:
     """Replaces the target atomically. Returns the problem if that fails.
 
-    If the target is not a regular file (such as /dev/stdout), writes to it instead.
+    If the target is not a regular file (such as /dev/stdout), the content is written to it instead.
     """
     try:
         if target.exists() and not target.is_file():

@@ -44,7 +44,7 @@ class Meter:
     """All counts and latencies of a simulation.
 
     counts: events by name. errors: errors by kind. repeats: repeated calls by reason. calls: latency by call.
-    total: latency of all calls. late: delay between the time at which a device's action is due and its begin.
+    total: latency of all calls. late: delay between the time at which a device's action is due and its start.
     """
 
     def __init__(self) -> None:

@@ -1,4 +1,4 @@
-"""The state of a simulated device, small enough that a hundred thousand fit into memory.
+"""The state of a simulated device, small enough that a hundred thousand devices fit into memory.
 
 Recordings, commands, token refreshes, rebindings and offline periods happen at random times with constant
 rates (Poisson processes).
