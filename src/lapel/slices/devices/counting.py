@@ -1,8 +1,8 @@
 """Counts of the fleet, from the devices' rows.
 
 The columns that heartbeats write have no index, so a count reads all devices of the world. This takes about
-40 ms for 100,000 devices. To limit the load on the database, a process counts one fleet at a time, and caches
-the counts of a large fleet: for one second per 100,000 devices, but for at most 10 seconds.
+40 ms for 100,000 devices. To limit the load on the database, a process counts one fleet at a time. It caches
+the counts of a large fleet for one second per 100,000 devices, but for at most 10 seconds.
 """
 
 from __future__ import annotations

@@ -52,7 +52,7 @@ async def publish_episodes(
     type: Literal["device.low_battery", "device.offline"],  # noqa: A002 - the contract's word
     episodes: Sequence[tuple[Device, datetime]],
 ) -> None:
-    """Write one event for each episode. A repeat writes none: device and begin identify the episode."""
+    """Write one event for each episode. A repeat writes none: device and start identify the episode."""
     await outbox.publish_many(
         connection,
         ids,

@@ -134,7 +134,7 @@ WHERE world_id = $1 AND id = $2 AND ($3::text IS NULL OR end_user_id = $3) AND d
 # For a transaction that stores a row about the device. Updates of the device do not wait; a deletion waits.
 HOLD_ACTIVE = f"{FIND} FOR KEY SHARE"
 
-# For a transaction that must not run at the same time as the begin or the end of a binding.
+# For a transaction that must not run while a binding begins or ends.
 LOCK = f"{FIND} FOR NO KEY UPDATE"
 
 # This lock is stronger than the lock of an UPDATE of these columns. So this statement and every HOLD_ACTIVE

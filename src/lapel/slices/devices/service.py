@@ -362,7 +362,7 @@ class Devices:
         began: Mapping[str, datetime],
         now: datetime,
     ) -> None:
-        """Write one event for each device's episode. `began` maps a device's id to the episode's begin."""
+        """Write one event for each device's episode. `began` maps a device's id to the episode's start."""
         rows = await queries.read_many(connection, world_id, list(began))
         episodes = [(device_of(row, project_id), began[row.id]) for row in rows]
         await events.publish_episodes(connection, self._ports.ids, now, world_id, type, episodes)

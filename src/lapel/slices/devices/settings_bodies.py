@@ -61,6 +61,6 @@ def shown(stored: str) -> msgspec.Raw:
 
 
 def in_sections(stored: str) -> Settings:
-    """All four sections, also those in which nothing is set."""
+    """All four sections. A section in which nothing is set is empty."""
     known = valid(msgspec.json.decode(stored))
     return Settings(**{name: msgspec.Raw(msgspec.json.encode(known.get(name, {}))) for name in _SECTIONS})

@@ -92,10 +92,16 @@ class Releases:
 
         The objects are written before their row, so a row always has its objects.
 
-        Raises InvalidRequest when the form is malformed, lacks `bin`, differs from its declared values or
-        took longer than LONGEST_UPLOAD; PayloadTooLarge beyond a limit; ResourceAlreadyExists when the model
-        has this version; Unavailable when no place is free, the upload is too slow while others wait, or the
-        database is unavailable; StoreUnavailable when the store is unavailable.
+        Raises:
+
+        - InvalidRequest when the form is malformed, lacks `bin`, has a `bin` that differs from the declared
+          values, or took longer than `LONGEST_UPLOAD`.
+        - PayloadTooLarge beyond a limit.
+        - ResourceAlreadyExists when the model has this version.
+        - Unavailable when no place is free, when the upload is too slow while others wait, or when the
+        database
+          is unavailable.
+        - StoreUnavailable when the store is unavailable.
         """
         try:
             async with self.uploads.hold(actor.world_id) as place:

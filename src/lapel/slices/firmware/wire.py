@@ -153,7 +153,7 @@ class AssignmentEvent(Assignment, frozen=True, kw_only=True):
 
 
 class CurrentAssignment(msgspec.Struct, frozen=True, kw_only=True):
-    """The newest update that a device was offered, whatever its status; null if there never was one."""
+    """The newest offer of an update to a device, in any status. Null if the device never got an offer."""
 
     data: Assignment | None
 

@@ -97,9 +97,9 @@ class Heartbeats:
     async def of(self, actor: Actor, device_id: str, body: HeartbeatBody) -> Heartbeat:
         """Store and answer a heartbeat from an authenticated caller: a device, or an app with a key.
 
-        Raises Forbidden when a device names another device, Unauthorized when the device's token was revoked
-        or replaced meanwhile, NotFound when a key names no device of its world, and InvalidRequest as
-        `of_device`.
+        Raises Forbidden when a device names another device, and Unauthorized when the device's token was
+        revoked or replaced meanwhile. Raises NotFound when a key names no device of its world, and
+        InvalidRequest as `of_device`.
         """
         if actor.kind == "device":
             if device_id not in ("me", actor.id):

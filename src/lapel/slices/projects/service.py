@@ -62,7 +62,7 @@ class Projects:
         self._ports = ports
 
     async def create(self, name: str, organization_id: str | None = None) -> Project:
-        """Create a project with two worlds, in the given organization or, without one, in the oldest.
+        """Create a project with two worlds. Without `organization_id`, the oldest organization owns it.
 
         Raises InvalidRequest for a name that does not have 1 to 200 characters, and NotFound for an unknown
         organization.
@@ -133,8 +133,8 @@ class Keys(Issuer):
         if actor.scoped_to is not None and body.end_user_id not in (None, actor.scoped_to):
             raise NotFound("There is no end user with this `end_user_id`.", param="end_user_id")
         now = self._ports.clock.now()
-        # The row of the caller's key is locked, so a revocation of that key waits for this transaction. A
-        # list that is made after the revocation then shows the new key.
+        # The row of the caller's key is locked, so a revocation of that key waits for this transaction. So a
+        # list that is made after the revocation shows the new key.
         caller = (await queries.lock_keys(connection, actor.world_id, [actor.id])).get(actor.id)
         caller = _still_working(caller, now)
         grant = issuing.checked(

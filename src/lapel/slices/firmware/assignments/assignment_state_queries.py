@@ -1,4 +1,4 @@
-"""The states of assignments, and every statement that changes one.
+"""The states of assignments, and every statement that changes such a state.
 
     assign, offer             deliver
     -------------> pending -------------> delivered

@@ -38,10 +38,14 @@ class Offers:
     ) -> Assignment:
         """Offer a release to a device. The offer replaces the device's open offer.
 
-        Raises NotFound when the device or the release does not exist; InvalidRequest when the release is for
-        another model; Conflict when the release is not released, when the device already runs it, when the
-        update would be a downgrade that the release does not allow, or when another request makes an offer to
-        the device at the same moment.
+        Raises:
+
+        - NotFound when the device or the release does not exist.
+        - InvalidRequest when the release is for another model.
+        - Conflict when the release is not released, when the device already runs it, when the update would be
+        a
+          downgrade that the release does not allow, or when another request makes an offer to the device at
+          the same moment.
         """
         now, world_id = self._ports.clock.now(), actor.world_id
         device = await hold_device(connection, world_id, device_id)

@@ -19,8 +19,7 @@ if TYPE_CHECKING:
     from lapel.foundation.ports import Ports
     from lapel.foundation.storage.client import ObjectInfo
 
-# Twice `releases.LONGEST_UPLOAD`, which is the longest time from the begin of an upload to the write of its
-# row.
+# Twice `releases.LONGEST_UPLOAD`: the longest time from the start of an upload until its row is written.
 ORPHAN_GRACE = timedelta(hours=24)
 _BATCH = 500
 

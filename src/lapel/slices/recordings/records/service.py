@@ -47,10 +47,13 @@ class Records:
         A device that repeats `recording_uuid` and generation gets the existing recording. If the existing
         recording belongs to an earlier binding to the same end user, it moves to the present binding.
 
-        Raises InvalidRequest when fields contradict each other, the end user is missing or `metadata` is too
-        large; NotFound when the caller reaches no such end user or device; Conflict when the calling device
-        is not bound, a repeat differs from the existing recording, or concurrent requests keep changing that
-        recording.
+        Raises:
+
+        - InvalidRequest when fields contradict each other, the end user is missing or `metadata` is too
+        large.
+        - NotFound when the caller reaches no such end user or device.
+        - Conflict when the calling device is not bound, when a repeat differs from the existing recording, or
+          when concurrent requests keep changing that recording.
         """
         if actor.kind == "device":  # always `device`, whatever the body says
             body = msgspec.structs.replace(body, source=None)

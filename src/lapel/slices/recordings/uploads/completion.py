@@ -92,12 +92,16 @@ class Completion:
     async def complete(self, actor: Actor, at: Reach, body: CompleteUpload) -> Recording:
         """Verify the newest uploaded object of every pending media. The media's links then serve this object.
 
-        Raises NotFound when `at` reaches no recording; InvalidRequest when it is not clear which of several
-        media the facts describe; MediaNotUploaded when there is no object; IntegrityFailure when the bytes
-        differ from what was announced; Conflict when the facts of `body` differ from those of an upload that
-        is being verified or is finished; UploadVerificationPending during the verification (repeat the
-        identical request); Unavailable when the database fails, no worker runs or other requests keep
-        changing the recording; StoreUnavailable when the store fails.
+        Raises:
+
+        - NotFound when `at` reaches no recording.
+        - InvalidRequest when it is not clear which of several media the facts describe.
+        - MediaNotUploaded when there is no object.
+        - IntegrityFailure when the bytes differ from the announced facts.
+        - Conflict when the facts of `body` differ from an upload's facts (being verified, or finished).
+        - UploadVerificationPending during the verification: the client repeats the identical request.
+        - Unavailable when the database fails, no worker runs or other requests keep changing the recording.
+        - StoreUnavailable when the store fails.
         """
         loop = asyncio.get_running_loop()
         began = loop.time()

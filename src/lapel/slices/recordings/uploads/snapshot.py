@@ -78,10 +78,10 @@ class Snapshot:
 async def look(connection: Connection, at: Reach) -> Snapshot:
     """Read a recording's state. Raises NotFound when `at` reaches no recording.
 
-    The caller must not be in a transaction: this function makes its own, in which all statements read one
-    snapshot of the database (REPEATABLE READ: Berenson et al., "A Critique of ANSI SQL Isolation Levels",
-    SIGMOD 1995). Otherwise a completion could commit between two statements, and the recording would seem to
-    be pending without a pending media.
+    This function begins a transaction, so the caller must not be in one. In this transaction, all statements
+    read one snapshot of the database (REPEATABLE READ: Berenson et al., "A Critique of ANSI SQL Isolation
+    Levels", SIGMOD 1995). Otherwise a completion could commit between two statements, and the recording would
+    seem to be pending without a pending media.
     """
     attempts: dict[str, list[Attempt]] = {}
     async with connection.transaction(isolation="repeatable_read", readonly=True):

@@ -58,10 +58,13 @@ class Uploads:
     async def start(self, connection: Connection, actor: Actor, at: Reach, body: StartUpload) -> Upload:
         """A fresh URL, for the recording's one audio, or for a new image or video.
 
-        Raises NotFound when `at` reaches no recording; InvalidRequest when the content type does not fit the
-        media's type, or the size is above the type's limit; Conflict when the audio is uploaded, or when
-        there are too many media or valid URLs; UploadVerificationPending while the audio is being verified;
-        StoreUnavailable without credentials to sign with.
+        Raises:
+
+        - NotFound when `at` reaches no recording.
+        - InvalidRequest when the content type does not fit the media's type, or the size is above the limit.
+        - Conflict when the audio is uploaded, or when there are too many media or valid URLs.
+        - UploadVerificationPending while the audio is being verified.
+        - StoreUnavailable without credentials to sign with.
         """
         declared = self._check(body)
         now = self._ports.clock.now()
