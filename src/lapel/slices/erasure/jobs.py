@@ -36,5 +36,5 @@ def handlers(service: Erasures) -> tuple[Job, ...]:
 
 
 def schedules(service: Erasures) -> tuple[Schedule, ...]:
-    """The schedule: list the objects of erased entries again, and continue entries of failed jobs."""
+    """The schedule: list the objects of erased entries again, and continue entries that wait too long."""
     return (Schedule(name="erasure.due", expression="* * * * *", handler=service.run_due),)
