@@ -18,7 +18,7 @@ class AuditActor(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class AuditEntry(msgspec.Struct, frozen=True, kw_only=True):
-    """One change. `before` and `after` hold the changed values; null means that there was no value."""
+    """One change. `before` and `after` hold the changed values; an absent value is null."""
 
     id: str
     project_id: str

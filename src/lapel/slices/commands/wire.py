@@ -50,8 +50,8 @@ class Command(msgspec.Struct, frozen=True, kw_only=True):
     """A command to a device, and its result.
 
     `grant_token` is a JWT that the device can verify offline. `executed_at` is the time of the device's
-    report, of a success or of a failure. If a heartbeat showed the execution before, `executed_at` is the
-    time of that heartbeat. `expires_at` is null for a command that never expires.
+    report, also of a failure, or of the heartbeat that showed it. `expires_at` is null for a command that
+    never expires.
     """
 
     id: str
@@ -97,9 +97,9 @@ class Params(msgspec.Struct, frozen=True, kw_only=True):
 class CreateCommand(msgspec.Struct, frozen=True, kw_only=True):
     """A command to send.
 
-    If a request with an `idempotency_key` is repeated unchanged for the same device, the answer is the
-    command of the first request. Without `ttl_seconds`, a `factory_reset` never expires, and any other
-    command expires after 300 s.
+    The same `idempotency_key` for the same device always answers with the command that it made before.
+    Without `ttl_seconds` a command expires after 300 s; a `factory_reset` stays open until it is reported or
+    cancelled.
     """
 
     type: Type
@@ -133,7 +133,7 @@ class AskWifiGrant(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class WifiGrant(msgspec.Struct, frozen=True, kw_only=True):
-    """The permission to change a device's Wi-Fi: a JWT that the device verifies. It contains no password."""
+    """The permission to change a device's Wi-Fi: a JWT that the device verifies, without a password."""
 
     grant_blob: str
     expires_at: Timestamp

@@ -32,7 +32,7 @@ class ConfigDefinitions(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ConfigValue(msgspec.Struct, frozen=True, kw_only=True):
-    """The resolved value of a section; `source` is the nearest level that overrides one of its fields."""
+    """The resolved value of a section; `source` is the last level that overrides a field of it."""
 
     value: SectionValue
     source: Source

@@ -66,7 +66,7 @@ class Device(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class BoundDevice(Device, frozen=True, kw_only=True):
-    """A device that was just bound, with its token. Only this answer shows the token."""
+    """A device just bound, with its token, which only this answer shows."""
 
     device_token: Annotated[str, msgspec.Meta(examples=["dtok_…"])]
 
@@ -101,7 +101,7 @@ def _change(section: str) -> msgspec.Meta:
 
 
 class SettingsChange(msgspec.Struct, frozen=True, kw_only=True):
-    """Settings by section, which are merged into the stored settings. Null clears, at any depth.
+    """Settings by section, merged into the stored ones; null clears, at any depth.
 
     Unknown sections and fields are ignored.
     """
@@ -113,7 +113,7 @@ class SettingsChange(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class UpdateDevice(msgspec.Struct, frozen=True, kw_only=True):
-    """Absent fields stay, null clears a field. `metadata` is replaced as a whole; `settings` are merged."""
+    """Absent fields stay, null clears, `metadata` is replaced as a whole, `settings` are merged."""
 
     name: Name | msgspec.UnsetType | None = msgspec.UNSET
     firmware_version: Firmware | msgspec.UnsetType | None = msgspec.UNSET
@@ -122,7 +122,7 @@ class UpdateDevice(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class SettingsBody(SettingsChange, frozen=True, kw_only=True):
-    """The sections, at the top or inside `settings`. So a client may send the answer of GET unchanged."""
+    """The sections, at the top or below `settings`, so a client may send back the answer of GET unchanged."""
 
     json_rules: ClassVar[dict[str, Any]] = {
         "not": {
@@ -137,8 +137,7 @@ class SettingsBody(SettingsChange, frozen=True, kw_only=True):
 class CurrentStatus(msgspec.Struct, frozen=True, kw_only=True):
     """The state that the device last reported, in the older form of its settings.
 
-    `network_type` has the value of `last_seen_by` in the device's state. Heartbeats report neither roaming
-    nor the data used.
+    `network_type` is the state's `last_seen_by`. Heartbeats report neither roaming nor the data used.
     """
 
     network_type: ConnectionKind | None

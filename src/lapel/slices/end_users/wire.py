@@ -52,7 +52,7 @@ class CreateEndUser(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class UpdateEndUser(msgspec.Struct, frozen=True, kw_only=True):
-    """Absent fields stay, and null clears a field. `metadata` is replaced as a whole."""
+    """Absent fields stay, null clears, `metadata` is replaced as a whole."""
 
     external_id: ExternalId | msgspec.UnsetType | None = msgspec.UNSET
     name: Name | msgspec.UnsetType | None = msgspec.UNSET
@@ -70,13 +70,13 @@ class EndUserQuery(PageQuery, frozen=True, kw_only=True):
 
 
 class IssueToken(msgspec.Struct, frozen=True, kw_only=True):
-    """The end of the token, which must not be later than the end of the key that issues the token."""
+    """The lifetime of the token: that of the key that issues it, or less."""
 
     expires_at: Moment | None = None
 
 
 class EndUserToken(msgspec.Struct, frozen=True, kw_only=True):
-    """A token for one end user's own data. Only this answer shows the token."""
+    """A token for one end user's own data; only this answer shows it."""
 
     token: Annotated[str, msgspec.Meta(examples=["eut_…"])]
     expires_at: Timestamp | None

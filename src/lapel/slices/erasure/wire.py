@@ -16,8 +16,8 @@ State: TypeAlias = Literal["open", "erased", "closed"]
 class Erasure(msgspec.Struct, frozen=True, kw_only=True):
     """One entry: the deleted resource, and the state of its objects in the store.
 
-    `open`: objects may remain. `erased`: a listing was empty. `closed`: a second listing, made after the end
-    of all upload links, was empty too.
+    `open`: objects may remain. `erased`: a listing was empty. `closed`: a later listing, made when all upload
+    links had expired, was empty too.
     """
 
     id: str

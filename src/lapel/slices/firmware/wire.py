@@ -54,7 +54,7 @@ class Release(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ReleasePage(msgspec.Struct, frozen=True, kw_only=True):
-    """Releases, newest first. With `device_id` there is one page of at most 100 releases."""
+    """Releases, newest first. With `device_id` there is one page, of 100 at most."""
 
     data: list[Release]
     has_more: bool | msgspec.UnsetType = msgspec.UNSET
@@ -110,7 +110,7 @@ class FirmwareDownload(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Manifest(msgspec.Struct, frozen=True, kw_only=True):
-    """The update that a device should install. Size and hashes are those of the stored file.
+    """The update that a device should install; all values are from the stored file's own row.
 
     `release_sequence` and `allow_downgrade` are left out when the release has no sequence. The link is valid
     until `expires_at`; the next heartbeat brings a new one.
@@ -153,7 +153,7 @@ class AssignmentEvent(Assignment, frozen=True, kw_only=True):
 
 
 class CurrentAssignment(msgspec.Struct, frozen=True, kw_only=True):
-    """The newest offer of an update to a device, in any status. Null if the device never got an offer."""
+    """The newest update that a device was offered, whatever its status; null if there never was one."""
 
     data: Assignment | None
 

@@ -33,7 +33,7 @@ DiagnosticEvent: TypeAlias = Annotated[JsonObject, msgspec.Meta(extra_json_schem
 
 
 class Diagnostics(msgspec.Struct, frozen=True, kw_only=True):
-    """The device's own log. An event has at most 4 KiB, and an `event_id` that the device chooses."""
+    """The device's own log; each event has an `event_id` that the device chooses, and at most 4 KiB."""
 
     schema_version: Annotated[int, msgspec.Meta(ge=0, le=2**31 - 1, examples=[1])] | None = None
     events: Annotated[list[DiagnosticEvent], msgspec.Meta(max_length=MAX_EVENTS)] = []

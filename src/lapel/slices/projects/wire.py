@@ -47,7 +47,7 @@ class ApiKey(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class CreatedApiKey(ApiKey, frozen=True, kw_only=True):
-    """A new key with its secret. Only this answer shows the secret."""
+    """A new key with its secret, which only this answer shows."""
 
     key: Annotated[str, msgspec.Meta(examples=["rk_test_…"])]
 
@@ -68,7 +68,7 @@ class ApiKeyPage(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class CreateApiKey(msgspec.Struct, frozen=True, kw_only=True):
-    """A key to create: a restricted key with `scopes`, or, with `kind: secret`, a key with every scope."""
+    """A key to create: with `scopes` a restricted key, with `kind: secret` a key with every scope."""
 
     json_rules: ClassVar[dict[str, Any]] = {
         "anyOf": [

@@ -117,7 +117,7 @@ class CreateRecording(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class UpdateRecording(msgspec.Struct, frozen=True, kw_only=True):
-    """Absent fields stay, and null clears a field. `metadata` is replaced as a whole."""
+    """Absent fields stay, null clears, `metadata` is replaced as a whole."""
 
     name: Name | msgspec.UnsetType | None = msgspec.UNSET
     metadata: ClientObject | msgspec.UnsetType | None = msgspec.UNSET
@@ -170,7 +170,7 @@ class Upload(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class CompleteUpload(msgspec.Struct, frozen=True, kw_only=True):
-    """The client's facts about the audio or, if there is none, the only pending media. All are optional."""
+    """The client's facts of the audio, or else of the only pending media. All fields are optional."""
 
     content_sha256: Sha256 | None = None
     file_size_bytes: Count | None = None
@@ -188,7 +188,7 @@ class CompleteUpload(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class DownloadRequest(msgspec.Struct, frozen=True, kw_only=True):
-    """The media of the link, and the form of the store's answer to it."""
+    """The media to link to, and the form of the store's answer."""
 
     media_id: Id
     disposition: Disposition = "inline"
@@ -215,6 +215,6 @@ class Download(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class AudioDownload(Download, frozen=True, kw_only=True):
-    """A signed link to the recording's audio, and the lifetime of the link in seconds."""
+    """A signed link to the one audio, and its lifetime in seconds."""
 
     expires_in: int

@@ -8,7 +8,7 @@ import msgspec
 
 
 class Health(msgspec.Struct, frozen=True):
-    """Whether this server can work. The answer has exactly these keys."""
+    """Whether this server can work. Exactly these keys."""
 
     status: Literal["healthy", "unhealthy"]
     database: Literal["connected", "disconnected"]
@@ -16,7 +16,7 @@ class Health(msgspec.Struct, frozen=True):
 
 
 class Migrations(msgspec.Struct, frozen=True):
-    """The database's revision, and the revision that this server was written for."""
+    """The database's revision, and the one this server was written for."""
 
     applied: str | None
     expected: str

@@ -10,7 +10,7 @@ from lapel.foundation.http.input.fields import Count, Timestamp
 
 
 class TranscribedToday(msgspec.Struct, frozen=True, kw_only=True):
-    """Audio that was taken for transcription on this day (UTC). A `limit_ms` of null means no limit."""
+    """Audio that was taken for transcription on this day (UTC). A `limit_ms` of null is no limit."""
 
     duration_ms: Count
     limit_ms: Count | None
