@@ -123,6 +123,10 @@ def test_a_folder_in_the_home_is_named_whole_for_those_who_may_read_nothing_else
     assert whisper_weights.named_folder("base") is None
 
 
+def test_no_setting_names_no_folder_and_so_the_child_may_not_read_the_current_one() -> None:
+    assert whisper_weights.named_folder("") is None
+
+
 @pytest.mark.parametrize(
     "name",
     ["smal", "large v3", "../../etc", "a/b/c", "x" * 300, "/" + "x" * 300, "owner/na me", "~nobody-", "\0"],

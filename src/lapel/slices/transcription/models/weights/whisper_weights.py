@@ -150,7 +150,9 @@ def bring(setting: str, report: Callable[[float], None]) -> Weights:
 
 
 def named_folder(setting: str) -> Path | None:
-    """The folder that a setting names; None if the setting is the name of a model."""
+    """The folder that a setting names; None if the setting is the name of a model, or empty."""
+    if not setting:  # `Path("")` would be the current folder
+        return None
     if not setting.startswith(("/", ".", "~")) and not _is_folder(setting):
         return None
     folder = Path(setting)
