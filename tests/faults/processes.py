@@ -9,7 +9,7 @@ import asyncio
 import os
 import socket
 import sys
-from collections.abc import AsyncGenerator, Callable, Mapping
+from collections.abc import AsyncGenerator, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from multiprocessing.context import ForkServerProcess
@@ -80,9 +80,9 @@ class Process:
             self._process.kill()
 
     @property
-    def crashed(self) -> bool:
-        """Whether it ended at a crash point."""
-        return CRASHED in self.exits
+    def crashes(self) -> int:
+        """How often it ended at a crash point."""
+        return self.exits.count(CRASHED)
 
 
 @asynccontextmanager
@@ -94,9 +94,10 @@ async def process(
     listener: socket.socket | None = None,
     before: Callable[[], object] = nothing,
 ) -> AsyncGenerator[Process]:
-    """A role's process during a block. `crash`: `point@marker file`. `listener` stays open over restarts.
+    """A role's process during a block. `listener` stays open over restarts.
 
-    `before`: a function of a module, or a partial of one, which each new process calls first.
+    `crash`: what `armed` or `instructions` gives. `before`: a function of a module, or a partial of one,
+    which each new process calls first.
     """
     kept = Process(role, settings, crash, listener, before)
     task = asyncio.create_task(kept.keep())
@@ -130,6 +131,15 @@ async def errand(settings: Settings, crash: str, ahead: timedelta) -> int | None
 
 def armed(folder: Path, point: str) -> tuple[str, Path]:
     """A crash instruction that works once, and its marker file, which is removed by the crash."""
-    marker = folder / point.replace(":", "-")
+    marker = _marker(folder, point)
     marker.touch()
     return f"{point}@{marker}", marker
+
+
+def instructions(folder: Path, points: Iterable[str]) -> str:
+    """Crash instructions for one process after the other: at each point one ends after `armed` names it."""
+    return ";".join(f"{point}@{_marker(folder, point)}" for point in points)
+
+
+def _marker(folder: Path, point: str) -> Path:
+    return folder / point.replace(":", "-")

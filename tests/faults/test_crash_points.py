@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
+from typing import TypeAlias
 
 import httpx
 import pytest
@@ -32,38 +33,53 @@ from tests.faults.lives import (
     refused_first,
     refused_later,
 )
-from tests.faults.processes import CRASHED, armed, errand, process
+from tests.faults.processes import CRASHED, armed, errand, instructions, process
 from tests.faults.rest import AHEAD, empty
 from tests.faults.stubborn import Stubborn
 from tests.support.postgres import create_database, drop_database
 from tests.support.running import Running, running, settings_for
 from tests.support.tenants import Tenant, make_tenant
+from tests.support.transport import Loopback
 
-AT_ONCE = 5
+Lived: TypeAlias = Callable[[Life], Awaitable[None]]
 WORKING = "SELECT EXISTS (SELECT 1 FROM workers)"
 CRASH_POINTS = (*RECORDINGS.crash_points, *ERASURE.crash_points)
 STAGES = sorted({point.partition(":")[0] for point in CRASH_POINTS})
 
 
 @dataclass(frozen=True, slots=True)
-class Scene:
-    """A server that stays, beside which a process dies at one point; one database and one bucket for both."""
+class World:
+    """A server that stays, beside which processes die at one point after the other; one database, one bucket.
+
+    The process that follows a dead one finishes what that left, and dies at the next point.
+    """
 
     haven: Running
     tenant: Tenant
     journal: Journal
-    crash: str
-    marker: Path
+    folder: Path
+    points: Sequence[str]
     http: httpx.AsyncClient
+    missed: list[Finding] = field(default_factory=list[Finding])
 
     @property
-    def point(self) -> str:
-        return self.crash.partition("@")[0]
+    def crash(self) -> str:
+        """Instructions for all points; nothing dies at a point before `each` comes to it."""
+        return instructions(self.folder, self.points)
 
-    async def live(self, addresses: list[str], *lives: Callable[[Life], Awaitable[None]]) -> None:
+    async def each(self, happen: Callable[[str, Path], Awaitable[None]]) -> None:
+        """Arm one point after the other, and let something happen with the point and its marker."""
+        for point in self.points:
+            _, marker = armed(self.folder, point)
+            await happen(point, marker)
+            if marker.exists():
+                self.missed.append(Finding("point-not-reached", point))
+                marker.unlink()
+
+    async def live(self, point: str, addresses: list[str], *lives: Lived) -> None:
         """Live these lives, one after the other, against the first address that answers."""
         client = Stubborn(self.http, addresses, self.journal)
-        random = Random(self.point)
+        random = Random(point)
         answer = await client.api(
             "POST",
             "/end-users",
@@ -75,29 +91,30 @@ class Scene:
         for each in lives:
             life = Life(client, self.tenant.test_key, answer.json()["id"], random)
             await each(life)
-            print(self.point, life.recording_id)  # a finding names its recording
+            print(point, life.recording_id)  # a finding names its recording
 
 
-async def in_api(scene: Scene, *lives: Callable[[Life], Awaitable[None]], worker: bool = False) -> None:
+async def in_api(world: World, *lives: Lived, worker: bool = False) -> None:
     """An API process dies; the repeat finds the other one."""
     listener = listen("127.0.0.1", 0)[0]
     port: int = listener.getsockname()[1]
-    kept = scene.haven.settings
+    kept = world.haven.settings
     settings = settings_for(
         kept.data_dir,
         kept.database_url or "",
         port,
         LAPEL_S3_ENDPOINT=kept.s3_endpoint or "",
-        LAPEL_PUBLIC_URL=scene.haven.url,
+        LAPEL_PUBLIC_URL=world.haven.url,
         LAPEL_INLINE_HASH_BYTES=str(INLINE_BYTES),
     )
+    addresses = [f"http://127.0.0.1:{port}", world.haven.url]
     async with AsyncExitStack() as stack:
         stack.enter_context(listener)
-        await stack.enter_async_context(process("api", settings, crash=scene.crash, listener=listener))
+        await stack.enter_async_context(process("api", settings, crash=world.crash, listener=listener))
         if worker:
             await stack.enter_async_context(process("worker", settings))
-            await worker_seen(scene.haven)
-        await scene.live([f"http://127.0.0.1:{port}", scene.haven.url], *lives)
+            await worker_seen(world.haven)
+        await world.each(lambda point, _: world.live(point, addresses, *lives))
 
 
 async def worker_seen(haven: Running) -> None:
@@ -107,53 +124,61 @@ async def worker_seen(haven: Running) -> None:
             await asyncio.sleep(0.05)
 
 
-async def in_worker(scene: Scene, *lives: Callable[[Life], Awaitable[None]]) -> None:
+async def in_worker(world: World, *lives: Lived) -> None:
     """The worker dies in the middle of a job, and is started again; it leaves nothing to the next point's."""
-    async with process("worker", scene.haven.settings, crash=scene.crash):
-        await scene.live([scene.haven.url], *lives)
-        while scene.marker.exists():  # noqa: ASYNC110 - another process removes it
+
+    async def happen(point: str, marker: Path) -> None:
+        await world.live(point, [world.haven.url], *lives)
+        while marker.exists():  # noqa: ASYNC110, ASYNC240 - another process removes it
             await asyncio.sleep(0.05)
-        async with scene.haven.ports.database.acquire() as connection:
+        async with world.haven.ports.database.acquire() as connection:
             await empty(connection)
 
+    async with process("worker", world.haven.settings, crash=world.crash):
+        await world.each(happen)
 
-async def in_reconciler(scene: Scene) -> None:
+
+async def in_reconciler(world: World) -> None:
     """What comes round dies in the middle of it, days later, with all kinds of things to find."""
+    settings = world.haven.settings
+    project = world.tenant.project_id
+    staged = f"staging/{project}/rec_0/med_0/att_0"
+    begun_long_ago = f"att_{'0' * 24}-{'0' * 24}"
+    copied = f"media/{project}/rec_0/med_0/{begun_long_ago}/audio.opus"
 
     async def unused(life: Life) -> None:
         await life.create()
         await life.link(life.content())
 
-    await scene.live([scene.haven.url], plain, unused, abandoned, abandoned, abandoned)
-    settings = scene.haven.settings
-    project = scene.tenant.project_id
-    copy = f"att_{'0' * 24}-{'0' * 24}"  # begun long ago
-    for name in (f"staging/{project}/rec_0/med_0/att_0", f"media/{project}/rec_0/med_0/{copy}/audio.opus"):
-        await asyncio.to_thread(bucket.put, settings, name, b"nobody's")
-    for _ in range(3):
-        if await errand(settings, scene.crash, AHEAD) == CRASHED:
-            return
+    async def happen(point: str, marker: Path) -> None:
+        await world.live(point, [world.haven.url], plain, unused, abandoned, abandoned, abandoned)
+        for name in (staged, copied):
+            await asyncio.to_thread(bucket.put, settings, name, b"nobody's")
+        for _ in range(3):
+            if await errand(settings, world.crash, AHEAD) == CRASHED:
+                return
+
+    await world.each(happen)
 
 
 @dataclass(frozen=True, slots=True)
 class Stage:
     """What happens at each point of a stage, and how many points there are in one world."""
 
-    scenario: Callable[[Scene], Awaitable[None]]
-    together: int  # points of one world
-    at_once: int = 1  # a worker takes any job, so there is one at a time
+    scenario: Callable[[World], Awaitable[None]]
+    together: int = 20
 
 
 SCENARIOS: dict[str, Stage] = {
-    "upload-url": Stage(lambda scene: in_api(scene, plain, illustrated), 20, AT_ONCE),
-    "complete": Stage(lambda scene: in_api(scene, plain, refused_first), 20, AT_ONCE),
-    "verify": Stage(lambda scene: in_api(scene, large, worker=True), 20, AT_ONCE),
-    # Few points share a world: they run in turn, and each waits until the dead worker's jobs are taken again.
-    "hash": Stage(lambda scene: in_worker(scene, large, refused_later), 3),
-    "delete": Stage(lambda scene: in_api(scene, deleted), 20, AT_ONCE),
-    "delete-all": Stage(lambda scene: in_worker(scene, forgotten), 3),
-    "erase": Stage(lambda scene: in_worker(scene, deleted), 3),
-    "reconcile": Stage(in_reconciler, 20),
+    "upload-url": Stage(lambda world: in_api(world, plain, illustrated)),
+    "complete": Stage(lambda world: in_api(world, plain, refused_first)),
+    "verify": Stage(lambda world: in_api(world, large, worker=True)),
+    # Each point waits until the dead worker's jobs are taken again.
+    "hash": Stage(lambda world: in_worker(world, large, refused_later), 6),
+    "delete": Stage(lambda world: in_api(world, deleted)),
+    "delete-all": Stage(lambda world: in_worker(world, forgotten)),
+    "erase": Stage(lambda world: in_worker(world, deleted)),
+    "reconcile": Stage(in_reconciler),
 }
 
 
@@ -165,30 +190,20 @@ async def crash_in_world(
     journal = Journal(folder / "journal.jsonl")
     database = f"crash_{points[0]}"
     dsn = await asyncio.to_thread(create_database, postgres, database, "template")
-    gate = asyncio.Semaphore(stage.at_once)
-    missed: list[Finding] = []
     async with AsyncExitStack() as stack:
         stack.callback(journal.close)
         haven = await stack.enter_async_context(
             running(folder / "data", dsn, clock=None, LAPEL_INLINE_HASH_BYTES=str(INLINE_BYTES))
         )
-        http = await stack.enter_async_context(httpx.AsyncClient(timeout=20, trust_env=False))
-        tenant = await make_tenant(haven.ports)
-
-        async def crash_at(point: str) -> None:
-            crash, marker = armed(folder, point)
-            async with gate:
-                await stage.scenario(Scene(haven, tenant, journal, crash, marker, http))
-            if marker.exists():
-                missed.append(Finding("point-not-reached", point))
-
-        async with asyncio.TaskGroup() as group:
-            for point in points:
-                group.create_task(crash_at(point))
+        http = await stack.enter_async_context(
+            httpx.AsyncClient(timeout=20, trust_env=False, transport=Loopback())
+        )
+        world = World(haven, await make_tenant(haven.ports), journal, folder, points, http)
+        await stage.scenario(world)
         journal.close()
-        findings = await conclude(haven, tenant, journal)
+        findings = await conclude(haven, world.tenant, journal)
     await asyncio.to_thread(drop_database, postgres, database)
-    return [*missed, *findings]
+    return [*world.missed, *findings]
 
 
 @pytest.mark.timeout(600)

@@ -21,6 +21,7 @@ from tests.support.speech_providers import KEY, Fake, serving_fake
 from tests.support.tenants import make_tenant
 
 SPEECH = speech().data
+LONGEST_PAUSE = 0.5  # seconds between two questions about work that takes long
 SLOW = 100.0  # seconds that anything may take on a busy machine
 
 
@@ -43,18 +44,20 @@ class Office(Device):
 
     async def ended(self, transcription_id: str, seconds: float = SLOW) -> dict[str, Any]:
         """The transcription, once it has ended."""
-        deadline = time.monotonic() + seconds
+        deadline, pause = time.monotonic() + seconds, 0.05
         while (now := await self.get(transcription_id))["status"] in ("pending", "processing"):
             assert time.monotonic() < deadline, now
-            await asyncio.sleep(0.05)
+            await asyncio.sleep(pause)
+            pause = min(pause * 1.2, LONGEST_PAUSE)
         return now
 
     async def until_transcribed(self, recording_id: str) -> str:
         """Wait until the recording has a transcription by itself; its id."""
-        deadline = time.monotonic() + SLOW
+        deadline, pause = time.monotonic() + SLOW, 0.02
         while (found := (await self.read(recording_id))["transcription_id"]) is None:
             assert time.monotonic() < deadline
-            await asyncio.sleep(0.02)
+            await asyncio.sleep(pause)
+            pause = min(pause * 1.2, LONGEST_PAUSE)
         return found
 
     async def until_called(self, count: int = 1) -> None:
@@ -67,7 +70,7 @@ class Office(Device):
         """Wait until the fake has been told to delete everything, and our side knows it."""
         async with asyncio.timeout(SLOW):
             while self.fake.kept or await self.value("SELECT count(*) FROM remote_copies"):  # noqa: ASYNC110 - another process's work
-                await asyncio.sleep(0.05)
+                await asyncio.sleep(0.1)
 
     async def value(self, sql: str, *given: object) -> Any:
         """One value from the database."""

@@ -14,15 +14,18 @@ from lapel.slices.transcription.payloads import STAGES
 from lapel.slices.transcription.providers.choice import Engine
 from lapel.slices.transcription.slice import SLICE
 from tests.faults.evidence import scratch_files
-from tests.faults.processes import armed, process
+from tests.faults.processes import Process, armed, instructions, process
 from tests.recordings.support import events_of
+from tests.support.beginning import Beginning
 from tests.support.postgres import create_database, drop_database
-from tests.transcription.office import SLOW, SPEECH, Office, office
+from tests.transcription.office import SLOW, Office, office
 
 AT_ONCE = 5
-IN_A_WORLD = 4
+# The next worker, which finishes what the killed one left, is killed at the next point.
+IN_A_WORLD = 6
 # Only OpenAI leaves speakers to us; AssemblyAI keeps what it is sent until it is deleted there.
 ENGINES: dict[str, Engine] = {"diarize": "openai", "transcribe": "assemblyai"}
+SPEECH = Beginning().data
 SENDS = ("POST /v1/listen", "POST /v2/transcript", "POST /v1/audio/transcriptions")
 
 
@@ -61,9 +64,12 @@ async def test_whatever_the_worker_was_at_the_next_one_finishes_it(
             name = "crash_" + re.sub("[^a-z]", "_", points[0])
             database = create_database(postgres, name, "template")
             (tmp_path / name).mkdir()
-            async with office(tmp_path / name, database, worker=False, engine=engine) as opened:
+            async with (
+                office(tmp_path / name, database, worker=False, engine=engine) as opened,
+                process("worker", opened.live.settings, crash=instructions(tmp_path, points)) as worker,
+            ):
                 for point in points:
-                    await _live(opened, point, tmp_path)
+                    await _live(opened, worker, point, tmp_path)
             drop_database(postgres, name)
 
     async with asyncio.TaskGroup() as group:
@@ -76,30 +82,29 @@ async def _audio_left(opened: Office) -> list[str]:
     return [*files, *["a row"] * await opened.value("SELECT count(*) FROM local_copies")]
 
 
-async def _live(opened: Office, point: str, folder: Path) -> None:
-    calls, deleted = len(opened.fake.calls), len(opened.fake.deleted)
+async def _live(opened: Office, worker: Process, point: str, folder: Path) -> None:
+    calls, deleted, crashes = len(opened.fake.calls), len(opened.fake.deleted), worker.crashes
     await opened.call(
         "PATCH",
         "/v1/config/processing",
         200,
         {"auto_transcription": {"enabled": True, "provider": "deepgram"}},
     )
+    _, marker = armed(folder, point)
     recording_id, _ = await opened.upload(SPEECH)
-    crash, marker = armed(folder, point)
-    async with process("worker", opened.live.settings, crash=crash) as worker:
-        transcription_id = await opened.until_transcribed(recording_id)
-        done = await opened.ended(transcription_id)
-        for _ in range(int(SLOW / 0.05)):  # after the last commit the end is seen before the crash
-            if worker.crashed:
-                break
-            await asyncio.sleep(0.05)
-        async with asyncio.timeout(SLOW):  # what the killed one held, too
-            while left := await _audio_left(opened):  # noqa: ASYNC110 - another process's files
-                await asyncio.sleep(0.05)
-        assert left == [], point
-        assert worker.crashed, f"{point} was never reached: {worker.exits}"
-        assert not marker.exists()
-        await opened.until_nothing_is_kept()
+    for _ in range(int(SLOW / 0.05)):
+        if worker.crashes > crashes:
+            break
+        await asyncio.sleep(0.05)
+    assert worker.crashes == crashes + 1, f"{point} was never reached: {worker.exits}"
+    assert not marker.exists()
+    transcription_id = await opened.until_transcribed(recording_id)
+    done = await opened.ended(transcription_id)
+    async with asyncio.timeout(SLOW):  # what the killed one held, too
+        while left := await _audio_left(opened):  # noqa: ASYNC110 - another process's files
+            await asyncio.sleep(0.2)
+    assert left == [], point
+    await opened.until_nothing_is_kept()
     assert done["status"] == "completed", f"{point}: {done}"
     kinds = await events_of(opened.live.ports, opened.tenant.test_world, transcription_id)
     assert kinds == ["transcription.started", "transcription.completed"], point
