@@ -72,6 +72,8 @@ def pytest_configure() -> None:
     signal.signal(signal.SIGHUP, signal.SIG_DFL)
     # Tests that use it in their own process have it tell nobody; our programs see to that themselves.
     os.environ["ORT_DISABLE_TELEMETRY"] = "1"
+    # Several test processes share the cores: threads of a speech model that wait for work must not spin.
+    os.environ["OMP_WAIT_POLICY"] = "passive"
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -15,12 +15,14 @@ from lapel.slices.transcription.providers.choice import Engine, Slot, SlotChoice
 from lapel.slices.transcription.slots import slot_queries
 from lapel.slices.transcription.slots.slots import sealed
 from tests.recordings.support import Device
+from tests.support.beginning import Beginning
 from tests.support.client import api_client
 from tests.support.running import Running, running, working
 from tests.support.speech_providers import KEY, Fake, serving_fake
 from tests.support.tenants import make_tenant
 
 SPEECH = speech().data
+BEGINNING = Beginning().data  # five seconds of it
 LONGEST_PAUSE = 0.5  # seconds between two questions about work that takes long
 SLOW = 100.0  # seconds that anything may take on a busy machine
 
@@ -32,7 +34,7 @@ class Office(Device):
     live: Running
     fake: Fake
 
-    async def transcribe(self, content: bytes = SPEECH, **wish: Any) -> tuple[str, str]:
+    async def transcribe(self, content: bytes = BEGINNING, **wish: Any) -> tuple[str, str]:
         """Upload and ask; the ids of recording and transcription."""
         recording_id, _ = await self.upload(content)
         body = {"recording_id": recording_id, "provider": "deepgram", **wish}

@@ -78,8 +78,8 @@ async def test_a_day_that_is_used_up(tmp_path: Path, fresh_database: str) -> Non
     limit = {"LAPEL_TRANSCRIPTION_HOURS_PER_DAY": "1", "LAPEL_RATE_LIMITS": "on"}
     async with office(tmp_path, fresh_database, settings=limit) as opened:
         world = opened.tenant.test_world
-        await spend(opened, world, 3_600_000 - 60_000)
-        for _ in range(2):  # 25 seconds each
+        await spend(opened, world, 3_600_000 - 12_000)
+        for _ in range(2):  # 5 seconds each
             _, transcription_id = await opened.transcribe()
             assert (await opened.ended(transcription_id))["status"] == "completed"
         recording_id, transcription_id = await opened.transcribe()

@@ -10,7 +10,6 @@ import pytest
 from structlog.testing import capture_logs
 
 from lapel.cli.doctor.speech_checks import failing_steps
-from lapel.sample import speech
 from lapel.slices.erasure.service import LocalCopies
 from lapel.slices.transcription.audio.decoder import Decoder
 from lapel.slices.transcription.models.process.engine_client import Engine
@@ -18,7 +17,7 @@ from lapel.slices.transcription.work.runner import Runner
 from lapel.slices.transcription.work.scratch import Scratch
 from lapel.slices.transcription.work.tools import WorkerStages
 from tests.support.disks import tiny_disk
-from tests.transcription.office import Office, office
+from tests.transcription.office import SPEECH, Office, office
 
 TRIES = 9  # more than a step that fails has
 REFUSE = """
@@ -35,7 +34,7 @@ def no_bytes(disk: Path) -> None:
 
 def few_bytes(disk: Path) -> None:
     """The upload finds room, its samples do not."""
-    fill(disk, leave=len(speech().data) + 200_000)
+    fill(disk, leave=len(SPEECH) + 200_000)
 
 
 def no_files(disk: Path) -> None:
@@ -95,7 +94,7 @@ async def test_a_step_waits_while_a_workers_disk_is_full(
             runner = runner_of(opened, disk / "scratch")
             await runner.start()
             full(disk)
-            _, transcription_id = await opened.transcribe()
+            _, transcription_id = await opened.transcribe(SPEECH)
             assert await try_often(opened, runner) == ["speech.disk_full"] * TRIES
             steps = "SELECT (stage, failures, starts)::text FROM speech_work"
             assert await opened.value(steps) == "(probe,0,0)"

@@ -13,12 +13,13 @@ import pytest
 from lapel.embedded.postgres.supervisor import EmbeddedPostgres
 from lapel.sample import speech
 from lapel.slices.transcription.speech.word_error import word_error
-from tests.support.beginning import Beginning
 from tests.support.postgres import create_database, drop_database
 from tests.transcription.needs import needs_weights
-from tests.transcription.office import SLOW, Office, office
+from tests.transcription.office import SLOW, SPEECH, Office, office
 
 pytestmark = needs_weights
+# For tests that need the engine at work, and no voices told apart.
+WITHOUT_SPEAKERS = {"provider": "whisper", "language": "en", "diarization": False}
 
 
 @pytest.fixture(scope="module")
@@ -50,7 +51,7 @@ async def until_listening(office_: Office, transcription_id: str) -> psutil.Proc
 
 
 async def test_what_was_said_by_whom_and_when(shared: Office) -> None:
-    _, transcription_id = await shared.transcribe(provider="whisper")
+    _, transcription_id = await shared.transcribe(SPEECH, provider="whisper")
     done = await shared.ended(transcription_id, 90)
     assert done["status"] == "completed", done
     assert word_error(speech().text, done["full_text"]) < 0.05
@@ -65,7 +66,7 @@ async def test_what_was_said_by_whom_and_when(shared: Office) -> None:
 
 
 async def test_an_engine_that_is_killed_is_started_again(shared: Office) -> None:
-    _, transcription_id = await shared.transcribe(Beginning().data, provider="whisper", language="en")
+    _, transcription_id = await shared.transcribe(**WITHOUT_SPEAKERS)
     engine = await until_listening(shared, transcription_id)
     os.kill(engine.pid, signal.SIGKILL)
     done = await shared.ended(transcription_id, 90)
@@ -74,12 +75,12 @@ async def test_an_engine_that_is_killed_is_started_again(shared: Office) -> None
 
 
 async def test_deleting_the_recording_stops_the_engine_in_mid_step(shared: Office) -> None:
-    recording_id, transcription_id = await shared.transcribe(provider="whisper", language="en")
+    recording_id, transcription_id = await shared.transcribe(SPEECH, **WITHOUT_SPEAKERS)
     engine = await until_listening(shared, transcription_id)
     engine.suspend()  # so that it is in mid-step for sure
     await shared.call("DELETE", f"/v1/recordings/{recording_id}", 204)
     async with asyncio.timeout(SLOW):
         while engine.is_running() and engine.status() != psutil.STATUS_ZOMBIE:  # noqa: ASYNC110
             await asyncio.sleep(0.05)
-    _, other = await shared.transcribe(Beginning().data, provider="whisper", language="en")
+    _, other = await shared.transcribe(**WITHOUT_SPEAKERS)
     assert (await shared.ended(other, 90))["status"] == "completed"

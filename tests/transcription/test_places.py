@@ -27,7 +27,7 @@ from lapel.slices.transcription.work.tools import WorkerStages
 from tests.recordings.support import Device
 from tests.support.tenants import make_tenant
 from tests.transcription.audio.signals import silent_flac
-from tests.transcription.office import SLOW, SPEECH, Office, office
+from tests.transcription.office import BEGINNING, SLOW, Office, office
 
 SOUND = b"OggS" + bytes(200)
 UNDER_WAY = "SELECT count(*) FROM speech_work WHERE turns > 0"
@@ -177,7 +177,7 @@ async def test_long_files_of_many_projects_keep_nobody_waiting(tmp_path: Path, f
         async with asyncio.timeout(SLOW):
             while await opened.value(UNDER_WAY) < 4:  # noqa: ASYNC110 - a database
                 await asyncio.sleep(0.1)
-        recording_id, _ = await opened.upload(SPEECH)
+        recording_id, _ = await opened.upload(BEGINNING)
         await known(opened, recording_id)
         for device, recording_id in long:  # none has come to its end, or was given up
             await device.call("GET", f"/v1/recordings/{recording_id}/waveform?points=100", 409)
@@ -208,7 +208,7 @@ async def test_a_long_file_is_decoded_in_turns_to_its_end(tmp_path: Path, fresh_
 
 async def test_a_step_has_only_so_many_turns(tmp_path: Path, fresh_database: str) -> None:
     async with office(tmp_path, fresh_database, worker=False) as opened:
-        recording_id, media_id = await opened.upload(SPEECH)
+        recording_id, media_id = await opened.upload(BEGINNING)
         ports = opened.live.ports
         scratch = Scratch(tmp_path / "scratch", ports.store, ports.database, LocalCopies(ports.database))
         runner = Runner(

@@ -6,14 +6,14 @@ from pathlib import Path
 
 from lapel.slices.transcription.work import work_queries
 from lapel.slices.transcription.work.lifecycle import begin_probe
-from tests.transcription.office import SPEECH, office
+from tests.transcription.office import BEGINNING, office
 
 
 async def test_work_that_begins_has_a_job_in_its_own_lane(tmp_path: Path, fresh_database: str) -> None:
     async with office(tmp_path, fresh_database, worker=False) as opened:
         ports = opened.live.ports
         await opened.transcribe()
-        recording_id, media_id = await opened.upload(SPEECH)
+        recording_id, media_id = await opened.upload(BEGINNING)
         async with ports.database.transaction() as connection:
             world_id = opened.tenant.test_world
             await begin_probe(connection, world_id, recording_id, media_id, ports.clock.now())
