@@ -12,12 +12,8 @@ from collections.abc import Callable, Generator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from tqdm import tqdm
-
 if TYPE_CHECKING:
-    Bar = tqdm[Any]  # generic for the type checker alone
-else:
-    Bar = tqdm
+    from tqdm import tqdm
 
 # The names that faster-whisper knows; a test compares the two lists.
 REPOSITORIES: Final = {
@@ -90,12 +86,14 @@ def _failures_as_ours() -> Generator[None]:
         raise HubError(f"{type(cause).__name__}: {told}" if told else type(cause).__name__) from fault
 
 
-def _reporting(wanted: int, report: Callable[[float], None]) -> type[Bar]:
+def _reporting(wanted: int, report: Callable[[float], None]) -> type[tqdm[Any]]:
     """A class of progress bars that draw nothing and call `report`. The client makes several bars; those
     with the unit B count bytes. `wanted`: bytes to download."""
+    from tqdm import tqdm  # noqa: PLC0415
+
     most = 0.0
 
-    class Reporting(Bar):
+    class Reporting(tqdm[Any] if TYPE_CHECKING else tqdm):  # generic for the type checker alone
         def display(self, msg: str | None = None, pos: int | None = None) -> None:  # noqa: ARG002 - as in tqdm
             nonlocal most
             share = min(self.n / max(wanted, 1), 1.0)

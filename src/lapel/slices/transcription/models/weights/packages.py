@@ -6,6 +6,7 @@ import dataclasses
 import hashlib
 import importlib.util
 import io
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 
@@ -51,10 +52,9 @@ class Packaged:
         if paths is None:
             return None
         joined, digest = io.BytesIO(), hashlib.sha256()
-        for path in paths:
-            piece = path.read_bytes()
-            digest.update(piece)
-            joined.write(piece)
+        for block in _blocks(paths):
+            digest.update(block)
+            joined.write(block)
         if digest.hexdigest() != self.sha256:
             raise DamagedPackage(self.damage)
         return joined.getvalue()
@@ -62,10 +62,8 @@ class Packaged:
     def is_sound(self) -> bool:
         """Whether the parts exist and their checksum is right. Reads in blocks of 1 MiB. Raises OSError."""
         paths, digest = self.find(), hashlib.sha256()
-        for path in paths or ():
-            with path.open("rb") as file:
-                while block := file.read(1 << 20):
-                    digest.update(block)
+        for block in _blocks(paths or ()):
+            digest.update(block)
         return paths is not None and digest.hexdigest() == self.sha256
 
     @property
@@ -73,6 +71,14 @@ class Packaged:
         """The message for a wrong checksum."""
         names = " and ".join(part.package for part in self.parts)
         return f"{names}: the weights are damaged (wrong SHA-256); remove them, then: {self.install}"
+
+
+def _blocks(paths: Iterable[Path]) -> Iterator[bytes]:
+    """The content of the files, 1 MiB at a time: small blocks reuse memory. Raises OSError."""
+    for path in paths:
+        with path.open("rb", buffering=0) as file:
+            while block := file.read(1 << 20):
+                yield block
 
 
 def folder(package: str) -> Path | None:
