@@ -54,7 +54,7 @@ class Small:
 @asynccontextmanager
 async def small(url: str, key: str, folder: Path, run: str, drop: float = 0) -> AsyncGenerator[Small]:
     """A device that is registered, bound and due for nothing."""
-    plan = FleetPlan(devices=2, minutes=60, run=run, seed=3, updates=1)
+    plan = FleetPlan(devices=2, minutes=60, run=run, seed=3, interval=60, speed=1, drop=drop, updates=1)
     meter, journal = Meter(), Journal(folder / "journal")
     try:
         async with aiohttp.ClientSession() as session:

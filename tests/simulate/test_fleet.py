@@ -24,7 +24,15 @@ from lapel.simulate.report import FleetReport, shown_of
 from tests.support.running import Running, running, working
 from tests.support.tenants import Tenant, bearer, make_key, make_tenant
 
-_USUAL: dict[str, Any] = {"devices": 12, "minutes": 0.05, "speed": 120, "seed": 6, "updates": 0.5}
+_USUAL: dict[str, Any] = {
+    "devices": 12,
+    "minutes": 0.05,
+    "interval": 60,
+    "speed": 120,
+    "seed": 6,
+    "drop": 0,
+    "updates": 0.5,
+}
 _EVERYTHING = (
     "heartbeats",
     "uploads promised",

@@ -22,20 +22,21 @@ class FleetPlan(msgspec.Struct, frozen=True, kw_only=True):
     """A simulation. Simulated time runs `speed` times as fast as the clock.
 
     minutes: real time that the fleet lives. interval: seconds of simulated time between two heartbeats of a
-    device. drop: share of all answers that gets lost, 0 to 1. updates: share of the devices that is offered
-    new firmware, 0 to 1. connections: the most calls under way at once. seed: the same seed repeats the
-    choices, but the order of calls depends on the network. run: a part of every name in the simulation, so
-    that two simulations never have the same name. keep: remove nothing at the end.
+    device; life.py varies each interval by up to 10 %. drop: share of all answers that gets lost, 0 to 1.
+    updates: share of the devices that is offered new firmware, 0 to 1. connections: the most calls under way
+    at once. seed: the same seed repeats the choices, but the order of calls depends on the network. run: a
+    part of every name in the simulation, so that two simulations never have the same name. keep: remove
+    nothing at the end. cli/commands/simulate.py has the defaults of the command.
     """
 
     devices: int
     minutes: float
     run: str
     seed: int
-    interval: float = 60
-    speed: float = 1
-    drop: float = 0
-    updates: float = 0.3
+    interval: float
+    speed: float
+    drop: float
+    updates: float
     connections: int = 64
     rates: Rates = Rates()
     keep: bool = False
