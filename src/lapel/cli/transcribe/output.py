@@ -41,7 +41,7 @@ class AudioSummary(msgspec.Struct, frozen=True, kw_only=True):
     mime_type: str
 
 
-class PrintedWord(msgspec.Struct, frozen=True, kw_only=True):
+class PrintedTranscript(msgspec.Struct, frozen=True, kw_only=True):
     """The transcript, with fields as in the API. `language_probability`: of the detected language, 0 to 1."""
 
     language: str | None
@@ -55,7 +55,10 @@ class PrintedWord(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class TranscriptDocument(msgspec.Struct, frozen=True, kw_only=True):
-    """The report on one file: either `error`, or all other fields.
+    """The report on one file.
+
+    `file` and `seconds` are always set. With `error`, the fields of the result keep their defaults. Without
+    `error` these fields are set, but `output` is null if no file was written.
 
     `seconds`: duration of the work after the Whisper model was loaded. `real_time_factor`: seconds of audio
     transcribed in one second of work. `output`: the file that was written.
@@ -64,7 +67,7 @@ class TranscriptDocument(msgspec.Struct, frozen=True, kw_only=True):
     file: str
     seconds: float
     real_time_factor: float | None = None
-    transcript: PrintedWord | None = None
+    transcript: PrintedTranscript | None = None
     audio: AudioSummary | None = None
     warnings: list[str] = msgspec.field(default_factory=list[str])
     output: str | None = None
@@ -179,7 +182,7 @@ def _told(result: Result, came: Outcome | FileProblem, target: Path | None) -> T
         file=name,
         seconds=seconds,
         real_time_factor=round(facts.duration_ms / 1000 / result.seconds, 2),
-        transcript=PrintedWord(
+        transcript=PrintedTranscript(
             language=made.language,
             language_probability=made.language_probability,
             model=made.model,
