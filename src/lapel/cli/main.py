@@ -117,7 +117,7 @@ COMMANDS = (
         providers,
         "test",
         "lapel.cli.commands.providers:try_",
-        "Send 25 seconds of a public audiobook to the engine of a provider name, and print the transcript.",
+        "Send 25 s of a public audiobook to the engine set for a provider name, and print the transcript.",
     ),
     (
         keys,

@@ -111,10 +111,12 @@ async def serve(
     tls: tuple[Path, Path] | None = None,
     drain: float = DRAIN,
 ) -> None:
-    """Serves `app` on `sockets` (and closes them) until `stop`, then lets requests end for `drain` seconds.
+    """Serves `app` on `sockets` (and closes them) until `stop` is set.
 
-    `tls` is certificate chain and key, PEM. `ready` is called when connections are accepted and the
-    application's start-up is over. Exits the process with status 3 when the application cannot start.
+    Requests that are then running get at most `drain` seconds to end; after that, connections that are still
+    open are aborted. `tls`: the paths of the certificate chain and of the key, both PEM files. `ready` is
+    called when connections are accepted and the application's start-up is over. Exits the process with status
+    3 when the application cannot start.
     """
     certificate, key = tls or (None, None)
     config = Config(

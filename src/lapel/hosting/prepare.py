@@ -117,7 +117,8 @@ def check_store_keys(settings: Settings) -> None:
 def complete(settings: Settings, database_url: str | None, store_endpoint: str | None) -> Settings:
     """The settings, completed with addresses and keys of the embedded parts; `settings.secret` must be set.
 
-    `database_url`, `store_endpoint`: of the embedded parts, None where they are not used.
+    `database_url`: of the embedded database; None if it is not used. `store_endpoint`: of the embedded store;
+    None if it is not used.
     """
     changes: dict[str, object] = {}
     if database_url is not None:

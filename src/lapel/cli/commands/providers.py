@@ -168,7 +168,9 @@ def try_(
     data_dir: DataDir = None,
     json: Json = False,
 ) -> None:
-    """Send 25 seconds of a public audiobook to the engine of a provider name, and print the transcript.
+    """Send 25 s of a public audiobook to the engine set for a provider name, and print the transcript.
+
+    If no engine is set for the name, the engine is `local`.
 
     For example:
 

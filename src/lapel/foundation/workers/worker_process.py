@@ -112,8 +112,8 @@ class WorkerProcess:
         """The child's answer, 64 MiB at most. `report` gets the progress, 0 to 1.
 
         Raises Refusal when the child refuses, SubworkerTimeout after `seconds` (None: no limit),
-        SubworkerDied when the child ends or its answer cannot be read, and OSError when the disk is full and
-        the request names a file to write.
+        SubworkerDied when the child ends or its answer cannot be read, and OSError when the disk has no room
+        for a new file that the request names.
         """
         async with self._turn:
             if self._idle is not None:

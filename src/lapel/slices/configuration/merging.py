@@ -1,7 +1,8 @@
 """How a write changes an override, and how the overrides of several levels are merged into one value.
 
 Here an override is flat: it maps dotted paths to values. So objects are merged path by path, and each path by
-the rule of its field. Documents (in requests and in the database) are nested.
+the rule of its field. kinds.py has these rules, also the rule of lists. Documents (in requests and in the
+database) are nested.
 
 Source for null in a write: JSON Merge Patch (RFC 7396).
 """

@@ -21,7 +21,8 @@ _fields = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 # The recording state of a device that has not reported one, as JSON.
 UNREPORTED_STATE = '{"device_state": null, "pending_recordings": 0, "flags": null, "connection_type": []}'
 _UNREPORTED = _fields(UNREPORTED_STATE)
-# A device whose last heartbeat is older than this is offline.
+# A device whose last heartbeat is older than this is offline. Texts in routes.py and wire.py repeat
+# these 15 minutes.
 ONLINE_FOR = timedelta(minutes=15)
 
 

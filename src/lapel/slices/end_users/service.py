@@ -114,8 +114,12 @@ class EndUsers:
     async def create(self, connection: Connection, actor: Actor, body: CreateEndUser) -> EndUser:
         """Add an end user.
 
-        Raises ResourceAlreadyExists when another end user has the `external_id`, with the id of that end
-        user; Conflict when that end user keeps changing; InvalidRequest when `metadata` is too large.
+        Raises:
+
+        - ResourceAlreadyExists, which has the id of the other end user, when another end user has the
+          `external_id`.
+        - Conflict when the other end user keeps changing.
+        - InvalidRequest when `metadata` is too large.
         """
         metadata = metadata_text(body.metadata)
         for _ in range(_TRIES):
@@ -155,9 +159,13 @@ class EndUsers:
     async def update(self, actor: Actor, end_user_id: str, body: UpdateEndUser) -> EndUser:
         """Change the given fields.
 
-        Raises NotFound when there is no such end user; ResourceAlreadyExists when another end user has the
-        `external_id`, with the id of that end user; Conflict when that end user keeps changing;
-        InvalidRequest when `metadata` is too large.
+        Raises:
+
+        - NotFound when there is no such end user.
+        - ResourceAlreadyExists, which has the id of the other end user, when another end user has the
+          `external_id`.
+        - Conflict when the other end user keeps changing.
+        - InvalidRequest when `metadata` is too large.
         """
         if not any(getattr(body, name) is not msgspec.UNSET for name in body.__struct_fields__):
             return await self.read(actor, end_user_id)

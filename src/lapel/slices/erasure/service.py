@@ -90,9 +90,10 @@ class Erasures:
     async def goes_on(
         self, connection: Connection, world_id: int, end_user_id: str, now: datetime
     ) -> datetime:
-        """Record progress in entering an end user's recordings, so that no other worker takes over.
+        """Postpone the time at which another worker takes over the deletion of an end user.
 
-        Returns the time of the end user's deletion.
+        The new time is `_JOB_PATIENCE` after `now`. Returns the time of the end user's deletion, or `now` if
+        all recordings are entered.
         """
         deleted_at = await queries.set_entered(
             connection, world_id, end_user_id, now + _JOB_PATIENCE, last=False

@@ -99,8 +99,7 @@ class Releases:
         - PayloadTooLarge beyond a limit.
         - ResourceAlreadyExists when the model has this version.
         - Unavailable when no place is free, when the upload is too slow while others wait, or when the
-        database
-          is unavailable.
+          database is unavailable.
         - StoreUnavailable when the store is unavailable.
         """
         try:

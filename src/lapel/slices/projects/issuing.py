@@ -98,8 +98,8 @@ async def replace(
 ) -> RotatedApiKey:
     """Replace the key `old` by a new key with the same rights, and set the end of `old`.
 
-    The caller has called `hold_owner` and has then locked `old`. `old` works for `overlap_seconds` more; 0
-    revokes it now. Raises Conflict when `old` has ended, or already has a successor that works.
+    Before the call, the caller must call `hold_owner` and then lock `old`. `old` works for `overlap_seconds`
+    more; 0 revokes it now. Raises Conflict when `old` has ended, or already has a successor that works.
     """
     now = ports.clock.now()
     if not works(old, now):

@@ -1,4 +1,11 @@
-"""The content types that each type of media may have, and their short names."""
+"""The content types that each type of media may have, and their short names.
+
+A new content type may also need an entry in three other tables:
+
+- `_EXTENSIONS` in foundation/storage/object_names.py.
+- For audio, `_NAMES` in slices/transcription/audio/audio_formats.py.
+- For audio, `_NAMES` in slices/transcription/providers/http/sending.py.
+"""
 
 from __future__ import annotations
 

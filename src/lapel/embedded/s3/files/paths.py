@@ -1,11 +1,12 @@
 """From object keys to file names and back.
 
 A key may be any text of up to 1,024 bytes; a file name may not. Each segment of a key becomes one folder or
-file whose name has only `a-z 0-9 - _ . + %` and ends in its kind:
+file; a segment of 80 bytes or more becomes several, one inside the other. Each name has only
+`a-z 0-9 - _ . + %` and ends in its kind:
 
-    name.d   the folder of the keys that go on with a slash
-    name.o   the object whose key ends here
-    name.c   80 bytes of a segment of 80 bytes or more; the folder holds the rest of the segment
+    name.d   a folder: the keys that continue with a slash after this segment
+    name.o   a file: the object whose key ends here
+    name.c   a folder: the next 80 bytes of a segment that has 80 bytes or more left; it holds the rest
 
 So `a` and `a/b` can both exist, no name is `.`, `..` or empty, and no key leads out of the bucket's folder.
 Capital letters are written `+a`, other bytes `%xx`, so two keys never share a file on a file system that

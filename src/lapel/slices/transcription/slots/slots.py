@@ -1,7 +1,8 @@
-"""The engine that answers a slot in a world of a project. A slot is a provider's name that clients ask for.
+"""The engine that transcribes for a slot in one world.
 
-Without configuration the local engine answers all slots. This module serves the work on audio; operator.py
-serves the operator, who changes slots.
+A slot is one of the names that clients may send as `provider`. If no engine is set for a slot, the local
+engine transcribes for it. This module also encrypts and decrypts the keys of services (`sealed`, `opened`).
+It serves the work on audio; operator.py serves the operator, who sets the engines.
 """
 
 from __future__ import annotations

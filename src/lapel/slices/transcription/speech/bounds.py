@@ -14,11 +14,12 @@ LONGEST_TEXT = 10_000
 
 
 def bounded(segments: Sequence[Segment]) -> list[Segment]:
-    """The segments within the bounds: long texts are split, and if there are too many, neighbours are joined.
+    """The segments, changed to keep the bounds.
 
-    `segments` are in order of start, and the result is, too. Neighbours of one speaker are joined first,
-    beginning with the shortest pause. Then neighbours of different speakers are joined; these segments have
-    no speaker afterwards. If there are still too many segments, the last ones are left out.
+    Long texts are split. If there are too many segments, neighbours are joined. `segments` are in order of
+    start, and the result is, too. Neighbours of one speaker are joined first, beginning with the shortest
+    pause. Then neighbours of different speakers are joined; these segments have no speaker afterwards. If
+    there are still too many segments, the last ones are left out.
     """
     found = [part for segment in segments for part in _cut(segment)]
     for across in (False, True):

@@ -1,4 +1,7 @@
-"""The languages that Whisper knows. No model library is imported here, so that a look-up is cheap."""
+"""The languages that Whisper knows. No model library is imported here, so that a look-up is cheap.
+
+recognizer.py detects the language of an audio.
+"""
 
 from __future__ import annotations
 
