@@ -38,6 +38,7 @@ class TokenKind:
     """
 
     name: ActorKind
+    # foundation/telemetry.py removes tokens from the log by these prefixes. A new prefix belongs there too.
     prefixes: tuple[str, ...]
     find: Callable[[Connection, list[bytes], datetime], Awaitable[Found | None]]
     unknown: str

@@ -38,7 +38,7 @@ from lapel.slices.devices.reports.report_queries import (
     store_active,
     store_idle,
 )
-from lapel.slices.devices.tokens import token_queries
+from lapel.slices.devices.tokens import lookup_queries, token_queries
 from lapel.slices.devices.views import ONLINE_FOR, device_of, settings_of, state_of
 from lapel.slices.devices.wire import BoundDevice, DevicePage, DeviceStats, RefreshedToken
 from lapel.slices.end_users.service import hold_active
@@ -270,7 +270,7 @@ class Devices:
                 raise unknown_device()
             raise DeviceAlreadyBound("This device is bound. Unbind it first.", resource_id=device_id)
         device = device_of(row, actor.project_id)
-        token = new_token("dtok")
+        token = new_token(lookup_queries.PREFIX)
         await token_queries.delete_tokens(connection, world_id, [device_id])
         await token_queries.insert_token(
             connection,
@@ -337,7 +337,7 @@ class Devices:
         if device_id not in ("me", actor.id):
             raise Forbidden("A device may refresh only its own token.")
         now, world_id, caller = self._ports.clock.now(), actor.world_id, actor.token_hash
-        token = new_token("dtok")
+        token = new_token(lookup_queries.PREFIX)
         async with self._ports.database.transaction() as connection:
             generation = await token_queries.hold(connection, world_id, actor.id)
             # After the authentication, the device may have been unbound, or its new token may have been used.

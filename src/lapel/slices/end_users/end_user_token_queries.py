@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import msgspec
 
@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from lapel.foundation.database.connection import Connection
+
+PREFIX: Final = "eut"
 
 
 class EndUserHolderRow(msgspec.Struct, frozen=True):
@@ -46,10 +48,10 @@ async def _find(connection: Connection, hashes: list[bytes], now: datetime) -> F
 
 END_USER_TOKEN = TokenKind(
     name="end_user",
-    prefixes=("eut",),
+    prefixes=(PREFIX,),
     find=_find,
     unknown="This token is unknown, revoked or expired.",
     holder="an end-user token",
     scheme="endUserToken",
-    description="An end user's token (`eut_`): that end user's own data, read-only.",
+    description=f"An end user's token (`{PREFIX}_`): that end user's own data, read-only.",
 )

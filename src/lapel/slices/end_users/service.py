@@ -15,7 +15,7 @@ from lapel.foundation.core.errors import Conflict, NotFound, ResourceAlreadyExis
 from lapel.foundation.http.input.fields import given, metadata_text, raw, value_of
 from lapel.foundation.http.input.pagination import page, window
 from lapel.foundation.identity.tokens import new_token
-from lapel.slices.end_users import queries
+from lapel.slices.end_users import end_user_token_queries, queries
 from lapel.slices.end_users.queries import COUNT_END_USERS, LOCK_END_USER
 from lapel.slices.end_users.wire import EndUser, EndUserPage, EndUserToken
 from lapel.slices.erasure.service import open_end_user
@@ -224,7 +224,7 @@ class EndUsers:
         if not await queries.hold(connection, actor.world_id, end_user_id):
             raise unknown()
         expires_at = await self._issuer.end_of_issued(connection, actor, body.expires_at)
-        token = new_token("eut")
+        token = new_token(end_user_token_queries.PREFIX)
         hasher, now = self._ports.hasher, self._ports.clock.now()
         await queries.put_token(
             connection,

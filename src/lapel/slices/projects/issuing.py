@@ -14,6 +14,7 @@ from lapel.foundation.identity.tokens import hint, new_token
 from lapel.slices.end_users.service import hold_active
 from lapel.slices.projects import queries
 from lapel.slices.projects.grants import Grant
+from lapel.slices.projects.key_queries import PREFIXES
 from lapel.slices.projects.rows import WorldRow
 from lapel.slices.projects.scopes import SCOPES
 from lapel.slices.projects.wire import ApiKey, CreatedApiKey, RotatedApiKey
@@ -23,13 +24,6 @@ if TYPE_CHECKING:
     from lapel.foundation.database.connection import Connection
     from lapel.foundation.ports import Ports
     from lapel.slices.projects.rows import KeyRow
-
-_PREFIXES: dict[tuple[str, str], str] = {
-    ("secret", "live"): "sk_live",
-    ("secret", "test"): "sk_test",
-    ("restricted", "live"): "rk_live",
-    ("restricted", "test"): "rk_test",
-}
 
 
 def unknown() -> NotFound:
@@ -69,7 +63,7 @@ async def issue(connection: Connection, ports: Ports, world: WorldRow, grant: Gr
     """Create a key with a checked grant. Raises NotFound when the grant's end user is not active."""
     if grant.end_user_id is not None:
         await hold_active(connection, world.id, grant.end_user_id)
-    key = new_token(_PREFIXES[grant.kind, world.mode])
+    key = new_token(PREFIXES[grant.kind, world.mode])
     row = await queries.insert_key(
         connection,
         world.id,

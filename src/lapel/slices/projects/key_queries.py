@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import msgspec
 
@@ -15,6 +15,13 @@ from lapel.slices.projects.wire import Kind
 
 if TYPE_CHECKING:
     from lapel.foundation.database.connection import Connection
+
+PREFIXES: Final[dict[tuple[Kind, Mode], str]] = {
+    ("secret", "live"): "sk_live",
+    ("secret", "test"): "sk_test",
+    ("restricted", "live"): "rk_live",
+    ("restricted", "test"): "rk_test",
+}
 
 
 class KeyHolderRow(msgspec.Struct, frozen=True):
@@ -54,7 +61,7 @@ async def _find(connection: Connection, hashes: list[bytes], now: datetime) -> F
 
 API_KEY = TokenKind(
     name="key",
-    prefixes=("sk_live", "sk_test", "rk_live", "rk_test"),
+    prefixes=tuple(PREFIXES.values()),
     find=_find,
     unknown="This key is unknown, revoked or expired.",
     holder="a key",

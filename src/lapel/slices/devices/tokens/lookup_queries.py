@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Final, Literal
 
 import msgspec
 
@@ -14,6 +14,9 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from lapel.foundation.database.connection import Connection
+
+# The examples in devices/wire.py show this prefix too.
+PREFIX: Final = "dtok"
 
 
 class DeviceHolderRow(msgspec.Struct, frozen=True):
@@ -80,12 +83,12 @@ async def _promote(connection: Connection, row: DeviceHolderRow) -> None:
 
 DEVICE_TOKEN = TokenKind(
     name="device",
-    prefixes=("dtok",),
+    prefixes=(PREFIX,),
     find=_find,
     unknown="This device token is unknown or was revoked. Bind the device again.",
     holder="a device token",
     scheme="deviceToken",
-    description="A device's token (`dtok_`), issued when the device is bound.",
+    description=f"A device's token (`{PREFIX}_`), issued when the device is bound.",
     direct=True,
     bucket=RateLimit("device", lambda settings: settings.device_per_minute),
     me="device_id",

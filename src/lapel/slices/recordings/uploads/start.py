@@ -15,7 +15,7 @@ from lapel.slices.recordings.access import unknown
 from lapel.slices.recordings.content_types import content_type_for, largest
 from lapel.slices.recordings.errors import UploadVerificationPending
 from lapel.slices.recordings.records import record_queries
-from lapel.slices.recordings.uploads import media_queries, media_states
+from lapel.slices.recordings.uploads import media_queries, media_states, token_lookup_queries
 from lapel.slices.recordings.wire import Upload
 
 if TYPE_CHECKING:
@@ -155,7 +155,7 @@ class Uploads:
         )
         await media_states.issue(connection, at.world_id, attempt)
         crash_point("upload-url:attempt-written")
-        token = new_token("up")
+        token = new_token(token_lookup_queries.PREFIX)
         await media_queries.keep_upload_access(
             connection,
             self._ports.hasher.hash(token),

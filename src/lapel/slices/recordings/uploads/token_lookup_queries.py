@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import msgspec
 
@@ -13,6 +13,8 @@ from lapel.slices.end_users.service import PRESENT
 
 if TYPE_CHECKING:
     from lapel.foundation.database.connection import Connection
+
+PREFIX: Final = "up"
 
 
 class UploadHolderRow(msgspec.Struct, frozen=True):
@@ -48,10 +50,10 @@ async def _find(connection: Connection, hashes: list[bytes], now: datetime) -> F
 
 UPLOAD_TOKEN = TokenKind(
     name="upload",
-    prefixes=("up",),
+    prefixes=(PREFIX,),
     find=_find,
     unknown="This token is unknown, revoked or expired.",
     holder="an upload token",
     scheme="uploadToken",
-    description="A token for one recording's upload (`up_`), valid for 24 hours.",
+    description=f"A token for one recording's upload (`{PREFIX}_`), valid for 24 hours.",
 )
