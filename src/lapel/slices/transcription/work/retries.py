@@ -17,7 +17,6 @@ if TYPE_CHECKING:
 MAX_STARTS = 5
 # After this many failed tries, a step has failed for good.
 _MAX_FAILURES = 8
-_LONGEST_BACKOFF = 300.0
 
 
 def wait_after(failures: int, error: TryAgain) -> timedelta | None:
@@ -29,6 +28,6 @@ def wait_after(failures: int, error: TryAgain) -> timedelta | None:
 def pause_after(failures: int) -> float | None:
     """Seconds to wait after `failures` failed tries; None: the step has failed for good.
 
-    All pauses together are about four minutes.
+    The longest pause is 128 seconds; all pauses together are about four minutes.
     """
-    return None if failures >= _MAX_FAILURES else min(2.0**failures, _LONGEST_BACKOFF)
+    return None if failures >= _MAX_FAILURES else 2.0**failures
