@@ -41,8 +41,8 @@ class Backoff:
 class Child:
     """One child process that runs Lapel's code.
 
-    `environment` gets the variables that only this child has, and returns the child's whole environment.
-    `listener`: descriptor of a listening socket that the child inherits.
+    `environment`: a function from the variables that `start` makes for this child to the child's whole
+    environment. `listener`: descriptor of a listening socket that the child inherits.
     """
 
     def __init__(

@@ -1,8 +1,8 @@
 """Ids: `prefix_` and 24 base-62 characters, ordered by the time they were made.
 
 The first 8 characters are milliseconds since 1970 (until the year 8888), the other 16 are 94 random bits. If
-a process makes two ids in one millisecond, the second id is the first id plus one or more. So the ids of one
-process sort in the order in which they were made.
+a process makes two ids in one millisecond, the second id is the first id plus a random number from 1 to
+65,536. So the ids of one process sort in the order in which they were made.
 """
 
 from __future__ import annotations

@@ -35,7 +35,8 @@ class Metrics:
     """`GET /metrics` for Prometheus: an ASGI application of its own.
 
     It is no operation, because it needs the client's address, which handlers never see. It answers requests
-    from this machine, and requests with `LAPEL_METRICS_TOKEN`. No metric names a project or a world.
+    from this machine, and requests with `LAPEL_METRICS_TOKEN`. A project or a world is
+    never named in a metric.
     """
 
     def __init__(self, ports: Ports) -> None:
