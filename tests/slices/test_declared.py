@@ -6,9 +6,12 @@ import ast
 from collections.abc import Iterator
 from dataclasses import fields
 from functools import cache
+from importlib import import_module
 from inspect import isfunction
+from operator import attrgetter
 from pathlib import Path
 from types import FunctionType
+from typing import Any
 
 import asyncpg
 import pytest
@@ -18,7 +21,6 @@ from lapel import app
 from lapel.foundation.core.actors import ANONYMOUS
 from lapel.foundation.http.operations import Operation
 from lapel.foundation.slices import OWN_IDS, Slice
-from lapel.slices.projects.key_queries import API_KEY
 from lapel.slices.projects.scopes import SCOPES
 from tests.slices.crash_points import points_in
 from tests.slices.nouns import folder_of
@@ -97,33 +99,54 @@ def test_ids_are_made_with_declared_prefixes() -> None:
     assert made == declared
 
 
-def test_holders_and_tokens_are_of_declared_kinds() -> None:
-    kinds, prefixes = {each.name for each in TOKEN_KINDS} | {ANONYMOUS.kind}, {*TOKEN_PREFIXES}
-    found = list(kinds_and_prefixes())
-    assert [at for at, word, is_kind in found if word not in (kinds if is_kind else prefixes)] == []
-    assert {word for _, word, is_kind in found if is_kind} == kinds
-    # The prefixes of keys depend on their kind and world; a key that could not be looked up would fail all.
-    assert {word for _, word, is_kind in found if not is_kind} == prefixes - {*API_KEY.prefixes}
+def test_holders_are_of_declared_kinds() -> None:
+    kinds = {each.name for each in TOKEN_KINDS} | {ANONYMOUS.kind}
+    found = list(kinds_of_holders())
+    assert [at for at, word in found if word not in kinds] == []
+    assert {word for _, word in found} == kinds
 
 
-def kinds_and_prefixes() -> Iterator[tuple[str, str, bool]]:
-    """(place, word, True) where source names a kind of holder, (place, word, False) for a token's prefix."""
+def test_tokens_are_made_with_declared_prefixes() -> None:
+    assert sorted(prefixes_of_new_tokens()) == sorted(TOKEN_PREFIXES)
+
+
+def prefixes_of_new_tokens() -> set[str]:
+    """The prefixes of the tokens that the source makes. Each is a module's constant, or an entry of one."""
+    found: set[str] = set()
+    for path in SOURCE.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            match node:
+                case ast.Call(ast.Name("new_token"), [ast.Subscript(table)]):
+                    found.update(constant_of(path, table).values())
+                case ast.Call(ast.Name("new_token"), [prefix]):
+                    found.add(constant_of(path, prefix))
+                case _:
+                    pass
+    return found
+
+
+def constant_of(path: Path, node: ast.expr) -> Any:
+    """What a (dotted) name means in the module of a file."""
+    module = ".".join(path.relative_to(SOURCE.parent).with_suffix("").parts)
+    return attrgetter(ast.unparse(node))(import_module(module))
+
+
+def kinds_of_holders() -> Iterator[tuple[str, str]]:
+    """(place, kind) where the source names a kind of holder."""
     for path in sorted(SOURCE.rglob("*.py")):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             at = f"{path.relative_to(SOURCE)}:{getattr(node, 'lineno', 0)}"
             match node:
                 case ast.Compare(ast.Attribute(ast.Name("actor"), "kind"), _, compared):
-                    yield from ((at, word, True) for word in _texts(*compared))
+                    yield from ((at, word) for word in _texts(*compared))
                 case ast.Call(ast.Name("Actor" | "TokenKind"), _, words):
                     named = [each.value for each in words if each.arg in ("kind", "name")]
-                    yield from ((at, word, True) for word in _texts(*named))
+                    yield from ((at, word) for word in _texts(*named))
                 case ast.Call(ast.Name("actor_of"), [_, kind, *_]):
-                    yield from ((at, word, True) for word in _texts(kind))
+                    yield from ((at, word) for word in _texts(kind))
                 case ast.Call(ast.Name("Access"), arguments, words):
                     callers = [*arguments[1:2], *(each.value for each in words if each.arg == "callers")]
-                    yield from ((at, word, True) for word in _texts(*callers))
-                case ast.Call(ast.Name("new_token"), [prefix]):
-                    yield from ((at, word, False) for word in _texts(prefix))
+                    yield from ((at, word) for word in _texts(*callers))
                 case _:
                     pass
 
