@@ -14,6 +14,7 @@ import httpx
 import pytest
 
 from tests.lost_answers.proxy import Cut, LosingProxy, Side, losing_proxy
+from tests.support.transport import Loopback
 
 Json = dict[str, Any]
 T = TypeVar("T")
@@ -116,7 +117,11 @@ async def losing(url: str) -> AsyncGenerator[Losing]:
     async with (
         losing_proxy(where.hostname, where.port) as (proxy, port),
         httpx.AsyncClient(
-            base_url=f"http://127.0.0.1:{port}", timeout=30, trust_env=False, follow_redirects=False
+            base_url=f"http://127.0.0.1:{port}",
+            timeout=30,
+            trust_env=False,
+            follow_redirects=False,
+            transport=Loopback(),
         ) as client,
     ):
         yield Losing(proxy, client)
