@@ -9,6 +9,7 @@ from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
 
 from tests.conformance.servers import ACCESS_KEY, REGION, SECRET
+from tests.support.plain_http import http
 
 KEYS = Credentials(ACCESS_KEY, SECRET)
 
@@ -18,7 +19,7 @@ def signed(method: str, url: str, body: bytes = b"", headers: dict[str, str] | N
     request = AWSRequest(method, url, headers=headers or {}, data=body)
     request.context["signing"] = {}
     S3SigV4Auth(KEYS, "s3", REGION).add_auth(request)
-    return httpx.request(method, url, content=body, headers=dict(request.headers.items()))
+    return http.request(method, url, content=body, headers=dict(request.headers.items()))
 
 
 def send(

@@ -2,6 +2,7 @@
 
 import contextlib
 import ctypes
+import functools
 import signal
 import socket
 import subprocess
@@ -20,6 +21,7 @@ from botocore.config import Config
 
 from lapel.foundation.storage.credentials import Credentials, StaticCredentials
 from lapel.foundation.storage.presign import Presigner
+from tests.support.plain_http import http
 
 ACCESS_KEY, SECRET = "AKIDTEST", "test-secret"
 REGION, BUCKET = "us-east-1", "recordings"
@@ -35,22 +37,8 @@ class Endpoint:
     pid: int
 
     def client(self, secret: str = SECRET, **options: Any) -> Any:
-        """A boto3 client that neither retries nor hides what the store says."""
-        config = Config(
-            s3={"addressing_style": "path"},
-            retries={"total_max_attempts": 1},
-            signature_version="s3v4",
-            read_timeout=30,
-            **options,
-        )
-        return boto3.client(
-            "s3",
-            endpoint_url=self.url,
-            region_name=REGION,
-            aws_access_key_id=ACCESS_KEY,
-            aws_secret_access_key=secret,
-            config=config,
-        )
+        """A boto3 client that neither retries nor hides what the store says. Calls share it."""
+        return _client(self.url, secret, **options)
 
     def signer(self, secret: str = SECRET, bucket: str = BUCKET, region: str = REGION) -> Presigner:
         """Our own signer for it."""
@@ -61,6 +49,25 @@ class Endpoint:
         """A raw connection."""
         parts = urlsplit(self.url)
         return socket.create_connection((parts.hostname or "", parts.port or 0), timeout=15)
+
+
+@functools.cache  # to make one takes longer than most tests
+def _client(url: str, secret: str, **options: Any) -> Any:
+    config = Config(
+        s3={"addressing_style": "path"},
+        retries={"total_max_attempts": 1},
+        signature_version="s3v4",
+        read_timeout=30,
+        **options,
+    )
+    return boto3.client(
+        "s3",
+        endpoint_url=url,
+        region_name=REGION,
+        aws_access_key_id=ACCESS_KEY,
+        aws_secret_access_key=secret,
+        config=config,
+    )
 
 
 def now() -> datetime:
@@ -88,7 +95,7 @@ def wait_until(check: Callable[[], bool], seconds: float, what: str) -> None:
 
 def _answers(url: str) -> bool:
     try:
-        httpx.get(url, timeout=2)
+        http.get(url, timeout=2)
     except httpx.TransportError:
         return False
     return True

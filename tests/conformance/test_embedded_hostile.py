@@ -2,7 +2,6 @@
 
 from typing import Any
 
-import httpx
 import pytest
 from botocore.auth import S3SigV4QueryAuth
 from botocore.awsrequest import AWSRequest
@@ -10,6 +9,7 @@ from botocore.exceptions import ClientError
 
 from tests.conformance.sending import KEYS, code_of, send, signed
 from tests.conformance.servers import BUCKET, REGION, Endpoint, now
+from tests.support.plain_http import http
 
 
 def ask(store: Endpoint, raw: bytes) -> bytes:
@@ -65,7 +65,7 @@ def test_huge_headers_are_refused(ours: Endpoint) -> None:
 @pytest.mark.parametrize("key", ["a\x00b", "a\x1fb", "\x08", "￾", "k" * 1025, "ü" * 513])
 def test_keys_that_cannot_be(ours: Endpoint, key: str) -> None:
     put = ours.signer().put_url(key, now=now(), expires_in=60, content_type="a/b")
-    answer = httpx.put(put.url, content=b"x", headers=put.headers)
+    answer = http.put(put.url, content=b"x", headers=put.headers)
     assert answer.status_code == 400
     assert code_of(answer) in {"InvalidArgument", "KeyTooLongError"}
 
@@ -176,7 +176,7 @@ def test_an_override_adds_no_header(ours: Endpoint, key: str, override: str) -> 
     request = AWSRequest("GET", f"{ours.url}/{BUCKET}/{key}?response-content-disposition={override}")
     request.context["signing"] = {}
     S3SigV4QueryAuth(KEYS, "s3", REGION, expires=60).add_auth(request)
-    answer = httpx.get(str(request.url))
+    answer = http.get(str(request.url))
     assert answer.status_code == 400
     assert "set-cookie" not in answer.headers
 
@@ -185,8 +185,8 @@ def test_a_page_from_the_store_may_do_nothing(ours: Endpoint, key: str) -> None:
     ours.client().put_object(
         Bucket=BUCKET, Key=key, Body=b"<script>alert(1)</script>", ContentType="text/html"
     )
-    answer = httpx.get(ours.signer().get_url(key, now=now(), expires_in=60))
-    refused = httpx.get(f"{ours.url}/{BUCKET}/{key}")
+    answer = http.get(ours.signer().get_url(key, now=now(), expires_in=60))
+    refused = http.get(f"{ours.url}/{BUCKET}/{key}")
     for each in (answer, refused):
         assert each.headers["x-content-type-options"] == "nosniff"
         assert each.headers["content-security-policy"].startswith("sandbox;")
@@ -196,7 +196,7 @@ def test_a_page_from_the_store_may_do_nothing(ours: Endpoint, key: str) -> None:
 
 
 def test_a_refusal_shows_no_path_of_the_machine(ours: Endpoint) -> None:
-    answer = httpx.get(ours.signer().get_url("missing", now=now(), expires_in=60))
+    answer = http.get(ours.signer().get_url("missing", now=now(), expires_in=60))
     assert answer.status_code == 404
     assert str(ours.root) not in answer.text
 

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-import httpx
 import psutil
 import pytest
 from botocore.exceptions import ClientError
@@ -20,6 +19,7 @@ from lapel.foundation.storage.presign import PresignedPut
 from tests.conformance.conftest import Curl
 from tests.conformance.servers import BUCKET, Endpoint, embedded, now, wait_until
 from tests.support.disks import tiny_disk
+from tests.support.plain_http import http
 
 BODY = b"OggS" * 1000
 
@@ -326,12 +326,12 @@ def test_a_disk_that_fills_up_meanwhile(tmp_path: Path) -> None:
         signer = store.signer()
         put = signer.put_url("stream", now=now(), expires_in=60, content_type="a/b")
         chunks = (bytes(1 << 16) for _ in range(200))  # 13 MB whose size nobody knew
-        assert httpx.put(put.url, content=chunks, headers=put.headers).status_code == 507
+        assert http.put(put.url, content=chunks, headers=put.headers).status_code == 507
         assert leftovers(store) == []
         statuses: list[int] = []
         for number in range(20):  # no file can be made any more, though there is room
             put = signer.put_url(f"{number}", now=now(), expires_in=60, content_type="a/b")
-            statuses.append(httpx.put(put.url, content=b"x", headers=put.headers).status_code)
+            statuses.append(http.put(put.url, content=b"x", headers=put.headers).status_code)
         assert statuses[0] == 200
         assert set(statuses) == {200, 507}
         assert leftovers(store) == []

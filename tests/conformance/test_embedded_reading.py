@@ -8,6 +8,7 @@ import httpx
 import pytest
 
 from tests.conformance.servers import BUCKET, Endpoint, embedded, now
+from tests.support.plain_http import http
 
 BODY = b"0123456789"
 ANYBODY = {"Origin": "https://anybody.example.org"}
@@ -39,34 +40,34 @@ def link(ours: Endpoint, key: str) -> str:
     ],
 )
 def test_a_range_that_is_none_gives_the_whole(link: str, header: str) -> None:
-    answer = httpx.get(link, headers={"Range": header})
+    answer = http.get(link, headers={"Range": header})
     assert (answer.status_code, answer.content) == (200, BODY)
     assert "content-range" not in answer.headers
 
 
 @pytest.mark.parametrize("header", ["bytes=10-", "bytes=10-11", "bytes=-0", f"bytes={10**17}-"])
 def test_a_range_behind_the_end_says_where_the_end_is(link: str, header: str) -> None:
-    answer = httpx.get(link, headers={"Range": header})
+    answer = http.get(link, headers={"Range": header})
     assert (answer.status_code, answer.headers["content-range"]) == (416, "bytes */10")
 
 
 def test_a_range_of_an_empty_object(ours: Endpoint, key: str) -> None:
     ours.client().put_object(Bucket=BUCKET, Key=key, Body=b"")
     link = ours.signer().get_url(key, now=now(), expires_in=60)
-    assert httpx.get(link, headers={"Range": "bytes=0-"}).status_code == 416
-    assert httpx.get(link).content == b""
+    assert http.get(link, headers={"Range": "bytes=0-"}).status_code == 416
+    assert http.get(link).content == b""
 
 
 def test_if_range(link: str) -> None:
-    etag = httpx.get(link).headers["etag"]
+    etag = http.get(link).headers["etag"]
     part = {"Range": "bytes=2-3"}
-    assert httpx.get(link, headers={**part, "If-Range": etag}).content == b"23"
-    assert httpx.get(link, headers={**part, "If-Range": '"other"'}).content == BODY
+    assert http.get(link, headers={**part, "If-Range": etag}).content == b"23"
+    assert http.get(link, headers={**part, "If-Range": '"other"'}).content == BODY
 
 
 def test_conditions_on_time(link: str) -> None:
     past, future = (format_datetime(now() + timedelta(hours=h), usegmt=True) for h in (-1, 1))
-    last = httpx.get(link).headers["last-modified"]
+    last = http.get(link).headers["last-modified"]
     for header, value, status in (
         ("If-Modified-Since", past, 200),
         ("If-Modified-Since", future, 304),
@@ -75,19 +76,19 @@ def test_conditions_on_time(link: str) -> None:
         ("If-Unmodified-Since", last, 200),
         ("If-Modified-Since", "yesterday", 200),
     ):
-        answer = httpx.get(link, headers={header: value})
+        answer = http.get(link, headers={header: value})
         assert (header, value, answer.status_code) == (header, value, status)
         assert answer.content == (BODY if status == 200 else b"") or status == 412
 
 
 def test_etags_win_over_times_and_lists_are_read(link: str) -> None:
-    etag = httpx.get(link).headers["etag"]
+    etag = http.get(link).headers["etag"]
     future = format_datetime(now() + timedelta(hours=1), usegmt=True)
     both = {"If-None-Match": '"other"', "If-Modified-Since": future}
-    assert httpx.get(link, headers=both).status_code == 200
-    assert httpx.get(link, headers={"If-None-Match": f'"a", W/{etag}'}).status_code == 304
-    assert httpx.get(link, headers={"If-None-Match": "*"}).status_code == 304
-    assert httpx.get(link, headers={"If-Match": "*"}).status_code == 200
+    assert http.get(link, headers=both).status_code == 200
+    assert http.get(link, headers={"If-None-Match": f'"a", W/{etag}'}).status_code == 304
+    assert http.get(link, headers={"If-None-Match": "*"}).status_code == 304
+    assert http.get(link, headers={"If-Match": "*"}).status_code == 200
 
 
 def test_a_304_has_no_body_and_keeps_the_connection(link: str) -> None:
@@ -102,23 +103,23 @@ def test_a_304_has_no_body_and_keeps_the_connection(link: str) -> None:
 @pytest.mark.parametrize("method", ["PUT", "GET", "HEAD"])
 def test_a_page_that_asks_first_may_do_what_links_are_for(ours: Endpoint, key: str, method: str) -> None:
     asking = {**PREFLIGHT, "Access-Control-Request-Method": method}
-    answer = httpx.options(f"{ours.url}/{BUCKET}/{key}", headers=asking)
+    answer = http.options(f"{ours.url}/{BUCKET}/{key}", headers=asking)
     assert (answer.status_code, answer.headers["access-control-allow-origin"]) == (200, "*")
     assert method in answer.headers["access-control-allow-methods"].split(", ")
 
 
 def test_without_rules_any_page_may_use_a_link(ours: Endpoint, link: str, key: str) -> None:
-    asked = httpx.options(f"{ours.url}/{BUCKET}/{key}", headers=PREFLIGHT)
+    asked = http.options(f"{ours.url}/{BUCKET}/{key}", headers=PREFLIGHT)
     assert asked.status_code == 200
     assert asked.headers["access-control-allow-origin"] == "*"
     assert "PUT" in asked.headers["access-control-allow-methods"]
     assert asked.headers["access-control-allow-headers"] == "content-type, x-amz-checksum-sha256"
     assert int(asked.headers["access-control-max-age"]) > 0
-    read = httpx.get(link, headers=ANYBODY)
+    read = http.get(link, headers=ANYBODY)
     assert read.headers["access-control-allow-origin"] == "*"
     assert "ETag" in read.headers["access-control-expose-headers"]
     assert "access-control-allow-credentials" not in read.headers
-    refused = httpx.get(link + "0", headers=ANYBODY)  # the page may read why
+    refused = http.get(link + "0", headers=ANYBODY)  # the page may read why
     assert (refused.status_code, refused.headers["access-control-allow-origin"]) == (403, "*")
 
 
@@ -131,7 +132,7 @@ def test_without_rules_any_page_may_use_a_link(ours: Endpoint, link: str, key: s
     ],
 )
 def test_a_page_may_not_do_more(ours: Endpoint, change: dict[str, str]) -> None:
-    answer = httpx.options(f"{ours.url}/{BUCKET}/x", headers={**PREFLIGHT, **change})
+    answer = http.options(f"{ours.url}/{BUCKET}/x", headers={**PREFLIGHT, **change})
     assert answer.status_code == 403
     assert "access-control-allow-origin" not in answer.headers
 
@@ -142,17 +143,17 @@ def test_rules_hold_in_every_process_at_once(tmp_path: Path) -> None:
     ]
     with embedded(tmp_path) as first, embedded(tmp_path) as second:
         target = f"{second.url}/{BUCKET}/x"
-        assert httpx.options(target, headers=PREFLIGHT).headers["access-control-allow-origin"] == "*"
+        assert http.options(target, headers=PREFLIGHT).headers["access-control-allow-origin"] == "*"
         first.client().put_bucket_cors(Bucket=BUCKET, CORSConfiguration={"CORSRules": rules})
-        answer = httpx.options(target, headers=PREFLIGHT)
+        answer = http.options(target, headers=PREFLIGHT)
         assert answer.headers["access-control-allow-origin"] == ANYBODY["Origin"]
         assert answer.headers["vary"] == "Origin"
         stranger = {**PREFLIGHT, "Origin": "https://example.org.evil.com"}
-        assert httpx.options(target, headers=stranger).status_code == 403
+        assert http.options(target, headers=stranger).status_code == 403
         first.client().delete_bucket_cors(Bucket=BUCKET)
-        assert httpx.options(target, headers=stranger).status_code == 200
+        assert http.options(target, headers=stranger).status_code == 200
 
 
 def test_an_options_request_that_is_no_preflight(ours: Endpoint) -> None:
-    assert httpx.options(f"{ours.url}/{BUCKET}/x").status_code == 403
-    assert httpx.options(f"{ours.url}/no-such/x", headers={"Origin": "https://a.example"}).status_code == 403
+    assert http.options(f"{ours.url}/{BUCKET}/x").status_code == 403
+    assert http.options(f"{ours.url}/no-such/x", headers={"Origin": "https://a.example"}).status_code == 403

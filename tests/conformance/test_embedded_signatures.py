@@ -16,6 +16,7 @@ from botocore.exceptions import ClientError
 from tests.conformance.conftest import Curl
 from tests.conformance.sending import KEYS, code_of, signed
 from tests.conformance.servers import ACCESS_KEY, BUCKET, REGION, SECRET, Endpoint, now
+from tests.support.plain_http import http
 
 
 @pytest.mark.parametrize("minutes", [-16, 16])
@@ -43,19 +44,19 @@ def at(monkeypatch: pytest.MonkeyPatch, minutes: int) -> None:
 def test_a_link_from_the_future_is_refused(ours: Endpoint, key: str) -> None:
     ours.client().put_object(Bucket=BUCKET, Key=key, Body=b"x")
     ahead = now() + timedelta(minutes=16)
-    assert httpx.get(ours.signer().get_url(key, now=ahead, expires_in=60)).status_code == 403
+    assert http.get(ours.signer().get_url(key, now=ahead, expires_in=60)).status_code == 403
     ahead = now() + timedelta(minutes=14)
-    assert httpx.get(ours.signer().get_url(key, now=ahead, expires_in=60)).status_code == 200
+    assert http.get(ours.signer().get_url(key, now=ahead, expires_in=60)).status_code == 200
 
 
 def test_a_link_for_another_region_or_with_two_signatures(ours: Endpoint, key: str) -> None:
     ours.client().put_object(Bucket=BUCKET, Key=key, Body=b"x")
     url = ours.signer(region="eu-west-1").get_url(key, now=now(), expires_in=60)
-    assert httpx.get(url).status_code == 403
+    assert http.get(url).status_code == 403
     url = ours.signer().get_url(key, now=now(), expires_in=60)
-    assert httpx.get(url, headers={"Authorization": "AWS4-HMAC-SHA256 x"}).status_code == 400
-    assert httpx.get(url, headers={"x-amz-meta-unsigned": "1"}).status_code == 403
-    assert httpx.get(f"{url}&X-Amz-Expires=60").status_code == 400
+    assert http.get(url, headers={"Authorization": "AWS4-HMAC-SHA256 x"}).status_code == 400
+    assert http.get(url, headers={"x-amz-meta-unsigned": "1"}).status_code == 403
+    assert http.get(f"{url}&X-Amz-Expires=60").status_code == 400
 
 
 @pytest.mark.parametrize(
@@ -72,7 +73,7 @@ def test_a_link_for_another_region_or_with_two_signatures(ours: Endpoint, key: s
     ],
 )
 def test_other_authorizations_are_refused(ours: Endpoint, authorization: str) -> None:
-    answer = httpx.get(f"{ours.url}/{BUCKET}/x", headers={"Authorization": authorization})
+    answer = http.get(f"{ours.url}/{BUCKET}/x", headers={"Authorization": authorization})
     assert answer.status_code in {400, 403}
 
 
@@ -83,9 +84,9 @@ def test_what_was_signed_must_be_enough(ours: Endpoint) -> None:
     request.context["signing"] = {}
     S3SigV4Auth(KEYS, "s3", REGION).add_auth(request)
     headers = dict(request.headers.items())
-    assert httpx.put(url, content=b"x", headers={**headers, "x-amz-meta-a": "b"}).status_code == 403
-    assert httpx.put(url, content=b"y", headers=headers).status_code == 400  # another body
-    assert httpx.put(url, content=b"x", headers=headers).status_code == 200
+    assert http.put(url, content=b"x", headers={**headers, "x-amz-meta-a": "b"}).status_code == 403
+    assert http.put(url, content=b"y", headers=headers).status_code == 400  # another body
+    assert http.put(url, content=b"x", headers=headers).status_code == 200
 
 
 def streamed(
@@ -142,7 +143,7 @@ def streamed(
     body += b"\r\n"
     if spoil == "end":
         body = body[:-40]
-    return httpx.put(url, content=body, headers=dict(request.headers.items()))
+    return http.put(url, content=body, headers=dict(request.headers.items()))
 
 
 @pytest.mark.parametrize("trailer", [False, True])

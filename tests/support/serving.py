@@ -19,6 +19,7 @@ from typing import IO, Any
 import httpx
 import psutil
 
+from tests.support.plain_http import http
 from tests.support.warm import Warm, is_role
 
 LAPEL = [sys.executable, "-m", "lapel.cli.main"]
@@ -63,7 +64,7 @@ class Served:
         return eventually(lambda: self.pids(role))[0]
 
     def health(self) -> int:
-        return httpx.get(f"{self.url}/health", timeout=5).status_code
+        return http.get(f"{self.url}/health", timeout=5).status_code
 
     def await_healthy(self) -> None:
         eventually(lambda: self.health() == 200)
