@@ -103,6 +103,13 @@ def postgres(tmp_path_factory: pytest.TempPathFactory) -> Generator[EmbeddedPost
             server.stop()
 
 
+@pytest.fixture(scope="module")
+def module_folder(tmp_path_factory: pytest.TempPathFactory) -> Generator[Path]:
+    """A folder in memory that the tests of a file share."""
+    with folder_in_memory(tmp_path_factory.mktemp("module")) as folder:
+        yield folder
+
+
 @pytest.fixture
 def fresh_database(postgres: EmbeddedPostgres) -> Generator[str]:
     """The URL of a migrated database of the test's own."""

@@ -22,9 +22,9 @@ SECRET = "a-secret-for-tests-that-is-long-enough"
 
 
 @pytest.fixture(scope="module")
-def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def data(module_folder: Path) -> Path:
     """An installation that `lapel init` made and nobody serves."""
-    folder = tmp_path_factory.mktemp("commands") / "data"
+    folder = module_folder / "data"
     made = told("init", "--data-dir", folder)
     assert with_key(made)["key"].startswith("sk_test_")
     assert made["schema"] == newest_revision()

@@ -21,6 +21,7 @@ from lapel.cli.demo.demo_job import MainJob
 from lapel.embedded.postgres.supervisor import EmbeddedPostgres
 from tests.conformance.servers import ACCESS_KEY, SECRET, Endpoint, seaweedfs
 from tests.support.beginning import Beginning
+from tests.support.plain_http import http
 from tests.support.postgres import create_database, drop_database
 from tests.support.serving import eventually, run, serving, told
 
@@ -109,9 +110,9 @@ def test_the_main_job_runs_on_roles_of_their_own_and_its_backup_comes_back(
     with serving(nowhere, "--role", "api", env=elsewhere) as api:
         where = f"{api.url}/v1/recordings/{outcome.recording_id}/download-url"
         auth = {"authorization": f"Bearer {given.key}"}
-        link = httpx.post(where, json={"media_id": outcome.media_id}, headers=auth).json()["download_url"]
+        link = http.post(where, json={"media_id": outcome.media_id}, headers=auth).json()["download_url"]
         assert "/second-light/" in link
-        assert hashlib.sha256(httpx.get(link).content).hexdigest() == outcome.sha256
+        assert hashlib.sha256(http.get(link).content).hexdigest() == outcome.sha256
     drop_database(postgres, "roles_restored")
 
 

@@ -20,28 +20,30 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from lapel.embedded.postgres.supervisor import LOG_LIMIT
+from tests.support.memory import folder_in_memory
+from tests.support.plain_http import http
 from tests.support.serving import LAPEL, Served, eventually, run, serving, told
 
 
 @pytest.fixture(scope="module")
-def served(tmp_path_factory: pytest.TempPathFactory) -> Generator[Served]:
+def served(module_folder: Path) -> Generator[Served]:
     """One server that most tests hurt in turn; each leaves it healthy."""
-    with serving(tmp_path_factory.mktemp("tree") / "data", cold=True) as server:
+    with serving(module_folder / "data", cold=True) as server:
         yield server
 
 
 @pytest.fixture(scope="module")
-def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def prepared(module_folder: Path) -> Path:
     """A data folder after its first start, to be copied: a second start is much faster."""
-    data = tmp_path_factory.mktemp("prepared") / "data"
+    data = module_folder / "prepared"
     told("init", "--data-dir", data)
     return data
 
 
 @pytest.fixture
-def data(prepared: Path, tmp_path: Path) -> Path:
-    shutil.copytree(prepared, tmp_path / "data")
-    return tmp_path / "data"
+def data(prepared: Path, tmp_path: Path) -> Generator[Path]:
+    with folder_in_memory(tmp_path) as folder:
+        yield shutil.copytree(prepared, folder / "data")
 
 
 def living(pids: set[int]) -> list[int]:
@@ -51,7 +53,7 @@ def living(pids: set[int]) -> list[int]:
 
 def write_something(server: Served, key: str) -> httpx.Response:
     headers = {"authorization": f"Bearer {key}"}
-    return httpx.post(f"{server.url}/v1/end-users", json={"name": "Jane"}, headers=headers, timeout=10)
+    return http.post(f"{server.url}/v1/end-users", json={"name": "Jane"}, headers=headers, timeout=10)
 
 
 def test_the_first_start_tells_url_folder_and_a_key_that_works(served: Served) -> None:
@@ -102,7 +104,7 @@ def test_a_killed_process_is_started_again(served: Served, role: str) -> None:
 def test_clients_of_a_killed_api_wait_for_the_next_one(served: Served) -> None:
     os.kill(served.pid("api"), signal.SIGKILL)
     # No retry here: the supervisor holds the listening socket, so that nobody is refused meanwhile.
-    assert httpx.get(f"{served.url}/health", timeout=30).status_code == 200
+    assert http.get(f"{served.url}/health", timeout=30).status_code == 200
 
 
 def test_a_killed_postgresql_is_started_again_and_loses_nothing(served: Served) -> None:
@@ -112,7 +114,7 @@ def test_a_killed_postgresql_is_started_again_and_loses_nothing(served: Served) 
     eventually(lambda: [pid for pid in served.pids("postgres") if pid != before])
     served.await_healthy()
     headers = {"authorization": f"Bearer {served.told['key']}"}
-    found = eventually(lambda: httpx.get(f"{served.url}/v1/end-users/{made}", headers=headers, timeout=10))
+    found = eventually(lambda: http.get(f"{served.url}/v1/end-users/{made}", headers=headers, timeout=10))
     assert found.status_code == 200
 
 
@@ -144,7 +146,7 @@ def test_a_second_instance_on_the_folder_is_refused_with_a_clear_line(served: Se
 
 def test_metrics_tell_of_all_processes(served: Served) -> None:
     assert write_something(served, served.told["key"]).status_code == 201
-    text = httpx.get(f"{served.url}/metrics", timeout=10).text
+    text = http.get(f"{served.url}/metrics", timeout=10).text
     assert "lapel_http_request_seconds_count" in text
     assert 'status="201"' in text
 
@@ -167,7 +169,7 @@ def test_what_a_killed_supervisor_left_is_taken_over(data: Path) -> None:
     assert (data / "run.json").exists()  # it could not tidy up
     with serving(data) as second:
         assert second.told["key"] is None  # shown once
-        found = httpx.get(
+        found = http.get(
             f"{second.url}/v1/end-users/{made}", headers={"authorization": f"Bearer {key}"}, timeout=10
         )
         assert found.status_code == 200
@@ -240,7 +242,7 @@ def test_as_process_1_of_a_container_it_leaves_no_zombies(data: Path) -> None:
         eventually(
             lambda: [each for each in first.children() if each.name() == "postgres" and each != before]
         )
-        eventually(lambda: httpx.get(f"{url}/health", timeout=5).status_code == 200)
+        eventually(lambda: http.get(f"{url}/health", timeout=5).status_code == 200)
         eventually(lambda: not [each for each in first.children() if each.status() == "zombie"])
         first.send_signal(signal.SIGTERM)
         assert outer.wait(30) == 0
@@ -250,11 +252,11 @@ def test_the_store_alone_serves_with_the_keys_it_was_given(tmp_path: Path) -> No
     env = {"LAPEL_S3_ACCESS_KEY_ID": "someone", "LAPEL_S3_SECRET_ACCESS_KEY": "a-secret-for-the-store"}
     with serving(tmp_path / "data", "--role", "store", env=env) as server:
         assert (server.pids("api"), server.pids("worker"), server.pids("postgres")) == ([], [], [])
-        assert httpx.get(f"{server.url}/lapel/x", timeout=10).status_code == 403
+        assert http.get(f"{server.url}/lapel/x", timeout=10).status_code == 403
         before = server.pid("store")
         os.kill(before, signal.SIGKILL)
         eventually(lambda: [pid for pid in server.pids("store") if pid != before])
-        assert httpx.get(f"{server.url}/lapel/x", timeout=30).status_code == 403
+        assert http.get(f"{server.url}/lapel/x", timeout=30).status_code == 403
 
 
 def test_a_process_that_never_comes_up_ends_the_start_with_its_reason(tmp_path: Path) -> None:
@@ -288,7 +290,7 @@ def test_keys_are_made_listed_rotated_and_revoked_while_it_runs(served: Served) 
 
 def test_a_process_that_is_started_again_goes_on_counting_in_the_same_files(served: Served) -> None:
     def made() -> float:
-        families = text_string_to_metric_families(httpx.get(f"{served.url}/metrics", timeout=10).text)
+        families = text_string_to_metric_families(http.get(f"{served.url}/metrics", timeout=10).text)
         return sum(
             sample.value
             for family in families
