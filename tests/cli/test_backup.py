@@ -9,16 +9,22 @@ import stat
 from pathlib import Path
 from typing import NamedTuple
 
-import httpx
 import pytest
 
 from lapel.cli.backup.archive import run_tool
-from lapel.cli.demo.demo_job import DemoOutcome, MainJob
 from lapel.embedded.postgres.supervisor import EmbeddedPostgres
+from lapel.sample import speech
 from lapel.settings import Settings
-from tests.support.beginning import Beginning
+from tests.support.plain_http import http
 from tests.support.postgres import create_database
 from tests.support.serving import run, serving, told
+
+
+class Uploaded(NamedTuple):
+    """A recording, with its bytes in the store."""
+
+    recording: str
+    media: str
 
 
 class Backed(NamedTuple):
@@ -27,14 +33,14 @@ class Backed(NamedTuple):
     data: Path
     backup: Path
     key: str
-    outcome: DemoOutcome
+    uploaded: Uploaded
     pending: str
     firmware: str
 
 
 def upload_firmware(url: str, key: str) -> str:
     """A release of both kinds of file; gives its id."""
-    answer = httpx.post(
+    answer = http.post(
         f"{url}/v1/firmware-releases",
         data={"version": "1.0", "model": "bota_pin"},
         files={"bin": ("a.bin", b"firmware"), "ufw": ("a.ufw", b"ware")},
@@ -44,30 +50,40 @@ def upload_firmware(url: str, key: str) -> str:
     return answer.json()["id"]
 
 
-def start_upload(url: str, key: str) -> str:
-    """A recording whose bytes are in the store, but not completed; gives its id."""
+def start_upload(url: str, key: str, content: bytes) -> Uploaded:
+    """A recording whose bytes are in the store, but not completed."""
     auth = {"authorization": f"Bearer {key}"}
-    end_user = httpx.post(f"{url}/v1/end-users", json={}, headers=auth).json()["id"]
-    recording = httpx.post(f"{url}/v1/recordings", json={"end_user_id": end_user}, headers=auth).json()["id"]
-    asked = {"content_type": "audio/opus", "file_size_bytes": 5}
-    upload = httpx.post(f"{url}/v1/recordings/{recording}/upload-url", json=asked, headers=auth).json()
-    sent = httpx.put(upload["upload_url"], content=b"bytes", headers=upload["headers"])
+    end_user = http.post(f"{url}/v1/end-users", json={}, headers=auth).json()["id"]
+    recording = http.post(f"{url}/v1/recordings", json={"end_user_id": end_user}, headers=auth).json()["id"]
+    asked = {"content_type": "audio/opus", "file_size_bytes": len(content)}
+    upload = http.post(f"{url}/v1/recordings/{recording}/upload-url", json=asked, headers=auth).json()
+    sent = http.put(upload["upload_url"], content=content, headers=upload["headers"])
     assert sent.status_code == 200, sent.text
-    return recording
+    return Uploaded(recording, upload["media_id"])
+
+
+def complete_upload(url: str, key: str, recording: str) -> None:
+    answer = http.post(
+        f"{url}/v1/recordings/{recording}/upload-complete",
+        json={},
+        headers={"authorization": f"Bearer {key}"},
+    )
+    assert answer.json()["status"] == "uploaded", answer.text
 
 
 @pytest.fixture(scope="module")
-def backed(tmp_path_factory: pytest.TempPathFactory) -> Backed:
-    folder = tmp_path_factory.mktemp("backup")
+def backed(module_folder: Path) -> Backed:
+    folder = module_folder
     with serving(folder / "data") as server:
         key = server.told["key"]
-        outcome = MainJob(server.url, key, Beginning(), lambda _: None).run("BACKUP01")
-        pending = start_upload(server.url, key)
+        uploaded = start_upload(server.url, key, speech().data)
+        complete_upload(server.url, key, uploaded.recording)
+        pending = start_upload(server.url, key, b"bytes").recording
         firmware = upload_firmware(server.url, key)
         made = told("backup", folder / "copy", "--data-dir", folder / "data")
     assert made["objects"] == 4
-    assert made["bytes"] == outcome.bytes + 5 + 8 + 4
-    return Backed(folder / "data", folder / "copy", key, outcome, pending, firmware)
+    assert made["bytes"] == speech().size + 5 + 8 + 4
+    return Backed(folder / "data", folder / "copy", key, uploaded, pending, firmware)
 
 
 def test_a_restored_installation_gives_the_recording_back(backed: Backed, tmp_path: Path) -> None:
@@ -77,20 +93,19 @@ def test_a_restored_installation_gives_the_recording_back(backed: Backed, tmp_pa
     with serving(data) as server:
         assert server.told["key"] is None  # its keys came back: no first one is made
         auth = {"authorization": f"Bearer {backed.key}"}
-        where = f"{server.url}/v1/recordings/{backed.outcome.recording_id}"
-        recording = httpx.get(where, headers=auth).json()
+        where = f"{server.url}/v1/recordings/{backed.uploaded.recording}"
+        recording = http.get(where, headers=auth).json()
         assert recording["status"] == "uploaded"
-        asked = {"media_id": backed.outcome.media_id}
-        link = httpx.post(f"{where}/download-url", json=asked, headers=auth).json()["download_url"]
-        answer = httpx.get(link)
+        asked = {"media_id": backed.uploaded.media}
+        link = http.post(f"{where}/download-url", json=asked, headers=auth).json()["download_url"]
+        answer = http.get(link)
         assert answer.headers["content-type"] == "audio/opus"
-        assert hashlib.sha256(answer.content).hexdigest() == backed.outcome.sha256
+        assert hashlib.sha256(answer.content).hexdigest() == speech().sha256
         # The upload that was under way can be finished, too.
-        finish = f"{server.url}/v1/recordings/{backed.pending}/upload-complete"
-        assert httpx.post(finish, json={}, headers=auth).json()["status"] == "uploaded"
+        complete_upload(server.url, backed.key, backed.pending)
         for kind, content in (("bin", b"firmware"), ("ufw", b"ware")):
             where = f"{server.url}/v1/firmware-releases/{backed.firmware}/download-url?type={kind}"
-            assert httpx.get(httpx.get(where, headers=auth).json()["download_url"]).content == content
+            assert http.get(http.get(where, headers=auth).json()["download_url"]).content == content
 
 
 def test_a_backup_is_for_its_owner_alone(backed: Backed) -> None:
@@ -192,10 +207,10 @@ FORMER, PRESENT = "the-former-secret-of-the-installation", "the-present-secret-o
 def make_tokens(url: str, key: str) -> tuple[str, str]:
     """A device's token and the device's id."""
     auth = {"authorization": f"Bearer {key}"}
-    end_user = httpx.post(f"{url}/v1/end-users", json={}, headers=auth).json()["id"]
+    end_user = http.post(f"{url}/v1/end-users", json={}, headers=auth).json()["id"]
     body = {"serial_number": "SECRET01", "model": "bota_pin"}
-    device = httpx.post(f"{url}/v1/devices", json=body, headers=auth).json()["id"]
-    bound = httpx.post(f"{url}/v1/devices/{device}/bind", json={"end_user_id": end_user}, headers=auth)
+    device = http.post(f"{url}/v1/devices", json=body, headers=auth).json()["id"]
+    bound = http.post(f"{url}/v1/devices/{device}/bind", json={"end_user_id": end_user}, headers=auth)
     return bound.json()["device_token"], device
 
 
@@ -229,8 +244,8 @@ def test_what_was_made_before_the_secret_was_changed_outlives_a_restore(tmp_path
     with serving(restored) as server:
         for each in (key, newer):
             where = f"{server.url}/v1/devices/{device}"
-            assert httpx.get(where, headers={"authorization": f"Bearer {each}"}).status_code == 200
-        beat = httpx.post(
+            assert http.get(where, headers={"authorization": f"Bearer {each}"}).status_code == 200
+        beat = http.post(
             f"{server.url}/v1/devices/me/heartbeat", json={}, headers={"authorization": f"Bearer {token}"}
         )
         assert beat.status_code == 200, beat.text
