@@ -12,17 +12,18 @@ import time
 from collections.abc import Generator
 from pathlib import Path
 
-import httpx
 import pytest
 
+from tests.support.plain_http import http
 from tests.support.serving import LAPEL, Served, run, serving, told
+from tests.support.warm import DEVNULL, Warm
 
 SMALL = ("--devices", "8", "--minutes", "0.05", "--speed", "100", "--seed", "5")
 
 
 @pytest.fixture(scope="module")
-def served(tmp_path_factory: pytest.TempPathFactory) -> Generator[Served]:
-    with serving(tmp_path_factory.mktemp("simulate") / "data") as server:
+def served(module_folder: Path) -> Generator[Served]:
+    with serving(module_folder / "data") as server:
         yield server
 
 
@@ -50,8 +51,8 @@ def test_it_takes_an_address_and_a_key_from_the_environment(served: Served) -> N
 
 def test_a_planted_loss_is_status_1(served: Served) -> None:
     """Objects that vanish while the fleet lives are lost promises."""
-    command = [*LAPEL, "simulate", *SMALL, "--json", "--data-dir", str(served.data_dir)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as process:
+    command = ["simulate", *SMALL, "--json", "--data-dir", str(served.data_dir)]
+    with Warm(*command, env=os.environ, stderr=DEVNULL) as process:
         ended = threading.Event()
 
         def thief() -> None:
@@ -75,11 +76,11 @@ def test_a_planted_loss_is_status_1(served: Served) -> None:
 
 
 def test_ctrl_c_ends_it_early_with_the_report(served: Served) -> None:
-    command = [*LAPEL, "simulate", "--speed", "60", "--data-dir", str(served.data_dir)]
+    command = [*LAPEL, "simulate", "--devices", "5", "--speed", "60", "--data-dir", str(served.data_dir)]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     with process:
         assert process.stderr is not None
-        assert "20 devices live" in process.stderr.readline()
+        assert "5 devices live" in process.stderr.readline()
         time.sleep(1.5)
         process.send_signal(signal.SIGINT)
         output, errors = process.communicate(timeout=60)
@@ -89,10 +90,8 @@ def test_ctrl_c_ends_it_early_with_the_report(served: Served) -> None:
 
 
 def test_a_second_ctrl_c_skips_the_report_and_still_removes_everything(served: Served) -> None:
-    command = [*LAPEL, "simulate", "--speed", "60", "--data-dir", str(served.data_dir)]
-    with subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, stdin=subprocess.DEVNULL, text=True
-    ) as process:
+    command = ["simulate", "--speed", "60", "--data-dir", str(served.data_dir)]
+    with Warm(*command, env=os.environ) as process:
         assert process.stderr is not None
         assert "20 devices live" in process.stderr.readline()
         time.sleep(1.5)
@@ -104,15 +103,15 @@ def test_a_second_ctrl_c_skips_the_report_and_still_removes_everything(served: S
     assert (output == "") == (process.returncode == 130)
     assert "Traceback" not in errors
     key = told("keys", "create", "--data-dir", served.data_dir)["key"]
-    answer = httpx.get(f"{served.url}/v1/devices", headers={"Authorization": f"Bearer {key}"})
+    answer = http.get(f"{served.url}/v1/devices", headers={"Authorization": f"Bearer {key}"})
     assert answer.json()["data"] == []
 
 
 def test_the_dashboard_draws_on_a_terminal(served: Served) -> None:
     main, side = os.openpty()
-    command = [*LAPEL, "simulate", *SMALL, "--data-dir", str(served.data_dir)]
+    command = ["simulate", *SMALL, "--data-dir", str(served.data_dir)]
     environment = os.environ | {"TERM": "xterm", "COLUMNS": "120", "LINES": "50"}
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=side, env=environment) as process:
+    with Warm(*command, env=environment, stderr=side) as process:
         os.close(side)
         drawn = bytearray()
         while True:
@@ -128,7 +127,7 @@ def test_the_dashboard_draws_on_a_terminal(served: Served) -> None:
     assert process.returncode == 0, output
     for word in ("lapel simulate", "8 devices", "a second", "p99 ms", "heartbeat", "living", "repeated"):
         assert word in drawn.decode(), word
-    assert "Heartbeats" in output.decode()
+    assert "Heartbeats" in output
 
 
 @pytest.mark.parametrize(

@@ -15,3 +15,8 @@ class Beginning(Sample):
         """About 16,000 bytes."""
         whole = self.path.read_bytes()
         return whole[: whole.index(b"OggS", 16_000)]
+
+    @cached_property
+    def text(self) -> str:
+        """The words that are spoken to their end."""
+        return super().text.partition(" prudently")[0]
