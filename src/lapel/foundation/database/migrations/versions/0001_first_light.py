@@ -74,7 +74,7 @@ CREATE TABLE api_keys (
     expires_at timestamptz,
     revoked_at timestamptz,
     last_used_at timestamptz,
-    -- The key that a rotation put in this one's place.
+    -- The key that replaced this key in a rotation.
     rotated_to text COLLATE "C",
     created_at timestamptz NOT NULL,
     PRIMARY KEY (world_id, id),
@@ -126,8 +126,8 @@ CREATE INDEX devices_of_end_user ON devices (world_id, end_user_id, created_at D
 CREATE INDEX devices_bound ON devices (world_id, created_at DESC, id DESC) WHERE end_user_id IS NOT NULL;
 CREATE INDEX devices_unbound ON devices (world_id, created_at DESC, id DESC) WHERE end_user_id IS NULL;
 
--- state: 'current' may do everything; after a refresh the old one is 'refreshing' (only
--- token/refresh) and the new one 'fresh' until it is first used, when the old one goes.
+-- A 'current' token may do everything. After a refresh, the old token is 'refreshing' (it may only call
+-- token/refresh) and the new token is 'fresh'. When the new token is first used, the old token is deleted.
 CREATE TABLE device_tokens (
     token_hash bytea PRIMARY KEY,
     world_id bigint NOT NULL,
@@ -196,7 +196,7 @@ CREATE TABLE media (
     created_at timestamptz NOT NULL,
     uploaded_at timestamptz,
     last_url_expires_at timestamptz NOT NULL,
-    -- When the reconciler looks at it next, while it is pending or being verified.
+    -- While the media is pending or being verified: the time at which the reconciler checks it next.
     reconcile_at timestamptz NOT NULL,
     failure text,
     PRIMARY KEY (world_id, recording_id, id),
@@ -205,7 +205,7 @@ CREATE TABLE media (
 );
 CREATE UNIQUE INDEX media_one_audio ON media (world_id, recording_id) WHERE type = 'audio';
 CREATE INDEX media_unfinished ON media (reconcile_at) WHERE status IN ('pending', 'verifying');
--- Every copy belongs to one media; the reconciler walks rows and objects side by side in this order.
+-- Every copy belongs to one media. The reconciler reads rows and objects together in the order of this index.
 CREATE UNIQUE INDEX media_object ON media (object_key) WHERE object_key IS NOT NULL;
 
 -- One row per upload URL. A verification (hash of a large object) is a state of the attempt.
@@ -240,7 +240,7 @@ CREATE INDEX upload_tokens_expired ON upload_tokens (expires_at);
 """
 
 ERASURE = """
--- What is left of a deleted recording: its id and times, nothing about anybody.
+-- The id and the times of a deleted recording. They contain no personal data.
 CREATE TABLE tombstones (
     world_id bigint NOT NULL REFERENCES worlds (id),
     id text COLLATE "C" NOT NULL,
@@ -249,14 +249,14 @@ CREATE TABLE tombstones (
     PRIMARY KEY (world_id, id)
 );
 
--- The erasure ledger: written before anything is erased, closed when a second empty listing,
--- made later than `links_expire_at` plus a margin, has shown that nothing came back.
+-- The erasure ledger. An entry is written before anything is erased. It is closed when a second listing, made
+-- after `links_expire_at` plus a margin, finds no objects either.
 CREATE TABLE erasures (
     world_id bigint NOT NULL REFERENCES worlds (id),
     id text COLLATE "C" NOT NULL,
     resource_type text NOT NULL CHECK (resource_type IN ('recording', 'end_user')),
     resource_id text COLLATE "C" NOT NULL,
-    -- Set on the entries of recordings that go with their end user.
+    -- Set if the recording was deleted because its end user was deleted.
     end_user_id text COLLATE "C",
     prefixes text[] NOT NULL,
     links_expire_at timestamptz NOT NULL,
@@ -302,7 +302,8 @@ CREATE TABLE idempotency_keys (
 );
 CREATE INDEX idempotency_keys_by_age ON idempotency_keys (created_at);
 
--- Counters that processes lease from in batches (foundation/http/rate_limits.py); losing them is harmless.
+-- Processes take requests from these counters in batches (foundation/http/rate_limits.py). Losing the counters
+-- is harmless.
 CREATE UNLOGGED TABLE rate_windows (
     bucket text COLLATE "C" NOT NULL,
     window_start bigint NOT NULL,
@@ -310,28 +311,29 @@ CREATE UNLOGGED TABLE rate_windows (
     PRIMARY KEY (bucket, window_start)
 );
 
--- Where the reconciler's long walks over the store go on.
+-- The positions at which the reconciler's long scans of the store continue.
 CREATE TABLE walks (
     name text COLLATE "C" PRIMARY KEY,
     position text COLLATE "C" NOT NULL,
     moved_at timestamptz NOT NULL
 );
 
--- What the reconciler found and counted since the beginning.
+-- The number of findings of the reconciler, by kind, since the installation.
 CREATE TABLE findings (
     kind text COLLATE "C" PRIMARY KEY,
     found bigint NOT NULL,
     last_found_at timestamptz NOT NULL
 );
 
--- Starts per job, raised before the handler runs: a job that kills its worker stops here.
+-- The starts of each job, counted before the handler runs, so that a job that kills its worker is not started
+-- again and again.
 CREATE TABLE job_starts (
     job_id bigint PRIMARY KEY,
     starts integer NOT NULL,
     last_started_at timestamptz NOT NULL
 );
 
--- One row per running worker: upload-complete answers 503 when nobody would verify.
+-- One row for each running worker. If no worker runs that could verify, upload-complete answers 503.
 CREATE TABLE workers (
     process_id text COLLATE "C" PRIMARY KEY,
     seen_at timestamptz NOT NULL

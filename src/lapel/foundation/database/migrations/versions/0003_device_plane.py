@@ -11,7 +11,7 @@ revision = "0003"
 down_revision = "0002"
 
 HEARTBEATS = """
--- A deleted device keeps its row, emptied: its recordings stay and go on naming it.
+-- The row of a deleted device is emptied and stays, because its recordings stay and contain its id.
 ALTER TABLE devices ADD COLUMN deleted_at timestamptz;
 ALTER TABLE devices DROP CONSTRAINT devices_world_id_serial_number_key;
 CREATE UNIQUE INDEX devices_active_serial_number ON devices (world_id, serial_number) WHERE deleted_at IS NULL;
@@ -23,18 +23,19 @@ CREATE INDEX devices_unbound ON devices (world_id, created_at DESC, id DESC)
 ALTER TABLE devices
     ADD COLUMN last_seen_by text,
     ADD COLUMN last_synced_by text,
-    -- What the device says that it records just now, and what made it.
+    -- The recording under way, as the device reports it, and what started it.
     ADD COLUMN active_recording_id text COLLATE "C",
     ADD COLUMN active_since timestamptz,
     ADD COLUMN initiated_by text CHECK (initiated_by IN ('local', 'remote')),
     ADD COLUMN client_context jsonb,
-    -- Minutes since 1970: of the last heartbeat, or up to ten before it, so that it changes rarely. NULL
-    -- before the first one, and while nobody wears the device.
+    -- Minutes since 1970: the time of the last heartbeat, or up to ten minutes earlier, so that the value
+    -- changes rarely. NULL before the first heartbeat, and while the device is not bound.
     ADD COLUMN heartbeat_slot integer,
-    -- An episode begins when the event is raised, and ends when the device is heard or charged again.
+    -- The start of an episode, at which the event is raised. NULL when the episode has ended: the device was
+    -- heard again, or its battery is charged again.
     ADD COLUMN offline_since timestamptz,
     ADD COLUMN low_battery_since timestamptz,
-    -- Raised by whatever changes this device's resolved configuration: see configuration_revisions.
+    -- Raised by every change of this device's resolved configuration: see configuration_revisions.
     ADD COLUMN config_revision bigint NOT NULL DEFAULT 0;
 ALTER TABLE devices SET (fillfactor = 70);
 CREATE INDEX devices_heard ON devices (heartbeat_slot) WHERE heartbeat_slot IS NOT NULL AND offline_since IS NULL AND deleted_at IS NULL;
@@ -43,7 +44,7 @@ CREATE TABLE device_diagnostics (
     world_id bigint NOT NULL,
     device_id text COLLATE "C" NOT NULL,
     event_id text COLLATE "C" NOT NULL,
-    -- Who wore the device: what it told goes with them.
+    -- The end user to whom the device was bound. The row is deleted with this end user.
     end_user_id text COLLATE "C",
     schema_version integer,
     body jsonb NOT NULL,
@@ -63,7 +64,8 @@ CREATE TABLE commands (
     world_id bigint NOT NULL,
     id text COLLATE "C" NOT NULL,
     device_id text COLLATE "C" NOT NULL,
-    -- Whose device it was: the command is theirs to see, and goes with them.
+    -- The end user to whom the device was bound. Keys of this end user see the command, and it is deleted with
+    -- this end user.
     end_user_id text COLLATE "C" NOT NULL,
     binding_generation integer NOT NULL,
     type text NOT NULL,
@@ -83,7 +85,8 @@ CREATE TABLE commands (
 CREATE INDEX commands_newest ON commands (world_id, device_id, created_at DESC, id DESC);
 CREATE INDEX commands_ended ON commands (world_id, device_id, status, created_at DESC, id DESC)
     WHERE status IN ('executed', 'failed', 'cancelled');
--- Two of what has not ended: what is open now (few, by expiry) and what expired (any number, newest first).
+-- Two indexes of commands that are `pending` or `delivered`: the first finds open commands, which are few, by
+-- expiry. The second finds expired commands, which may be many, newest first.
 CREATE INDEX commands_open ON commands (world_id, device_id, expires_at) WHERE status IN ('pending', 'delivered');
 CREATE INDEX commands_expired ON commands (world_id, device_id, created_at DESC, id DESC)
     WHERE status IN ('pending', 'delivered');
@@ -92,9 +95,10 @@ CREATE UNIQUE INDEX commands_once ON commands (world_id, device_id, idempotency_
 """
 
 CONFIGURATION = """
--- One sequence for all levels: what a device sees is the greatest of its world's, its end user's and its own
--- revision, and writers take it under a lock of their organization, so that it grows in the order of commits.
--- The organization's level is one per mode: writing it raises the revision of each of its worlds of that mode.
+-- One sequence for all levels. A device's revision is the greatest of three: that of its world, of its end user
+-- and its own. A writer takes the next number while it holds a lock of its organization, so the numbers grow in
+-- the order of commits. The organization's level exists once for each mode: a write to it raises the revision of
+-- each of the organization's worlds of this mode.
 CREATE SEQUENCE configuration_revisions;
 
 ALTER TABLE worlds ADD COLUMN config_revision bigint NOT NULL DEFAULT 0;
@@ -103,7 +107,7 @@ ALTER TABLE end_users ADD COLUMN config_revision bigint NOT NULL DEFAULT 0;
 CREATE TABLE config_overrides (
     world_id bigint NOT NULL REFERENCES worlds (id),
     level text NOT NULL CHECK (level IN ('project', 'end_user', 'device')),
-    -- The end user's or device's id; '' for the project.
+    -- The id of the end user or of the device; '' on the level of the project.
     subject_id text COLLATE "C" NOT NULL,
     section text COLLATE "C" NOT NULL,
     value jsonb NOT NULL,
@@ -125,7 +129,7 @@ CREATE TABLE organization_config_overrides (
 CREATE TABLE audit_log (
     world_id bigint NOT NULL REFERENCES worlds (id),
     id text COLLATE "C" NOT NULL,
-    -- Who: the kind of caller and its id ('operator' for the command line, which has none).
+    -- The actor of the change: its kind and its id. The command line has the kind 'operator' and no id.
     actor_kind text NOT NULL,
     actor_id text COLLATE "C",
     action text NOT NULL,
@@ -178,8 +182,8 @@ CREATE TABLE rollouts (
     deadline_hours integer NOT NULL CHECK (deadline_hours > 0),
     status text NOT NULL CHECK (status IN ('running', 'paused', 'halted', 'completed')),
     halt_reason text,
-    -- Where the walk over the model's devices goes on, how many it has offered the release to so far, and
-    -- when one last came to its end.
+    -- The position at which the scan of the model's devices continues, the number of devices that have got
+    -- an offer, and the end of the last complete scan.
     position text COLLATE "C" NOT NULL DEFAULT '',
     offered integer NOT NULL DEFAULT 0,
     walked_at timestamptz,
@@ -189,7 +193,7 @@ CREATE TABLE rollouts (
     FOREIGN KEY (world_id, firmware_release_id) REFERENCES firmware_releases (world_id, id)
 );
 CREATE INDEX rollouts_of_release ON rollouts (world_id, firmware_release_id, created_at DESC, id DESC);
--- One at a time for a model: a newer one takes the place of the one before.
+-- A model has at most one rollout that is running or paused. A newer rollout halts the previous one.
 CREATE UNIQUE INDEX rollouts_live ON rollouts (world_id, model) WHERE status IN ('running', 'paused');
 CREATE INDEX devices_of_model ON devices (world_id, model, id) WHERE deleted_at IS NULL;
 
@@ -201,7 +205,8 @@ CREATE TABLE ota_assignments (
     rollout_id text COLLATE "C",
     status text NOT NULL CHECK (status IN ('pending', 'delivered', 'applied', 'failed', 'cancelled')),
     error_message text,
-    -- Cancelled because its rollout paused or halted: a rollout that goes on may offer it again.
+    -- True if the offer was cancelled because its rollout paused or halted. A resumed rollout may offer the
+    -- release to this device again.
     withdrawn boolean NOT NULL DEFAULT false,
     deadline_at timestamptz NOT NULL,
     assigned_at timestamptz NOT NULL,

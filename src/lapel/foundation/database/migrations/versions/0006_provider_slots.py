@@ -11,9 +11,9 @@ CREATE TABLE provider_slots (
     slot text COLLATE "C" NOT NULL,
     engine text NOT NULL CHECK (engine IN ('local', 'deepgram', 'assemblyai', 'elevenlabs', 'openai')),
     model text,
-    -- Where the engine listens; NULL: at its maker's.
+    -- The address of the engine; NULL: the vendor's usual address.
     base_url text,
-    -- Sealed (AES-GCM), bound to world, slot, engine and base_url, so that a key goes nowhere else.
+    -- Sealed (AES-GCM) for this world, slot, engine and base_url, so that the key is sent to no other address.
     sealed_key bytea,
     created_at timestamptz NOT NULL,
     updated_at timestamptz NOT NULL,

@@ -6,7 +6,7 @@ revision = "0007"
 down_revision = "0006"
 
 PROBES = """
--- One row per audio that was looked at. `cuts`: where its pieces begin and end, in milliseconds.
+-- One row for each audio that was probed. `cuts`: the milliseconds at which its pieces begin and end.
 CREATE TABLE audio_facts (
     world_id bigint NOT NULL,
     media_id text COLLATE "C" NOT NULL,
@@ -37,7 +37,7 @@ CREATE TABLE transcriptions (
     origin text NOT NULL CHECK (origin IN ('request', 'auto')),
     status text NOT NULL CHECK (status IN ('pending', 'processing', 'completed', 'failed')),
     progress real NOT NULL DEFAULT 0,
-    -- The name that was asked for, and whoever answered to it when the transcription was made.
+    -- The slot that the request or the configuration chose.
     provider text NOT NULL,
     language_asked text,
     diarization boolean NOT NULL,
@@ -65,10 +65,10 @@ CREATE TABLE transcriptions (
 CREATE INDEX transcriptions_newest ON transcriptions (world_id, created_at DESC, id DESC);
 CREATE INDEX transcriptions_of_recording ON transcriptions (world_id, recording_id, created_at DESC, id DESC);
 CREATE INDEX transcriptions_by_status ON transcriptions (world_id, status, created_at DESC, id DESC);
--- An audio is transcribed by itself once, however often the job that says so is run.
+-- An audio gets only one automatic transcription, even if its job runs several times.
 CREATE UNIQUE INDEX transcriptions_one_auto ON transcriptions (world_id, media_id) WHERE origin = 'auto';
 
--- What finished steps found, until the last one has put it together.
+-- The results of finished steps, until the last step has assembled them.
 CREATE TABLE transcription_pieces (
     world_id bigint NOT NULL,
     transcription_id text COLLATE "C" NOT NULL,
@@ -81,9 +81,9 @@ CREATE TABLE transcription_pieces (
 """
 
 WORK = """
--- Work to do, one row each: the next step of a transcription (`id` is its id), or the probe of an audio that
--- nobody transcribes (`id` is the media's). It is free when `available_at` is over: `lease` is the step that
--- has it now, until then.
+-- One row for each piece of work: the next step of a transcription (`id` is the transcription's id), or the
+-- probe of an audio without a transcription (`id` is the media's id). Until `available_at`, the row belongs to
+-- the worker's step that `lease` names. After that, any worker may take it.
 CREATE TABLE speech_work (
     world_id bigint NOT NULL,
     id text COLLATE "C" NOT NULL,
@@ -93,11 +93,11 @@ CREATE TABLE speech_work (
     lane text NOT NULL CHECK (lane IN ('decode', 'io', 'inference')),
     stage text NOT NULL CHECK (stage IN ('probe', 'transcribe', 'diarize', 'finish')),
     piece integer NOT NULL DEFAULT 0,
-    -- Who began to transcribe; when somebody else answers to the name by now, it begins anew.
+    -- The engine that began to transcribe. If the slot has another engine now, the transcription begins anew.
     engine text,
     available_at timestamptz NOT NULL,
     lease text,
-    -- Tries of this step that failed, and starts of it that nobody saw the end of.
+    -- The tries of this step that failed, and the starts of this step without a known end.
     failures integer NOT NULL DEFAULT 0,
     starts integer NOT NULL DEFAULT 0,
     created_at timestamptz NOT NULL,
@@ -110,7 +110,8 @@ CREATE INDEX speech_work_leased ON speech_work (lane, world_id) WHERE lease IS N
 CREATE INDEX speech_work_of_recording ON speech_work (world_id, recording_id);
 CREATE INDEX speech_work_of_transcription ON speech_work (world_id, transcription_id);
 
--- When a world was last served: of those with equally much under way, the one that waited longest is next.
+-- The time at which each world was last served. Among worlds with equally many steps under way, the world that
+-- has waited longest is served next.
 CREATE TABLE speech_turns (
     lane text NOT NULL,
     world_id bigint NOT NULL REFERENCES worlds (id),

@@ -6,18 +6,18 @@ revision = "0012"
 down_revision = "0011"
 
 COPIES = """
--- Without a reference to the recording: deleting that must not forget what is still kept elsewhere.
+-- A row has no reference to the recording: if the recording is deleted, its copies elsewhere must stay known.
 CREATE TABLE remote_copies (
     world_id bigint NOT NULL REFERENCES worlds (id),
-    -- At which engine and address (NULL: its maker's), and its id there.
+    -- The engine and the address that keep the copy (NULL: the vendor's usual address), and the copy's id there.
     engine text NOT NULL,
     base_url text,
     copy_id text COLLATE "C" NOT NULL,
     slot text NOT NULL,
-    -- The step that uses it (speech_work): as long as the lease is the same, it is not deleted.
+    -- The step (in speech_work) that uses the copy. While that step has the same lease, the copy is not deleted.
     work_id text COLLATE "C" NOT NULL,
     lease text NOT NULL,
-    -- Tries of deleting it, and why the last one failed.
+    -- The tries to delete the copy that failed, and the reason why the last try failed.
     failures integer NOT NULL DEFAULT 0,
     fault text,
     available_at timestamptz NOT NULL,

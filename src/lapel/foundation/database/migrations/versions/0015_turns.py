@@ -6,9 +6,9 @@ revision = "0015"
 down_revision = "0014"
 
 TURNS = """
--- Turns that the step has had without coming to its end.
+-- The number of turns that the step has had without ending.
 ALTER TABLE speech_work ADD COLUMN IF NOT EXISTS turns integer NOT NULL DEFAULT 0;
--- The process that keeps what was done in them, and goes on with it.
+-- The process that has the unfinished work of these turns, and continues it.
 ALTER TABLE speech_work ADD COLUMN IF NOT EXISTS worker text;
 """
 LINE = "speech_work (lane, world_id, (lane = 'decode' AND turns > 0), created_at, id)"

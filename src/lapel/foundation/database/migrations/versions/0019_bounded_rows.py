@@ -10,7 +10,7 @@ DIAGNOSTICS = """
 ALTER TABLE devices
     ADD COLUMN diagnostics_day integer,
     ADD COLUMN diagnostics_bytes bigint,
-    -- Whether the events of the last heartbeat that brought any were taken.
+    -- Whether the events of the last heartbeat with events were stored.
     ADD COLUMN diagnostics_taken boolean;
 """
 
