@@ -50,7 +50,8 @@ COUNTS = LAPEL_FAULT_KILLS=$${LAPEL_FAULT_KILLS:-2000} LAPEL_FAULT_TREES=$${LAPE
 test-deep: $(VENV)/.dev-ok $(VENV)/.weights-ok ## run the tests that draw at random, with many more draws
 	@$(COUNTS) $(BIN)/python -m pytest -n $(JOBS) $(SPREAD) --dist loadgroup $(DEEP) $(ARGS)
 
-# Floor and settings: [tool.coverage] in pyproject.toml. The floor is the whole suite's: ARGS set it aside.
+# The least coverage and the settings are in [tool.coverage] of pyproject.toml. With ARGS there is no least
+# coverage, because it is that of the whole suite.
 coverage: $(VENV)/.dev-ok $(VENV)/.weights-ok ## run every test, and show the lines of src that no test runs
 	@$(BIN)/coverage erase
 	@$(BIN)/coverage run -m pytest -n $(JOBS) $(SPREAD) $(ARGS)

@@ -2,9 +2,9 @@
 
     python tools/check_names.py [ROOT]
 
-The names of FURNITURE are the same in every slice on purpose. TODAY lists the other names that are used
-twice, and the imports that rename. It may shrink: then this check fails until the entry is removed, so the
-list never allows more than there is.
+The names of SLICE_FILES are the same in every slice on purpose. TODAY lists the other names that are used
+twice, and the imports that rename. If an entry of TODAY no longer occurs, this check fails until the entry
+is removed. So TODAY never allows more than there is.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 FOLDERS = ("src", "tests", "benchmarks", "tools")
-# Modules that a slice has under the same name as other slices.
-FURNITURE = frozenset(
+# The files of a slice: files with the same purpose have the same name in every slice.
+SLICE_FILES = frozenset(
     {
         "__init__", "crash_points", "errors", "events", "jobs", "nouns", "payloads", "queries", "routes",
         "rows", "service", "slice", "views", "wire",
@@ -37,14 +37,17 @@ TODAY: frozenset[str] = frozenset(
 
 
 def offences(root: Path) -> dict[str, list[str]]:
-    """What breaks a rule below `root`, and where: `class NAME`, `module NAME` or `import OURS as OTHER`."""
+    """The names below `root` that break a rule, and the files that have them.
+
+    A name is `class NAME`, `module NAME` or `import OURS as OTHER`.
+    """
     places: dict[str, list[str]] = defaultdict(list)
     renames: dict[str, list[str]] = defaultdict(list)
     ours = {_dotted(path.relative_to(root / "src")) for path in (root / "src").rglob("*.py")}
     for folder in FOLDERS:
         for path in sorted((root / folder).rglob("*.py")):
             where = path.relative_to(root).as_posix()
-            if folder == "src" and path.stem not in FURNITURE:
+            if folder == "src" and path.stem not in SLICE_FILES:
                 places[f"module {path.stem}"].append(where)
             for node in ast.walk(ast.parse(path.read_text())):
                 if isinstance(node, ast.ClassDef) and folder == "src":
@@ -70,14 +73,14 @@ def _renames(node: ast.Import | ast.ImportFrom, ours: set[str]) -> Iterator[str]
 
 
 def complaints(found: dict[str, list[str]], allowed: frozenset[str]) -> list[str]:
-    """What to do about each difference between what was found and what is allowed."""
+    """A message for each name that was found but is not allowed, or is allowed but was not found."""
     said = [
         f"{name}: in {', '.join(at)}; give it a name of its own"
         for name, at in sorted(found.items())
         if name not in allowed
     ]
     gone = sorted(allowed - found.keys())
-    return said + [f"{name}: is no more; remove it from TODAY in tools/check_names.py" for name in gone]
+    return said + [f"{name}: no longer occurs; remove it from TODAY in tools/check_names.py" for name in gone]
 
 
 def main() -> int:

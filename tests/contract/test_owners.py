@@ -88,9 +88,9 @@ class Use:
 
 
 def owner_of(module: str) -> str:
-    """The slice of a module, or the floor of one that is in no slice."""
-    _, floor, *rest = module.split(".")
-    return rest[0] if floor == "slices" and rest else floor
+    """The slice of a module, or the layer of a module that is in no slice."""
+    _, layer, *rest = module.split(".")
+    return rest[0] if layer == "slices" and rest else layer
 
 
 def imported(tree: ast.Module) -> Iterator[tuple[str, str]]:

@@ -120,7 +120,7 @@ async def test_a_forgotten_world_is_noticed(fresh_database: str, statement: str)
 
 
 def test_there_are_statements_of_every_slice() -> None:
-    # A slice is lapel.slices.NAME; its statements may stand in one of its rooms.
+    # A slice is lapel.slices.NAME; its statements may be in one of its packages.
     slices = {".".join(name.split(".")[:3]) for name in statements() if "queries." in name}
     assert {f"lapel.slices.{each.name}" for each in app.SLICES if each.tables} <= slices
     assert len(statements()) > 60
