@@ -23,17 +23,24 @@ _AUDIO = Section(
     "audio",
     "How a device records.",
     (
-        Field("codec", WordKind(("opus", "aac", "wav")), None, "How sound is coded."),
-        Field("sample_rate", Number((16_000, 24_000, 48_000)), None, "Samples in a second."),
-        Field("bitrate", Whole(8, 320), None, "In kbit/s."),
+        Field("codec", WordKind(("opus", "aac", "wav")), None, "The codec of the audio."),
+        Field("sample_rate", Number((16_000, 24_000, 48_000)), None, "Samples per second."),
+        Field("bitrate", Whole(8, 320), None, "The bit rate, in kbit/s."),
     ),
 )
 _POWER = Section(
     "power",
     "How a device saves its battery.",
     (
-        Field("auto_sleep_minutes", Whole(0, 1440), None, "Sleeps after so many minutes."),
-        Field("low_battery_threshold_percent", Whole(0, 100), None, "Its battery is low below that."),
+        Field(
+            "auto_sleep_minutes", Whole(0, 1440), None, "Minutes without use after which the device sleeps."
+        ),
+        Field(
+            "low_battery_threshold_percent",
+            Whole(0, 100),
+            None,
+            "Below this percentage, the battery counts as low.",
+        ),
     ),
 )
 _SETTINGS = {each.name: each for each in (SECTIONS["connection"], SECTIONS["upload"], _AUDIO, _POWER)}

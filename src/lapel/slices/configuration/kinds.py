@@ -154,7 +154,7 @@ class Words(Kind):
     """A list of words of a fixed set. It has at least one word, and at most as many as the set."""
 
     words: tuple[str, ...]
-    rule: ClassVar[str] = "the nearest level, place by place"
+    rule: ClassVar[str] = "the nearest level, position by position"
 
     @property
     def schema(self) -> Schema:

@@ -27,10 +27,10 @@ _READ = Access("config:read")
 _READ_OWN = Access("config:read", end_user_keys="filter")
 _WRITE = Access("config:write")
 _CHANGE = (
-    "The body has fields of this section; an unknown field is refused with its path in `param`. Objects are "
-    "merged deeply, and lists position by position. Null clears a field of the override, so that the broader "
-    "levels apply again. The answer is the resolved value. The change is written to the audit log, and "
-    "raises the `config_revision` of every device that it concerns."
+    "The body has fields of this section; an unknown field is 400, with its path in `param`. Null clears a "
+    "field of the override, so that the broader levels apply again. The answer is the resolved value, for "
+    "which the levels are merged: objects deeply, lists position by position. A change is written to the "
+    "audit log, and raises the `config_revision` of every device that it concerns."
 )
 
 
@@ -52,7 +52,7 @@ def operations(service: Configuration) -> tuple[Operation, ...]:
         ).plain(
             "Replace the project's override of a section",
             lambda call: service.put(call.actor, call.id, call.params["section"], call.body),
-            f"The older form: fields that the body leaves out are cleared. {_CHANGE}",
+            f"The older form. Fields that the body leaves out are cleared. {_CHANGE}",
         ),
     )
 
@@ -72,7 +72,7 @@ def _level(
         config.get(path, f"list_{prefix}config", ConfigValues).plain(
             f"Read the configuration of {whose}",
             lambda call: service.read_all(call.actor, level, call.params.get(parameter, "")),
-            "The resolved values of all sections: all levels from the built-in defaults to this one.",
+            "The resolved values of all sections: the built-in defaults and all levels down to this one.",
         ),
         config.get(section, f"get_{prefix}config", ConfigValue).plain(
             f"Read a section of the configuration of {whose}",
@@ -92,7 +92,7 @@ def _level(
             lambda call: service.clear(
                 call.actor, level, call.params.get(parameter, ""), call.params["section"]
             ),
-            "The broader levels apply again. No effect without an override.",
+            "The broader levels apply again. If there is no override, nothing happens.",
             natural=True,
         ),
     )

@@ -82,35 +82,40 @@ SECTIONS: dict[str, Section] = {
     for section in (
         Section(
             "connection",
-            "Which networks a device uses, for what, and when they sleep.",
+            "Which networks a device uses, what it uses them for, and when they sleep.",
             (
-                Field("enabled_connections.wifi", Flag(), True, "May use Wi-Fi."),
-                Field("enabled_connections.cellular", Flag(), True, "May use the mobile network."),
-                Field("heartbeat_enabled_connections.wifi", Flag(), True, "May send heartbeats over Wi-Fi."),
+                Field("enabled_connections.wifi", Flag(), True, "The device may use Wi-Fi."),
+                Field("enabled_connections.cellular", Flag(), True, "The device may use the mobile network."),
+                Field(
+                    "heartbeat_enabled_connections.wifi",
+                    Flag(),
+                    True,
+                    "The device may send heartbeats over Wi-Fi.",
+                ),
                 Field(
                     "heartbeat_enabled_connections.cellular",
                     Flag(),
                     True,
-                    "May send heartbeats over the mobile network.",
+                    "The device may send heartbeats over the mobile network.",
                 ),
                 Field(
                     "upload_network_preference",
                     Words(_CONNECTIONS),
                     list(_CONNECTIONS),
-                    "The networks for recordings, in order: the first that works is used. If one is named "
-                    "twice, its first place counts.",
+                    "The networks for uploads of recordings, in order: the device uses the first network "
+                    "that works. If a network is in the list twice, its first position counts.",
                 ),
                 Field(
                     "power_management.wifi_idle_timeout_seconds",
                     _IDLE,
                     180,
-                    "Wi-Fi sleeps after so many seconds.",
+                    "Seconds without use after which Wi-Fi sleeps.",
                 ),
                 Field(
                     "power_management.cellular_idle_timeout_seconds",
                     _IDLE,
                     180,
-                    "The mobile network sleeps after so many seconds.",
+                    "Seconds without use after which the mobile network sleeps.",
                 ),
             ),
         ),
@@ -118,66 +123,86 @@ SECTIONS: dict[str, Section] = {
             "upload",
             "When and how recordings are uploaded.",
             (
-                Field("streaming_enabled", Flag(), False, "Uploads while it records."),
-                Field("streaming_chunk_kb", Whole(64, 1024), 256, "Size of a part, in KiB."),
+                Field("streaming_enabled", Flag(), False, "The device uploads while it records."),
+                Field(
+                    "streaming_chunk_kb", Whole(64, 1024), 256, "Size of a part of such an upload, in KiB."
+                ),
                 Field(
                     "streaming_flush_interval_seconds",
                     Whole(0, 255),
                     60,
-                    "After so many seconds a part is sent even if it is smaller.",
+                    "Seconds after which a part is sent even if it is smaller.",
                 ),
                 Field(
                     "daily_data_limit_mb",
                     Limit(0, 10_000, unlimited=0),
                     500,
-                    "What it may upload in a day, in MB; 0: no limit.",
+                    "The most that the device may upload in a day, in MB; 0: no limit.",
                 ),
-                Field("allow_roaming", Flag(), False, "Uploads while roaming."),
-                Field("pause_on_low_battery", Flag(), True, "Waits until it is charged."),
-                Field("off_peak_hours.enabled", Flag(), False, "Uploads in these hours only."),
-                Field("off_peak_hours.start", _TIME, "00:00", "When they begin, every day."),
+                Field("allow_roaming", Flag(), False, "The device also uploads while roaming."),
+                Field("pause_on_low_battery", Flag(), True, "Uploads wait while the battery is low."),
+                Field("off_peak_hours.enabled", Flag(), False, "The device uploads only during these hours."),
+                Field(
+                    "off_peak_hours.start", _TIME, "00:00", "The time at which these hours begin, every day."
+                ),
                 Field(
                     "off_peak_hours.end",
                     _TIME,
                     "06:00",
-                    "When they end. An end before the start is on the next day.",
+                    "The time at which these hours end. If it is before `start`, they end on the next day.",
                 ),
                 Field(
                     "off_peak_hours.timezone",
                     _ZONE,
                     "UTC",
                     "The time zone of these hours: a name of the IANA database, such as Europe/Zurich. The "
-                    "server does not check that it exists.",
+                    "server does not check that the time zone exists.",
                 ),
             ),
             optional=frozenset({"off_peak_hours"}),
         ),
         Section(
             "processing",
-            "What is done with a recording once it is uploaded.",
+            "What is done with a recording after its upload.",
             (
-                Field("auto_transcription.enabled", Flag(), False, "Transcribes it."),
+                Field("auto_transcription.enabled", Flag(), False, "The recording is transcribed."),
                 Field(
                     "auto_transcription.provider",
                     WordKind(_SPEECH),
                     None,
-                    "By whom; null: the project's default.",
+                    "The provider that transcribes; null: `whisper`.",
                 ),
-                Field("auto_summary.enabled", Flag(), False, "Summarizes the transcription."),
+                Field("auto_summary.enabled", Flag(), False, "The transcript is summarized. No effect yet."),
                 Field(
                     "auto_summary.provider",
                     WordKind(_LANGUAGE),
                     None,
-                    "By whom; null: the project's default.",
+                    "The provider that summarizes; null: the default provider. No effect yet.",
                 ),
-                Field("auto_summary.template", _NAME, "general_notes", "Name or id of the template."),
-                Field("auto_embedding.enabled", Flag(), True, "Makes it searchable by meaning."),
-                Field("auto_enhancement.enabled", Flag(), False, "Cleans the sound."),
+                Field(
+                    "auto_summary.template",
+                    _NAME,
+                    "general_notes",
+                    "Name or id of the template for the summary. No effect yet.",
+                ),
+                Field(
+                    "auto_embedding.enabled",
+                    Flag(),
+                    True,
+                    "The transcript can be searched by meaning. No effect yet.",
+                ),
+                Field(
+                    "auto_enhancement.enabled",
+                    Flag(),
+                    False,
+                    "Noise is removed from the audio. No effect yet.",
+                ),
                 Field(
                     "auto_enhancement.provider",
                     WordKind(("cleanvoice",)),
                     None,
-                    "By whom; the answer leaves this field out until a level sets it.",
+                    "The provider that removes noise. Answers leave this field out until a level sets it. No "
+                    "effect yet.",
                     shown_unset=False,
                 ),
             ),
@@ -187,26 +212,29 @@ SECTIONS: dict[str, Section] = {
             "How a device gets its firmware.",
             (
                 Field(
-                    "auto_update.enabled", Flag(), False, "Installs an offered release without being asked."
+                    "auto_update.enabled",
+                    Flag(),
+                    False,
+                    "The device installs an offered release without asking.",
                 ),
                 Field(
                     "source",
                     WordKind(("legacy", "service")),
                     "service",
-                    "Where releases come from. `service`: this server; `legacy`: where they came from before "
-                    "it.",
+                    "Where the device gets releases. `service`: from this server. `legacy`: from the system "
+                    "that was used before this server.",
                 ),
             ),
         ),
         Section(
             "upload_security",
-            "Whether a device encrypts what it uploads.",
+            "Whether a device encrypts its uploads.",
             (
                 Field(
                     "encrypted_upload_policy",
                     Strictest(("legacy_allowed", "v2_preferred", "v2_required")),
                     "legacy_allowed",
-                    "From lax to strict: not needed, preferred, required.",
+                    "Encryption is not needed, preferred, or required. The strictest value is `v2_required`.",
                 ),
             ),
             levels=("organization", "project", "device"),
@@ -216,13 +244,17 @@ SECTIONS: dict[str, Section] = {
             "How long recordings are kept.",
             (
                 Field(
-                    "recordings_days", _DAYS, None, "A recording is deleted after so many days; null: never."
+                    "recordings_days",
+                    _DAYS,
+                    None,
+                    "Days after which a recording is deleted; null: never. No effect yet.",
                 ),
                 Field(
                     "audio_days",
                     _DAYS,
                     None,
-                    "A recording's media are deleted after so many days; null: together with the recording.",
+                    "Days after which a recording's media are deleted; null: together with the recording. No "
+                    "effect yet.",
                 ),
             ),
             merge_strategy="min",

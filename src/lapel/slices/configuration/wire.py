@@ -16,7 +16,7 @@ SectionValue: TypeAlias = Annotated[
 
 
 class ConfigDefinition(msgspec.Struct, frozen=True, kw_only=True):
-    """A section: its built-in defaults, the levels that may override them, and how levels are merged."""
+    """A section: its built-in defaults, the levels that may override them, and how the levels are merged."""
 
     section: str
     description: str
@@ -32,7 +32,10 @@ class ConfigDefinitions(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ConfigValue(msgspec.Struct, frozen=True, kw_only=True):
-    """The resolved value of a section; `source` is the last level that overrides a field of it."""
+    """The resolved value of a section.
+
+    `source` is the nearest level that overrides a field of the section, or `default`.
+    """
 
     value: SectionValue
     source: Source
@@ -54,7 +57,7 @@ ConfigChange: type[msgspec.Struct] = msgspec.defstruct(
         for name, schema in change_schemas(section).items()
     ],
     namespace={
-        "__doc__": "Fields of one section; unknown fields are refused. Null clears.",
+        "__doc__": "Fields of one section; unknown fields are refused. Null clears a field of the override.",
         "json_rules": {"examples": [{"streaming_enabled": True, "daily_data_limit_mb": 200}]},
     },
     frozen=True,
