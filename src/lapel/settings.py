@@ -44,7 +44,7 @@ class Settings:
         parsers.path,
     )
     host: str = setting("127.0.0.1", "Address to listen on. 0.0.0.0 serves the whole network.", parsers.text)
-    port: int = setting(8080, "Port to listen on; 0 takes a free one.", parsers.whole(0, 65535))
+    port: int = setting(8080, "Port to listen on; 0 takes a free port.", parsers.whole(0, 65535))
     role: Role = setting(
         "all",
         "What this machine runs: api, worker, store, or all of them with the embedded database.",
@@ -60,8 +60,8 @@ class Settings:
     )
     store_public_url: str | None = setting(
         None,
-        "URL under which clients reach the embedded store: a host name of its own, or the API's with a "
-        "path. Default: the public URL and the store's path prefix.",
+        "URL under which clients reach the embedded store: a separate host name, or the API's host name with "
+        "a path. Default: the public URL and the store's path prefix.",
         _HTTP_URL,
     )
     store_path_prefix: str = setting(
@@ -120,13 +120,13 @@ class Settings:
 
     secret: str | None = setting(
         None,
-        "Key material for token hashes and sealed values. Generated with the embedded database, "
-        "required with a database URL; the same on every machine.",
+        "Key material for token hashes and sealed values; it must be the same on every machine. Generated "
+        "with the embedded database, required with a database URL.",
         parsers.secret,
         secret=True,
     )
     secret_previous: str | None = setting(
-        None, "The secret before a change. Values made with it stay readable.", parsers.secret, secret=True
+        None, "The former secret. Values made with it stay readable.", parsers.secret, secret=True
     )
     metrics_token: str | None = setting(
         None,
@@ -139,25 +139,25 @@ class Settings:
         None, "Whether requests are limited. Default: on, but off with the embedded database.", parsers.switch
     )
     rate_per_second: int = setting(
-        100, "Requests a project may make per second and world; 0 is no limit.", parsers.whole(0, 10**9)
+        100, "Requests a project may make per second in a world; 0: no limit.", parsers.whole(0, 10**9)
     )
     rate_per_minute: int = setting(
-        1000, "Requests a project may make per minute and world; 0 is no limit.", parsers.whole(0, 10**9)
+        1000, "Requests a project may make per minute in a world; 0: no limit.", parsers.whole(0, 10**9)
     )
     upload_urls_per_minute: int = setting(
-        30, "Upload URLs a project may ask for per minute and world; 0 is no limit.", parsers.whole(0, 10**9)
+        30, "Upload URLs a project may ask for per minute in a world; 0: no limit.", parsers.whole(0, 10**9)
     )
     transcriptions_per_minute: int = setting(
-        10, "Transcriptions a project may start per minute and world; 0 is no limit.", parsers.whole(0, 10**9)
+        10, "Transcriptions a project may start per minute in a world; 0: no limit.", parsers.whole(0, 10**9)
     )
     transcription_hours_per_day: int = setting(
         1000,
-        "Hours of audio a project may have transcribed per day (UTC) and world; 0 is no limit.",
+        "Hours of audio a project may have transcribed per day (UTC) in a world; 0: no limit.",
         parsers.whole(0, 10**6),
     )
     device_per_minute: int = setting(
         60,
-        "Requests a device may make per minute, with all its tokens together; 0 is no limit.",
+        "Requests a device may make per minute, with all its tokens together; 0: no limit.",
         parsers.whole(0, 10**9),
     )
 
@@ -172,13 +172,13 @@ class Settings:
     max_video_bytes: int = setting(5 * GIB, "Largest video a recording may hold.", parsers.size)
     diagnostics_bytes_per_day: int = setting(
         4 * MIB,
-        "Bytes of diagnostic events a device may add in a day (UTC), each its text and 128 bytes; "
-        "0 is no limit.",
+        "Bytes of diagnostic events a device may add in a day (UTC); 0: no limit. An event counts as its "
+        "text plus 128 bytes.",
         parsers.size,
     )
     rows_bytes_per_world: int = setting(
         0,
-        "Bytes of database rows a project may have in a world before creations are refused; 0 is no limit.",
+        "Bytes of database rows a project may have in a world before creations are refused; 0: no limit.",
         parsers.size,
     )
     body_limit: int = setting(1 * MIB, "Largest JSON body of a request.", parsers.size)
@@ -190,13 +190,13 @@ class Settings:
     )
     body_timeout: float = setting(
         30.0,
-        "Seconds a body may pause; over each such period it must move at least 1 KiB per second.",
+        "Seconds a body may pause. In each period of this length, at least 1 KiB per second must pass.",
         parsers.seconds(),
     )
     answer_timeout: float = setting(
         9.0,
-        "Seconds from the last byte of a request after which a request without an answer is answered 503; "
-        "upload-complete has 2.5 times as long. At most 9.5, because clients expect an answer within 10.",
+        "Seconds from the last byte of a request. After this time, the answer is 503. upload-complete has "
+        "2.5 times as long. At most 9.5, because clients expect an answer within 10 seconds.",
         parsers.seconds(9.5),
     )
     min_free_bytes: int = setting(1 * GIB, "Free disk space below which writes are refused.", parsers.size)
@@ -215,7 +215,7 @@ class Settings:
     )
     scratch_dir: Path | None = setting(
         None,
-        "Folder for the audio that a worker works on: the file, and 115 MB of samples an hour. Default: "
+        "Folder for the audio that a worker works on: the file, and 115 MB of samples per hour. Default: "
         "`scratch` in the data folder; without a data folder, in the system's folder for temporary files.",
         parsers.path,
     )
@@ -359,15 +359,15 @@ def _contradiction(s: Settings) -> str | None:
         (
             s.s3_public_endpoint is not None and s.s3_endpoint is None,
             (
-                "LAPEL_S3_PUBLIC_ENDPOINT is set without LAPEL_S3_ENDPOINT; set the endpoint, or for the "
-                "embedded store LAPEL_STORE_PUBLIC_URL."
+                "LAPEL_S3_PUBLIC_ENDPOINT is set without LAPEL_S3_ENDPOINT; set the endpoint. For the "
+                "embedded store, set LAPEL_STORE_PUBLIC_URL instead."
             ),
         ),
         (
             s.s3_access_key_id is not None and s.s3_endpoint is None and s.role != "store",
             (
-                "LAPEL_S3_ACCESS_KEY_ID is set without LAPEL_S3_ENDPOINT; set the endpoint too, for AWS such "
-                "as https://s3.eu-west-1.amazonaws.com."
+                "LAPEL_S3_ACCESS_KEY_ID is set without LAPEL_S3_ENDPOINT; set the endpoint too: for AWS, a "
+                "URL such as https://s3.eu-west-1.amazonaws.com."
             ),
         ),
         (
@@ -376,11 +376,11 @@ def _contradiction(s: Settings) -> str | None:
         ),
         (
             alone and s.database_url is None,
-            f"LAPEL_ROLE = {s.role} runs without the embedded database; let LAPEL_DATABASE_URL name one.",
+            f"LAPEL_ROLE = {s.role} has no embedded database; let LAPEL_DATABASE_URL name a database.",
         ),
         (
             alone and s.s3_endpoint is None,
-            f"LAPEL_ROLE = {s.role} runs without the embedded store; let LAPEL_S3_ENDPOINT name one.",
+            f"LAPEL_ROLE = {s.role} has no embedded store; let LAPEL_S3_ENDPOINT name a store.",
         ),
         (
             s.role == "store" and s.s3_access_key_id is None,

@@ -88,8 +88,8 @@ def test_text_becomes_a_value(name: str, raw: str, value: object) -> None:
         ({"LAPEL_TLS_CERT": "/c.pem"}, "LAPEL_TLS_CERT and LAPEL_TLS_KEY belong together"),
         ({"LAPEL_DATABASE_URL": "postgresql://h/d"}, "LAPEL_SECRET is not set"),
         ({"LAPEL_LISTEN_DATABASE_URL": "postgresql://h/d"}, "set both or neither"),
-        ({"LAPEL_ROLE": "api"}, "let LAPEL_DATABASE_URL name one"),
-        ({**EXTERNAL, "LAPEL_ROLE": "worker"}, "let LAPEL_S3_ENDPOINT name one"),
+        ({"LAPEL_ROLE": "api"}, "let LAPEL_DATABASE_URL name a database"),
+        ({**EXTERNAL, "LAPEL_ROLE": "worker"}, "let LAPEL_S3_ENDPOINT name a store"),
         ({"LAPEL_ROLE": "store"}, "the keys that it will accept"),
         ({"LAPEL_S3_ACCESS_KEY_ID": "a"}, "LAPEL_S3_SECRET_ACCESS_KEY belong together"),
         (

@@ -154,7 +154,7 @@ async def test_what_a_service_does_not_delete_is_told(call: Call, key_file: str)
         await call(providers.set_, "elevenlabs", base_url=fake.url, key_file=key_file)
         fake.fail(status(500, {}, before_body=True), at="/v1/speech-to-text/transcripts")
         (warning,) = (await call(providers.try_, "elevenlabs"))["warnings"]
-        assert f"The transcript {fake.kept[0]} is kept there: " in warning
+        assert f"The service still has the transcript {fake.kept[0]}: " in warning
 
 
 @pytest.mark.parametrize("told", ["2027-02-26", 1803600000, "2027-02-26T00:00:00Z"])

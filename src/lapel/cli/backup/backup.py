@@ -65,8 +65,8 @@ def backup(directory: Target, /, *, data_dir: DataDir = None, json: Json = False
         archive.put_secret("secret_previous", settings.secret_previous)
         if (lost := unusable_in(settings)) is not None:
             say(
-                f"Warning: the database has keys or tokens {lost}. They will be dead after a restore; if the "
-                "server has LAPEL_SECRET or LAPEL_SECRET_PREVIOUS, run `lapel backup` with the same."
+                f"Warning: the database has keys or tokens {lost}. They will not work after a restore. If "
+                "the server has LAPEL_SECRET or LAPEL_SECRET_PREVIOUS, give `lapel backup` the same values."
             )
         say("database dumped; copying objects")
         client = BucketClient(settings, SystemClock())
@@ -79,7 +79,7 @@ def backup(directory: Target, /, *, data_dir: DataDir = None, json: Json = False
         promised.unlink()
         if lost:
             raise CommandError(
-                f"{len(lost)} objects that were promised are not in the store, the first {lost[0]}. The "
+                f"{len(lost)} objects that were promised are not in the store; the first is {lost[0]}. The "
                 "backup is not finished; `lapel doctor` and the reconciler's findings in /metrics say more."
             )
         manifest = ArchiveManifest(
@@ -129,7 +129,7 @@ def _copy_promised(
         if (entry.size, entry.sha256) != (each.size, each.sha256):
             raise CommandError(
                 f"{each.key} is damaged in the store: {entry.size} bytes with SHA-256 {entry.sha256}, "
-                f"promised were {each.size} with {each.sha256}. The backup is not finished."
+                f"but promised were {each.size} bytes with {each.sha256}. The backup is not finished."
             )
         index.write(msgspec.json.encode(entry) + b"\n")
         size, count = size + entry.size, count + 1

@@ -110,8 +110,8 @@ def _target(settings: Settings, archive: Archive) -> Generator[Settings]:
     settings = dataclasses.replace(settings, secret=secret)
     if previous is not None and settings.secret_previous != previous:
         say(
-            "Warning: LAPEL_SECRET_PREVIOUS is not the previous secret of the backup. Until it is what "
-            f"{archive.path}/secret_previous holds, keys and tokens from before the change are dead."
+            "Warning: LAPEL_SECRET_PREVIOUS is not the previous secret of the backup. Set it to the "
+            f"content of {archive.path}/secret_previous: otherwise older keys and tokens do not work."
         )
     with contextlib.ExitStack() as stack:
         if settings.database_url is not None:
@@ -160,7 +160,7 @@ def _load_objects(settings: Settings, archive: Archive, manifest: ArchiveManifes
         count, size = count + 1, size + entry.size
     if (count, size) != (manifest.objects, manifest.bytes):
         raise CommandError(
-            f"the backup lists {count} objects of {size} bytes, but was made with {manifest.objects} of "
-            f"{manifest.bytes}: it is damaged."
+            f"the backup lists {count} objects of {size} bytes, but its backup.json says {manifest.objects} "
+            f"objects of {manifest.bytes} bytes: the backup is damaged."
         )
     return count, size

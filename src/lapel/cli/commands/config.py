@@ -19,7 +19,7 @@ AnySection = Annotated[str | None, Parameter(help="Name of a section. Default: a
 Fields = Annotated[
     str,
     Parameter(
-        help="FIELD=VALUE, a dotted path and JSON (or a bare word): streaming_enabled=true. null clears it."
+        help="FIELD=VALUE: a dotted path, and JSON or a word: streaming_enabled=true. null clears the field."
     ),
 ]
 Mode = Annotated[

@@ -30,7 +30,7 @@ Mode = Annotated[Literal["test", "live"], Parameter(help="World of the key: test
 Project = Annotated[str | None, Parameter(help="Id of the project. Default: the only one there is.")]
 Scopes = Annotated[
     str | None,
-    Parameter(help="Scopes of a restricted key, by comma, such as recordings:read. Default: a secret key."),
+    Parameter(help="Scopes of a restricted key, with commas between them. Default: a secret key."),
 ]
 EndUser = Annotated[
     str | None,

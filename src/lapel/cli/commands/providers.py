@@ -48,7 +48,9 @@ Mode = Annotated[Literal["test", "live"], Parameter(help="The world of the proje
 Project = Annotated[str | None, Parameter(help="Id of the project. Default: the only one there is.")]
 Engine = Annotated[
     str | None,
-    Parameter(help=f"Engine: {', '.join(ENGINES)}. Default: the present one, else the slot's own name."),
+    Parameter(
+        help=f"Engine: {', '.join(ENGINES)}. Default: the present engine, else the one with the slot's name."
+    ),
 ]
 Model = Annotated[str | None, Parameter(help="Model to request. Default: the engine's usual one.")]
 BaseUrl = Annotated[
@@ -279,14 +281,14 @@ async def _deleted(ports: Ports, choice: SlotChoice, copies: list[str]) -> list[
         try:
             await delete_copy(choice, copy_id, ports.clock)
         except (SpeechError, TryAgain) as fault:
-            left.append(f"The transcript {copy_id} is kept there: {fault.message}")
+            left.append(f"The service still has the transcript {copy_id}: {fault.message}")
     return left
 
 
 def _local(_model: str | None) -> Transcriber:
     raise CommandError(
-        "the local engine answers this name: nothing is sent anywhere. `lapel transcribe FILE` tests it, "
-        "`lapel providers set` chooses another engine."
+        "the local engine answers this name, so there is no service to test. `lapel transcribe FILE` tests "
+        "the local engine; `lapel providers set` chooses another engine."
     )
 
 

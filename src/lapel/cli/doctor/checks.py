@@ -79,7 +79,7 @@ def _folder(settings: Settings) -> Iterator[Finding]:
         in_the_way = _in_the_way(folder.path)
         if in_the_way is not None:
             detail = f"{folder.path} cannot be made: {in_the_way} is no folder"
-            yield Finding("data folder", "broken", detail, "Name another one with --data-dir.")
+            yield Finding("data folder", "broken", detail, "Name another folder with --data-dir.")
             return
         yield Finding(
             "data folder",
@@ -108,7 +108,7 @@ def _folder(settings: Settings) -> Iterator[Finding]:
     free = f"{usage.free / 2**30:.1f} GiB of {usage.total / 2**30:.1f} free"
     if usage.free < needed:
         remedy = (
-            "Free disk space, or lower LAPEL_MIN_FREE_BYTES; below the limit uploads are refused with 507."
+            "Delete files, or lower LAPEL_MIN_FREE_BYTES: below this limit, uploads are refused with 507."
         )
         yield Finding("disk", "broken", f"{free}, {needed / 2**30:.1f} GiB are kept in reserve", remedy)
     else:
@@ -117,7 +117,7 @@ def _folder(settings: Settings) -> Iterator[Finding]:
             "disk",
             state,
             free,
-            "Free disk space: uploads will soon be refused." if state == "warning" else None,
+            "Delete files: uploads will soon be refused." if state == "warning" else None,
         )
 
 
@@ -258,7 +258,7 @@ def _credentials(ports: Ports) -> Iterator[Finding]:
         return
     if ends is not None and ends - ports.clock.now() < _CREDENTIALS_LEFT:
         yield Finding(
-            "credentials", "warning", f"they end {ends:%H:%M:%S} UTC, and links with them, within the hour",
+            "credentials", "warning", f"they end {ends:%H:%M:%S} UTC, within the hour, and so do all links",
             "Give the role longer sessions, or a key of its own.",
         )  # fmt: skip
     else:

@@ -61,9 +61,9 @@ def _whisper(setting: str) -> Finding:
 def _speakers(settings: Settings) -> Finding:
     found = speaker_weights(settings.speaker_model)
     if found.state == "ready":
-        return Finding("speakers", "ok", f"told apart by {found.place}")
+        return Finding("speakers", "ok", f"recognized with {found.place}")
     state = "broken" if found.state == "damaged" else "warning"
-    return Finding("speakers", state, f"not told apart: weights {found.state}", found.remedy)
+    return Finding("speakers", state, f"not recognized: weights {found.state}", found.remedy)
 
 
 async def failing_steps(connection: Connection) -> AsyncIterator[Finding]:
@@ -72,8 +72,9 @@ async def failing_steps(connection: Connection) -> AsyncIterator[Finding]:
     if roomless := _steps((row.roomless, row) for row in rows):
         yield Finding(
             "speech work", "broken", f"steps that wait because a worker's disk is full: {roomless}",
-            "Free space on the disk with the worker's scratch folder (its log names the folder: "
-            "speech.disk_full) or name another in LAPEL_SCRATCH_DIR and restart the worker. Then they go on.",
+            "Delete files on the disk of the worker's scratch folder, which the worker's log names "
+            "(speech.disk_full). Or set LAPEL_SCRATCH_DIR to another folder, and restart the worker. Then "
+            "the steps continue.",
         )  # fmt: skip
     if steps := _steps((row.failed, row) for row in rows):
         yield Finding(

@@ -85,7 +85,7 @@ class BucketClient:
             return False
         if answer.status == 403:
             raise CommandError(
-                "the bucket is another account's, or these credentials may not list it; choose another "
+                "the bucket belongs to another account, or these credentials may not list it; choose another "
                 "LAPEL_S3_BUCKET or allow s3:ListBucket."
             )
         return _checked(answer, "look for the bucket").status == 200

@@ -31,10 +31,10 @@ def explain(fault: BaseException) -> str | None:
     if isinstance(fault, ApiError):
         return fault.message
     if isinstance(fault, StoreUnavailable):
-        return f"the store does not answer: {redact(str(fault))}. `lapel doctor` looks closer."
+        return f"the store does not answer: {redact(str(fault))}. `lapel doctor` says more."
     if isinstance(fault, OSError) and fault.filename is not None:  # a file; connections have no name
         return f"{fault.filename}: {fault.strerror}. Name another path, or repair this one."
     if isinstance(fault, (*DATABASE_AWAY, asyncpg.PostgresError)):
         shown = f"{type(fault).__name__}: {redact(str(fault))}"
-        return f"the database does not answer ({shown}). `lapel doctor` looks closer."
+        return f"the database does not answer ({shown}). `lapel doctor` says more."
     return None

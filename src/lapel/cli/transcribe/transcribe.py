@@ -137,7 +137,7 @@ def _format(form: FormatName | None, output: str | None, count: int) -> Format:
         )
     if count == 1 and ending and not named and form is None:
         raise CommandError(
-            f"--output {output}: there is no format {ending}; --format says which: {', '.join(FORMATS)}."
+            f"--output {output}: there is no format {ending}; the formats are: {', '.join(FORMATS)}."
         )
     if form and named and form != named:
         raise CommandError(f"--output {output} does not fit --format {form}; leave one of them out.")
@@ -157,7 +157,7 @@ def _targets(files: list[str], output: str | None, chosen: Format) -> list[Path 
     taken = {path.resolve() for path in map(Path, files) if path.exists()}
     for target in targets:
         if target.resolve() in taken:
-            raise CommandError(f"{target} is one of the inputs; write elsewhere.")
+            raise CommandError(f"{target} is one of the inputs; name another output.")
     folder = place if is_folder else place.parent
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -174,7 +174,9 @@ def _in_folder(files: list[str], folder: Path, extension: str) -> list[Path]:
     if not _differ(stems):
         stems = names  # as for talk.wav and talk.mp3
     if not _differ(stems):
-        raise CommandError("two inputs have the same file name; give each a folder of its own with --output.")
+        raise CommandError(
+            "two inputs have the same file name; transcribe them one by one, each with its own --output."
+        )
     return [folder / f"{stem}.{extension}" for stem in stems]
 
 
@@ -187,7 +189,7 @@ def _check_stdout(chosen: Format, count: int) -> None:
     if chosen.name == "docx" and sys.stdout.isatty():
         raise CommandError("docx is binary; name a file with --output, or redirect with `>`.")
     if count > 1 and chosen.name not in _IN_A_ROW:
-        raise CommandError(f"several {chosen.name} documents need a folder; name one with --output.")
+        raise CommandError(f"several {chosen.name} documents need a folder; name the folder with --output.")
 
 
 @contextlib.contextmanager
@@ -200,7 +202,9 @@ def _scratch() -> Generator[Path]:
         except PermissionError:  # another user has made a folder of that name
             own = PrivateFolder(Path(tempfile.mkdtemp(prefix="lapel-transcribe-")))
     except OSError as fault:
-        raise CommandError(f"scratch files cannot be written: {fault.strerror}; TMPDIR names one.") from fault
+        raise CommandError(
+            f"scratch files cannot be written: {fault.strerror}; set TMPDIR to another folder."
+        ) from fault
     own.forget_left()
     try:
         yield own.path
@@ -226,7 +230,9 @@ def _stdin(folder: Path) -> Path:
             while chunk := sys.stdin.buffer.read(_CHUNK):
                 file.write(chunk)
                 if shutil.disk_usage(folder).free < SPARE_BYTES:
-                    raise CommandError("standard input fills the disk; TMPDIR names another one.")
+                    raise CommandError(
+                        "standard input fills the disk; set TMPDIR to a folder on another disk."
+                    )
     except OSError as fault:
         raise CommandError(f"standard input could not be stored in {folder}: {fault.strerror}.") from fault
     return path
