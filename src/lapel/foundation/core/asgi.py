@@ -13,11 +13,11 @@ App: TypeAlias = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 
 HANG_UP = "lapel.hang_up"
-"""In the scope of a request that our own listener received: a function that closes the connection at once."""
+"""A key in the scope of a request from Lapel's own listener. Its value closes the connection at once."""
 
 
 IS_GONE = "lapel.is_gone"
-"""In the same scope: a function that returns whether the client has disconnected."""
+"""A key in the same scope. Its value is a function that returns whether the client has disconnected."""
 
 
 class ClientGone(Exception):  # it is no error of ours

@@ -12,7 +12,7 @@ import msgspec
 
 
 class Detail(msgspec.Struct, frozen=True):
-    """One field that was wrong, and why."""
+    """One field that was refused, and the reason."""
 
     field: str
     reason: str
@@ -52,7 +52,7 @@ class InvalidRequest(ApiError):
 
 
 class Unauthorized(ApiError):
-    """No token, or one that is malformed, unknown, revoked or expired."""
+    """There is no token, or the token is malformed, unknown, revoked or expired."""
 
     status, code = 401, "unauthorized"
 
@@ -61,13 +61,13 @@ class Unauthorized(ApiError):
 
 
 class Forbidden(ApiError):
-    """A known token that may not do this."""
+    """The token is valid, but it may not do this."""
 
     status, code = 403, "forbidden"
 
 
 class NotFound(ApiError):
-    """No such resource in this project and world."""
+    """There is no such resource in this project and world."""
 
     status, code = 404, "not_found"
 
@@ -83,7 +83,7 @@ class MethodNotAllowed(ApiError):
 
 
 class ResourceAlreadyExists(ApiError):
-    """A unique value is taken; `resource_id` names its holder."""
+    """Another resource already has this unique value; `resource_id` names that resource."""
 
     status, code = 409, "resource_already_exists"
 
@@ -95,7 +95,7 @@ class Conflict(ApiError):
 
 
 class IdempotencyKeyInUse(ApiError):
-    """The first request with this key is still running."""
+    """The first request with this Idempotency-Key is still running."""
 
     status, code = 409, "idempotency_key_in_use"
 
@@ -107,7 +107,7 @@ class IdempotencyKeyInUse(ApiError):
 
 
 class PayloadTooLarge(ApiError):
-    """The body is over the limit."""
+    """The body is larger than allowed."""
 
     status, code = 413, "payload_too_large"
 
@@ -119,7 +119,7 @@ class UnsupportedMediaType(ApiError):
 
 
 class IdempotencyKeyReused(ApiError):
-    """The key was used for another request."""
+    """The idempotency key was used for another request."""
 
     status, code = 422, "idempotency_key_reused"
 
@@ -131,13 +131,13 @@ class RateLimitExceeded(ApiError):
 
 
 class InternalError(ApiError):
-    """A fault of the server."""
+    """The server failed."""
 
     status, code = 500, "internal_error"
 
 
 class Unavailable(ApiError):
-    """A part that this request needs is unavailable; the request may be repeated."""
+    """A part of the server that this request needs is unavailable; repeat the request later."""
 
     status, code = 503, "unavailable"
 

@@ -26,10 +26,10 @@ if TYPE_CHECKING:
     from lapel.foundation.http.calls import Content
 
 PIECE = 256 * 1024
-"""Bytes that are written to the connection at once; a longer body is a large one."""
+"""The most bytes that are written to the connection at once. A longer body is a large answer."""
 
 IN_PIECES = 640 * 1024
-"""The size to give for an answer that is made in pieces."""
+"""The size in bytes that an answer counts for if it is made in pieces."""
 
 _TOTAL = 128 * MIB
 _OF_ONE_WORLD = 64 * MIB

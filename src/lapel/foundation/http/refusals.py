@@ -14,7 +14,8 @@ AGAIN = (
     asyncpg.DeadlockDetectedError,
     asyncpg.SerializationError,
 )
-"""Errors after which the work runs once more: a schema change under a cached statement, or a deadlock."""
+"""Errors after which the work runs once more: a schema change made a cached statement invalid, or the
+transaction lost against another transaction (deadlock, serialization)."""
 
 _log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
 

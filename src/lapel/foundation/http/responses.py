@@ -53,7 +53,7 @@ class ErrorEnvelope(msgspec.Struct, frozen=True):
 
 
 class Problem(msgspec.Struct, frozen=True, omit_defaults=True):
-    """The same facts in the form of RFC 9457."""
+    """The error in the form of RFC 9457."""
 
     type: str
     title: str

@@ -37,7 +37,7 @@ class PublicKey(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class KeySet(msgspec.Struct, frozen=True):
-    """The keys of all grants that can still be valid; the first one signs."""
+    """The public keys of all grants that can still be valid; the first key is that of new grants."""
 
     keys: list[PublicKey]
 

@@ -41,8 +41,9 @@ _DESCRIPTION = """\
 The cloud for devices that record conversations: it stores audio, never loses an accepted
 recording, and serves it through short-lived signed links.
 
-Every answer has `X-Request-Id`. Unknown fields of a body are ignored, wrong types are 400.
-With `Accept: application/problem+json` errors come as RFC 9457 describes them.
+Every answer has `X-Request-Id`. A field of a wrong type is 400. Unknown fields of a body are
+ignored, except in writes of the configuration, where they are 400. With
+`Accept: application/problem+json` errors have the form of RFC 9457.
 """
 
 _ANY_ID = "^[A-Za-z0-9_]{1,128}$"
@@ -51,13 +52,14 @@ _PARAMETERS: dict[str, Schema] = {
     "IdempotencyKey": {
         "name": "Idempotency-Key",
         "in": "header",
-        "description": "Makes repeating this request safe for 24 hours: a repeat gets the first answer.",
+        "description": "Where `x-idempotency` is `stored`, a repeat with the same key within 24 hours gets "
+        "the first answer, and has no second effect.",
         "schema": {"type": "string", "pattern": "^[A-Za-z0-9_-]{1,255}$", "examples": ["order-66"]},
     },
     "Version": {
         "name": "Bota-Version",
         "in": "header",
-        "description": "The date of the API that the client was written for; echoed.",
+        "description": "The API version that the client was written for: a date. The answer repeats it.",
         "schema": {"type": "string", "format": "date", "examples": ["2026-01-15"]},
     },
 }
@@ -70,12 +72,12 @@ _HEADERS: dict[str, Schema] = {
         "schema": {"type": "string", "pattern": "^req_[A-Za-z0-9]{1,64}$"},
     },
     "X-RateLimit-Limit": {
-        "description": "The limit that has the least left, when limits are on.",
+        "description": "The rate limit with the fewest requests left. Absent if limits are off.",
         "schema": _WHOLE,
     },
-    "X-RateLimit-Remaining": {"description": "The requests that are left of this limit.", "schema": _WHOLE},
+    "X-RateLimit-Remaining": {"description": "The requests that this limit still allows.", "schema": _WHOLE},
     "X-RateLimit-Reset": {
-        "description": "The time at which the count starts again, in Unix seconds.",
+        "description": "The time at which this limit counts from 0 again, in Unix seconds.",
         "schema": _WHOLE,
     },
     "Retry-After": {
@@ -84,12 +86,12 @@ _HEADERS: dict[str, Schema] = {
     },
     "WWW-Authenticate": {"description": "`Bearer`.", "required": True, "schema": {"const": "Bearer"}},
     "Content-Disposition": {
-        "description": "The name to save the file under.",
+        "description": "The file name under which to save the answer.",
         "required": True,
         "schema": {"type": "string", "pattern": "^attachment; filename="},
     },
     "Idempotent-Replayed": {
-        "description": "Present when this is the stored answer to an earlier request.",
+        "description": "Present if this is the stored answer to an earlier request.",
         "schema": {"const": "true"},
     },
 }
@@ -238,7 +240,7 @@ def _description(operation: Operation, nouns: Nouns) -> str:
         words.append(
             {
                 "filter": "A key scoped to one end user sees only that end user's data.",
-                "imply": "With a key scoped to one end user, that end user is implied.",
+                "imply": "For a key scoped to one end user, the end user is always that one.",
                 "deny": "A key scoped to one end user may not call this.",
             }[operation.access.end_user_keys]
         )

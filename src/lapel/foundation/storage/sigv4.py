@@ -10,7 +10,7 @@ from hashlib import sha256
 ALGORITHM = "AWS4-HMAC-SHA256"
 UNSIGNED_PAYLOAD = "UNSIGNED-PAYLOAD"
 MAX_EXPIRES = 604_800
-"""Longest life of a pre-signed URL in seconds (seven days)."""
+"""The longest lifetime of a pre-signed URL, in seconds (seven days)."""
 
 _PERCENT = {bytes([code]): b"%%%02X" % code for code in range(256)}
 _RESERVED = re.compile(rb"[^A-Za-z0-9_.~-]")

@@ -22,7 +22,7 @@ def operations(service: AuditLog) -> tuple[Operation, ...]:
         log.get("/v1/audit-log", "list_audit_log", AuditPage, AuditQuery).plain(
             "List the audit log",
             lambda call: service.list(call.actor, call.query),
-            "The actor of each change, and the values before and after, newest first. The log has changes "
-            "of the configuration and of providers.",
+            "The log has the changes to the configuration and to providers, newest first: for each change "
+            "its actor, and the values before and after it.",
         ),
     )

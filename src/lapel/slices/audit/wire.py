@@ -18,7 +18,11 @@ class AuditActor(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class AuditEntry(msgspec.Struct, frozen=True, kw_only=True):
-    """One change. `before` and `after` hold the changed values; an absent value is null."""
+    """One change.
+
+    `before` and `after` are the changed override, or the changed provider slot, before and after the change.
+    Null means that there was none, or that the values were erased with their end user.
+    """
 
     id: str
     project_id: str
@@ -44,6 +48,8 @@ class AuditQuery(PageQuery, frozen=True, kw_only=True):
     """The filters of the audit log."""
 
     resource_type: (
-        Annotated[str, msgspec.Meta(description="Only changes of resources of this type.")] | None
+        Annotated[str, msgspec.Meta(description="Only changes to resources of this type.")] | None
     ) = None
-    resource_id: Annotated[str, msgspec.Meta(description="Only changes of this resource.")] | None = None
+    resource_id: (
+        Annotated[str, msgspec.Meta(description="Only changes to the resource with this id.")] | None
+    ) = None

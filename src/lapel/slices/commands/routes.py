@@ -41,9 +41,10 @@ def operations(service: Commands) -> tuple[Operation, ...]:
         commands.post(_ALL, "create_command", Command, CreateCommand).stored(
             "Send a command to a device",
             lambda call: created(service.create(call.connection, call.actor, call.id, call.body)),
-            "Each heartbeat or poll delivers the command until the device reports it or it expires. A "
-            "repeat with the same `idempotency_key` in the body is 200 with the command of the first "
-            "request. 409 if the device is not bound or has 100 open commands.",
+            "The answer to each heartbeat or poll has the command, until the device reports its result or "
+            "it expires. A repeat with the same `idempotency_key`, `type` and `params` in the body is 200 "
+            "with the command of the first request. 409 if the device is not bound, or has 100 open "
+            "commands.",
             status=201,
             also=(200,),
             errors=(Conflict,),
@@ -56,9 +57,9 @@ def operations(service: Commands) -> tuple[Operation, ...]:
         commands.get(f"{_ALL}/pending", "list_pending_commands", PendingCommands, access=OWN_DEVICE).plain(
             "Fetch the open commands of the calling device",
             lambda call: service.hand_over(call.actor, call.id),
-            "`device_id` is the device's own, or `me`. Lists all open commands, oldest first, and marks "
-            "`pending` ones as `delivered`. A command is listed again until the device reports it or it "
-            "expires. HEAD delivers none.",
+            "`device_id` is the calling device's own, or `me`. Lists all open commands, oldest first, and "
+            "marks `pending` commands as `delivered`. A command is listed again until the device reports "
+            "its result or it expires. HEAD marks none.",
             head=lambda call: service.peek(call.actor, call.id),
         ),
         commands.get(_ONE, "get_command", Command).plain(
@@ -67,15 +68,17 @@ def operations(service: Commands) -> tuple[Operation, ...]:
         commands.delete(_ONE, "cancel_command", Command).plain(
             "Cancel a command that is not delivered yet",
             lambda call: service.cancel(call.actor, call.id, call.params["command_id"]),
-            "Only a `pending` command can be cancelled; otherwise the answer is 409 with its status.",
+            "Only a `pending` command can be cancelled. For any other command the answer is 409, with the "
+            "command's status.",
             errors=(Conflict,),
             natural=True,
         ),
         commands.post(f"{_ONE}/ack", "acknowledge_command", Command, Report, access=OWN_DEVICE).plain(
             "Report the result of a command",
             lambda call: service.report(call.actor, call.id, call.params["command_id"], call.body),
-            "`device_id` is the calling device's own, or `me`. A repeated report gets the first answer. A "
-            "different report is 409, and so is a report after the command expired or was cancelled.",
+            "`device_id` is the calling device's own, or `me`. A repeated report gets the first answer. The "
+            "answer is 409 if another result is already reported, or if the command expired or was "
+            "cancelled.",
             errors=(Conflict,),
             natural=True,
         ),

@@ -49,9 +49,9 @@ class StoredCommand(msgspec.Struct, frozen=True, kw_only=True):
 class Command(msgspec.Struct, frozen=True, kw_only=True):
     """A command to a device, and its result.
 
-    `grant_token` is a JWT that the device can verify offline. `executed_at` is the time of the device's
-    report, also of a failure, or of the heartbeat that showed it. `expires_at` is null for a command that
-    never expires.
+    `grant_token` is a JWT that the device can verify offline. `executed_at` is the time at which the device
+    reported the result (a success or a failure), or at which a heartbeat showed that the command was done.
+    `expires_at` is null for a command that never expires.
     """
 
     id: str
@@ -97,9 +97,9 @@ class Params(msgspec.Struct, frozen=True, kw_only=True):
 class CreateCommand(msgspec.Struct, frozen=True, kw_only=True):
     """A command to send.
 
-    The same `idempotency_key` for the same device always answers with the command that it made before.
-    Without `ttl_seconds` a command expires after 300 s; a `factory_reset` stays open until it is reported or
-    cancelled.
+    If a command of the device has this `idempotency_key`, the same `type` and the same `params`, the answer
+    is that command. With another `type` or other `params`, the answer is 422. Without `ttl_seconds`, a
+    command expires after 300 s, but a `factory_reset` stays open until it is reported or cancelled.
     """
 
     type: Type
@@ -133,7 +133,7 @@ class AskWifiGrant(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class WifiGrant(msgspec.Struct, frozen=True, kw_only=True):
-    """The permission to change a device's Wi-Fi: a JWT that the device verifies, without a password."""
+    """The permission to change a device's Wi-Fi: a JWT that the device verifies. It contains no password."""
 
     grant_blob: str
     expires_at: Timestamp

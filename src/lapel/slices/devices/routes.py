@@ -47,7 +47,7 @@ def operations(service: Devices) -> tuple[Operation, ...]:
         devices.post("/v1/devices", "create_device", Device, CreateDevice).stored(
             "Register a device",
             lambda call: created(service.register(call.connection, call.actor, call.body)),
-            "A registered serial number answers 200 with the device, unchanged.",
+            "If the serial number is already registered, the answer is 200 with that device, unchanged.",
             status=201,
             also=(200,),
             errors=(Conflict,),
@@ -59,8 +59,9 @@ def operations(service: Devices) -> tuple[Operation, ...]:
         devices.get("/v1/devices/stats", "get_device_stats", DeviceStats).plain(
             "Count the fleet",
             lambda call: service.stats(call.actor),
-            "Online: a heartbeat in the last 15 minutes. Low battery: below 15 %. Full: more than 90 % "
-            "of the storage used. `data` holds at most the 100 newest devices.",
+            "`online_count`: a heartbeat came in the last 15 minutes. `low_battery_count`: below 15 %. "
+            "`storage_full_count`: more than 90 % of the storage is used. `data` has the 100 newest devices "
+            "at most.",
         ),
         devices.get(_ONE, "get_device", Device).plain(
             "Read a device", lambda call: service.read(call.actor, call.id)
@@ -68,14 +69,14 @@ def operations(service: Devices) -> tuple[Operation, ...]:
         devices.patch(_ONE, "update_device", Device, UpdateDevice).plain(
             "Change a device",
             lambda call: service.update(call.actor, call.id, call.body),
-            "Absent fields stay, null clears, `metadata` is replaced as a whole; `settings` are merged "
-            "deeply (JSON Merge Patch): lists are replaced, and unknown fields are ignored.",
+            "Absent fields stay, null clears, `metadata` is replaced as a whole. `settings` are merged "
+            "deeply (JSON Merge Patch): a list replaces the stored list, and unknown fields are ignored.",
         ),
         devices.delete(_ONE, "delete_device").plain(
             "Delete an unbound device",
             lambda call: service.delete(call.actor, call.id),
-            "The device's commands, updates, diagnostics and configuration are deleted too; recordings stay "
-            "and keep its id. The serial number may be registered again, as another device.",
+            "The device's commands, updates, diagnostics and configuration are deleted too. Its recordings "
+            "stay, and keep the device's id. The serial number may be registered again, as another device.",
             errors=(DeviceAlreadyBound,),
         ),
         devices.get(f"{_ONE}/state", "get_device_state", DeviceState).plain(
@@ -97,8 +98,9 @@ def operations(service: Devices) -> tuple[Operation, ...]:
         devices.post(f"{_ONE}/bind", "bind_device", BoundDevice, BindDevice).stored(
             "Bind a device to an end user",
             lambda call: service.bind(call.connection, call.actor, call.id, call.body),
-            "Only this answer shows the device token. A bound device is refused, also for the same end "
-            "user. If the answer is lost, repeat it with its Idempotency-Key, or unbind and bind again.",
+            "Only this answer shows the device token. A device that is already bound is refused, even for "
+            "the same end user. If the answer is lost, repeat the request with its Idempotency-Key, or "
+            "unbind the device and bind it again.",
             errors=(DeviceAlreadyBound,),
             replay=lambda call, stored: service.replayed(call.actor, stored),
         ),
@@ -114,8 +116,9 @@ def operations(service: Devices) -> tuple[Operation, ...]:
         ).plain(
             "Replace the calling device's token",
             lambda call: service.refresh_token(call.actor, call.id),
-            "`device_id` is the device's own, or `me`. Until the new token is first used, the old token "
-            "may only repeat this call, in case the answer was lost. Then the old token ends.",
+            "`device_id` is the calling device's own, or `me`. The old token may still repeat this call, in "
+            "case the answer was lost, and nothing else. When the new token is first used, the old token "
+            "ends.",
             natural=True,
         ),
     )

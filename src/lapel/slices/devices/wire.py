@@ -66,7 +66,7 @@ class Device(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class BoundDevice(Device, frozen=True, kw_only=True):
-    """A device just bound, with its token, which only this answer shows."""
+    """A device that was just bound, and its token. Only this answer shows the token."""
 
     device_token: Annotated[str, msgspec.Meta(examples=["dtok_…"])]
 
@@ -101,7 +101,7 @@ def _change(section: str) -> msgspec.Meta:
 
 
 class SettingsChange(msgspec.Struct, frozen=True, kw_only=True):
-    """Settings by section, merged into the stored ones; null clears, at any depth.
+    """Settings by section, merged into the stored settings. Null clears a section, an object or a field.
 
     Unknown sections and fields are ignored.
     """
@@ -122,7 +122,7 @@ class UpdateDevice(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class SettingsBody(SettingsChange, frozen=True, kw_only=True):
-    """The sections, at the top or below `settings`, so a client may send back the answer of GET unchanged."""
+    """The sections, at the top or inside `settings`. So a client may send back the answer to GET as it is."""
 
     json_rules: ClassVar[dict[str, Any]] = {
         "not": {
@@ -135,9 +135,10 @@ class SettingsBody(SettingsChange, frozen=True, kw_only=True):
 
 
 class CurrentStatus(msgspec.Struct, frozen=True, kw_only=True):
-    """The state that the device last reported, in the older form of its settings.
+    """The state that the device last reported, as the older routes of its settings show it.
 
-    `network_type` is the state's `last_seen_by`. Heartbeats report neither roaming nor the data used.
+    `network_type` is `last_seen_by` of the device's state. `is_roaming` and `data_used_today_mb` are always
+    null, because heartbeats do not report them.
     """
 
     network_type: ConnectionKind | None
@@ -207,7 +208,9 @@ class DeviceStats(msgspec.Struct, frozen=True, kw_only=True):
 class DeviceQuery(PageQuery, frozen=True, kw_only=True):
     """The filters of the list of devices."""
 
-    end_user_id: Annotated[str, msgspec.Meta(description="Bound to this end user.")] | None = None
+    end_user_id: (
+        Annotated[str, msgspec.Meta(description="Only devices that are bound to this end user.")] | None
+    ) = None
     status: Status | None = None
 
 
@@ -219,6 +222,6 @@ class BindDevice(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class RefreshedToken(msgspec.Struct, frozen=True, kw_only=True):
-    """The next token of a device."""
+    """The token that replaces a device's token."""
 
     device_token: Annotated[str, msgspec.Meta(examples=["dtok_…"])]

@@ -53,5 +53,5 @@ END_USER_TOKEN = TokenKind(
     unknown="This token is unknown, revoked or expired.",
     holder="an end-user token",
     scheme="endUserToken",
-    description=f"An end user's token (`{PREFIX}_`): that end user's own data, read-only.",
+    description=f"An end user's token (`{PREFIX}_`): it reads that end user's own data.",
 )

@@ -68,17 +68,18 @@ def operations(service: EndUsers) -> tuple[Operation, ...]:
         end_users.delete(_ONE, "delete_end_user").plain(
             "Delete an end user and all their data",
             lambda call: service.delete(call.actor, call.id),
-            "After this answer no other answer shows the end user or their recordings; their devices "
-            "are unbound, and their tokens and keys are revoked. A job erases the stored objects; the "
-            "erasure ledger shows when the last one is gone.",
+            "From this answer on, no answer shows the end user or their recordings. Their devices are "
+            "unbound; their tokens and keys are revoked. A job erases the stored objects, and the erasure "
+            "ledger shows when the last object is gone.",
         ),
         end_users.post(
             f"{_ONE}/token", "issue_end_user_token", EndUserToken, IssueToken, access=_ISSUE_TOKEN
         ).stored(
             "Issue a token for an end user's own data",
             lambda call: service.issue_token(call.connection, call.actor, call.id, call.body),
-            "Only this answer shows the token. The end user's previous token stops working. The token "
-            "works as long as the key that issues it, or until `expires_at`, which must not be later.",
+            "Only this answer shows the token. The end user's previous token stops working. The new token "
+            "ends at `expires_at`, which must not be later than the time at which the issuing key expires. "
+            "Without `expires_at`, the token ends at that time.",
             status=201,
             replay=lambda call, stored: service.issued_again(call.actor, stored),
         ),

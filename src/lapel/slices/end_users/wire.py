@@ -12,7 +12,7 @@ from lapel.foundation.http.input.pagination import PageQuery
 ExternalId: TypeAlias = Annotated[
     str,
     msgspec.Meta(
-        min_length=1, max_length=255, description="Your own id of this end user.", examples=["user-42"]
+        min_length=1, max_length=255, description="Your own id for this end user.", examples=["user-42"]
     ),
 ]
 Name: TypeAlias = Annotated[str, msgspec.Meta(max_length=255, examples=["Jane Roe"])]
@@ -70,7 +70,7 @@ class EndUserQuery(PageQuery, frozen=True, kw_only=True):
 
 
 class IssueToken(msgspec.Struct, frozen=True, kw_only=True):
-    """The lifetime of the token: that of the key that issues it, or less."""
+    """The end of the token. Without `expires_at`, the token ends when the issuing key expires."""
 
     expires_at: Moment | None = None
 

@@ -16,8 +16,8 @@ State: TypeAlias = Literal["open", "erased", "closed"]
 class Erasure(msgspec.Struct, frozen=True, kw_only=True):
     """One entry: the deleted resource, and the state of its objects in the store.
 
-    `open`: objects may remain. `erased`: a listing was empty. `closed`: a later listing, made when all upload
-    links had expired, was empty too.
+    `open`: objects may remain. `erased`: a listing of the store found no objects. `closed`: a later listing,
+    after all upload URLs had expired, found no objects either.
     """
 
     id: str
@@ -26,7 +26,9 @@ class Erasure(msgspec.Struct, frozen=True, kw_only=True):
     resource_id: str
     state: State
     objects_erased: int
-    links_expire_at: Annotated[Timestamp, msgspec.Meta(description="The end of the last upload URL.")]
+    links_expire_at: Annotated[
+        Timestamp, msgspec.Meta(description="The time at which the last upload URL expires.")
+    ]
     created_at: Timestamp
     erased_at: Timestamp | None
     closed_at: Timestamp | None

@@ -55,9 +55,9 @@ def _releases(service: Firmware) -> tuple[Operation, ...]:
         firmware.post(_RELEASES, "create_firmware_release", Release, UploadRelease).form(
             "Upload a firmware release",
             lambda call: releases.upload(call.actor, call.form),
-            "`multipart/form-data`, streamed; SHA-256 and CRC-32 are of the received bytes. A model has one "
-            "release of each version: a repeat is 409 with the `resource_id` of the first. Devices get no "
-            "offer until the release is released.",
+            "`multipart/form-data`. The server computes SHA-256 and CRC-32 from the received bytes. A model "
+            "has only one release of each version: a second one is 409, and `resource_id` names the first. "
+            "Devices get no offer before the release is released.",
             files=(
                 FormFile("bin", ".bin", "The firmware.", most, required=True),
                 FormFile("ufw", ".ufw", "The file for updates through an app.", most, required=False),
@@ -69,7 +69,7 @@ def _releases(service: Firmware) -> tuple[Operation, ...]:
         firmware.get(_RELEASES, "list_firmware_releases", ReleasePage, ReleaseQuery, access=_READ_OWN).plain(
             "List firmware releases, newest first",
             lambda call: releases.list(call.actor, call.query),
-            "With `device_id` the firmware that is released for that device's model, else all firmware.",
+            "With `device_id`: the released firmware for the model of that device. Otherwise: all firmware.",
             errors=(NotFound,),
         ),
         firmware.get(_RELEASE, "get_firmware_release", Release).plain(
@@ -78,7 +78,7 @@ def _releases(service: Firmware) -> tuple[Operation, ...]:
         firmware.post(f"{_RELEASE}/release", "release_firmware", Release).plain(
             "Release firmware",
             lambda call: releases.release(call.actor, call.id),
-            "From now on the release may be offered to devices. No effect on a released one.",
+            "From now on the release may be offered to devices. Repeating this has no effect.",
             natural=True,
         ),
         firmware.get(
@@ -98,22 +98,22 @@ def _offers(service: Firmware) -> tuple[Operation, ...]:
         device.post(_OTA, "assign_firmware", Assignment, AssignRelease).stored(
             "Offer a release to a device",
             lambda call: offers.assign(call.connection, call.actor, call.id, call.body),
-            "The answers to the device's heartbeats have the offer; it replaces the previous one. 409 if "
-            "the release is not released, the device runs it already, or it is a downgrade that the "
-            "release does not allow.",
+            "The answers to the device's heartbeats have the offer, which replaces the previous offer. 409 "
+            "if the firmware is not released, if the device already runs this version, or if it would be a "
+            "downgrade that the release does not allow.",
             status=201,
             errors=(Conflict,),
         ),
         device.delete(_OTA, "cancel_firmware").plain(
             "Withdraw the offer to a device",
             lambda call: offers.cancel(call.actor, call.id),
-            "No effect without an open offer.",
+            "If no offer is open, nothing happens.",
             natural=True,
         ),
         device.get(_OTA, "get_device_ota", CurrentAssignment).plain(
             "Read the newest offer to a device",
             lambda call: offers.current(call.actor, call.id),
-            "The newest update, whatever its status; `data` is null if there never was one.",
+            "The newest update, in any status; `data` is null if there never was one.",
         ),
         device.get(f"{_OTA}/history", "list_device_ota_history", Assignments, HistoryQuery).plain(
             "List the offers to a device, newest first",
@@ -129,9 +129,10 @@ def _rollouts(service: Firmware) -> tuple[Operation, ...]:
         release.post(_ROLLOUTS, "create_rollout", Rollout, CreateRollout).stored(
             "Start a rollout of a release",
             lambda call: rollouts.create(call.connection, call.actor, call.id, call.body),
-            "Offers the release to `percent` of the model's devices, also to devices that are added later. "
-            "The rollout halts when more than `max_failure_rate` of the ended updates failed, once five "
-            "have ended, or all. A rollout that is under way for the model is halted.",
+            "Offers the release to `percent` % of the model's devices, and to the same share of the devices "
+            "that are added while the rollout runs. If more than `max_failure_rate` of the ended updates "
+            "failed, the rollout halts; this is checked once five updates have ended, or once all have. "
+            "Starting a rollout halts the rollout that is under way for the same model.",
             status=201,
             errors=(Conflict,),
         ),
@@ -145,14 +146,15 @@ def _rollouts(service: Firmware) -> tuple[Operation, ...]:
         release.post(f"{_ROLLOUT}/pause", "pause_rollout", Rollout).plain(
             "Pause a rollout",
             lambda call: rollouts.pause(call.actor, call.id, call.params["rollout_id"]),
-            "Devices that have begun the update continue. 409 when the rollout has ended.",
+            "Devices get no new offers, and offers that are still `pending` are withdrawn. Devices whose "
+            "offer is `delivered` continue. 409 if the rollout has ended.",
             errors=(Conflict,),
             natural=True,
         ),
         release.post(f"{_ROLLOUT}/resume", "resume_rollout", Rollout).plain(
             "Resume a rollout",
             lambda call: rollouts.resume(call.actor, call.id, call.params["rollout_id"]),
-            "409 when the rollout has ended.",
+            "409 if the rollout has ended.",
             errors=(Conflict,),
             natural=True,
         ),

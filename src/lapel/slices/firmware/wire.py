@@ -24,7 +24,9 @@ Sequence: TypeAlias = Annotated[int, msgspec.Meta(ge=1, le=2**53 - 1)]
 Crc32: TypeAlias = Annotated[str, msgspec.Meta(pattern=r"^[0-9a-f]{8}\Z", examples=["cbf43926"])]
 Hours: TypeAlias = Annotated[
     int,
-    msgspec.Meta(ge=1, le=8760, description="Hours after which an update that is not applied has failed."),
+    msgspec.Meta(
+        ge=1, le=8760, description="Hours after which an update that is not applied yet counts as failed."
+    ),
 ]
 AssignmentStatus: TypeAlias = Literal["pending", "delivered", "applied", "failed", "cancelled"]
 RolloutStatus: TypeAlias = Literal["running", "paused", "halted", "completed"]
@@ -33,8 +35,8 @@ RolloutStatus: TypeAlias = Literal["running", "paused", "halted", "completed"]
 class Release(msgspec.Struct, frozen=True, kw_only=True):
     """Firmware of one version for one model; `bin_crc32` is CRC-32 (IEEE 802.3), 8 hexadecimal digits.
 
-    `release_sequence` and `allow_downgrade` are both present, or both left out. Without a `ufw` file the
-    `ufw` fields are those of `bin`.
+    `release_sequence` and `allow_downgrade` are either both present or both left out. If the release has no
+    `ufw` file, the `ufw` fields have the values of the `bin` file.
     """
 
     id: str
@@ -54,7 +56,7 @@ class Release(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ReleasePage(msgspec.Struct, frozen=True, kw_only=True):
-    """Releases, newest first. With `device_id` there is one page, of 100 at most."""
+    """One page of releases, newest first. With `device_id` there is one page, of at most 100 releases."""
 
     data: list[Release]
     has_more: bool | msgspec.UnsetType = msgspec.UNSET
@@ -68,7 +70,12 @@ class ReleaseQuery(msgspec.Struct, frozen=True, kw_only=True):
         None
     )
     limit: (
-        Annotated[int, msgspec.Meta(ge=1, le=100, description="Rows per page: 20, or 100 with `device_id`.")]
+        Annotated[
+            int,
+            msgspec.Meta(
+                ge=1, le=100, description="The most rows of a page. Default: 20, or 100 with `device_id`."
+            ),
+        ]
         | None
     ) = None
     cursor: Cursor = ""
@@ -110,10 +117,11 @@ class FirmwareDownload(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Manifest(msgspec.Struct, frozen=True, kw_only=True):
-    """The update that a device should install; all values are from the stored file's own row.
+    """The update that a device should install.
 
-    `release_sequence` and `allow_downgrade` are left out when the release has no sequence. The link is valid
-    until `expires_at`; the next heartbeat brings a new one.
+    `bin_sha256`, `bin_file_size_bytes` and `bin_crc32` are the values that were computed when the file was
+    uploaded. `release_sequence` and `allow_downgrade` are left out if the release has no sequence. The link
+    is valid until `expires_at`; the answer to the next heartbeat has a new link.
     """
 
     assignment_id: str
@@ -153,7 +161,7 @@ class AssignmentEvent(Assignment, frozen=True, kw_only=True):
 
 
 class CurrentAssignment(msgspec.Struct, frozen=True, kw_only=True):
-    """The newest update that a device was offered, whatever its status; null if there never was one."""
+    """The newest update that was offered to a device, in any status; null if there never was one."""
 
     data: Assignment | None
 
@@ -189,7 +197,7 @@ class CreateRollout(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class RolloutCounts(msgspec.Struct, frozen=True, kw_only=True):
-    """The number of a rollout's offers in each state."""
+    """The number of a rollout's offers in each status."""
 
     pending: int = 0
     delivered: int = 0

@@ -23,7 +23,8 @@ def operations(service: Heartbeats) -> tuple[Operation, ...]:
             "Report a device's state, and get its commands and update",
             lambda call: service.of_device(call.token_hash, call.id, call.body),
             lambda call: service.of(call.actor, call.id, call.body),
-            "For a device `device_id` is its own, or `me`. A heartbeat may be repeated: nothing happens "
-            "twice, and the answer lists commands and the update until they are done or have ended.",
+            "A device calls this with its own id, or with `me`. A heartbeat may be repeated: nothing happens "
+            "twice. Each answer has all open commands, and the update that is offered, until they are done "
+            "or have ended.",
         ),
     )

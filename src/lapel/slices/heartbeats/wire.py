@@ -17,12 +17,18 @@ DeviceState: TypeAlias = Annotated[
     str,
     msgspec.Meta(
         max_length=32,
-        description="`idle recording syncing uploading charging lowBattery storageFull error`, or another.",
+        description="One of `idle recording syncing uploading charging lowBattery storageFull error`; any "
+        "other word is stored too.",
         examples=["idle"],
     ),
 ]
 Connection: TypeAlias = Annotated[
-    str, msgspec.Meta(max_length=16, description="`wifi 4g ble`, or another.", examples=["wifi"])
+    str,
+    msgspec.Meta(
+        max_length=16,
+        description="One of `wifi 4g ble`; any other word is stored too.",
+        examples=["wifi"],
+    ),
 ]
 _EVENT: dict[str, Any] = {
     "required": ["event_id"],
@@ -33,14 +39,14 @@ DiagnosticEvent: TypeAlias = Annotated[JsonObject, msgspec.Meta(extra_json_schem
 
 
 class Diagnostics(msgspec.Struct, frozen=True, kw_only=True):
-    """The device's own log; each event has an `event_id` that the device chooses, and at most 4 KiB."""
+    """The device's own log. Each event has at most 4 KiB, and an `event_id` that the device chooses."""
 
     schema_version: Annotated[int, msgspec.Meta(ge=0, le=2**31 - 1, examples=[1])] | None = None
     events: Annotated[list[DiagnosticEvent], msgspec.Meta(max_length=MAX_EVENTS)] = []
 
 
 class OtaResult(msgspec.Struct, frozen=True, kw_only=True):
-    """The failure of an update; a success shows in `firmware_version`."""
+    """The failure of an update. A success is not reported here: the new `firmware_version` shows it."""
 
     assignment_id: str
     status: Literal["failed"]
@@ -50,7 +56,7 @@ class OtaResult(msgspec.Struct, frozen=True, kw_only=True):
 class HeartbeatBody(msgspec.Struct, frozen=True, kw_only=True):
     """The report of a device; fields that it leaves out keep their last value.
 
-    `flags` is a sum: 1 charging, 2 low battery, 4 full, 8 Wi-Fi, 16 LTE, 32 sync.
+    `flags` is a sum: 1 charging, 2 low battery, 4 storage full, 8 Wi-Fi, 16 LTE, 32 syncing.
     """
 
     battery_percent: Annotated[int, msgspec.Meta(ge=0, le=100)] | None = None

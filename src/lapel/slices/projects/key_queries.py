@@ -66,6 +66,6 @@ API_KEY = TokenKind(
     unknown="This key is unknown, revoked or expired.",
     holder="a key",
     scheme="key",
-    description="A secret key (`sk_live_`, `sk_test_`) or a restricted one (`rk_live_`, `rk_test_`).",
+    description="A secret key (`sk_live_`, `sk_test_`) or a restricted key (`rk_live_`, `rk_test_`).",
     cached=True,
 )

@@ -32,27 +32,28 @@ def operations(service: Keys) -> tuple[Operation, ...]:
         keys.post("/v1/api-keys", "create_api_key", CreatedApiKey, CreateApiKey, access=_IMPLIED).stored(
             "Create a key",
             lambda call: service.create(call.connection, call.actor, call.body),
-            "The key is for the caller's own world (and its own end user, if the caller is scoped to "
-            "one). Its scopes and lifetime must not exceed the caller's. Only this answer shows the key.",
+            "The new key is for the world of the calling key. If the calling key is scoped to one end user, "
+            "so is the new key. The new key must not have more scopes or end later than the calling key. "
+            "Only this answer shows the new key.",
             status=201,
             replay=lambda call, created: service.replayed(call.actor, created),
         ),
         keys.get("/v1/api-keys", "list_api_keys", ApiKeyPage, PageQuery).plain(
             "List keys, newest first",
             lambda call: service.list(call.actor, call.query),
-            "Shows a hint, the scopes, the last use and the end of each key, but no secrets.",
+            "Shows each key with a hint, its scopes, its last use and its end, but without its secret.",
         ),
         keys.delete("/v1/api-keys/{key_id}", "revoke_api_key", query=RevokeQuery).plain(
             "Revoke a key",
             lambda call: service.revoke(call.actor, call.id, issued=call.query.issued),
-            "After the answer every process refuses the key. Revoking it again has no effect. Tokens that "
-            "it issued continue to work, unless `issued` is true.",
+            "From this answer on, every process refuses the key. Revoking it again has no effect. If "
+            "`issued` is true, the tokens that the key issued end too; otherwise they continue to work.",
         ),
         keys.post("/v1/api-keys/{key_id}/rotate", "rotate_api_key", RotatedApiKey, RotateApiKey).stored(
             "Replace a key by a new one",
             lambda call: service.rotate(call.connection, call.actor, call.id, call.body),
-            "Both keys work for `overlap_seconds` (a day; 0 ends the old key at once). A key whose "
-            "successor works is refused: 409 with the successor's id.",
+            "Both keys work for `overlap_seconds` (default: a day); 0 ends the old key at once. If the key "
+            "was rotated before and its successor still works, the answer is 409 with the successor's id.",
             status=201,
             errors=(Conflict,),
             replay=lambda call, rotated: service.replayed(

@@ -29,31 +29,31 @@ class Project(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ApiKey(msgspec.Struct, frozen=True, kw_only=True):
-    """A key without its secret."""
+    """An API key, without its secret."""
 
     id: str
     project_id: str
     mode: Mode
     kind: Kind
     name: str | None
-    hint: Annotated[str, msgspec.Meta(description="Prefix and last four characters.")]
+    hint: Annotated[str, msgspec.Meta(description="The prefix and the last four characters of the key.")]
     scopes: list[Scope]
     end_user_id: str | None
     expires_at: Timestamp | None
     last_used_at: Timestamp | None
     revoked_at: Timestamp | None
-    rotated_to: Annotated[str, msgspec.Meta(description="The key that replaced this key.")] | None
+    rotated_to: Annotated[str, msgspec.Meta(description="The id of the key that replaced this key.")] | None
     created_at: Timestamp
 
 
 class CreatedApiKey(ApiKey, frozen=True, kw_only=True):
-    """A new key with its secret, which only this answer shows."""
+    """A new key and its secret; only this answer shows the secret."""
 
     key: Annotated[str, msgspec.Meta(examples=["rk_test_…"])]
 
 
 class RotatedApiKey(CreatedApiKey, frozen=True, kw_only=True):
-    """The key that replaces another key."""
+    """A new key that replaces another key; only this answer shows its secret."""
 
     replaced_id: str
     replaced_works_until: Timestamp
@@ -68,7 +68,7 @@ class ApiKeyPage(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class CreateApiKey(msgspec.Struct, frozen=True, kw_only=True):
-    """A key to create: with `scopes` a restricted key, with `kind: secret` a key with every scope."""
+    """A key to create: a restricted key with these `scopes`, or with `kind: secret` a key with all scopes."""
 
     json_rules: ClassVar[dict[str, Any]] = {
         "anyOf": [
@@ -90,7 +90,9 @@ class CreateApiKey(msgspec.Struct, frozen=True, kw_only=True):
     kind: Kind = "restricted"
     scopes: Scopes | None = None
     end_user_id: (
-        Annotated[str, msgspec.Meta(min_length=1, description="Restricts the key to one end user's data.")]
+        Annotated[
+            str, msgspec.Meta(min_length=1, description="The end user to whose data the key is restricted.")
+        ]
         | None
     ) = None
     expires_at: Moment | None = None
@@ -107,6 +109,6 @@ class RevokeQuery(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class RotateApiKey(msgspec.Struct, frozen=True, kw_only=True):
-    """The time for which both keys work; 0 ends the old key at once."""
+    """How long the old key continues to work, beside the new key; 0 ends the old key at once."""
 
     overlap_seconds: Annotated[int, msgspec.Meta(ge=0, le=30 * DAY_SECONDS)] = DAY_SECONDS

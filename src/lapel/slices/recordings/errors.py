@@ -6,7 +6,7 @@ from lapel.foundation.core.errors import ApiError
 
 
 class MediaNotUploaded(ApiError):
-    """There is no object to complete or to download."""
+    """The object that the request needs is not uploaded."""
 
     status, code = 409, "media_not_uploaded"
 

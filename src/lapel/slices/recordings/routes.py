@@ -50,8 +50,8 @@ def _records(service: Recordings) -> tuple[Operation, ...]:
         _ROUTES.post("/v1/recordings", "create_recording", Recording, CreateRecording, access=_MAKE).stored(
             "Announce a recording",
             lambda call: created(records.create(call.connection, call.actor, call.body)),
-            "A device that repeats `recording_uuid` and `recording_generation` gets the same "
-            "recording again with status 200, if all other fields agree.",
+            "If a device repeats a `recording_uuid` and `recording_generation`, and all other fields "
+            "agree, the answer is 200 with the same recording.",
             status=201,
             also=(200,),
             errors=(Conflict,),
@@ -73,8 +73,8 @@ def _records(service: Recordings) -> tuple[Operation, ...]:
         _ROUTES.delete(_ONE, "delete_recording").plain(
             "Delete a recording",
             lambda call: service.deletion.delete(reach(call.actor, call.id)),
-            "After this answer no other answer shows the recording. Its objects are deleted in the "
-            "background: see the erasure ledger.",
+            "From this answer on, no answer shows the recording. A job erases its objects, and the erasure "
+            "ledger shows when they are gone.",
             natural=True,
         ),
     )
@@ -97,8 +97,8 @@ def _uploads(service: Recordings) -> tuple[Operation, ...]:
         ).plain(
             "Complete an upload",
             lambda call: completion.complete(call.actor, reach(call.actor, call.id), call.body),
-            "200 means: the bytes are verified, kept and can be downloaded. 425 means: the "
-            "verification is under way; repeat the identical request.",
+            "200 means that the bytes are verified, are kept and can be downloaded. 425 means that the "
+            "verification is under way: repeat the identical request.",
             errors=(Conflict, MediaNotUploaded, IntegrityFailure, UploadVerificationPending),
             natural=True,
             slow=True,
@@ -120,7 +120,7 @@ def _downloads(service: Recordings) -> tuple[Operation, ...]:
         _ROUTES.get(f"{_ONE}/download-url", "get_download_url", AudioDownload, DownloadQuery).plain(
             "Ask for a link to the audio",
             lambda call: downloads.of_audio(reach(call.actor, call.id), call.query),
-            "A signed link to the recording's one audio.",
+            "A signed link to the recording's audio.",
             errors=(MediaNotUploaded,),
         ),
     )

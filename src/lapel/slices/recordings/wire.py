@@ -30,21 +30,24 @@ Uuid: TypeAlias = Annotated[
     msgspec.Meta(
         pattern=r"^[0-9A-Fa-f]{8}(?:-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}\Z",
         examples=["2f1c8a52-9f4e-4f0a-8a38-0d5f0a3b7c11"],
-        description="Answered in lower case. It comes with `recording_generation`, or not at all.",
+        description="Answered in lower case. Give it together with `recording_generation`, or neither.",
     ),
 ]
 Generation: TypeAlias = Annotated[
     int,
     msgspec.Meta(
-        ge=1, le=2**32 - 1, examples=[1], description="It comes with `recording_uuid`, or not at all."
+        ge=1, le=2**32 - 1, examples=[1], description="Give it together with `recording_uuid`, or neither."
     ),
+]
+LinkSeconds: TypeAlias = Annotated[
+    int, msgspec.Meta(ge=60, le=604_800, description="The lifetime of the link in seconds.")
 ]
 # Fits a PostgreSQL integer.
 EncryptionVersion: TypeAlias = Annotated[int, msgspec.Meta(ge=1, le=2**31 - 1)]
 
 
 class Media(msgspec.Struct, frozen=True, kw_only=True):
-    """One object of a recording. Size and SHA-256 were read back from the store."""
+    """One object of a recording. Once it is uploaded, size and SHA-256 are those of the stored bytes."""
 
     id: str
     type: MediaType
@@ -58,7 +61,7 @@ class Media(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Recording(msgspec.Struct, frozen=True, kw_only=True):
-    """One recording; `content_sha256`, size and `mime_type` are those of its audio."""
+    """One recording. `content_sha256`, `file_size_bytes` and `mime_type` describe its audio."""
 
     id: str
     project_id: str
@@ -99,7 +102,7 @@ class RecordingPage(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class CreateRecording(msgspec.Struct, frozen=True, kw_only=True):
-    """A recording to announce. With a device's token, device and end user come from the token."""
+    """A recording to announce. If a device calls, its token gives the device and the end user."""
 
     end_user_id: Id | None = None
     device_id: Id | None = None
@@ -131,12 +134,20 @@ class RecordingQuery(PageQuery, frozen=True, kw_only=True):
     device_id: str | None = None
     end_user_id: str | None = None
     status: StatusFilter | None = None
-    recorded_after: Annotated[Moment, msgspec.Meta(description="Inclusive.")] | None = None
-    recorded_before: Annotated[Moment, msgspec.Meta(description="Exclusive.")] | None = None
+    recorded_after: (
+        Annotated[
+            Moment, msgspec.Meta(description="Only recordings with `recorded_at` at this time or later.")
+        ]
+        | None
+    ) = None
+    recorded_before: (
+        Annotated[Moment, msgspec.Meta(description="Only recordings with `recorded_at` before this time.")]
+        | None
+    ) = None
 
 
 class StartUpload(msgspec.Struct, frozen=True, kw_only=True):
-    """The media to upload. Size and SHA-256, when given, are signed into the URL."""
+    """The media to upload. If size or SHA-256 are given, the signature of the URL covers them."""
 
     json_rules: ClassVar[dict[str, Any]] = {
         "anyOf": [
@@ -170,7 +181,10 @@ class Upload(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class CompleteUpload(msgspec.Struct, frozen=True, kw_only=True):
-    """The client's facts of the audio, or else of the only pending media. All fields are optional."""
+    """Facts that the client declares about the recording's audio; all are optional.
+
+    If the recording has no audio, the facts describe its only pending media.
+    """
 
     content_sha256: Sha256 | None = None
     file_size_bytes: Count | None = None
@@ -193,7 +207,7 @@ class DownloadRequest(msgspec.Struct, frozen=True, kw_only=True):
     media_id: Id
     disposition: Disposition = "inline"
     filename: Annotated[str, msgspec.Meta(min_length=1, max_length=255)] | None = None
-    expires_in: Annotated[int, msgspec.Meta(ge=60, le=604_800, description="Seconds.")] = 3600
+    expires_in: LinkSeconds = 3600
 
 
 class DownloadQuery(msgspec.Struct, frozen=True, kw_only=True):
@@ -201,11 +215,11 @@ class DownloadQuery(msgspec.Struct, frozen=True, kw_only=True):
 
     disposition: Disposition = "inline"
     filename: Annotated[str, msgspec.Meta(min_length=1, max_length=255)] | None = None
-    expires_in: Annotated[int, msgspec.Meta(ge=60, le=604_800, description="Seconds.")] = 3600
+    expires_in: LinkSeconds = 3600
 
 
 class Download(msgspec.Struct, frozen=True, kw_only=True):
-    """A signed link to one media. Size and type were verified at completion."""
+    """A signed link to one media. The size is that of the stored bytes; the type is the declared type."""
 
     download_url: str
     media_id: str
@@ -215,6 +229,6 @@ class Download(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class AudioDownload(Download, frozen=True, kw_only=True):
-    """A signed link to the one audio, and its lifetime in seconds."""
+    """A signed link to the recording's audio; `expires_in` is its lifetime in seconds."""
 
     expires_in: int

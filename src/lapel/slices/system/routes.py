@@ -26,15 +26,15 @@ def operations(services: Services) -> tuple[Operation, ...]:
         system.get("/health/ready", "get_readiness", Readiness).plain(
             "Check every part: database, store, queue, migrations",
             lambda _: probe.readiness(),
-            "503 only when no request can be served. A missing store or worker is `degraded`, 200: "
-            "taking every server out of rotation would repair neither.",
+            "503 only if the server can serve no request. If the store or the worker is missing, the answer "
+            "is 200 `degraded`, because taking every server out of rotation would not bring it back.",
             also=(503,),
         ),
         system.get("/v1/openapi.json", "get_openapi").content(
             "This document", lambda _: description.document(), answer="json"
         ),
         system.get("/docs", "get_docs").content(
-            "Read this document as a page, which needs no network",
+            "Read this document as a web page, which loads nothing from the network",
             lambda _: description.page(),
             answer="html",
         ),

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 PROBE_SECONDS = 2.0
 AWAY = (Unavailable, asyncpg.PostgresError, *DATABASE_AWAY)
-"""The errors of a probe when the database does not answer."""
+"""The errors that a probe gets if the database does not answer."""
 
 # A name that no object can have. A HEAD request for this name shows whether the store answers.
 _NOWHERE = "health/nothing-is-ever-stored-here"

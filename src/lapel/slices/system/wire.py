@@ -8,7 +8,7 @@ import msgspec
 
 
 class Health(msgspec.Struct, frozen=True):
-    """Whether this server can work. Exactly these keys."""
+    """Whether this server can work. The answer always has exactly these keys."""
 
     status: Literal["healthy", "unhealthy"]
     database: Literal["connected", "disconnected"]
@@ -16,7 +16,7 @@ class Health(msgspec.Struct, frozen=True):
 
 
 class Migrations(msgspec.Struct, frozen=True):
-    """The database's revision, and the one this server was written for."""
+    """The schema revision of the database, and the revision that this server needs."""
 
     applied: str | None
     expected: str
@@ -25,8 +25,8 @@ class Migrations(msgspec.Struct, frozen=True):
 class Readiness(msgspec.Struct, frozen=True):
     """The state of every part.
 
-    `degraded`: the server answers requests, but a request that needs the missing part is 503 or waits.
-    `unready`: send no requests.
+    `degraded`: the server answers requests, but a request that needs the missing part is answered 503, or
+    its work waits. `unready`: send no requests.
     """
 
     status: Literal["ready", "degraded", "unready"]

@@ -12,6 +12,6 @@ class TranscriptionInProgress(ApiError):
 
 
 class TranscriptNotReady(ApiError):
-    """The transcription is not completed."""
+    """The transcription is not completed, so there is no transcript."""
 
     status, code = 409, "transcript_not_ready"

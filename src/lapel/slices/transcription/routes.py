@@ -51,10 +51,11 @@ def _beginnings(service: Transcriptions) -> tuple[Operation, ...]:
         _ROUTES.post(_ALL, "create_transcription", Transcription, CreateTranscription).stored(
             "Transcribe a recording",
             lambda call: service.create(call.connection, call.actor, call.body.recording_id, call.body),
-            "Without `provider` the configuration's is taken, else `whisper`, which runs on this "
-            "installation. Once it is completed it is the recording's current transcription, and the "
-            "older ones are in no list; by id they stay readable. One that is under way and younger than "
-            "ten minutes is 409. Poll it, or wait for `transcription.completed`.",
+            "Without `provider`, the provider in the configuration transcribes; if none is configured, "
+            "`whisper` does. A completed transcription replaces the recording's older transcriptions: lists "
+            "leave those out, but they stay readable by id. 409 if another transcription of the recording "
+            "is under way and younger than ten minutes. To learn the result, read the new transcription "
+            "again, or wait for the event `transcription.completed` or `transcription.failed`.",
             status=201,
             errors=(MediaNotUploaded, TranscriptionInProgress),
             bucket=TRANSCRIPTIONS,
@@ -65,7 +66,7 @@ def _beginnings(service: Transcriptions) -> tuple[Operation, ...]:
         ).stored(
             "Transcribe a recording (older form)",
             lambda call: service.create(call.connection, call.actor, call.id, call.body),
-            "The same, with the recording in the path.",
+            "Does the same as `POST /v1/transcriptions`, with the recording's id in the path.",
             status=201,
             errors=(MediaNotUploaded, TranscriptionInProgress),
             bucket=TRANSCRIPTIONS,
@@ -79,21 +80,21 @@ def _reads(service: Transcriptions) -> tuple[Operation, ...]:
         _ROUTES.get(_ALL, "list_transcriptions", TranscriptionPage, TranscriptionQuery).plain(
             "List transcriptions",
             lambda call: service.list(call.actor, call.query),
-            "Newest first; without their segments, unless `include=segments`; `include=words` "
-            "adds their words.",
+            "Newest first. `include=segments` adds the segments; `include=words` adds the segments and "
+            "their words.",
             sized=lambda call: service.size_of_list(call.actor, call.query),
         ),
         _ROUTES.get(_ONE, "get_transcription", Transcription, ReadTranscription).plain(
             "Get a transcription",
             lambda call: service.read(call.actor, call.id, with_words=call.query.include == "words"),
-            "With its segments, once it is completed, and with `include=words` their words; `progress` "
-            "says how far it is.",
+            "A completed transcription has its segments; `include=words` adds their words. Before that, "
+            "`progress` says how far the work is.",
             sized=lambda call: service.size(call.actor, call.id),
         ),
         _ROUTES.get(f"{_ONE}/export", "export_transcription", query=ExportQuery).content(
             "Export a transcript as a file",
             lambda call: service.export(call.actor, call.id, call.query.format),
-            "Text, Markdown, subtitles, a table, JSON, a page or a document.",
+            "As text, Markdown, subtitles, CSV, JSON, HTML or DOCX. 409 while there is no transcript.",
             answer="file",
             file_types=tuple(each.media_type for each in FORMATS.values()),
             errors=(TranscriptNotReady,),
@@ -104,8 +105,8 @@ def _reads(service: Transcriptions) -> tuple[Operation, ...]:
         ).plain(
             "Get a recording's waveform",
             lambda call: service.waveform(call.actor, call.id, call.query.points),
-            "The loudest sample of each share of the audio. Until the audio was looked at, shortly "
-            "after its upload, and where it cannot be read, 409.",
+            "The loudest sample of each share of the audio. 409 until the audio is probed, shortly after "
+            "its upload. 409 also if the audio cannot be read.",
             errors=(MediaNotUploaded, Conflict),
         ),
     )

@@ -20,19 +20,21 @@ _Language = Annotated[
         max_length=10,
         # The service refuses a tag that does not match, with an explanation.
         extra_json_schema={"minLength": 2, "pattern": LANGUAGE_TAG},
-        description="Language that is spoken, such as `en` or `de-CH`. Left out: it is detected.",
+        description="The language that is spoken, such as `en` or `de-CH`. Default: it is detected.",
         examples=["en"],
     ),
 ]
 _Speakers = Annotated[
-    int, msgspec.Meta(ge=1, le=32, description="How many people speak, when that is known.")
+    int, msgspec.Meta(ge=1, le=32, description="The number of people who speak, if it is known.")
 ]
 
 
 Include: TypeAlias = Literal["segments", "words"]
 _Include = Annotated[
     Include,
-    msgspec.Meta(description="`segments`, or `words`: the segments with the times of their words."),
+    msgspec.Meta(
+        description="`segments`: the segments. `words`: the segments, with the times of their words."
+    ),
 ]
 
 
@@ -44,10 +46,11 @@ class JobError(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Transcription(msgspec.Struct, frozen=True, kw_only=True):
-    """What was said in a recording, or how far that is known.
+    """What was said in a recording, or how far the work on it is.
 
-    `progress`: 0 to 1. `duration_ms`: of the audio. `segments` and the texts are null until it is completed;
-    lists leave `segments` out unless `include=segments` or `include=words`. Only the latter brings `words`.
+    `progress` is 0 to 1. `duration_ms` is the duration of the audio. `segments`, `text` and `full_text` are
+    null until the transcription is completed. Lists have `segments` only with `include=segments` or
+    `include=words`. Segments have `words` only with `include=words`.
     """
 
     id: str
@@ -82,7 +85,7 @@ class TranscriptionPage(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class TranscribeRecording(msgspec.Struct, frozen=True, kw_only=True):
-    """How to transcribe a recording; all of it may be left out."""
+    """How to transcribe a recording. All fields are optional."""
 
     language: _Language | None = None
     provider: Slot | None = None
@@ -119,11 +122,11 @@ class ExportQuery(msgspec.Struct, frozen=True, kw_only=True):
 class WaveformQuery(msgspec.Struct, frozen=True, kw_only=True):
     """How many values the waveform has."""
 
-    points: Annotated[int, msgspec.Meta(ge=100, le=4000, description="How many peaks.")] = 1000
+    points: Annotated[int, msgspec.Meta(ge=100, le=4000, description="The number of peaks.")] = 1000
 
 
 class Waveform(msgspec.Struct, frozen=True, kw_only=True):
-    """The loudest sample of each of `points` equal shares of the audio, 0 to 1."""
+    """The audio in `points` equal shares: each peak is the loudest sample of its share, 0 to 1."""
 
     duration_ms: int
     peaks: list[Annotated[float, msgspec.Meta(ge=0, le=1)]]

@@ -30,7 +30,7 @@ from lapel.embedded.s3.s3_errors import S3Error
 MAX_PARTS = 10_000
 MIN_PART = 5 << 20
 KEEP_UPLOADS = 7 * 24 * 3600 * 1000
-"""Milliseconds since its last part came, after which an incomplete upload is removed at the next start."""
+"""Milliseconds: a start removes the incomplete uploads that got no part for so long."""
 _ID = re.compile(r"[0-9a-f]{32}")
 
 

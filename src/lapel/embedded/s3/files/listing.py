@@ -26,7 +26,7 @@ class ListingPage:
     objects: list[tuple[str, ObjectFacts]] = field(default_factory=list)
     prefixes: list[str] = field(default_factory=list)
     next_after: str | None = None
-    """The last key or common prefix of this page if more follow, else None."""
+    """If more keys follow, the last key or common prefix of this page; otherwise None."""
 
 
 class Walk:

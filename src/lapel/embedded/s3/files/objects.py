@@ -29,7 +29,7 @@ from lapel.embedded.s3.files.durable import make_folders, prune_folders, sync_fi
 from lapel.embedded.s3.s3_errors import S3Error
 
 SMALL = 256 * 1024
-"""Objects whose whole file is at most this long are read at once; larger ones in pieces."""
+"""Bytes. Files up to this size are read at once, larger files in pieces."""
 
 _MAGIC = b"LAPELOB1"
 _END = struct.Struct("<8sII")
@@ -47,11 +47,11 @@ class ObjectFacts(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
     modified: int
     content_type: str
     headers: dict[str, str] = {}
-    """Further headers, such as Cache-Control: names in lower case, values as they were sent."""
+    """Further headers, such as Cache-Control. Names are in lower case; values are as the client sent them."""
     user: dict[str, str] = {}
-    """The x-amz-meta-* headers, without that prefix."""
+    """The x-amz-meta-* headers; the names are without this prefix."""
     checksums: dict[str, str] = {}
-    """Base64 by algorithm: sha256, sha1, crc32."""
+    """The checksum in Base64, by the name of its algorithm: sha256, sha1, crc32."""
 
 
 _decoder = msgspec.json.Decoder(ObjectFacts)
@@ -71,7 +71,7 @@ class StoredObject:
         self.fd = fd
         self.facts = facts
         self.data = data
-        """All bytes of a small object, already read; else None."""
+        """All bytes of a small object; None if the object must be read in pieces."""
 
     def read(self, offset: int, length: int) -> bytes:
         """Read up to `length` bytes from `offset` of the object; may wait for the disk."""

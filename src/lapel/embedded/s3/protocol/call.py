@@ -7,7 +7,7 @@ from lapel.embedded.s3.protocol.request import Request
 from lapel.embedded.s3.protocol.signature import Signed
 
 MAX_OBJECT = 5 << 30
-"""Bytes of one PUT or one part at most, as in S3."""
+"""The most bytes of one PUT or of one part, as in S3."""
 
 
 class SignedCall(NamedTuple):

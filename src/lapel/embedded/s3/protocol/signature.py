@@ -22,7 +22,7 @@ from lapel.foundation.storage.sigv4 import (
 )
 
 MAX_SKEW = 15 * 60
-"""Seconds that a request's time may differ from ours, as in S3."""
+"""The most seconds between the time in a request and the server's time, as in S3."""
 
 _HEADER = re.compile(
     rf"{ALGORITHM} Credential=(?P<credential>[^,\s]+),\s*SignedHeaders=(?P<signed>[^,\s]+),\s*"
@@ -45,7 +45,7 @@ class Signed(NamedTuple):
 
     headers: frozenset[str]
     payload: str
-    """The x-amz-content-sha256 that was signed, UNSIGNED-PAYLOAD for links."""
+    """The signed value of x-amz-content-sha256: a hash, or a word such as UNSIGNED-PAYLOAD."""
     timestamp: str
     scope: str
     key: bytes
@@ -58,7 +58,7 @@ class _Claim(NamedTuple):
     signed: str
     signature: str
     malformed: str
-    """The code for a claim that cannot be read."""
+    """The error code to answer with, if a value of the claim is malformed."""
 
 
 class Verifier:

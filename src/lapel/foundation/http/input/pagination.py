@@ -50,14 +50,14 @@ class Listed(Protocol):
         ...
 
 
-Cursor = Annotated[str, msgspec.Meta(max_length=2048, description="`next_cursor` of the page before.")]
-Offset = Annotated[int, msgspec.Meta(ge=0, le=1_000_000, description="Rows to skip; older clients use it.")]
+Cursor = Annotated[str, msgspec.Meta(max_length=2048, description="`next_cursor` of the previous page.")]
+Offset = Annotated[int, msgspec.Meta(ge=0, le=1_000_000, description="Rows to skip. Prefer `cursor`.")]
 
 
 class PageQuery(msgspec.Struct, frozen=True, kw_only=True):
     """The query parameters of every list."""
 
-    limit: Annotated[int, msgspec.Meta(ge=1, le=100, description="Rows per page.")] = 20
+    limit: Annotated[int, msgspec.Meta(ge=1, le=100, description="The most rows of a page.")] = 20
     cursor: Cursor = ""
     offset: Offset = 0
 

@@ -46,7 +46,7 @@ class Checks:
     room: Room
     strangers: Strangers
     body_limit: int
-    """Bytes of a JSON body, and of a form beside its files."""
+    """The most bytes of a JSON body, and of a form without its files."""
 
 
 # One decoder for each struct, because many operations share the empty ones.
@@ -67,7 +67,7 @@ class Strategy(Generic[Query, Body, Response]):
         self.operation = operation
         self.parameters = operation.parameters
         self.patience = _SLOW if operation.slow else 1
-        """How many times the usual answer timeout it has."""
+        """The operation's answer timeout, as a multiple of the usual one."""
         self._checks = checks
         self._public = operation.access.public
         # DELETE makes room. An operation with `none` stores nothing, or (the heartbeat) checks the disk

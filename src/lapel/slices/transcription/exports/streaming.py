@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Iterator
 
 SLICE = 512 * 1024
-"""Bytes of stored segments that are read at once; a transcript of at most this size is exported whole."""
+"""The most bytes of stored segments that are read at once. A smaller transcript is exported whole."""
 
 # A turn ends after this many bytes or seconds.
 _CHUNK = 64 * 1024

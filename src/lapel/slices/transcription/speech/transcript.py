@@ -19,7 +19,7 @@ def share(value: float) -> float:
 
 
 class Word(msgspec.Struct, frozen=True, kw_only=True):
-    """One spoken word; `confidence` 0 to 1. Without surrounding spaces; punctuation stays on it."""
+    """One spoken word, with its punctuation and without surrounding spaces. `confidence` is 0 to 1."""
 
     start: float
     end: float
@@ -28,10 +28,10 @@ class Word(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Segment(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """A stretch of one speaker's words, as the contract shows it.
+    """Consecutive words of one speaker.
 
-    `end` > `start`; `text` is never blank and has no control characters; `speaker` (`SPEAKER_0`, …) and
-    `words` are left out when they are not known.
+    `end` > `start`. `text` is never blank and has no control characters. `speaker` (`SPEAKER_0`, …) and
+    `words` are left out if they are not known.
     """
 
     start: float
