@@ -214,7 +214,7 @@ async def test_what_the_provider_refuses_is_told(call: Call, key_file: str) -> N
 
 
 async def test_there_is_nothing_to_send_to_the_local_engine(call: Call) -> None:
-    with pytest.raises(CommandError, match="nothing is sent anywhere"):
+    with pytest.raises(CommandError, match="there is no service to test"):
         await call(providers.try_, "whisper")
 
 

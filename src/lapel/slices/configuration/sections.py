@@ -123,15 +123,15 @@ SECTIONS: dict[str, Section] = {
             "upload",
             "When and how recordings are uploaded.",
             (
-                Field("streaming_enabled", Flag(), False, "The device uploads while it records."),
+                Field("streaming_enabled", Flag(), False, "The device uploads while it records (streaming)."),
                 Field(
-                    "streaming_chunk_kb", Whole(64, 1024), 256, "Size of a part of such an upload, in KiB."
+                    "streaming_chunk_kb", Whole(64, 1024), 256, "With streaming: the size of a part, in KiB."
                 ),
                 Field(
                     "streaming_flush_interval_seconds",
                     Whole(0, 255),
                     60,
-                    "Seconds after which a part is sent even if it is smaller.",
+                    "With streaming: the seconds after which a part is sent even if it is smaller.",
                 ),
                 Field(
                     "daily_data_limit_mb",

@@ -78,7 +78,7 @@ def _releases(service: Firmware) -> tuple[Operation, ...]:
         firmware.post(f"{_RELEASE}/release", "release_firmware", Release).plain(
             "Release firmware",
             lambda call: releases.release(call.actor, call.id),
-            "From now on the release may be offered to devices. Repeating this has no effect.",
+            "After this, the release may be offered to devices. Repeating this call has no effect.",
             natural=True,
         ),
         firmware.get(

@@ -52,8 +52,9 @@ def operations(service: Keys) -> tuple[Operation, ...]:
         keys.post("/v1/api-keys/{key_id}/rotate", "rotate_api_key", RotatedApiKey, RotateApiKey).stored(
             "Replace a key by a new one",
             lambda call: service.rotate(call.connection, call.actor, call.id, call.body),
-            "Both keys work for `overlap_seconds` (default: a day); 0 ends the old key at once. If the key "
-            "was rotated before and its successor still works, the answer is 409 with the successor's id.",
+            "Both keys work for `overlap_seconds` (default: a day); 0 ends the old key at once. 409 if the "
+            "key has ended. 409 with the successor's id if the key was rotated before and its successor "
+            "still works.",
             status=201,
             errors=(Conflict,),
             replay=lambda call, rotated: service.replayed(

@@ -147,7 +147,7 @@ class RecordingQuery(PageQuery, frozen=True, kw_only=True):
 
 
 class StartUpload(msgspec.Struct, frozen=True, kw_only=True):
-    """The media to upload. If size or SHA-256 are given, the signature of the URL covers them."""
+    """The media to upload. If size or SHA-256 is given, the signature of the URL covers it."""
 
     json_rules: ClassVar[dict[str, Any]] = {
         "anyOf": [
