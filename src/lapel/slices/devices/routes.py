@@ -116,8 +116,9 @@ def operations(service: Devices) -> tuple[Operation, ...]:
         ).plain(
             "Replace the calling device's token",
             lambda call: service.refresh_token(call.actor, call.id),
-            "`device_id` is the calling device's own, or `me`. After this call, the old token may only repeat "
-            "the call, in case the answer was lost. When the new token is first used, the old token ends.",
+            "`device_id` is the calling device's own, or `me`. After this call, the old token may only "
+            "repeat the call, in case the answer was lost. When the new token is first used, the old token "
+            "ends.",
             natural=True,
         ),
     )
