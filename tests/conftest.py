@@ -25,6 +25,7 @@ from tests.support.running import Running, running
 from tests.support.tenants import Tenant, make_tenant
 
 _numbers = count(1)
+FIXTURES = Path(__file__).parent / "fixtures"
 # The files that take longest, the longest first.
 LONG = (
     "faults/test_crash_points.py",
@@ -72,6 +73,10 @@ def pytest_configure() -> None:
     signal.signal(signal.SIGHUP, signal.SIG_DFL)
     # Tests that use it in their own process have it tell nobody; our programs see to that themselves.
     os.environ["ORT_DISABLE_TELEMETRY"] = "1"
+    # Each client of HTTP and S3 parses all authorities of the system, also for plain HTTP. No test calls a
+    # host outside, so one authority is enough.
+    os.environ["SSL_CERT_FILE"] = str(FIXTURES / "nobody.pem")
+    os.environ["SSL_CERT_DIR"] = str(FIXTURES / "no-folder")
     # Several test processes share the cores: threads of a speech model that wait for work must not spin.
     os.environ["OMP_WAIT_POLICY"] = "passive"
 
