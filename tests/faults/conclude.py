@@ -10,6 +10,7 @@ from tests.faults.journal import Journal, Told, read
 from tests.faults.rest import come_to_rest
 from tests.support.running import Running
 from tests.support.tenants import Tenant
+from tests.support.transport import Loopback
 
 
 async def conclude(live: Running, tenant: Tenant, journal: Journal) -> list[Finding]:
@@ -22,7 +23,9 @@ async def conclude(live: Running, tenant: Tenant, journal: Journal) -> list[Find
 async def look(live: Running, tenant: Tenant, told: Told) -> Evidence:
     """Everything that is there now; promised media are read through their own links."""
     there = await collect(live.settings)
-    async with httpx.AsyncClient(base_url=live.url, timeout=30, trust_env=False) as client:
+    async with httpx.AsyncClient(
+        base_url=live.url, timeout=30, trust_env=False, transport=Loopback()
+    ) as client:
         there.served = await read_back(client, tenant, told.standing)
         there.answers_of_deleted = await statuses(client, tenant, told.deleted)
     return there

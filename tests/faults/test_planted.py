@@ -18,6 +18,7 @@ from tests.faults.load import Load
 from tests.faults.stubborn import Stubborn
 from tests.support.running import Running, running, working
 from tests.support.tenants import Tenant, make_tenant
+from tests.support.transport import Loopback
 
 SECONDS = 3.0
 STRAY = "media/proj_x/rec_x/med_x/att_x/audio.opus"
@@ -50,7 +51,10 @@ async def test_a_planted_loss_turns_a_sound_system_red(fresh_database: str, tmp_
     journal = Journal(tmp_path / "journal.jsonl")
     async with running(tmp_path / "data", fresh_database, LAPEL_INLINE_HASH_BYTES=str(INLINE_BYTES)) as live:
         tenant = await make_tenant(live.ports)
-        async with working(live), httpx.AsyncClient(timeout=20, trust_env=False) as http:
+        async with (
+            working(live),
+            httpx.AsyncClient(timeout=20, trust_env=False, transport=Loopback()) as http,
+        ):
             load = Load(Stubborn(http, [live.url], journal), tenant.test_key, "planted", 4)
             stop = asyncio.Event()
             loading = asyncio.create_task(load.run(stop))

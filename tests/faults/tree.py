@@ -13,7 +13,7 @@ import msgspec
 import psutil
 
 from lapel.hosting import children
-from tests.support.warm import Warm, is_role
+from tests.support.warm import Warm, children_of, is_role
 
 Role = Literal["api", "worker", "store", "postgres"]
 ROLES: tuple[Role, ...] = ("api", "worker", "store", "postgres")
@@ -76,11 +76,12 @@ class ServeTree:
         """The children that are alive now."""
         assert self._supervisor is not None
         found: dict[Role, list[int]] = {role: [] for role in ROLES}
-        for child in psutil.Process(self._supervisor.pid).children():
+        for child in children_of(self._supervisor.pid):
             with contextlib.suppress(psutil.NoSuchProcess, psutil.ZombieProcess):
                 for role in ROLES:
                     if is_role(child, role):
                         found[role].append(child.pid)
+                        break
         return found
 
     def stop(self, number: signal.Signals = signal.SIGTERM) -> int:

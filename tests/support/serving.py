@@ -20,7 +20,7 @@ import httpx
 import psutil
 
 from tests.support.plain_http import http
-from tests.support.warm import Warm, is_role
+from tests.support.warm import Warm, children_of, is_role
 
 LAPEL = [sys.executable, "-m", "lapel.cli.main"]
 PATIENCE = 60.0
@@ -54,7 +54,7 @@ class Served:
     def pids(self, role: str) -> list[int]:
         """Processes of a role (`postgres` is the server's first) that are alive now."""
         found: list[int] = []
-        for child in psutil.Process(self.process.pid).children():
+        for child in children_of(self.process.pid):
             with contextlib.suppress(psutil.NoSuchProcess, psutil.ZombieProcess):
                 if is_role(child, role):
                     found.append(child.pid)

@@ -167,6 +167,24 @@ def is_role(process: psutil.Process, role: str) -> bool:
     return line[-2:] == ["lapel.hosting.child", role] or process.name() == f"lapel-{role}"
 
 
+def children_of(pid: int) -> list[psutil.Process]:
+    """The processes that this one has started and that have not been waited for.
+
+    psutil looks at every process of the machine for them. Linux keeps a list (see proc_pid_task(5)).
+    """
+    found: list[psutil.Process] = []
+    try:
+        lists = [each.read_text() for each in Path(f"/proc/{pid}/task").glob("*/children")]
+    except OSError:  # a thread of it has just ended
+        lists = []
+    if not lists:
+        return psutil.Process(pid).children()
+    for each in " ".join(lists).split():
+        with contextlib.suppress(psutil.NoSuchProcess):
+            found.append(psutil.Process(int(each)))
+    return found
+
+
 class _Forked:
     """A process of `lapel serve`, forked from the supervisor; as much of a Popen as the supervisor uses."""
 
