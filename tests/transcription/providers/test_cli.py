@@ -138,7 +138,7 @@ async def test_the_sample_is_sent_and_what_comes_back_is_told(
 async def test_what_a_service_keeps_of_the_sample_is_deleted(
     call: Call, key_file: str, engine: Engine
 ) -> None:
-    async with serving_fake(Fake(engine, polls=0)) as fake:
+    async with serving_fake(Fake(engine, decode=False, polls=0)) as fake:
         await call(providers.set_, engine, base_url=fake.url, key_file=key_file)
         tested = await call(providers.try_, engine)
         assert (fake.kept, len(fake.deleted), tested["warnings"]) == ([], 1, [])
@@ -150,7 +150,7 @@ async def test_what_a_service_keeps_of_the_sample_is_deleted(
 
 
 async def test_what_a_service_does_not_delete_is_told(call: Call, key_file: str) -> None:
-    async with serving_fake(Fake("elevenlabs")) as fake:
+    async with serving_fake(Fake("elevenlabs", decode=False)) as fake:
         await call(providers.set_, "elevenlabs", base_url=fake.url, key_file=key_file)
         fake.fail(status(500, {}, before_body=True), at="/v1/speech-to-text/transcripts")
         (warning,) = (await call(providers.try_, "elevenlabs"))["warnings"]
@@ -159,7 +159,7 @@ async def test_what_a_service_does_not_delete_is_told(call: Call, key_file: str)
 
 @pytest.mark.parametrize("told", ["2027-02-26", 1803600000, "2027-02-26T00:00:00Z"])
 async def test_the_end_of_a_model_is_told(call: Call, key_file: str, told: str | int) -> None:
-    async with serving_fake(Fake("openai", shutdown_date=told)) as fake:
+    async with serving_fake(Fake("openai", decode=False, shutdown_date=told)) as fake:
         await call(providers.set_, "whisper", engine="openai", base_url=f"{fake.url}/v1", key_file=key_file)
         (warning,) = (await call(providers.try_, "whisper"))["warnings"]
         assert "ends its model whisper-1 on 2027-02-26" in warning
