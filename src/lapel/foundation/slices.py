@@ -97,8 +97,8 @@ OWN_TABLES = (
     Table("alembic_version", shared="the schema's revision"),
     Table("job_starts", shared="counts per job, without content"),
     Table("key_caches", shared="the processes that cache keys"),
-    Table("rate_windows", shared="counters; the bucket's name carries the world"),
-    Table("workers", shared="the processes that work"),
+    Table("rate_windows", shared="counters; the name of the bucket contains the world"),
+    Table("workers", shared="the running workers"),
 )
 # The prefixes of the ids that the foundation itself makes.
 OWN_IDS = {"request_id": "req", "event_id": "evt", "entry_id": "aud"}

@@ -201,7 +201,7 @@ async def test_training_is_allowed_only_when_the_operator_says_so(call: Call, ke
     assert (await call(set_, "deepgram", allow_training=True))["allow_training"]
     assert (await call(set_, "deepgram", model="nova-2"))["allow_training"]
     assert not (await call(set_, "deepgram", allow_training=False))["allow_training"]
-    with pytest.raises(CommandError, match="--allow-training: elevenlabs cannot be told"):
+    with pytest.raises(CommandError, match="--allow-training: elevenlabs has no training option"):
         await call(set_, "elevenlabs", allow_training=True, key_file=key_file)
 
 

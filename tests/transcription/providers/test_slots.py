@@ -197,7 +197,7 @@ async def test_what_makes_no_sense_is_refused(
         ("http://10.0.0.7/v1", "must begin with https://"),
         ("http://127.0.0.1.evil.example", "must begin with https://"),
         ("ftp://127.0.0.1", "must begin with https://"),
-        ("https://me:secret@speech.example", "give the key apart"),
+        ("https://me:secret@speech.example", "give the key separately"),
         ("https://speech.example?x=1", "before any ? or #"),
         ("https://speech.example/#x", "before any ? or #"),
         ("speech.example", "is no address"),

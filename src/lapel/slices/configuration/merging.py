@@ -121,7 +121,8 @@ def leaves(
             )
             fields = ", ".join(f"`{prefix}{each}`" for each in known)
             raise refused(
-                f"{at}{path}"[:_SHOWN], f"is not a field of the section `{section.name}`; there are {fields}"
+                f"{at}{path}"[:_SHOWN],
+                f"is not a field of the section `{section.name}`; the fields at this place are: {fields}",
             )
         elif value is None:
             yield path, None

@@ -83,7 +83,7 @@ class Transcriptions:
         running = await queries.find_running(connection, world_id, recording_id, now - _PATIENCE)
         if running is not None:
             raise TranscriptionInProgress(
-                "This recording is being transcribed. Wait for that, or ask again after ten minutes.",
+                "This recording is being transcribed. Wait for its end, or ask again after ten minutes.",
                 resource_id=running,
             )
         facts = await fact_queries.read(connection, world_id, audio.media_id)

@@ -119,7 +119,7 @@ class Rollouts:
                 await enqueue_withdrawal(connection, world_id, rollout_id)
             rollout = await self._read(connection, world_id, release_id, rollout_id, now)
             if rollout.status != "paused":
-                raise Conflict(f"The rollout is {rollout.status}, for good. Begin another one.")
+                raise Conflict(f"The rollout is {rollout.status}, which is final. Start another one.")
         return rollout
 
     async def resume(self, actor: Actor, release_id: str, rollout_id: str) -> Rollout:
@@ -134,7 +134,7 @@ class Rollouts:
                 await _advance(connection, world_id, rollout_id)
             rollout = await self._read(connection, world_id, release_id, rollout_id, now)
             if rollout.status != "running":
-                raise Conflict(f"The rollout is {rollout.status}, for good. Begin another one.")
+                raise Conflict(f"The rollout is {rollout.status}, which is final. Start another one.")
         return rollout
 
     async def _read(

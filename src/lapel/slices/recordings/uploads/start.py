@@ -109,7 +109,7 @@ class Uploads:
                 connection, at.world_id, stored.media_id, _attempt_id(stored.upload_url)
             )
             if media is None or attempt is None:
-                raise Conflict("What this key began is finished. Use a new Idempotency-Key.")
+                raise Conflict("The upload that this Idempotency-Key began is finished. Use a new key.")
             _check_open(media.status)
             declared = _Declared(attempt.content_type, attempt.file_size_bytes, attempt.sha256)
             await _renew(connection, at, stored.media_id, declared, None, now)
@@ -202,7 +202,7 @@ async def _renew(
 def _check_open(status: MediaStatus) -> None:
     """Raises UploadVerificationPending or Conflict when the media accepts no uploads."""
     if status == "verifying":
-        raise UploadVerificationPending("This upload is being verified. Ask again when it is.")
+        raise UploadVerificationPending("This upload is being verified. Ask again after the verification.")
     if status == "uploaded":
         raise Conflict("This media is uploaded and cannot change.")
 

@@ -126,8 +126,7 @@ class RemoteCopies:
         if slot is None:
             raise SpeechError(
                 "provider_error",
-                f"No slot leads to {row.engine} any more: delete the transcript {row.copy_id} in its"
-                " account.",
+                f"No slot uses {row.engine} any more: delete the transcript {row.copy_id} in its account.",
             )
         try:
             return stored_choice(self._ports.sealer, slot)

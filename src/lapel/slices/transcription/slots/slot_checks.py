@@ -66,9 +66,11 @@ def checked_base_url(text: str) -> str:
             "The base URL is no address; write it as https://speech.example.com/v1.", param="base_url"
         )
     if "@" in parts.netloc:
-        raise InvalidRequest("The base URL holds a name or password; give the key apart.", param="base_url")
+        raise InvalidRequest(
+            "The base URL holds a name or password; give the key separately.", param="base_url"
+        )
     if "?" in text or "#" in text:
-        raise InvalidRequest("The base URL ends before any ? or #.", param="base_url")
+        raise InvalidRequest("The base URL may not contain ? or #.", param="base_url")
     if parts.scheme != "https" and not (parts.scheme == "http" and _is_loopback(host)):
         raise InvalidRequest(
             "The base URL must begin with https://, or key and audio would travel open. http:// is for an "
@@ -88,7 +90,7 @@ def checked_choice(choice: SlotChoice) -> SlotChoice:
         raise InvalidRequest(f"A key is 1 to {_MOST_KEY} visible ASCII characters on one line.", param="key")
     if choice.allow_training and choice.engine != "deepgram":
         raise InvalidRequest(
-            f"{choice.engine} cannot be told of training with a request; its account's settings decide.",
+            f"{choice.engine} has no training option in its requests; the settings of its account decide.",
             param="allow_training",
         )
     if choice.engine == "local":

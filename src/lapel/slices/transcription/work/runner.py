@@ -144,7 +144,7 @@ class Runner:
             await self._fail(claim, "processing_error", message, by_audio=True)
             return
         if claim.turns > _MAX_TURNS:
-            message = "Decoding this audio takes more turns than one may have."
+            message = "Decoding this audio takes more turns than a file may have."
             await self._fail(claim, "processing_error", message, by_audio=True)
             return
         async with self._stages.scratch.working_on(claim.world_id, claim.recording_id) as stay:

@@ -213,7 +213,7 @@ class Scratch:
                 return PrivateFolder(self.root)
             self._own.hold()
         except PermissionError as error:
-            raise PermissionError(f"{error}; LAPEL_SCRATCH_DIR names another folder") from error
+            raise PermissionError(f"{error}; set LAPEL_SCRATCH_DIR to another folder") from error
         return self._own
 
     async def _forget_left(self, own: PrivateFolder) -> None:

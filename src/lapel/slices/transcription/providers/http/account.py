@@ -51,16 +51,16 @@ def broken(fault: aiohttp.ClientError) -> str:
     addresses."""
     match fault:
         case aiohttp.ClientConnectorDNSError():
-            return "cannot be reached: its name is not known here"
+            return "cannot be reached: its name cannot be resolved"
         case aiohttp.ClientConnectorCertificateError():
-            return "cannot be trusted: its certificate does not hold"
+            return "cannot be trusted: its certificate is not valid"
         case aiohttp.ClientSSLError():
-            return "cannot be reached: no TLS connection comes about"
+            return "cannot be reached: no TLS connection could be made"
         case aiohttp.ClientConnectorError():
             # The error's own text names the address.
             return f"cannot be reached ({os.strerror(fault.errno) if fault.errno else 'no connection'})"
         case aiohttp.ClientPayloadError() | aiohttp.ServerDisconnectedError():
-            return "broke its answer off"
+            return "broke off its answer"
         case aiohttp.ClientResponseError():
             return "does not answer as HTTP does"
         case _:

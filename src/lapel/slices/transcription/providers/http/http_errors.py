@@ -87,7 +87,7 @@ def _advice(account: Account, refusal: ProviderRefusal, codes: str, words: str) 
         )
     if account.gives_up and status == 504 and refusal.waited >= account.gives_up * 0.9:
         return (
-            f"It stops after {account.gives_up / 60:.0f} minutes of work, so that another try ends alike. "
+            f"It stops after {account.gives_up / 60:.0f} minutes of work, so another try would stop too. "
             f"Record in shorter parts, or let another engine answer: `{setting} --engine NAME`."
         )
     may_pass = status in _PASSING or status >= 500
@@ -104,7 +104,7 @@ def _advice(account: Account, refusal: ProviderRefusal, codes: str, words: str) 
         return f"It refuses the key; set another one: `{setting} --key-file FILE`."
     if 300 <= status < 400:
         return (
-            "A redirect is not followed: the key would go with it. Set the right address: "
+            "A redirect is not followed, because the new address would get the key. Set the right address: "
             f"`{setting} --base-url URL`."
         )
     if status == 404:
