@@ -159,7 +159,7 @@ async def test_it_halts_when_too_many_fail(scene: Scene) -> None:
     await scene.fail(devices[5])
     halted = await scene.walk(made)
     assert (halted["status"], counts(halted)) == ("halted", (0, 1, 3, 3, 3))
-    assert halted["halt_reason"] == "3 of 6 updates failed, and 40.5% may fail."
+    assert halted["halt_reason"] == "3 of 6 updates failed, and at most 40.5% may fail."
     assert await fleet.heartbeat(devices[6]) is not None  # it has begun
     assert [await fleet.heartbeat(each) for each in devices[7:]] == [None] * 3
     assert (await fleet.history(devices[7]))[0]["error_message"] == "The rollout was halted."
@@ -180,7 +180,7 @@ async def test_a_few_failures_say_nothing_unless_they_are_all(scene: Scene) -> N
     assert (await scene.walk(made))["status"] == "running"
     await scene.fail(devices[2])
     halted = await scene.walk(made)
-    assert (halted["status"], halted["halt_reason"]) == ("halted", "3 of 3 updates failed, and 10% may fail.")
+    assert (halted["status"], halted["halt_reason"]) == ("halted", "3 of 3 updates failed, and at most 10% may fail.")
 
 
 async def test_silent_devices_count_as_failed(scene: Scene) -> None:

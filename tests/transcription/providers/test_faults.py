@@ -309,6 +309,6 @@ async def test_a_status_that_nobody_knows(clip: Clip) -> None:
 
 async def test_a_transcript_that_never_comes(clip: Clip) -> None:
     async with serving_fake(Fake("assemblyai", polls=10_000)) as fake:
-        with pytest.raises(TryAgain, match=r"does not end|did not answer in time"):
+        with pytest.raises(TryAgain, match=r"does not finish|did not answer in time"):
             await fake.hear(clip, patience=replace(QUICK, total=0.3))
         assert fake.complaints == []

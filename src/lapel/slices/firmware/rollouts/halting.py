@@ -35,7 +35,7 @@ async def halt_if_failing(connection: Connection, rollout: HeldRolloutRow, now: 
     failed, ended = counts.failed, counts.failed + counts.applied
     if not too_many(failed, ended, rollout.max_failure_rate, all_ended=all_ended):
         return False
-    why = f"{failed} of {ended} updates failed, and {100 * rollout.max_failure_rate:g}% may fail."
+    why = f"{failed} of {ended} updates failed, and at most {100 * rollout.max_failure_rate:g}% may fail."
     await rollout_queries.halt(connection, world_id, rollout_id, why, now)
     await enqueue_withdrawal(connection, world_id, rollout_id)
     crash_point("rollout:halted")

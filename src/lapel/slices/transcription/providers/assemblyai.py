@@ -180,7 +180,7 @@ async def _ended(service: Service, job: _Job) -> _Job:
         if job.status not in ("queued", "processing"):
             raise service.account.unreadable(f"there is no status {job.status!r}")
         if clock.time() > deadline:
-            raise TryAgain("provider_error", f"{service.account.name} does not end.")
+            raise TryAgain("provider_error", f"{service.account.name} does not finish the transcript.")
         await asyncio.sleep(wait)
         try:
             job = await service.ask("GET", copy_path(job.id), _Job)
