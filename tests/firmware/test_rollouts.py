@@ -180,7 +180,10 @@ async def test_a_few_failures_say_nothing_unless_they_are_all(scene: Scene) -> N
     assert (await scene.walk(made))["status"] == "running"
     await scene.fail(devices[2])
     halted = await scene.walk(made)
-    assert (halted["status"], halted["halt_reason"]) == ("halted", "3 of 3 updates failed, and at most 10% may fail.")
+    assert (halted["status"], halted["halt_reason"]) == (
+        "halted",
+        "3 of 3 updates failed, and at most 10% may fail.",
+    )
 
 
 async def test_silent_devices_count_as_failed(scene: Scene) -> None:
