@@ -28,7 +28,14 @@ from tests.support.serving import LAPEL, Served, eventually, run, serving, told
 @pytest.fixture(scope="module")
 def served(module_folder: Path) -> Generator[Served]:
     """One server that most tests hurt in turn; each leaves it healthy."""
-    with serving(module_folder / "data", cold=True) as server:
+    with serving(module_folder / "data") as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def cold(prepared: Path, module_folder: Path) -> Generator[Served]:
+    """One whose processes are all Pythons that start anew: commands, environments and restarts are real."""
+    with serving(shutil.copytree(prepared, module_folder / "cold"), cold=True) as server:
         yield server
 
 
@@ -73,8 +80,8 @@ def test_the_data_folder_is_ours_alone(served: Served) -> None:
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the kernel must tell")
 @pytest.mark.parametrize("role", ["api", "store"])
-def test_those_who_talk_to_clients_have_given_up_their_rights(served: Served, role: str) -> None:
-    lines = Path(f"/proc/{served.pid(role)}/status").read_text().splitlines()
+def test_those_who_talk_to_clients_have_given_up_their_rights(cold: Served, role: str) -> None:
+    lines = Path(f"/proc/{cold.pid(role)}/status").read_text().splitlines()
     status = {
         name: value.split()[0] for name, value in (line.split(":", 1) for line in lines) if value.strip()
     }
@@ -84,21 +91,22 @@ def test_those_who_talk_to_clients_have_given_up_their_rights(served: Served, ro
         assert int(status["CapBnd"], 16) == 2
 
 
-def test_the_secret_is_in_no_command_line(served: Served) -> None:
-    secret = (served.data_dir / "secret").read_text().strip()
-    for pid in served.all_pids():
+def test_the_secret_is_in_no_command_line(cold: Served) -> None:
+    secret = (cold.data_dir / "secret").read_text().strip()
+    for pid in cold.all_pids():
         with psutil.Process(pid).oneshot():
             assert secret not in " ".join(psutil.Process(pid).cmdline())
 
 
 @pytest.mark.parametrize("role", ["api", "worker", "store"])
-def test_a_killed_process_is_started_again(served: Served, role: str) -> None:
-    before = served.pid(role)
+def test_a_killed_process_is_started_again(cold: Served, role: str) -> None:
+    key = told("keys", "create", "--data-dir", cold.data_dir)["key"]
+    before = cold.pid(role)
     os.kill(before, signal.SIGKILL)
-    after = eventually(lambda: [pid for pid in served.pids(role) if pid != before])
+    after = eventually(lambda: [pid for pid in cold.pids(role) if pid != before])
     assert len(after) == 1
-    served.await_healthy()
-    assert write_something(served, served.told["key"]).status_code == 201
+    cold.await_healthy()
+    assert write_something(cold, key).status_code == 201
 
 
 def test_clients_of_a_killed_api_wait_for_the_next_one(served: Served) -> None:
@@ -299,7 +307,8 @@ def test_a_process_that_is_started_again_goes_on_counting_in_the_same_files(serv
         )
 
     assert write_something(served, served.told["key"]).status_code == 201
-    folder = Path(psutil.Process(served.pid("api")).environ()["PROMETHEUS_MULTIPROC_DIR"])
+    opened = psutil.Process(served.pid("api")).open_files()
+    (folder,) = {Path(each.path).parent for each in opened if each.path.endswith(".db")}
     files, before = set(folder.iterdir()), made()
     for role in ("api", "worker", "api"):
         pid = served.pid(role)
