@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import shutil
 import subprocess
 import time
 from pathlib import Path
@@ -17,6 +18,7 @@ from lapel.foundation.database.schema_version import newest_revision
 from lapel.slices.projects.scopes import SCOPES
 from tests.support.postgres import create_database
 from tests.support.serving import LAPEL, run, serving, told, with_key
+from tests.support.warm import Warm
 
 SECRET = "a-secret-for-tests-that-is-long-enough"
 
@@ -77,9 +79,8 @@ def test_a_new_key_is_json_for_the_next_program(data: Path) -> None:
     assert set(json.loads(done.stdout)) == {"key", "id", "project_id", "mode", "scopes"}
 
 
-def test_projects_are_made_and_listed_and_must_then_be_named(tmp_path: Path) -> None:
-    place = ("--data-dir", tmp_path / "data")
-    told("init", *place)
+def test_projects_are_made_and_listed_and_must_then_be_named(data: Path, tmp_path: Path) -> None:
+    place = ("--data-dir", shutil.copytree(data, tmp_path / "data"))
     (given,) = told("projects", "list", *place)["data"]
     first = told("projects", "create", "Acme wearables", *place)
     second = told("projects", "create", "Other", *place)
@@ -212,15 +213,15 @@ def test_a_bad_setting_is_one_line_too() -> None:
 
 def test_commands_wait_for_each_other(data: Path) -> None:
     """Two at once: the second finds the folder taken and no server, waits, and works."""
-    command = [*LAPEL, "projects", "list", "--json", "--data-dir", str(data)]
+    command = ["projects", "list", "--json", "--data-dir", str(data)]
     with (data / "lapel.lock").open("r+") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as second:
+        with Warm(*command, env=os.environ) as second:
             assert second.stderr is not None
             assert "waiting for another lapel" in second.stderr.readline()
             fcntl.flock(lock, fcntl.LOCK_UN)
             listed, _ = second.communicate(timeout=60)
-    assert second.returncode == 0
+            assert second.returncode == 0
     assert len(json.loads(listed)["data"]) == 1
 
 

@@ -8,10 +8,10 @@ import pty
 import re
 import signal
 import stat
-import subprocess
 from pathlib import Path
 
-from tests.support.serving import LAPEL, eventually, run
+from tests.support.serving import eventually, run
+from tests.support.warm import DEVNULL, Warm
 
 # Every kind of secret that the contract names, section 2.
 TOKEN = re.compile(r"\b(?:sk_live|sk_test|rk_live|rk_test|dtok|up|eut)_[0-9A-Za-z]{38}\b|whsec_[0-9A-Za-z+/]")
@@ -29,8 +29,8 @@ def fetched(data: Path) -> str:
 def test_no_whole_log_of_an_installation_holds_a_token(tmp_path: Path) -> None:
     data, log = tmp_path / "data", tmp_path / "everything.log"
     with log.open("a") as output:
-        serve = [*LAPEL, "serve", "--data-dir", data, "--port", "0"]
-        with subprocess.Popen(serve, stdout=output, stderr=output, stdin=subprocess.DEVNULL) as server:
+        serve = ["serve", "--data-dir", str(data), "--port", "0"]
+        with Warm(*serve, env=os.environ, stdout=output, stderr=output) as server:
             eventually(lambda: server.poll() is not None or "Ready after" in log.read_text())
             server.send_signal(signal.SIGTERM)
             assert server.wait(30) == 0, log.read_text()
@@ -54,10 +54,8 @@ def test_no_whole_log_of_an_installation_holds_a_token(tmp_path: Path) -> None:
 
 def test_a_terminal_is_shown_the_first_key_and_no_file_is_left(tmp_path: Path) -> None:
     terminal, its_end = pty.openpty()
-    with subprocess.Popen(
-        [*LAPEL, "init", "--data-dir", tmp_path / "data"],
-        stdin=subprocess.DEVNULL, stdout=its_end, stderr=subprocess.DEVNULL,
-    ) as process:  # fmt: skip
+    init = ["init", "--data-dir", str(tmp_path / "data")]
+    with Warm(*init, env=os.environ, stdout=its_end, stderr=DEVNULL) as process:
         os.close(its_end)
         shown = b""
         with contextlib.suppress(OSError):  # how a terminal ends on Linux

@@ -33,9 +33,9 @@ def sockets_of(folder: Path) -> Path:
 
 
 @pytest.fixture(scope="module")
-def pristine(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def pristine(module_folder: Path) -> Path:
     """A data folder after its first start and stop, to be copied."""
-    folder = tmp_path_factory.mktemp("pristine") / "data"
+    folder = module_folder / "pristine"
     with EmbeddedPostgres(folder):
         pass
     return folder
