@@ -39,11 +39,15 @@ def start(process: ForkServerProcess) -> None:
 
 def status(process: ForkServerProcess, timeout: float | None = None) -> int | None:
     """Wait for the end of the process; gives the exit status, or None when it still runs after `timeout`."""
-    if not wait([process.sentinel], timeout):
-        return None
     with _ASKING:
-        process.join()
-        return process.exitcode
+        code = (
+            process.exitcode
+        )  # once it is known, the sentinel may be silent for a moment, until it is closed
+    if code is None and wait([process.sentinel], timeout):
+        with _ASKING:
+            process.join()
+            code = process.exitcode
+    return code
 
 
 def end_with_parent() -> None:
