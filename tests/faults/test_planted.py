@@ -47,9 +47,11 @@ async def execute(live: Running, statement: str, *arguments: object) -> None:
 
 
 @pytest.mark.timeout(60)
-async def test_a_planted_loss_turns_a_sound_system_red(fresh_database: str, tmp_path: Path) -> None:
-    journal = Journal(tmp_path / "journal.jsonl")
-    async with running(tmp_path / "data", fresh_database, LAPEL_INLINE_HASH_BYTES=str(INLINE_BYTES)) as live:
+async def test_a_planted_loss_turns_a_sound_system_red(fresh_database: str, quick_folder: Path) -> None:
+    journal = Journal(quick_folder / "journal.jsonl")
+    async with running(
+        quick_folder / "data", fresh_database, LAPEL_INLINE_HASH_BYTES=str(INLINE_BYTES)
+    ) as live:
         tenant = await make_tenant(live.ports)
         async with (
             working(live),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import re
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
 from datetime import timedelta
@@ -22,6 +22,7 @@ from lapel.slices.firmware.slice import SLICE
 from tests.faults.processes import CRASHED, armed, errand, instructions, process, run_schedules
 from tests.firmware.support import Fleet, Json
 from tests.support.client import api_client
+from tests.support.memory import folder_in_memory
 from tests.support.postgres import create_database, drop_database
 from tests.support.running import Running, running, settings_for
 from tests.support.tenants import make_tenant
@@ -76,19 +77,20 @@ Opener: TypeAlias = Callable[[str], AbstractAsyncContextManager[Scene]]
 
 
 @pytest.fixture
-def opened(postgres: EmbeddedPostgres, tmp_path: Path) -> Opener:
+def opened(postgres: EmbeddedPostgres, tmp_path: Path) -> Generator[Opener]:
     """A scene by its name, with a database of its own: several may play at once."""
+    with folder_in_memory(tmp_path) as folder:
+        yield lambda name: open_scene(postgres, folder / name.replace(":", "-"))
 
-    @asynccontextmanager
-    async def open_(name: str) -> AsyncGenerator[Scene]:
-        folder = tmp_path / name.replace(":", "-")
-        await asyncio.to_thread(folder.mkdir)
-        url = await asyncio.to_thread(create_database, postgres, folder.name, "template")
-        async with running(folder / "data", url) as live, api_client(live.url) as client:
-            yield Scene(live, client, folder)
-        await asyncio.to_thread(drop_database, postgres, folder.name)
 
-    return open_
+@asynccontextmanager
+async def open_scene(postgres: EmbeddedPostgres, folder: Path) -> AsyncGenerator[Scene]:
+    """A scene in a new folder; its database has the folder's name."""
+    await asyncio.to_thread(folder.mkdir)
+    url = await asyncio.to_thread(create_database, postgres, folder.name, "template")
+    async with running(folder / "data", url) as live, api_client(live.url) as client:
+        yield Scene(live, client, folder)
+    await asyncio.to_thread(drop_database, postgres, folder.name)
 
 
 async def each(stage: str, play: Callable[[str], Awaitable[None]]) -> None:

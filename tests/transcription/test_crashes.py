@@ -17,6 +17,7 @@ from tests.faults.evidence import scratch_files
 from tests.faults.processes import Process, armed, instructions, process
 from tests.recordings.support import events_of
 from tests.support.beginning import Beginning
+from tests.support.memory import folder_in_memory
 from tests.support.postgres import create_database, drop_database
 from tests.transcription.office import SLOW, Office, office
 
@@ -57,19 +58,24 @@ def worlds() -> list[tuple[Engine, list[str]]]:
 async def test_whatever_the_worker_was_at_the_next_one_finishes_it(
     postgres: EmbeddedPostgres, tmp_path: Path
 ) -> None:
+    with folder_in_memory(tmp_path) as folder:
+        await _crash_in_worlds(postgres, folder)
+
+
+async def _crash_in_worlds(postgres: EmbeddedPostgres, folder: Path) -> None:
     places = asyncio.Semaphore(AT_ONCE)
 
     async def world(engine: Engine, points: list[str]) -> None:
         async with places:
             name = "crash_" + re.sub("[^a-z]", "_", points[0])
             database = create_database(postgres, name, "template")
-            (tmp_path / name).mkdir()
+            (folder / name).mkdir()
             async with (
-                office(tmp_path / name, database, worker=False, engine=engine) as opened,
-                process("worker", opened.live.settings, crash=instructions(tmp_path, points)) as worker,
+                office(folder / name, database, worker=False, engine=engine) as opened,
+                process("worker", opened.live.settings, crash=instructions(folder, points)) as worker,
             ):
                 for point in points:
-                    await _live(opened, worker, point, tmp_path)
+                    await _live(opened, worker, point, folder)
             drop_database(postgres, name)
 
     async with asyncio.TaskGroup() as group:
