@@ -137,10 +137,13 @@ def test_an_organization_is_configured_shown_and_cleared(data: Path) -> None:
     ("arguments", "words"),
     [
         (("config", "set", "upload", "streaming_chunk_kb=1"), "`streaming_chunk_kb` must be 64 to 1024."),
-        (("config", "set", "upload", "nobody_knows=1"), "; there are `streaming_enabled`, "),
+        (
+            ("config", "set", "upload", "nobody_knows=1"),
+            "; the fields at this place are: `streaming_enabled`, ",
+        ),
         (
             ("config", "set", "upload", "off_peak_hours.from=1"),
-            "are `off_peak_hours.enabled`, `off_peak_hours.s",
+            "are: `off_peak_hours.enabled`, `off_peak_hours.s",
         ),
         (("config", "set", "uploads", "x=1"), "The sections are: connection,"),
         (("config", "set", "upload"), "name at least one FIELD=VALUE"),
