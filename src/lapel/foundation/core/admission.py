@@ -1,9 +1,10 @@
 """Admission: a limited number of units (uploads, verifications, bytes of answers), shared between worlds.
 
 A caller takes units, waits in line while none is free, and gives them back. The next caller is the one whose
-world holds the fewest units; among equals, the one that has waited longest. A world that holds units already
-may hold `of_one` at most, so one world cannot hold all of them. While callers wait, a holder that blocks them
-and moves fewer bytes than its least rate loses its units.
+world holds the fewest units; among equals, the one that has waited longest. A world that already holds units
+may hold `of_one` in all. Only the first caller of a world that holds none may take more than that, up to
+`total`. While callers wait for units that a holder has, the holder must move at least `least_rate` bytes per
+second. If it does not, its units are taken back.
 """
 
 from __future__ import annotations
@@ -62,10 +63,12 @@ class Place:
 
 
 class Admission:
-    """At most `total` units are held at once; a world that holds units already gets at most `of_one`.
+    """At most `total` units are held at once.
 
-    Callers wait `patience` seconds at most. Rates are measured over `window` seconds. Only one event loop may
-    use an Admission.
+    If a world already holds units, it gets more only while its sum stays at or below `of_one`. Callers wait
+    `patience` seconds at most. While callers wait, the bytes per second of each holder that blocks them are
+    measured over at least `window` seconds. A holder whose place has no `moved` is not measured. Only one
+    event loop may use an Admission.
     """
 
     def __init__(self, total: int, of_one: int, *, patience: float, window: float = 5.0) -> None:

@@ -1,8 +1,11 @@
 """A process gives up its rights before it parses untrusted bytes.
 
 Each layer is optional: if the kernel refuses one, the others hold and the work goes on. `lapel doctor` lists
-the layers that hold; systems other than Linux have none. `python -m lapel.foundation.workers.sandbox
-[imported]` confines itself and prints its layers.
+the layers that hold; systems other than Linux have none.
+
+`python -m lapel.foundation.workers.sandbox` confines its own process and prints the layers. With the argument
+`imported` it confines itself like a process that imports no more modules (`needs_code=False`), such as the
+decoder.
 
 Sources: landlock(7), seccomp(2), capabilities(7), network_namespaces(7) and user_namespaces(7) of the Linux
 man-pages.

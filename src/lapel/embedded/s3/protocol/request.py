@@ -1,4 +1,6 @@
-"""One request to the store, parsed once, and the functions that answer it.
+"""One request to the store: parses it once, and sends the status, headers and body of its answer.
+
+The handlers, which decide the answer, are in `calls/`.
 
 Source for the canonical path and query: "Authenticating Requests (AWS Signature Version 4)", Amazon S3 API
 reference.

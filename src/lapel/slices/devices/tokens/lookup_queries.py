@@ -15,7 +15,8 @@ if TYPE_CHECKING:
 
     from lapel.foundation.database.connection import Connection
 
-# The examples in devices/wire.py show this prefix too.
+# This prefix also stands in the examples in devices/wire.py, and in the pattern that hides tokens in logs
+# (`_SECRETS` in foundation/telemetry.py).
 PREFIX: Final = "dtok"
 
 

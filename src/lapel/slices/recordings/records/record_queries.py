@@ -97,8 +97,8 @@ PRESENT_BYTES = """(SELECT coalesce(sum(m.file_size_bytes), 0)::bigint FROM medi
       AND NOT EXISTS (SELECT FROM going g WHERE g.id = m.recording_id))"""
 
 # For a heartbeat's statement: the recording that the device `d` makes now. $3 is the present time. The
-# recording belongs to the device's present binding and has no end yet. Its row was created at most five
-# minutes before the device began to record, or later.
+# recording belongs to the device's present binding and has no end yet. Its row was created less than
+# five minutes before the device began to record, or later.
 ACTIVE_RECORDING = """(
     SELECT r.id FROM recordings r
     WHERE r.world_id = d.world_id AND r.device_id = d.id AND r.end_user_id = d.end_user_id

@@ -20,7 +20,10 @@ _OPTIONS: Final = VadOptions(min_silence_duration_ms=64, speech_pad_ms=30)
 
 
 def phrases(samples: NDArray[np.float32], speech: Sequence[Span]) -> list[Span]:
-    """The stretches of speech without their pauses. A stretch without detected speech stays as it is.
+    """Cuts the pauses out of each stretch of `speech`.
+
+    Speech is detected again here, with `_OPTIONS`. If no speech is detected in a stretch, the stretch is
+    returned unchanged.
 
     `samples`: 1-D float32, 16 kHz, mono, -1 to 1. `speech`: in seconds, in order and not overlapping.
     """
