@@ -59,6 +59,7 @@ LONG = (
     "transcription/audio/test_decoder.py",
     "simulate/test_fleet.py",
 )
+LONGEST_NAME = 100
 PLACES = {f"tests/{file}": place for place, file in enumerate(LONG)}
 
 # How long an example takes is the machine's business.
@@ -79,6 +80,16 @@ def pytest_configure() -> None:
     os.environ["SSL_CERT_DIR"] = str(FIXTURES / "no-folder")
     # Several test processes share the cores: threads of a speech model that wait for work must not spin.
     os.environ["OMP_WAIT_POLICY"] = "passive"
+
+
+def pytest_make_parametrize_id(val: object) -> str | None:
+    """Names the case of a long text by its beginning and length: every test process sends all names."""
+    if not isinstance(val, str | bytes) or len(val) <= LONGEST_NAME:
+        return None
+    beginning = val[:LONGEST_NAME]
+    if isinstance(beginning, bytes):
+        beginning = beginning.decode("latin-1")
+    return f"{beginning}...{len(val)}"
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -84,7 +84,7 @@ async def test_exports_are_made_in_turns_and_off_the_loop() -> None:
     lengths = [5_000, 5_000, 100, 0]
     found = await asyncio.gather(*(read(number, length) for number, length in enumerate(lengths)))
     assert found == [b"%d" % number * 1000 * length for number, length in enumerate(lengths)]
-    assert ended[:2] == [3, 2], "the long ones, though asked for first, keep nobody"
+    assert set(ended[:2]) == {2, 3}, "the long ones, though asked for first, keep nobody"
 
 
 async def test_many_exports_of_one_world_keep_another_world_waiting_for_one_turn_at_most() -> None:
