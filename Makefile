@@ -110,6 +110,7 @@ $(VENV)/.runtime-ok: requirements/bootstrap.txt requirements/runtime.txt pyproje
 	@echo "Installing lapel and its dependencies"
 	@$(PIP) --require-hashes -r requirements/bootstrap.txt -r requirements/runtime.txt || $(HELP)
 	@$(PIP) --no-index --no-deps --no-build-isolation --editable .
+	@$(BIN)/python -m compileall -q src
 	@touch $@
 
 # Weights are data from small packages that may vanish; everything but local speech works without them.

