@@ -142,8 +142,8 @@ class _Redacting(structlog.stdlib.ProcessorFormatter):
 def observe_request(
     operation: Operation | None, method: str, status: int, seconds: float, actor: Actor
 ) -> None:
-    """Counts one answer. Logs each answer of 500 and above as a warning, and a sample of all others; at level
-    debug, every answer is logged.
+    """Counts one answer. Logs it as a warning if its status is 500 or above. Of the other answers, a sample
+    is logged; at level debug, all are.
 
     `method` is in the log but not in the metrics: clients choose it, and the number of metrics must not
     depend on what clients send.

@@ -62,7 +62,9 @@ def needs_folder(settings: Settings) -> bool:
 
 
 def open_sockets(settings: Settings) -> Sockets:
-    """The public sockets (of the API, or of a store alone), and the internal socket of the embedded store.
+    """The public sockets: of the API, or, with the role `store`, of the store. A worker has none.
+
+    With the role `all` and the embedded store, also the store's internal socket.
 
     Raises AddressInUse when an address cannot be listened on.
     """

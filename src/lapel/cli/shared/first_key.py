@@ -25,9 +25,9 @@ class FirstKey(NamedTuple):
 
 
 def handed_over(key: str | None, data_dir: Path) -> FirstKey:
-    """The new key if stdout is a terminal. Otherwise writes the key to `first-key` in the data folder.
+    """If stdout is a terminal, returns the new key. Otherwise writes the key to a file and returns its path.
 
-    In that case the result names the file.
+    The file is `first-key` in the data folder. Without a new key, both fields of the result are None.
     """
     if key is None or not is_piped():
         return FirstKey(key=key)

@@ -2,9 +2,9 @@
 
 A caller takes units, waits in line while none is free, and gives them back. The next caller is the one whose
 world holds the fewest units; among equals, the one that has waited longest. A world that already holds units
-may hold `of_one` in all. Only the first caller of a world that holds none may take more than that, up to
+may hold `of_one` in all. If a world holds no units, its next caller may take more than `of_one`, up to
 `total`. While callers wait for units that a holder has, the holder must move at least `least_rate` bytes per
-second. If it does not, its units are taken back.
+second. A slower holder loses its units.
 """
 
 from __future__ import annotations
@@ -67,8 +67,8 @@ class Admission:
 
     If a world already holds units, it gets more only while its sum stays at or below `of_one`. Callers wait
     `patience` seconds at most. While callers wait, the bytes per second of each holder that blocks them are
-    measured over at least `window` seconds. A holder whose place has no `moved` is not measured. Only one
-    event loop may use an Admission.
+    measured over at least `window` seconds. A holder is not measured if its place has no function
+    `moved`, which returns the number of bytes moved so far. Only one event loop may use an Admission.
     """
 
     def __init__(self, total: int, of_one: int, *, patience: float, window: float = 5.0) -> None:

@@ -12,8 +12,8 @@ from collections import deque
 class FairSemaphore:
     """At most `places` callers are inside at once; the others wait in line, `patience` seconds at most.
 
-    A semaphore with a time limit for each caller costs four times as much. Here all waiting callers share one
-    timer, because the first in line is also the first whose patience ends.
+    `asyncio.Semaphore` with `asyncio.timeout` sets a timer for each caller, which costs more (decision 0010).
+    Here all waiting callers share one timer, because the first in line is also the first whose patience ends.
     """
 
     def __init__(self, places: int, patience: float) -> None:

@@ -1,7 +1,8 @@
 """A process gives up its rights before it parses untrusted bytes.
 
-Each layer is optional: if the kernel refuses one, the others hold and the work goes on. `lapel doctor` lists
-the layers that hold; systems other than Linux have none.
+A layer is one kind of restriction by the kernel, such as Landlock or seccomp. Each layer is optional: if the
+kernel refuses a layer, the other layers hold and the work goes on. `lapel doctor` lists the layers that hold.
+Systems other than Linux have no layers.
 
 `python -m lapel.foundation.workers.sandbox` confines its own process and prints the layers. With the argument
 `imported` it confines itself like a process that imports no more modules (`needs_code=False`), such as the

@@ -2,9 +2,10 @@
 
 `python -m MODULE` runs `answer_requests` of worker_child.py in the child. A `WorkerProcess` starts the child
 at the first request, and again after the child has died. Requests, progress and answers are frames on its
-pipes: length (4 bytes, big endian), kind (1 byte; in a request, the number of its files instead), MessagePack
-(https://msgpack.org). Files come as SCM_RIGHTS (see unix(7)). A call that takes too long, or is cancelled,
-ends the child.
+pipes: the body's length (4 bytes, big endian), one byte, and the body in MessagePack (https://msgpack.org).
+In a request, the one byte is the number of the request's files. In progress and answers, it is the kind of
+the frame. The files of a request come as SCM_RIGHTS (see unix(7)). A call that takes too long, or is
+cancelled, ends the child.
 
 Use it with asyncio's own event loop, not with uvloop. uvloop forks, and Python code runs in the new process
 before the child's program starts. If another thread held a lock at the fork, the lock is never released in

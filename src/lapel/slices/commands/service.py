@@ -197,11 +197,11 @@ class Commands:
         return self._pending(rows, actor, now)
 
     async def report(self, actor: Actor, device_id: str, command_id: str, body: Report) -> Command:
-        """Store the result that the calling device reports. The same report again gets the same answer.
+        """Store the result that the calling device reports. A repeat of the report gets the same command.
 
         Raises Forbidden for another device's id; NotFound when this binding has no such command; Conflict
-        when the command has ended, or was reported differently; InvalidRequest when `result` or `error` is
-        too large or nested too deeply.
+        when the command has expired or was cancelled, or when the stored report differs; InvalidRequest when
+        `result` or `error` is too large or nested too deeply.
         """
         _check_own(actor, device_id)
         now, world_id, generation = self._ports.clock.now(), actor.world_id, actor.binding_generation

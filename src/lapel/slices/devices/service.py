@@ -112,7 +112,9 @@ class Devices:
         self.on_delete: Final[list[Hook]] = []
 
     async def register(self, connection: Connection, actor: Actor, body: CreateDevice) -> tuple[Device, bool]:
-        """The device with this serial number, and whether it is new; a registered device is not changed.
+        """The device with this serial number, and whether this call registered it.
+
+        A device that was registered before is not changed.
 
         Raises Conflict when other requests keep registering and deleting a device of this serial number, and
         InvalidRequest when `metadata` is too large.

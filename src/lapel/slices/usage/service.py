@@ -1,4 +1,4 @@
-"""Counts the rows and bytes of a project."""
+"""Counts the rows and bytes of a world."""
 
 from __future__ import annotations
 
@@ -22,7 +22,9 @@ class UsageMeter:
         self._ports = ports
 
     async def read(self, actor: Actor) -> wire.Usage:
-        """The figures at one moment.
+        """Count the world's end users, devices, recordings, uploaded bytes, and audio transcribed today.
+
+        One SQL statement reads all figures, so they are of one moment.
 
         Raises Unavailable when counting takes too long or the database is unavailable.
         """

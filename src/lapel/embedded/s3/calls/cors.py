@@ -135,7 +135,8 @@ def _like(pattern: str, text: str) -> bool:
 def allow(rules: tuple[Rule, ...], origin: str, method: str, headers: list[str] | None) -> Headers | None:
     """Return the Access-Control headers for a page of this origin, or None if no rule allows it.
 
-    `headers` are those that a preflight requests (any case); None for the request itself.
+    `headers`: the header names that a preflight asks for, in upper or lower case. None if the request is not
+    a preflight.
     """
     asked = [name.lower() for name in headers or []]
     for rule in rules:

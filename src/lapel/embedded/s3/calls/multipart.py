@@ -85,9 +85,10 @@ async def create_upload(call: SignedCall) -> None:
 
 
 async def put_part(call: SignedCall) -> None:
-    """Answer UploadPart: like a PUT, into the upload's folder. A part sent again replaces the earlier one.
+    """Answer UploadPart: store the body as a PUT does, but in the folder of the multipart upload.
 
-    Raises `S3Error` for an invalid part number, for an unknown upload, and for what a PUT refuses.
+    A part replaces the earlier part of the same number. Raises `S3Error` for an invalid part number, for an
+    unknown upload, and for a body that a PUT refuses.
     """
     request, folder = call.request, call.folder
     text = request.query["partNumber"]

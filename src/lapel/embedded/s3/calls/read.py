@@ -21,7 +21,7 @@ _RANGE = re.compile(r"bytes=(\d{0,18})-(\d{0,18})", re.ASCII)
 
 
 async def open_existing(folder: Folder, bucket: Bucket, key: str) -> StoredObject:
-    """Open an object: at once when it is in the page cache, else in a thread.
+    """Open an object. If its file is in the page cache, the file is opened at once, else in a thread.
 
     Raises `S3Error` when there is no such object or bucket, `DamagedObject` when its file is damaged.
     """

@@ -1,4 +1,4 @@
-"""One request to the store: parses it once, and sends the status, headers and body of its answer.
+"""Parses one request to the store, and sends the status, headers and body of its answer.
 
 The handlers, which decide the answer, are in `calls/`.
 

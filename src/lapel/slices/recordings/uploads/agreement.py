@@ -78,12 +78,15 @@ def subject_of(
 ) -> str | None:
     """The id of the pending media that the facts describe: the audio, or else the only pending media.
 
-    None when there are no facts, or when the facts describe the uploaded audio. `with_object`: the ids of the
-    pending media that have an object.
+    None when there are no facts, or when the audio already has the status `uploaded` and the facts agree with
+    it. `with_object`: the ids of the pending media that have an object.
 
-    Raises InvalidRequest when the facts may describe several media, Conflict when the audio is uploaded with
-    other facts, IntegrityFailure when the audio was refused, and MediaNotUploaded when the audio has no
-    object.
+    Raises:
+
+    - InvalidRequest when there is no audio, and the facts may describe several media.
+    - Conflict when the audio already has the status `uploaded` and its known facts differ from these.
+    - IntegrityFailure when the audio has the status `failed`.
+    - MediaNotUploaded when the audio is pending and has no object.
     """
     facts = facts_of(body)
     if not facts.any:

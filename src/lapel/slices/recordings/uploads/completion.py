@@ -1,8 +1,9 @@
-"""upload-complete: its 200 promises that the uploaded bytes are verified, kept and can be downloaded.
+"""upload-complete. The answer 200 promises that the uploaded bytes are verified and kept, and can be
+downloaded.
 
-The steps: copy the staged object under a fresh key, hash the copy, accept the media in one transaction. If
-the process is killed between two steps, the client's repeat or the reconciler finishes the upload. The killed
-call may leave a copy without a row, which the sweep deletes.
+The steps: copy the staged object to a new object name, hash the copy, accept the media in one transaction.
+If the process is killed between two steps, the client's repeat or the reconciler finishes the upload.
+The killed call may leave a copy without a row; the reconciler deletes this copy.
 """
 
 from __future__ import annotations

@@ -79,9 +79,9 @@ class Sink:
 
 @contextmanager
 def opened_sink(request: Decode) -> Generator[Sink]:
-    """A sink that writes to `request.pcm`.
+    """A sink that writes the samples to the file `request.pcm`. If that is None, it writes no file.
 
-    Raises Refusal `disk_full` or `disk` when that file cannot be opened.
+    Raises Refusal `disk_full` or `disk` when the file cannot be opened.
     """
     if request.pcm is None:
         yield Sink(request, None)

@@ -82,9 +82,9 @@ async def read_slice(
     place: int,
     size: int,
 ) -> bytes | None:
-    """At most `size` bytes of the stored segments, from byte `place` on (counted from 0). Empty at the end.
+    """At most `size` bytes of the stored segments, from byte `place` on (counted from 0).
 
-    None if the caller may not see the transcription.
+    Empty if no byte is left. None if the caller may not see the transcription.
     """
     return await fetch_value(
         connection, bytes, READ_SLICE, world_id, transcription_id, end_user_id, has_words, place + 1, size

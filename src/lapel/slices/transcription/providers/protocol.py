@@ -53,7 +53,7 @@ class Transcriber(Protocol):
         """Transcribe the clip. `report` is called with the progress, 0 to 1.
 
         Raises SpeechError when another try cannot help, TryAgain when another try may help, OSError when a
-        file cannot be read, and Unavailable when the database is away, so that the id of a remote copy (audio
-        or transcript that the provider keeps) cannot be stored.
+        file cannot be read, and Unavailable when the database is away and therefore the id of a remote copy
+        (audio or transcript that the provider keeps) cannot be stored.
         """
         ...

@@ -26,8 +26,8 @@ class Gone(Exception):
 class TurnOver(Exception):
     """The step is not done, but its turn has ended, so that other steps get its place.
 
-    `kept`: whether the worker keeps the state. If so, the next turn continues from here; if not, the next
-    turn begins from the start.
+    `kept`: whether the worker keeps the state of the step. If so, the next turn continues where this turn
+    ended; if not, the next turn begins the step anew.
     """
 
     def __init__(self, *, kept: bool) -> None:

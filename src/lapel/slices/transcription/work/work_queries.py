@@ -196,8 +196,8 @@ async def hold(connection: Connection, step: ClaimRow) -> bool:
 async def hold_of_recordings(connection: Connection, world_id: int, recording_ids: list[str]) -> None:
     """Lock the work on these recordings until the transaction ends.
 
-    Waits for steps that are ending now. From then until this transaction ends, no worker can end a step of
-    these recordings.
+    If a worker is ending such a step now, waits until the step has ended. After that, no worker can end a
+    step of these recordings until this transaction ends.
     """
     await connection.execute(HOLD_OF_RECORDINGS, world_id, recording_ids)
 

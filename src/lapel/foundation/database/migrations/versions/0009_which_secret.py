@@ -1,6 +1,6 @@
-"""The id of the secret under which each hash was made, because a hash alone does not show it.
+"""The id of the secret with which each hash was made. The hash alone does not show which secret that was.
 
-NULL: the hash is older than this column.
+NULL: the hash was made before this column existed.
 """
 
 from lapel.foundation.database.migrations import script
