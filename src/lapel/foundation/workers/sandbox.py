@@ -37,7 +37,7 @@ _DEVICES = ("/dev/null",)
 
 
 class Layer(msgspec.Struct, frozen=True):
-    """One right that was given up, or the reason why it was kept."""
+    """One restriction: whether it holds, and if not, why."""
 
     name: str
     holds: bool
@@ -52,12 +52,13 @@ def confine(
     own_account: bool = True,
     serves: bool = False,
 ) -> list[Layer]:
-    """Gives up every right that this process does not need; call it before there is a second thread.
+    """Gives up every right that this process does not need. Call it while there is only one thread.
 
-    `reads`, `writes`: files and folders that the process opens later by name; open descriptors, its own or
-    handed over, stay usable. `needs_code`: the process still imports modules. `own_account`: root becomes
-    another user; if that user could not read a path that is needed, the process stays uid 0 without
-    capabilities. `serves`: the process answers on a socket that it already has, and opens no other.
+    `reads`, `writes`: files and folders that the process opens later by name. Descriptors that are open
+    already, or that come from the parent later, stay usable. `needs_code`: the process still imports modules.
+    `own_account`: root becomes another user; if that user could not read a path that is needed, the process
+    stays uid 0 without capabilities. `serves`: the process answers on a socket that it already has, and opens
+    no other socket.
     """
     if sys.platform != "linux":
         return [Layer("sandbox", holds=False, why=f"there is none on {sys.platform}")]
@@ -90,8 +91,10 @@ def confine(
 
 
 def give_up_rights() -> list[Layer]:
-    """Gives up all of root's rights except those on files; the process keeps its network and all its
-    files."""
+    """Gives up all of root's rights except the right to open files of other accounts.
+
+    The process may still use the network and open files.
+    """
     if sys.platform != "linux":
         return [Layer("rights", holds=False, why=f"nothing is known of {sys.platform}")]
     kept = (kernel_calls.DAC_OVERRIDE,)

@@ -391,7 +391,7 @@ class Devices:
 async def _merged(
     connection: Connection, world_id: int, device_id: str, change: settings_bodies.SectionChange
 ) -> str:
-    """The device's settings after a change. Locks its row. Raises NotFound and InvalidRequest as `update`."""
+    """The device's settings after a change. Locks the device's row. Raises NotFound, InvalidRequest."""
     stored = await queries.hold_settings(connection, world_id, device_id)
     if stored is None:
         raise unknown_device()

@@ -121,10 +121,10 @@ def _keep_part(place: Path, key: str, writer: FileWriter, number: int, facts: Ob
 
 
 async def complete_upload(call: SignedCall) -> None:
-    """Answer CompleteMultipartUpload: join the parts named, in their order, and make the object visible.
+    """Answer CompleteMultipartUpload: join the parts in the order of the request, and store the object.
 
-    Raises `S3Error` when there is no such upload, when a part is missing, replaced or too small, and for a
-    checksum of the whole object.
+    Raises `S3Error` when there is no such upload, when a part is missing, replaced or too small, and when the
+    request has a checksum of the whole object.
     """
     request = call.request
     if any(name.startswith(b"x-amz-checksum-") for name in request.headers):

@@ -66,7 +66,8 @@ class Request:
     def read_target(self, prefix: bytes) -> None:
         """Parse path and query; `prefix` is the beginning of all paths of this store.
 
-        Raises `S3Error` for another path, and for a query that is not UTF-8 or gives a name twice.
+        Raises `S3Error` for a path without this prefix, and for a query that is not UTF-8 or gives a name
+        twice.
         """
         scope = self._scope
         raw_path: bytes = scope.get("raw_path") or scope["path"].encode()
