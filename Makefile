@@ -69,8 +69,9 @@ lint: $(VENV)/.dev-ok ## find mistakes, wrong format, sizes, names, signatures, 
 	@$(BIN)/ruff format --check --quiet . || { echo "lapel: run 'make format'"; exit 1; }
 	@$(BIN)/lint-imports --no-logo
 
+# For the version of .venv: numpy's types for Python 3.12 and newer cannot be read as if for 3.11.
 types: $(VENV)/.dev-ok ## check the types, strictly
-	@$(BIN)/basedpyright
+	@$(BIN)/basedpyright --pythonversion $$($(BIN)/python -c 'import sys; print("%d.%d" % sys.version_info[:2])')
 
 format: $(VENV)/.dev-ok ## format the code, and repair what can be repaired automatically
 	@$(BIN)/ruff check --fix --quiet . || true

@@ -34,12 +34,13 @@ from lapel.foundation.queue.jobs import USUAL, Job, QueueLane, Schedule, queries
 from lapel.foundation.storage.errors import StoreUnavailable
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Generator, Sequence
 
+    from pgqueuer.core.executors import EntrypointExecutionParameter
     from pgqueuer.models import Job as QueuedJob
     from pgqueuer.models import Schedule as QueuedSchedule
     from pgqueuer.models import TracebackRecord
-    from pgqueuer.types import JOB_STATUS, QueueEntrypoint
+    from pgqueuer.types import JOB_STATUS, QueueEntrypoint, QueueManagerId
 
     from lapel.foundation.core.clock import Clock
     from lapel.foundation.database.pool import Database, Pool
@@ -72,11 +73,10 @@ ON CONFLICT (process_id) DO UPDATE SET seen_at = excluded.seen_at
 # What PgQueuer asks after each look for jobs, in one statement: how many jobs could begin (counted to 1), and
 # when the next of the later ones can.
 DUE = """
-SELECT
-    (SELECT count(*) FROM (SELECT FROM jobs.pgqueuer
-        WHERE entrypoint = ANY($1) AND status = 'queued' AND execute_after <= now() LIMIT 1) one) AS ready,
-    (SELECT min(execute_after) - now() FROM jobs.pgqueuer
-        WHERE entrypoint = ANY($1) AND status = 'queued' AND execute_after > now()) AS later
+SELECT ready, CASE WHEN ready = 0 THEN (SELECT min(execute_after) - now() FROM jobs.pgqueuer
+    WHERE entrypoint = ANY($1) AND status = 'queued' AND execute_after > now()) END AS later
+FROM (SELECT count(*) AS ready FROM (SELECT FROM jobs.pgqueuer
+    WHERE entrypoint = ANY($1) AND status = 'queued' AND execute_after <= now() LIMIT 1) one) counted
 """
 GONE = "DELETE FROM workers WHERE process_id = $1 OR seen_at < now() - interval '10 minutes'"
 
@@ -91,8 +91,11 @@ class _PatientQueries(Queries):
     """PgQueuer's statements, changed so that no job is lost when the database becomes unavailable.
 
     PgQueuer holds a job as failed if the database is unavailable, or full, at the moment of a retry. PgQueuer
-    also deletes cancelled jobs, and cancels all running jobs when it loses its connections.
+    also deletes cancelled jobs.
     """
+
+    # Set when a look for jobs fails. PgQueuer itself only waits then until all running jobs have ended.
+    session_ends: asyncio.Event
 
     # Before each session PgQueuer makes 14 checks of its tables, on new connections with empty caches. These
     # checks are two thirds of the database's work at the start of a worker. They are skipped, because our
@@ -120,7 +123,8 @@ class _PatientQueries(Queries):
 
     async def eligible_queued_work(self, entrypoints: list[QueueEntrypoint]) -> int:
         """Whether a job could begin now: 1 or 0."""
-        (row,) = await self.driver.fetch(DUE, entrypoints)
+        with self._ending_the_session():
+            (row,) = await self.driver.fetch(DUE, entrypoints)
         self._later = cast("timedelta | None", row["later"])
         return cast("int", row["ready"])
 
@@ -129,8 +133,31 @@ class _PatientQueries(Queries):
         return self._later
 
     async def queued_work(self, entrypoints: list[QueueEntrypoint]) -> int:  # noqa: ARG002
-        """Jobs that are neither: none."""
+        """Jobs that are neither: none. (PgQueuer also asks this to end when the queue is empty, a mode that
+        Lapel does not use.)"""
         return 0
+
+    async def dequeue(
+        self,
+        batch_size: int,
+        entrypoints: dict[QueueEntrypoint, EntrypointExecutionParameter],
+        queue_manager_id: QueueManagerId,
+        global_concurrency_limit: int | None,
+        heartbeat_timeout: timedelta,
+    ) -> list[QueuedJob]:
+        """Take jobs to run."""
+        with self._ending_the_session():
+            return await super().dequeue(
+                batch_size, entrypoints, queue_manager_id, global_concurrency_limit, heartbeat_timeout
+            )
+
+    @contextlib.contextmanager
+    def _ending_the_session(self) -> Generator[None]:
+        try:
+            yield
+        except Exception:
+            self.session_ends.set()
+            raise
 
     async def log_jobs(self, job_status: list[tuple[QueuedJob, JOB_STATUS, TracebackRecord | None]]) -> None:
         """Remove ended jobs from the queue; cancelled jobs stay in it."""
@@ -240,14 +267,17 @@ class QueueWorker:
                     shutdown_on_listener_failure=True,
                 )
             )
-            stopping = asyncio.create_task(stop.wait())
-            await asyncio.wait({running, stopping}, return_when=asyncio.FIRST_COMPLETED)
+            stopping, ending = (asyncio.create_task(each.wait()) for each in (stop, queue.shutdown))
+            await asyncio.wait({running, stopping, ending}, return_when=asyncio.FIRST_COMPLETED)
             stopping.cancel()
+            ending.cancel()
             if stop.is_set():
                 queue.shutdown.set()
                 done, _ = await asyncio.wait({running}, timeout=self._grace)
                 if not done:
                     os._exit(EXIT_WITH_RUNNING_JOBS)
+            else:
+                await _cancel_jobs(running)
             await running
         finally:
             try:
@@ -257,7 +287,9 @@ class QueueWorker:
                 pool.terminate()
 
     def _register(self, driver: AsyncpgPoolDriver) -> PgQueuer:
-        queue = PgQueuer(driver, queries=queries(driver, _PatientQueries))
+        patient = cast("_PatientQueries", queries(driver, _PatientQueries))
+        queue = PgQueuer(driver, queries=patient)
+        patient.session_ends = queue.shutdown
         for job in self._jobs:
             retrying = partial(
                 DatabaseRetryEntrypointExecutor,
@@ -328,6 +360,20 @@ class QueueWorker:
             except (Unavailable, asyncpg.PostgresError) as error:  # even a full disk is temporary
                 _log.warning("worker.not_seen", error=str(error))
             await asyncio.sleep(_SEEN_EVERY_SECONDS)
+
+
+async def _cancel_jobs(session: asyncio.Task[None]) -> None:
+    """Let a session that has lost the database end; cancel its jobs if some still run after a second.
+
+    No job begins before the session's end, and a job may run for hours. A cancelled job stays in the queue.
+    Raises ConnectionResetError if jobs were cancelled.
+    """
+    await asyncio.wait({session}, timeout=1)
+    while not session.done():
+        session.cancel()
+        await asyncio.wait({session}, timeout=10)
+    if session.cancelled():
+        raise ConnectionResetError("the queue lost the database, and its running jobs were cancelled")
 
 
 def _ignore(_: str | bytes | bytearray) -> None:

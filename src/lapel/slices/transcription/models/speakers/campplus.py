@@ -83,7 +83,7 @@ class SpeakerModel:
 
         with ThreadPoolExecutor(self._threads) as pool:
             list(pool.map(run, _batches(of_length)))
-        lengths = np.linalg.norm(found, axis=1, keepdims=True)
+        lengths = np.linalg.norm(found, axis=1, keepdims=True).astype(np.float32, copy=False)
         return found / np.maximum(lengths, np.finfo(np.float32).tiny)
 
 
