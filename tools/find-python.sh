@@ -22,11 +22,13 @@ everywhere() { # NAME: its paths, one a line
     (
         IFS=:
         for folder in $PATH; do
-            [ -x "$folder/$1" ] && echo "$folder/$1"
+            [ -f "$folder/$1" ] && [ -x "$folder/$1" ] && echo "$folder/$1"
         done
     )
 }
 
+newline='
+'
 found="" no_venv=""
 for name in ${1:-python3.13 python3.12 python3.11 python3 python}; do
     paths=$(everywhere "$name")
@@ -36,7 +38,10 @@ for name in ${1:-python3.13 python3.12 python3.11 python3 python}; do
         case $? in
         0) echo "$usable"; exit 0 ;;
         4) no_venv="${no_venv:-$path}" ;;
-        *) found="$found $path ($("$path" -V 2>&1 </dev/null))" ;;
+        *)
+            said=$("$path" -V 2>&1 </dev/null)
+            found="$found $path (${said%%"$newline"*})" # a shim says much
+            ;;
         esac
     done <<PATHS
 $paths

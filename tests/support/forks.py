@@ -40,9 +40,8 @@ def start(process: ForkServerProcess) -> None:
 def status(process: ForkServerProcess, timeout: float | None = None) -> int | None:
     """Wait for the end of the process; gives the exit status, or None when it still runs after `timeout`."""
     with _ASKING:
-        code = (
-            process.exitcode
-        )  # once it is known, the sentinel may be silent for a moment, until it is closed
+        # Once it is known, the sentinel may be silent for a moment, until it is closed.
+        code = process.exitcode
     if code is None and wait([process.sentinel], timeout):
         with _ASKING:
             process.join()

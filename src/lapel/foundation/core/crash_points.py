@@ -9,7 +9,7 @@ import os
 from pathlib import Path
 
 _EXIT_CODE = 70
-_armed: dict[str, Path | None] = {}
+_armed: dict[str, Path] = {}
 
 
 def arm(instructions: str | None) -> None:
@@ -21,17 +21,15 @@ def arm(instructions: str | None) -> None:
     for each in (instructions or "").split(";"):
         point, _, marker = each.partition("@")
         if point:
-            _armed[point] = Path(marker) if marker else None
+            _armed[point] = Path(marker)
 
 
 def crash_point(name: str) -> None:
     """End the process here if this point is armed and its marker file still exists."""
     if name not in _armed:
         return
-    marker = _armed[name]
-    if marker is not None:
-        try:
-            marker.unlink()  # only the process that removes it ends
-        except FileNotFoundError:
-            return
+    try:
+        _armed[name].unlink()  # only the process that removes it ends
+    except FileNotFoundError:
+        return
     os._exit(_EXIT_CODE)

@@ -36,10 +36,10 @@ from lapel.foundation.storage.errors import StoreUnavailable
 if TYPE_CHECKING:
     from collections.abc import Generator, Sequence
 
-    from pgqueuer.core.executors import EntrypointExecutionParameter
     from pgqueuer.models import Job as QueuedJob
     from pgqueuer.models import Schedule as QueuedSchedule
     from pgqueuer.models import TracebackRecord
+    from pgqueuer.ports.repository import EntrypointExecutionParameter
     from pgqueuer.types import JOB_STATUS, QueueEntrypoint, QueueManagerId
 
     from lapel.foundation.core.clock import Clock

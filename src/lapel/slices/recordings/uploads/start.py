@@ -109,7 +109,7 @@ class Uploads:
                 connection, at.world_id, stored.media_id, _attempt_id(stored.upload_url)
             )
             if media is None or attempt is None:
-                raise Conflict("The upload that this Idempotency-Key began is finished. Use a new key.")
+                raise Conflict("The upload that this Idempotency-Key began is finished. Use a new one.")
             _check_open(media.status)
             declared = _Declared(attempt.content_type, attempt.file_size_bytes, attempt.sha256)
             await _renew(connection, at, stored.media_id, declared, None, now)

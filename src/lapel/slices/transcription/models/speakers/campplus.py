@@ -83,8 +83,8 @@ class SpeakerModel:
 
         with ThreadPoolExecutor(self._threads) as pool:
             list(pool.map(run, _batches(of_length)))
-        lengths = np.linalg.norm(found, axis=1, keepdims=True).astype(np.float32, copy=False)
-        return found / np.maximum(lengths, np.finfo(np.float32).tiny)
+        lengths = np.linalg.norm(found, axis=1, keepdims=True)
+        return (found / np.maximum(lengths, np.finfo(np.float32).tiny)).astype(np.float32, copy=False)
 
 
 def _batches(

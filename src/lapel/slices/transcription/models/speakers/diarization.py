@@ -100,8 +100,8 @@ def _vectors(voices: Voices) -> NDArray[np.float32]:
     if halves.size != len(voices.windows) * DIMENSIONS:
         raise ValueError(f"{len(voices.windows)} windows with {halves.size} numbers")
     vectors = np.nan_to_num(halves.astype(np.float32)).reshape(-1, DIMENSIONS)
-    lengths = np.linalg.norm(vectors, axis=1, keepdims=True).astype(np.float32, copy=False)
-    return vectors / np.maximum(lengths, np.finfo(np.float32).tiny)
+    lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
+    return (vectors / np.maximum(lengths, np.finfo(np.float32).tiny)).astype(np.float32, copy=False)
 
 
 def _blocks(speech: Sequence[Span], duration: float) -> Iterator[list[Span]]:
