@@ -34,7 +34,8 @@ def say(sentence: str) -> None:
 def emit(value: object, as_json: bool, shown: Callable[[], RenderableType]) -> None:
     """Prints the result: as one JSON document, or else what `shown` returns for people.
 
-    Rich renders a table in memory as a whole, so tables are meant for some thousand rows.
+    Rich builds the whole table in memory before it prints, so a table should have at most a few thousand
+    rows.
     Raises CommandError when the result cannot be written (a full disk, a closed pipe).
     """
     text = msgspec.json.encode(value).decode() if as_json else _text(shown())

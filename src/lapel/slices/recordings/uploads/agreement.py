@@ -83,7 +83,8 @@ def subject_of(
 
     Raises:
 
-    - InvalidRequest when there is no audio, and the facts may describe several media.
+    - InvalidRequest when there is no audio and more than one media is pending: then it is unclear which media
+      the facts describe.
     - Conflict when the audio already has the status `uploaded` and its known facts differ from these.
     - IntegrityFailure when the audio has the status `failed`.
     - MediaNotUploaded when the audio is pending and has no object.

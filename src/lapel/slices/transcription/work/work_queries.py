@@ -194,10 +194,9 @@ async def hold(connection: Connection, step: ClaimRow) -> bool:
 
 
 async def hold_of_recordings(connection: Connection, world_id: int, recording_ids: list[str]) -> None:
-    """Lock the work on these recordings until the transaction ends.
+    """Lock the steps of these recordings until the transaction ends, so that no worker can end one of them.
 
-    If a worker is ending such a step now, waits until the step has ended. After that, no worker can end a
-    step of these recordings until this transaction ends.
+    If a worker is ending one of these steps now, this call waits until that step has ended.
     """
     await connection.execute(HOLD_OF_RECORDINGS, world_id, recording_ids)
 

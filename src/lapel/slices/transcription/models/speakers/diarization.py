@@ -34,7 +34,7 @@ _TELLING: Final = 1.2
 def describe(
     pcm: str | Path, speech: Sequence[Span], *, weights: Path | None = None, threads: int = 2
 ) -> Voices:
-    """Compute an embedding of the voice in each window of these stretches of a PCM file.
+    """Compute an embedding of the voice in each window of the stretches `speech` of a PCM file.
 
     `pcm`: 16 kHz, mono, signed 16-bit little-endian. `speech`: in seconds; the stretches may be in any order,
     overlap, and reach beyond the file's end. `weights`: the setting `speaker_model`. The model is loaded at
