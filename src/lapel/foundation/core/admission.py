@@ -66,8 +66,8 @@ class Admission:
     """At most `total` units are held at once.
 
     If a world already holds units, it gets more only while its sum stays at or below `of_one`. Callers wait
-    `patience` seconds at most. While callers wait, the bytes per second of each holder that blocks them are
-    measured over at least `window` seconds. A holder is not measured if its place has no function
+    `patience` seconds at most. While callers wait for units that a holder has, the holder's bytes per second
+    are measured over at least `window` seconds. A holder is not measured if its place has no function
     `moved`, which returns the number of bytes moved so far. Only one event loop may use an Admission.
     """
 

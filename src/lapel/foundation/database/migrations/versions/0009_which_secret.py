@@ -1,4 +1,6 @@
-"""The id of the secret with which each hash was made. The hash alone does not show which secret that was.
+"""Tokens and API keys get a column: the id of the server's secret (LAPEL_SECRET) with which their hash was made.
+
+The hash alone does not show which secret that was.
 
 NULL: the hash was made before this column existed.
 """
