@@ -3,8 +3,9 @@
 A caller takes units, waits in line while none is free, and gives them back. The next caller is the one whose
 world holds the fewest units; among equals, the one that has waited longest. A world that already holds units
 may hold `of_one` in all. If a world holds no units, its next caller may take more than `of_one`, up to
-`total`. While callers wait for units that a holder has, the holder must move at least `least_rate` bytes per
-second. A slower holder loses its units.
+`total`. While callers wait, each holder must move at least `least_rate` bytes per second; a slower holder
+loses its units. If every world that waits has reached `of_one`, this rule applies only to the holders of these
+worlds.
 """
 
 from __future__ import annotations
@@ -66,9 +67,9 @@ class Admission:
     """At most `total` units are held at once.
 
     If a world already holds units, it gets more only while its sum stays at or below `of_one`. Callers wait
-    `patience` seconds at most. While callers wait for units that a holder has, the holder's bytes per second
-    are measured over at least `window` seconds. A holder is not measured if its place has no function
-    `moved`, which returns the number of bytes moved so far. Only one event loop may use an Admission.
+    `patience` seconds at most. The bytes per second of holders are measured over at least `window` seconds. A
+    holder is not measured if its place has no function `moved`, which returns the number of bytes moved so
+    far. Only one event loop may use an Admission.
     """
 
     def __init__(self, total: int, of_one: int, *, patience: float, window: float = 5.0) -> None:

@@ -1,11 +1,11 @@
 """A child process that answers one request at a time: for work that must not block or crash this process.
 
-`python -m MODULE` runs `answer_requests` of worker_child.py in the child. A `WorkerProcess` starts the child
-at the first request, and again after the child has died. Requests, progress and answers are frames on its
-pipes: the body's length (4 bytes, big endian), one byte, and the body in MessagePack (https://msgpack.org).
-In a request, the one byte is the number of the request's files. In progress and answers, it is the kind of
-the frame. The files of a request come as SCM_RIGHTS (see unix(7)). A call that takes too long, or is
-cancelled, ends the child.
+The child is `python -m MODULE`; that module calls `answer_requests` of worker_child.py. A `WorkerProcess`
+starts the child at the first request, and again after the child has died. Requests, progress and answers are
+frames on its pipes: the body's length (4 bytes, big endian), one byte, and the body in MessagePack
+(https://msgpack.org). In a request, the one byte is the number of the request's files. In progress and
+answers, it is the kind of the frame. The files that a request names are sent as open descriptors over a
+separate Unix socket (SCM_RIGHTS, see unix(7)). A call that takes too long, or is cancelled, ends the child.
 
 Use it with asyncio's own event loop, not with uvloop. uvloop forks, and Python code runs in the new process
 before the child's program starts. If another thread held a lock at the fork, the lock is never released in

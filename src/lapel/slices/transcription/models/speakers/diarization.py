@@ -34,11 +34,11 @@ _TELLING: Final = 1.2
 def describe(
     pcm: str | Path, speech: Sequence[Span], *, weights: Path | None = None, threads: int = 2
 ) -> Voices:
-    """Compute an embedding of the voice in each window of the stretches `speech` of a PCM file.
+    """Cut stretches of a PCM file into windows, and compute an embedding of the voice in each window.
 
-    `pcm`: 16 kHz, mono, signed 16-bit little-endian. `speech`: in seconds; the stretches may be in any order,
-    overlap, and reach beyond the file's end. `weights`: the setting `speaker_model`. The model is loaded at
-    the first call and stays loaded.
+    `pcm`: 16 kHz, mono, signed 16-bit little-endian. `speech`: the stretches, in seconds; they may be in any
+    order, overlap, and reach beyond the file's end. `weights`: the setting `speaker_model`. The model is
+    loaded at the first call and stays loaded.
 
     Raises SpeechError when there are no usable weights, OSError when the file cannot be read.
     """
