@@ -4,8 +4,8 @@ A caller takes units, waits in line while none is free, and gives them back. The
 world holds the fewest units; among equals, the one that has waited longest. A world that already holds units
 may hold `of_one` in all. If a world holds no units, its next caller may take more than `of_one`, up to
 `total`. While callers wait, each holder must move at least `least_rate` bytes per second; a slower holder
-loses its units. If every world that waits has reached `of_one`, this rule applies only to the holders of these
-worlds.
+loses its units. If every world that waits has reached `of_one`, this rule applies only to the holders of
+these worlds.
 """
 
 from __future__ import annotations
