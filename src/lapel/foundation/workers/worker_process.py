@@ -9,8 +9,8 @@ separate Unix socket (SCM_RIGHTS, see unix(7)). A call that takes too long, or i
 
 Use it with asyncio's own event loop, not with uvloop. uvloop forks, and Python code runs in the new process
 before the child's program starts. If another thread held a lock at the fork, the lock is never released in
-the new process. The new process then hangs for ever, with copies of all our descriptors and their locks, and
-this process waits for it.
+the new process. The new process then hangs for ever, and this process waits for it. The new process keeps
+copies of all our descriptors, so a file lock (`flock`) stays held even if we close the file.
 """
 
 from __future__ import annotations

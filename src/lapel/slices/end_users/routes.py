@@ -1,7 +1,9 @@
 """End users over HTTP.
 
-A key scoped to one end user reads that end user and changes nothing. Otherwise it could choose an
-`external_id` that the project's own look-ups find, and could issue a token that reads more than the key may.
+A key scoped to one end user may read that end user but not change it. Otherwise the key's holder could set
+the `external_id` of another person (if no end user has it yet). When the project's server then looks up that
+person by `external_id`, it finds this end user instead. The key may not issue an `eut_` token either, even if
+it has all scopes that the token uses.
 """
 
 from __future__ import annotations
