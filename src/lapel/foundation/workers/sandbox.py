@@ -5,8 +5,8 @@ kernel refuses a layer, the other layers hold and the work goes on. `lapel docto
 Systems other than Linux have no layers.
 
 `python -m lapel.foundation.workers.sandbox` confines its own process and prints the layers. With the argument
-`imported` it confines itself like a process that imports no more modules (`needs_code=False`), such as the
-decoder.
+`imported` it confines itself as strictly as a process that has imported all its code (`needs_code=False`),
+such as the decoder.
 
 Sources: landlock(7), seccomp(2), capabilities(7), network_namespaces(7) and user_namespaces(7) of the Linux
 man-pages.

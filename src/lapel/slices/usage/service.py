@@ -22,7 +22,8 @@ class UsageMeter:
         self._ports = ports
 
     async def read(self, actor: Actor) -> wire.Usage:
-        """Count the world's end users, devices, recordings, uploaded bytes, and audio transcribed today.
+        """Count all end users, devices, recordings and uploaded bytes of the world, and the audio that was
+        taken for transcription today (UTC).
 
         One SQL statement reads all figures, so they are of one moment.
 
