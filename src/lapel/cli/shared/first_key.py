@@ -25,9 +25,10 @@ class FirstKey(NamedTuple):
 
 
 def handed_over(key: str | None, data_dir: Path) -> FirstKey:
-    """If stdout is a terminal, returns the new key. Otherwise writes the key to a file and returns its path.
+    """If stdout is a terminal, returns the new key in the field `key`.
 
-    The file is `first-key` in the data folder. Without a new key, both fields of the result are None.
+    Otherwise writes the key to the file `first-key` in the data folder, and returns the path of this file in
+    the field `file`. If there is no new key, both fields are None.
     """
     if key is None or not is_piped():
         return FirstKey(key=key)

@@ -22,8 +22,8 @@ class UsageMeter:
         self._ports = ports
 
     async def read(self, actor: Actor) -> wire.Usage:
-        """Count all end users, devices, recordings and uploaded bytes of the world, and the audio that was
-        taken for transcription today (UTC).
+        """Count all end users, devices, recordings and uploaded bytes of the world, and the milliseconds of
+        audio that count today (UTC) towards the daily limit of transcription.
 
         One SQL statement reads all figures, so they are of one moment.
 

@@ -79,7 +79,9 @@ class Sink:
 
 @contextmanager
 def opened_sink(request: Decode) -> Generator[Sink]:
-    """A sink that writes the samples to the file `request.pcm`. If that is None, it writes no file.
+    """A sink that writes the samples to the file whose path is in `request.pcm`.
+
+    If this path is None, the sink writes no file.
 
     Raises Refusal `disk_full` or `disk` when the file cannot be opened.
     """
