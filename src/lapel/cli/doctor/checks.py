@@ -108,7 +108,7 @@ def _folder(settings: Settings) -> Iterator[Finding]:
     free = f"{usage.free / 2**30:.1f} GiB of {usage.total / 2**30:.1f} free"
     if usage.free < needed:
         remedy = (
-            "Delete files, or lower LAPEL_MIN_FREE_BYTES: below this limit, uploads are refused with 507."
+            "Make room on the disk, or lower LAPEL_MIN_FREE_BYTES: below it, uploads are refused with 507."
         )
         yield Finding("disk", "broken", f"{free}, {needed / 2**30:.1f} GiB are kept in reserve", remedy)
     else:
@@ -117,12 +117,12 @@ def _folder(settings: Settings) -> Iterator[Finding]:
             "disk",
             state,
             free,
-            "Delete files: uploads will soon be refused." if state == "warning" else None,
+            "Make room on the disk: uploads will soon be refused." if state == "warning" else None,
         )
 
 
 def _in_the_way(path: Path) -> Path | None:
-    """The file or dangling link because of which the folder cannot be made; None if there is none."""
+    """The file or dangling link in the place of the folder or of one above it; None if there is none."""
     there = next(each for each in (path, *path.parents) if os.path.lexists(each))
     return None if there.is_dir() else there
 

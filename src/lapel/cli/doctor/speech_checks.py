@@ -72,7 +72,7 @@ async def failing_steps(connection: Connection) -> AsyncIterator[Finding]:
     if roomless := _steps((row.roomless, row) for row in rows):
         yield Finding(
             "speech work", "broken", f"steps that wait because a worker's disk is full: {roomless}",
-            "Delete files on the disk of the worker's scratch folder, which the worker's log names "
+            "Make room on the disk of the worker's scratch folder, which the worker's log names "
             "(speech.disk_full). Or set LAPEL_SCRATCH_DIR to another folder, and restart the worker. Then "
             "the steps continue.",
         )  # fmt: skip

@@ -2,7 +2,7 @@
 
 The setting decides:
 
-- Empty: the best model of which a package is installed.
+- Empty: the best model that an installed package has.
 - A folder: the model in this folder.
 - A name: the model in an installed package, else an earlier download, else a new download.
 """
