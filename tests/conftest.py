@@ -127,6 +127,13 @@ def module_folder(tmp_path_factory: pytest.TempPathFactory) -> Generator[Path]:
 
 
 @pytest.fixture
+def quick_folder(tmp_path: Path) -> Generator[Path]:
+    """An empty folder in which every fsync is free."""
+    with folder_in_memory(tmp_path) as folder:
+        yield folder
+
+
+@pytest.fixture
 def fresh_database(postgres: EmbeddedPostgres) -> Generator[str]:
     """The URL of a migrated database of the test's own."""
     name = f"fresh_{next(_numbers)}"

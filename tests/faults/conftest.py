@@ -9,14 +9,6 @@ import pytest
 
 from lapel.embedded.postgres.supervisor import EmbeddedPostgres
 from lapel.foundation.database import migrations
-from tests.support.memory import folder_in_memory
-
-
-@pytest.fixture
-def quick_folder(tmp_path: Path) -> Generator[Path]:
-    """An empty folder in which every fsync is free."""
-    with folder_in_memory(tmp_path) as folder:
-        yield folder
 
 
 @pytest.fixture

@@ -39,7 +39,7 @@ from tests.faults.stubborn import Stubborn
 from tests.support.postgres import create_database, drop_database
 from tests.support.running import Running, running, settings_for
 from tests.support.tenants import Tenant, make_tenant
-from tests.support.transport import Loopback
+from tests.support.transport import loopback_client
 
 Lived: TypeAlias = Callable[[Life], Awaitable[None]]
 WORKING = "SELECT EXISTS (SELECT 1 FROM workers)"
@@ -195,9 +195,7 @@ async def crash_in_world(
         haven = await stack.enter_async_context(
             running(folder / "data", dsn, clock=None, LAPEL_INLINE_HASH_BYTES=str(INLINE_BYTES))
         )
-        http = await stack.enter_async_context(
-            httpx.AsyncClient(timeout=20, trust_env=False, transport=Loopback())
-        )
+        http = await stack.enter_async_context(loopback_client())
         world = World(haven, await make_tenant(haven.ports), journal, folder, points, http)
         await stage.scenario(world)
         journal.close()

@@ -6,7 +6,6 @@ import asyncio
 from pathlib import Path
 
 import asyncpg
-import httpx
 import pytest
 
 from tests.faults import bucket
@@ -18,7 +17,7 @@ from tests.faults.load import Load
 from tests.faults.stubborn import Stubborn
 from tests.support.running import Running, running, working
 from tests.support.tenants import Tenant, make_tenant
-from tests.support.transport import Loopback
+from tests.support.transport import loopback_client
 
 SECONDS = 3.0
 STRAY = "media/proj_x/rec_x/med_x/att_x/audio.opus"
@@ -55,7 +54,7 @@ async def test_a_planted_loss_turns_a_sound_system_red(fresh_database: str, quic
         tenant = await make_tenant(live.ports)
         async with (
             working(live),
-            httpx.AsyncClient(timeout=20, trust_env=False, transport=Loopback()) as http,
+            loopback_client() as http,
         ):
             load = Load(Stubborn(http, [live.url], journal), tenant.test_key, "planted", 4)
             stop = asyncio.Event()

@@ -32,7 +32,7 @@ from tests.faults.stubborn import Stubborn
 from tests.faults.tree import ROLES, Role, Run, ServeTree
 from tests.support.running import running, settings_for
 from tests.support.tenants import Tenant, make_tenant
-from tests.support.transport import Loopback
+from tests.support.transport import loopback_client
 
 TREES = int(os.environ.get("LAPEL_FAULT_TREES", "1"))
 # Of each tree.
@@ -98,7 +98,7 @@ async def make_tenant_of(settings: Settings) -> Tenant:
 
 async def all_back(run: Run, tree: ServeTree) -> None:
     """Wait until everything that was killed serves again."""
-    async with httpx.AsyncClient(trust_env=False, transport=Loopback()) as client, asyncio.timeout(60):
+    async with loopback_client(timeout=5) as client, asyncio.timeout(60):
         while True:
             try:
                 answer = await client.get(f"{run.base_url}/health/ready")
@@ -128,7 +128,7 @@ async def test_no_promise_is_broken_by_any_process_dying_at_any_moment(
     try:
         run = await tree.start()
         tenant = await make_tenant_of(settings_for(tree.data_dir, run.database_url, run.port, **store_keys()))
-        async with httpx.AsyncClient(timeout=20, trust_env=False, transport=Loopback()) as http:
+        async with loopback_client() as http:
             client = Stubborn(http, [run.base_url], journal)
             load = Load(client, tenant.test_key, seed, CLIENTS)
             stop = asyncio.Event()

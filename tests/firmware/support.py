@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import count
 from typing import Any
@@ -98,6 +100,14 @@ class Fleet:
         """A rollout as it is, or what comes of `/pause` or `/resume`."""
         path = f"/v1/firmware-releases/{rollout['firmware_release_id']}/rollouts/{rollout['id']}{then}"
         return await self.call("POST" if then else "GET", path, expect)
+
+    async def until(self, rollout: Json, done: Callable[[Json], bool]) -> None:
+        """Wait until the rollout is as wanted."""
+        for _ in range(600):
+            if done(await self.rollout(rollout)):
+                return
+            await asyncio.sleep(0.1)
+        raise AssertionError(await self.rollout(rollout))
 
     async def events(self) -> list[tuple[str, Json]]:
         """Type and data of everything that was told of updates."""

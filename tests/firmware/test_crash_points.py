@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import re
-from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
 from datetime import timedelta
@@ -22,7 +22,6 @@ from lapel.slices.firmware.slice import SLICE
 from tests.faults.processes import CRASHED, armed, errand, instructions, process, run_schedules
 from tests.firmware.support import Fleet, Json
 from tests.support.client import api_client
-from tests.support.memory import folder_in_memory
 from tests.support.postgres import create_database, drop_database
 from tests.support.running import Running, running, settings_for
 from tests.support.tenants import make_tenant
@@ -64,23 +63,13 @@ class Scene:
         raise AssertionError(f"{point} was not reached")
 
 
-async def until(fleet: Fleet, rollout: Json, done: Callable[[Json], bool]) -> None:
-    """Wait until the rollout is as wanted."""
-    for _ in range(600):
-        if done(await fleet.rollout(rollout)):
-            return
-        await asyncio.sleep(0.1)
-    raise AssertionError(await fleet.rollout(rollout))
-
-
 Opener: TypeAlias = Callable[[str], AbstractAsyncContextManager[Scene]]
 
 
 @pytest.fixture
-def opened(postgres: EmbeddedPostgres, tmp_path: Path) -> Generator[Opener]:
+def opened(postgres: EmbeddedPostgres, quick_folder: Path) -> Opener:
     """A scene by its name, with a database of its own: several may play at once."""
-    with folder_in_memory(tmp_path) as folder:
-        yield lambda name: open_scene(postgres, folder / name.replace(":", "-"))
+    return lambda name: open_scene(postgres, quick_folder / name.replace(":", "-"))
 
 
 @asynccontextmanager
@@ -175,14 +164,14 @@ async def worker_dies(scene: Scene, point: str) -> Played:
     release = await fleet.released(version="2.0")
     _, marker = armed(scene.folder, point)
     made = await fleet.roll_out(release, max_failure_rate=0)
-    await until(fleet, made, lambda seen: seen["counts"]["pending"] == 6)
+    await fleet.until(made, lambda seen: seen["counts"]["pending"] == 6)
     if point == "rollout:halted" or point.startswith("withdraw"):
         for device in devices[:5]:
             manifest = await fleet.heartbeat(device)
             assert manifest is not None
             report = {"assignment_id": manifest["assignment_id"], "status": "failed"}
             await fleet.heartbeat(device, ota_result=report)
-        await until(fleet, made, lambda seen: seen["counts"]["cancelled"] == 1)
+        await fleet.until(made, lambda seen: seen["counts"]["cancelled"] == 1)
     await scene.crashed(point, marker)
     return Played(fleet, devices, made)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -322,21 +322,13 @@ async def test_a_worker_does_it_all(fleet: Fleet, live: Running) -> None:
     devices = await fleet.devices(3)
     async with working(live):
         made = await fleet.roll_out(await fleet.released(), max_failure_rate=0)
-        await until(fleet, made, lambda rollout: rollout["counts"]["pending"] == 3)
+        await fleet.until(made, lambda rollout: rollout["counts"]["pending"] == 3)
         for device in devices:
             manifest = await fleet.heartbeat(device)
             assert manifest is not None
             report = {"assignment_id": manifest["assignment_id"], "status": "failed"}
             await fleet.heartbeat(device, ota_result=report)
-        await until(fleet, made, lambda rollout: rollout["status"] == "halted")
-
-
-async def until(fleet: Fleet, rollout: Json, done: Callable[[Json], bool]) -> None:
-    for _ in range(200):
-        if done(await fleet.rollout(rollout)):
-            return
-        await asyncio.sleep(0.1)
-    raise AssertionError(await fleet.rollout(rollout))
+        await fleet.until(made, lambda rollout: rollout["status"] == "halted")
 
 
 # --- which devices are in ------------------------------------------------------------------------------

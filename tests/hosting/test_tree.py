@@ -20,7 +20,6 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from lapel.embedded.postgres.supervisor import LOG_LIMIT
-from tests.support.memory import folder_in_memory
 from tests.support.plain_http import http
 from tests.support.serving import LAPEL, Served, eventually, run, serving, told
 
@@ -48,9 +47,8 @@ def prepared(module_folder: Path) -> Path:
 
 
 @pytest.fixture
-def data(prepared: Path, tmp_path: Path) -> Generator[Path]:
-    with folder_in_memory(tmp_path) as folder:
-        yield shutil.copytree(prepared, folder / "data")
+def data(prepared: Path, quick_folder: Path) -> Path:
+    return shutil.copytree(prepared, quick_folder / "data")
 
 
 def living(pids: set[int]) -> list[int]:

@@ -14,7 +14,7 @@ import httpx
 import pytest
 
 from tests.lost_answers.proxy import Cut, LosingProxy, Side, losing_proxy
-from tests.support.transport import Loopback
+from tests.support.transport import loopback_client
 
 Json = dict[str, Any]
 T = TypeVar("T")
@@ -116,12 +116,6 @@ async def losing(url: str) -> AsyncGenerator[Losing]:
     assert where.port is not None
     async with (
         losing_proxy(where.hostname, where.port) as (proxy, port),
-        httpx.AsyncClient(
-            base_url=f"http://127.0.0.1:{port}",
-            timeout=30,
-            trust_env=False,
-            follow_redirects=False,
-            transport=Loopback(),
-        ) as client,
+        loopback_client(f"http://127.0.0.1:{port}", timeout=30) as client,
     ):
         yield Losing(proxy, client)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import httpx
 
 from tests.support.schema_check import check_answer
-from tests.support.transport import Loopback
+from tests.support.transport import loopback_client
 
 
 async def _check(response: httpx.Response) -> None:
@@ -24,11 +24,4 @@ async def _check(response: httpx.Response) -> None:
 
 def api_client(url: str) -> httpx.AsyncClient:
     """A client of a running server. Close it."""
-    return httpx.AsyncClient(
-        base_url=url,
-        timeout=30,
-        trust_env=False,
-        transport=Loopback(),
-        follow_redirects=False,
-        event_hooks={"response": [_check]},
-    )
+    return loopback_client(url, timeout=30, event_hooks={"response": [_check]})

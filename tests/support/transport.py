@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import select
 from collections.abc import AsyncIterator
-from typing import cast
+from typing import Any, cast
 
 import httptools
 import httpx
@@ -54,6 +54,13 @@ class Loopback(httpx.AsyncBaseTransport):
             for each in connections:
                 each.close()
         self._idle.clear()
+
+
+def loopback_client(base_url: str = "", timeout: float = 20, **more: Any) -> httpx.AsyncClient:
+    """A client of servers on this machine. Close it. `more`: arguments of httpx.AsyncClient."""
+    return httpx.AsyncClient(
+        base_url=base_url, timeout=timeout, trust_env=False, transport=Loopback(), **more
+    )
 
 
 async def _connect(place: tuple[str, int]) -> _Connection:

@@ -16,17 +16,14 @@ from lapel.slices.transcription.slice import SLICE
 from tests.faults.evidence import scratch_files
 from tests.faults.processes import Process, armed, instructions, process
 from tests.recordings.support import events_of
-from tests.support.beginning import Beginning
-from tests.support.memory import folder_in_memory
 from tests.support.postgres import create_database, drop_database
-from tests.transcription.office import SLOW, Office, office
+from tests.transcription.office import BEGINNING, SLOW, Office, office
 
 AT_ONCE = 5
 # The next worker, which finishes what the killed one left, is killed at the next point.
 IN_A_WORLD = 6
 # Only OpenAI leaves speakers to us; AssemblyAI keeps what it is sent until it is deleted there.
 ENGINES: dict[str, Engine] = {"diarize": "openai", "transcribe": "assemblyai"}
-SPEECH = Beginning().data
 SENDS = ("POST /v1/listen", "POST /v2/transcript", "POST /v1/audio/transcriptions")
 
 
@@ -56,26 +53,21 @@ def worlds() -> list[tuple[Engine, list[str]]]:
 
 @pytest.mark.timeout(600)
 async def test_whatever_the_worker_was_at_the_next_one_finishes_it(
-    postgres: EmbeddedPostgres, tmp_path: Path
+    postgres: EmbeddedPostgres, quick_folder: Path
 ) -> None:
-    with folder_in_memory(tmp_path) as folder:
-        await _crash_in_worlds(postgres, folder)
-
-
-async def _crash_in_worlds(postgres: EmbeddedPostgres, folder: Path) -> None:
     places = asyncio.Semaphore(AT_ONCE)
 
     async def world(engine: Engine, points: list[str]) -> None:
         async with places:
             name = "crash_" + re.sub("[^a-z]", "_", points[0])
             database = create_database(postgres, name, "template")
-            (folder / name).mkdir()
+            (quick_folder / name).mkdir()
             async with (
-                office(folder / name, database, worker=False, engine=engine) as opened,
-                process("worker", opened.live.settings, crash=instructions(folder, points)) as worker,
+                office(quick_folder / name, database, worker=False, engine=engine) as opened,
+                process("worker", opened.live.settings, crash=instructions(quick_folder, points)) as worker,
             ):
                 for point in points:
-                    await _live(opened, worker, point, folder)
+                    await _live(opened, worker, point, quick_folder)
             drop_database(postgres, name)
 
     async with asyncio.TaskGroup() as group:
@@ -97,7 +89,7 @@ async def _live(opened: Office, worker: Process, point: str, folder: Path) -> No
         {"auto_transcription": {"enabled": True, "provider": "deepgram"}},
     )
     _, marker = armed(folder, point)
-    recording_id, _ = await opened.upload(SPEECH)
+    recording_id, _ = await opened.upload(BEGINNING)
     for _ in range(int(SLOW / 0.05)):
         if worker.crashes > crashes:
             break

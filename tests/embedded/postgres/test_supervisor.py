@@ -22,7 +22,6 @@ from lapel.embedded.postgres import install
 from lapel.embedded.postgres.install import PostgresError
 from lapel.embedded.postgres.processes import escalate, stop_survivors
 from lapel.embedded.postgres.supervisor import LOG_LIMIT, EmbeddedPostgres
-from tests.support.memory import folder_in_memory
 
 ROOT = os.geteuid() == 0
 LINUX = sys.platform == "linux"
@@ -42,12 +41,11 @@ def pristine(module_folder: Path) -> Path:
 
 
 @pytest.fixture
-def folder(pristine: Path, tmp_path: Path) -> Iterator[Path]:
-    with folder_in_memory(tmp_path) as root:
-        copy = root / "data"
-        shutil.copytree(pristine, copy)  # as root the copy is root's: a start must hand it over
-        yield copy
-        shutil.rmtree(sockets_of(copy), ignore_errors=True)  # some servers end without tidying up
+def folder(pristine: Path, quick_folder: Path) -> Iterator[Path]:
+    copy = quick_folder / "data"
+    shutil.copytree(pristine, copy)  # as root the copy is root's: a start must hand it over
+    yield copy
+    shutil.rmtree(sockets_of(copy), ignore_errors=True)  # some servers end without tidying up
 
 
 @pytest.fixture

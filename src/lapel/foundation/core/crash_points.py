@@ -18,10 +18,9 @@ def arm(instructions: str | None) -> None:
     The process that ends removes the file, so that each file ends one process.
     """
     _armed.clear()
-    for each in (instructions or "").split(";"):
-        point, _, marker = each.partition("@")
-        if point:
-            _armed[point] = Path(marker)
+    for each in filter(None, (instructions or "").split(";")):
+        point, marker = each.split("@", 1)
+        _armed[point] = Path(marker)
 
 
 def crash_point(name: str) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, TypeAlias, TypeVar
 
 import msgspec
 from pgqueuer.adapters.persistence.qb import (
@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 
     JobHandler: TypeAlias = Callable[..., Awaitable[None]]
     Turn: TypeAlias = Callable[..., AbstractAsyncContextManager[object]]
+
+Q = TypeVar("Q", bound=Queries)
 
 QUEUE_SCHEMA = DBSettings(db_schema="jobs")
 
@@ -88,7 +90,7 @@ class Schedule:
     time_limit: timedelta = timedelta(minutes=10)
 
 
-def queries(driver: Driver, kind: type[Queries] = Queries) -> Queries:
+def queries(driver: Driver, kind: type[Q]) -> Q:
     """PgQueuer's statements, on our schema."""
     return kind(
         driver,
@@ -116,7 +118,7 @@ async def enqueue(
     With `dedupe`, the job is dropped if a job of this entrypoint with the same `dedupe` is still waiting or
     running. `after` delays the job.
     """
-    await queries(AsyncpgDriver(connection)).enqueue(
+    await queries(AsyncpgDriver(connection), Queries).enqueue(
         [entrypoint],
         [msgspec.json.encode(payload)],
         [0],

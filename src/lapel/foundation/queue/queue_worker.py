@@ -287,7 +287,7 @@ class QueueWorker:
                 pool.terminate()
 
     def _register(self, driver: AsyncpgPoolDriver) -> PgQueuer:
-        patient = cast("_PatientQueries", queries(driver, _PatientQueries))
+        patient = queries(driver, _PatientQueries)
         queue = PgQueuer(driver, queries=patient)
         patient.session_ends = queue.shutdown
         for job in self._jobs:

@@ -16,6 +16,7 @@ import numpy as np
 import onnxruntime as ort
 from onnxruntime.capi.onnxruntime_pybind11_state import Fail, InvalidArgument
 
+from lapel.slices.transcription.models.speakers.unit_vectors import unit_vectors
 from lapel.slices.transcription.models.weights import speaker_weights
 from lapel.slices.transcription.speech.failures import SpeechError
 from lapel.slices.transcription.speech.messages import SAMPLE_RATE, Span
@@ -83,8 +84,7 @@ class SpeakerModel:
 
         with ThreadPoolExecutor(self._threads) as pool:
             list(pool.map(run, _batches(of_length)))
-        lengths = np.linalg.norm(found, axis=1, keepdims=True)
-        return (found / np.maximum(lengths, np.finfo(np.float32).tiny)).astype(np.float32, copy=False)
+        return unit_vectors(found)
 
 
 def _batches(

@@ -17,6 +17,7 @@ import numpy as np
 from lapel.foundation.workers.worker_child import open_file
 from lapel.slices.transcription.models.speakers import voice_windows
 from lapel.slices.transcription.models.speakers.clustering import cluster
+from lapel.slices.transcription.models.speakers.unit_vectors import unit_vectors
 from lapel.slices.transcription.models.weights.speaker_weights import DIMENSIONS
 from lapel.slices.transcription.speech.messages import SAMPLE_RATE, Group, Groups, Span, Voices
 
@@ -99,9 +100,7 @@ def _vectors(voices: Voices) -> NDArray[np.float32]:
     halves = np.frombuffer(voices.embeddings, "<f2")
     if halves.size != len(voices.windows) * DIMENSIONS:
         raise ValueError(f"{len(voices.windows)} windows with {halves.size} numbers")
-    vectors = np.nan_to_num(halves.astype(np.float32)).reshape(-1, DIMENSIONS)
-    lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
-    return (vectors / np.maximum(lengths, np.finfo(np.float32).tiny)).astype(np.float32, copy=False)
+    return unit_vectors(np.nan_to_num(halves.astype(np.float32)).reshape(-1, DIMENSIONS))
 
 
 def _blocks(speech: Sequence[Span], duration: float) -> Iterator[list[Span]]:
