@@ -62,6 +62,7 @@ _REASONS = {
         "lapel.foundation.database.row_quota.FORGET",
         "lapel.foundation.database.row_quota.READ",
     ),
+    "one worker places the events of all worlds": ("lapel.foundation.database.outbox.PLACE_EVENTS",),
     "the worlds and ids are the arguments' rows": (
         "lapel.slices.projects.queries.RECORD_USE",
         "lapel.slices.transcription.work.work_queries.WAITING",

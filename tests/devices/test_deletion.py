@@ -11,7 +11,7 @@ import pytest
 
 from lapel.foundation.core.actors import Actor
 from lapel.foundation.core.errors import NotFound
-from lapel.foundation.database.outbox import INSERT_EVENT
+from lapel.foundation.database import outbox
 from lapel.foundation.ports import Ports
 from lapel.slices.devices.service import Devices, hold_device
 from tests.devices.conftest import Registry
@@ -176,8 +176,15 @@ async def test_what_is_tied_to_it_goes_in_the_same_transaction(
 
     async def note(connection: Any, world_id: int, ids: list[str], now: datetime) -> None:
         calls.append((world_id, ids))
-        event = ports.ids.new("evt")
-        await connection.execute(INSERT_EVENT, world_id, event, "note", "note", event, b"{}", now)
+        await outbox.publish(
+            connection,
+            ports.ids,
+            now,
+            world_id=world_id,
+            type="toy.noted",
+            resource_id="note",
+            data=b"{}",
+        )
 
     async def fail(connection: Any, world_id: int, ids: list[str], now: datetime) -> None:
         raise LookupError

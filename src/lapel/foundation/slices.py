@@ -92,6 +92,7 @@ class Slice:
 OWN_TABLES = (
     Table("audit_log", grows=True),
     Table("events", grows=True),
+    Table("event_positions"),
     Table("full_worlds"),
     Table("idempotency_keys", grows=True),
     Table("alembic_version", shared="the schema's revision"),

@@ -25,6 +25,7 @@ NOT_GROWN = {
     "daily_audio": "one of a world and day, without text",
     "device_tokens": "three of a device at most, without text",
     "end_user_tokens": "one of an end user, without text",
+    "event_positions": "one of a world",
     "full_worlds": "what was measured",
     "local_copies": "where workers have an audio just now",
     "provider_slots": "the operator's",

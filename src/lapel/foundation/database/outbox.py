@@ -2,6 +2,11 @@
 
 The bytes of the body are fixed here: every delivery of the event sends exactly these bytes. The pattern is
 the transactional outbox (https://microservices.io/patterns/data/transactional-outbox.html).
+
+After its commit, an event gets a position: its place in the stream of its world, counted from 1. Transactions
+commit in another order than they insert, so a reader that continues after an id or a time would miss events
+that commit late. Only one transaction at a time gives positions. So when a position is visible, all smaller
+positions of the world are visible too, and a reader that continues after a position misses nothing.
 """
 
 from __future__ import annotations
@@ -11,6 +16,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from lapel.foundation.core.clock import timestamp
+from lapel.foundation.database.rows import fetch_rows, fetch_value
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -33,19 +39,66 @@ class Envelope(msgspec.Struct, frozen=True):
     data: msgspec.Raw
 
 
-INSERT_EVENT = """
-INSERT INTO events (world_id, id, type, resource_id, dedupe, body, created_at)
-VALUES ($1, $2, $3, $4, $5, $6, $7)
-ON CONFLICT (world_id, dedupe) DO NOTHING
+# Tells that events without a position were committed.
+EVENTS_CHANNEL = "lapel_events"
+# Tells that events of a world got positions; the payload is the world.
+POSITIONS_CHANNEL = "lapel_positions"
+
+# PostgreSQL sends one notification per transaction, however often this is called in it.
+_NOTIFY = f"SELECT count(pg_notify('{EVENTS_CHANNEL}', '')) FROM made"
+
+INSERT_EVENT = f"""
+WITH made AS (
+    INSERT INTO events (world_id, id, type, resource_id, dedupe, body, created_at, test_for)
+    VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
+    ON CONFLICT (world_id, dedupe) DO NOTHING
+    RETURNING 1
+)
+{_NOTIFY}
 """
 
-INSERT_EVENTS = """
-INSERT INTO events (world_id, id, type, resource_id, dedupe, body, created_at, end_user_id)
-SELECT $1, event.id, $2, event.resource_id, event.dedupe, event.body, $7, event.end_user_id
-FROM unnest($3::text[], $4::text[], $5::text[], $6::bytea[], $8::text[])
-    AS event (id, resource_id, dedupe, body, end_user_id)
-ON CONFLICT (world_id, dedupe) DO NOTHING
+INSERT_EVENTS = f"""
+WITH made AS (
+    INSERT INTO events (world_id, id, type, resource_id, dedupe, body, created_at, end_user_id)
+    SELECT $1, event.id, $2, event.resource_id, event.dedupe, event.body, $7, event.end_user_id
+    FROM unnest($3::text[], $4::text[], $5::text[], $6::bytea[], $8::text[])
+        WITH ORDINALITY AS event (id, resource_id, dedupe, body, end_user_id, nth)
+    ORDER BY event.nth
+    ON CONFLICT (world_id, dedupe) DO NOTHING
+    RETURNING 1
+)
+{_NOTIFY}
 """
+
+# Held until the transaction ends: positions are given by one transaction at a time.
+LOCK_POSITIONS = "SELECT pg_try_advisory_xact_lock(hashtext('lapel event positions'))"
+
+# Over all worlds, because one worker places the events of the whole server.
+PLACE_EVENTS = """
+WITH batch AS MATERIALIZED (
+    SELECT e.world_id, e.id, row_number() OVER (
+        PARTITION BY e.world_id ORDER BY e.inserted NULLS FIRST, e.id) AS nth
+    FROM (
+        SELECT world_id, id, inserted FROM events WHERE position IS NULL
+        ORDER BY inserted NULLS FIRST, id LIMIT $1
+    ) e
+), moved AS (
+    INSERT INTO event_positions AS p (world_id, last)
+    SELECT world_id, count(*) FROM batch GROUP BY world_id
+    ON CONFLICT (world_id) DO UPDATE SET last = p.last + excluded.last
+    RETURNING world_id, last
+)
+UPDATE events e SET position = p.position
+FROM (
+    SELECT batch.world_id, batch.id,
+        m.last - count(*) OVER (PARTITION BY batch.world_id) + batch.nth AS position
+    FROM batch JOIN moved m USING (world_id)
+) p
+WHERE e.world_id = p.world_id AND e.id = p.id
+RETURNING e.world_id, e.id, e.type, e.resource_id, e.position, e.test_for
+"""
+
+TELL_POSITIONS = f"SELECT pg_notify('{POSITIONS_CHANNEL}', w.id::text) FROM unnest($1::bigint[]) AS w (id)"
 
 PRUNE_EVENTS = """
 DELETE FROM events WHERE ctid = ANY(ARRAY(
@@ -63,6 +116,17 @@ SELECT count(*) FROM held
 """
 
 
+class PlacedRow(msgspec.Struct, frozen=True):
+    """An event that just got its position."""
+
+    world_id: int
+    id: str
+    type: str
+    resource_id: str
+    position: int
+    test_for: str | None
+
+
 async def publish(
     connection: Connection,
     ids: Ids,
@@ -73,17 +137,18 @@ async def publish(
     resource_id: str,
     data: bytes,
     dedupe: str | None = None,
-) -> None:
-    """Write one event. `data` is the JSON of the resource as GET answers it.
+    test_for: str | None = None,
+) -> str:
+    """Write one event. `data` is the JSON of the resource as GET answers it. Returns the event's id.
 
     `dedupe` is a name that only one event of a world may have (default: the type and the resource's id). A
-    second event with the same name is dropped.
+    second event with the same name is dropped. `test_for`: the webhook that asked for a test event.
     """
     event_id = ids.new("evt")
     body = _frozen(event_id, type, now, data)
-    await connection.execute(
-        INSERT_EVENT, world_id, event_id, type, resource_id, dedupe or f"{type}:{resource_id}", body, now
-    )
+    once = dedupe or f"{type}:{resource_id}"
+    await connection.execute(INSERT_EVENT, world_id, event_id, type, resource_id, once, body, now, test_for)
+    return event_id
 
 
 async def publish_many(
@@ -117,6 +182,19 @@ def _frozen(event_id: str, type_: str, now: datetime, data: bytes) -> bytes:
     return msgspec.json.encode(
         Envelope(id=event_id, type=type_, created_at=timestamp(now), data=msgspec.Raw(data))
     )
+
+
+async def place(connection: Connection, limit: int) -> list[PlacedRow]:
+    """Give positions to the oldest `limit` committed events without one, in the connection's transaction.
+
+    Returns these events in the order of their worlds and positions; none if another transaction gives
+    positions now.
+    """
+    if not await fetch_value(connection, bool, LOCK_POSITIONS):
+        return []
+    placed = await fetch_rows(connection, PlacedRow, PLACE_EVENTS, limit)
+    await connection.execute(TELL_POSITIONS, list({row.world_id for row in placed}))
+    return sorted(placed, key=lambda row: (row.world_id, row.position))
 
 
 async def erase(connection: Connection, world_id: int, resource_ids: list[str]) -> None:

@@ -6,27 +6,15 @@ every few seconds. An entry of the ledger closes only when no row of a live work
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
 from typing import TYPE_CHECKING
 
-import asyncpg
-import structlog
-
-from lapel.foundation.database.pool import DATABASE_AWAY
+from lapel.foundation.database import listening
 from lapel.slices.erasure import local_copy_queries
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from lapel.foundation.database.connection import Connection
     from lapel.foundation.database.pool import Database
-
-_LISTEN_AGAIN_SECONDS = 1.0
-# A lost connection is detected after about this many seconds.
-_PROBE_SECONDS = 30.0
-
-_log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
 
 
 class LocalCopies:
@@ -72,31 +60,9 @@ class LocalCopies:
 
         Runs until it is cancelled, and connects again after an outage of the database.
         """
-        while True:
-            try:
-                await self._listen_once(holder, on_erased)
-            except (*DATABASE_AWAY, asyncpg.PostgresError) as error:
-                _log.warning("erasure.listen_lost", error=type(error).__name__)
-            await asyncio.sleep(_LISTEN_AGAIN_SECONDS)
 
-    async def _listen_once(self, holder: str, on_erased: Callable[[], None]) -> None:
-        connection: Connection = await asyncpg.connect(self._listen_dsn, timeout=5, command_timeout=5)
-        ended = asyncio.Event()
-
-        def told(_connection: object, _pid: int, _channel: str, payload: object) -> None:
-            if payload == holder:
+        def told(payload: str) -> None:
+            if payload in ("", holder):
                 on_erased()
 
-        try:
-            connection.add_termination_listener(lambda _: ended.set())
-            await connection.add_listener(local_copy_queries.CHANNEL, told)
-            on_erased()  # for deletions before this connection listened
-            while not ended.is_set():
-                with contextlib.suppress(TimeoutError):
-                    async with asyncio.timeout(_PROBE_SECONDS):
-                        await ended.wait()
-                if not ended.is_set():
-                    await connection.execute(local_copy_queries.PROBE)
-        finally:
-            with contextlib.suppress(*DATABASE_AWAY, asyncpg.PostgresError):
-                await connection.close(timeout=1)
+        await listening.listen(self._listen_dsn, local_copy_queries.CHANNEL, told)

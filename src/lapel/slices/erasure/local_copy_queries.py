@@ -10,8 +10,6 @@ if TYPE_CHECKING:
     from lapel.foundation.database.connection import Connection
 
 CHANNEL = "lapel_copies"
-# Tests a connection that only listens.
-PROBE = "SELECT 1"
 
 PUT = """
 INSERT INTO local_copies (world_id, recording_id, holder, renewed_at) VALUES ($1, $2, $3, now())
