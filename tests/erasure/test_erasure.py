@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any, cast
 
 import asyncpg
@@ -351,3 +351,40 @@ async def test_the_ledger_needs_its_scope_and_shows_one_world(
     assert (await entry(device, recording_id))["project_id"] == tenant.project_id
     for headers in (stranger.headers, tenant.live_headers):
         assert (await device.call("GET", "/v1/erasures", 200, **headers))["data"] == []
+
+
+async def test_an_entry_tells_its_reason_who_asked_and_when_it_is_due(device: Device, ports: Ports) -> None:
+    person = await device.end_user()
+    alone, with_person = [(await device.upload(WORDS, end_user_id=person))[0] for _ in range(2)]
+    key_id = (await device.call("GET", "/v1/api-keys", 200))["data"][0]["id"]
+    await device.call("DELETE", f"/v1/recordings/{alone}", 204)
+    await device.call("DELETE", f"/v1/end-users/{person}", 204)
+    await delete_rows(ports, device.tenant.test_world, person)
+    for resource_id, reason in ((alone, "request"), (person, "request"), (with_person, "end_user_deleted")):
+        made = await entry(device, resource_id)
+        assert (made["reason"], made["requested_by"]) == (reason, {"kind": "key", "id": key_id})
+        due, created = (datetime.fromisoformat(made[name]) for name in ("due_at", "created_at"))
+        assert due - created == timedelta(days=1)
+
+
+async def test_the_ledger_is_filtered_by_state_and_resource(device: Device, ports: Ports) -> None:
+    person = await device.end_user()
+    first, second = [(await device.upload(WORDS))[0] for _ in range(2)]
+    await device.call("DELETE", f"/v1/recordings/{first}", 204)
+    await rounds(ports, timedelta(minutes=6)).run_due()
+    await device.call("DELETE", f"/v1/recordings/{second}", 204)
+    await device.call("DELETE", f"/v1/end-users/{person}", 204)
+    for filters, found in (
+        ("", [person, second, first]),
+        ("?state=erased", [first]),
+        ("?state=open", [person, second]),
+        ("?state=open&resource_type=recording", [second]),
+        ("?resource_type=end_user", [person]),
+        (f"?resource_id={first}", [first]),
+        (f"?resource_id={first}&state=open", []),
+        (f"?resource_id={first}&resource_type=end_user", []),
+        ("?resource_id=rec_none", []),
+    ):
+        page = await device.call("GET", f"/v1/erasures{filters}", 200)
+        assert [each["resource_id"] for each in page["data"]] == found, filters
+    await device.call("GET", "/v1/erasures?state=gone", 400)

@@ -76,6 +76,8 @@ SINGLE = {
     reconcile_queries.ROW_OF_OBJECT: ["media_object"],
     reconcile_queries.LOCK_BY_PROJECT: ["worlds_project_id_mode_key", "recordings_pkey"],
     queries.LIST: ["erasures_newest"],
+    queries.LIST_OF_STATE: ["erasures_by_state"],
+    queries.LIST_OF_RESOURCE: ["erasures_world_id_resource_type_resource_id_key"],
     queries.FIND_DUE: ["erasures_unfinished"],
     queries.FIND_ENTERING: ["erasures_entering"],
 }

@@ -18,7 +18,7 @@ from lapel.foundation.identity.tokens import new_token
 from lapel.slices.end_users import end_user_token_queries, queries
 from lapel.slices.end_users.queries import COUNT_END_USERS, LOCK_END_USER
 from lapel.slices.end_users.wire import EndUser, EndUserPage, EndUserToken
-from lapel.slices.erasure.service import open_end_user
+from lapel.slices.erasure.service import open_end_user, requested_by
 
 if TYPE_CHECKING:
     from lapel.foundation.core.actors import Actor
@@ -206,7 +206,8 @@ class EndUsers:
             if not await queries.erase_person(connection, world_id, end_user_id, now):
                 raise unknown()
             entry_id = self._ports.ids.new("era")
-            await open_end_user(connection, world_id, entry_id, end_user_id, now)
+            cause = requested_by(actor)
+            await open_end_user(connection, world_id, entry_id, end_user_id, now, cause=cause)
             await queries.delete_token(connection, world_id, end_user_id)
             for hook in self.on_delete:
                 revoked.extend(await hook(connection, world_id, end_user_id, now) or ())

@@ -7,15 +7,16 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from lapel.foundation.database.rows import fetch_row, fetch_rows, fetch_value, fetch_values
+from lapel.foundation.database.rows import fetch_row, fetch_rows, fetch_values
 from lapel.slices.erasure.local_copy_queries import HELD
-from lapel.slices.erasure.wire import State, Subject
+from lapel.slices.erasure.wire import Reason, State, Subject
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from lapel.foundation.database.connection import Connection
     from lapel.foundation.http.input.pagination import PageWindow
+    from lapel.slices.erasure.causes import Cause
 
 
 class ErasureRow(msgspec.Struct, frozen=True):
@@ -25,6 +26,9 @@ class ErasureRow(msgspec.Struct, frozen=True):
     resource_type: Subject
     resource_id: str
     state: State
+    reason: Reason
+    requested_by_kind: str | None
+    requested_by_id: str | None
     objects_erased: int
     links_expire_at: datetime
     created_at: datetime
@@ -47,6 +51,14 @@ class DueRow(msgspec.Struct, frozen=True):
     id: str
 
 
+class DeletedEndUserRow(msgspec.Struct, frozen=True):
+    """The deletion of an end user: its time, and who asked for it."""
+
+    created_at: datetime
+    requested_by_kind: str | None
+    requested_by_id: str | None
+
+
 class EnteringRow(msgspec.Struct, frozen=True):
     """A deleted end user whose recordings are not all in the ledger."""
 
@@ -55,15 +67,16 @@ class EnteringRow(msgspec.Struct, frozen=True):
 
 
 _COLUMNS = """
-id, resource_type, resource_id, state, objects_erased, links_expire_at, created_at, first_empty_at, closed_at
+id, resource_type, resource_id, state, reason, requested_by_kind, requested_by_id, objects_erased,
+links_expire_at, created_at, first_empty_at, closed_at
 """
 
 # Each recording has two prefixes, staging and final, passed as two arrays.
 OPEN_RECORDINGS = """
 INSERT INTO erasures (world_id, id, resource_type, resource_id, end_user_id, prefixes, links_expire_at,
-    state, created_at, due_at)
+    state, created_at, due_at, reason, requested_by_kind, requested_by_id)
 SELECT $1, entry.id, 'recording', entry.recording_id, $7, ARRAY[entry.staging, entry.final],
-    entry.links_expire_at, 'open', $8, $9
+    entry.links_expire_at, 'open', $8, $9, $10, $11, $12
 FROM unnest($2::text[], $3::text[], $4::text[], $5::text[], $6::timestamptz[])
     AS entry (id, recording_id, staging, final, links_expire_at)
 """
@@ -72,8 +85,9 @@ FROM unnest($2::text[], $3::text[], $4::text[], $5::text[], $6::timestamptz[])
 # entry is closed when all recordings are entered and all their entries are closed.
 OPEN_END_USER = """
 INSERT INTO erasures (world_id, id, resource_type, resource_id, prefixes, links_expire_at, state, created_at,
-    entered, due_at)
-VALUES ($1, $2, 'end_user', $3, '{}', $4, 'open', $4, false, $4::timestamptz + interval '5 minutes')
+    entered, due_at, reason, requested_by_kind, requested_by_id)
+VALUES ($1, $2, 'end_user', $3, '{}', $4, 'open', $4, false, $4::timestamptz + interval '5 minutes',
+    $5, $6, $7)
 """
 
 # End users whose recordings are not all in the ledger yet.
@@ -82,8 +96,26 @@ SELECT x.resource_id FROM erasures x
 WHERE x.world_id = $1 AND x.resource_type = 'end_user' AND NOT x.entered
 """
 
+# Three statements instead of one with `OR`, so that the prepared plan of each uses its own index.
 LIST = f"""
-SELECT {_COLUMNS} FROM erasures WHERE world_id = $1 AND (created_at, id) < ($2, $3)
+SELECT {_COLUMNS} FROM erasures
+WHERE world_id = $1 AND (created_at, id) < ($2, $3) AND ($6::text IS NULL OR resource_type = $6)
+ORDER BY created_at DESC, id DESC LIMIT $4 OFFSET $5
+"""
+
+LIST_OF_STATE = f"""
+SELECT {_COLUMNS} FROM erasures
+WHERE world_id = $1 AND state = $7 AND (created_at, id) < ($2, $3)
+  AND ($6::text IS NULL OR resource_type = $6)
+ORDER BY created_at DESC, id DESC LIMIT $4 OFFSET $5
+"""
+
+# A resource has one entry. Its id tells its type; the type is named for the index.
+LIST_OF_RESOURCE = f"""
+SELECT {_COLUMNS} FROM erasures
+WHERE world_id = $1 AND resource_type IN ('recording', 'end_user') AND resource_id = $8
+  AND (created_at, id) < ($2, $3)
+  AND ($6::text IS NULL OR resource_type = $6) AND ($7::text IS NULL OR state = $7)
 ORDER BY created_at DESC, id DESC LIMIT $4 OFFSET $5
 """
 
@@ -129,7 +161,7 @@ SELECT world_id, resource_id FROM erasures WHERE NOT entered AND due_at <= $1 OR
 SET_ENTERED = """
 UPDATE erasures SET entered = $3, due_at = $4
 WHERE world_id = $1 AND resource_type = 'end_user' AND resource_id = $2 AND NOT entered
-RETURNING created_at
+RETURNING created_at, requested_by_kind, requested_by_id
 """
 
 # An end user's own entry follows the entries of the end user's recordings.
@@ -154,6 +186,8 @@ async def open_recordings(
     end_user_id: str | None,
     now: datetime,
     due_at: datetime,
+    *,
+    cause: Cause,
 ) -> None:
     """Write entries: (entry id, recording id, prefixes (staging, final), end of the last upload URL)."""
     await connection.execute(
@@ -167,21 +201,37 @@ async def open_recordings(
         end_user_id,
         now,
         due_at,
+        cause.reason,
+        cause.kind,
+        cause.id,
     )
 
 
 async def open_end_user(
-    connection: Connection, world_id: int, entry_id: str, end_user_id: str, now: datetime
+    connection: Connection, world_id: int, entry_id: str, end_user_id: str, now: datetime, *, cause: Cause
 ) -> None:
     """Write the ledger entry of an end user, before anything is erased."""
-    await connection.execute(OPEN_END_USER, world_id, entry_id, end_user_id, now)
-
-
-async def list_page(connection: Connection, world_id: int, asked: PageWindow) -> list[ErasureRow]:
-    """Rows of one page, plus one row that tells whether more follow."""
-    return await fetch_rows(
-        connection, ErasureRow, LIST, world_id, asked.before_time, asked.before_id, asked.fetch, asked.offset
+    await connection.execute(
+        OPEN_END_USER, world_id, entry_id, end_user_id, now, cause.reason, cause.kind, cause.id
     )
+
+
+async def list_page(
+    connection: Connection,
+    world_id: int,
+    asked: PageWindow,
+    *,
+    state: State | None,
+    resource_type: Subject | None,
+    resource_id: str | None,
+) -> list[ErasureRow]:
+    """Rows of one page, plus one row that tells whether more follow. A filter of None admits any row."""
+    window = (world_id, asked.before_time, asked.before_id, asked.fetch, asked.offset, resource_type)
+    if resource_id is not None:
+        return await fetch_rows(connection, ErasureRow, LIST_OF_RESOURCE, *window, state, resource_id)
+    if state is not None:
+        return await fetch_rows(connection, ErasureRow, LIST_OF_STATE, *window, state)
+    return await fetch_rows(connection, ErasureRow, LIST, *window)
 
 
 async def read_unfinished(connection: Connection, world_id: int, entry_id: str) -> OpenErasureRow | None:
@@ -230,12 +280,12 @@ async def find_entering(connection: Connection, now: datetime, limit: int) -> li
 
 async def set_entered(
     connection: Connection, world_id: int, end_user_id: str, due_at: datetime, *, last: bool
-) -> datetime | None:
+) -> DeletedEndUserRow | None:
     """Store that one more batch of an end user's recordings is in the ledger. `last`: it was the last batch.
 
-    Returns the time of the end user's deletion; None when all recordings were entered before.
+    Returns the end user's deletion; None when all recordings were entered before.
     """
-    return await fetch_value(connection, datetime, SET_ENTERED, world_id, end_user_id, last, due_at)
+    return await fetch_row(connection, DeletedEndUserRow, SET_ENTERED, world_id, end_user_id, last, due_at)
 
 
 async def follow(connection: Connection, now: datetime) -> None:

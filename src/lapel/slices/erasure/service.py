@@ -23,10 +23,12 @@ from lapel.foundation.http.input.pagination import page, window
 from lapel.foundation.queue import jobs
 from lapel.foundation.storage.errors import StoreUnavailable
 from lapel.slices.erasure import local_copy_queries, queries
+from lapel.slices.erasure.causes import RETENTION, Cause, requested_by
 from lapel.slices.erasure.copies import LocalCopies
+from lapel.slices.erasure.hold_queries import held
 from lapel.slices.erasure.payloads import ERASE_END_USER, ERASE_RECORDING, EraseEndUser, EraseRecording
 from lapel.slices.erasure.queries import ENTERING, open_end_user
-from lapel.slices.erasure.wire import Erasure, ErasurePage
+from lapel.slices.erasure.wire import Erasure, ErasurePage, Requester
 
 if TYPE_CHECKING:
     from lapel.foundation.core.actors import Actor
@@ -35,7 +37,19 @@ if TYPE_CHECKING:
     from lapel.slices.erasure.queries import EnteringRow, ErasureRow
     from lapel.slices.erasure.wire import ErasureQuery
 
-__all__ = ["ENTERING", "Erasures", "LocalCopies", "open_end_user"]
+__all__ = [
+    "ENTERING",
+    "RETENTION",
+    "Cause",
+    "Erasures",
+    "LocalCopies",
+    "held",
+    "open_end_user",
+    "requested_by",
+]
+
+# The objects of a deleted resource are gone after this time, even if a worker or the store fails meanwhile.
+ERASED_WITHIN = timedelta(hours=24)
 
 MARGIN = timedelta(minutes=15)
 # If the job of an entry has not finished the entry in this time, the scheduled round takes it over.
@@ -59,7 +73,14 @@ class Erasures:
         """One page of entries, newest first. Raises InvalidRequest for a bad cursor."""
         asked = window(query, "erasures")
         async with self._ports.database.acquire() as connection:
-            rows = await queries.list_page(connection, actor.world_id, asked)
+            rows = await queries.list_page(
+                connection,
+                actor.world_id,
+                asked,
+                state=query.state,
+                resource_type=query.resource_type,
+                resource_id=query.resource_id,
+            )
         data, has_more, next_cursor = page(rows, asked, lambda row: _erasure(row, actor.project_id))
         return ErasurePage(data=data, has_more=has_more, next_cursor=next_cursor)
 
@@ -70,6 +91,7 @@ class Erasures:
         recordings: Sequence[tuple[str, tuple[str, str], datetime | None]],
         *,
         end_user_id: str | None,
+        cause: Cause,
         now: datetime,
     ) -> None:
         """Write entries, in the transaction that deletes the recordings.
@@ -81,7 +103,9 @@ class Erasures:
             (self._ports.ids.new("era"), recording_id, prefixes, links_expire_at or now)
             for recording_id, prefixes, links_expire_at in recordings
         ]
-        await queries.open_recordings(connection, world_id, entries, end_user_id, now, now + _JOB_PATIENCE)
+        await queries.open_recordings(
+            connection, world_id, entries, end_user_id, now, now + _JOB_PATIENCE, cause=cause
+        )
         await local_copy_queries.tell_holders(connection, world_id, [each for _, each, _, _ in entries])
         if end_user_id is None:
             for entry_id, _, _, _ in entries:
@@ -89,16 +113,19 @@ class Erasures:
 
     async def goes_on(
         self, connection: Connection, world_id: int, end_user_id: str, now: datetime
-    ) -> datetime:
+    ) -> tuple[datetime, Cause]:
         """Postpone the time at which another worker takes over the deletion of an end user.
 
         The new time is `_JOB_PATIENCE` after `now`. Returns the time of the end user's deletion, or `now` if
-        all recordings are entered.
+        all recordings are entered; and the cause of the deletion of the end user's recordings.
         """
-        deleted_at = await queries.set_entered(
+        deleted = await queries.set_entered(
             connection, world_id, end_user_id, now + _JOB_PATIENCE, last=False
         )
-        return deleted_at or now
+        if deleted is None:
+            return now, Cause("end_user_deleted", None, None)
+        asker = (deleted.requested_by_kind, deleted.requested_by_id)
+        return deleted.created_at, Cause("end_user_deleted", *asker)
 
     async def find_entering(self, now: datetime) -> list[EnteringRow]:
         """At most `_BATCH` deleted end users whose job was killed between two batches."""
@@ -229,6 +256,13 @@ def _erasure(row: ErasureRow, project_id: str) -> Erasure:
         resource_type=row.resource_type,
         resource_id=row.resource_id,
         state=row.state,
+        reason=row.reason,
+        requested_by=(
+            None
+            if row.requested_by_kind is None
+            else Requester(kind=row.requested_by_kind, id=row.requested_by_id)
+        ),
+        due_at=timestamp(row.created_at + ERASED_WITHIN),
         objects_erased=row.objects_erased,
         links_expire_at=timestamp(row.links_expire_at),
         created_at=timestamp(row.created_at),

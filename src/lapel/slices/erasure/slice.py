@@ -22,6 +22,6 @@ SLICE = Slice(
     schedules=lambda services: jobs.schedules(services[Erasures]),
     ids={"erasure_id": "era"},
     # `local_copies` names the recordings that workers have on their disks now.
-    tables=(Table("erasures", grows=True), Table("local_copies")),
+    tables=(Table("erasures", grows=True), Table("holds", grows=True), Table("local_copies")),
     crash_points=_CRASH_POINTS,
 )

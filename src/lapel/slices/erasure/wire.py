@@ -11,6 +11,20 @@ from lapel.foundation.http.input.pagination import PageQuery
 
 Subject: TypeAlias = Literal["recording", "end_user"]
 State: TypeAlias = Literal["open", "erased", "closed"]
+Reason: TypeAlias = Literal["request", "end_user_deleted", "retention", "reconcile"]
+
+
+class Requester(msgspec.Struct, frozen=True, kw_only=True):
+    """Who asked for a deletion."""
+
+    kind: Annotated[
+        str,
+        msgspec.Meta(
+            description="`key`, `operator` (a command on the server's machine) or `system` (the server "
+            "itself, as the configuration says)."
+        ),
+    ]
+    id: Annotated[str | None, msgspec.Meta(description="The id of the key; null for other kinds.")]
 
 
 class Erasure(msgspec.Struct, frozen=True, kw_only=True):
@@ -25,6 +39,21 @@ class Erasure(msgspec.Struct, frozen=True, kw_only=True):
     resource_type: Subject
     resource_id: str
     state: State
+    reason: Annotated[
+        Reason,
+        msgspec.Meta(
+            description="`request`: a caller deleted the resource. `end_user_deleted`: the recording's end "
+            "user was deleted. `retention`: the configuration's `retention` said so. `reconcile`: the "
+            "resource had been erased before, and a restored backup brought it back."
+        ),
+    ]
+    requested_by: Annotated[
+        Requester | None,
+        msgspec.Meta(description="Null for deletions by versions of Lapel that did not store the caller."),
+    ]
+    due_at: Annotated[
+        Timestamp, msgspec.Meta(description="The time by which all objects must be gone: a day later.")
+    ]
     objects_erased: int
     links_expire_at: Annotated[
         Timestamp, msgspec.Meta(description="The time at which the last upload URL expires.")
@@ -43,4 +72,10 @@ class ErasurePage(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ErasureQuery(PageQuery, frozen=True, kw_only=True):
-    """The parameters of the list of ledger entries."""
+    """The filters of the list of ledger entries."""
+
+    state: State | None = None
+    resource_type: Subject | None = None
+    resource_id: (
+        Annotated[str, msgspec.Meta(description="The deleted recording or end user: 0 or 1 entries.")] | None
+    ) = None

@@ -9,6 +9,7 @@ from lapel.foundation.core.rate_limit import RateLimit
 from lapel.foundation.http.authorization import Access
 from lapel.foundation.http.routes import Routes, created
 from lapel.slices.end_users.service import READERS
+from lapel.slices.erasure.service import requested_by
 from lapel.slices.recordings.access import reach
 from lapel.slices.recordings.errors import IntegrityFailure, MediaNotUploaded, UploadVerificationPending
 from lapel.slices.recordings.wire import (
@@ -72,7 +73,7 @@ def _records(service: Recordings) -> tuple[Operation, ...]:
         ),
         _ROUTES.delete(_ONE, "delete_recording").plain(
             "Delete a recording",
-            lambda call: service.deletion.delete(reach(call.actor, call.id)),
+            lambda call: service.deletion.delete(reach(call.actor, call.id), requested_by(call.actor)),
             "From this answer on, no answer shows the recording. A job erases its objects, and the erasure "
             "ledger shows when they are gone.",
             natural=True,

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
     from lapel.foundation.database.connection import Connection
     from lapel.foundation.ports import Ports
-    from lapel.slices.erasure.service import Erasures
+    from lapel.slices.erasure.service import Cause, Erasures
     from lapel.slices.recordings.access import Reach
     from lapel.slices.recordings.deletion.deletion_queries import DeletionRow
 
@@ -75,8 +75,8 @@ class Deletion:
         self._on_delete = on_delete
         self._of_end_user = of_end_user
 
-    async def delete(self, at: Reach) -> None:
-        """Delete a recording.
+    async def delete(self, at: Reach, cause: Cause) -> None:
+        """Delete a recording; the ledger keeps the `cause`.
 
         Raises NotFound when `at` reaches no recording, and Unavailable when the database fails.
         """
@@ -85,7 +85,7 @@ class Deletion:
             if not rows:
                 raise unknown()
             crash_point("delete:locked")
-            await self._delete_rows(connection, at.world_id, rows, None, self._ports.clock.now())
+            await self._delete_rows(connection, at.world_id, rows, cause, self._ports.clock.now())
             crash_point("delete:before-commit")
         crash_point("delete:committed")
 
@@ -149,8 +149,10 @@ class Deletion:
         async with self._ports.database.transaction() as connection:
             rows = await deletion_queries.lock_of_end_user(connection, world_id, end_user_id, _BATCH, before)
             if rows:
-                deleted_at = await self._erasures.goes_on(connection, world_id, end_user_id, now)
-                await self._delete_rows(connection, world_id, rows, end_user_id, deleted_at)
+                deleted_at, cause = await self._erasures.goes_on(connection, world_id, end_user_id, now)
+                await self._delete_rows(
+                    connection, world_id, rows, cause, deleted_at, end_user_id=end_user_id
+                )
             else:
                 await self._erasures.start_end_user(connection, world_id, end_user_id, now)
             crash_point("delete-all:before-commit")
@@ -161,8 +163,10 @@ class Deletion:
         connection: Connection,
         world_id: int,
         rows: Sequence[DeletionRow],
-        end_user_id: str | None,
+        cause: Cause,
         now: datetime,
+        *,
+        end_user_id: str | None = None,
     ) -> None:
         """Delete these recordings. `end_user_id`: the end user that is deleted too; None: only recordings."""
         ids = [row.id for row in rows]
@@ -181,6 +185,7 @@ class Deletion:
                 for row in rows
             ],
             end_user_id=end_user_id,
+            cause=cause,
             now=now,
         )
         crash_point("delete:ledger-written")
