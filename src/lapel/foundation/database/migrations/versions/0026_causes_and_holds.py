@@ -2,8 +2,8 @@
 
 from lapel.foundation.database.migrations import build_index, in_batches, script
 
-revision = "0025"
-down_revision = "0024"
+revision = "0026"
+down_revision = "0025"
 
 # Servers of the previous version write entries without these columns meanwhile.
 CAUSES = """
