@@ -7,6 +7,7 @@ variable's name and text.
 from __future__ import annotations
 
 from collections.abc import Callable
+from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -95,6 +96,15 @@ def url(*schemes: str) -> Callable[[str], str]:
         return raw
 
     return parse
+
+
+def networks(raw: str) -> tuple[IPv4Network | IPv6Network, ...]:
+    try:
+        return tuple(ip_network(each.strip()) for each in raw.split(","))
+    except ValueError as fault:
+        raise ValueError(
+            f"is not a list of networks ({fault}); give networks such as 10.1.0.0/16,fd12:3456::/48"
+        ) from None
 
 
 def secret(raw: str) -> str:

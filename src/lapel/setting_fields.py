@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
-from typing import TypeVar
+from typing import TypeVar, cast
 
 PREFIX = "LAPEL_"
 T = TypeVar("T")
@@ -46,6 +46,8 @@ def as_text(value: object) -> str:
     """The text of a value, as its environment variable holds it."""
     if isinstance(value, bool):
         return "on" if value else "off"
+    if isinstance(value, tuple):
+        return ",".join(map(str, cast("tuple[object, ...]", value)))
     return str(value)
 
 

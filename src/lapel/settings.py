@@ -11,11 +11,13 @@ from __future__ import annotations
 import dataclasses
 import os
 from collections.abc import Mapping
+from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 from typing import Literal, cast
 
 from lapel import parsers
 from lapel.parsers import GIB, KIB, MIB
+from lapel.setting_conflicts import contradiction
 from lapel.setting_fields import PREFIX, Doc, SettingsError, as_text, parsed, setting, variable
 
 # LAPEL_* variables that are not settings: a parent process passes them to the child that it starts.
@@ -201,6 +203,13 @@ class Settings:
     )
     min_free_bytes: int = setting(1 * GIB, "Free disk space below which writes are refused.", parsers.size)
 
+    outbound_networks: tuple[IPv4Network | IPv6Network, ...] = setting(
+        (),
+        "Networks that calls to URLs of tenants may reach although their addresses are not public, and by "
+        "http as well as https: CIDR, separated by commas, such as 10.1.0.0/16,fd12:3456::/48.",
+        parsers.networks,
+    )
+
     whisper_model: str = setting(
         "",
         "Model that turns speech into text: a folder with a CTranslate2 Whisper model, or a name such as "
@@ -261,7 +270,8 @@ class Settings:
         if overrides:
             raise TypeError(f"no such setting: {', '.join(sorted(overrides))}")
         settings = cls(**values)  # pyright: ignore[reportArgumentType]  # each value came from its field's own parser
-        if fault := _contradiction(settings):
+        given = {name for name in docs() if getattr(settings, name) is not None}
+        if fault := contradiction(given, settings.role):
             raise SettingsError(fault)
         return settings
 
@@ -339,62 +349,3 @@ def default_data_dir(env: Mapping[str, str]) -> Path:
     """Data folder when none is given: $XDG_DATA_HOME/lapel, else ~/.local/share/lapel."""
     share = env.get("XDG_DATA_HOME") or str(Path(env.get("HOME") or "~").expanduser() / ".local" / "share")
     return Path(share).absolute() / "lapel"
-
-
-def _contradiction(s: Settings) -> str | None:
-    """The first conflict between settings that are each valid, and its remedy; None without a conflict."""
-    alone = s.role in {"api", "worker"}
-    faults = (
-        (
-            (s.tls_cert is None) != (s.tls_key is None),
-            "LAPEL_TLS_CERT and LAPEL_TLS_KEY belong together: one is set and the other is not; set both.",
-        ),
-        (
-            (s.s3_access_key_id is None) != (s.s3_secret_access_key is None),
-            (
-                "LAPEL_S3_ACCESS_KEY_ID and LAPEL_S3_SECRET_ACCESS_KEY belong together: one is set and the "
-                "other is not; set both."
-            ),
-        ),
-        (
-            s.s3_public_endpoint is not None and s.s3_endpoint is None,
-            (
-                "LAPEL_S3_PUBLIC_ENDPOINT is set without LAPEL_S3_ENDPOINT; set the endpoint. For the "
-                "embedded store, set LAPEL_STORE_PUBLIC_URL instead."
-            ),
-        ),
-        (
-            s.s3_access_key_id is not None and s.s3_endpoint is None and s.role != "store",
-            (
-                "LAPEL_S3_ACCESS_KEY_ID is set without LAPEL_S3_ENDPOINT; set the endpoint too: for AWS, a "
-                "URL such as https://s3.eu-west-1.amazonaws.com."
-            ),
-        ),
-        (
-            s.listen_database_url is not None and s.database_url is None,
-            "LAPEL_LISTEN_DATABASE_URL is set without LAPEL_DATABASE_URL; set both or neither.",
-        ),
-        (
-            alone and s.database_url is None,
-            f"LAPEL_ROLE = {s.role} has no embedded database; let LAPEL_DATABASE_URL name a database.",
-        ),
-        (
-            alone and s.s3_endpoint is None,
-            f"LAPEL_ROLE = {s.role} has no embedded store; let LAPEL_S3_ENDPOINT name a store.",
-        ),
-        (
-            s.role == "store" and s.s3_access_key_id is None,
-            (
-                "LAPEL_ROLE = store needs LAPEL_S3_ACCESS_KEY_ID and LAPEL_S3_SECRET_ACCESS_KEY: the keys "
-                "that it will accept."
-            ),
-        ),
-        (
-            s.database_url is not None and s.secret is None and s.role != "store",
-            (
-                "LAPEL_SECRET is not set, but LAPEL_DATABASE_URL is; give every machine the same secret of "
-                "at least 32 characters, for instance from `openssl rand -base64 32`."
-            ),
-        ),
-    )
-    return next((sentence for wrong, sentence in faults if wrong), None)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ipaddress import ip_network
 from pathlib import Path
 
 import pytest
@@ -62,6 +63,7 @@ def test_an_override_of_no_setting_is_a_mistake() -> None:
         ("rate_limits", "0", False),
         ("store_path_prefix", "/objects/", "/objects"),
         ("public_url", "https://api.example.com/", "https://api.example.com"),
+        ("outbound_networks", "10.1.0.0/16, ::1", (ip_network("10.1.0.0/16"), ip_network("::1/128"))),
     ],
 )
 def test_text_becomes_a_value(name: str, raw: str, value: object) -> None:
@@ -79,6 +81,8 @@ def test_text_becomes_a_value(name: str, raw: str, value: object) -> None:
         ({"LAPEL_BODY_LIMIT": "1MB"}, "is not a size"),
         ({"LAPEL_BODY_TIMEOUT": "nan"}, "is not a time"),
         ({"LAPEL_HEADER_TIMEOUT": "0"}, "is not a time"),
+        ({"LAPEL_OUTBOUND_NETWORKS": "10.1.2.3/16"}, "10.1.2.3/16 has host bits set"),
+        ({"LAPEL_OUTBOUND_NETWORKS": "speech.local"}, "give networks such as 10.1.0.0/16,fd12:3456::/48"),
         ({"LAPEL_PUBLIC_URL": "api.example.com"}, "must begin with http:// or https://"),
         ({"LAPEL_PUBLIC_URL": "http://"}, "without a host name"),
         ({"LAPEL_PUBLIC_URL": "http://h:99999"}, "is not a URL that can be read"),
@@ -118,6 +122,7 @@ def test_children_read_equal_settings_from_their_environment() -> None:
     settings = Settings.from_env(
         {**EXTERNAL, "LAPEL_S3_ENDPOINT": "http://127.0.0.1:9", "LAPEL_EMBEDDED_STORE": "on"},
         rate_limits=True,
+        outbound_networks="10.1.0.0/16,fd12:3456::/48",
     )
     assert Settings.from_env(settings.to_env()) == settings
     assert settings.store_url == settings.base_url + "/store"
