@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from lapel.foundation.database import outbox
+from lapel.foundation.database import audit, outbox
 from lapel.foundation.http.strategies.idempotency import erase_some_answers
 from lapel.foundation.slices import Services
 from lapel.slices.audit.slice import SLICE as AUDIT
@@ -79,14 +79,16 @@ def _connect(services: Services) -> None:
     )
     recordings.on_audio.append(transcriptions.announce_audio)
     recordings.on_delete.append(transcriptions.erase_of_recordings)
-    # Stored answers are erased last. A running request locks the rows that its answer names, and stores its
-    # answer in the same transaction; the erasures before this one wait for these locks.
+    # Stored answers and the details of audit entries are erased last. A running request locks the rows that
+    # its answer names, and stores answer and entry in the same transaction; the erasures before these two
+    # wait for these locks.
     recordings.of_end_user.extend(
         [
             erase_some_commands,
             erase_some_diagnostics,
             outbox.erase_some_of_end_user,
             erase_some_answers,
+            audit.erase_some_details,
         ]
     )
     end_users.on_delete.extend(

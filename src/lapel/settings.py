@@ -137,6 +137,12 @@ class Settings:
         secret=True,
     )
 
+    trusted_proxies: tuple[IPv4Network | IPv6Network, ...] = setting(
+        (),
+        "Networks of the proxies before the API, separated by commas, such as 10.1.0.0/16. The audit log "
+        "takes a client's address from their `X-Forwarded-For`.",
+        parsers.networks,
+    )
     rate_limits: bool | None = setting(
         None, "Whether requests are limited. Default: on, but off with the embedded database.", parsers.switch
     )

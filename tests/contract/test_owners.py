@@ -60,11 +60,6 @@ READS: dict[str, tuple[str, ...]] = {
     "a repeat does not show a deleted end user; the foundation knows no slice": (
         "foundation.http.strategies.idempotency.FIND end_users",
     ),
-    "every slice writes the log, so the foundation has it; one slice shows it": (
-        "slices.audit.queries.LIST audit_log",
-        "slices.audit.queries.LIST_OF_RESOURCE audit_log",
-        "slices.audit.queries.LIST_OF_TYPE audit_log",
-    ),
     "the operator's command counts keys and tokens of all kinds": (
         "cli.shared.queries.MADE_UNDER_OTHERS api_keys",
         "cli.shared.queries.MADE_UNDER_OTHERS device_tokens",

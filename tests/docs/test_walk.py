@@ -17,7 +17,7 @@ from tests.support.running import Running
 from tests.support.tenants import Tenant
 
 ROOT = Path(__file__).parents[2]
-PAGES = ("devices", "heartbeats", "commands", "configuration", "firmware")
+PAGES = ("devices", "heartbeats", "commands", "configuration", "audit", "firmware")
 BLOCK = re.compile(r"^```sh\n(.*?)^```", re.DOTALL | re.MULTILINE)
 FROM_README = ("field()", "post()", "END_USER=")
 # Refusals end the shell; a reader would see them printed.

@@ -1,4 +1,4 @@
-"""No table names an erased end user, but for the ledger and the tombstone."""
+"""No table names an erased end user, but for the ledger, the tombstone and the audit log (by its id)."""
 
 from __future__ import annotations
 
@@ -18,6 +18,8 @@ from tests.support.tenants import Tenant, bearer, make_key
 
 # (table, column): what keeps an id, and why, is told by docs/erasure.md.
 ALLOWED = {
+    ("audit_log", "actor_id"),
+    ("audit_log", "resource_id"),
     ("end_users", "id"),
     ("erasures", "end_user_id"),
     ("erasures", "resource_id"),

@@ -91,6 +91,8 @@ class Slice:
 # The tables that the foundation itself writes.
 OWN_TABLES = (
     Table("audit_log", grows=True),
+    Table("audit_details", grows=True),
+    Table("audit_unchained"),
     Table("events", grows=True),
     Table("event_positions"),
     Table("full_worlds"),

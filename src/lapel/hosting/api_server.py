@@ -94,6 +94,7 @@ class Server:
             observe=observe_request,
             body_limit=settings.body_limit,
             answer_timeout=settings.answer_timeout,
+            trusted_proxies=settings.trusted_proxies,
             room=Room(ports.disk, RowQuota(ports.database, settings.rows_bytes_per_world)),
         )
         self._metrics = Metrics(ports)

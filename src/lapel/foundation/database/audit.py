@@ -1,13 +1,20 @@
-"""The audit log: actor, resource, and values before and after, written in the transaction of the change."""
+"""The audit log: actor, resource, and values before and after, written in the transaction of the change.
+
+An entry cannot be changed or deleted, by rights of the database. So what may be personal (the values, and the
+client's address) is in a row of its own, which is deleted with its end user; the entry keeps a salted hash of
+that row. The salt is deleted too, so nobody can guess the values and compare hashes.
+"""
 
 from __future__ import annotations
 
+import hashlib
+import secrets
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import msgspec
 
-from lapel.foundation.core.request_id import REQUEST_ID
+from lapel.foundation.core.request_id import CLIENT_ADDRESS, REQUEST_ID
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -19,18 +26,40 @@ if TYPE_CHECKING:
 
 # The actor on the command line: the operator of the machine, who has no token.
 OPERATOR = "operator"
+_SALT_BYTES = 16
 
 INSERT_ENTRY = """
-INSERT INTO audit_log
-    (world_id, id, actor_kind, actor_id, action, resource_type, resource_id, before, after, request_id,
-     created_at)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)
+WITH entry AS (
+    INSERT INTO audit_log
+        (world_id, id, actor_kind, actor_id, action, resource_type, resource_id, request_id, created_at,
+         details_hash)
+    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)
+), unchained AS (
+    INSERT INTO audit_unchained (world_id, entry_id) VALUES ($1, $2)
+)
+INSERT INTO audit_details (world_id, entry_id, end_user_id, salt, details) VALUES ($1, $2, $11, $12, $13)
 """
 
-# Index: audit_log_of_resource.
-EMPTY_ENTRIES = """
-UPDATE audit_log SET before = NULL, after = NULL, resource_id = NULL WHERE world_id = $1 AND resource_id = $2
+# Index: audit_details_of_end_user.
+ERASE_DETAILS = """
+WITH held AS MATERIALIZED (
+    SELECT ctid FROM audit_details WHERE world_id = $1 AND end_user_id = $2 LIMIT $3 FOR UPDATE
+), gone AS (
+    DELETE FROM audit_details WHERE ctid = ANY(ARRAY(SELECT ctid FROM held)) AND world_id = $1
+)
+SELECT count(*) FROM held
 """
+
+# SQL for the slice that shows the log: entries `a` with their details `d`, if these are not erased.
+ENTRIES = """audit_log a LEFT JOIN audit_details d ON d.world_id = a.world_id AND d.entry_id = a.id"""
+
+
+class Details(msgspec.Struct, frozen=True):
+    """The part of an entry that can be erased. Its JSON text is frozen when the entry is written."""
+
+    before: msgspec.Raw
+    after: msgspec.Raw
+    address: str | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,8 +70,22 @@ class Change:
     action: str
     resource_type: str
     resource_id: str
-    before: object
-    after: object
+    before: object = None
+    after: object = None
+
+
+@dataclass(frozen=True, slots=True)
+class Provider:
+    """A service that did work for Lapel, as the actor of what came of it; `id` is the name of the engine."""
+
+    id: str
+    kind: Literal["provider"] = "provider"
+    end_user_id: None = None
+
+
+def happened(action: str, resource_id: str) -> Change:
+    """A change without values. The type of the resource is the first part of `action`."""
+    return Change(action=action, resource_type=action.partition(".")[0], resource_id=resource_id)
 
 
 async def record(
@@ -51,25 +94,41 @@ async def record(
     now: datetime,
     *,
     worlds: Sequence[int],
-    actor: Actor | None,
+    actor: Actor | Provider | None,
     change: Change,
+    about: str | None = None,
 ) -> None:
-    """Write an entry about a change into each of `worlds`. `actor` None stands for the operator."""
-    kind, actor_id = (OPERATOR, None) if actor is None else (actor.kind, actor.id)
-    what = (
-        change.action,
-        change.resource_type,
-        change.resource_id,
-        msgspec.json.encode(change.before).decode(),
-        msgspec.json.encode(change.after).decode(),
-        REQUEST_ID.get(),
-        now,
-    )
-    await connection.executemany(
-        INSERT_ENTRY, [(world_id, ids.new("aud"), kind, actor_id, *what) for world_id in worlds]
-    )
+    """Write an entry about a change into each of `worlds`. `actor` None stands for the operator.
+
+    `about`: the end user whom the values or the address concern. The values and the address are erased with
+    this end user, or with the actor's end user.
+    """
+    kind, actor_id, end_user_id = OPERATOR, None, about
+    if actor is not None:
+        kind, actor_id, end_user_id = actor.kind, actor.id, actor.end_user_id or about
+    before, after = (msgspec.Raw(msgspec.json.encode(each)) for each in (change.before, change.after))
+    details = msgspec.json.encode(Details(before, after, CLIENT_ADDRESS.get()))
+    request_id = REQUEST_ID.get()
+    rows: list[tuple[object, ...]] = []
+    for world_id in worlds:
+        salt = secrets.token_bytes(_SALT_BYTES)
+        what = (change.action, change.resource_type, change.resource_id, request_id, now)
+        erasable = (hash_of(salt, details), end_user_id, salt, details.decode())
+        rows.append((world_id, ids.new("aud"), kind, actor_id, *what, *erasable))
+    if len(rows) == 1:
+        await connection.execute(INSERT_ENTRY, *rows[0])
+    else:
+        await connection.executemany(INSERT_ENTRY, rows)
 
 
-async def erase(connection: Connection, world_id: int, resource_id: str) -> None:
-    """Remove the id and the values from the entries about a deleted end user; time and actor stay."""
-    await connection.execute(EMPTY_ENTRIES, world_id, resource_id)
+def hash_of(salt: bytes, details: bytes) -> bytes:
+    """The hash that an entry keeps of its details."""
+    return hashlib.sha256(salt + details).digest()
+
+
+async def erase_some_details(connection: Connection, world_id: int, end_user_id: str, limit: int) -> int:
+    """Delete the values and addresses, of `limit` entries at most, that concern a deleted end user.
+
+    Returns the number of deleted rows; 0 when none is left.
+    """
+    return await connection.fetchval(ERASE_DETAILS, world_id, end_user_id, limit)

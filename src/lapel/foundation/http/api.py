@@ -15,9 +15,10 @@ import structlog
 
 from lapel.foundation.core.asgi import ClientGone
 from lapel.foundation.core.errors import MethodNotAllowed, NotFound, RateLimitExceeded, Unavailable
-from lapel.foundation.core.request_id import REQUEST_ID
+from lapel.foundation.core.request_id import CLIENT_ADDRESS, REQUEST_ID
 from lapel.foundation.database.world_shares import TokenWorlds
 from lapel.foundation.http.deadline import Deadlines
+from lapel.foundation.http.input.client_address import ClientAddresses
 from lapel.foundation.http.input.headers import is_date, refuse_repeated
 from lapel.foundation.http.large_responses import LargeAnswers, is_large, room_of
 from lapel.foundation.http.operations import DirectHandler, FormHandler, PlainHandler, StoredHandler
@@ -34,6 +35,7 @@ from lapel.foundation.identity.strangers import Strangers
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from ipaddress import IPv4Network, IPv6Network
 
     from lapel.foundation.core.asgi import Message, Receive, Scope, Send
     from lapel.foundation.core.clock import Clock
@@ -58,7 +60,7 @@ _log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
 class Api:
     """The ASGI application of all operations."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - the parts of the request path, by their names
         self,
         operations: Sequence[Operation],
         *,
@@ -71,14 +73,18 @@ class Api:
         body_limit: int,
         room: Room,
         answer_timeout: float,
+        trusted_proxies: Sequence[IPv4Network | IPv6Network] = (),
     ) -> None:
-        """`body_limit`: bytes of a JSON body. `answer_timeout`: seconds; see Deadlines."""
+        """`body_limit`: bytes of a JSON body. `answer_timeout`: seconds; see Deadlines. `trusted_proxies`:
+        see ClientAddresses.
+        """
         self.operations = tuple(operations)
         self.strangers = Strangers(clock)
         self._ids = ids
         self._observe = observe
         self._deadlines = Deadlines(answer_timeout)
         self._large = LargeAnswers()
+        self._addresses = ClientAddresses(trusted_proxies)
         checks = Checks(authenticate, limiter, room, self.strangers, body_limit)
         token_worlds = TokenWorlds()
 
@@ -103,6 +109,7 @@ class Api:
         """
         exchange = Exchange(scope, dict(scope["headers"]), time.perf_counter(), self._ids.new("req"))
         REQUEST_ID.set(exchange.request_id)
+        CLIENT_ADDRESS.set(self._addresses.of(scope, exchange.headers))
         try:
             await self._respond(exchange, receive, send)
         except BaseException:

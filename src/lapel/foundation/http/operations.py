@@ -127,6 +127,10 @@ class Operation:
     bucket: RateLimit | None = None
     # True if the answer waits until objects are examined; such an answer may take longer than others.
     slow: bool = False
+    # What stands in the audit log after it: an action such as `device.created`, or a sentence that says why
+    # nothing does. Every operation that is no GET has one of the two.
+    audit: str = ""
+    unaudited: str = ""
     description: str = ""
 
     @property

@@ -60,6 +60,8 @@ class RouteOptions(TypedDict, total=False):
     natural: bool
     bucket: RateLimit
     slow: bool
+    audit: str
+    unaudited: str
 
 
 @dataclass(frozen=True, slots=True)

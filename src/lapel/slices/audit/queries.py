@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING
 
 import msgspec
 
+from lapel.foundation.core.clock import EPOCH
+from lapel.foundation.database.audit import ENTRIES
 from lapel.foundation.database.rows import fetch_rows
+from lapel.foundation.http.input.pagination import BEFORE_ALL
+from lapel.slices.end_users.service import present
 
 if TYPE_CHECKING:
     from lapel.foundation.database.connection import Connection
     from lapel.foundation.http.input.pagination import PageWindow
 
-_COLUMNS = """id, actor_kind, actor_id, action, resource_type, resource_id, before, after, request_id,
-    created_at"""
-
 
 class AuditRow(msgspec.Struct, frozen=True):
-    """One entry of the audit log; `before` and `after` are JSON texts."""
+    """One entry of the audit log. `details` is a JSON text, None after its erasure; `number` and `hash` are
+    the entry's place in the chain."""
 
     id: str
     actor_kind: str
@@ -26,44 +29,97 @@ class AuditRow(msgspec.Struct, frozen=True):
     action: str
     resource_type: str
     resource_id: str | None
-    before: str | None
-    after: str | None
     request_id: str | None
     created_at: datetime
+    details_hash: bytes
+    salt: bytes | None
+    details: str | None
+    number: int | None
+    hash: bytes | None
 
 
-# Three statements instead of one with `OR`, so that the prepared plan of each uses its own index.
-LIST = f"""
-SELECT {_COLUMNS} FROM audit_log
-WHERE world_id = $1 AND (created_at, id) < ($2, $3)
-ORDER BY created_at DESC, id DESC LIMIT $4 OFFSET $5
+# The details of a deleted end user are hidden at once; a job removes them.
+_ENTRIES = f"""
+SELECT a.id, a.actor_kind, a.actor_id, a.action, a.resource_type, a.resource_id, a.request_id, a.created_at,
+    a.details_hash, d.salt, d.details, c.number, c.hash
+FROM {ENTRIES} AND (d.end_user_id IS NULL OR {present("d")})
+LEFT JOIN audit_chain c ON c.world_id = a.world_id AND c.entry_id = a.id
+WHERE a.world_id = $1
 """
 
-LIST_OF_TYPE = f"""
-SELECT {_COLUMNS} FROM audit_log
-WHERE world_id = $1 AND resource_type = $6 AND (created_at, id) < ($2, $3)
-ORDER BY created_at DESC, id DESC LIMIT $4 OFFSET $5
+_PAGE = f"""{_ENTRIES}
+    AND (a.created_at, a.id) < ($2, $3) AND a.created_at >= $6 AND a.created_at < $7
+    AND ($8::text IS NULL OR a.resource_type = $8)
+    AND ($9::text IS NULL OR a.resource_id = $9)
+    AND ($10::text IS NULL OR coalesce(a.actor_id, a.actor_kind) = $10)
+    AND ($11::text IS NULL OR a.action = $11)
+    AND {{indexed}}
+ORDER BY a.created_at DESC, a.id DESC LIMIT $4 OFFSET $5
 """
 
-LIST_OF_RESOURCE = f"""
-SELECT {_COLUMNS} FROM audit_log
-WHERE world_id = $1 AND resource_id = $6 AND (created_at, id) < ($2, $3)
-  AND ($7::text IS NULL OR resource_type = $7)
-ORDER BY created_at DESC, id DESC LIMIT $4 OFFSET $5
+# The condition of the index that a prepared plan uses, by the filter. The other conditions are compared with
+# the rows that this index finds.
+LIST = {
+    "resource": _PAGE.format(indexed="a.resource_id = $9"),
+    "actor": _PAGE.format(indexed="coalesce(a.actor_id, a.actor_kind) = $10"),
+    "action": _PAGE.format(indexed="a.action = $11"),
+    "type": _PAGE.format(indexed="a.resource_type = $8"),
+    "none": _PAGE.format(indexed="true"),
+}
+
+EXPORT = f"""{_ENTRIES}
+    AND (a.created_at, a.id) > ($2, $3) AND a.created_at < $4
+ORDER BY a.created_at, a.id LIMIT $5
 """
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Filters:
+    """Which entries a list shows; None: all. `actor` is an id, or the kind of an actor without an id."""
+
+    resource_type: str | None = None
+    resource_id: str | None = None
+    actor: str | None = None
+    action: str | None = None
+    since: datetime | None = None
+    until: datetime | None = None
+
+    @property
+    def index(self) -> str:
+        """The key of the statement in LIST: the given filter that finds the fewest rows."""
+        given = {
+            "resource": self.resource_id,
+            "actor": self.actor,
+            "action": self.action,
+            "type": self.resource_type,
+        }
+        return next((name for name, value in given.items() if value is not None), "none")
 
 
 async def list_page(
-    connection: Connection,
-    world_id: int,
-    asked: PageWindow,
-    resource_type: str | None,
-    resource_id: str | None,
+    connection: Connection, world_id: int, asked: PageWindow, filters: Filters
 ) -> list[AuditRow]:
     """Rows of one page, plus one row that tells whether more follow."""
-    window = (world_id, asked.before_time, asked.before_id, asked.fetch, asked.offset)
-    if resource_id is not None:
-        return await fetch_rows(connection, AuditRow, LIST_OF_RESOURCE, *window, resource_id, resource_type)
-    if resource_type is not None:
-        return await fetch_rows(connection, AuditRow, LIST_OF_TYPE, *window, resource_type)
-    return await fetch_rows(connection, AuditRow, LIST, *window)
+    return await fetch_rows(
+        connection,
+        AuditRow,
+        LIST[filters.index],
+        world_id,
+        asked.before_time,
+        asked.before_id,
+        asked.fetch,
+        asked.offset,
+        filters.since or EPOCH,
+        filters.until or BEFORE_ALL[0],
+        filters.resource_type,
+        filters.resource_id,
+        filters.actor,
+        filters.action,
+    )
+
+
+async def list_after(
+    connection: Connection, world_id: int, after: tuple[datetime, str], until: datetime, limit: int
+) -> list[AuditRow]:
+    """Entries between a time and id, both exclusive, and a time, oldest first; `limit` at most."""
+    return await fetch_rows(connection, AuditRow, EXPORT, world_id, *after, until, limit)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from lapel.foundation.http.authorization import Access
 from lapel.foundation.http.routes import Routes
-from lapel.slices.audit.wire import AuditPage, AuditQuery
+from lapel.slices.audit.wire import AuditExportQuery, AuditPage, AuditQuery
 
 if TYPE_CHECKING:
     from lapel.foundation.http.operations import Operation
@@ -24,5 +24,12 @@ def operations(service: AuditLog) -> tuple[Operation, ...]:
             lambda call: service.list(call.actor, call.query),
             "The log has the changes to the configuration and to providers, newest first: for each change "
             "its actor, and the values before and after it.",
+        ),
+        log.get("/v1/audit-log/export", "export_audit_log", query=AuditExportQuery).content(
+            "Export the audit log",
+            lambda call: service.export(call.actor, call.query),
+            "The entries of a time range as NDJSON: one entry a line, oldest first.",
+            answer="file",
+            file_types=("application/x-ndjson",),
         ),
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from lapel.foundation.slices import Slice
+from lapel.foundation.slices import Slice, Table
 from lapel.slices.audit import routes
 from lapel.slices.audit.service import AuditLog
 
@@ -11,4 +11,5 @@ SLICE = Slice(
     build=lambda services: (AuditLog(services.ports),),
     operations=lambda services: routes.operations(services[AuditLog]),
     scopes=("audit:read",),
+    tables=(Table("audit_chain"), Table("audit_checkpoints")),
 )

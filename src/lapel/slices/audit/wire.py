@@ -6,22 +6,36 @@ from typing import Annotated
 
 import msgspec
 
-from lapel.foundation.http.input.fields import Timestamp
+from lapel.foundation.http.input.fields import Moment, Timestamp
 from lapel.foundation.http.input.pagination import PageQuery
 
 
 class AuditActor(msgspec.Struct, frozen=True, kw_only=True):
-    """The actor of a change: the holder of a token, or the operator on the command line (without an id)."""
+    """The actor of a change: the holder of a token, a speech service, or the operator on the command line
+    (without an id)."""
 
     kind: Annotated[str, msgspec.Meta(examples=["key"])]
     id: str | None
 
 
+class ChainLink(msgspec.Struct, frozen=True, kw_only=True):
+    """An entry's place in the chain of its world.
+
+    `hash` is SHA-256, in hexadecimal, of the hash of the entry before and of this entry; docs/audit.md says
+    of which bytes.
+    """
+
+    number: int
+    hash: str
+
+
 class AuditEntry(msgspec.Struct, frozen=True, kw_only=True):
     """One change.
 
-    `before` and `after` are the changed override, or the changed provider slot, before and after the change.
-    Null means that there was none, or that the values were erased with their end user.
+    `before` and `after` are values that changed: those of configurations, provider slots, API keys and
+    webhooks. Null means that there were none, that the entry has no values, or that they were erased with
+    their end user. Then `address`, the address of the client, was erased too. `details_hash` is the hash of
+    `salt`, values and address. `chain` is null for some seconds, until a worker has chained the entry.
     """
 
     id: str
@@ -33,7 +47,11 @@ class AuditEntry(msgspec.Struct, frozen=True, kw_only=True):
     before: msgspec.Raw
     after: msgspec.Raw
     request_id: str | None
+    address: Annotated[str | None, msgspec.Meta(examples=["203.0.113.9"])]
     created_at: Timestamp
+    details_hash: str
+    salt: str | None
+    chain: ChainLink | None
 
 
 class AuditPage(msgspec.Struct, frozen=True, kw_only=True):
@@ -42,6 +60,10 @@ class AuditPage(msgspec.Struct, frozen=True, kw_only=True):
     data: list[AuditEntry]
     has_more: bool
     next_cursor: str | None
+
+
+_Since = Annotated[Moment, msgspec.Meta(description="Only changes at this time or later.")]
+_Until = Annotated[Moment, msgspec.Meta(description="Only changes before this time.")]
 
 
 class AuditQuery(PageQuery, frozen=True, kw_only=True):
@@ -53,3 +75,19 @@ class AuditQuery(PageQuery, frozen=True, kw_only=True):
     resource_id: (
         Annotated[str, msgspec.Meta(description="Only changes to the resource with this id.")] | None
     ) = None
+    actor: (
+        Annotated[
+            str, msgspec.Meta(description="Only changes by the actor with this id, or by the `operator`.")
+        ]
+        | None
+    ) = None
+    action: Annotated[str, msgspec.Meta(description="Only this action.")] | None = None
+    since: _Since | None = None
+    until: _Until | None = None
+
+
+class AuditExportQuery(msgspec.Struct, frozen=True, kw_only=True):
+    """The time range of an export."""
+
+    since: _Since | None = None
+    until: _Until | None = None

@@ -136,9 +136,8 @@ class Configuration:
     async def forget_end_user(
         self, connection: Connection, world_id: int, end_user_id: str, _now: datetime
     ) -> None:
-        """Delete the overrides, and erase the audit entries, of an end user that is being deleted."""
+        """Delete the overrides of an end user that is being deleted."""
         await queries.delete_overrides(connection, world_id, "end_user", [end_user_id])
-        await audit.erase(connection, world_id, end_user_id)
 
     async def _write(
         self, actor: Actor, level: Level, subject_id: str, section: Section, change: Change
@@ -167,6 +166,7 @@ class Configuration:
                     worlds=[world_id],
                     actor=actor,
                     change=change_of(level, subject_id or actor.project_id, section, before, after),
+                    about=subject_id if level == "end_user" else None,
                 )
             return shown(section, await self._rows(connection, actor, level, subject_id))
 

@@ -30,6 +30,23 @@ SET LOCAL idle_in_transaction_session_timeout = 0;
 SET LOCAL lock_timeout = {_TURN_PATIENCE};
 SELECT pg_advisory_xact_lock({MIGRATION_LOCK})
 """
+# The tables of the audit log admit only new rows: their owner takes the other rights from itself. A restored
+# dump has no rights, so they are taken after each migration. A superuser has all rights, whatever is revoked.
+_PROTECT = """
+DO $$
+DECLARE
+    protected regclass;
+BEGIN
+    FOR protected IN
+        SELECT oid FROM pg_class
+        WHERE oid IN (to_regclass('audit_log'), to_regclass('audit_chain'), to_regclass('audit_checkpoints'))
+            AND to_regclass('audit_chain') IS NOT NULL AND relowner = current_user::regrole
+            AND has_table_privilege(oid, 'UPDATE, DELETE, TRUNCATE')
+    LOOP
+        EXECUTE format('REVOKE UPDATE, DELETE, TRUNCATE ON %s FROM PUBLIC, CURRENT_USER', protected);
+    END LOOP;
+END $$
+"""
 
 
 def _run(connection: Connection) -> None:
@@ -47,6 +64,7 @@ async def _migrate_once(dsn: str) -> None:
     try:
         async with engine.connect() as connection:
             await connection.run_sync(_run)
+            await connection.exec_driver_sql(_PROTECT)
             await connection.commit()
     finally:
         await engine.dispose()

@@ -1,0 +1,148 @@
+"""Nobody changes the log through the application's role, also not after a restore; values go on their own."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import asyncpg
+import httpx
+import pytest
+
+from lapel.embedded.postgres.supervisor import EmbeddedPostgres
+from lapel.foundation.core.request_id import CLIENT_ADDRESS
+from lapel.foundation.database import audit, migrations
+from lapel.foundation.ports import Ports
+from tests.support.client import api_client
+from tests.support.postgres import create_database, drop_database
+from tests.support.running import running
+from tests.support.tenants import Tenant, bearer, make_tenant
+
+TABLES = ("audit_log", "audit_chain", "audit_checkpoints")
+CHANGES = ("UPDATE {} SET world_id = world_id", "DELETE FROM {}", "TRUNCATE {}")
+
+
+async def refuses_changes(database: str) -> None:
+    """Raises AssertionError if the application's role may change the log."""
+    connection = await asyncpg.connect(database)
+    try:
+        for table in TABLES:
+            for change in CHANGES:
+                with pytest.raises(asyncpg.InsufficientPrivilegeError):
+                    await connection.execute(change.format(table))
+            assert await connection.fetchval(f"SELECT count(*) FROM {table}") is not None
+    finally:
+        await connection.close()
+
+
+async def test_the_application_may_only_add(fresh_database: str) -> None:
+    await refuses_changes(fresh_database)
+
+
+async def test_the_next_migration_takes_rights_again(fresh_database: str) -> None:
+    """As after a restore: a dump is restored without rights."""
+    connection = await asyncpg.connect(fresh_database)
+    await connection.execute(f"GRANT ALL ON {', '.join(TABLES)} TO CURRENT_USER")
+    await connection.execute("DELETE FROM audit_log")
+    await connection.close()
+    await asyncio.to_thread(migrations.upgrade, fresh_database)
+    await refuses_changes(fresh_database)
+
+
+async def test_values_of_before_are_kept_apart_from_the_entries(postgres: EmbeddedPostgres) -> None:
+    database = create_database(postgres, "audited")
+    await asyncio.to_thread(migrations.upgrade, database, "0026")
+    connection = await asyncpg.connect(database)
+    try:
+        await connection.execute("""
+INSERT INTO organizations VALUES ('org_1', 'x', now());
+INSERT INTO projects VALUES ('proj_1', 'org_1', 'x', now());
+INSERT INTO worlds (project_id, mode) VALUES ('proj_1', 'live');
+INSERT INTO audit_log
+    (world_id, id, actor_kind, action, resource_type, resource_id, before, after, created_at)
+SELECT w.id, made.id, 'operator', 'config.updated', kind, resource, before::jsonb, '{"b":"\u00fc"}', now()
+FROM worlds w, (VALUES ('aud_1', 'project', 'proj_1', NULL), ('aud_2', 'end_user', 'eu_1', '{"a": 1}'))
+    AS made (id, kind, resource, before)
+""")
+        await asyncio.to_thread(migrations.upgrade, database)
+        rows = await connection.fetch(f"SELECT * FROM {audit.ENTRIES} ORDER BY a.id")
+        assert [(row["end_user_id"], row["details"]) for row in rows] == [
+            (None, '{"before":null,"after":{"b": "\u00fc"},"address":null}'),
+            ("eu_1", '{"before":{"a": 1},"after":{"b": "\u00fc"},"address":null}'),
+        ]
+        for row in rows:
+            assert row["details_hash"] == audit.hash_of(row["salt"], row["details"].encode())
+        assert await connection.fetchval("SELECT count(*) FROM audit_unchained") == 2
+    finally:
+        await connection.close()
+        drop_database(postgres, "audited")
+
+
+async def test_entries_carry_the_address_of_the_client(
+    fresh_database: str, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    folder = tmp_path_factory.mktemp("addresses")
+    async with running(folder, fresh_database, LAPEL_TRUSTED_PROXIES="127.0.0.0/8, 10.0.0.0/8") as server:
+        tenant = await make_tenant(server.ports)
+        async with api_client(server.url) as client:
+
+            async def change(size: int, **headers: str) -> dict[str, Any]:
+                answer = await client.patch(
+                    "/v1/config/upload",
+                    json={"streaming_chunk_kb": size},
+                    headers={**bearer(tenant.test_key), **headers},
+                )
+                assert answer.status_code == 200, answer.text
+                entries = await client.get("/v1/audit-log?limit=1", headers=bearer(tenant.test_key))
+                return entries.json()["data"][0]
+
+            assert (await change(128))["address"] == "127.0.0.1"
+            forwarded = await change(64, **{"X-Forwarded-For": "192.0.2.66, 203.0.113.9, 10.1.1.1"})
+            assert forwarded["address"] == "203.0.113.9"
+
+
+async def test_details_go_with_the_end_user_that_they_concern(
+    client: httpx.AsyncClient, tenant: Tenant, ports: Ports
+) -> None:
+    world = tenant.test_world
+    created = await client.post("/v1/end-users", json={}, headers=tenant.headers)
+    present = created.json()["id"]
+
+    async def write(number: int, about: str | None) -> None:
+        change = audit.Change(
+            action="thing.changed",
+            resource_type="thing",
+            resource_id=f"thing_{number}",
+            before=number,
+            after="x",
+        )
+        async with ports.database.transaction() as connection:
+            await audit.record(
+                connection,
+                ports.ids,
+                ports.clock.now(),
+                worlds=[world],
+                actor=audit.Provider("deepgram"),
+                change=change,
+                about=about,
+            )
+
+    token = CLIENT_ADDRESS.set("203.0.113.9")
+    try:
+        for number, about in enumerate(("eu_gone", "eu_gone", None, present)):
+            await write(number, about)
+    finally:
+        CLIENT_ADDRESS.reset(token)
+    async with ports.database.transaction() as connection:
+        assert await audit.erase_some_details(connection, world, "eu_gone", 1) == 1
+        assert await audit.erase_some_details(connection, world, "eu_gone", 5) == 1
+        assert await audit.erase_some_details(connection, world, "eu_gone", 5) == 0
+    answer = await client.get("/v1/audit-log?actor=deepgram", headers=tenant.headers)
+    entries = answer.json()["data"]
+    assert [(each["resource_id"], each["before"], each["address"]) for each in entries] == [
+        ("thing_3", 3, "203.0.113.9"),
+        ("thing_2", 2, "203.0.113.9"),
+        ("thing_1", None, None),
+        ("thing_0", None, None),
+    ]
+    assert {(each["actor"]["kind"], each["actor"]["id"]) for each in entries} == {("provider", "deepgram")}
