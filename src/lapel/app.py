@@ -29,6 +29,7 @@ from lapel.slices.system.slice import SLICE as SYSTEM
 from lapel.slices.transcription.service import Transcriptions
 from lapel.slices.transcription.slice import SLICE as TRANSCRIPTION
 from lapel.slices.usage.slice import SLICE as USAGE
+from lapel.slices.webhooks.slice import SLICE as WEBHOOKS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -48,6 +49,7 @@ SLICES: tuple[Slice, ...] = (
     AUDIT,
     RECORDINGS,
     TRANSCRIPTION,
+    WEBHOOKS,
     ERASURE,
     USAGE,
     SYSTEM,

@@ -63,6 +63,9 @@ class Resources:
     command_id: str
     release_id: str
     rollout_id: str
+    webhook_id: str
+    # What the operations of the older paths are about, so that none of them finds it deleted.
+    older_webhook_id: str
     other_scoped_key: str
 
     def ids(self, operation: Operation) -> dict[str, str]:
@@ -81,6 +84,7 @@ class Resources:
             "release_id": self.release_id,
             "firmware_release_id": self.release_id,
             "rollout_id": self.rollout_id,
+            "webhook_id": self.older_webhook_id if "endpoint" in operation.name else self.webhook_id,
             "project_id": self.tenant.project_id,
             "section": "upload",
         }
@@ -119,6 +123,8 @@ class Resources:
             self.command_id,
             self.release_id,
             self.rollout_id,
+            self.webhook_id,
+            self.older_webhook_id,
             *(each.id for each in self.recordings.values()),
         }
 
@@ -194,6 +200,7 @@ async def populate(client: httpx.AsyncClient, ports: Ports) -> Resources:
     key = await maker.post("/v1/api-keys", {"scopes": ["recordings:read"]}, 201)
     command = await maker.post(f"/v1/devices/{device.id}/commands", {"type": "start_recording"}, 201)
     release, rollout = await maker.firmware()
+    webhook, older = [await maker.webhook() for _ in range(2)]
     uploaded = await maker.get(f"/v1/recordings/{recordings['uploaded'].id}")
     media_id = uploaded["media"][0]["id"]
     made = await maker.post("/v1/transcriptions", {"recording_id": uploaded["id"]}, 201)
@@ -213,6 +220,8 @@ async def populate(client: httpx.AsyncClient, ports: Ports) -> Resources:
         command_id=command["id"],
         release_id=release,
         rollout_id=rollout,
+        webhook_id=webhook,
+        older_webhook_id=older,
         other_scoped_key=await make_key(
             ports, tenant.test_world, "rk_test", scopes=SCOPES, end_user_id=other.id
         ),
@@ -259,6 +268,11 @@ class _Maker:
         await self.post(f"{path}/release", {}, 200)
         rollout = await self.post(f"{path}/rollouts", {"model": MODEL}, 201)
         return answer.json()["id"], rollout["id"]
+
+    async def webhook(self) -> str:
+        """The id of a webhook."""
+        body = {"url": "https://example.com", "events": ["*"]}
+        return (await self.post("/v1/webhooks", body, 201))["id"]
 
     async def recording(self, device_token: str, state: str) -> Thing:
         """A device's recording: `plain` (an URL was asked for), `sent` (and used), or `uploaded`."""

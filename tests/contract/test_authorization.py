@@ -29,6 +29,8 @@ REPEATABLE = {
     "put_device_settings",
     "replace_project_config", "send_heartbeat", "update_config", "update_device", "update_device_config",
     "update_end_user", "update_end_user_config", "update_recording",
+    "create_webhook", "create_webhook_endpoint", "update_webhook", "update_webhook_endpoint",
+    "rotate_webhook_secret", "rotate_webhook_endpoint_secret",
 }  # fmt: skip
 # A device names itself here, and is told so when it names another one, whose id it then knows.
 OF_ITSELF = {"refresh_device_token", "list_pending_commands", "acknowledge_command", "send_heartbeat"}

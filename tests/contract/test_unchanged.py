@@ -20,10 +20,12 @@ Objects = dict[str, dict[str, Any]]
 LISTS = (
     "/end-users", "/devices", "/recordings", "/transcriptions?include=words", "/firmware-releases",
     "/devices/{device_id}/commands", "/devices/{device_id}/ota/history", "/api-keys",
+    "/webhooks",
 )  # fmt: skip
 ALONE = {
     "eu": "/end-users/{}", "dev": "/devices/{}", "rec": "/recordings/{}", "fw": "/firmware-releases/{}",
     "txn": "/transcriptions/{}?include=words", "cmd": "/devices/{device_id}/commands/{}",
+    "wh": "/webhooks/{}",
 }  # fmt: skip
 DELIVERED = {"cmd.status", "cmd.delivered_at"}
 # What an operation changes: a field of an object, `+` an object that is new, `-` one that is gone.
@@ -69,6 +71,16 @@ CHANGES: dict[str, set[str]] = {
     },
     "create_transcription": {"+txn"},
     "transcribe_recording": {"+txn"},
+    **{
+        name.format(noun): changed
+        for noun in ("webhook", "webhook_endpoint")
+        for name, changed in {
+            "create_{}": {"+wh"},
+            "update_{}": {"wh.url", "wh.events", "wh.description", "wh.updated_at"},
+            "rotate_{}_secret": {"wh.updated_at"},
+            "delete_{}": {"-wh"},
+        }.items()
+    },
 }  # fmt: skip
 # In a world of their own, because the others need what these end.
 ENDING = {"update_end_user", "update_device", "pause_rollout", "resume_rollout", "transcribe_recording"}

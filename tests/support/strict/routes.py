@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from tests.support.strict import configuration, devices, firmware, people, recordings
+from tests.support.strict import configuration, devices, firmware, people, recordings, webhooks
 from tests.support.strict.lists import page
 from tests.support.strict.shapes import Shape, json_object
 from tests.support.strict.transcriptions import transcription
@@ -126,6 +126,16 @@ ROUTES = (
     _route("POST", "/v1/recordings/{}/transcribe", "201", _one_transcription),
     _route("GET", "/v1/transcriptions", "200", _transcriptions),
     _route("GET", "/v1/transcriptions/{}", "200", _one_transcription),
+    *(
+        _route(methods, f"/v1/{noun}{path}", status, shape)
+        for noun in ("webhooks", "webhook-endpoints")
+        for methods, path, status, shape in (
+            ("POST", "", "201", _one(webhooks.CREATED)),
+            ("GET", "", "200", _page(webhooks.WEBHOOK)),
+            ("GET PATCH", "/{}", "200", _one(webhooks.WEBHOOK)),
+            ("POST", "/{}/rotate-secret", "200", _one(webhooks.ROTATED)),
+        )
+    ),
     _route("GET", "/v1/usage", "200", _one(people.USAGE)),
     _route("GET", "/v1/(api-keys|audit-log|erasures)", "200", _page(json_object)),
 )  # fmt: skip

@@ -19,8 +19,6 @@ SLICE = Slice(
         "summaries:write",
         "ask:read",
         "ask:write",
-        "webhooks:read",
-        "webhooks:write",
     ),
     ids={"organization_id": "org", "project_id": "proj", "key_id": "key"},
     token_kinds=(API_KEY,),

@@ -1,0 +1,1 @@
+"""Webhooks: addresses of other systems, and the deliveries of events to them."""

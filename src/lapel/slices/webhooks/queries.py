@@ -1,0 +1,138 @@
+"""All SQL of webhooks. No statement here gives the row of a webhook that is being deleted."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from lapel.foundation.database.rows import fetch_only_row, fetch_only_value, fetch_row, fetch_rows
+from lapel.slices.webhooks.rows import WebhookRow
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from lapel.foundation.database.connection import Connection
+    from lapel.foundation.http.input.pagination import PageWindow
+
+_COLUMNS = """id, url, events, description, metadata, status, disabled_reason, created_at, updated_at"""
+
+COUNT = "SELECT count(*) FROM webhooks WHERE world_id = $1 AND deleted_at IS NULL"
+
+INSERT = f"""
+INSERT INTO webhooks
+    (world_id, id, url, events, description, metadata, status, sealed_secret, created_at, updated_at)
+VALUES ($1, $2, $3, $4, $5, $6, 'enabled', $7, $8, $8)
+RETURNING {_COLUMNS}
+"""
+
+READ = f"SELECT {_COLUMNS} FROM webhooks WHERE world_id = $1 AND id = $2 AND deleted_at IS NULL"
+
+# Deliveries refer to the row, and a fan-out may insert them meanwhile.
+HOLD = f"{READ} FOR NO KEY UPDATE"
+
+LIST = f"""
+SELECT {_COLUMNS} FROM webhooks
+WHERE world_id = $1 AND (created_at, id) < ($2, $3) AND deleted_at IS NULL
+ORDER BY created_at DESC, id DESC LIMIT $4 OFFSET $5
+"""
+
+# $9: whether attempts are counted anew, because the webhook was enabled or has another URL.
+UPDATE = f"""
+UPDATE webhooks SET url = $3, events = $4, description = $5, metadata = $6, status = $7, updated_at = $8,
+    disabled_reason = CASE WHEN $7 = 'enabled' THEN NULL ELSE coalesce(disabled_reason, 'request') END,
+    failures = CASE WHEN $9 THEN 0 ELSE failures END,
+    failing_since = CASE WHEN $9 THEN NULL ELSE failing_since END,
+    paused_until = CASE WHEN $9 THEN NULL ELSE paused_until END
+WHERE world_id = $1 AND id = $2 AND deleted_at IS NULL
+RETURNING {_COLUMNS}
+"""
+
+ROTATE = f"""
+UPDATE webhooks SET sealed_previous_secret = sealed_secret, sealed_secret = $3, previous_secret_until = $4,
+    updated_at = $5
+WHERE world_id = $1 AND id = $2 AND deleted_at IS NULL
+RETURNING {_COLUMNS}
+"""
+
+# The row stays until a job has deleted its deliveries. Nobody needs the rest of it.
+DELETE = f"""
+UPDATE webhooks SET deleted_at = $3, status = 'disabled', disabled_reason = 'request', url = '',
+    description = NULL, metadata = '{{}}', sealed_secret = '', sealed_previous_secret = NULL
+WHERE world_id = $1 AND id = $2 AND deleted_at IS NULL
+RETURNING {_COLUMNS}
+"""
+
+
+async def count(connection: Connection, world_id: int) -> int:
+    """How many webhooks a world has."""
+    return await fetch_only_value(connection, int, COUNT, world_id)
+
+
+async def insert(
+    connection: Connection,
+    world_id: int,
+    webhook_id: str,
+    url: str,
+    events: list[str],
+    texts: tuple[str | None, str],
+    sealed_secret: bytes,
+    now: datetime,
+) -> WebhookRow:
+    """Add an enabled webhook. `texts`: its description, and the JSON text of its metadata."""
+    return await fetch_only_row(
+        connection, WebhookRow, INSERT, world_id, webhook_id, url, events, *texts, sealed_secret, now
+    )
+
+
+async def read(connection: Connection, world_id: int, webhook_id: str) -> WebhookRow | None:
+    """One webhook."""
+    return await fetch_row(connection, WebhookRow, READ, world_id, webhook_id)
+
+
+async def hold(connection: Connection, world_id: int, webhook_id: str) -> WebhookRow | None:
+    """One webhook. Its row is locked until the transaction ends."""
+    return await fetch_row(connection, WebhookRow, HOLD, world_id, webhook_id)
+
+
+async def list_page(connection: Connection, world_id: int, asked: PageWindow) -> list[WebhookRow]:
+    """Rows of one page, plus one row that tells whether more follow."""
+    window = (asked.before_time, asked.before_id, asked.fetch, asked.offset)
+    return await fetch_rows(connection, WebhookRow, LIST, world_id, *window)
+
+
+async def update(
+    connection: Connection, world_id: int, changed: WebhookRow, now: datetime, *, afresh: bool
+) -> WebhookRow:
+    """Store the changed columns of a locked webhook. `afresh`: forget its failures and its pause."""
+    return await fetch_only_row(
+        connection,
+        WebhookRow,
+        UPDATE,
+        world_id,
+        changed.id,
+        changed.url,
+        changed.events,
+        changed.description,
+        changed.metadata,
+        changed.status,
+        now,
+        afresh,
+    )
+
+
+async def rotate(
+    connection: Connection,
+    world_id: int,
+    webhook_id: str,
+    sealed_secret: bytes,
+    previous_until: datetime,
+    now: datetime,
+) -> WebhookRow | None:
+    """Replace a webhook's secret; the former secret stays valid until `previous_until`."""
+    return await fetch_row(
+        connection, WebhookRow, ROTATE, world_id, webhook_id, sealed_secret, previous_until, now
+    )
+
+
+async def delete(connection: Connection, world_id: int, webhook_id: str, now: datetime) -> WebhookRow | None:
+    """Empty and hide a webhook. None when there is no such webhook."""
+    return await fetch_row(connection, WebhookRow, DELETE, world_id, webhook_id, now)

@@ -1,0 +1,1 @@
+"""The rows of deliveries and attempts: what the API shows of them, and how they end."""

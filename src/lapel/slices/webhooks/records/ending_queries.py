@@ -1,0 +1,61 @@
+"""SQL that ends and deletes the deliveries of one webhook, in batches."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from lapel.foundation.database.rows import fetch_only_value, fetch_value
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from lapel.foundation.database.connection import Connection
+
+# The lock is shared with the deliveries' references. Enabling the webhook waits for it.
+HOLD_DISABLED = """
+SELECT true FROM webhooks WHERE world_id = $1 AND id = $2 AND status = 'disabled' FOR SHARE
+"""
+
+# Counts the rows that were locked, and not those that were changed: a worker may have ended one of them
+# meanwhile.
+END_SOME = """
+WITH held AS MATERIALIZED (
+    SELECT ctid FROM webhook_deliveries
+    WHERE world_id = $1 AND webhook_id = $2 AND state = 'pending' LIMIT $4 FOR UPDATE
+), ended AS (
+    UPDATE webhook_deliveries SET state = 'failed', due_at = NULL, ended_at = $3
+    WHERE ctid = ANY(ARRAY(SELECT ctid FROM held)) AND world_id = $1
+)
+SELECT count(*) FROM held
+"""
+
+DELETE_SOME = """
+WITH held AS MATERIALIZED (
+    SELECT ctid FROM webhook_deliveries WHERE world_id = $1 AND webhook_id = $2 LIMIT $3 FOR UPDATE
+), gone AS (
+    DELETE FROM webhook_deliveries WHERE ctid = ANY(ARRAY(SELECT ctid FROM held)) AND world_id = $1
+)
+SELECT count(*) FROM held
+"""
+
+DELETE_WEBHOOK = "DELETE FROM webhooks WHERE world_id = $1 AND id = $2 AND deleted_at IS NOT NULL"
+
+
+async def hold_disabled(connection: Connection, world_id: int, webhook_id: str) -> bool:
+    """Whether a webhook is disabled, or being deleted. It stays so until the transaction ends."""
+    return await fetch_value(connection, bool, HOLD_DISABLED, world_id, webhook_id) is not None
+
+
+async def end_some(connection: Connection, world_id: int, webhook_id: str, now: datetime, limit: int) -> int:
+    """End pending deliveries as failed, `limit` at most. Returns their number, 0 when none is left."""
+    return await fetch_only_value(connection, int, END_SOME, world_id, webhook_id, now, limit)
+
+
+async def delete_some(connection: Connection, world_id: int, webhook_id: str, limit: int) -> int:
+    """Delete deliveries, `limit` at most, with their attempts. Returns their number, 0 when none is left."""
+    return await fetch_only_value(connection, int, DELETE_SOME, world_id, webhook_id, limit)
+
+
+async def delete_webhook(connection: Connection, world_id: int, webhook_id: str) -> None:
+    """Delete the row of a deleted webhook."""
+    await connection.execute(DELETE_WEBHOOK, world_id, webhook_id)

@@ -1,0 +1,253 @@
+"""The rules of webhooks: what may be registered, and how their secrets change."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import TYPE_CHECKING, TypeVar
+from urllib.parse import urlsplit
+
+import msgspec
+
+from lapel.foundation.core.clock import timestamp
+from lapel.foundation.core.errors import Conflict, InvalidRequest, NotFound
+from lapel.foundation.database import audit
+from lapel.foundation.http.input.fields import metadata_text
+from lapel.foundation.http.input.pagination import page, window
+from lapel.foundation.outbound.policy import OutboundPolicy
+from lapel.foundation.outbound.urls import ForbiddenUrl, check_url
+from lapel.foundation.queue.jobs import enqueue
+from lapel.slices.projects.service import hold_world
+from lapel.slices.webhooks import queries, signing_secrets
+from lapel.slices.webhooks.payloads import END_PENDING, REMOVE, WebhookJob
+from lapel.slices.webhooks.views import webhook_of
+from lapel.slices.webhooks.wire import (
+    ALL_EVENTS,
+    EVENT_TYPES,
+    CreatedWebhook,
+    RotatedWebhook,
+    WebhookPage,
+)
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from lapel.foundation.core.actors import Actor
+    from lapel.foundation.database.connection import Connection
+    from lapel.foundation.http.input.pagination import PageQuery
+    from lapel.foundation.ports import Ports
+    from lapel.slices.webhooks.rows import WebhookRow
+    from lapel.slices.webhooks.wire import CreateWebhook, UpdateWebhook, Webhook
+
+# The most webhooks of a world: each event makes a delivery for each of them.
+MAX_WEBHOOKS = 1000
+# How long the previous secret is valid after a rotation. Texts in routes.py repeat these 24 hours.
+OVERLAP = timedelta(hours=24)
+
+# The most characters of an unknown event type that an answer shows.
+_SHOWN = 64
+
+_Shown = TypeVar("_Shown", bound=CreatedWebhook)
+
+
+class Webhooks:
+    """Operations on webhooks.
+
+    Methods that open a connection raise Unavailable while the database is unavailable.
+    """
+
+    def __init__(self, ports: Ports) -> None:
+        self._ports = ports
+        self._outbound = OutboundPolicy.of(ports.settings)
+
+    async def create(self, connection: Connection, actor: Actor, body: CreateWebhook) -> CreatedWebhook:
+        """Create a webhook with a fresh secret.
+
+        Raises InvalidRequest for a bad URL, unknown event types or metadata that are too large, and Conflict
+        when the world has `MAX_WEBHOOKS` webhooks.
+        """
+        self._check_url(body.url)
+        _check_events(body.events)
+        metadata = metadata_text(body.metadata)
+        now, world_id = self._ports.clock.now(), actor.world_id
+        # Only one transaction at a time adds a webhook to a world, so the count holds.
+        await hold_world(connection, actor.project_id, actor.mode)
+        if await queries.count(connection, world_id) >= MAX_WEBHOOKS:
+            raise Conflict(
+                f"This project has {MAX_WEBHOOKS} webhooks, which is the limit. Delete some first."
+            )
+        webhook_id, secret = self._ports.ids.new("wh"), signing_secrets.new_secret()
+        sealed = signing_secrets.sealed(self._ports.sealer, world_id, webhook_id, secret)
+        row = await queries.insert(
+            connection, world_id, webhook_id, body.url, body.events, (body.description, metadata), sealed, now
+        )
+        await self._record(connection, actor, "created", webhook_id, None, audited(row), now)
+        return CreatedWebhook(**msgspec.structs.asdict(webhook_of(row, actor.project_id)), secret=secret)
+
+    async def list(self, actor: Actor, query: PageQuery) -> WebhookPage:
+        """One page, newest first. Raises InvalidRequest for a bad cursor."""
+        asked = window(query, "webhooks")
+        async with self._ports.database.acquire() as connection:
+            rows = await queries.list_page(connection, actor.world_id, asked)
+        data, has_more, next_cursor = page(rows, asked, lambda row: webhook_of(row, actor.project_id))
+        return WebhookPage(data=data, has_more=has_more, next_cursor=next_cursor)
+
+    async def read(self, actor: Actor, webhook_id: str) -> Webhook:
+        """One webhook. Raises NotFound when there is no such webhook."""
+        async with self._ports.database.acquire() as connection:
+            row = await queries.read(connection, actor.world_id, webhook_id)
+        if row is None:
+            raise unknown_webhook()
+        return webhook_of(row, actor.project_id)
+
+    async def update(self, actor: Actor, webhook_id: str, body: UpdateWebhook) -> Webhook:
+        """Change a webhook.
+
+        Raises NotFound when there is no such webhook, and InvalidRequest for a bad URL, unknown event types
+        or metadata that are too large.
+        """
+        if body.url is not msgspec.UNSET:
+            self._check_url(body.url)
+        if body.events is not msgspec.UNSET:
+            _check_events(body.events)
+        given = {name: value for name, value in _columns(body).items() if value is not msgspec.UNSET}
+        now, world_id = self._ports.clock.now(), actor.world_id
+        async with self._ports.database.transaction() as connection:
+            before = await queries.hold(connection, world_id, webhook_id)
+            if before is None:
+                raise unknown_webhook()
+            wanted = msgspec.structs.replace(before, **given)
+            if wanted == before:
+                return webhook_of(before, actor.project_id)
+            enabled = before.status == "disabled" and wanted.status == "enabled"
+            afresh = enabled or wanted.url != before.url
+            after = await queries.update(connection, world_id, wanted, now, afresh=afresh)
+            if before.status == "enabled" and after.status == "disabled":
+                await enqueue(connection, END_PENDING, WebhookJob(world_id, webhook_id))
+            changed = {name for name in given if getattr(before, name) != getattr(after, name)}
+            was, became = (_part(audited(row), changed) for row in (before, after))
+            await self._record(connection, actor, "updated", webhook_id, was, became, now)
+        return webhook_of(after, actor.project_id)
+
+    async def rotate(self, connection: Connection, actor: Actor, webhook_id: str) -> RotatedWebhook:
+        """Replace a webhook's secret. The previous secret stays valid for `OVERLAP`; one before it ends now.
+
+        Raises NotFound when there is no such webhook.
+        """
+        now, world_id, secret = self._ports.clock.now(), actor.world_id, signing_secrets.new_secret()
+        sealed = signing_secrets.sealed(self._ports.sealer, world_id, webhook_id, secret)
+        until = now + OVERLAP
+        row = await queries.rotate(connection, world_id, webhook_id, sealed, until, now)
+        if row is None:
+            raise unknown_webhook()
+        ends = timestamp(until)
+        told = {"previous_secret_until": ends}
+        await self._record(connection, actor, "secret_rotated", webhook_id, None, told, now)
+        shown = msgspec.structs.asdict(webhook_of(row, actor.project_id))
+        return RotatedWebhook(**shown, secret=secret, previous_secret_until=ends)
+
+    async def replayed(self, actor: Actor, stored: _Shown) -> _Shown:
+        """The stored answer of `create` or `rotate`, for a repeat.
+
+        Raises NotFound when the webhook is deleted.
+        """
+        await self.read(actor, stored.id)
+        return stored
+
+    async def delete(self, actor: Actor, webhook_id: str) -> None:
+        """Delete a webhook. From now on nothing shows it, and no attempt to deliver to it begins.
+
+        Raises NotFound when there is no such webhook.
+        """
+        now, world_id = self._ports.clock.now(), actor.world_id
+        async with self._ports.database.transaction() as connection:
+            before = await queries.hold(connection, world_id, webhook_id)
+            if before is None:
+                raise unknown_webhook()
+            await queries.delete(connection, world_id, webhook_id, now)
+            await enqueue(connection, REMOVE, WebhookJob(world_id, webhook_id))
+            await self._record(connection, actor, "deleted", webhook_id, audited(before), None, now)
+
+    def _check_url(self, url: str) -> None:
+        """Raises InvalidRequest for a URL to which no delivery could be sent."""
+        try:
+            check_url(url, self._outbound)
+        except ForbiddenUrl as error:
+            raise InvalidRequest(str(error), param="url") from None
+
+    async def _record(
+        self,
+        connection: Connection,
+        actor: Actor,
+        verb: str,
+        webhook_id: str,
+        before: object,
+        after: object,
+        now: datetime,
+    ) -> None:
+        change = audit.Change(
+            action=f"webhook.{verb}",
+            resource_type="webhook",
+            resource_id=webhook_id,
+            before=before,
+            after=after,
+        )
+        await audit.record(
+            connection, self._ports.ids, now, worlds=[actor.world_id], actor=actor, change=change
+        )
+
+
+def unknown_webhook() -> NotFound:
+    """The refusal of an id that is no webhook of the caller's world."""
+    return NotFound("There is no webhook with this id.")
+
+
+def _columns(body: UpdateWebhook) -> dict[str, object]:
+    """The columns that a PATCH sets; UNSET for those that stay.
+
+    Raises InvalidRequest when the metadata are too large.
+    """
+    metadata = body.metadata
+    return {
+        "url": body.url,
+        "events": body.events,
+        "description": body.description,
+        "metadata": metadata if metadata is msgspec.UNSET else metadata_text(metadata),
+        "status": body.status,
+    }
+
+
+def _check_events(events: list[str]) -> None:
+    """Raises InvalidRequest for a list that is neither `*` alone nor distinct event types."""
+    if events == [ALL_EVENTS]:
+        return
+    unknown = [each for each in events if each not in EVENT_TYPES]
+    if ALL_EVENTS in unknown:
+        raise InvalidRequest("`*` means all events, so it must be alone in `events`.", param="events")
+    if unknown:
+        known = ", ".join(EVENT_TYPES)
+        raise InvalidRequest(
+            f"`{unknown[0][:_SHOWN]}` is no event type. The event types are: {known}; or `*` for all events.",
+            param="events",
+        )
+    if len(set(events)) < len(events):
+        raise InvalidRequest("`events` must not have the same event type twice.", param="events")
+
+
+def audited(row: WebhookRow) -> dict[str, object]:
+    """A webhook in the audit log.
+
+    Of the URL only scheme and host are shown, because the path or the query may be the receiver's secret.
+    The metadata, which are the client's own, are left out.
+    """
+    address = urlsplit(row.url)
+    return {
+        "url": f"{address.scheme}://{address.netloc}/…",
+        "events": row.events,
+        "description": row.description,
+        "status": row.status,
+        "disabled_reason": row.disabled_reason,
+    }
+
+
+def _part(shown: dict[str, object], names: set[str]) -> dict[str, object]:
+    return {name: value for name, value in shown.items() if name in names}
