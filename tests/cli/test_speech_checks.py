@@ -144,5 +144,11 @@ async def test_the_models_of_remote_services_are_named(tmp_path: Path, fresh_dat
                 "openai is asked for whisper-1",  # what answered before the change is no news of this one
             )
             assert "ends its model whisper-1 on 2027-02-26" in (found.remedy or "")
+        await opened.set_slot("deepgram", "openai", "https://[64:ff9b::a9fe:a9fe]/v1")
+        (found,) = await provider_models(ports)
+        assert found.state == "broken"
+        assert found.detail.endswith("leads to 64:ff9b::a9fe:a9fe, which no call may reach")
+        assert "LAPEL_OUTBOUND_NETWORKS" in (found.remedy or "")
+        await opened.set_slot("deepgram", "openai", f"{fake.url}/v1")
         (found,) = await provider_models(ports)  # nobody is there: that is no fault of the model
         assert found.state == "ok"

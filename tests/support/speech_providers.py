@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from ipaddress import ip_network
 from typing import TYPE_CHECKING
 
 from lapel.foundation.core.clock import SystemClock
+from lapel.foundation.outbound.policy import OutboundPolicy
 from lapel.slices.transcription.providers.choice import Engine, SlotChoice
 from lapel.slices.transcription.providers.http.provider_client import Patience
 from lapel.slices.transcription.providers.protocol import Clip, Transcriber, Wish
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
 KEY = "fake-key-0123456789abcdef-WXYZ"
 # Short limits: the services answer at once, and tests of timeouts must be quick.
 QUICK = Patience(connect=5, stall=10, answer=10, total=20, first_poll=0.01, longest_poll=0.02)
+LOOPBACK = OutboundPolicy(networks=(ip_network("127.0.0.0/8"),))
 ENGINES: tuple[Engine, ...] = ("deepgram", "assemblyai", "elevenlabs", "openai")
 _ANSWERS = {
     "deepgram": deepgram.answer, "assemblyai": assemblyai.answer, "elevenlabs": elevenlabs.answer,
@@ -53,6 +56,7 @@ class Fake(Service):
         wish: Wish | None = None,
         *,
         patience: Patience = QUICK,
+        policy: OutboundPolicy = LOOPBACK,
         model: str | None = None,
         choice: SlotChoice | None = None,
     ) -> Heard:
@@ -62,6 +66,7 @@ class Fake(Service):
             choice or self.choice(model),
             local=_nobody,
             clock=SystemClock(),
+            policy=policy,
             remember=self._remember,
             patience=patience,
         )

@@ -63,7 +63,10 @@ async def test_a_name_with_a_forbidden_address_is_refused(answer: list[str]) -> 
     async with client_of(Names(answer)) as client:
         with pytest.raises(ForbiddenAddress) as caught:
             await get(client, "https://hooks.example/")
-    assert str(caught.value) == "hooks.example leads to an address that is not public."
+    assert str(caught.value) == (
+        "hooks.example leads to an address that is not public. The operator may name its network in "
+        "LAPEL_OUTBOUND_NETWORKS."
+    )
     assert caught.value.address == answer[-1]  # for the operator, and in no text that a tenant reads
 
 
@@ -103,10 +106,10 @@ async def test_a_name_is_resolved_once_for_a_connection_and_what_was_checked_is_
 async def test_http_reaches_only_named_networks() -> None:
     for answer in (["1.1.1.1"], ["127.0.0.1", "1.1.1.1"]):
         async with client_of(Names(answer)) as client:
-            with pytest.raises(ForbiddenAddress, match="by http://, which is allowed only"):
+            with pytest.raises(ForbiddenAddress, match="leads to an address that is called by http://"):
                 await get(client, "http://hooks.example/")
     async with client_of(Names([])) as client:
-        with pytest.raises(ForbiddenAddress, match=r"1\.1\.1\.1 is reached by http://"):
+        with pytest.raises(ForbiddenAddress, match=r"1\.1\.1\.1 is called by http://"):
             await get(client, "http://1.1.1.1/")
 
 

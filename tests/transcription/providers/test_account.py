@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lapel.foundation.core.clock import ManualClock
+from lapel.foundation.outbound.policy import OutboundPolicy
 from lapel.slices.transcription.providers import deepgram
 from lapel.slices.transcription.providers.choice import SlotChoice
 from lapel.slices.transcription.providers.http.account import Account
@@ -98,4 +99,4 @@ def test_a_service_that_gives_up_by_itself_can_say_so(model: str) -> None:
     """Its own 504 must come before our time limit: after it no other try is made."""
     account = deepgram.account_of(SlotChoice(slot="deepgram", engine="deepgram", model=model, key=KEY))
     assert account.gives_up is not None
-    assert Service(account, ManualClock(NOW), Patience()).patience.answer > account.gives_up
+    assert Service(account, ManualClock(NOW), Patience(), OutboundPolicy()).patience.answer > account.gives_up

@@ -32,6 +32,7 @@ async def place(fresh_database: str, tmp_path: Path, monkeypatch: pytest.MonkeyP
     """An installation on a database of the test's own, with one project; its id."""
     monkeypatch.setenv("LAPEL_DATABASE_URL", fresh_database)
     monkeypatch.setenv("LAPEL_SECRET", SECRET)
+    monkeypatch.setenv("LAPEL_OUTBOUND_NETWORKS", "127.0.0.0/8")
     monkeypatch.setenv("LAPEL_DATA_DIR", str(tmp_path / "data"))
     async with open_ports(settings_for(tmp_path / "data", fresh_database, 9)) as ports:
         return (await Projects(ports).create("Acme")).id
@@ -95,7 +96,11 @@ WRONG: list[tuple[dict[str, str], str]] = [
     ({"key_file": "/dev/null"}, "--key-file: it is empty"),
     ({}, "--key-file or --key-env: deepgram needs a key."),
     ({"engine": "siri"}, "--engine: There is no engine 'siri'."),
-    ({"base_url": "http://speech.example"}, "--base-url: The base URL must begin with https://"),
+    ({"base_url": "http://8.8.8.8"}, "--base-url: The address 8.8.8.8 of the URL is called by http://"),
+    (
+        {"base_url": "https://10.0.0.1"},
+        "is not public (private, RFC 1918). The operator may name its network",
+    ),
     ({"base_url": "https://speech.example", "model": "\x00"}, "--model: A model's name has"),
 ]
 
@@ -132,6 +137,19 @@ async def test_the_sample_is_sent_and_what_comes_back_is_told(
         printed = capsys.readouterr().out
         assert "Good morning." in printed
         assert "Known text: " in printed
+
+
+async def test_a_service_on_this_machine_needs_the_setting(
+    call: Call, key_file: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with serving_fake(Fake("openai", decode=False)) as fake:
+        await call(providers.set_, "whisper", engine="openai", base_url=f"{fake.url}/v1", key_file=key_file)
+        monkeypatch.delenv("LAPEL_OUTBOUND_NETWORKS")
+        with pytest.raises(CommandError, match="Name the network in this setting"):
+            await call(providers.try_, "whisper")
+        assert fake.calls == []
+        with pytest.raises(CommandError, match=r"--base-url: The URL must begin with https://\. http:// is"):
+            await call(providers.set_, "whisper", base_url=f"{fake.url}/v2", key_file=key_file)
 
 
 @pytest.mark.parametrize("engine", ["assemblyai", "elevenlabs"])

@@ -13,6 +13,8 @@ import pytest
 from aiohttp import web
 
 from lapel.foundation.core.clock import SystemClock
+from lapel.foundation.outbound.policy import OutboundPolicy
+from lapel.slices.transcription.providers.choice import Engine
 from lapel.slices.transcription.providers.http.account import Account
 from lapel.slices.transcription.providers.http.provider_client import Service
 from lapel.slices.transcription.providers.protocol import Clip
@@ -29,7 +31,7 @@ from tests.support.speech_faults import (
     content,
     status,
 )
-from tests.support.speech_providers import KEY, QUICK, Fake, serving_fake
+from tests.support.speech_providers import ENGINES, KEY, LOOPBACK, QUICK, Fake, serving_fake
 
 SHORT = replace(QUICK, answer_bytes=1_000_000)
 # AssemblyAI's polls are repeated before the whole is.
@@ -209,7 +211,7 @@ async def test_a_limit_of_the_service_is_met_once(gives_up: float | None, kind: 
             name="Deepgram", slot="deepgram", base_url=fake.url, key=KEY, headers={}, gives_up=gives_up
         )
         fake.fail(late(0.15, status(504, {"err_msg": "took too long"})))
-        async with Service(account, SystemClock(), QUICK) as service:
+        async with Service(account, SystemClock(), QUICK, LOOPBACK) as service:
             with pytest.raises((SpeechError, TryAgain)) as caught:
                 await service.tell("POST", "/v1/listen")
         fake.complaints.clear()
@@ -241,6 +243,15 @@ async def test_nobody_is_there(clip: Clip) -> None:
         with pytest.raises(TryAgain, match=words) as caught:
             await Fake("deepgram", url=url).hear(clip)
         assert url.rpartition("/")[2] not in caught.value.message
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+async def test_an_address_that_the_settings_do_not_allow_is_not_called(engine: Engine, clip: Clip) -> None:
+    async with serving_fake(Fake(engine)) as fake:
+        with pytest.raises(SpeechError, match="network of LAPEL_OUTBOUND_NETWORKS") as caught:
+            await fake.hear(clip, policy=OutboundPolicy())
+        assert fake.calls == []
+    assert "127.0.0.1" not in caught.value.message  # tenants read it
 
 
 async def test_polls_are_repeated_without_sending_the_file_again(clip: Clip) -> None:

@@ -11,6 +11,7 @@ import pytest
 
 from lapel.foundation.core.errors import Conflict, InvalidRequest, NotFound
 from lapel.foundation.identity import seal
+from lapel.foundation.outbound.policy import OutboundPolicy
 from lapel.foundation.ports import Ports
 from lapel.slices.transcription.providers.choice import SLOTS, Engine, Slot, SlotChoice
 from lapel.slices.transcription.providers.deepgram import Deepgram
@@ -193,21 +194,23 @@ async def test_what_makes_no_sense_is_refused(
 @pytest.mark.parametrize(
     ("url", "words"),
     [
-        ("http://speech.example/v1", "must begin with https://"),
-        ("http://10.0.0.7/v1", "must begin with https://"),
-        ("http://127.0.0.1.evil.example", "must begin with https://"),
+        ("http://10.0.0.7/v1", "is not public (private, RFC 1918). The operator may name its network in"),
+        ("https://10.0.0.7/v1", "is not public"),
+        ("http://8.8.8.8/v1", "Use https://."),
+        ("http://[::1]:8000", "is not public"),
         ("ftp://127.0.0.1", "must begin with https://"),
-        ("https://me:secret@speech.example", "give the key separately"),
+        ("https://me:secret@speech.example", "must not have a user name or a password"),
         ("https://speech.example?x=1", "may not contain ? or #"),
         ("https://speech.example/#x", "may not contain ? or #"),
-        ("speech.example", "is no address"),
-        ("https://", "is no address"),
-        ("https://speech.example:x", "is no address"),
-        ("https://spee ch.example", "is no address"),
-        ("https://[::1", "is no address"),
-        ("https://a\x00.example", "is no address"),
-        (f"https://{'a' * 600}.example", "is no address"),
-        ("", "is no address"),
+        ("speech.example", "must begin with"),
+        ("https://", "has no host"),
+        ("https://speech.example:x", "port"),
+        ("https://spee ch.example", "has a space"),
+        ("https://[::1", "cannot be read"),
+        ("https://a\x00.example", "cannot be seen"),
+        (f"https://{'a' * 600}.example", "is not a valid name"),
+        (f"https://speech.example/{'a' * 600}", "longer than 500"),
+        ("", "must begin with"),
     ],
 )
 async def test_an_address_that_gives_the_key_away_is_refused(
@@ -219,7 +222,8 @@ async def test_an_address_that_gives_the_key_away_is_refused(
 
 
 @pytest.mark.parametrize(
-    "url", ["http://localhost:8000/v1", "http://[::1]:8000", "http://127.0.0.2", "https://speech.example/a/b"]
+    "url",
+    ["http://localhost:8000/v1", "http://127.0.0.2", "http://speech.lan/v1", "https://speech.example/a/b"],
 )
 async def test_a_good_address_is_taken(ports: Ports, tenant: Tenant, url: str) -> None:
     shown = await slots_of(ports, tenant).set("whisper", Wanted(engine="openai", base_url=f"{url}/"))
@@ -271,8 +275,13 @@ def test_the_choice_makes_the_engine(ports: Ports) -> None:
     async def remember(_: str) -> None:
         raise AssertionError("nothing was sent")
 
-    choice = SlotChoice(slot="whisper", model="small")
-    assert transcriber(choice, local=local, clock=ports.clock, remember=remember) == "the local one"
+    choice, policy = SlotChoice(slot="whisper", model="small"), OutboundPolicy()
+    assert (
+        transcriber(choice, local=local, clock=ports.clock, policy=policy, remember=remember)
+        == "the local one"
+    )
     assert asked == ["small"]
     remote = SlotChoice(slot="whisper", engine="deepgram", key=KEY)
-    assert isinstance(transcriber(remote, local=local, clock=ports.clock, remember=remember), Deepgram)
+    assert isinstance(
+        transcriber(remote, local=local, clock=ports.clock, policy=policy, remember=remember), Deepgram
+    )

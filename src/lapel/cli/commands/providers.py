@@ -21,6 +21,7 @@ from lapel.cli.shared.faults import CommandError
 from lapel.cli.shared.installation import settings_of, with_ports
 from lapel.cli.shared.options import DataDir, Json, emit, table
 from lapel.foundation.core.errors import InvalidRequest
+from lapel.foundation.outbound.policy import OutboundPolicy
 from lapel.sample import speech
 from lapel.slices.transcription.copies.remote_copies import delete_copy
 from lapel.slices.transcription.providers.choice import ENGINES, SLOTS, SlotChoice
@@ -55,7 +56,10 @@ Engine = Annotated[
 Model = Annotated[str | None, Parameter(help="Model to request. Default: the engine's usual one.")]
 BaseUrl = Annotated[
     str | None,
-    Parameter(help="Base URL of the service, https:// (or http:// on this machine). Default: the vendor's."),
+    Parameter(
+        help="Base URL of the service, https:// (or http:// in a network of LAPEL_OUTBOUND_NETWORKS). "
+        "Default: the vendor's."
+    ),
 ]
 Region = Annotated[
     str | None,
@@ -130,7 +134,7 @@ def set_(  # noqa: PLR0913  # each is a flag
         lapel providers set deepgram --region eu --key-file deepgram.key
         lapel providers set assemblyai --key-env ASSEMBLYAI_API_KEY --mode live
         pass show elevenlabs | lapel providers set elevenlabs --key-file - --json
-        lapel providers set whisper --engine openai --base-url http://127.0.0.1:8000/v1 --model whisper-1
+        lapel providers set whisper --engine openai --base-url https://speech.example.com/v1 --key-file key
     """
     wanted = Wanted(
         engine=engine, model=model, base_url=base_url, region=region, allow_training=allow_training,
@@ -248,7 +252,13 @@ async def _tested(ports: Ports, choice: SlotChoice, language: str | None) -> Tes
     async def remember(copy_id: str) -> None:
         copies.append(copy_id)
 
-    engine = transcriber(choice, local=_local, clock=ports.clock, remember=remember)
+    engine = transcriber(
+        choice,
+        local=_local,
+        clock=ports.clock,
+        policy=OutboundPolicy.of(ports.settings),
+        remember=remember,
+    )
     sample, wish, began = speech(), Wish(language=language), time.monotonic()
     with tempfile.TemporaryDirectory(prefix="lapel-") as folder:
         pcm = Path(folder) / "audio.pcm"
@@ -270,7 +280,7 @@ async def _tested(ports: Ports, choice: SlotChoice, language: str | None) -> Tes
         language_probability=heard.language_probability,
         segments=heard.segments,
         known=sample.text,
-        warnings=[*left, *await model_warnings(choice, ports.clock)],
+        warnings=[*left, *await model_warnings(ports, choice)],
     )
 
 
@@ -279,7 +289,7 @@ async def _deleted(ports: Ports, choice: SlotChoice, copies: list[str]) -> list[
     left: list[str] = []
     for copy_id in copies:
         try:
-            await delete_copy(choice, copy_id, ports.clock)
+            await delete_copy(ports, choice, copy_id)
         except (SpeechError, TryAgain) as fault:
             left.append(f"The service still has the transcript {copy_id}: {fault.message}")
     return left

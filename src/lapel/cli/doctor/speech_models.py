@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING
 
 from lapel.cli.doctor.checks import Finding
 from lapel.foundation.identity.seal import SealBroken
+from lapel.foundation.outbound.policy import OutboundPolicy
 from lapel.slices.transcription.slots import slot_queries
+from lapel.slices.transcription.slots.regions import region_of
 from lapel.slices.transcription.slots.slots import stored_choice
 from lapel.slices.transcription.speech.failures import SpeechError, TryAgain
 
 if TYPE_CHECKING:
-    from lapel.foundation.core.clock import Clock
     from lapel.foundation.ports import Ports
     from lapel.slices.transcription.providers.choice import Engine, SlotChoice
     from lapel.slices.transcription.rows import RemoteSlotRow
@@ -38,11 +39,29 @@ async def _finding(ports: Ports, row: RemoteSlotRow) -> Finding:
     where = f"{row.slot} of {row.project_id} ({row.mode})"
     answered = f", {row.answered} answered last" if row.answered else ""
     detail = f"{where}: {row.engine} is asked for {row.model or _usual(row.engine)}{answered}"
+    if fault := await _refused(ports, row):
+        return Finding("provider", "broken", f"{where}: {fault[0]}", fault[1])
     try:
-        warnings = await model_warnings(stored_choice(ports.sealer, row), ports.clock)
+        warnings = await model_warnings(ports, stored_choice(ports.sealer, row))
     except SealBroken:  # `provider_keys` reports it
         warnings = []
     return Finding("provider", "warning" if warnings else "ok", detail, warnings[0] if warnings else None)
+
+
+async def _refused(ports: Ports, row: RemoteSlotRow) -> tuple[str, str] | None:
+    """Which address of a service of the operator's own no call may reach, and the remedy; None if none."""
+    if row.base_url is None or region_of(row.engine, row.base_url) is not None:
+        return None
+    from yarl import URL  # noqa: PLC0415
+
+    from lapel.foundation.outbound.guarded_connector import refusal_of  # noqa: PLC0415  # HTTP is not small
+    from lapel.foundation.outbound.lookups import Lookups, system_lookup  # noqa: PLC0415
+
+    lookups = Lookups(system_lookup, _LIMIT)
+    refused = await refusal_of(OutboundPolicy.of(ports.settings), lookups, URL(row.base_url))
+    if refused is None:
+        return None
+    return f"{row.base_url} leads to {refused.address}, which no call may reach", str(refused)
 
 
 def _usual(engine: Engine) -> str:
@@ -55,7 +74,7 @@ def _usual(engine: Engine) -> str:
     return usual.get(engine, "")
 
 
-async def model_warnings(choice: SlotChoice, clock: Clock) -> list[str]:
+async def model_warnings(ports: Ports, choice: SlotChoice) -> list[str]:
     """A sentence if it is known on which day the service ends the slot's model; otherwise no sentence.
 
     Only OpenAI's API names the day (`GET /models/{id}`), and only for some models. A service that does not
@@ -67,7 +86,7 @@ async def model_warnings(choice: SlotChoice, clock: Clock) -> list[str]:
     from lapel.slices.transcription.providers.openai import OpenAI  # noqa: PLC0415
 
     patience = Patience(connect=_LIMIT, answer=_LIMIT, total=_LIMIT)
-    service = OpenAI(choice, clock, patience)
+    service = OpenAI(choice, ports.clock, patience, OutboundPolicy.of(ports.settings))
     try:
         day = await service.shutdown_date()
     except (SpeechError, TryAgain):

@@ -62,6 +62,7 @@ _SPECIAL_V6 = tuple(
         ("ff00::/8", "multicast, RFC 4291"),
     )
 )
+_NAT64 = IPv6Network("64:ff9b::/96")
 # IANA has opened only this network for global unicast (RFC 4291, section 2.4, and its IPv6 address space).
 _GLOBAL_V6 = IPv6Network("2000::/3")
 
@@ -70,6 +71,13 @@ def unmapped(address: Address) -> Address:
     """The IPv4 address inside an IPv4-mapped IPv6 address (RFC 4291, section 2.5.5.2); else `address`."""
     inner = address.ipv4_mapped if isinstance(address, IPv6Address) else None
     return address if inner is None else inner
+
+
+def translated(address: Address) -> IPv4Address | None:
+    """The IPv4 address that a NAT64 gateway reaches for 64:ff9b::/96 (RFC 6052); None for other addresses."""
+    if isinstance(address, IPv6Address) and address in _NAT64:
+        return IPv4Address(int(address) & 0xFFFF_FFFF)
+    return None
 
 
 def special_use(address: Address) -> str | None:

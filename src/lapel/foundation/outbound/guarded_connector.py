@@ -16,10 +16,12 @@ from typing import TYPE_CHECKING
 
 import aiohttp
 from aiohttp.abc import AbstractResolver, ResolveResult
+from aiohttp.helpers import is_ip_address
 
 if TYPE_CHECKING:
     from aiohttp.connector import Connection
     from aiohttp.tracing import Trace
+    from yarl import URL
 
     from lapel.foundation.outbound.lookups import Lookups
     from lapel.foundation.outbound.policy import OutboundPolicy
@@ -41,9 +43,8 @@ class ForbiddenAddress(aiohttp.ClientConnectionError):
     `address`: the refused one, for the operator's log.
     """
 
-    def __init__(self, host: str, address: str, why: str) -> None:
-        told = f"{host} {why}" if host == address else f"{host} leads to an address that {why}"
-        super().__init__(f"{told}.")
+    def __init__(self, host: str, address: str, message: str) -> None:
+        super().__init__(message)
         self.host = host
         self.address = address
 
@@ -83,7 +84,7 @@ class GuardedConnector(aiohttp.TCPConnector):
     def _socket(self, info: _AddressInfo) -> socket.socket:
         family, kind, protocol, _, at = info
         host = str(at[0])
-        check(self._policy, host, host)
+        check(self._policy, host, host, secure=_secure.get())
         return socket.socket(family, kind, protocol)
 
 
@@ -104,7 +105,7 @@ class CheckingResolver(AbstractResolver):
             # aiohttp takes a TimeoutError for the end of the whole call's time.
             raise OSError("the name was not resolved in time") from None
         for address in found:
-            check(self._policy, host, address)
+            check(self._policy, host, address, secure=_secure.get())
         return [
             ResolveResult(
                 hostname=host,
@@ -122,13 +123,31 @@ class CheckingResolver(AbstractResolver):
         """Nothing to close: look-ups end by themselves."""
 
 
-def check(policy: OutboundPolicy, host: str, address: str) -> None:
-    """Raises ForbiddenAddress unless the policy allows this address of `host` to the task's connection."""
+async def refusal_of(policy: OutboundPolicy, lookups: Lookups, url: URL) -> ForbiddenAddress | None:
+    """The error with which a connection to the URL would be refused now.
+
+    None if it would not be refused, also if the name of the host cannot be resolved.
+    """
+    host = url.raw_host or ""
+    try:
+        found = [host] if is_ip_address(host) else await lookups.addresses(host)
+        for address in found:
+            check(policy, host, address, secure=url.scheme == "https")
+    except OSError:
+        return None
+    except ForbiddenAddress as refused:
+        return refused
+    return None
+
+
+def check(policy: OutboundPolicy, host: str, address: str, *, secure: bool) -> None:
+    """Raises ForbiddenAddress unless the policy allows this address of `host`. `secure`: by https."""
     try:
         parsed = ipaddress.ip_address(address)
     except ValueError:  # such as 127.1, which sockets understand
-        raise ForbiddenAddress(host, address, "is not a plain address") from None
-    why = policy.refusal(parsed, secure=_secure.get())
-    if why is not None:
-        # What a private address is for is told only if the tenant wrote the address.
-        raise ForbiddenAddress(host, address, why if host == address else why.partition(" (")[0])
+        raise ForbiddenAddress(host, address, f"{host} is not a plain address.") from None
+    refusal = policy.refusal(parsed, secure=secure)
+    if refusal is not None:
+        written = host == address
+        subject = host if written else f"{host} leads to an address that"
+        raise ForbiddenAddress(host, address, refusal.sentences(subject, with_use=written))

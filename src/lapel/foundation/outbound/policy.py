@@ -6,10 +6,27 @@ import ipaddress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from lapel.foundation.outbound.addresses import Address, Network, special_use, unmapped
+from lapel.foundation.outbound.addresses import Address, Network, special_use, translated, unmapped
 
 if TYPE_CHECKING:
     from lapel.settings import Settings
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Refusal:
+    """Why a call may not reach an address, and the remedy. `use`: what a special address is for."""
+
+    why: str
+    remedy: str
+    use: str | None = None
+
+    def sentences(self, subject: str, *, with_use: bool) -> str:
+        """The refusal in words. `with_use`: with what the address is for.
+
+        A tenant who wrote a name must not learn the use, because names tell about the operator's network.
+        """
+        use = f" ({self.use})" if with_use and self.use else ""
+        return f"{subject} {self.why}{use}. {self.remedy}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,17 +40,27 @@ class OutboundPolicy:
         """The policy that the settings describe."""
         return cls(networks=settings.outbound_networks)
 
-    def refusal(self, address: Address, *, secure: bool) -> str | None:
-        """Why a call may not reach this address, as the end of a sentence; None if it may.
+    def refusal(self, address: Address, *, secure: bool) -> Refusal | None:
+        """Why a call may not reach this address; None if it may. `secure`: by https.
 
-        `secure`: by https. An address with a zone (`%eth0`) is refused always.
+        An address with a zone (`%eth0`) is always refused. An address of a named NAT64 network is judged by
+        the IPv4 address inside: to name this network does not open all private IPv4 addresses behind it.
         """
-        use = special_use(address)
-        named = self._names(address)
+        use, named = special_use(address), self._names(address)
+        inner = translated(address)
+        if named and inner is not None:
+            return self.refusal(inner, secure=secure)
         if use is not None and not named:
-            return f"is not public ({use})"
+            return Refusal(
+                why="is not public",
+                use=use,
+                remedy="The operator may name its network in LAPEL_OUTBOUND_NETWORKS.",
+            )
         if not secure and not named:
-            return "is reached by http://, which is allowed only to the networks of LAPEL_OUTBOUND_NETWORKS"
+            return Refusal(
+                why="is called by http:// and is in no network of LAPEL_OUTBOUND_NETWORKS",
+                remedy="Use https://.",
+            )
         return None
 
     def _names(self, address: Address) -> bool:

@@ -119,13 +119,15 @@ def _check_host(host: str, raw_host: str, policy: OutboundPolicy, *, secure: boo
                 "The host of the URL is a number. Write an IPv4 address as four decimal numbers without "
                 "leading zeros."
             ) from None
-    elif labels[-1] == "localhost" and all(  # RFC 6761, section 6.3
-        policy.refusal(address, secure=secure) for address in _LOOPBACK
-    ):
-        raise ForbiddenUrl("The host of the URL is this machine itself, which is not public.")
+    elif labels[-1] == "localhost":  # RFC 6761, section 6.3
+        refusals = [policy.refusal(address, secure=secure) for address in _LOOPBACK]
+        if refusals[0] is not None and refusals[1] is not None:
+            raise ForbiddenUrl(
+                refusals[0].sentences("The host of the URL is this machine itself, which", with_use=False)
+            )
 
 
 def _check_address(address: Address, policy: OutboundPolicy, *, secure: bool) -> None:
-    why = policy.refusal(address, secure=secure)
-    if why is not None:
-        raise ForbiddenUrl(f"The address {address} of the URL {why}.")
+    refusal = policy.refusal(address, secure=secure)
+    if refusal is not None:
+        raise ForbiddenUrl(refusal.sentences(f"The address {address} of the URL", with_use=True))

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import structlog
 
 from lapel.foundation.identity.seal import SealBroken
+from lapel.foundation.outbound.policy import OutboundPolicy
 from lapel.slices.transcription.copies import copy_queries
 from lapel.slices.transcription.providers.http.http_errors import RefusedForGood
 from lapel.slices.transcription.slots import slot_queries
@@ -22,7 +23,6 @@ from lapel.slices.transcription.slots.slots import stored_choice
 from lapel.slices.transcription.speech.failures import SpeechError, TryAgain
 
 if TYPE_CHECKING:
-    from lapel.foundation.core.clock import Clock
     from lapel.foundation.ports import Ports
     from lapel.slices.transcription.providers.choice import SlotChoice
     from lapel.slices.transcription.providers.protocol import Remember
@@ -53,7 +53,7 @@ def remember_for(ports: Ports, claim: ClaimRow, choice: SlotChoice) -> Remember:
                 )
         except Exception:
             try:
-                await delete_copy(choice, copy_id, ports.clock)
+                await delete_copy(ports, choice, copy_id)
             except (SpeechError, TryAgain) as refused:
                 _log.error(
                     "speech.copy_given_up", engine=choice.engine, slot=choice.slot, copy=copy_id,
@@ -64,7 +64,7 @@ def remember_for(ports: Ports, claim: ClaimRow, choice: SlotChoice) -> Remember:
     return remember
 
 
-async def delete_copy(choice: SlotChoice, copy_id: str, clock: Clock) -> None:
+async def delete_copy(ports: Ports, choice: SlotChoice, copy_id: str) -> None:
     """Delete a copy at its provider; a copy that is gone already counts as deleted.
 
     Raises SpeechError when the provider has no call that deletes, or refuses for good. Raises TryAgain when
@@ -77,7 +77,8 @@ async def delete_copy(choice: SlotChoice, copy_id: str, clock: Clock) -> None:
         raise SpeechError("provider_error", f"{choice.engine} has no call that deletes.")
     adapter = assemblyai if choice.engine == "assemblyai" else elevenlabs
     patience = provider_client.Patience(answer=_LIMIT, total=_LIMIT)
-    async with provider_client.Service(adapter.account_of(choice), clock, patience) as service:
+    account, policy = adapter.account_of(choice), OutboundPolicy.of(ports.settings)
+    async with provider_client.Service(account, ports.clock, patience, policy) as service:
         try:
             await service.tell("DELETE", adapter.copy_path(copy_id))
         except RefusedForGood as refused:
@@ -101,7 +102,7 @@ class RemoteCopies:
         copy = (row.world_id, row.engine, row.copy_id)
         fault: str | None = None
         try:
-            await delete_copy(await self._choice(row), row.copy_id, self._ports.clock)
+            await delete_copy(self._ports, await self._choice(row), row.copy_id)
         except (SpeechError, TryAgain) as refused:
             fault = refused.message
         told = {"engine": row.engine, "slot": row.slot, "copy": row.copy_id, "error": fault}

@@ -24,6 +24,7 @@ from lapel.slices.transcription.speech.failures import TryAgain
 
 if TYPE_CHECKING:
     from lapel.foundation.core.clock import Clock
+    from lapel.foundation.outbound.policy import OutboundPolicy
     from lapel.slices.transcription.providers.choice import SlotChoice
     from lapel.slices.transcription.providers.http.provider_client import Patience
     from lapel.slices.transcription.providers.protocol import Clip, Remember, Wish
@@ -109,17 +110,20 @@ class AssemblyAI:
     reads_samples: bool = False
     tells_speakers: bool = True
 
-    def __init__(self, choice: SlotChoice, clock: Clock, patience: Patience, remember: Remember) -> None:
+    def __init__(
+        self, choice: SlotChoice, clock: Clock, patience: Patience, policy: OutboundPolicy, remember: Remember
+    ) -> None:
         self._account = account_of(choice)
         self._remember = remember
         self._models = [each.strip() for each in choice.model.split(",")] if choice.model else list(MODELS)
         self._clock = clock
         self._patience = patience
+        self._policy = policy
 
     async def transcribe(self, clip: Clip, wish: Wish, report: Callable[[float], None]) -> Heard:
         """See `Transcriber.transcribe`. Raises what `Service.ask` raises (SpeechError, TryAgain, OSError),
         and what `remember` raises."""
-        async with Service(self._account, self._clock, self._patience) as service:
+        async with Service(self._account, self._clock, self._patience, self._policy) as service:
             send = upload_of(clip, lambda sent: report(sent * 0.4), as_bytes=True)
             uploaded = await service.ask("POST", "/v2/upload", _Uploaded, send=send)
             order = msgspec.json.encode(self._order(uploaded.upload_url, wish))

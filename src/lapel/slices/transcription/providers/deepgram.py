@@ -17,6 +17,7 @@ from lapel.slices.transcription.providers.provider_languages import spoken, tag
 
 if TYPE_CHECKING:
     from lapel.foundation.core.clock import Clock
+    from lapel.foundation.outbound.policy import OutboundPolicy
     from lapel.slices.transcription.providers.choice import SlotChoice
     from lapel.slices.transcription.providers.http.provider_client import Patience
     from lapel.slices.transcription.providers.protocol import Clip, Wish
@@ -100,16 +101,17 @@ class Deepgram:
     reads_samples: bool = False
     tells_speakers: bool = True
 
-    def __init__(self, choice: SlotChoice, clock: Clock, patience: Patience) -> None:
+    def __init__(self, choice: SlotChoice, clock: Clock, patience: Patience, policy: OutboundPolicy) -> None:
         self._model = choice.model or MODEL
         self._account = account_of(choice)
         self._allow_training = choice.allow_training
         self._clock = clock
         self._patience = patience
+        self._policy = policy
 
     async def transcribe(self, clip: Clip, wish: Wish, report: Callable[[float], None]) -> Heard:
         """See `Transcriber.transcribe`. Raises what `Service.ask` raises: SpeechError, TryAgain, OSError."""
-        async with Service(self._account, self._clock, self._patience) as service:
+        async with Service(self._account, self._clock, self._patience, self._policy) as service:
             send = upload_of(clip, lambda sent: report(sent / 2))
             answer = await service.ask(
                 "POST", "/v1/listen", _DeepgramAnswer, query=self._query(wish), send=send

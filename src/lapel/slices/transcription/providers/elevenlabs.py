@@ -20,6 +20,7 @@ from lapel.slices.transcription.providers.provider_languages import primary, spo
 
 if TYPE_CHECKING:
     from lapel.foundation.core.clock import Clock
+    from lapel.foundation.outbound.policy import OutboundPolicy
     from lapel.slices.transcription.providers.choice import SlotChoice
     from lapel.slices.transcription.providers.http.provider_client import Patience
     from lapel.slices.transcription.providers.protocol import Clip, Remember, Wish
@@ -72,12 +73,15 @@ class ElevenLabs:
     reads_samples: bool = False
     tells_speakers: bool = True
 
-    def __init__(self, choice: SlotChoice, clock: Clock, patience: Patience, remember: Remember) -> None:
+    def __init__(
+        self, choice: SlotChoice, clock: Clock, patience: Patience, policy: OutboundPolicy, remember: Remember
+    ) -> None:
         self._account = account_of(choice)
         self._remember = remember
         self._model = choice.model or MODEL
         self._clock = clock
         self._patience = patience
+        self._policy = policy
 
     async def transcribe(self, clip: Clip, wish: Wish, report: Callable[[float], None]) -> Heard:
         """See `Transcriber.transcribe`. Raises what `Service.ask` raises (SpeechError, TryAgain, OSError),
@@ -91,7 +95,7 @@ class ElevenLabs:
             fields.append(("num_speakers", str(wish.num_speakers)))
         if wish.language is not None:
             fields.append(("language_code", primary(wish.language)))
-        async with Service(self._account, self._clock, self._patience) as service:
+        async with Service(self._account, self._clock, self._patience, self._policy) as service:
             send = upload_of(clip, lambda sent: report(sent / 2), fields)
             answer = await service.ask("POST", "/v1/speech-to-text", _ElevenLabsAnswer, send=send)
         copy = answer.transcription_id

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from lapel.foundation.core.clock import Clock
+    from lapel.foundation.outbound.policy import OutboundPolicy
     from lapel.slices.transcription.providers.choice import SlotChoice
     from lapel.slices.transcription.providers.http.provider_client import Patience
     from lapel.slices.transcription.providers.protocol import Clip, Wish
@@ -105,7 +106,7 @@ class OpenAI:
 
     reads_samples: bool = True
 
-    def __init__(self, choice: SlotChoice, clock: Clock, patience: Patience) -> None:
+    def __init__(self, choice: SlotChoice, clock: Clock, patience: Patience, policy: OutboundPolicy) -> None:
         self._account = account_of(choice)
         self.model = choice.model or MODEL
         self._traits = traits_of(self.model)
@@ -113,6 +114,7 @@ class OpenAI:
         self.tells_speakers: bool = self._traits.diarizes
         self._clock = clock
         self._patience = patience
+        self._policy = policy
 
     async def transcribe(self, clip: Clip, wish: Wish, report: Callable[[float], None]) -> Heard:
         """See `Transcriber.transcribe`. Raises what `Service.ask` raises: SpeechError, TryAgain, OSError.
@@ -132,7 +134,7 @@ class OpenAI:
             )
         piece = await _piece(clip)
         try:
-            async with Service(self._account, self._clock, self._patience) as service:
+            async with Service(self._account, self._clock, self._patience, self._policy) as service:
                 answer = await self._answer(service, piece, wish, lambda sent: report(sent / 2))
         finally:
             piece[0].unlink(missing_ok=True)
@@ -175,7 +177,7 @@ class OpenAI:
 
         Raises SpeechError and TryAgain, as `Service.ask` does.
         """
-        async with Service(self._account, self._clock, self._patience) as service:
+        async with Service(self._account, self._clock, self._patience, self._policy) as service:
             told = await service.ask("GET", f"/models/{quote(self.model, safe='')}", _OpenAIModel)
         return _date(told.shutdown_date)
 

@@ -15,6 +15,7 @@ from lapel.foundation.core.clock import timestamp_or_none
 from lapel.foundation.core.errors import Conflict, InvalidRequest, NotFound
 from lapel.foundation.database import audit
 from lapel.foundation.identity.seal import SealBroken
+from lapel.foundation.outbound.policy import OutboundPolicy
 from lapel.slices.projects.service import Projects, find_world, hold_world
 from lapel.slices.transcription.providers.choice import SLOTS, Engine, Slot, SlotChoice
 from lapel.slices.transcription.slots import slot_queries
@@ -146,7 +147,7 @@ class OperatorProviders:
         """The new settings, merged with the stored ones and checked. Raises InvalidRequest, as `set` does."""
         engine = checked_engine(wanted.engine or (row.engine if row else None), slot)
         before = row if row is not None and row.engine == engine else None
-        base_url = _address(engine, before, wanted)
+        base_url = _address(engine, before, wanted, OutboundPolicy.of(self._ports.settings))
         key = wanted.key
         if key is None and before is not None and before.sealed_key is not None:
             if base_url != before.base_url:
@@ -247,14 +248,14 @@ class OperatorProviders:
         return _World(id=world_id, project_id=project_id)
 
 
-def _address(engine: Engine, before: SlotRow | None, wanted: Wanted) -> str | None:
+def _address(engine: Engine, before: SlotRow | None, wanted: Wanted, policy: OutboundPolicy) -> str | None:
     """The new base URL; None for the engine's default. Raises InvalidRequest if URL or region is invalid."""
     if wanted.region is not None and wanted.base_url is not None:
         raise InvalidRequest("Give a region or an address, not both.", param="region")
     if wanted.region is not None:
         return address_of(engine, wanted.region)
     if wanted.base_url is not None:
-        return checked_base_url(wanted.base_url)
+        return checked_base_url(wanted.base_url, policy)
     return before.base_url if before else None
 
 

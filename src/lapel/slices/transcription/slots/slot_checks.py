@@ -3,22 +3,21 @@ valid; the message says what to do."""
 
 from __future__ import annotations
 
-import ipaddress
 import re
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
 
 from lapel.foundation.core.errors import InvalidRequest
+from lapel.foundation.outbound.urls import ForbiddenUrl, check_url
 from lapel.slices.transcription.providers.choice import ENGINES, SLOTS, Engine, Slot
 from lapel.slices.transcription.speech.text_cleaning import plain
 
 if TYPE_CHECKING:
+    from lapel.foundation.outbound.policy import OutboundPolicy
     from lapel.slices.transcription.providers.choice import SlotChoice
 
 _MOST_MODEL, _MOST_URL, _MOST_KEY = 200, 500, 4096
 # The characters that a header may carry.
 _KEY = re.compile(r"[!-~]+")
-_HOST = re.compile(r"[a-z0-9_.:-]+")
 
 
 def checked_slot(slot: str) -> Slot:
@@ -44,40 +43,21 @@ def checked_engine(engine: str | None, slot: Slot) -> Engine:
     raise InvalidRequest(f"There is no engine {plain(engine)!r}. The engines are: {listed}.", param="engine")
 
 
-def checked_base_url(text: str) -> str:
-    """The address without a final slash. It must be https, or http on this machine.
+def checked_base_url(text: str, policy: OutboundPolicy) -> str:
+    """The address without a final slash. It must be https, or http in a network of the policy.
 
     Raises InvalidRequest for any other address, and for an address with a user name, a password, a query or a
     fragment.
     """
-    try:
-        parts = urlsplit(text)
-        host, _ = parts.hostname, parts.port
-    except ValueError:
-        host, parts = None, urlsplit("")
-    if (
-        host is None
-        or plain(text) != text
-        or " " in text
-        or not _HOST.fullmatch(host)
-        or len(text) > _MOST_URL
-    ):
-        raise InvalidRequest(
-            "The base URL is no address; write it as https://speech.example.com/v1.", param="base_url"
-        )
-    if "@" in parts.netloc:
-        raise InvalidRequest(
-            "The base URL holds a name or password; give the key separately.", param="base_url"
-        )
     if "?" in text or "#" in text:
         raise InvalidRequest("The base URL may not contain ? or #.", param="base_url")
-    if parts.scheme != "https" and not (parts.scheme == "http" and _is_loopback(host)):
-        raise InvalidRequest(
-            "The base URL must begin with https://, or key and audio would travel open. http:// is for an "
-            "engine on this machine (localhost, 127.0.0.1, ::1); in front of another one put TLS.",
-            param="base_url",
-        )
-    return text.rstrip("/")
+    try:
+        url = check_url(text, policy).rstrip("/")
+    except ForbiddenUrl as fault:
+        raise InvalidRequest(f"{fault}", param="base_url") from fault
+    if len(url) > _MOST_URL:
+        raise InvalidRequest(f"The base URL is longer than {_MOST_URL} characters.", param="base_url")
+    return url
 
 
 def checked_choice(choice: SlotChoice) -> SlotChoice:
@@ -99,10 +79,3 @@ def checked_choice(choice: SlotChoice) -> SlotChoice:
     elif choice.base_url is None and choice.key is None:
         raise InvalidRequest(f"{choice.engine} needs a key.", param="key")
     return choice
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from lapel.foundation.core.clock import Clock
     from lapel.foundation.database.connection import Connection
     from lapel.foundation.identity.seal import Sealer
+    from lapel.foundation.outbound.policy import OutboundPolicy
     from lapel.slices.transcription.providers.choice import Engine, Slot
     from lapel.slices.transcription.providers.http.provider_client import Patience
     from lapel.slices.transcription.providers.protocol import Remember, Transcriber
@@ -57,12 +58,14 @@ def transcriber(
     *,
     local: Callable[[str | None], Transcriber],
     clock: Clock,
+    policy: OutboundPolicy,
     remember: Remember,
     patience: Patience | None = None,
 ) -> Transcriber:
     """The Transcriber of the chosen engine.
 
     `local` makes the local Transcriber from a model's name, or from None for the model of the settings.
+    `policy`: the addresses that a remote engine may have.
     `remember` is called for every copy that the provider keeps; remote_copies.py deletes the copies.
     """
     if choice.engine == "local":
@@ -74,13 +77,13 @@ def transcriber(
     patience = patience or provider_client.Patience()
     match choice.engine:
         case "deepgram":
-            return deepgram.Deepgram(choice, clock, patience)
+            return deepgram.Deepgram(choice, clock, patience, policy)
         case "assemblyai":
-            return assemblyai.AssemblyAI(choice, clock, patience, remember)
+            return assemblyai.AssemblyAI(choice, clock, patience, policy, remember)
         case "elevenlabs":
-            return elevenlabs.ElevenLabs(choice, clock, patience, remember)
+            return elevenlabs.ElevenLabs(choice, clock, patience, policy, remember)
         case "openai":
-            return openai.OpenAI(choice, clock, patience)
+            return openai.OpenAI(choice, clock, patience, policy)
 
 
 def sealed(sealer: Sealer, world_id: int, choice: SlotChoice) -> bytes | None:

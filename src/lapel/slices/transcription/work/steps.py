@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import msgspec
 import structlog
 
+from lapel.foundation.outbound.policy import OutboundPolicy
 from lapel.slices.recordings.service import audio_of, set_duration
 from lapel.slices.transcription import fact_queries, queries
 from lapel.slices.transcription.copies.remote_copies import remember_for
@@ -206,6 +207,7 @@ class Steps:
                     choice,
                     local=self._stages.local,
                     clock=self._ports.clock,
+                    policy=OutboundPolicy.of(self._ports.settings),
                     remember=remember_for(self._ports, claim, choice),
                 ),
                 cuts=list(pairwise(facts.cuts or ())),

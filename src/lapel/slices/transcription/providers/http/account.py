@@ -45,6 +45,15 @@ class Account:
         message = f"{self.name} could not transcribe it: {self.clean(detail)}"
         return TryAgain("provider_error", message) if again else SpeechError("provider_error", message)
 
+    def forbidden(self) -> SpeechError:
+        """The error for an address that the outbound policy does not allow. It does not tell the address."""
+        return SpeechError(
+            "provider_error",
+            f"{self.name} was not called: its address is neither public and called by https://, nor in a "
+            "network of LAPEL_OUTBOUND_NETWORKS. Name the network in this setting, or set another address: "
+            f"`lapel providers set {self.slot} --base-url URL`.",
+        )
+
 
 def broken(fault: aiohttp.ClientError) -> str:
     """What happened to a connection, in words. The words hold no address, because only the operator may see

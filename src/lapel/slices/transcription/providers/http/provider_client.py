@@ -1,7 +1,8 @@
 """HTTP calls to remote providers. Files are streamed from the disk, and the size of an answer is limited.
 
-All faults become SpeechError or TryAgain. A key is sent to the configured address and nowhere else: redirects
-are not followed, and no proxy and no `.netrc` of the environment is used. Neither keys nor audio are logged.
+All faults become SpeechError or TryAgain. A key is sent to the configured address and nowhere else, and this
+address must be public or in a network of the settings (`foundation/outbound`). Neither keys nor audio are
+logged.
 """
 
 from __future__ import annotations
@@ -16,6 +17,8 @@ import aiohttp
 import msgspec
 from yarl import URL
 
+from lapel.foundation.outbound.guarded_connector import ForbiddenAddress
+from lapel.foundation.outbound.outbound_client import OutboundClient, open_client
 from lapel.slices.transcription.providers.http.account import broken
 from lapel.slices.transcription.providers.http.http_errors import ProviderRefusal, judged
 from lapel.slices.transcription.providers.http.sending import AudioUpload, body_of
@@ -25,6 +28,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from lapel.foundation.core.clock import Clock
+    from lapel.foundation.outbound.policy import OutboundPolicy
     from lapel.slices.transcription.providers.http.account import Account
 
 T = TypeVar("T")
@@ -60,35 +64,30 @@ class Patience:
 class Service:
     """A connection to one provider, inside an `async with`."""
 
-    def __init__(self, account: Account, clock: Clock, patience: Patience) -> None:
+    def __init__(self, account: Account, clock: Clock, patience: Patience, policy: OutboundPolicy) -> None:
         self.account = account
         # If the provider itself gives up after some time, wait a minute longer than that.
         limit = patience.answer if account.gives_up is None else account.gives_up + _GRACE
         self.patience = replace(patience, answer=min(patience.answer, limit))
         self._clock = clock
-        self._session: aiohttp.ClientSession | None = None
+        self._policy = policy
+        self._client: OutboundClient | None = None
 
     async def __aenter__(self) -> Self:
-        self._session = aiohttp.ClientSession(
-            headers={
-                "User-Agent": "lapel",
-                "Accept": "application/json",
-                # No compression: a short answer could unpack to an endless one.
-                "Accept-Encoding": "identity",
-                **self.account.headers,
-            },
-            timeout=aiohttp.ClientTimeout(total=None, sock_connect=self.patience.connect),
-            cookie_jar=aiohttp.DummyCookieJar(),
-            auto_decompress=False,
-            trust_env=False,
+        self._client = open_client(
+            self._policy,
+            total=None,
+            connect=self.patience.connect,
+            lookup_seconds=self.patience.connect,
+            headers={"User-Agent": "lapel", "Accept": "application/json", **self.account.headers},
         )
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, fault: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._session is not None:
-            await self._session.close()
+        if self._client is not None:
+            await self._client.close()
 
     async def ask(
         self,
@@ -101,9 +100,10 @@ class Service:
     ) -> T:
         """Send a request and return the JSON answer, decoded as `shape`. `send`: a file, or JSON as bytes.
 
-        Raises SpeechError (`RefusedForGood`) when the provider refuses and another try cannot help. Raises
-        TryAgain for all other faults of the provider: no connection, no answer in time, an unreadable answer,
-        or a refusal that may pass. Raises OSError when the file cannot be read.
+        Raises SpeechError when another try cannot help: `RefusedForGood` when the provider refuses, a plain
+        one when the policy does not allow the provider's address. Raises TryAgain for all other faults of the
+        provider: no connection, no answer in time, an unreadable answer, or a refusal that may pass. Raises
+        OSError when the file cannot be read.
         """
         content = await self._call(method, path, query or (), send)
         try:
@@ -119,7 +119,7 @@ class Service:
     async def _call(
         self, method: str, path: str, query: Sequence[tuple[str, str]], send: AudioUpload | bytes | None
     ) -> bytes:
-        if self._session is None:
+        if self._client is None:
             raise RuntimeError("a service is used in `async with`")
         url = URL(f"{self.account.base_url}{path}").with_query(query)
         watch = _Watch(self.patience)
@@ -128,9 +128,7 @@ class Service:
         try:
             async with (
                 watch.over(sending=isinstance(send, AudioUpload)),
-                self._session.request(
-                    method, url, data=body, headers=headers, allow_redirects=False
-                ) as response,
+                self._client.request(method, url, data=body, headers=headers) as response,
             ):
                 try:
                     return await self._content(response, watch)
@@ -138,6 +136,8 @@ class Service:
                     response.close()  # stops a file that is still being sent
         except TimeoutError as fault:
             raise TryAgain("provider_error", f"{self.account.name} did not answer in time.") from fault
+        except ForbiddenAddress as fault:
+            raise self.account.forbidden() from fault
         except aiohttp.ClientError as fault:
             raise TryAgain("provider_error", f"{self.account.name} {broken(fault)}.") from fault
 
