@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Refusal:
+class AddressRefusal:
     """Why a call may not reach an address, and the remedy. `use`: what a special address is for."""
 
     why: str
@@ -40,7 +40,7 @@ class OutboundPolicy:
         """The policy that the settings describe."""
         return cls(networks=settings.outbound_networks)
 
-    def refusal(self, address: Address, *, secure: bool) -> Refusal | None:
+    def refusal(self, address: Address, *, secure: bool) -> AddressRefusal | None:
         """Why a call may not reach this address; None if it may. `secure`: by https.
 
         An address with a zone (`%eth0`) is always refused. An address of a named NAT64 network is judged by
@@ -51,13 +51,13 @@ class OutboundPolicy:
         if named and inner is not None:
             return self.refusal(inner, secure=secure)
         if use is not None and not named:
-            return Refusal(
+            return AddressRefusal(
                 why="is not public",
                 use=use,
                 remedy="The operator may name its network in LAPEL_OUTBOUND_NETWORKS.",
             )
         if not secure and not named:
-            return Refusal(
+            return AddressRefusal(
                 why="is called by http:// and is in no network of LAPEL_OUTBOUND_NETWORKS",
                 remedy="Use https://.",
             )
