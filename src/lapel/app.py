@@ -14,6 +14,7 @@ from lapel.slices.configuration.service import Configuration
 from lapel.slices.configuration.slice import SLICE as CONFIGURATION
 from lapel.slices.devices.service import Devices, forget_reports
 from lapel.slices.devices.slice import SLICE as DEVICES
+from lapel.slices.end_user_exports.slice import SLICE as END_USER_EXPORTS
 from lapel.slices.end_users.service import EndUsers
 from lapel.slices.end_users.slice import SLICE as END_USERS
 from lapel.slices.erasure.slice import SLICE as ERASURE
@@ -51,6 +52,7 @@ SLICES: tuple[Slice, ...] = (
     TRANSCRIPTION,
     WEBHOOKS,
     ERASURE,
+    END_USER_EXPORTS,
     USAGE,
     SYSTEM,
 )

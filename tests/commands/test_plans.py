@@ -36,6 +36,8 @@ async def test_each_statement_has_its_index(fresh_database: str) -> None:
         ):
             opened = sql is queries.LIST_OPEN
             assert set(await indexes_of(connection, sql, may_sort=opened)) == {index, "end_users_pkey"}
+        devices = await indexes_of(connection, queries.NEXT_DEVICE)
+        assert set(devices) == {"commands_of_end_user", "end_users_pkey"}
         assert await indexes_of(connection, queries.COUNT_OPEN) == ["commands_open"]
         keyed = await indexes_of(connection, queries.FIND_BY_KEY)
         assert set(keyed) == {"commands_once", "end_users_pkey"}

@@ -79,6 +79,7 @@ _REASONS = {
         "lapel.cli.shared.queries.PROMISED_MEDIA",
         "lapel.slices.firmware.queries.PROMISED_FILES",
         "lapel.slices.recordings.records.record_queries.PROMISED_MEDIA",
+        "lapel.slices.end_users.queries.FIND_IN_ANY_WORLD",
         "lapel.slices.projects.queries.ANY_KEY",
         "lapel.slices.projects.queries.FIND_KEY_OF_ANY_WORLD",
         "lapel.slices.transcription.slots.slot_queries.LIST_KEYS",

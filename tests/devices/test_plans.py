@@ -31,6 +31,7 @@ async def test_each_list_has_its_index(fresh_database: str) -> None:
         assert await indexes_of(connection, queries.LIST_UNBOUND) == ["devices_unbound"]
         assert await indexes_of(connection, queries.LIST_OF_END_USER) == ["devices_of_end_user"]
         for sql in (
+            queries.READ_CLIENT_CONTEXT,
             queries.UPDATE,
             queries.DELETE,
             queries.BIND,

@@ -21,6 +21,8 @@ INSERT INTO idempotency_keys
     SELECT w.id, CASE WHEN n % 2 = 0 THEN 'keys' ELSE 'device:' || n END, 'k' || n, '', 201, 'x', now(),
            CASE WHEN n % 2 = 0 THEN 'eu_' || n END
     FROM worlds w, generate_series(1, 50000) n;
+INSERT INTO end_user_tokens (token_hash, world_id, end_user_id, created_at)
+    SELECT int4send(n), w.id, 'eu_' || n, now() FROM worlds w, generate_series(1, 20000) n;
 INSERT INTO events (world_id, id, type, resource_id, dedupe, body, created_at, end_user_id)
     SELECT w.id, 'evt_' || n, 'device.bound', 'dev_' || n, n, '', now(),
         CASE WHEN n % 2 = 0 THEN 'eu_' || n END
@@ -41,5 +43,9 @@ async def test_each_list_has_its_index(fresh_database: str) -> None:
         assert await indexes_of(connection, idempotency.FORGET) == ["idempotency_keys_pkey"]
         events = await indexes_of(connection, outbox.ERASE_EVENTS_OF_END_USER)
         assert events == ["events_of_end_user"]
+        # These sort the events of one end user or resource.
+        assert await indexes_of(connection, outbox.OF_END_USER, may_sort=True) == ["events_of_end_user"]
+        assert await indexes_of(connection, outbox.OF_RESOURCE, may_sort=True) == ["events_of_resource"]
+        assert await indexes_of(connection, queries.READ_TOKEN) == ["end_user_tokens_one_each"]
         found = await indexes_of(connection, idempotency.FIND)
         assert set(found) == {"idempotency_keys_pkey", "end_users_pkey"}

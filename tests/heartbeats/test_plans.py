@@ -100,6 +100,8 @@ async def test_every_statement_has_its_indexes(postgres: EmbeddedPostgres, fleet
         assert await used(report_queries.FORGET_REPORTS) == {"devices_pkey"}
         assert await used(report_queries.FIND_SILENT) == {"devices_heard", "worlds_pkey"}
         assert await used(report_queries.BEGIN_OFFLINE) == {"devices_pkey"}
+        assert await used(queries.NEXT_DEVICE) == {"device_diagnostics_of_end_user"}
+        assert await used(queries.OF_END_USER) == {"device_diagnostics_pkey"}
         assert await used(queries.PRUNE_DIAGNOSTICS) == {"device_diagnostics_by_age"}
         assert await used(queries.DELETE_OF_DEVICES) == {"device_diagnostics_pkey"}
         assert await used(queries.DELETE_OF_END_USER) == {"device_diagnostics_of_end_user"}

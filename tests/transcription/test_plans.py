@@ -6,6 +6,7 @@ import json
 
 from lapel.embedded.postgres.supervisor import EmbeddedPostgres
 from lapel.slices.transcription import fact_queries, queries
+from lapel.slices.transcription.exports import export_queries
 from lapel.slices.transcription.work import work_queries
 from tests.support.plans import copy_of, filled_once, indexes_of, nodes
 
@@ -58,6 +59,8 @@ SINGLE = {
     queries.FIND_RUNNING: ["transcriptions_of_recording"],
     queries.FIND_CURRENT: ["transcriptions_of_recording"],
     queries.READ: ["transcriptions_pkey", "worlds_pkey", "recordings_pkey", "end_users_pkey"],
+    queries.READ_FACTS: ["transcriptions_pkey", "worlds_pkey", "recordings_pkey", "end_users_pkey"],
+    export_queries.LIST_IDS: ["transcriptions_of_recording", "recordings_pkey", "end_users_pkey"],
     queries.BEGIN: ["transcriptions_pkey", "worlds_pkey"],
     queries.SET_PROGRESS: ["transcriptions_pkey"],
     queries.COMPLETE: ["transcriptions_pkey", "worlds_pkey"],

@@ -175,6 +175,17 @@ async def test_what_is_not_made_yet_counts_threefold_until_it_is() -> None:
         await large.send({}, nowhere, bytes(10 * MIB), place)
 
 
+async def test_of_exports_one_world_has_two_at_once() -> None:
+    large = LargeAnswers(window=0.05)
+    async with large.room({}, 1, 8 * MIB, made=False), large.room({}, 1, 8 * MIB, made=False):
+        with pytest.raises(Unavailable) as refused:
+            async with large.room({}, 1, 8 * MIB, made=False):
+                pass
+        assert dict(refused.value.headers)["Retry-After"] == "2"
+        async with large.room({}, 2, 8 * MIB, made=False):
+            pass
+
+
 def body_of(answer: bytes) -> tuple[bytes, bytes]:
     """Head, in small letters, and body."""
     head, _, body = answer.partition(b"\r\n\r\n")

@@ -30,6 +30,13 @@ if TYPE_CHECKING:
 MAX_DATA_BYTES = 2**20 - 1024
 
 
+class FrozenRow(msgspec.Struct, frozen=True):
+    """An event and the bytes of its body."""
+
+    id: str
+    body: bytes
+
+
 class Envelope(msgspec.Struct, frozen=True):
     """The body of an event, as a webhook would receive it."""
 
@@ -103,6 +110,14 @@ TELL_POSITIONS = f"SELECT pg_notify('{POSITIONS_CHANNEL}', w.id::text) FROM unne
 PRUNE_EVENTS = """
 DELETE FROM events WHERE ctid = ANY(ARRAY(
     SELECT ctid FROM events WHERE created_at < $1 ORDER BY created_at LIMIT $2 FOR UPDATE SKIP LOCKED))
+"""
+
+# For the export of an end user. Indexes: events_of_resource, events_of_end_user.
+OF_RESOURCE = """
+SELECT id, body FROM events WHERE world_id = $1 AND resource_id = $2 AND id > $3 ORDER BY id LIMIT $4
+"""
+OF_END_USER = """
+SELECT id, body FROM events WHERE world_id = $1 AND end_user_id = $2 AND id > $3 ORDER BY id LIMIT $4
 """
 
 ERASE_EVENTS = "DELETE FROM events WHERE world_id = $1 AND resource_id = ANY($2::text[])"
@@ -208,3 +223,17 @@ async def erase_some_of_end_user(connection: Connection, world_id: int, end_user
     Returns the number of deleted events; 0 when none is left.
     """
     return await connection.fetchval(ERASE_EVENTS_OF_END_USER, world_id, end_user_id, limit)
+
+
+async def some_of_resource(
+    connection: Connection, world_id: int, resource_id: str, after: str, limit: int
+) -> list[FrozenRow]:
+    """At most `limit` events of a resource, those after the id `after`, in the order of their ids."""
+    return await fetch_rows(connection, FrozenRow, OF_RESOURCE, world_id, resource_id, after, limit)
+
+
+async def some_of_end_user(
+    connection: Connection, world_id: int, end_user_id: str, after: str, limit: int
+) -> list[FrozenRow]:
+    """As `some_of_resource`, for the events about an end user whose resources stay when it is deleted."""
+    return await fetch_rows(connection, FrozenRow, OF_END_USER, world_id, end_user_id, after, limit)

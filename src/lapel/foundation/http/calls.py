@@ -78,10 +78,10 @@ class DirectCall(_OnPath[Query], Generic[Query, Body]):
 class Reply(Generic[Response_co]):
     """An answer with a status or headers of its own, or with an action after the commit.
 
-    The pieces of a generator are sent as they are made; only a GET may answer with a generator. If an error
-    is raised before the handler returns the Reply, it is answered as usual. If the generator raises one
-    later, the answer is broken off. `committed` is for `stored` operations: it is awaited after the commit of
-    their transaction, before the answer is sent.
+    The pieces of a generator are sent as they are made; only a `plain` operation may answer with a generator,
+    because a `stored` one keeps its answer. If an error is raised before the handler returns the Reply, it is
+    answered as usual. If the generator raises one later, the answer is broken off. `committed` is for
+    `stored` operations: it is awaited after the commit of their transaction, before the answer is sent.
     """
 
     body: Response_co

@@ -35,6 +35,8 @@ if TYPE_CHECKING:
 # Bytes of one range; few, because many objects are hashed at once. While one range is hashed, the next one is
 # read.
 _RANGE_BYTES = 1024 * 1024
+# Bytes of one range of an object that is passed on; two ranges are in memory.
+_PASSED_BYTES = 8 * 1024 * 1024
 _PAGE = 1000
 _QUICK = timedelta(seconds=30)
 # A store copies a large object by reading and writing it, which takes minutes on a slow store.
@@ -153,11 +155,25 @@ class ObjectStore:
                     return 0, Bytes(b"")
                 raise
 
-    def _read(self, key: str, start: int, size: int) -> asyncio.Task[bytes]:
+    async def pieces(self, key: str, size: int) -> AsyncGenerator[bytes]:
+        """An object of `size` bytes in ranges of 8 MiB. While one range is used, the next one is read.
+
+        Raises ObjectMissing, also when the object is deleted meanwhile.
+        """
+        coming = self._read(key, 0, size, _PASSED_BYTES)
+        try:
+            for start in range(0, size, _PASSED_BYTES):
+                chunk = await coming
+                coming = self._read(key, start + _PASSED_BYTES, size, _PASSED_BYTES)
+                yield chunk
+        finally:
+            coming.cancel()
+
+    def _read(self, key: str, start: int, size: int, range_bytes: int = _RANGE_BYTES) -> asyncio.Task[bytes]:
         """A task that reads the next range; beyond the end it returns no bytes."""
 
         async def read() -> bytes:
-            length = min(_RANGE_BYTES, size - start)
+            length = min(range_bytes, size - start)
             if length <= 0:
                 return b""
             chunk = await self.get_range(key, start, length)
@@ -165,7 +181,10 @@ class ObjectStore:
                 raise StoreUnavailable(f"the store returned {len(chunk)} of {length} bytes")
             return chunk
 
-        return asyncio.create_task(read())
+        reading = asyncio.create_task(read())
+        # The fault of a range that is not used any more is of no interest.
+        reading.add_done_callback(lambda done: done.cancelled() or done.exception())
+        return reading
 
     async def delete(self, key: str) -> None:
         """Delete an object; a missing object is not an error."""

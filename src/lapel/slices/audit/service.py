@@ -13,7 +13,7 @@ from lapel.foundation.http.calls import Reply
 from lapel.foundation.http.input.pagination import page, window
 from lapel.slices.audit import queries
 from lapel.slices.audit.queries import Filters
-from lapel.slices.audit.wire import AuditActor, AuditEntry, AuditPage, ChainLink
+from lapel.slices.audit.wire import AuditActor, AuditEntry, AuditPage, AuditQuery, ChainLink
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
@@ -22,8 +22,9 @@ if TYPE_CHECKING:
     from lapel.foundation.core.actors import Actor
     from lapel.foundation.ports import Ports
     from lapel.slices.audit.queries import AuditRow
-    from lapel.slices.audit.wire import AuditExportQuery, AuditQuery
+    from lapel.slices.audit.wire import AuditExportQuery
 
+__all__ = ["AuditLog", "AuditQuery"]
 
 _EXPORTED_AT_ONCE = 500
 _EXPORT_HEADERS = (

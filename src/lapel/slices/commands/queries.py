@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from lapel.foundation.database.rows import fetch_only_value, fetch_row, fetch_rows
+from lapel.foundation.database.rows import fetch_only_value, fetch_row, fetch_rows, fetch_value
 from lapel.slices.commands.rows import AddressedRow, CommandRow, KeyedRow, ReportedRow
 from lapel.slices.devices.service import device_of_row
 from lapel.slices.end_users.service import present
@@ -94,6 +94,12 @@ SELECT 1 FROM commands c
 WHERE {OF_DEVICE} AND c.id = $3 AND c.binding_generation = $4 AND c.type = 'factory_reset'
 """
 
+# Index: commands_of_end_user. An end user has few devices over time.
+NEXT_DEVICE = f"""
+SELECT min(c.device_id) FROM commands c
+WHERE c.world_id = $1 AND c.end_user_id = $2 AND c.device_id > $3 AND {_PRESENT}
+"""
+
 # Counts the locked rows instead of the deleted rows. A row that another transaction changed meanwhile is not
 # deleted, and the next batch finds the row's new version.
 DELETE_OF_END_USER = """
@@ -179,6 +185,11 @@ async def is_reset(
     return (
         await connection.fetchval(IS_RESET, world_id, device_id, command_id, binding_generation) is not None
     )
+
+
+async def next_device(connection: Connection, world_id: int, end_user_id: str, after: str) -> str | None:
+    """The first device after the id `after` to which a command was sent in a binding to the end user."""
+    return await fetch_value(connection, str, NEXT_DEVICE, world_id, end_user_id, after)
 
 
 async def delete_of_end_user(connection: Connection, world_id: int, end_user_id: str, limit: int) -> int:

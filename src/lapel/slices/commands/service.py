@@ -7,19 +7,20 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from lapel.foundation.core.clock import EPOCH, timestamp, timestamp_or_none
+from lapel.foundation.core.clock import EPOCH, timestamp
 from lapel.foundation.core.errors import Conflict, Forbidden, IdempotencyKeyReused, NotFound, Unauthorized
-from lapel.foundation.http.input.fields import raw
-from lapel.foundation.http.input.pagination import page, window
+from lapel.foundation.http.input.pagination import PageQuery, page, window
 from lapel.slices.commands import queries, state_queries
 from lapel.slices.commands.json_text import object_text, params_text
 from lapel.slices.commands.queries import COMMANDED_TO_RECORD, WAITING
 from lapel.slices.commands.state_queries import DELIVERED_COMMANDS
+from lapel.slices.commands.views import past_of, status_of, stored_of
 from lapel.slices.commands.wire import (
     Command,
     CommandPage,
     GrantClaims,
     Params,
+    PastCommand,
     PendingCommands,
     StoredCommand,
     WifiGrant,
@@ -27,6 +28,7 @@ from lapel.slices.commands.wire import (
 from lapel.slices.devices.service import find_device, lock_device, unknown_device
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator
     from datetime import datetime
 
     from lapel.foundation.core.actors import Actor, Mode
@@ -40,8 +42,6 @@ if TYPE_CHECKING:
         CreateCommand,
         Report,
         ReportedResult,
-        Status,
-        StoredStatus,
     )
     from lapel.slices.devices.service import Devices
 
@@ -153,6 +153,29 @@ class Commands:
         data, has_more, next_cursor = page(rows, asked, lambda row: self._command(row, actor, serial, now))
         return CommandPage(data=data, has_more=has_more, next_cursor=next_cursor)
 
+    async def of_end_user(self, actor: Actor, end_user_id: str) -> AsyncGenerator[list[PastCommand]]:
+        """All commands of an end user's bindings, device by device, newest first, a page at a time."""
+        now, world_id, device_id = self._ports.clock.now(), actor.world_id, ""
+        while True:
+            async with self._ports.database.acquire() as connection:
+                found = await queries.next_device(connection, world_id, end_user_id, device_id)
+            if found is None:
+                return
+            device_id, query = found, PageQuery(limit=100)
+            while True:
+                asked = window(query, f"commands:{device_id}")
+                async with self._ports.database.acquire() as connection:
+                    rows = await queries.list_page(
+                        connection, world_id, device_id, end_user_id, asked, None, now
+                    )
+                data, _, cursor = page(
+                    rows, asked, lambda row: past_of(stored_of(row), now, actor.project_id)
+                )
+                yield data
+                if cursor is None:
+                    break
+                query = PageQuery(limit=100, cursor=cursor)
+
     async def cancel(self, actor: Actor, device_id: str, command_id: str) -> Command:
         """Cancel a command that is not delivered.
 
@@ -166,7 +189,7 @@ class Commands:
             row = await queries.read(connection, world_id, device_id, command_id, None)
         if row is None:
             raise _unknown()
-        raise Conflict(f"Only a `pending` command can be cancelled; this one is `{_status(row, now)}`.")
+        raise Conflict(f"Only a `pending` command can be cancelled; this one is `{status_of(row, now)}`.")
 
     async def peek(self, actor: Actor, device_id: str) -> PendingCommands:
         """The calling device's open commands, without delivering them. Raises Forbidden for another id."""
@@ -288,22 +311,8 @@ class Commands:
             world=mode,
             binding_generation=stored.binding_generation,
         )
-        return Command(
-            id=stored.id,
-            device_id=stored.device_id,
-            project_id=project_id,
-            end_user_id=stored.end_user_id,
-            type=stored.type,
-            status="expired" if _expired(stored.status, stored.expires_at, now) else stored.status,
-            params=stored.params,
-            grant_token=self._ports.signer.sign(claims),
-            result=stored.result,
-            error=stored.error,
-            expires_at=timestamp_or_none(stored.expires_at),
-            delivered_at=timestamp_or_none(stored.delivered_at),
-            executed_at=timestamp_or_none(stored.executed_at),
-            created_at=timestamp(stored.created_at),
-        )
+        past = past_of(stored, now, project_id)
+        return Command(**msgspec.structs.asdict(past), grant_token=self._ports.signer.sign(claims))
 
     def present_all(
         self, rows: str, *, now: datetime, project_id: str, mode: Mode, serial_number: str
@@ -318,23 +327,8 @@ class Commands:
         return PendingCommands(data=[self._command(row, actor, row.serial_number, now) for row in rows])
 
     def _command(self, row: CommandRow, actor: Actor, serial_number: str, now: datetime) -> Command:
-        stored = StoredCommand(
-            id=row.id,
-            device_id=row.device_id,
-            end_user_id=row.end_user_id,
-            binding_generation=row.binding_generation,
-            type=row.type,
-            status=row.status,
-            params=raw(row.params),
-            result=raw(row.result),
-            error=raw(row.error),
-            expires_at=row.expires_at,
-            delivered_at=row.delivered_at,
-            executed_at=row.executed_at,
-            created_at=row.created_at,
-        )
         return self.present(
-            stored, now=now, project_id=actor.project_id, mode=actor.mode, serial_number=serial_number
+            stored_of(row), now=now, project_id=actor.project_id, mode=actor.mode, serial_number=serial_number
         )
 
 
@@ -362,14 +356,6 @@ def _end(body: CreateCommand, now: datetime) -> datetime | None:
     return None if body.type == "factory_reset" else now + _TTL
 
 
-def _expired(status: StoredStatus, expires_at: datetime | None, now: datetime) -> bool:
-    return status in ("pending", "delivered") and expires_at is not None and expires_at <= now
-
-
-def _status(row: CommandRow, now: datetime) -> Status:
-    return "expired" if _expired(row.status, row.expires_at, now) else row.status
-
-
 def _reported_before(row: ReportedRow | None, now: datetime) -> ReportedRow:
     """The row of a command whose new report changed nothing, if the stored report is the same.
 
@@ -379,7 +365,7 @@ def _reported_before(row: ReportedRow | None, now: datetime) -> ReportedRow:
         raise _unknown()
     if row.same:
         return row
-    match _status(row, now):
+    match status_of(row, now):
         case "executed" | "failed" as reported:
             raise Conflict(f"This command was reported `{reported}`, with another status, result or error.")
         case ended:

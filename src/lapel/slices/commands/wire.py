@@ -46,13 +46,8 @@ class StoredCommand(msgspec.Struct, frozen=True, kw_only=True):
     created_at: datetime
 
 
-class Command(msgspec.Struct, frozen=True, kw_only=True):
-    """A command to a device, and its result.
-
-    `grant_token` is a JWT that the device can verify offline. `executed_at` is the time at which the device
-    reported the result (a success or a failure), or at which a heartbeat showed that the command was done.
-    `expires_at` is null for a command that never expires.
-    """
+class PastCommand(msgspec.Struct, frozen=True, kw_only=True):
+    """A command without its token, as the export of an end user has it. Fields as in Command."""
 
     id: str
     device_id: str
@@ -61,13 +56,23 @@ class Command(msgspec.Struct, frozen=True, kw_only=True):
     type: Type
     status: Status
     params: StoredParams
-    grant_token: str
     result: ObjectOrNull
     error: ObjectOrNull
     expires_at: Timestamp | None
     delivered_at: Timestamp | None
     executed_at: Timestamp | None
     created_at: Timestamp
+
+
+class Command(PastCommand, frozen=True, kw_only=True):
+    """A command to a device, and its result.
+
+    `grant_token` is a JWT that the device can verify offline. `executed_at` is the time at which the device
+    reported the result (a success or a failure), or at which a heartbeat showed that the command was done.
+    `expires_at` is null for a command that never expires.
+    """
+
+    grant_token: str
 
 
 class CommandPage(msgspec.Struct, frozen=True, kw_only=True):

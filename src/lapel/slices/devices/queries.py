@@ -59,6 +59,12 @@ SELECT {_COLUMNS}, {_STATE_COLUMNS} FROM devices
 WHERE world_id = $1 AND id = $2 AND ($3::text IS NULL OR end_user_id = $3) AND deleted_at IS NULL
 """
 
+# Stored as the device sent it, and in no answer: only the export of the end user has it.
+READ_CLIENT_CONTEXT = """
+SELECT client_context FROM devices
+WHERE world_id = $1 AND id = $2 AND end_user_id = $3 AND deleted_at IS NULL
+"""
+
 READ_MANY = f"""
 SELECT {_COLUMNS} FROM devices WHERE world_id = $1 AND id = ANY($2::text[]) AND deleted_at IS NULL
 """
@@ -229,6 +235,13 @@ async def read_by_serial(connection: Connection, world_id: int, serial_number: s
 async def read(connection: Connection, world_id: int, device_id: str, only: str | None) -> StateRow | None:
     """One device, if the caller may see it."""
     return await fetch_row(connection, StateRow, READ, world_id, device_id, only)
+
+
+async def client_context(
+    connection: Connection, world_id: int, device_id: str, end_user_id: str
+) -> str | None:
+    """The context that a device of an end user last reported, as JSON text."""
+    return await fetch_value(connection, str, READ_CLIENT_CONTEXT, world_id, device_id, end_user_id)
 
 
 async def read_many(connection: Connection, world_id: int, device_ids: list[str]) -> list[DeviceRow]:

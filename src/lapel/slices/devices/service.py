@@ -25,7 +25,7 @@ from lapel.slices.devices.access import (
 )
 from lapel.slices.devices.counting import LOW_BATTERY_PERCENT, FleetCounts, count
 from lapel.slices.devices.errors import DeviceAlreadyBound
-from lapel.slices.devices.queries import COUNT_DEVICES
+from lapel.slices.devices.queries import COUNT_DEVICES, client_context
 from lapel.slices.devices.reports.report_queries import (
     LOCKED_BEAT,
     OF_KEY,
@@ -40,7 +40,7 @@ from lapel.slices.devices.reports.report_queries import (
 )
 from lapel.slices.devices.tokens import lookup_queries, token_queries
 from lapel.slices.devices.views import ONLINE_FOR, device_of, settings_of, state_of
-from lapel.slices.devices.wire import BoundDevice, DevicePage, DeviceStats, RefreshedToken
+from lapel.slices.devices.wire import BoundDevice, DevicePage, DeviceQuery, DeviceStats, RefreshedToken
 from lapel.slices.end_users.service import hold_active
 
 if TYPE_CHECKING:
@@ -53,7 +53,6 @@ if TYPE_CHECKING:
         ConnectionKind,
         CreateDevice,
         Device,
-        DeviceQuery,
         DeviceSettings,
         DeviceState,
         SettingsBody,
@@ -70,11 +69,13 @@ __all__ = [
     "OWN_DEVICE",
     "STORED",
     "ConnectionKind",
+    "DeviceQuery",
     "DeviceSummary",
     "Devices",
     "Hook",
     "begin_low_battery",
     "begin_offline",
+    "client_context",
     "device_of_row",
     "find_device",
     "find_silent",

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from lapel.foundation.core.actors import Mode
 from lapel.foundation.database.rows import fetch_row, fetch_rows, fetch_value
 
 if TYPE_CHECKING:
@@ -27,6 +28,22 @@ class EndUserRow(msgspec.Struct, frozen=True):
     deleted_at: datetime | None
 
 
+class HomeRow(msgspec.Struct, frozen=True):
+    """The world of an end user."""
+
+    world_id: int
+    project_id: str
+    mode: Mode
+
+
+class TokenRow(msgspec.Struct, frozen=True):
+    """The facts of an end user's token. `issued_by`: the id of the key that issued the token."""
+
+    created_at: datetime
+    expires_at: datetime | None
+    issued_by: str | None
+
+
 _COLUMNS = "id, external_id, name, email, metadata, created_at, updated_at, deleted_at"
 
 INSERT = f"""
@@ -44,6 +61,12 @@ SELECT id FROM end_users WHERE world_id = $1 AND external_id = $2 AND deleted_at
 READ = f"""
 SELECT {_COLUMNS} FROM end_users
 WHERE world_id = $1 AND id = $2 AND ($3::text IS NULL OR id = $3) AND deleted_at IS NULL
+"""
+
+# For the operator's command, which knows only the id.
+FIND_IN_ANY_WORLD = """
+SELECT w.id AS world_id, w.project_id, w.mode
+FROM worlds w JOIN end_users e ON e.world_id = w.id AND e.id = $1 WHERE e.deleted_at IS NULL
 """
 
 # Three statements instead of one with `OR`, so that the prepared plan of each uses its own index.
@@ -97,6 +120,11 @@ SELECT 1 FROM end_users WHERE world_id = $1 AND id = $2 AND deleted_at IS NULL F
 
 COUNT_END_USERS = "SELECT count(*) FROM end_users e WHERE e.world_id = $1 AND e.deleted_at IS NULL"
 
+READ_TOKEN = """
+SELECT t.created_at, t.expires_at, t.issued_by FROM end_user_tokens t
+WHERE t.world_id = $1 AND t.end_user_id = $2
+"""
+
 PUT_TOKEN = """
 INSERT INTO end_user_tokens
     (token_hash, secret_id, world_id, end_user_id, created_at, expires_at, issued_by)
@@ -135,6 +163,16 @@ async def read(
 ) -> EndUserRow | None:
     """One active end user, if the caller may see this end user."""
     return await fetch_row(connection, EndUserRow, READ, world_id, end_user_id, only)
+
+
+async def find_in_any_world(connection: Connection, end_user_id: str) -> HomeRow | None:
+    """The world of an active end user."""
+    return await fetch_row(connection, HomeRow, FIND_IN_ANY_WORLD, end_user_id)
+
+
+async def read_token(connection: Connection, world_id: int, end_user_id: str) -> TokenRow | None:
+    """The facts of the end user's token, if there is one."""
+    return await fetch_row(connection, TokenRow, READ_TOKEN, world_id, end_user_id)
 
 
 async def list_page(

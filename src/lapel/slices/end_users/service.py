@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final, TypeAlias
 import asyncpg
 import msgspec
 
+from lapel.foundation.core.actors import Actor
 from lapel.foundation.core.clock import timestamp, timestamp_or_none
 from lapel.foundation.core.errors import Conflict, NotFound, ResourceAlreadyExists
 from lapel.foundation.http.input.fields import given, metadata_text, raw, value_of
@@ -17,11 +18,10 @@ from lapel.foundation.http.input.pagination import page, window
 from lapel.foundation.identity.tokens import new_token
 from lapel.slices.end_users import end_user_token_queries, queries
 from lapel.slices.end_users.queries import COUNT_END_USERS, LOCK_END_USER
-from lapel.slices.end_users.wire import EndUser, EndUserPage, EndUserToken
+from lapel.slices.end_users.wire import EndUser, EndUserPage, EndUserToken, EndUserTokenFacts
 from lapel.slices.erasure.service import open_end_user, requested_by
 
 if TYPE_CHECKING:
-    from lapel.foundation.core.actors import Actor
     from lapel.foundation.database.connection import Connection
     from lapel.foundation.ports import Ports
     from lapel.slices.end_users.queries import EndUserRow
@@ -244,6 +244,36 @@ class EndUsers:
                 f"claude mcp add --transport http lapel {self._ports.settings.base_url}/mcp "
                 f'--header "Authorization: Bearer {token}"'
             ),
+        )
+
+    async def token_facts(self, world_id: int, end_user_id: str) -> EndUserTokenFacts | None:
+        """The facts of the end user's token; None when there is no token."""
+        async with self._ports.database.acquire() as connection:
+            row = await queries.read_token(connection, world_id, end_user_id)
+        if row is None:
+            return None
+        return EndUserTokenFacts(
+            created_at=timestamp(row.created_at),
+            expires_at=timestamp_or_none(row.expires_at),
+            issued_by=row.issued_by,
+        )
+
+    async def reader_of(self, end_user_id: str) -> Actor:
+        """For the operator: a caller that reads the data of this end user, of whatever world, and no other.
+
+        Raises NotFound when there is no such end user.
+        """
+        async with self._ports.database.acquire() as connection:
+            home = await queries.find_in_any_world(connection, end_user_id)
+        if home is None:
+            raise unknown()
+        return Actor(
+            kind="key",
+            id="",
+            world_id=home.world_id,
+            project_id=home.project_id,
+            mode=home.mode,
+            end_user_id=end_user_id,
         )
 
     async def issued_again(self, actor: Actor, stored: EndUserToken) -> EndUserToken:

@@ -84,3 +84,11 @@ class EndUserToken(msgspec.Struct, frozen=True, kw_only=True):
         str,
         msgspec.Meta(description="The command that adds this server's MCP endpoint to a desktop assistant."),
     ]
+
+
+class EndUserTokenFacts(msgspec.Struct, frozen=True, kw_only=True):
+    """The facts of an end user's token without the token. `issued_by`: the id of the key that issued it."""
+
+    created_at: Timestamp
+    expires_at: Timestamp | None
+    issued_by: str | None

@@ -11,13 +11,20 @@ row.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import datetime
 from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 
 from lapel.foundation.core.actors import Mode
 from lapel.foundation.database.row_quota import is_full
-from lapel.foundation.database.rows import fetch_only_row, fetch_only_value, fetch_row
+from lapel.foundation.database.rows import (
+    fetch_only_row,
+    fetch_only_value,
+    fetch_row,
+    fetch_rows,
+    fetch_value,
+)
 from lapel.slices.commands.service import COMMANDED_TO_RECORD, DELIVERED_COMMANDS, WAITING
 from lapel.slices.configuration.service import REVISION
 from lapel.slices.devices.service import LOCKED_BEAT, OF_KEY, OF_TOKEN, STORED, store_active, store_idle
@@ -25,8 +32,6 @@ from lapel.slices.firmware.service import OFFER_OF_BEAT, OFFER_WAITING, OFFERED
 from lapel.slices.recordings.service import ACTIVE_RECORDING
 
 if TYPE_CHECKING:
-    from datetime import datetime
-
     from lapel.foundation.database.connection import Connection
     from lapel.slices.devices.service import ConnectionKind
     from lapel.slices.heartbeats.wire import DeviceState
@@ -91,6 +96,18 @@ WITH {LOCKED_BEAT}, {DELIVERED_COMMANDS}, {OFFER_OF_BEAT}, {OFFERED}
 SELECT (SELECT jsonb_agg(to_jsonb(delivered) ORDER BY delivered.created_at, delivered.id) FROM delivered
         WHERE delivered.status = 'delivered') AS commands,
     (SELECT to_jsonb(offer) FROM offer WHERE offer.assignment_id IN (SELECT offered.id FROM offered)) AS offer
+"""
+
+# Index: device_diagnostics_of_end_user. An end user has few devices over time.
+NEXT_DEVICE = """
+SELECT min(g.device_id) FROM device_diagnostics g
+WHERE g.world_id = $1 AND g.end_user_id = $2 AND g.device_id > $3
+"""
+# The primary key gives the order, so that no page sorts.
+OF_END_USER = """
+SELECT g.device_id, g.event_id, g.schema_version, g.body, g.received_at FROM device_diagnostics g
+WHERE g.world_id = $1 AND g.device_id = $2 AND g.event_id > $4 AND g.end_user_id = $3
+ORDER BY g.event_id LIMIT $5
 """
 
 PRUNE_DIAGNOSTICS = """
@@ -167,6 +184,16 @@ class FullBeatRow(BeatRow, frozen=True):
     stored_before: list[str] | None
 
 
+class DiagnosticRow(msgspec.Struct, frozen=True):
+    """A stored diagnostic event; `body` is JSON text."""
+
+    device_id: str
+    event_id: str
+    schema_version: int | None
+    body: str
+    received_at: datetime
+
+
 class DeliveryRow(msgspec.Struct, frozen=True):
     """Commands and an offer for a device, as JSON texts."""
 
@@ -208,6 +235,20 @@ async def deliver(
     """
     binding = (beat.world_id, beat.id, beat.binding_generation)
     return await fetch_only_row(connection, DeliveryRow, DELIVER, *binding, now, state, pending)
+
+
+async def next_device(connection: Connection, world_id: int, end_user_id: str, after: str) -> str | None:
+    """The first device after the id `after` with diagnostics of a binding to the end user."""
+    return await fetch_value(connection, str, NEXT_DEVICE, world_id, end_user_id, after)
+
+
+async def of_end_user(
+    connection: Connection, world_id: int, device_id: str, end_user_id: str, after: str, limit: int
+) -> list[DiagnosticRow]:
+    """At most `limit` diagnostics of a device in bindings to the end user, in order of their ids."""
+    return await fetch_rows(
+        connection, DiagnosticRow, OF_END_USER, world_id, device_id, end_user_id, after, limit
+    )
 
 
 async def prune_diagnostics(connection: Connection, before: datetime, limit: int) -> str:

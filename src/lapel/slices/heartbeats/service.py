@@ -11,11 +11,11 @@ import msgspec
 import structlog
 
 from lapel.foundation.core.actors import Actor
-from lapel.foundation.core.clock import EPOCH
+from lapel.foundation.core.clock import EPOCH, timestamp
 from lapel.foundation.core.crash_points import crash_point
 from lapel.foundation.core.errors import Forbidden, InvalidRequest, NotFound, Unauthorized
 from lapel.foundation.database.pool import affected
-from lapel.foundation.http.input.fields import json_text
+from lapel.foundation.http.input.fields import json_text, raw
 from lapel.foundation.storage.errors import StoreUnavailable
 from lapel.slices.devices.service import (
     ONLINE_FOR,
@@ -26,9 +26,10 @@ from lapel.slices.devices.service import (
 )
 from lapel.slices.firmware.service import Offer
 from lapel.slices.heartbeats import queries
-from lapel.slices.heartbeats.wire import Heartbeat, RecordingState
+from lapel.slices.heartbeats.wire import Heartbeat, RecordingState, StoredDiagnostic
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator
     from datetime import datetime
 
     from lapel.foundation.core.disk_guard import DiskGuard
@@ -47,6 +48,7 @@ _CONNECTIONS: tuple[tuple[str, ConnectionKind], ...] = (("wifi", "wifi"), ("4g",
 _FLAG_WIFI, _FLAG_LTE = 8, 16
 _SWEEP = 500
 _PRUNE = 1000
+_EXPORTED = 250  # events that are read at once: 1 MiB at most
 _EVENT_ID = re.compile(r"[0-9A-Fa-f]{16}\Z")
 
 _encode_state = msgspec.json.Encoder().encode
@@ -210,6 +212,25 @@ class Heartbeats:
                 return total
             slot = rows[-1].heartbeat_slot
 
+    async def diagnostics_of(self, world_id: int, end_user_id: str) -> AsyncGenerator[list[StoredDiagnostic]]:
+        """All diagnostics of an end user's bindings, device by device, a page at a time."""
+        device_id = ""
+        while True:
+            async with self._ports.database.acquire() as connection:
+                found = await queries.next_device(connection, world_id, end_user_id, device_id)
+            if found is None:
+                return
+            device_id, after = found, ""
+            while True:
+                async with self._ports.database.acquire() as connection:
+                    rows = await queries.of_end_user(
+                        connection, world_id, device_id, end_user_id, after, _EXPORTED
+                    )
+                yield [_stored(row) for row in rows]
+                if len(rows) < _EXPORTED:
+                    break
+                after = rows[-1].event_id
+
     async def prune_diagnostics(self) -> int:
         """Delete diagnostics older than `DIAGNOSTICS_KEPT`. Returns their number."""
         before, total = self._ports.clock.now() - DIAGNOSTICS_KEPT, 0
@@ -231,6 +252,16 @@ async def erase_diagnostics_of_devices(
 async def erase_some_diagnostics(connection: Connection, world_id: int, end_user_id: str, limit: int) -> int:
     """Delete at most `limit` diagnostics of a deleted end user. Returns their number, 0 when none is left."""
     return await queries.delete_of_end_user(connection, world_id, end_user_id, limit)
+
+
+def _stored(row: queries.DiagnosticRow) -> StoredDiagnostic:
+    return StoredDiagnostic(
+        device_id=row.device_id,
+        event_id=row.event_id,
+        schema_version=row.schema_version,
+        received_at=timestamp(row.received_at),
+        body=raw(row.body),
+    )
 
 
 async def _deliver(

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal, TypeAlias
 
 import msgspec
 
-from lapel.foundation.http.input.fields import Count, JsonObject
+from lapel.foundation.http.input.fields import Count, JsonObject, Timestamp
 from lapel.slices.commands.service import Command
 from lapel.slices.firmware.service import Manifest
 
@@ -95,3 +95,13 @@ class RecordingState(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tr
     pending_recordings: int | None = None
     flags: int | None = None
     connection_type: list[str] | None = None
+
+
+class StoredDiagnostic(msgspec.Struct, frozen=True, kw_only=True):
+    """A diagnostic event as it is stored, for the export of an end user; `body` is the event as sent."""
+
+    device_id: str
+    event_id: str
+    schema_version: int | None
+    received_at: Timestamp
+    body: msgspec.Raw

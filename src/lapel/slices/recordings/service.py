@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from lapel.slices.erasure.service import Erasures
+from lapel.slices.recordings.access import Reach
 from lapel.slices.recordings.audio.audio_queries import (
     TITLE,
     seen_recording,
@@ -26,6 +27,7 @@ from lapel.slices.recordings.records.record_queries import (
 from lapel.slices.recordings.records.service import Records
 from lapel.slices.recordings.uploads.completion import Completion
 from lapel.slices.recordings.uploads.start import Uploads
+from lapel.slices.recordings.wire import RecordingQuery
 
 if TYPE_CHECKING:
     from lapel.foundation.ports import Ports
@@ -40,6 +42,8 @@ __all__ = [
     "PRESENT_BYTES",
     "TITLE",
     "Audio",
+    "Reach",
+    "RecordingQuery",
     "Recordings",
     "audio_of",
     "find_audio",

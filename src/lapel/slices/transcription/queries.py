@@ -87,6 +87,10 @@ FROM transcriptions t
 WHERE t.world_id = $1 AND t.id = $2 AND {seen_recording("t", "$3")}
 """
 
+READ_FACTS = f"""
+SELECT {_COLUMNS} FROM transcriptions t WHERE t.world_id = $1 AND t.id = $2 AND {seen_recording("t", "$3")}
+"""
+
 # An answer has the text twice.
 SIZE = """
 SELECT 2 * coalesce(octet_length(full_text), 0) + coalesce(octet_length(segments), 0)
@@ -245,6 +249,13 @@ async def read(
     return await fetch_row(
         connection, TranscriptRow, READ, world_id, transcription_id, end_user_id, with_words
     )
+
+
+async def read_facts(
+    connection: Connection, world_id: int, transcription_id: str, end_user_id: str | None
+) -> TranscriptionRow | None:
+    """A transcription without its segments; None if the caller may not see it."""
+    return await fetch_row(connection, TranscriptionRow, READ_FACTS, world_id, transcription_id, end_user_id)
 
 
 async def size(connection: Connection, world_id: int, transcription_id: str) -> int | None:

@@ -7,6 +7,8 @@ import re
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from lapel.foundation.core.crash_points import crash_point
 from lapel.foundation.core.errors import Conflict, InvalidRequest, NotFound
 from lapel.foundation.core.file_names import clean, content_disposition
@@ -34,6 +36,8 @@ from lapel.slices.transcription.wire import LANGUAGE_TAG, TranscribeRecording, T
 from lapel.slices.transcription.work import lifecycle, work_queries
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator
+
     from lapel.foundation.core.actors import Actor
     from lapel.foundation.database.connection import Connection
     from lapel.foundation.ports import Ports
@@ -48,6 +52,7 @@ __all__ = ["SUM_OF_DAY", "Transcriptions"]
 # A transcription that has not ended after this time may be replaced by a new one.
 _PATIENCE = timedelta(minutes=10)
 _DEFAULT_SLOT: Slot = "whisper"
+_IDS_AT_ONCE = 500
 
 
 class Transcriptions:
@@ -189,29 +194,63 @@ class Transcriptions:
             headers.append(("Content-Security-Policy", CONTENT_SECURITY_POLICY))
         return Reply(content, headers=tuple(headers))
 
+    async def ids_of(self, actor: Actor, recording_id: str) -> AsyncGenerator[str]:
+        """The ids of all transcriptions of a recording, also of those that no list shows any more."""
+        ids = [""]
+        while ids:
+            async with self._ports.database.acquire() as connection:
+                ids = await export_queries.list_ids(
+                    connection, actor.world_id, recording_id, actor.end_user_id, ids[-1], _IDS_AT_ONCE
+                )
+            for each in ids:
+                yield each
+
+    async def written(self, actor: Actor, transcription_id: str) -> AsyncGenerator[bytes]:
+        """The JSON of `read` with words, in pieces: the segments are never in memory as a whole.
+
+        Raises NotFound when the caller sees no such transcription, or when it is deleted meanwhile.
+        """
+        async with self._ports.database.acquire() as connection:
+            row = await queries.read_facts(connection, actor.world_id, transcription_id, actor.end_user_id)
+        if row is None:
+            raise _unknown()
+        yield msgspec.json.encode(transcription_of(row))[:-1] + b',"segments":'
+        if row.status != "completed":
+            yield b"null}"
+            return
+        place = 0
+        while piece := await self._read_slice(actor, transcription_id, place, has_words=True):
+            place += len(piece)
+            yield piece
+        yield b"}"
+
+    async def _read_slice(self, actor: Actor, transcription_id: str, place: int, *, has_words: bool) -> bytes:
+        """At most `SLICE` bytes of the stored segments from byte `place` on. Raises NotFound when the
+        transcription is gone."""
+        async with self._ports.database.acquire() as connection:
+            found = await export_queries.read_slice(
+                connection,
+                actor.world_id,
+                transcription_id,
+                actor.end_user_id,
+                has_words=has_words,
+                place=place,
+                size=SLICE,
+            )
+        if found is None:
+            raise _unknown()
+        return found
+
     def _stored(self, actor: Actor, transcription_id: str, *, has_words: bool) -> StoredSegments:
         """The segments of a long transcript, to be iterated in a thread. Iteration raises NotFound if the
         transcript is deleted meanwhile."""
         loop = asyncio.get_running_loop()
 
-        async def read_slice(place: int) -> bytes:
-            async with self._ports.database.acquire() as connection:
-                found = await export_queries.read_slice(
-                    connection,
-                    actor.world_id,
-                    transcription_id,
-                    actor.end_user_id,
-                    has_words=has_words,
-                    place=place,
-                    size=SLICE,
-                )
-            if found is None:
-                raise _unknown()
-            return found
+        def read(place: int) -> bytes:
+            coming = self._read_slice(actor, transcription_id, place, has_words=has_words)
+            return asyncio.run_coroutine_threadsafe(coming, loop).result()
 
-        return StoredSegments(
-            lambda place: asyncio.run_coroutine_threadsafe(read_slice(place), loop).result()
-        )
+        return StoredSegments(read)
 
     async def waveform(self, actor: Actor, recording_id: str, points: int) -> Waveform:
         """The waveform of a recording in `points` values.

@@ -16,6 +16,8 @@ from lapel.slices.recordings.errors import MediaNotUploaded
 from lapel.slices.recordings.wire import AudioDownload, Download
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator
+
     from lapel.foundation.ports import Ports
     from lapel.slices.recordings.access import Reach
     from lapel.slices.recordings.downloads.download_queries import DownloadRow
@@ -37,7 +39,7 @@ class Downloads:
         async with self._ports.database.acquire() as connection:
             row = await download_queries.find_download(connection, at, body.media_id)
         if row is None:
-            raise NotFound("There is no media with this id in a recording with this id.")
+            raise _unknown_media()
         link, _ = self._sign(row, body.media_id, at.recording_id, body)
         return link
 
@@ -51,6 +53,24 @@ class Downloads:
             raise _not_uploaded()
         link, seconds = self._sign(row, row.id, at.recording_id, query)
         return AudioDownload(**msgspec.structs.asdict(link), expires_in=seconds)
+
+    async def contents(self, at: Reach, media_id: str) -> tuple[str, AsyncGenerator[bytes]]:
+        """A useful file name of an uploaded media, and its bytes in ranges of 8 MiB.
+
+        Raises NotFound when the caller reaches no such media of the recording, and MediaNotUploaded when the
+        media is not uploaded. The bytes raise StoreUnavailable, and ObjectMissing without the object.
+        """
+        async with self._ports.database.acquire() as connection:
+            row = await download_queries.find_download(connection, at, media_id)
+        if row is None:
+            raise _unknown_media()
+        key, content_type, size = row.object_key, row.content_type, row.file_size_bytes
+        if row.status != "uploaded" or key is None or content_type is None or size is None:
+            raise _not_uploaded()
+        return (
+            file_name(None, row.name, at.recording_id, content_type),
+            self._ports.store.pieces(key, size),
+        )
 
     def _sign(
         self, row: DownloadRow, media_id: str, recording_id: str, asked: DownloadRequest | DownloadQuery
@@ -75,6 +95,10 @@ class Downloads:
             expires_at=timestamp(link.expires_at),
         )
         return made, link.expires_in
+
+
+def _unknown_media() -> NotFound:
+    return NotFound("There is no media with this id in a recording with this id.")
 
 
 def _not_uploaded() -> MediaNotUploaded:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from lapel.foundation.database.rows import fetch_row, fetch_value
+from lapel.foundation.database.rows import fetch_row, fetch_value, fetch_values
 from lapel.slices.recordings.service import TITLE, seen_recording, titled_recording
 from lapel.slices.transcription.speech.failures import Code
 from lapel.slices.transcription.speech.transcript import Status
@@ -49,6 +49,14 @@ CROSS JOIN LATERAL (SELECT {_STORED} AS stored) s
 WHERE t.world_id = $1 AND t.id = $2
 """
 
+# Also transcriptions that no list shows, because a newer one replaced them. Index:
+# transcriptions_of_recording.
+LIST_IDS = f"""
+SELECT t.id FROM transcriptions t
+WHERE t.world_id = $1 AND t.recording_id = $2 AND t.id > $4 AND {seen_recording("t", "$3")}
+ORDER BY t.id LIMIT $5
+"""
+
 # $5: the first byte, counted from 1. PostgreSQL reads and unpacks the value only up to the end of the slice.
 READ_SLICE = f"""
 SELECT substring({_STORED} FROM $5 FOR $6)
@@ -70,6 +78,13 @@ async def read(
     return await fetch_row(
         connection, ExportRow, READ, world_id, transcription_id, end_user_id, has_words, most
     )
+
+
+async def list_ids(
+    connection: Connection, world_id: int, recording_id: str, end_user_id: str | None, after: str, limit: int
+) -> list[str]:
+    """The ids of at most `limit` transcriptions of a recording, those after `after`, in order."""
+    return await fetch_values(connection, str, LIST_IDS, world_id, recording_id, end_user_id, after, limit)
 
 
 async def read_slice(

@@ -1,0 +1,1 @@
+"""Exports: everything that the server keeps about one end user, as one zip."""
