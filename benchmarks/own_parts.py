@@ -61,7 +61,7 @@ class Told(msgspec.Struct):
 def main() -> None:
     """Prints all figures."""
     asyncio.run(semaphores())
-    for name, kind in (("guarded", guarded(LIMITS)), ("uvicorn's", HttpToolsProtocol)):
+    for name, kind in (("guarded", guarded(LIMITS, asyncio.Event())), ("uvicorn's", HttpToolsProtocol)):
         told(f"a request without an application, {name} protocol", min(map(requests, [kind] * ROUNDS)))
     asyncio.run(forms())
     asyncio.run(children())

@@ -18,6 +18,7 @@ from lapel.slices.end_user_exports.slice import SLICE as END_USER_EXPORTS
 from lapel.slices.end_users.service import EndUsers
 from lapel.slices.end_users.slice import SLICE as END_USERS
 from lapel.slices.erasure.slice import SLICE as ERASURE
+from lapel.slices.events.slice import SLICE as EVENTS
 from lapel.slices.firmware.service import Firmware
 from lapel.slices.firmware.slice import SLICE as FIRMWARE
 from lapel.slices.heartbeats.service import erase_diagnostics_of_devices, erase_some_diagnostics
@@ -53,6 +54,7 @@ SLICES: tuple[Slice, ...] = (
     WEBHOOKS,
     ERASURE,
     END_USER_EXPORTS,
+    EVENTS,
     USAGE,
     SYSTEM,
 )

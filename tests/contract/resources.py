@@ -66,6 +66,7 @@ class Resources:
     webhook_id: str
     # What the operations of the older paths are about, so that none of them finds it deleted.
     older_webhook_id: str
+    event_id: str
     other_scoped_key: str
 
     def ids(self, operation: Operation) -> dict[str, str]:
@@ -85,6 +86,7 @@ class Resources:
             "firmware_release_id": self.release_id,
             "rollout_id": self.rollout_id,
             "webhook_id": self.older_webhook_id if "endpoint" in operation.name else self.webhook_id,
+            "event_id": self.event_id,
             "project_id": self.tenant.project_id,
             "section": "upload",
         }
@@ -222,6 +224,7 @@ async def populate(client: httpx.AsyncClient, ports: Ports) -> Resources:
         rollout_id=rollout,
         webhook_id=webhook,
         older_webhook_id=older,
+        event_id=(await maker.get("/v1/events?limit=1"))["data"][0]["id"],
         other_scoped_key=await make_key(
             ports, tenant.test_world, "rk_test", scopes=SCOPES, end_user_id=other.id
         ),

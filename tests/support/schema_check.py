@@ -19,7 +19,7 @@ Json = dict[str, Any]
 _REQUEST_ID = re.compile(r"req_[A-Za-z0-9]{1,64}\Z")
 # Headers that the document need not name: they belong to HTTP, not to an operation.
 _UNNAMED = {"content-length", "content-type", "cache-control", "date", "connection", "allow", "bota-version"}
-_UNNAMED |= {"content-security-policy", "x-content-type-options", "transfer-encoding"}
+_UNNAMED |= {"content-security-policy", "x-content-type-options", "transfer-encoding", "x-accel-buffering"}
 _NO_BODY = {204, 304}
 
 
@@ -52,8 +52,8 @@ def _check_headers(
     if path.startswith("/v1"):
         assert fields.get("cache-control") == "no-store", f"{where}: Cache-Control is not no-store"
     assert "content-encoding" not in fields, f"{where}: it is compressed"
-    # The length of a long export is known only at its end.
-    chunked = path.endswith("/export") and fields.get("transfer-encoding") == "chunked"
+    # The length of a long export is known only at its end, and a stream has none.
+    chunked = path.endswith(("/export", "/stream")) and fields.get("transfer-encoding") == "chunked"
     assert chunked or "transfer-encoding" not in fields, f"{where}: it is chunked"
     if status in _NO_BODY:
         assert not body, f"{where}: a body where none may be"

@@ -14,7 +14,8 @@ AT_ONCE = 100  # connections; further requests wait
 
 
 class Loopback(httpx.AsyncBaseTransport):
-    """Plain HTTP that keeps its connections. Reads each answer to its end before it hands it on."""
+    """Plain HTTP that keeps its connections. Reads each answer to its end before it hands it on; of a stream
+    of events, which has no end, only the head."""
 
     def __init__(self) -> None:
         self._idle: dict[tuple[str, int], list[_Connection]] = {}
@@ -190,8 +191,10 @@ class _Connection(asyncio.Protocol):
 
     def on_headers_complete(self) -> None:
         self._status = self._parser.get_status_code()
-        if self._without_body and self._status >= 200:
+        is_stream = (b"content-type", b"text/event-stream") in self._headers
+        if (self._without_body or is_stream) and self._status >= 200:
             self._done()
+            self._keep = self._keep and not is_stream
 
     def on_body(self, body: bytes) -> None:
         self._body.append(body)

@@ -24,7 +24,7 @@ from weakref import ref
 import msgspec
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
-from lapel.foundation.core.asgi import HANG_UP, IS_GONE
+from lapel.foundation.core.asgi import HANG_UP, IS_GONE, STOPPING
 from lapel.hosting.write_coalescing import JoinedTransport
 
 if TYPE_CHECKING:
@@ -72,6 +72,7 @@ class GuardedProtocol(HttpToolsProtocol):
     """One connection under `limits`; `guarded` makes a class for one server."""
 
     limits: ClassVar[HttpLimits]
+    stopping: ClassVar[asyncio.Event]
     sweeping: ClassVar[asyncio.TimerHandle | None] = None
 
     # The phase of the parser. `_turn` counts its changes, so that the sweep also notices a return to a phase.
@@ -143,6 +144,7 @@ class GuardedProtocol(HttpToolsProtocol):
         cycle = ref(self.cycle)
         cast("Scope", self.scope)[HANG_UP] = partial(self._hang_up, cycle)
         cast("Scope", self.scope)[IS_GONE] = partial(_is_gone, cycle)
+        cast("Scope", self.scope)[STOPPING] = self.stopping
         if parser.get_http_version() == "1.0":
             _send_unframed(self.cycle)
         if parser.should_upgrade():
@@ -270,9 +272,9 @@ def _send_unframed(cycle: RequestResponseCycle) -> None:
     cycle.send = send_plain
 
 
-def guarded(limits: HttpLimits) -> type[GuardedProtocol]:
-    """A protocol class for one server with these limits."""
-    return type("Guarded", (GuardedProtocol,), {"limits": limits, "sweeping": None})
+def guarded(limits: HttpLimits, stopping: asyncio.Event) -> type[GuardedProtocol]:
+    """A protocol class for one server with these limits. `stopping` is set when the server begins to stop."""
+    return type("Guarded", (GuardedProtocol,), {"limits": limits, "stopping": stopping, "sweeping": None})
 
 
 def _sweep(

@@ -121,7 +121,7 @@ async def serve(
     certificate, key = tls or (None, None)
     config = Config(
         app,
-        http=guarded(limits),
+        http=guarded(limits, stop),
         ws="none",
         log_config=None,
         access_log=False,  # it would write signed links and tokens

@@ -14,6 +14,7 @@ from tests.support.strict.transcriptions import IN_EVENT, NESTED_IN_EVENT
 
 MAX_BYTES = 2**20
 _TYPE = text(3, 100, r"[a-z][a-z0-9_]*\.[a-z][a-z0-9_]*")
+EVENT = record({"id": identifier("evt"), "type": _TYPE, "created_at": time, "data": json_object})
 # For each type: the name of its object, the object, its nested copy, and the flat fields beside it.
 _Kind = tuple[str, Shape, Shape, dict[str, Shape]]
 _RECORDING: _Kind = ("recording", RECORDING, RECORDING, {"format": null_or(text(1, 64, r"[a-z0-9-]+"))})
@@ -55,8 +56,7 @@ def event_faults(body: bytes) -> Iterator[str]:
     if len(body) > MAX_BYTES:
         yield f"$: {len(body)} bytes"
     event: Any = json.loads(body)
-    envelope = {"id": identifier("evt"), "type": _TYPE, "created_at": time, "data": json_object}
-    yield from record(envelope)(event, "$")
+    yield from EVENT(event, "$")
     if not isinstance(event, dict) or not isinstance(event.get("data"), dict):
         return
     if event.get("type") not in TYPES:

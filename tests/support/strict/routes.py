@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from tests.support.strict import configuration, devices, firmware, people, recordings, webhooks
+from tests.support.strict.events import EVENT
 from tests.support.strict.lists import page
 from tests.support.strict.shapes import Shape, json_object
 from tests.support.strict.transcriptions import transcription
@@ -74,6 +75,8 @@ _PENDING = page(devices.COMMAND, 10_000, newest_first=False)
 ROUTES = (
     _route("GET", "/health", "200", _one(people.HEALTHY)),
     _route("GET", "/health", "503", _one(people.UNHEALTHY)),
+    _route("GET", "/v1/events", "200", _page(EVENT)),
+    _route("GET", "/v1/events/evt_{}", "200", _one(EVENT)),
     _route("POST", "/v1/end-users", "201", _one(people.END_USER)),
     _route("GET", "/v1/end-users", "200", _page(people.END_USER)),
     _route("GET PATCH", "/v1/end-users/{}", "200", _one(people.END_USER)),

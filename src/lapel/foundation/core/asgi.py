@@ -20,5 +20,9 @@ IS_GONE = "lapel.is_gone"
 """A key in the same scope. Its value is a function that returns whether the client has disconnected."""
 
 
+STOPPING = "lapel.stopping"
+"""A key in the same scope. Its value is an asyncio.Event that is set when the server begins to stop."""
+
+
 class ClientGone(Exception):  # it is no error of ours
     """The client disconnected before its request was complete."""

@@ -21,16 +21,24 @@ from lapel.foundation.http.deadline import Deadlines
 from lapel.foundation.http.input.client_address import ClientAddresses
 from lapel.foundation.http.input.headers import is_date, refuse_repeated
 from lapel.foundation.http.large_responses import LargeAnswers, is_large, room_of
-from lapel.foundation.http.operations import DirectHandler, FormHandler, PlainHandler, StoredHandler
+from lapel.foundation.http.operations import (
+    DirectHandler,
+    FormHandler,
+    PlainHandler,
+    StoredHandler,
+    StreamHandler,
+)
 from lapel.foundation.http.refusals import classify
 from lapel.foundation.http.responses import problem, refuse
 from lapel.foundation.http.router import Router
 from lapel.foundation.http.strategies.direct import Direct
-from lapel.foundation.http.strategies.exchange import DeferredAnswer, Exchange
+from lapel.foundation.http.strategies.exchange import DeferredAnswer, Exchange, StreamedAnswer
 from lapel.foundation.http.strategies.form import Forms
 from lapel.foundation.http.strategies.plain import Plain
 from lapel.foundation.http.strategies.stored import Stored
 from lapel.foundation.http.strategies.strategy import Checks, Strategy
+from lapel.foundation.http.strategies.stream import Streaming
+from lapel.foundation.http.strategies.stream_sending import Streams
 from lapel.foundation.identity.strangers import Strangers
 
 if TYPE_CHECKING:
@@ -85,6 +93,7 @@ class Api:
         self._deadlines = Deadlines(answer_timeout)
         self._large = LargeAnswers()
         self._addresses = ClientAddresses(trusted_proxies)
+        self._streams = Streams()
         checks = Checks(authenticate, limiter, room, self.strangers, body_limit)
         token_worlds = TokenWorlds()
 
@@ -98,6 +107,8 @@ class Api:
                     return Direct(operation, handler, checks, token_worlds)
                 case FormHandler() as handler:
                     return Forms(operation, handler, checks)
+                case StreamHandler() as handler:
+                    return Streaming(operation, handler, checks)
 
         self._router = Router((each.method, each.path, compiled(each)) for each in operations)
 
@@ -124,6 +135,9 @@ class Api:
     async def _respond(self, exchange: Exchange, receive: Receive, send: Send) -> None:
         try:
             answer = await self._answer(exchange, receive, send)
+            if isinstance(answer, StreamedAnswer):
+                await self._send_stream(answer, exchange, receive, send)
+                return
             if isinstance(answer, DeferredAnswer) or is_large(answer[2]):
                 await self._send_large(answer, exchange, send)
                 return
@@ -162,6 +176,16 @@ class Api:
             await self._start(whole, exchange, send)
             await self._large.send(exchange.scope, send, whole[2], place)
 
+    async def _send_stream(
+        self, answer: StreamedAnswer, exchange: Exchange, receive: Receive, send: Send
+    ) -> None:
+        """Send events until the client leaves. Raises what `Streams.send` raises."""
+
+        async def begin() -> None:
+            await self._start((answer.status, answer.headers, answer.pieces), exchange, send)
+
+        await self._streams.send(answer, exchange, receive, send, begin)
+
     async def _start(self, answer: Encoded, exchange: Exchange, send: Send) -> None:
         """Send the head of an answer. Raises CancelledError when the deadline has passed."""
         if exchange.deadline is not None:
@@ -187,7 +211,9 @@ class Api:
             sent.append((b"content-length", str(len(body)).encode()))
         return {"type": "http.response.start", "status": status, "headers": sent, "trailers": False}
 
-    async def _answer(self, exchange: Exchange, receive: Receive, send: Send) -> Encoded | DeferredAnswer:
+    async def _answer(
+        self, exchange: Exchange, receive: Receive, send: Send
+    ) -> Encoded | DeferredAnswer | StreamedAnswer:
         scope = exchange.scope
         strategy, params = self._route(scope["method"], scope["path"])
         exchange.operation = strategy.operation

@@ -67,6 +67,12 @@ class FormCall(_OnPath[Query], Generic[Query, Body]):
     actor: Actor
 
 
+class StreamCall(Call[Query, Body], Generic[Query, Body]):
+    """The call of a stream: a client that reconnects sends the id of the last event that it got."""
+
+    last_event_id: str | None
+
+
 class DirectCall(_OnPath[Query], Generic[Query, Body]):
     """A call whose device is not authenticated yet: only the hash of its token is known."""
 

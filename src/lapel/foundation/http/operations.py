@@ -6,7 +6,7 @@ authorization matrix test and the schema check of every answer are made from the
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from dataclasses import dataclass
 from types import NoneType
 from typing import TYPE_CHECKING, Any, Generic, Literal, TypeAlias, TypeVar
@@ -22,6 +22,7 @@ from lapel.foundation.http.calls import (
     Query,
     Reply,
     StoredCall,
+    StreamCall,
 )
 
 if TYPE_CHECKING:
@@ -93,6 +94,17 @@ class DirectHandler(Handler[Query, Body, Response]):
     direct: Callable[[DirectCall[Query, Body]], Awaitable[tuple[Actor, Response] | None]]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StreamHandler(Handler[Query, Body, bytes]):
+    """Answers with events as they happen, until the client leaves (`text/event-stream`).
+
+    An error that the generator raises before its first piece is answered as usual. The generator must yield a
+    piece at least every 15 seconds: before each piece the caller's token is checked again.
+    """
+
+    run: Callable[[StreamCall[Query, Body]], AsyncGenerator[bytes]]
+
+
 # Operations in one list have different structs. The type checker has compared each handler with its structs
 # where the operation was made.
 AnyHandler: TypeAlias = (
@@ -100,6 +112,7 @@ AnyHandler: TypeAlias = (
     | StoredHandler[Any, Any, Any]
     | FormHandler[Any, Any, Any]
     | DirectHandler[Any, Any, Any]
+    | StreamHandler[Any, Any]
 )
 
 
@@ -115,7 +128,7 @@ class Operation:
     access: Access
     handler: AnyHandler
     # "file": the Reply's headers carry the content type, which is one of `file_types`.
-    answer: Literal["json", "empty", "text", "html", "file"] = "json"
+    answer: Literal["json", "empty", "text", "html", "file", "stream"] = "json"
     file_types: tuple[str, ...] = ()
     status: int = 200
     # `also`: other statuses below 400 that a Reply may carry. `errors`: refusals beyond the usual ones.
@@ -151,7 +164,7 @@ class Operation:
     @property
     def response(self) -> type[msgspec.Struct] | None:
         """The struct of a JSON answer."""
-        response = self.handler.response
+        response: type[Any] = self.handler.response
         return None if response in (NoneType, bytes) else response
 
     @property

@@ -22,6 +22,8 @@ _TYPES: dict[str, Headers] = {
     "empty": (),
     "file": ((b"x-content-type-options", b"nosniff"),),
     "text": ((b"content-type", b"text/plain; version=0.0.4; charset=utf-8"),),
+    # The last header keeps nginx from holding events back.
+    "stream": ((b"content-type", b"text/event-stream"), (b"x-accel-buffering", b"no")),
     "html": (
         (b"content-type", b"text/html; charset=utf-8"),
         (
@@ -64,6 +66,11 @@ class Problem(msgspec.Struct, frozen=True, omit_defaults=True):
     param: str | None = None
     details: tuple[Detail, ...] = ()
     resource_id: str | None = None
+
+
+def headers_of(operation: Operation) -> Headers:
+    """The headers that every answer of the operation has."""
+    return _TYPES[operation.answer]
 
 
 def encode(operation: Operation, answer: Answer) -> tuple[int, Headers, bytes]:

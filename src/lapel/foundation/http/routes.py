@@ -5,13 +5,13 @@
         "Read a device", lambda call: service.read(call.actor, call.id)
     )
 
-`get`, `post`, `put`, `patch` and `delete` name the structs. Then one of `plain`, `stored`, `form`, `direct`
-and `content` takes the handler: by then the type checker knows the type of the handler's argument.
+`get`, `post`, `put`, `patch` and `delete` name the structs. Then one of `plain`, `stored`, `form`, `direct`,
+`stream` and `content` takes the handler: by then the type checker knows the type of the handler's argument.
 """
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from dataclasses import dataclass
 from types import NoneType
 from typing import TYPE_CHECKING, Generic, Literal, TypedDict, Unpack
@@ -27,6 +27,7 @@ from lapel.foundation.http.calls import (
     NoQuery,
     Query,
     Reply,
+    StreamCall,
 )
 from lapel.foundation.http.operations import (
     AnyHandler,
@@ -36,6 +37,7 @@ from lapel.foundation.http.operations import (
     PlainHandler,
     Response,
     StoredHandler,
+    StreamHandler,
 )
 
 if TYPE_CHECKING:
@@ -152,13 +154,24 @@ class Route(Generic[Query, Body, Response]):
         )
         return self._operation(handler, summary, description, options, answer, file_types)
 
+    def stream(
+        self,
+        summary: str,
+        run: Callable[[StreamCall[Query, Body]], AsyncGenerator[bytes]],
+        description: str = "",
+        **options: Unpack[RouteOptions],
+    ) -> Operation:
+        """The operation of a StreamHandler."""
+        handler = StreamHandler(query=self.query, body=self.body, response=bytes, run=run)
+        return self._operation(handler, summary, description, options, "stream")
+
     def _operation(
         self,
         handler: AnyHandler,
         summary: str,
         description: str,
         options: RouteOptions,
-        answer: Literal["json", "html", "file"] = "json",
+        answer: Literal["json", "html", "file", "stream"] = "json",
         file_types: tuple[str, ...] = (),
     ) -> Operation:
         empty = handler.response is NoneType

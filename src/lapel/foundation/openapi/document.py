@@ -64,6 +64,14 @@ _PARAMETERS: dict[str, Schema] = {
     },
 }
 
+_LAST_EVENT_ID: Schema = {
+    "name": "Last-Event-ID",
+    "in": "header",
+    "description": "The `id` of the last event that the client got: the stream continues after it. Browsers "
+    "send this header when they reconnect.",
+    "schema": {"type": "string", "maxLength": 64},
+}
+
 _WHOLE: Schema = {"type": "integer", "minimum": 0}
 _HEADERS: dict[str, Schema] = {
     "X-Request-Id": {
@@ -97,7 +105,12 @@ _HEADERS: dict[str, Schema] = {
 }
 _LIMITS = ("X-RateLimit-Limit", "X-RateLimit-Remaining", "X-RateLimit-Reset")
 _WAITS = frozenset({409, 425, 429, 503})
-_MEDIA_TYPES = {"json": "application/json", "text": "text/plain", "html": "text/html"}
+_MEDIA_TYPES = {
+    "json": "application/json",
+    "text": "text/plain",
+    "html": "text/html",
+    "stream": "text/event-stream",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -268,6 +281,8 @@ def _parameters(operation: Operation, schemas: Schemas, nouns: Nouns) -> list[Sc
                     "schema": described,
                 }
             )
+    if operation.answer == "stream":
+        made.append(_LAST_EVENT_ID)
     if operation.method == "POST":
         made.append({"$ref": "#/components/parameters/IdempotencyKey"})
     made.append({"$ref": "#/components/parameters/Version"})

@@ -9,7 +9,7 @@ from lapel.foundation.core.actors import ANONYMOUS, Actor
 from lapel.foundation.http.calls import Content
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import AsyncGenerator, Awaitable, Callable
 
     from lapel.foundation.core.asgi import Scope
     from lapel.foundation.http.deadline import Deadline
@@ -42,3 +42,14 @@ class DeferredAnswer:
 
     size: int
     make: Callable[[], Awaitable[Encoded]]
+
+
+@dataclass(frozen=True, slots=True)
+class StreamedAnswer:
+    """An answer whose pieces are made as events happen. `check` raises an ApiError when the caller's token no
+    longer admits it."""
+
+    status: int
+    headers: Headers
+    pieces: AsyncGenerator[bytes]
+    check: Callable[[], Awaitable[None]]

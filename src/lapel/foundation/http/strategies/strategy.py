@@ -30,7 +30,12 @@ if TYPE_CHECKING:
     from lapel.foundation.http.operations import Handler, Operation
     from lapel.foundation.http.protocols import Authenticate, Limiter
     from lapel.foundation.http.responses import Headers
-    from lapel.foundation.http.strategies.exchange import DeferredAnswer, Encoded, Exchange
+    from lapel.foundation.http.strategies.exchange import (
+        DeferredAnswer,
+        Encoded,
+        Exchange,
+        StreamedAnswer,
+    )
     from lapel.foundation.identity.strangers import Strangers
 
 # A slow operation may take this many times the usual answer timeout.
@@ -83,7 +88,9 @@ class Strategy(Generic[Query, Body, Response]):
         self._decode_query: QueryDecoder[Query] = _query_decoder(handler.query)
         self._decode_body: BodyDecoder[Body] = _body_decoder(handler.body)
 
-    async def answer(self, exchange: Exchange, params: Params, receive: Receive) -> Encoded | DeferredAnswer:
+    async def answer(
+        self, exchange: Exchange, params: Params, receive: Receive
+    ) -> Encoded | DeferredAnswer | StreamedAnswer:
         """Answer a request to this operation. Raises what the steps and the handler raise."""
         raise NotImplementedError
 

@@ -1,0 +1,40 @@
+"""Events over HTTP."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from lapel.foundation.http.authorization import Access
+from lapel.foundation.http.routes import Routes
+from lapel.slices.events.wire import Event, EventPage, EventQuery, StreamQuery
+
+if TYPE_CHECKING:
+    from lapel.foundation.http.operations import Operation
+    from lapel.slices.events.service import Events
+
+
+def operations(service: Events) -> tuple[Operation, ...]:
+    """Every route of events."""
+    events = Routes("Events", read=Access("webhooks:read"), write=Access("webhooks:write"))
+    return (
+        events.get("/v1/events", "list_events", EventPage, EventQuery).plain(
+            "List events",
+            lambda call: service.list(call.actor, call.query),
+            "Newest first. Each event is shown as webhooks receive it. Events are kept for 90 days, and are "
+            "erased earlier if their resource is erased.",
+            sized=lambda call: service.size_of_list(call.actor, call.query),
+        ),
+        events.get("/v1/events/stream", "stream_events", query=StreamQuery).stream(
+            "Follow events",
+            lambda call: service.stream(call.actor, call.query, call.last_event_id),
+            "Server-sent events, in the order of the world's stream. `data` of each one is an event as "
+            "webhooks receive it; `id` is its place in the stream, and has no other meaning. A client that "
+            "connects again with the last `id` misses no event and gets none twice. A quiet stream sends a "
+            "comment every 15 seconds. The stream ends when the key is revoked, and when the server stops.",
+        ),
+        events.get("/v1/events/{event_id}", "get_event", Event).plain(
+            "Read an event",
+            lambda call: service.read(call.actor, call.id),
+            sized=lambda call: service.size(call.actor, call.id),
+        ),
+    )

@@ -1,0 +1,47 @@
+"""Writes events as slices do, and gives them positions as the worker does."""
+
+from __future__ import annotations
+
+from lapel.foundation.database import outbox
+from lapel.foundation.ports import Ports
+
+BODY = "SELECT body FROM events WHERE world_id = $1 AND id = $2"
+
+
+async def write(
+    ports: Ports,
+    world_id: int,
+    name: str,
+    *,
+    type: str = "recording.deleted",  # noqa: A002 - the contract's word
+    data: bytes | None = None,
+    test_for: str | None = None,
+) -> str:
+    """A committed event about the resource `name`; returns its id."""
+    data = data or b'{"id":"%b"}' % name.encode()
+    async with ports.database.transaction() as connection:
+        return await outbox.publish(
+            connection,
+            ports.ids,
+            ports.clock.now(),
+            world_id=world_id,
+            type=type,
+            resource_id=name,
+            data=data,
+            dedupe=f"{type}:{name}",
+            test_for=test_for,
+        )
+
+
+async def place(ports: Ports, limit: int = 1000) -> None:
+    """Give positions to all committed events."""
+    placed = True
+    while placed:
+        async with ports.database.transaction() as connection:
+            placed = bool(await outbox.place(connection, limit))
+
+
+async def body_of(ports: Ports, world_id: int, event_id: str) -> bytes:
+    """The frozen bytes of an event."""
+    async with ports.database.acquire() as connection:
+        return await connection.fetchval(BODY, world_id, event_id)
