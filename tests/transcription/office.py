@@ -101,7 +101,8 @@ async def office(
     """Open for a block; with a worker in this process, or for one that the test brings. `engine`: who answers
     the slot `deepgram`. `settings` are LAPEL_* variables."""
     async with AsyncExitStack() as stack:
-        live = await stack.enter_async_context(running(folder, database, clock=None, **(settings or {})))
+        own = {"LAPEL_OUTBOUND_NETWORKS": "127.0.0.0/8", **(settings or {})}  # the fake is on loopback
+        live = await stack.enter_async_context(running(folder, database, clock=None, **own))
         client = await stack.enter_async_context(api_client(live.url))
         fake = await stack.enter_async_context(serving_fake(Fake(engine, decode=False, polls=0)))
         tenant = await make_tenant(live.ports)

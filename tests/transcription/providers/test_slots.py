@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import json
 from dataclasses import replace
+from ipaddress import ip_network
 from typing import Any, cast
 
 import pytest
 
 from lapel.foundation.core.errors import Conflict, InvalidRequest, NotFound
+from lapel.foundation.database.audit import ENTRIES
 from lapel.foundation.identity import seal
 from lapel.foundation.outbound.policy import OutboundPolicy
 from lapel.foundation.ports import Ports
@@ -23,7 +25,7 @@ from tests.support.tenants import Tenant
 
 KEY = "dg-0123456789abcdef-secret-WXYZ"
 ROWS = "SELECT to_jsonb(p) AS row, sealed_key FROM provider_slots p WHERE world_id = $1"
-LOG = "SELECT * FROM audit_log WHERE world_id = $1 ORDER BY created_at, id"
+LOG = f"SELECT a.*, d.details FROM {ENTRIES} WHERE a.world_id = $1 ORDER BY a.created_at, a.id"
 COPY = """
 INSERT INTO provider_slots (world_id, slot, engine, model, base_url, sealed_key, created_at, updated_at)
 SELECT $2, slot, engine, model, base_url, sealed_key, created_at, updated_at FROM provider_slots
@@ -48,7 +50,8 @@ async def log_of(ports: Ports, world_id: int) -> list[tuple[str, Any, Any]]:
     async with ports.database.acquire() as connection:
         rows = await connection.fetch(LOG, world_id)
     assert all(row["actor_kind"] == "operator" and row["resource_type"] == "provider" for row in rows)
-    return [(row["action"], json.loads(row["before"]), json.loads(row["after"])) for row in rows]
+    told = [(row["action"], json.loads(row["details"])) for row in rows]
+    return [(action, details["before"], details["after"]) for action, details in told]
 
 
 async def test_with_nothing_set_all_slots_are_local(ports: Ports, tenant: Tenant) -> None:
@@ -122,10 +125,10 @@ async def test_what_is_not_named_stays(ports: Ports, tenant: Tenant) -> None:
     assert (found.model, found.base_url, found.key) == ("nova-2", "https://eu.example", KEY)
     with pytest.raises(InvalidRequest, match="for another address; give it again"):
         await slots.set("deepgram", Wanted(base_url="https://thief.example"))
-    await slots.set("deepgram", Wanted(engine="openai", base_url="http://127.0.0.1:8000/v1"))
+    await slots.set("deepgram", Wanted(engine="openai", base_url="https://own.example/v1"))
     found = await chosen(ports, world, "deepgram")
     assert (found.engine, found.model, found.base_url, found.key) == (
-        "openai", None, "http://127.0.0.1:8000/v1", None
+        "openai", None, "https://own.example/v1", None
     )  # fmt: skip
     await slots.set("deepgram", Wanted(engine="local", model="small"))
     assert await chosen(ports, world, "deepgram") == SlotChoice(
@@ -194,10 +197,10 @@ async def test_what_makes_no_sense_is_refused(
 @pytest.mark.parametrize(
     ("url", "words"),
     [
-        ("http://10.0.0.7/v1", "is not public (private, RFC 1918). The operator may name its network in"),
+        ("http://speech.example/v1", "must begin with https://. http:// is allowed only to networks that"),
         ("https://10.0.0.7/v1", "is not public"),
-        ("http://8.8.8.8/v1", "Use https://."),
-        ("http://[::1]:8000", "is not public"),
+        ("http://[::1]:8000", "must begin with https://"),
+        ("https://localhost", "is not public. The operator may name its network in LAPEL_OUTBOUND_NETWORKS."),
         ("ftp://127.0.0.1", "must begin with https://"),
         ("https://me:secret@speech.example", "must not have a user name or a password"),
         ("https://speech.example?x=1", "may not contain ? or #"),
@@ -226,7 +229,9 @@ async def test_an_address_that_gives_the_key_away_is_refused(
     ["http://localhost:8000/v1", "http://127.0.0.2", "http://speech.lan/v1", "https://speech.example/a/b"],
 )
 async def test_a_good_address_is_taken(ports: Ports, tenant: Tenant, url: str) -> None:
-    shown = await slots_of(ports, tenant).set("whisper", Wanted(engine="openai", base_url=f"{url}/"))
+    opened = replace(ports.settings, outbound_networks=(ip_network("127.0.0.0/8"),))
+    slots = slots_of(replace(ports, settings=opened), tenant)
+    shown = await slots.set("whisper", Wanted(engine="openai", base_url=f"{url}/"))
     assert shown.base_url == url
 
 
