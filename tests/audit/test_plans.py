@@ -17,14 +17,14 @@ INSERT INTO audit_log (world_id, id, actor_kind, actor_id, action, resource_type
            CASE WHEN n % 3 = 0 THEN 'config.updated' ELSE 'x' END,
            CASE WHEN n % 2 = 0 THEN 'device' ELSE 'project' END,
            'dev_' || n % 5000, now() - make_interval(secs => n), 'hash'
-    FROM worlds w, generate_series(1, 100000) n;
+    FROM worlds w, generate_series(1, 20000) n;
 INSERT INTO audit_details (world_id, entry_id, end_user_id, salt, details)
     SELECT world_id, id, CASE WHEN resource_id < 'dev_1' THEN 'eu_' || resource_id END, 'salt', '{}'
     FROM audit_log;
 INSERT INTO audit_chain (world_id, number, entry_id, hash)
     SELECT world_id, row_number() OVER (ORDER BY id), id, 'hash' FROM audit_log;
 INSERT INTO end_users (world_id, id, created_at, updated_at)
-    SELECT w.id, 'eu_' || n, now(), now() FROM worlds w, generate_series(1, 5000) n;
+    SELECT w.id, 'eu_' || n, now(), now() FROM worlds w, generate_series(1, 2000) n;
 """
 ALSO = {"audit_chain_of_entry", "audit_details_pkey", "end_users_pkey"}
 

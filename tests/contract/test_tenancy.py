@@ -58,6 +58,10 @@ _REASONS = {
         "lapel.slices.recordings.reconcile.reconcile_queries.PRUNE_ATTEMPTS",
         "lapel.slices.recordings.reconcile.reconcile_queries.PRUNE_TOKENS",
     ),
+    "one worker chains the entries of all worlds": (
+        "lapel.foundation.database.audit.QUEUED_WORLDS",
+        "lapel.slices.audit.chain.chain_queries.FIND_DUE_CHECKPOINTS",
+    ),
     "which worlds are full, of all of them": (
         "lapel.foundation.database.row_quota.FORGET",
         "lapel.foundation.database.row_quota.READ",

@@ -17,6 +17,7 @@ app = App(
 projects = App(name="projects", help="Make and list projects.")
 config = App(name="config", help="The configuration that an organization sets for all its projects.")
 providers = App(name="providers", help="Which engine transcribes for each provider name.")
+audit = App(name="audit", help="Verify and export the audit log.")
 keys = App(name="keys", help="Make, list, revoke and rotate API keys, with the server running or stopped.")
 
 # Each command's function and the first line of its help. With the line here, the overview imports no command.
@@ -143,6 +144,18 @@ COMMANDS = (
         "lapel.cli.commands.keys:rotate",
         "Replace a key by a new one; both work during the overlap. Into a pipe it prints JSON.",
     ),
+    (
+        audit,
+        "verify",
+        "lapel.cli.commands.audit_log:verify",
+        "Verify the audit log: every entry, its values, its chain and its checkpoints. Status 1 if broken.",
+    ),
+    (
+        audit,
+        "export",
+        "lapel.cli.commands.audit_log:export",
+        "Write the audit log to a file as NDJSON, oldest first, project after project.",
+    ),
 )
 for _parent, _name, _place, _help in COMMANDS:
     # When this command runs, pass no help text: it would replace the docstring in the command's own help.
@@ -151,6 +164,7 @@ app.command(projects)
 app.command(config)
 app.command(providers)
 app.command(keys)
+app.command(audit)
 
 
 def _check_arguments(arguments: list[str]) -> None:

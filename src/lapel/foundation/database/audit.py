@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Literal
 import msgspec
 
 from lapel.foundation.core.request_id import CLIENT_ADDRESS, REQUEST_ID
+from lapel.foundation.database.rows import fetch_values
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -52,6 +53,20 @@ SELECT count(*) FROM held
 
 # SQL for the slice that shows the log: entries `a` with their details `d`, if these are not erased.
 ENTRIES = """audit_log a LEFT JOIN audit_details d ON d.world_id = a.world_id AND d.entry_id = a.id"""
+
+
+def is_queued(entry: str) -> str:
+    """SQL condition: an entry waits for its place in the chain. `entry`: the alias of a row of the log."""
+    return f"""EXISTS (
+    SELECT 1 FROM audit_unchained u WHERE u.world_id = {entry}.world_id AND u.entry_id = {entry}.id)"""  # noqa: S608 - an alias in our own SQL
+
+
+QUEUED_WORLDS = "SELECT DISTINCT world_id FROM audit_unchained ORDER BY world_id"
+TAKE_QUEUED = """
+DELETE FROM audit_unchained WHERE world_id = $1 AND entry_id = ANY(ARRAY(
+    SELECT entry_id FROM audit_unchained WHERE world_id = $1 ORDER BY entry_id LIMIT $2))
+RETURNING entry_id
+"""
 
 
 class Details(msgspec.Struct, frozen=True):
@@ -124,6 +139,17 @@ async def record(
 def hash_of(salt: bytes, details: bytes) -> bytes:
     """The hash that an entry keeps of its details."""
     return hashlib.sha256(salt + details).digest()
+
+
+async def queued_worlds(connection: Connection) -> list[int]:
+    """The worlds that have entries which are not in a chain yet."""
+    return await fetch_values(connection, int, QUEUED_WORLDS)
+
+
+async def take_queued(connection: Connection, world_id: int, limit: int) -> list[str]:
+    """Take the oldest entries, `limit` at most, that are not in the chain. The caller, who has locked the
+    chain, adds them to it in the same transaction."""
+    return await fetch_values(connection, str, TAKE_QUEUED, world_id, limit)
 
 
 async def erase_some_details(connection: Connection, world_id: int, end_user_id: str, limit: int) -> int:

@@ -35,7 +35,7 @@ class AuditEntry(msgspec.Struct, frozen=True, kw_only=True):
     `before` and `after` are values that changed: those of configurations, provider slots, API keys and
     webhooks. Null means that there were none, that the entry has no values, or that they were erased with
     their end user. Then `address`, the address of the client, was erased too. `details_hash` is the hash of
-    `salt`, values and address. `chain` is null for some seconds, until a worker has chained the entry.
+    `salt`, values and address. `chain` is null until a worker has chained the entry, within a minute.
     """
 
     id: str

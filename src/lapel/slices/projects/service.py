@@ -19,6 +19,7 @@ from lapel.slices.projects.queries import (
     WORLDS_IN_PROJECTS,
     find_world,
     hold_world,
+    list_worlds,
     project_of,
 )
 from lapel.slices.projects.rows import WorldRow
@@ -41,9 +42,11 @@ __all__ = [
     "WORLDS_IN_PROJECTS",
     "Keys",
     "Projects",
+    "WorldRow",
     "create_project",
     "find_world",
     "hold_world",
+    "list_worlds",
     "project_of",
 ]
 

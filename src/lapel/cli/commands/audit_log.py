@@ -1,0 +1,147 @@
+"""`lapel audit verify|export`. The server may be running or stopped."""
+
+from __future__ import annotations
+
+import os
+import sys
+from datetime import datetime
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Annotated, Literal
+
+import msgspec
+from cyclopts import Parameter
+
+from lapel.cli.shared.faults import CommandError
+from lapel.cli.shared.installation import settings_of, with_ports
+from lapel.cli.shared.options import DataDir, Json, emit, put, say, table
+from lapel.slices.audit.operator import OperatorAudit
+
+if TYPE_CHECKING:
+    from lapel.foundation.ports import Ports
+    from lapel.slices.audit.chain.verification import ChainReport
+    from lapel.slices.projects.service import WorldRow
+
+Project = Annotated[str | None, Parameter(help="Id of a project. Default: all projects.")]
+Mode = Annotated[Literal["test", "live"], Parameter(help="Worlds to export: test or live.")]
+File = Annotated[Path, Parameter(help="File for the entries, one JSON object a line; - for stdout.")]
+Since = Annotated[
+    str | None, Parameter(help="Only entries at this time or later, such as 2027-01-31T00:00:00Z.")
+]
+Until = Annotated[str | None, Parameter(help="Only entries before this time. Default: now.")]
+
+# Entries between two lines of progress.
+_TOLD_EVERY = 100_000
+
+
+class ExportedAudit(msgspec.Struct, frozen=True):
+    """What `lapel audit export --json` prints."""
+
+    path: str
+    entries: int
+
+
+def verify(*, project: Project = None, data_dir: DataDir = None, json: Json = False) -> None:
+    """Verify the audit log: every entry, its values, its chain and its checkpoints. Status 1 if broken.
+
+    The first broken link of each world is named. docs/audit.md says what a good chain proves.
+
+    For example:
+
+        lapel audit verify
+        lapel audit verify --project proj_… --json
+    """
+
+    def progress(world: WorldRow, number: int) -> None:
+        if number % _TOLD_EVERY == 0:
+            say(f"{world.project_id} {world.mode}: {number:,} entries verified")
+
+    async def work(ports: Ports) -> list[ChainReport]:
+        return [report async for report in OperatorAudit(ports, project).verify(progress)]
+
+    reports = with_ports(settings_of(data_dir), work)
+    rows = [
+        (
+            each.project_id,
+            each.mode,
+            f"{each.entries:,}",
+            f"{each.erased:,}",
+            f"{each.signed:,}",
+            "good" if each.broken is None else "BROKEN",
+        )
+        for each in reports
+    ]
+    head = ("PROJECT", "MODE", "ENTRIES", "ERASED", "SIGNED UP TO", "CHAIN")
+    emit({"data": reports}, json, lambda: table(head, rows))
+    broken = [each for each in reports if each.broken is not None]
+    for each in broken:
+        say(_sentence(each))
+    if broken:
+        sys.exit(1)
+
+
+def _sentence(report: ChainReport) -> str:
+    broken = report.broken
+    if broken is None:
+        raise ValueError("the chain is good")
+    place = "" if broken.number is None else f", number {broken.number}"
+    entry = "" if broken.entry_id is None else f", entry {broken.entry_id}"
+    return f"{report.project_id} {report.mode}{place}{entry}: {broken.message} ({broken.kind})."
+
+
+def export(
+    file: File,
+    /,
+    *,
+    project: Project = None,
+    mode: Mode = "live",
+    since: Since = None,
+    until: Until = None,
+    data_dir: DataDir = None,
+    json: Json = False,
+) -> None:
+    """Write the audit log to a file as NDJSON, oldest first, project after project.
+
+    For example:
+
+        lapel audit export audit.ndjson --project proj_…
+        lapel audit export - --mode test --since 2027-01-01T00:00:00Z
+        lapel audit export audit.ndjson --until 2027-02-01T00:00:00Z --json
+    """
+    begin, end = (None if each is None else _moment(each) for each in (since, until))
+
+    async def work(ports: Ports, out: IO[bytes] | None) -> int:
+        written = 0
+        async for piece in OperatorAudit(ports, project).export(mode, begin, end):
+            if out is None:
+                put(piece)
+            else:
+                out.write(piece)
+            written += piece.count(b"\n")
+        return written
+
+    settings = settings_of(data_dir)
+    if str(file) == "-":
+        with_ports(settings, lambda ports: work(ports, None))
+        return
+    try:
+        with open(file, "xb", opener=_private) as out:
+            written = with_ports(settings, lambda ports: work(ports, out))
+    except FileExistsError:
+        raise CommandError(f"{file} exists; name a new file.") from None
+    done = ExportedAudit(str(file), written)
+    emit(done, json, lambda: f"{done.path}: {done.entries:,} entries")
+
+
+def _private(path: str, flags: int) -> int:
+    """Opens a file that only its owner can read, because entries have addresses."""
+    return os.open(path, flags, 0o600)
+
+
+def _moment(text: str) -> datetime:
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        raise CommandError(f"{text!r} is not a time; write it as 2027-01-31T12:00:00Z.") from None
+    if moment.tzinfo is None:
+        raise CommandError(f"{text!r} has no time zone; add Z for UTC, or an offset such as +01:00.")
+    return moment

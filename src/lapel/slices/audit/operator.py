@@ -1,0 +1,59 @@
+"""The operator's functions for the audit log, on any project."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from lapel.foundation.core.errors import NotFound
+from lapel.slices.audit.chain.chaining import AuditChains
+from lapel.slices.audit.chain.verification import verify_chain
+from lapel.slices.audit.service import AuditLog
+from lapel.slices.projects.service import list_worlds
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, AsyncIterator, Callable
+    from datetime import datetime
+
+    from lapel.foundation.core.actors import Mode
+    from lapel.foundation.ports import Ports
+    from lapel.slices.audit.chain.verification import ChainReport
+    from lapel.slices.projects.service import WorldRow
+
+
+class OperatorAudit:
+    """Operations on the logs of all worlds, or of the worlds of one project.
+
+    Every method raises NotFound for an unknown project, and Unavailable while the database is unavailable.
+    """
+
+    def __init__(self, ports: Ports, project_id: str | None = None) -> None:
+        """`project_id`: None for all projects."""
+        self._ports = ports
+        self._project_id = project_id
+
+    async def verify(self, progress: Callable[[WorldRow, int], None]) -> AsyncIterator[ChainReport]:
+        """Chain what is not chained yet, and verify world after world.
+
+        `progress` gets a world and the number of its verified entries, from time to time.
+        """
+        chains = AuditChains(self._ports)
+        for world in await self._worlds():
+            await chains.chain(world.id)
+            yield await verify_chain(self._ports, world.id, lambda number, at=world: progress(at, number))
+
+    async def export(
+        self, mode: Mode, since: datetime | None, until: datetime | None
+    ) -> AsyncGenerator[bytes]:
+        """The entries of the worlds of one mode as NDJSON, world after world, many lines at a time."""
+        log = AuditLog(self._ports)
+        for world in await self._worlds():
+            if world.mode == mode:
+                async for piece in log.lines(world.id, world.project_id, since, until):
+                    yield piece
+
+    async def _worlds(self) -> list[WorldRow]:
+        async with self._ports.database.acquire() as connection:
+            worlds = await list_worlds(connection, self._project_id)
+        if self._project_id is not None and not worlds:
+            raise NotFound("There is no project with this id.", param="project_id")
+        return worlds
