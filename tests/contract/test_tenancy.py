@@ -32,6 +32,7 @@ _REASONS = {
     "whose turn it is, of all worlds; each row's own world is passed on": (
         "lapel.slices.transcription.work.work_queries.CLAIM",
         "lapel.slices.transcription.work.work_queries.LACKING",
+        "lapel.slices.webhooks.delivery.claim_queries.VISIT",
     ),
     "the reconciler looks after all worlds, and passes each row's own world on": (
         "lapel.slices.erasure.queries.FIND_DUE",
@@ -66,10 +67,20 @@ _REASONS = {
         "lapel.foundation.database.row_quota.FORGET",
         "lapel.foundation.database.row_quota.READ",
     ),
-    "one worker places the events of all worlds": ("lapel.foundation.database.outbox.PLACE_EVENTS",),
+    "one worker places the events of all worlds": (
+        "lapel.foundation.database.outbox.PLACE_EVENTS",
+        "lapel.foundation.database.outbox.UNPLACED",
+    ),
     "the worlds and ids are the arguments' rows": (
         "lapel.slices.projects.queries.RECORD_USE",
         "lapel.slices.transcription.work.work_queries.WAITING",
+        "lapel.slices.webhooks.delivery.claim_queries.CLAIM",
+        "lapel.slices.webhooks.delivery.claim_queries.RELEASE",
+        "lapel.slices.webhooks.delivery.claim_queries.RENEW",
+        "lapel.slices.webhooks.delivery.claim_queries.TAKE_PROBES",
+        "lapel.slices.webhooks.delivery.settling.outcome_queries.HOLD_WEBHOOKS",
+        "lapel.slices.webhooks.delivery.settling.outcome_queries.SET_CIRCUITS",
+        "lapel.slices.webhooks.delivery.settling.outcome_queries.WRITE_OUTCOMES",
     ),
     "what lies in a worker's own folder, of whatever worlds": (
         "lapel.slices.erasure.local_copy_queries.DELETE_OF_HOLDERS",

@@ -11,6 +11,7 @@ from tests.support.strict.firmware import ASSIGNMENT
 from tests.support.strict.recordings import DELETED, RECORDING
 from tests.support.strict.shapes import Json, Shape, identifier, json_object, null_or, record, text, time
 from tests.support.strict.transcriptions import IN_EVENT, NESTED_IN_EVENT
+from tests.support.strict.webhooks import WEBHOOK
 
 MAX_BYTES = 2**20
 _TYPE = text(3, 100, r"[a-z][a-z0-9_]*\.[a-z][a-z0-9_]*")
@@ -40,6 +41,7 @@ TYPES: dict[str, _Kind] = {
     "device.offline": _DEVICE,
     "ota.applied": _ASSIGNMENT,
     "ota.failed": _ASSIGNMENT,
+    "webhook.disabled": ("webhook", WEBHOOK, WEBHOOK, {}),
 }
 
 

@@ -98,6 +98,15 @@ class Provider:
     end_user_id: None = None
 
 
+@dataclass(frozen=True, slots=True)
+class System:
+    """The server itself, as the actor of what nobody asked for; `id` is the name of the acting slice."""
+
+    id: str
+    kind: Literal["system"] = "system"
+    end_user_id: None = None
+
+
 def happened(action: str, resource_id: str) -> Change:
     """A change without values. The type of the resource is the first part of `action`."""
     return Change(action=action, resource_type=action.partition(".")[0], resource_id=resource_id)
@@ -109,7 +118,7 @@ async def record(
     now: datetime,
     *,
     worlds: Sequence[int],
-    actor: Actor | Provider | None,
+    actor: Actor | Provider | System | None,
     change: Change,
     about: str | None = None,
 ) -> None:

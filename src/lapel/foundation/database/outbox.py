@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from lapel.foundation.core.clock import timestamp
-from lapel.foundation.database.rows import fetch_rows, fetch_value
+from lapel.foundation.database.rows import fetch_rows, fetch_value, fetch_values
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -75,6 +75,14 @@ WITH made AS (
     RETURNING 1
 )
 {_NOTIFY}
+"""
+
+# The events of the arguments' worlds and ids, for statements of a slice that sends bodies.
+EVENT_ROWS = "events e"
+
+# Of all worlds, because one worker places the events of the whole server.
+UNPLACED = """
+SELECT world_id FROM events WHERE position IS NULL ORDER BY inserted NULLS FIRST, id LIMIT $1
 """
 
 # Held until the transaction ends: positions are given by one transaction at a time.
@@ -200,6 +208,11 @@ def _frozen(event_id: str, type_: str, now: datetime, data: bytes) -> bytes:
     return msgspec.json.encode(
         Envelope(id=event_id, type=type_, created_at=timestamp(now), data=msgspec.Raw(data))
     )
+
+
+async def unplaced(connection: Connection, limit: int) -> list[int]:
+    """The worlds of the oldest `limit` committed events without a position, one item for each event."""
+    return await fetch_values(connection, int, UNPLACED, limit)
 
 
 async def place(connection: Connection, limit: int) -> list[PlacedRow]:

@@ -21,3 +21,9 @@ class WebhookRow(msgspec.Struct, frozen=True):
     disabled_reason: DisabledReason | None
     created_at: datetime
     updated_at: datetime
+
+
+class DisabledWebhookRow(WebhookRow, frozen=True):
+    """A webhook that was just disabled, and its project."""
+
+    project_id: str

@@ -2,27 +2,53 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from lapel.foundation.slices import Slice, Table
 from lapel.slices.webhooks import jobs, routes
 from lapel.slices.webhooks.records.endings import Endings
 from lapel.slices.webhooks.service import Webhooks
+
+if TYPE_CHECKING:
+    from lapel.foundation.slices import Services
+    from lapel.slices.webhooks.delivery.engine import DeliveryEngine
+
+
+def _worker(services: Services) -> tuple[DeliveryEngine]:
+    # Only a worker process needs the engine and its HTTP client.
+    from lapel.slices.webhooks.delivery.engine import DeliveryEngine  # noqa: PLC0415
+
+    return (DeliveryEngine(services.ports, services[Endings]),)
+
+
+_CRASH_POINTS = (
+    "fan-out:placed",
+    "fan-out:before-commit",
+    "fan-out:committed",
+    "delivery:claimed",
+    "delivery:answered",
+    "delivery:attempted",
+    "delivery:before-commit",
+    "delivery:committed",
+    "end-pending:before-commit",
+    "end-pending:committed",
+    "remove-webhook:before-commit",
+    "remove-webhook:committed",
+)
 
 SLICE = Slice(
     name="webhooks",
     build=lambda services: (Webhooks(services.ports), Endings(services.ports)),
     operations=lambda services: routes.operations(services[Webhooks]),
     jobs=lambda services: jobs.handlers(services[Endings]),
+    worker=_worker,
     scopes=("webhooks:read", "webhooks:write"),
-    ids={"webhook_id": "wh"},
+    ids={"webhook_id": "wh", "delivery_id": "whd"},
     tables=(
         Table("webhooks", grows=True),
         Table("webhook_deliveries", grows=True),
         Table("webhook_attempts", grows=True),
     ),
-    crash_points=(
-        "end-pending:before-commit",
-        "end-pending:committed",
-        "remove-webhook:before-commit",
-        "remove-webhook:committed",
-    ),
+    events=("webhook.disabled",),
+    crash_points=_CRASH_POINTS,
 )

@@ -83,6 +83,12 @@ class Webhook(msgspec.Struct, frozen=True, kw_only=True):
     updated_at: Timestamp
 
 
+class WebhookEvent(Webhook, frozen=True, kw_only=True):
+    """`data` of `webhook.disabled`."""
+
+    webhook: Webhook
+
+
 class CreatedWebhook(Webhook, frozen=True, kw_only=True):
     """A new webhook and its secret. Only this answer shows the secret."""
 

@@ -1,0 +1,207 @@
+"""SQL that finds the webhooks with due deliveries, and claims, renews and releases deliveries.
+
+All times are the database's, so the clocks of workers may differ. No statement waits for a row that another
+transaction has locked: it leaves that row out, so no deadlock is possible.
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from lapel.foundation.database.outbox import EVENT_ROWS
+from lapel.foundation.database.rows import fetch_rows, fetch_value
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from lapel.foundation.database.connection import Connection
+
+# A delivery of a killed worker is taken over after this time. A worker renews its leases before that.
+LEASE = timedelta(seconds=10)
+# Until a probe ends, the webhook gets no other attempt. Longer than an attempt may take.
+PROBE = timedelta(seconds=45)
+# Of each webhook, so many deliveries are looked at for one whose turn it is.
+_WINDOW = 200
+# Larger bodies are read one by one, see `attempts.py`.
+SMALL_BODY_BYTES = 64 * 1024
+
+# One step through the index for each webhook, however many deliveries wait there: a loose index scan
+# (https://wiki.postgresql.org/wiki/Loose_indexscan). The walk goes on where the last one ended.
+VISIT = """
+WITH RECURSIVE visited AS (
+    (SELECT d.world_id, d.webhook_id, d.due_at, 1 AS nth FROM webhook_deliveries d
+    WHERE d.state = 'pending' AND (d.world_id, d.webhook_id) > ($1::bigint, $2::text)
+    ORDER BY d.world_id, d.webhook_id, d.due_at LIMIT 1)
+    UNION ALL
+    SELECT n.world_id, n.webhook_id, n.due_at, v.nth + 1
+    FROM visited v CROSS JOIN LATERAL (
+        SELECT d.world_id, d.webhook_id, d.due_at FROM webhook_deliveries d
+        WHERE d.state = 'pending' AND (d.world_id, d.webhook_id) > (v.world_id, v.webhook_id)
+        ORDER BY d.world_id, d.webhook_id, d.due_at LIMIT 1
+    ) n
+    WHERE v.nth < $3
+)
+SELECT v.world_id, v.webhook_id,
+    w.status = 'disabled' AND w.deleted_at IS NULL AS disabled,
+    w.status = 'enabled' AND v.due_at <= now() AS due,
+    w.paused_until IS NOT NULL AS broken, coalesce(w.paused_until > now(), false) AS paused
+FROM visited v JOIN webhooks w ON w.world_id = v.world_id AND w.id = v.webhook_id
+ORDER BY v.nth
+"""
+
+# A delivery that was never attempted waits for earlier ones of the same resource that never were.
+CLAIM = f"""
+WITH chosen AS MATERIALIZED (
+    SELECT r.world_id, c.id
+    FROM unnest($1::bigint[], $2::text[], $3::bigint[]) AS r (world_id, webhook_id, places)
+    CROSS JOIN LATERAL (
+        SELECT n.id FROM (
+            SELECT d.id, d.resource_id, d.position, d.attempts, d.due_at FROM webhook_deliveries d
+            WHERE d.world_id = r.world_id AND d.webhook_id = r.webhook_id
+                AND d.state = 'pending' AND d.due_at <= now()
+                AND (d.leased_until IS NULL OR d.leased_until <= now())
+            ORDER BY d.due_at LIMIT {_WINDOW}
+        ) n
+        WHERE n.attempts > 0 OR NOT EXISTS (
+            SELECT FROM webhook_deliveries f
+            WHERE f.world_id = r.world_id AND f.webhook_id = r.webhook_id
+                AND f.resource_id = n.resource_id AND f.position < n.position
+                AND f.state = 'pending' AND f.attempts = 0)
+        ORDER BY n.due_at LIMIT r.places
+    ) c
+), held AS MATERIALIZED (
+    SELECT d.world_id, d.id
+    FROM chosen c JOIN webhook_deliveries d ON d.world_id = c.world_id AND d.id = c.id
+    WHERE d.state = 'pending' AND d.due_at <= now() AND (d.leased_until IS NULL OR d.leased_until <= now())
+    FOR NO KEY UPDATE OF d SKIP LOCKED
+)
+UPDATE webhook_deliveries d SET leased_until = now() + $4
+FROM held h, webhooks w, {EVENT_ROWS}
+WHERE d.world_id = h.world_id AND d.id = h.id
+    AND w.world_id = h.world_id AND w.id = d.webhook_id AND w.status = 'enabled'
+    AND e.world_id = h.world_id AND e.id = d.event_id
+RETURNING d.world_id, d.id, d.webhook_id, d.event_id, d.position, d.attempts, d.tries, w.url,
+    w.sealed_secret, CASE WHEN w.previous_secret_until > now() THEN w.sealed_previous_secret END
+        AS sealed_previous_secret,
+    extract(epoch FROM clock_timestamp() - e.created_at)::float8 AS age_seconds,
+    CASE WHEN octet_length(e.body) <= {SMALL_BODY_BYTES} THEN e.body END AS body
+"""
+
+# Of several workers, one gets the probe.
+TAKE_PROBES = """
+WITH held AS MATERIALIZED (
+    SELECT w.world_id, w.id
+    FROM unnest($1::bigint[], $2::text[]) AS p (world_id, id)
+    JOIN webhooks w ON w.world_id = p.world_id AND w.id = p.id
+    WHERE w.paused_until <= now() AND w.status = 'enabled'
+    FOR NO KEY UPDATE OF w SKIP LOCKED
+)
+UPDATE webhooks w SET paused_until = now() + $3 FROM held h
+WHERE w.world_id = h.world_id AND w.id = h.id
+RETURNING w.world_id, w.id
+"""
+
+READ_BODY = f"""
+SELECT e.body FROM {EVENT_ROWS}
+JOIN webhook_deliveries d ON d.world_id = e.world_id AND d.event_id = e.id
+JOIN webhooks w ON w.world_id = d.world_id AND w.id = d.webhook_id
+WHERE d.world_id = $1 AND d.id = $2 AND w.status = 'enabled'
+"""
+
+RENEW = """
+UPDATE webhook_deliveries d SET leased_until = now() + $3
+FROM (
+    SELECT l.world_id, l.id
+    FROM unnest($1::bigint[], $2::text[]) AS g (world_id, id)
+    JOIN webhook_deliveries l ON l.world_id = g.world_id AND l.id = g.id
+    WHERE l.state = 'pending'
+    FOR NO KEY UPDATE OF l SKIP LOCKED
+) h
+WHERE d.world_id = h.world_id AND d.id = h.id
+"""
+
+RELEASE = """
+UPDATE webhook_deliveries d SET leased_until = NULL
+FROM (
+    SELECT l.world_id, l.id
+    FROM unnest($1::bigint[], $2::text[]) AS g (world_id, id)
+    JOIN webhook_deliveries l ON l.world_id = g.world_id AND l.id = g.id
+    FOR NO KEY UPDATE OF l SKIP LOCKED
+) h
+WHERE d.world_id = h.world_id AND d.id = h.id
+"""
+
+
+class VisitRow(msgspec.Struct, frozen=True):
+    """A webhook with pending deliveries. `due`: it is enabled, and the first of them is due now. `broken`:
+    its circuit is open; `paused`: it gets no probe yet."""
+
+    world_id: int
+    webhook_id: str
+    disabled: bool
+    due: bool
+    broken: bool
+    paused: bool
+
+
+class ClaimedRow(msgspec.Struct, frozen=True):
+    """A claimed delivery with what its attempt needs. `body` is None for a large body. `age_seconds`: since
+    the transaction that wrote the event began."""
+
+    world_id: int
+    id: str
+    webhook_id: str
+    event_id: str
+    position: int
+    attempts: int
+    tries: int
+    url: str
+    sealed_secret: bytes
+    sealed_previous_secret: bytes | None
+    age_seconds: float
+    body: bytes | None
+
+
+class ProbeRow(msgspec.Struct, frozen=True):
+    """A webhook that gets one attempt, which decides whether it gets others."""
+
+    world_id: int
+    id: str
+
+
+async def visit(connection: Connection, after: tuple[int, str], limit: int) -> list[VisitRow]:
+    """The next `limit` webhooks after this one, by world and id, that have pending deliveries."""
+    return await fetch_rows(connection, VisitRow, VISIT, *after, limit)
+
+
+async def claim(connection: Connection, rooms: Sequence[tuple[int, str, int]]) -> list[ClaimedRow]:
+    """Lease due deliveries. `rooms`: world, webhook, and how many of its deliveries at most."""
+    return await fetch_rows(connection, ClaimedRow, CLAIM, *_columns(rooms), LEASE)
+
+
+async def take_probes(connection: Connection, webhooks: Sequence[tuple[int, str]]) -> list[tuple[int, str]]:
+    """Which of these webhooks (world, id) this worker may probe."""
+    rows = await fetch_rows(connection, ProbeRow, TAKE_PROBES, *_columns(webhooks), PROBE)
+    return [(row.world_id, row.id) for row in rows]
+
+
+async def read_body(connection: Connection, world_id: int, delivery_id: str) -> bytes | None:
+    """The body of a delivery's event; None when the delivery is gone or its webhook is disabled."""
+    return await fetch_value(connection, bytes, READ_BODY, world_id, delivery_id)
+
+
+async def renew(connection: Connection, deliveries: Sequence[tuple[int, str]]) -> None:
+    """Lease these deliveries (world, id) again from now on."""
+    await connection.execute(RENEW, *_columns(deliveries), LEASE)
+
+
+async def release(connection: Connection, deliveries: Sequence[tuple[int, str]]) -> None:
+    """End the leases of deliveries (world, id) that this worker does not attempt."""
+    await connection.execute(RELEASE, *_columns(deliveries))
+
+
+def _columns(rows: Sequence[tuple[object, ...]]) -> list[list[object]]:
+    return [list(column) for column in zip(*rows, strict=True)]

@@ -1,0 +1,64 @@
+"""Claims due deliveries: fairly over worlds and webhooks, and no more than this worker has places for."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from lapel.foundation.core.crash_points import crash_point
+from lapel.slices.webhooks.delivery import claim_queries
+
+if TYPE_CHECKING:
+    from lapel.foundation.ports import Ports
+    from lapel.slices.webhooks.delivery.claim_queries import ClaimedRow, VisitRow
+    from lapel.slices.webhooks.delivery.webhook_places import WebhookPlaces
+
+# Webhooks of one look.
+_VISITS = 1000
+_BEGINNING = (0, "")
+
+
+class Look:
+    """What one look found. `probes`: webhooks whose claimed delivery decides about the others. `disabled`:
+    webhooks whose pending deliveries end. `more`: whether another look may claim more at once."""
+
+    __slots__ = ("claimed", "disabled", "more", "probes")
+
+    def __init__(self) -> None:
+        self.claimed: list[ClaimedRow] = []
+        self.probes: set[tuple[int, str]] = set()
+        self.disabled: list[tuple[int, str]] = []
+        self.more = False
+
+
+class Claims:
+    """Looks for due deliveries, some webhooks at a time. The next look goes on where the last one ended."""
+
+    def __init__(self, ports: Ports, places: WebhookPlaces) -> None:
+        self._ports = ports
+        self._places = places
+        self._after = _BEGINNING
+
+    async def look(self) -> Look:
+        """Claim what is due of the next webhooks. Raises Unavailable when the database is away."""
+        found = Look()
+        async with self._ports.database.acquire() as connection:
+            visited = await claim_queries.visit(connection, self._after, _VISITS)
+            at_end = len(visited) < _VISITS
+            found.disabled = [_key(row) for row in visited if row.disabled]
+            due = [row for row in visited if row.due and not row.paused]
+            rooms = self._places.rooms([_key(row) for row in due if not row.broken])
+            broken = [_key(row) for row in due if row.broken and self._places.idle(_key(row))]
+            if broken:
+                found.probes = set(await claim_queries.take_probes(connection, broken))
+                rooms += [(*key, 1) for key in found.probes]
+            if rooms:
+                found.claimed = await claim_queries.claim(connection, rooms)
+        crash_point("delivery:claimed")
+        self._after = _BEGINNING if at_end else _key(visited[-1])
+        claimed = len(found.claimed)
+        found.more = not at_end or claimed >= sum(room for *_, room in rooms) > 0
+        return found
+
+
+def _key(row: VisitRow) -> tuple[int, str]:
+    return row.world_id, row.webhook_id

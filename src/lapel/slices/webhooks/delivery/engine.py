@@ -1,0 +1,210 @@
+"""The engine: places events, claims due deliveries, attempts them and writes the outcomes.
+
+Each part is a loop of its own. A notification wakes the loops. They also look once a second, because
+notifications may be lost. What a killed worker leaves is taken over when its leases end, after seconds.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import random
+from typing import TYPE_CHECKING
+
+import asyncpg
+import structlog
+
+from lapel.foundation.core.crash_points import crash_point
+from lapel.foundation.core.errors import Unavailable
+from lapel.foundation.database import outbox
+from lapel.foundation.database.listening import listen
+from lapel.foundation.database.pool import DATABASE_AWAY
+from lapel.foundation.outbound.outbound_client import OutboundClient, open_client
+from lapel.foundation.outbound.policy import OutboundPolicy
+from lapel.slices.webhooks.delivery import claim_queries
+from lapel.slices.webhooks.delivery.claiming import Claims
+from lapel.slices.webhooks.delivery.delivery_metrics import IN_FLIGHT
+from lapel.slices.webhooks.delivery.fan_out import fan_out
+from lapel.slices.webhooks.delivery.posting.attempts import Attempts
+from lapel.slices.webhooks.delivery.settling.outcomes import OutcomeWriter
+from lapel.slices.webhooks.delivery.webhook_places import WebhookPlaces
+from lapel.slices.webhooks.payloads import WebhookJob
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from lapel.foundation.ports import Ports
+    from lapel.slices.webhooks.delivery.claim_queries import ClaimedRow
+    from lapel.slices.webhooks.delivery.delivery_outcome import DeliveryOutcome
+    from lapel.slices.webhooks.records.endings import Endings
+
+_POLL = 1.0
+# Events that come within this time are placed together.
+_GATHER = 0.01
+# The shortest time between two looks for due deliveries.
+_BETWEEN_CLAIMS = 0.005
+_RENEW = 3.0
+_CONNECT = 10.0
+_AGAIN = 0.5
+# Seconds that running attempts get when the worker stops. The worker's process has three.
+_LAST_SECONDS = 2.0
+_LAST_WRITE = 0.7
+# The connection of an unread answer is read no further than about twice this.
+_BUFFER_BYTES = 8 * 1024
+
+_log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
+
+
+class DeliveryEngine:
+    """The part of a worker that delivers events to webhooks."""
+
+    def __init__(self, ports: Ports, endings: Endings) -> None:
+        self._ports = ports
+        self._endings = endings
+        self._places = WebhookPlaces()
+        self._claims = Claims(ports, self._places)
+        self._outcomes = OutcomeWriter(ports, self._ended, random.random)
+        # The deliveries that this worker holds, until their outcomes are written; renewed together.
+        self._held: set[tuple[int, str]] = set()
+        self._attempting: dict[tuple[int, str], asyncio.Task[None]] = {}
+        self._disabled: set[tuple[int, str]] = set()
+        self._new_events = asyncio.Event()
+        self._look_again = asyncio.Event()
+        self._loops: list[asyncio.Task[None]] = []
+        self._stopping = False
+        self._client: OutboundClient | None = None
+
+    async def start(self) -> None:
+        """Begin to deliver."""
+        settings = self._ports.settings
+        self._client = open_client(
+            OutboundPolicy.of(settings),
+            total=None,
+            connect=_CONNECT,
+            limit=0,
+            buffer_bytes=_BUFFER_BYTES,
+        )
+        attempts = Attempts(self._ports, self._client, random.random)
+        dsn = settings.listen_database_url or self._ports.database.dsn
+        self._loops = [
+            asyncio.create_task(each, name=f"webhooks-{name}")
+            for name, each in {
+                "listen": listen(dsn, outbox.EVENTS_CHANNEL, lambda _: self._wake()),
+                "fan-out": self._repeat(self._place),
+                "claims": self._repeat(lambda: self._claim(attempts)),
+                "outcomes": self._repeat(self._outcomes.step),
+                "leases": self._repeat(self._renew),
+                "disabled": self._repeat(self._end_disabled),
+            }.items()
+        ]
+
+    async def stop(self) -> None:
+        """Let running attempts end for two seconds, and leave the others to other workers at once."""
+        self._stopping = True
+        self._wake()
+        if self._attempting:
+            await asyncio.wait(self._attempting.values(), timeout=_LAST_SECONDS)
+        everything = [*self._loops, *self._attempting.values()]
+        for task in everything:
+            task.cancel()
+        await asyncio.gather(*everything, return_exceptions=True)
+        with contextlib.suppress(TimeoutError, Unavailable, asyncpg.PostgresError, *DATABASE_AWAY):
+            async with asyncio.timeout(_LAST_WRITE):
+                await self._outcomes.drain()
+                if self._held:
+                    async with self._ports.database.acquire() as connection:
+                        await claim_queries.release(connection, list(self._held))
+        if self._client is not None:
+            await self._client.__aexit__(None, None, None)
+
+    def _wake(self) -> None:
+        self._new_events.set()
+        self._look_again.set()
+
+    async def _repeat(self, step: Callable[[], Awaitable[None]]) -> None:
+        """Take the step again and again. A fault ends no loop."""
+        while True:
+            try:
+                await step()
+            except (Unavailable, asyncpg.PostgresError, *DATABASE_AWAY) as error:
+                _log.warning("webhooks.database_away", error=f"{type(error).__name__}: {error}")
+                await asyncio.sleep(_AGAIN)
+            except Exception:  # noqa: BLE001 - one fault must not end the deliveries of all
+                _log.exception("webhooks.failed")
+                await asyncio.sleep(_AGAIN)
+
+    async def _place(self) -> None:
+        """Place the events that wait, once some may."""
+        await _set_or_late(self._new_events)
+        await asyncio.sleep(_GATHER)
+        while not self._stopping and await fan_out(self._ports):
+            self._look_again.set()
+
+    async def _claim(self, attempts: Attempts) -> None:
+        """Begin attempts of the deliveries that are due, once some may be."""
+        await _set_or_late(self._look_again)
+        while not self._stopping:
+            found = await self._claims.look()
+            self._disabled.update(found.disabled)
+            for claim in found.claimed:
+                self._begin(attempts, claim, probe=(claim.world_id, claim.webhook_id) in found.probes)
+            await asyncio.sleep(_BETWEEN_CLAIMS)
+            if not found.more:
+                return
+
+    def _begin(self, attempts: Attempts, claim: ClaimedRow, *, probe: bool) -> None:
+        key = claim.world_id, claim.id
+        if key in self._held:  # its lease had ended while the database was away
+            return
+        self._held.add(key)
+        self._places.take((claim.world_id, claim.webhook_id))
+        IN_FLIGHT.set(self._places.taken)
+        self._attempting[key] = asyncio.create_task(self._attempt(attempts, claim, probe=probe))
+
+    async def _attempt(self, attempts: Attempts, claim: ClaimedRow, *, probe: bool) -> None:
+        key = claim.world_id, claim.id
+        outcome = None
+        try:
+            outcome = await attempts.make(claim, probe=probe)
+        except Unavailable:
+            pass  # the lease ends by itself
+        except Exception:  # noqa: BLE001 - the lease ends by itself, and the next attempt may succeed
+            _log.exception("webhooks.attempt_failed", delivery=claim.id)
+        finally:
+            del self._attempting[key]
+        if outcome is not None:
+            crash_point("delivery:attempted")
+            self._outcomes.put(outcome)
+        else:
+            self._let_go(key, (claim.world_id, claim.webhook_id))
+
+    def _ended(self, outcome: DeliveryOutcome) -> None:
+        """The outcome is written: its place is free, and a later event of the resource may be due."""
+        self._let_go((outcome.world_id, outcome.delivery_id), (outcome.world_id, outcome.webhook_id))
+
+    def _let_go(self, delivery: tuple[int, str], webhook: tuple[int, str]) -> None:
+        self._held.discard(delivery)
+        self._places.give_back(webhook)
+        IN_FLIGHT.set(self._places.taken)
+        self._look_again.set()
+
+    async def _renew(self) -> None:
+        await asyncio.sleep(_RENEW)
+        if self._held:
+            async with self._ports.database.acquire() as connection:
+                await claim_queries.renew(connection, list(self._held))
+
+    async def _end_disabled(self) -> None:
+        """End deliveries that a fan-out made while a job already ended those of the disabled webhook."""
+        await asyncio.sleep(_POLL)
+        while self._disabled:
+            world_id, webhook_id = self._disabled.pop()
+            await self._endings.end_pending(WebhookJob(world_id, webhook_id))
+
+
+async def _set_or_late(event: asyncio.Event) -> None:
+    """Wait until the event is set, a second at most, and clear it."""
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(_POLL):
+            await event.wait()
+    event.clear()

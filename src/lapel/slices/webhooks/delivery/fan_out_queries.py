@@ -1,0 +1,83 @@
+"""SQL of the fan-out: one delivery for each placed event and each webhook that is to get it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from lapel.foundation.database.rows import fetch_rows
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from lapel.foundation.core.ids import Ids
+    from lapel.foundation.database.connection import Connection
+    from lapel.foundation.database.outbox import PlacedRow
+
+COUNT_ENABLED = """
+SELECT world_id, count(*) AS webhooks FROM webhooks
+WHERE world_id = ANY($1::bigint[]) AND status = 'enabled'
+GROUP BY world_id
+"""
+
+# The lock keeps each webhook until the deliveries refer to it. A webhook that is being deleted is waited for,
+# and then left out.
+MATCH = """
+WITH open AS MATERIALIZED (
+    SELECT w.world_id, w.id, w.events FROM webhooks w
+    WHERE w.world_id = ANY($1::bigint[]) AND w.status = 'enabled'
+    FOR KEY SHARE
+)
+SELECT e.world_id, e.id AS event_id, w.id AS webhook_id, e.resource_id, e.position
+FROM unnest($1::bigint[], $2::text[], $3::text[], $4::text[], $5::bigint[], $6::text[])
+    AS e (world_id, id, type, resource_id, position, test_for)
+JOIN open w ON w.world_id = e.world_id
+    AND CASE WHEN e.test_for IS NULL THEN w.events && ARRAY['*', e.type] ELSE w.id = e.test_for END
+"""
+
+INSERT_DELIVERIES = """
+INSERT INTO webhook_deliveries
+    (world_id, id, webhook_id, event_id, resource_id, position, state, due_at, created_at)
+SELECT d.world_id, d.id, d.webhook_id, d.event_id, d.resource_id, d.position, 'pending', now(), now()
+FROM unnest($1::bigint[], $2::text[], $3::text[], $4::text[], $5::text[], $6::bigint[])
+    AS d (world_id, id, webhook_id, event_id, resource_id, position)
+ON CONFLICT (world_id, event_id, webhook_id) DO NOTHING
+"""
+
+
+class WebhooksOfWorldRow(msgspec.Struct, frozen=True):
+    """How many enabled webhooks a world has."""
+
+    world_id: int
+    webhooks: int
+
+
+class MatchRow(msgspec.Struct, frozen=True):
+    """An event, and a webhook that is to get it."""
+
+    world_id: int
+    event_id: str
+    webhook_id: str
+    resource_id: str
+    position: int
+
+
+async def count_enabled(connection: Connection, worlds: Sequence[int]) -> dict[int, int]:
+    """The number of enabled webhooks of each world that has any."""
+    rows = await fetch_rows(connection, WebhooksOfWorldRow, COUNT_ENABLED, worlds)
+    return {row.world_id: row.webhooks for row in rows}
+
+
+async def match(connection: Connection, events: Sequence[PlacedRow]) -> list[MatchRow]:
+    """The enabled webhooks that are subscribed to each event; of a test event, the webhook that it is for."""
+    columns = [(e.world_id, e.id, e.type, e.resource_id, e.position, e.test_for) for e in events]
+    return await fetch_rows(connection, MatchRow, MATCH, *map(list, zip(*columns, strict=True)))
+
+
+async def insert_deliveries(connection: Connection, ids: Ids, matches: Sequence[MatchRow]) -> None:
+    """Write one delivery for each match, due now. A delivery that exists already stays as it is."""
+    columns = [
+        (m.world_id, ids.new("whd"), m.webhook_id, m.event_id, m.resource_id, m.position) for m in matches
+    ]
+    await connection.execute(INSERT_DELIVERIES, *map(list, zip(*columns, strict=True)))

@@ -1,0 +1,41 @@
+"""Why an attempt got no answer, as a short sentence for the webhook's owner."""
+
+from __future__ import annotations
+
+import aiohttp
+
+from lapel.foundation.outbound.guarded_connector import ForbiddenAddress
+
+_LONGEST = 200
+
+
+def told(fault: BaseException) -> str:
+    """The sentence. It names no address of the network that the owner has not written."""
+    return _told(fault).replace("\0", "")[:_LONGEST]
+
+
+def _told(fault: BaseException) -> str:
+    match fault:
+        case ForbiddenAddress():
+            return f"refused: {fault}"
+        case aiohttp.ClientConnectorCertificateError():
+            why = getattr(fault.certificate_error, "verify_message", "")
+            return f"TLS: {why or 'the certificate is not valid'}"
+        case aiohttp.ClientSSLError():
+            return "TLS: no secure connection could be made"
+        case aiohttp.ClientConnectorDNSError():
+            return "the name of the host cannot be resolved"
+        case aiohttp.ConnectionTimeoutError():
+            return "timeout: no connection was made"
+        case TimeoutError():
+            return "timeout after 30 s"
+        case aiohttp.ClientConnectorError():
+            return f"no connection: {fault.strerror or 'unknown reason'}"
+        case aiohttp.ServerDisconnectedError():
+            return "the connection was closed without an answer"
+        case aiohttp.ClientResponseError():
+            return "the answer is not valid HTTP"
+        case aiohttp.InvalidURL() | ValueError():
+            return "the URL cannot be read"
+        case _:
+            return "the connection broke"

@@ -1,0 +1,60 @@
+"""The circuit of a webhook: after failures in a row it gets one probe at a time, until one succeeds.
+
+Pattern: M. Nygard, "Release It!", circuit breaker.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from datetime import datetime, timedelta
+
+import msgspec
+
+# So many failures in a row open the circuit.
+OPENS_AFTER = 10
+_FIRST_PAUSE = 5.0
+_LONGEST_PAUSE = 60.0
+_MOST_DOUBLINGS = 10
+DISABLED_AFTER = timedelta(days=5)
+
+
+class Circuit(msgspec.Struct, frozen=True):
+    """`failures`: in a row; while the circuit is open, only failed probes count. `failing_since`: the first
+    of them. `paused_until` is set while the circuit is open: the time of the next probe."""
+
+    failures: int
+    failing_since: datetime | None
+    paused_until: datetime | None
+
+    def may_be_given_up(self, now: datetime) -> bool:
+        """Whether the webhook has failed for so long that it is disabled."""
+        return self.failing_since is not None and self.failing_since <= now - DISABLED_AFTER
+
+
+HEALTHY = Circuit(0, None, None)
+
+
+def after_attempts(
+    circuit: Circuit, attempts: Iterable[tuple[bool, bool]], now: datetime, chance: Callable[[], float]
+) -> Circuit:
+    """The circuit after attempts, in the order of their ends: (whether it succeeded, whether it was a probe).
+
+    `chance`: a random number from 0 to 1, which spreads the probes. A failed attempt that began before the
+    circuit opened changes nothing.
+    """
+    for succeeded, probe in attempts:
+        if succeeded:
+            circuit = HEALTHY
+        elif circuit.paused_until is None or probe:
+            circuit = _failed(circuit, now, chance)
+    return circuit
+
+
+def _failed(circuit: Circuit, now: datetime, chance: Callable[[], float]) -> Circuit:
+    failures = circuit.failures + 1
+    since = circuit.failing_since or now
+    if failures < OPENS_AFTER:
+        return Circuit(failures, since, None)
+    doublings = min(failures - OPENS_AFTER, _MOST_DOUBLINGS)
+    pause = min(_FIRST_PAUSE * 2**doublings, _LONGEST_PAUSE) * (0.8 + 0.2 * chance())
+    return Circuit(failures, since, now + timedelta(seconds=pause))

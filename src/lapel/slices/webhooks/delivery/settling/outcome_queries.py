@@ -1,0 +1,144 @@
+"""SQL that writes the outcomes of attempts, and the state of the webhooks that they concern.
+
+No statement waits for a row that another transaction has locked, so no deadlock is possible.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from lapel.foundation.database.rows import fetch_row, fetch_rows
+from lapel.slices.webhooks.rows import DisabledWebhookRow
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from lapel.foundation.database.connection import Connection
+    from lapel.slices.webhooks.delivery.delivery_outcome import DeliveryOutcome
+    from lapel.slices.webhooks.delivery.settling.circuit import Circuit
+    from lapel.slices.webhooks.wire import DisabledReason
+
+# An attempt that ends after its delivery was ended by others still counts; a success ends every delivery.
+# Returns the deliveries that another transaction has locked: nothing of them was written.
+WRITE_OUTCOMES = """
+WITH given AS MATERIALIZED (
+    SELECT * FROM unnest($1::bigint[], $2::text[], $3::text[], $4::float8[], $5::int[])
+        AS g (world_id, id, state, wait_seconds, made)
+), held AS MATERIALIZED (
+    SELECT d.world_id, d.id
+    FROM given g JOIN webhook_deliveries d ON d.world_id = g.world_id AND d.id = g.id
+    FOR NO KEY UPDATE OF d SKIP LOCKED
+), moved AS (
+    UPDATE webhook_deliveries d SET
+        attempts = d.attempts + g.made,
+        leased_until = NULL,
+        tries = CASE WHEN d.state = 'pending' THEN d.tries + 1 ELSE d.tries END,
+        state = CASE WHEN d.state = 'pending' OR g.state = 'succeeded' THEN g.state ELSE d.state END,
+        due_at = CASE WHEN d.state = 'pending' AND g.state = 'pending'
+            THEN now() + make_interval(secs => g.wait_seconds) END,
+        ended_at = CASE WHEN d.state = 'pending' AND g.state = 'pending' THEN NULL
+            WHEN d.state = 'pending' OR g.state = 'succeeded' THEN now() ELSE d.ended_at END
+    FROM held h, given g
+    WHERE d.world_id = h.world_id AND d.id = h.id AND g.world_id = h.world_id AND g.id = h.id
+    RETURNING d.world_id, d.id, d.attempts - g.made AS before
+), written AS (
+    INSERT INTO webhook_attempts
+        (world_id, delivery_id, number, started_at, latency_ms, status, error, answer)
+    SELECT m.world_id, m.id, m.before + a.nth, a.started_at, a.latency_ms, a.status, a.error, a.answer
+    FROM unnest($6::bigint[], $7::text[], $8::int[], $9::timestamptz[], $10::int[], $11::int[], $12::text[],
+            $13::bytea[])
+        AS a (world_id, id, nth, started_at, latency_ms, status, error, answer)
+    JOIN moved m ON m.world_id = a.world_id AND m.id = a.id
+)
+SELECT g.world_id, g.id FROM given g
+WHERE NOT EXISTS (SELECT FROM moved m WHERE m.world_id = g.world_id AND m.id = g.id)
+    AND EXISTS (SELECT FROM webhook_deliveries d WHERE d.world_id = g.world_id AND d.id = g.id)
+"""
+
+# A healthy webhook whose attempts all succeeded needs no change. A webhook that is locked is left out: the
+# next outcomes change it.
+HOLD_WEBHOOKS = """
+SELECT w.world_id, w.id, w.url, w.failures, w.failing_since, w.paused_until, now() AS at
+FROM unnest($1::bigint[], $2::text[], $3::bool[]) AS g (world_id, id, failed)
+JOIN webhooks w ON w.world_id = g.world_id AND w.id = g.id
+WHERE w.status = 'enabled' AND (g.failed OR w.failures > 0 OR w.paused_until IS NOT NULL)
+FOR NO KEY UPDATE OF w SKIP LOCKED
+"""
+
+SET_CIRCUITS = """
+UPDATE webhooks w SET failures = g.failures, failing_since = g.failing_since, paused_until = g.paused_until
+FROM unnest($1::bigint[], $2::text[], $3::int[], $4::timestamptz[], $5::timestamptz[])
+    AS g (world_id, id, failures, failing_since, paused_until)
+WHERE w.world_id = g.world_id AND w.id = g.id
+"""
+
+DISABLE = """
+UPDATE webhooks w SET status = 'disabled', disabled_reason = $3, paused_until = NULL, updated_at = $4
+WHERE w.world_id = $1 AND w.id = $2 AND w.status = 'enabled'
+RETURNING w.id, w.url, w.events, w.description, w.metadata, w.status, w.disabled_reason, w.created_at,
+    w.updated_at, (SELECT p.project_id FROM worlds p WHERE p.id = w.world_id) AS project_id
+"""
+
+
+class LockedDeliveryRow(msgspec.Struct, frozen=True):
+    """A delivery that another transaction has locked."""
+
+    world_id: int
+    id: str
+
+
+class HeldWebhookRow(msgspec.Struct, frozen=True):
+    """A webhook whose circuit is about to change. `at`: the database's time."""
+
+    world_id: int
+    id: str
+    url: str
+    failures: int
+    failing_since: datetime | None
+    paused_until: datetime | None
+    at: datetime
+
+
+async def write(connection: Connection, outcomes: Sequence[DeliveryOutcome]) -> set[tuple[int, str]]:
+    """Write these outcomes, of one delivery each. Returns the deliveries (world, id) that are locked, of
+    which nothing was written."""
+    deliveries = [(o.world_id, o.delivery_id, o.state, o.wait_seconds, len(o.attempts)) for o in outcomes]
+    attempts = [
+        (o.world_id, o.delivery_id, nth, a.started_at, a.latency_ms, a.status, a.error, a.answer)
+        for o in outcomes
+        for nth, a in enumerate(o.attempts, 1)
+    ]
+    rows = await fetch_rows(
+        connection, LockedDeliveryRow, WRITE_OUTCOMES, *_columns(deliveries), *_columns(attempts)
+    )
+    return {(row.world_id, row.id) for row in rows}
+
+
+async def hold_webhooks(
+    connection: Connection, webhooks: Sequence[tuple[int, str, bool]]
+) -> list[HeldWebhookRow]:
+    """Lock those of the webhooks (world, id, whether an attempt failed) whose circuit may change."""
+    return await fetch_rows(connection, HeldWebhookRow, HOLD_WEBHOOKS, *_columns(webhooks))
+
+
+async def set_circuits(connection: Connection, circuits: Sequence[tuple[int, str, Circuit]]) -> None:
+    """Store the circuits of webhooks (world, id) that the transaction holds."""
+    columns = [
+        (world_id, webhook_id, c.failures, c.failing_since, c.paused_until)
+        for world_id, webhook_id, c in circuits
+    ]
+    await connection.execute(SET_CIRCUITS, *_columns(columns))
+
+
+async def disable(
+    connection: Connection, world_id: int, webhook_id: str, reason: DisabledReason, now: datetime
+) -> DisabledWebhookRow | None:
+    """Disable a webhook; None if it is disabled or gone already."""
+    return await fetch_row(connection, DisabledWebhookRow, DISABLE, world_id, webhook_id, reason, now)
+
+
+def _columns(rows: Sequence[tuple[object, ...]]) -> list[list[object]]:
+    return [list(column) for column in zip(*rows, strict=True)]

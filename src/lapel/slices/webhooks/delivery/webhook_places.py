@@ -1,0 +1,82 @@
+"""How many attempts a worker makes at once: in all, for one world, and for one webhook.
+
+A world gets at most half of the places that the others leave, and a webhook at most half of its world's. So
+slow webhooks never take all places, however many of them there are.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+
+# Attempts of one worker at once.
+ALL = 1000
+# Of these, of one webhook.
+OF_WEBHOOK = 100
+
+WebhookKey = tuple[int, str]
+
+
+class WebhookPlaces:
+    """Counts the attempts of one worker."""
+
+    def __init__(self, most: int = ALL, most_of_webhook: int = OF_WEBHOOK) -> None:
+        self._free = most
+        self._most_of_webhook = most_of_webhook
+        self._of_world: Counter[int] = Counter()
+        self._of_webhook: Counter[WebhookKey] = Counter()
+
+    @property
+    def taken(self) -> int:
+        """The attempts that run now."""
+        return self._of_world.total()
+
+    def take(self, webhook: WebhookKey) -> None:
+        """Count an attempt that begins."""
+        self._free -= 1
+        self._of_world[webhook[0]] += 1
+        self._of_webhook[webhook] += 1
+
+    def give_back(self, webhook: WebhookKey) -> None:
+        """Stop counting an attempt, whose outcome is written."""
+        self._free += 1
+        self._of_world[webhook[0]] -= 1
+        self._of_webhook[webhook] -= 1
+        # Only those with attempts are kept, so the counters stay small.
+        if not self._of_webhook[webhook]:
+            del self._of_webhook[webhook]
+        if not self._of_world[webhook[0]]:
+            del self._of_world[webhook[0]]
+
+    def idle(self, webhook: WebhookKey) -> bool:
+        """Whether no attempt of the webhook runs."""
+        return webhook not in self._of_webhook
+
+    def rooms(self, webhooks: Sequence[WebhookKey]) -> list[tuple[int, str, int]]:
+        """For each webhook that has room: its world, its id, and how many attempts may begin.
+
+        All rooms together are no more than the free places, shared evenly at first. A webhook that needs more
+        gets more the next time.
+        """
+        if not webhooks:
+            return []
+        free, share = self._free, max(self._free // len(webhooks), 1)
+        of_world = self._of_world.copy()
+        rooms: list[tuple[int, str, int]] = []
+        for world_id, webhook_id in webhooks:
+            if free <= 0:
+                break
+            own = self._of_webhook[world_id, webhook_id]
+            left_to_world = _half(free, of_world[world_id])
+            left_to_webhook = min(_half(left_to_world, own), self._most_of_webhook - own)
+            room = min(share, left_to_webhook)
+            if room > 0:
+                rooms.append((world_id, webhook_id, room))
+                of_world[world_id] += room
+                free -= room
+        return rooms
+
+
+def _half(free: int, own: int) -> int:
+    """How much more a taker may get that has `own`: at most half of what it and nobody has, rounded up."""
+    return (free + own + 1) // 2 - own

@@ -1,0 +1,282 @@
+"""A world with webhooks, a receiver that answers as a test says, and the engine beside it."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import hashlib
+import hmac
+import ipaddress
+import secrets
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import asynccontextmanager, closing, suppress
+from dataclasses import dataclass, field, replace
+from datetime import timedelta
+from typing import Any
+
+import msgspec
+
+from lapel.foundation.database import outbox
+from lapel.foundation.ports import Ports
+from lapel.slices.webhooks.delivery.engine import DeliveryEngine
+from lapel.slices.webhooks.records.endings import Endings
+from lapel.slices.webhooks.signing_secrets import sealed
+from tests.support.tenants import Tenant
+
+LOOPBACK = (ipaddress.ip_network("127.0.0.0/8"),)
+INSERT_WEBHOOK = """
+INSERT INTO webhooks (world_id, id, url, events, status, sealed_secret, sealed_previous_secret,
+    previous_secret_until, created_at, updated_at)
+VALUES ($1, $2, $3, $4, 'enabled', $5, $6, now() + $7, now(), now())
+"""
+TELL = f"SELECT pg_notify('{outbox.EVENTS_CHANNEL}', '')"
+OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
+
+
+def answer(status: int, *headers: str, body: bytes = b"") -> bytes:
+    """An answer as bytes."""
+    lines = [f"HTTP/1.1 {status} Said", *headers, f"Content-Length: {len(body)}"]
+    return "\r\n".join([*lines, "", ""]).encode() + body
+
+
+@dataclass(frozen=True, slots=True)
+class Received:
+    """One request: its headers, each as often as it was sent, and its body."""
+
+    line: str
+    headers: list[tuple[str, str]]
+    body: bytes
+
+    def __getitem__(self, name: str) -> str:
+        """The value of a header that was sent once."""
+        (value,) = [value for key, value in self.headers if key.lower() == name.lower()]
+        return value
+
+    @property
+    def event_id(self) -> str:
+        return self["X-Bota-Event-Id"]
+
+    def data(self) -> Any:
+        """The event's data."""
+        return msgspec.json.decode(self.body)["data"]
+
+    def bota_signed_by(self, secret: str) -> bool:
+        """Verifies as the contract says, and with nothing of ours."""
+        signed = self["X-Bota-Timestamp"].encode() + b"." + self.body
+        digest = hmac.new(secret.encode(), signed, hashlib.sha256).hexdigest()
+        return hmac.compare_digest("v1=" + digest, self["X-Bota-Signature"])
+
+
+Respond = Callable[[Received, asyncio.StreamWriter], Awaitable[None]]
+
+
+@dataclass(slots=True)
+class Receiver:
+    """What a server on loopback received. `respond` may be changed at any time."""
+
+    respond: Respond
+    url: str = ""
+    received: list[Received] = field(default_factory=list)
+    connections: int = 0
+
+    def script(self, *answers: bytes) -> None:
+        """Answer with one after the other, then with 200."""
+        left = list(answers)
+
+        async def respond(_: Received, writer: asyncio.StreamWriter) -> None:
+            writer.write(left.pop(0) if left else OK)
+
+        self.respond = respond
+
+
+async def accept(_: Received, writer: asyncio.StreamWriter) -> None:
+    writer.write(OK)
+
+
+@asynccontextmanager
+async def receiving(respond: Respond = accept) -> AsyncGenerator[Receiver]:
+    """A server that keeps what it receives, and answers by `respond`."""
+    receiver = Receiver(respond)
+    tasks: set[asyncio.Task[None]] = set()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        receiver.connections += 1
+        with closing(writer), suppress(ConnectionError, asyncio.IncompleteReadError):
+            while True:
+                line, *lines = (await reader.readuntil(b"\r\n\r\n")).decode().split("\r\n")[:-2]
+                headers = [
+                    (name, value.strip()) for name, _, value in (each.partition(":") for each in lines)
+                ]
+                request = Received(line, headers, b"")
+                body = await reader.readexactly(int(request["Content-Length"]))
+                request = replace(request, body=body)
+                receiver.received.append(request)
+                await receiver.respond(request, writer)
+                await writer.drain()
+
+    def start(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.create_task(serve(reader, writer))
+        tasks.add(task)
+        task.add_done_callback(tasks.discard)
+
+    server = await asyncio.start_server(start, "127.0.0.1", 0)
+    receiver.url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/hook"
+    try:
+        yield receiver
+    finally:
+        server.close()
+        for task in list(tasks):
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def a_secret() -> str:
+    return "whsec_" + base64.b64encode(secrets.token_bytes(32)).decode()
+
+
+@dataclass(frozen=True, slots=True)
+class Webhook:
+    """A webhook that a test made."""
+
+    id: str
+    secret: str
+
+
+@dataclass(frozen=True, slots=True)
+class World:
+    """A world, its events and its webhooks."""
+
+    ports: Ports
+    id: int
+
+    async def webhook(self, url: str, *events: str, previous: str | None = None) -> Webhook:
+        """Make a webhook; `previous`: its secret before the rotation."""
+        made = Webhook(self.ports.ids.new("wh"), a_secret())
+        old = None if previous is None else sealed(self.ports.sealer, self.id, made.id, previous)
+        own = sealed(self.ports.sealer, self.id, made.id, made.secret)
+        until = None if old is None else timedelta(hours=24)
+        await self.execute(INSERT_WEBHOOK, self.id, made.id, url, list(events or ("*",)), own, old, until)
+        return made
+
+    async def webhooks(self, url: str, count: int) -> None:
+        """Make many webhooks with secrets of their own."""
+        ids = [self.ports.ids.new("wh") for _ in range(count)]
+        secrets = [sealed(self.ports.sealer, self.id, each, a_secret()) for each in ids]
+        await self.execute(
+            "INSERT INTO webhooks (world_id, id, url, events, status, sealed_secret, created_at, updated_at)"
+            " SELECT $1, m.id, $2, '{*}', 'enabled', m.secret, now(), now()"
+            " FROM unnest($3::text[], $4::bytea[]) AS m (id, secret)",
+            self.id,
+            url,
+            ids,
+            secrets,
+        )
+
+    async def publish(
+        self,
+        resource: str | None = None,
+        data: bytes = b'{"told":true}',
+        *,
+        type: str = "device.bound",  # noqa: A002 - the contract's word
+        test_for: str | None = None,
+    ) -> str:
+        """Publish one event; returns its id."""
+        ids = self.ports.ids
+        once = ids.new("once")
+        async with self.ports.database.transaction() as connection:
+            return await outbox.publish(
+                connection,
+                ids,
+                self.ports.clock.now(),
+                world_id=self.id,
+                type=type,
+                resource_id=resource or once,
+                data=data,
+                dedupe=once,
+                test_for=test_for,
+            )
+
+    async def execute(self, sql: str, *arguments: object) -> None:
+        async with self.ports.database.acquire() as connection:
+            await connection.execute(sql, *arguments)
+
+    async def fetch(self, sql: str, *arguments: object) -> list[dict[str, Any]]:
+        async with self.ports.database.acquire() as connection:
+            return [dict(row) for row in await connection.fetch(sql, *arguments)]
+
+    async def deliveries(self) -> list[dict[str, Any]]:
+        """All deliveries, in the order of positions and webhooks."""
+        return await self.fetch(
+            "SELECT *, extract(epoch FROM due_at - now())::float8 AS wait FROM webhook_deliveries"
+            " WHERE world_id = $1 ORDER BY position, webhook_id",
+            self.id,
+        )
+
+    async def attempts(self) -> list[dict[str, Any]]:
+        """All attempts, in their order."""
+        return await self.fetch(
+            "SELECT * FROM webhook_attempts WHERE world_id = $1 ORDER BY started_at, number", self.id
+        )
+
+    async def state(self, webhook: Webhook) -> dict[str, Any]:
+        """A webhook's row."""
+        (row,) = await self.fetch(
+            "SELECT *, extract(epoch FROM paused_until - now())::float8 AS pause FROM webhooks"
+            " WHERE world_id = $1 AND id = $2",
+            self.id,
+            webhook.id,
+        )
+        return row
+
+    async def all_due(self) -> None:
+        """Let all waits pass: retries of pending deliveries, and pauses of webhooks."""
+        await self.execute(
+            "UPDATE webhook_deliveries SET due_at = now() WHERE world_id = $1 AND state = 'pending'", self.id
+        )
+        await self.execute(
+            "UPDATE webhooks SET paused_until = now() WHERE world_id = $1 AND paused_until IS NOT NULL",
+            self.id,
+        )
+        await self.execute(TELL)
+
+    async def settled(self, count: int, *states: str) -> list[dict[str, Any]]:
+        """Wait until so many deliveries are in these states (default: ended)."""
+        wanted = states or ("succeeded", "failed")
+        async with asyncio.timeout(20):
+            while True:
+                found = await self.deliveries()
+                if len([row for row in found if row["state"] in wanted]) == count:
+                    return found
+                await asyncio.sleep(0.01)
+
+    async def attempted(self, count: int) -> list[dict[str, Any]]:
+        """Wait until so many attempts are written."""
+        async with asyncio.timeout(20):
+            while len(found := await self.attempts()) < count:  # noqa: ASYNC110 - the database tells nobody
+                await asyncio.sleep(0.01)
+        return found
+
+
+async def until(true: Callable[[], bool]) -> None:
+    """Wait until something is true."""
+    async with asyncio.timeout(20):
+        while not true():  # noqa: ASYNC110 - a condition of the test
+            await asyncio.sleep(0.005)
+
+
+def world_of(ports: Ports, tenant: Tenant) -> World:
+    """The tenant's test world, with outbound calls to loopback allowed."""
+    return World(
+        replace(ports, settings=replace(ports.settings, outbound_networks=LOOPBACK)), tenant.test_world
+    )
+
+
+@asynccontextmanager
+async def delivering(ports: Ports) -> AsyncGenerator[DeliveryEngine]:
+    """The engine of one worker."""
+    engine = DeliveryEngine(ports, Endings(ports))
+    await engine.start()
+    try:
+        yield engine
+    finally:
+        await engine.stop()

@@ -1,0 +1,298 @@
+"""Receivers that fail, are slow, or are gone; and webhooks that change while a delivery is on its way."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from lapel.slices.webhooks.delivery.posting import attempts
+from tests.support.receivers import certificate_for
+from tests.support.receivers import receiving as receiving_tls
+from tests.support.strict.events import check_event
+from tests.webhooks.delivery.support import OK, Received, Receiver, World, a_secret, answer, receiving, until
+
+pytestmark = pytest.mark.usefixtures("engine")
+
+
+async def test_a_failed_delivery_is_attempted_eight_times(world: World, receiver: Receiver) -> None:
+    await world.webhook(receiver.url)
+    receiver.script(*[answer(500, body=b"no")] * 9)
+    await world.publish()
+    waits: list[float] = []
+    for number in range(1, 8):
+        await world.attempted(number)
+        (delivery,) = await world.deliveries()
+        assert (delivery["state"], delivery["tries"]) == ("pending", number)
+        waits.append(delivery["wait"])
+        await world.all_due()
+    (delivery,) = await world.settled(1, "failed")
+    assert (delivery["state"], delivery["due_at"]) == ("failed", None)
+    for wait, least in zip(waits, (60, 300, 1800, 7200, 28800, 36000, 36000), strict=True):
+        assert least - 5 <= wait <= least * 1.1
+    requests = receiver.received
+    assert len({(request.event_id, request.body) for request in requests}) == 1
+    assert [row["number"] for row in await world.attempts()] == list(range(1, 9))
+    assert {(row["status"], row["answer"]) for row in await world.attempts()} == {(500, b"no")}
+
+
+async def test_retry_after_is_waited_for(world: World, receiver: Receiver) -> None:
+    await world.webhook(receiver.url)
+    receiver.script(answer(429, "Retry-After: 3600"))
+    await world.publish()
+    await world.attempted(1)
+    (delivery,) = await world.deliveries()
+    assert 3590 <= delivery["wait"] <= 3600
+
+
+async def test_410_disables_the_webhook_and_tells_the_others(world: World, receiver: Receiver) -> None:
+    gone = await world.webhook(receiver.url + "/gone", "device.bound")
+    other = await world.webhook(receiver.url, "webhook.disabled")
+
+    async def respond(request: Received, writer: asyncio.StreamWriter) -> None:
+        writer.write(answer(410) if "/gone" in request.line else OK)
+
+    receiver.respond = respond
+    await world.publish()
+    await until(lambda: len(receiver.received) == 2)
+    (state,) = [await world.state(gone)]
+    assert (state["status"], state["disabled_reason"]) == ("disabled", "gone")
+    told = receiver.received[-1]
+    check_event(told.body)
+    data = told.data()
+    assert data["id"] == data["webhook"]["id"] == gone.id
+    assert (data["status"], data["disabled_reason"]) == ("disabled", "gone")
+    assert "secret" not in str(data)
+    assert told.bota_signed_by(other.secret)
+    (entry,) = await world.fetch(
+        "SELECT actor_kind, resource_id FROM audit_log WHERE world_id = $1 AND action = 'webhook.disabled'",
+        world.id,
+    )
+    assert entry == {"actor_kind": "system", "resource_id": gone.id}
+    await world.publish()
+    await world.publish(type="webhook.disabled")
+    await until(lambda: len(receiver.received) == 3)
+    assert len([each for each in receiver.received if "/gone" in each.line]) == 1
+
+
+async def test_five_days_of_failures_disable_a_webhook(world: World, receiver: Receiver) -> None:
+    webhook = await world.webhook(receiver.url)
+    receiver.script(*[answer(503)] * 3)
+    for days, status in ((4, "enabled"), (5, "disabled")):
+        await world.execute(
+            "UPDATE webhooks SET failures = 1, failing_since = now() - make_interval(days => $2)"
+            " WHERE world_id = $1",
+            world.id,
+            days,
+        )
+        await world.publish()
+        await world.attempted(days - 3)
+        assert (await world.state(webhook))["status"] == status
+    assert (await world.state(webhook))["disabled_reason"] == "failing"
+
+
+async def test_a_success_forgets_the_failures(world: World, receiver: Receiver) -> None:
+    webhook = await world.webhook(receiver.url)
+    receiver.script(answer(500), answer(500))
+    for number in (1, 2):
+        await world.publish()
+        await world.attempted(number)
+    assert (await world.state(webhook))["failures"] == 2
+    await world.publish()
+    await world.attempted(3)
+    state = await world.state(webhook)
+    assert (state["failures"], state["failing_since"]) == (0, None)
+
+
+async def test_an_open_circuit_lets_one_probe_through(world: World, receiver: Receiver) -> None:
+    webhook = await world.webhook(receiver.url)
+    receiver.script(*[answer(500)] * 11)
+    for number in range(1, 11):
+        await world.publish()
+        await world.attempted(number)
+    state = await world.state(webhook)
+    assert (state["failures"], 0 < state["pause"] <= 5) == (10, True)
+    await world.execute(
+        "UPDATE webhooks SET paused_until = now() + interval '1 hour' WHERE world_id = $1", world.id
+    )
+    for _ in range(20):
+        await world.publish()
+    await asyncio.sleep(0.3)
+    assert len(receiver.received) == 10
+    # The probe fails: the pause is longer, and nothing else is sent.
+    await world.all_due()
+    await world.attempted(11)
+    state = await world.state(webhook)
+    assert (state["failures"], 5 < state["pause"] <= 10) == (11, True)
+    assert len(receiver.received) == 11
+    # The next one succeeds, and all others follow.
+    await world.all_due()
+    await world.settled(30, "succeeded")
+    state = await world.state(webhook)
+    assert (state["failures"], state["paused_until"]) == (0, None)
+
+
+async def test_401_is_repeated_at_once_with_the_previous_secret(world: World, receiver: Receiver) -> None:
+    previous = a_secret()
+    webhook = await world.webhook(receiver.url, previous=previous)
+
+    async def respond(request: Received, writer: asyncio.StreamWriter) -> None:
+        writer.write(OK if request.bota_signed_by(previous) else answer(401))
+
+    receiver.respond = respond
+    await world.publish()
+    (delivery,) = await world.settled(1)
+    first, second = receiver.received
+    assert first.bota_signed_by(webhook.secret)
+    assert second.bota_signed_by(previous)
+    for request in (first, second):
+        assert len(request["webhook-signature"].split()) == 2
+    assert (delivery["state"], delivery["attempts"], delivery["tries"]) == ("succeeded", 2, 1)
+    assert [(row["number"], row["status"]) for row in await world.attempts()] == [(1, 401), (2, 200)]
+
+
+async def test_401_without_a_rotation_is_not_repeated(world: World, receiver: Receiver) -> None:
+    await world.webhook(receiver.url)
+    receiver.script(answer(401))
+    await world.publish()
+    await world.attempted(1)
+    assert len(receiver.received) == 1
+
+
+async def test_a_redirect_is_a_failure(world: World, receiver: Receiver) -> None:
+    await world.webhook(receiver.url)
+    receiver.script(answer(302, "Location: http://169.254.169.254/latest/meta-data/"))
+    await world.publish()
+    (attempt,) = await world.attempted(1)
+    assert attempt["status"] == 302
+    assert (await world.deliveries())[0]["state"] == "pending"
+
+
+async def test_only_the_beginning_of_a_large_answer_is_read(world: World, receiver: Receiver) -> None:
+    async def respond(_: Received, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 10000000\r\n\r\n")
+        for __ in range(100):
+            writer.write(b"x" * 100_000)
+            await writer.drain()
+
+    receiver.respond = respond
+    await world.webhook(receiver.url)
+    await world.publish()
+    await world.publish()
+    await world.settled(2, "succeeded")
+    assert {row["answer"] for row in await world.attempts()} == {b"x" * 4096}
+    assert receiver.connections == 2
+
+
+async def test_the_status_line_decides_however_slowly_the_body_comes(
+    world: World, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(attempts, "_BODY_SECONDS", 0.2)
+
+    async def respond(_: Received, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n")
+        while True:
+            writer.write(b".")
+            await writer.drain()
+            await asyncio.sleep(0.02)
+
+    receiver.respond = respond
+    await world.webhook(receiver.url)
+    await world.publish()
+    (delivery,) = await world.settled(1)
+    (attempt,) = await world.attempts()
+    assert (delivery["state"], attempt["error"]) == ("succeeded", None)
+    assert 0 < len(attempt["answer"]) < 1000
+
+
+async def test_faults_are_told_in_a_sentence(
+    world: World, receiver: Receiver, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(attempts, "SECONDS", 0.5)
+
+    async def slowly(_: Received, writer: asyncio.StreamWriter) -> None:
+        for letter in b"HTTP/1.1 200 OK\r\n":
+            writer.write(bytes((letter,)))
+            await writer.drain()
+            await asyncio.sleep(0.1)
+
+    async def closing(_: Received, writer: asyncio.StreamWriter) -> None:
+        writer.close()
+
+    async def nonsense(_: Received, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"SMTP ready\r\n\r\n")
+
+    tls, _ = certificate_for("example.com", tmp_path)
+    async with (
+        receiving(slowly) as slow,
+        receiving(closing) as rude,
+        receiving(nonsense) as other,
+        receiving_tls(tls=tls) as unknown,
+    ):
+        urls = {
+            slow.url: "timeout after 30 s",
+            rude.url: "the connection was closed without an answer",
+            other.url: "the answer is not valid HTTP",
+            f"https://127.0.0.1:{unknown.port}/": "TLS: self-signed certificate",
+            "http://127.0.0.1:1/": "no connection: Connect call failed",
+            "http://10.0.0.1/": "refused: 10.0.0.1 is not public (private, RFC 1918).",
+            "http://no-such-name.invalid/": "the name of the host cannot be resolved",
+        }
+        webhooks = {(await world.webhook(url)).id: error for url, error in urls.items()}
+        await world.publish()
+        await world.attempted(len(urls))
+    rows = await world.fetch(
+        "SELECT d.webhook_id, a.error, a.status FROM webhook_attempts a JOIN webhook_deliveries d"
+        " ON d.world_id = a.world_id AND d.id = a.delivery_id WHERE a.world_id = $1",
+        world.id,
+    )
+    found = {row["webhook_id"]: row["error"] for row in rows}
+    assert all(row["status"] is None for row in rows)
+    for webhook, error in webhooks.items():
+        assert found[webhook].startswith(error), (found[webhook], error)
+
+
+async def test_a_webhook_that_changes_in_the_middle_of_a_delivery(world: World, receiver: Receiver) -> None:
+    """Deleted, disabled and moved to another URL: nothing is lost, and nothing fails."""
+    let_go = asyncio.Event()
+
+    async def respond(_: Received, writer: asyncio.StreamWriter) -> None:
+        await let_go.wait()
+        writer.write(answer(410))
+
+    async with receiving(respond) as slow:
+        deleted, disabled, moved = [await world.webhook(slow.url) for _ in range(3)]
+        await world.publish()
+        await until(lambda: len(slow.received) == 3)
+        await world.execute("DELETE FROM webhooks WHERE world_id = $1 AND id = $2", world.id, deleted.id)
+        await world.execute(
+            "UPDATE webhooks SET status = 'disabled', disabled_reason = 'request'"
+            " WHERE world_id = $1 AND id = $2",
+            world.id,
+            disabled.id,
+        )
+        await world.execute(
+            "UPDATE webhooks SET url = $3 WHERE world_id = $1 AND id = $2", world.id, moved.id, receiver.url
+        )
+        let_go.set()
+        await world.attempted(2)
+        # The 410 was said at the earlier URL, so the webhook stays, and its next attempt goes to the new one.
+        assert (await world.state(moved))["status"] == "enabled"
+        await world.all_due()
+        await world.settled(2)
+        states = {row["webhook_id"]: row["state"] for row in await world.deliveries()}
+        assert states == {disabled.id: "failed", moved.id: "succeeded"}
+        assert len(receiver.received) == 1
+        assert len(slow.received) == 3
+
+
+async def test_a_body_of_a_mebibyte_is_delivered(world: World, receiver: Receiver) -> None:
+    await world.webhook(receiver.url)
+    data = b'{"text":"%b"}' % (b"y" * (2**20 - 2000))
+    for _ in range(6):
+        await world.publish(data=data)
+    await world.settled(6, "succeeded")
+    assert {len(request.body) > 2**20 - 2000 for request in receiver.received} == {True}
+    rows = await world.fetch("SELECT body FROM events WHERE world_id = $1", world.id)
+    assert {row["body"] for row in rows} == {request.body for request in receiver.received}
