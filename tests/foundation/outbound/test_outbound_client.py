@@ -188,6 +188,36 @@ async def test_an_answer_byte_by_byte_is_cut_by_the_time(head: str) -> None:
             await get(client, f"http://hooks.example:{receiver.port}/")
 
 
+@pytest.mark.parametrize(
+    "piece",
+    [b"HTTP/1.1 100 Continue\r\n\r\n", b"X: y\r\n", b"y" * 1000],
+    ids=["interim answers", "headers", "one header"],
+)
+async def test_an_answer_whose_head_never_ends_is_cut(piece: bytes) -> None:
+    sent = 0
+
+    async def endless(_head: str, writer: asyncio.StreamWriter) -> None:
+        nonlocal sent
+        writer.write(b"" if piece.startswith(b"HTTP") else b"HTTP/1.1 200 OK\r\nZ: ")
+        while True:
+            writer.write(piece)
+            await writer.drain()
+            sent += len(piece)
+            await asyncio.sleep(0)
+
+    async with receiving(endless) as receiver, client_of(Names(["127.0.0.1"]), total=0.3) as client:
+        with pytest.raises((aiohttp.ClientError, TimeoutError)):
+            await get(client, f"http://hooks.example:{receiver.port}/")
+    assert sent < 64 * 2**20
+
+
+async def test_the_second_address_of_a_name_is_tried_after_the_first() -> None:
+    names = Names(["127.0.0.2", "127.0.0.1"])
+    policy = OutboundPolicy(networks=(ip_network("127.0.0.0/8"),))
+    async with receiving() as receiver, client_of(names, policy) as client:
+        assert await get(client, f"http://hooks.example:{receiver.port}/") == (200, b"ok")
+
+
 async def test_a_compressed_answer_stays_compressed() -> None:
     async def zipped(_head: str, writer: asyncio.StreamWriter) -> None:
         writer.write(b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: 4\r\n\r\n\x1f\x8bxx")
