@@ -15,6 +15,7 @@ from lapel.slices.configuration.slice import SLICE as CONFIGURATION
 from lapel.slices.devices.service import Devices, forget_reports
 from lapel.slices.devices.slice import SLICE as DEVICES
 from lapel.slices.end_user_exports.slice import SLICE as END_USER_EXPORTS
+from lapel.slices.end_users.end_user_holds import EndUserHolds
 from lapel.slices.end_users.service import EndUsers
 from lapel.slices.end_users.slice import SLICE as END_USERS
 from lapel.slices.erasure.slice import SLICE as ERASURE
@@ -97,6 +98,7 @@ def _connect(services: Services) -> None:
             audit.erase_some_details,
         ]
     )
+    services[EndUserHolds].on_release.append(recordings.holds.start_released)
     end_users.on_delete.extend(
         [
             keys.revoke_all_of,

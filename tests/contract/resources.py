@@ -35,6 +35,7 @@ _STATES = {
     "create_transcription": "uploaded",
     "transcribe_recording": "uploaded",
     "get_waveform": "uploaded",
+    "release_recording": "held",
 }
 
 
@@ -53,6 +54,7 @@ class Resources:
     tenant: Tenant
     end_user: Thing
     other_end_user: Thing
+    held_end_user: Thing
     device: Thing
     other_device: Thing
     unbound_device: Thing
@@ -75,7 +77,7 @@ class Resources:
         device = self.unbound_device if state == "unbound" else self.device
         recording = self.recordings.get(state, self.recordings["plain"])
         return {
-            "end_user_id": self.end_user.id,
+            "end_user_id": (self.held_end_user if operation.name == "release_end_user" else self.end_user).id,
             "device_id": device.id,
             "recording_id": recording.id,
             "media_id": self.media_id,
@@ -117,6 +119,7 @@ class Resources:
         """All ids that only callers of this world may ever read."""
         return {
             self.end_user.id,
+            self.held_end_user.id,
             self.device.id,
             self.unbound_device.id,
             self.media_id,
@@ -194,11 +197,13 @@ async def populate(client: httpx.AsyncClient, ports: Ports) -> Resources:
     """A fresh project with one of everything."""
     tenant = await make_tenant(ports)
     maker = _Maker(client, tenant.headers)
-    one, other = await maker.end_user("one"), await maker.end_user("other")
+    one, other, held = [await maker.end_user(name) for name in ("one", "other", "held")]
     device = await maker.device("ONE0", one.id)
     recordings = {
-        state: await maker.recording(device.token, state) for state in ("plain", "sent", "uploaded")
+        state: await maker.recording(device.token, state) for state in ("plain", "sent", "uploaded", "held")
     }
+    for path in (f"/v1/recordings/{recordings['held'].id}", f"/v1/end-users/{held.id}"):
+        await maker.post(f"{path}/hold", {"reason": "Case 7"}, 201)
     key = await maker.post("/v1/api-keys", {"scopes": ["recordings:read"]}, 201)
     command = await maker.post(f"/v1/devices/{device.id}/commands", {"type": "start_recording"}, 201)
     release, rollout = await maker.firmware()
@@ -212,6 +217,7 @@ async def populate(client: httpx.AsyncClient, ports: Ports) -> Resources:
         tenant=tenant,
         end_user=one,
         other_end_user=other,
+        held_end_user=held,
         device=device,
         other_device=await maker.device("TWO0", other.id),
         unbound_device=await maker.device("NONE", None),

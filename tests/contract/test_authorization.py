@@ -25,7 +25,8 @@ KINDS = refused_kinds(app.SLICES)
 # These succeed again and again on the same things, in any order; a new operation gets things of its own.
 REPEATABLE = {
     "create_api_key", "create_command", "create_device", "create_download_url", "create_recording",
-    "create_rollout", "create_upload_url", "create_wifi_grant", "export_end_user",
+    "create_rollout", "create_upload_url", "create_wifi_grant", "export_end_user", "hold_end_user",
+    "hold_recording",
     "patch_device_settings", "put_device_settings",
     "replace_project_config", "send_heartbeat", "update_config", "update_device", "update_device_config",
     "update_end_user", "update_end_user_config", "update_recording",

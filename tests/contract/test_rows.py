@@ -227,7 +227,7 @@ async def test_states_are_those_that_the_columns_allow(database: asyncpg.Connect
     ):
         for column, values in re.findall(r"\((\w+) = ANY \(ARRAY\[([^\]]*)\]", row["text"]):
             allowed[column].append(set(re.findall(r"'([^']*)'", values)))
-    assert {"open", "erased", "closed"} in allowed["state"]
+    assert {"open", "held", "erased", "closed"} in allowed["state"]
     for kind in {read.kind for read in reads() if not read.value}:
         for name, annotation in fields(kind):
             states = literals(annotation)

@@ -14,6 +14,8 @@ end_users:read        GET /end-users/{}
 end_users:write       PATCH /end-users/{}
 end_users:write       DELETE /end-users/{}
 end_users:write       POST /end-users/{}/token
+end_users:write       POST /end-users/{}/hold
+end_users:write       DELETE /end-users/{}/hold
 end_users:write       DELETE /end-users/{}/token
 devices:write         POST /devices
 devices:read          GET /devices
@@ -41,6 +43,8 @@ recordings:read       GET /recordings/{}
 recordings:read       GET /recordings/{}/waveform
 recordings:write      PATCH /recordings/{}
 recordings:write      DELETE /recordings/{}
+recordings:write      POST /recordings/{}/hold
+recordings:write      DELETE /recordings/{}/hold
 recordings:write      POST /recordings/{}/upload-url
 recordings:write      POST /recordings/{}/upload-complete
 recordings:read       POST /recordings/{}/download-url

@@ -39,6 +39,7 @@ _REASONS = {
         "lapel.slices.erasure.queries.FIND_ENTERING",
         "lapel.slices.erasure.queries.FOLLOW_ERASED",
         "lapel.slices.erasure.queries.FOLLOW_CLOSED",
+        "lapel.slices.erasure.hold_queries.FIND_UNSETTLED",
         "lapel.slices.firmware.assignments.assignment_state_queries.EXPIRE",
         "lapel.slices.firmware.queries.SERVED",
         "lapel.slices.firmware.rollouts.rollout_queries.FIND_RUNNING",

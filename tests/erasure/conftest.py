@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator
 
+import httpx
 import pytest
 
 from lapel.embedded.postgres.supervisor import EmbeddedPostgres
+from tests.recordings.support import Device
 from tests.support.postgres import create_database
 from tests.support.running import Running, running, working
+from tests.support.tenants import Tenant
 
 
 @pytest.fixture(scope="session")
@@ -26,3 +29,9 @@ async def worker(live: Running) -> AsyncGenerator[None]:
     """A worker for the length of one test."""
     async with working(live):
         yield
+
+
+@pytest.fixture
+def device(client: httpx.AsyncClient, tenant: Tenant) -> Device:
+    """Somebody with a secret key of the test world."""
+    return Device(client, tenant, tenant.headers)

@@ -9,7 +9,6 @@ from datetime import datetime, timedelta
 from typing import Any, cast
 
 import asyncpg
-import httpx
 import pytest
 
 from lapel.foundation.core.clock import ManualClock
@@ -20,13 +19,11 @@ from lapel.foundation.storage.errors import StoreUnavailable
 from lapel.slices.erasure.service import Erasures
 from lapel.slices.recordings.deletion.service import Deletion
 from lapel.slices.recordings.payloads import DeleteOfEndUser
-from tests.recordings.support import Device, events_of, later, objects
+from tests.erasure.support import MORE_THAN_MARGIN, WORDS, entry, everything, rounds
+from tests.recordings.support import Device, events_of, later
 from tests.support.erasing import delete_rows
 from tests.support.locks import until_waiting
 from tests.support.tenants import Tenant, bearer
-
-WORDS = b"to be forgotten" * 200
-MORE_THAN_MARGIN = timedelta(minutes=76)
 
 
 class HoldingOn:
@@ -44,30 +41,6 @@ class HoldingOn:
         if any(self._recording_id in key for key in keys):
             raise StoreUnavailable("PermissionDeniedError: this object is held")
         await self._store.delete_many(keys)
-
-
-@pytest.fixture
-def device(client: httpx.AsyncClient, tenant: Tenant) -> Device:
-    """Somebody with a secret key of the test world."""
-    return Device(client, tenant, tenant.headers)
-
-
-def rounds(ports: Ports, by: timedelta) -> Erasures:
-    """The erasures as they will be run after some time."""
-    return Erasures(replace(ports, clock=ManualClock(ports.clock.now() + by)))
-
-
-async def entry(device: Device, resource_id: str) -> dict[str, Any]:
-    page = await device.call("GET", "/v1/erasures", 200)
-    return next(each for each in page["data"] if each["resource_id"] == resource_id)
-
-
-async def everything(device: Device, ports: Ports, recording_id: str) -> list[str]:
-    project = device.tenant.project_id
-    return [
-        *await objects(ports, f"staging/{project}/{recording_id}/"),
-        *await objects(ports, f"media/{project}/{recording_id}/"),
-    ]
 
 
 # Which transactions wrote what a deletion leaves.

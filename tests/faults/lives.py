@@ -112,6 +112,16 @@ class Life:
         await self.client.api("DELETE", self._path(), self._token, allowed=(204, 404))
         self.client.journal.write(Deleted(self.recording_id))
 
+    async def hold(self) -> None:
+        """Place a legal hold on the recording."""
+        await self.client.api(
+            "POST", self._path("hold"), self._token, body={"reason": "Case 7"}, allowed=(200, 201)
+        )
+
+    async def release(self) -> None:
+        """Release the hold; a repeat is answered 204, too."""
+        await self.client.api("DELETE", self._path("hold"), self._token, allowed=(204,))
+
     async def forget(self) -> None:
         """DELETE the end user, who has only this recording."""
         self.client.journal.write(Deleting(self.recording_id))
@@ -257,6 +267,14 @@ async def deleted_meanwhile(life: Life) -> None:
     await asyncio.gather(life.complete(content, or_gone=True), life.delete())
 
 
+async def held(life: Life) -> None:
+    """Promised, then deleted while a legal hold keeps it, then released."""
+    await plain(life)
+    await life.hold()
+    await life.delete()
+    await life.release()
+
+
 async def forgotten(life: Life) -> None:
     """Promised, then deleted with its end user."""
     await plain(life)
@@ -275,4 +293,5 @@ LIVES: tuple[tuple[Callable[[Life], Awaitable[None]], int], ...] = (
     (abandoned, 1),
     (deleted, 2),
     (deleted_meanwhile, 2),
+    (held, 1),
 )

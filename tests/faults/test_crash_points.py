@@ -27,6 +27,7 @@ from tests.faults.lives import (
     abandoned,
     deleted,
     forgotten,
+    held,
     illustrated,
     large,
     plain,
@@ -176,7 +177,9 @@ SCENARIOS: dict[str, Stage] = {
     # Each point waits until the dead worker's jobs are taken again.
     "hash": Stage(lambda world: in_worker(world, large, refused_later), 6),
     "delete": Stage(lambda world: in_api(world, deleted)),
+    "hold": Stage(lambda world: in_api(world, held)),
     "delete-all": Stage(lambda world: in_worker(world, forgotten)),
+    "release": Stage(lambda world: in_worker(world, held)),
     "erase": Stage(lambda world: in_worker(world, deleted)),
     "reconcile": Stage(in_reconciler),
 }

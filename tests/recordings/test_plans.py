@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from lapel.slices.erasure import queries
+from lapel.slices.erasure import hold_queries, queries
 from lapel.slices.recordings.deletion import deletion_queries
 from lapel.slices.recordings.downloads import download_queries
 from lapel.slices.recordings.reconcile import reconcile_queries
@@ -45,6 +45,12 @@ INSERT INTO erasures (world_id, id, resource_type, resource_id, end_user_id, pre
         CASE WHEN n % 2 = 0 THEN 'eu_' || (n % 100) END, '{}',
         now(), CASE WHEN n % 100 = 0 THEN 'open' ELSE 'closed' END, now() - make_interval(secs => n), now()
     FROM first w, generate_series(1, 20000) n;
+UPDATE recordings SET deleted_at = now() WHERE id LIKE '%77';
+INSERT INTO holds (world_id, id, resource_type, resource_id, reason, placed_by_kind, created_at, released_at,
+        settled_at)
+    SELECT w.id, 'hld_' || n, 'recording', 'rec_' || n, 'x', 'key', now() - make_interval(secs => n),
+        CASE WHEN n % 10 > 0 THEN now() END, CASE WHEN n % 100 > 1 THEN now() END
+    FROM first w, generate_series(1, 20000) n;
 """
 
 LISTS = {
@@ -71,6 +77,16 @@ SINGLE = {
     media_states.ACCEPT_MEDIA: ["media_world_id_id_key"],
     media_states.ACCEPT_ATTEMPT: ["upload_attempts_pkey"],
     deletion_queries.LOCK_OF_END_USER: ["recordings_of_end_user"],
+    deletion_queries.LOCK_HIDDEN: ["recordings_hidden"],
+    deletion_queries.FIND_HIDDEN: ["recordings_pkey"],
+    hold_queries.READ_ACTIVE: ["holds_active"],
+    hold_queries.READ_NEWEST: ["holds_of_resource"],
+    hold_queries.RELEASE: ["holds_active"],
+    hold_queries.FIND_UNSETTLED: ["holds_unsettled"],
+    hold_queries.LIST: ["holds_newest"],
+    hold_queries.LIST_ACTIVE: ["holds_newest"],
+    hold_queries.LIST_RELEASED: ["holds_newest"],
+    hold_queries.LIST_OF_RESOURCE: ["holds_of_resource"],
     reconcile_queries.FIND_UNFINISHED: ["media_unfinished"],
     reconcile_queries.ROWS_BETWEEN: ["media_object"],
     reconcile_queries.ROW_OF_OBJECT: ["media_object"],
@@ -97,5 +113,9 @@ async def test_lists_and_hot_statements_have_their_index(fresh_database: str) ->
             reconcile_queries.PRUNE_TOKENS,
             deletion_queries.READ_LOCKED,
             queries.FIND_OPEN_OF_END_USER,
+            queries.SET_HELD,
+            queries.RESUME,
+            queries.RESUME_END_USER,
+            hold_queries.FORGET_REASONS,
         ):
             await indexes_of(connection, sql, may_sort=True)

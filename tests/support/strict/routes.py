@@ -140,7 +140,8 @@ ROUTES = (
         )
     ),
     _route("GET", "/v1/usage", "200", _one(people.USAGE)),
-    _route("GET", "/v1/(api-keys|audit-log|erasures)", "200", _page(json_object)),
+    _route("POST", "/v1/(?:recordings|end-users)/{}/hold", "200 201", _one(json_object)),
+    _route("GET", "/v1/(api-keys|audit-log|erasures|holds)", "200", _page(json_object)),
 )  # fmt: skip
 
 

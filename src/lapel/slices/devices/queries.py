@@ -36,7 +36,8 @@ _COLUMNS = """id, serial_number, model, name, firmware_version, end_user_id, bin
 
 # No answer shows a recording that was deleted after the device reported it.
 _STATE_COLUMNS = """last_seen_by, active_since, initiated_by, last_synced_by,
-    (SELECT r.id FROM recordings r WHERE r.world_id = devices.world_id AND r.id = devices.active_recording_id)
+    (SELECT r.id FROM recordings r
+        WHERE r.world_id = devices.world_id AND r.id = devices.active_recording_id AND r.deleted_at IS NULL)
         AS active_recording_id"""
 
 INSERT = f"""

@@ -106,12 +106,19 @@ WHERE world_id = $1 AND id = $2 AND deleted_at IS NULL
 RETURNING {_COLUMNS}
 """
 
+# From here on no answer shows the end user. This statement also locks the row: a hold comes before or after.
+HIDE_PERSON = """
+UPDATE end_users SET deleted_at = $3, updated_at = $3 WHERE world_id = $1 AND id = $2 AND deleted_at IS NULL
+"""
+
 # The id and the times stay, because recordings that are being erased still refer to the end user.
 ERASE_PERSON = """
-UPDATE end_users SET deleted_at = $3, updated_at = $3,
-    external_id = NULL, name = NULL, email = NULL, metadata = '{}'
-WHERE world_id = $1 AND id = $2 AND deleted_at IS NULL
+UPDATE end_users SET external_id = NULL, name = NULL, email = NULL, metadata = '{}'
+WHERE world_id = $1 AND id = $2 AND deleted_at IS NOT NULL
 """
+
+# Also of a deleted end user, so that no hold is placed until the transaction ends.
+SHARE = "SELECT deleted_at IS NOT NULL FROM end_users WHERE world_id = $1 AND id = $2 FOR SHARE"
 
 # For a transaction of another slice that changes what belongs to the end user.
 LOCK_END_USER = """
@@ -212,9 +219,24 @@ async def update(
     )
 
 
-async def erase_person(connection: Connection, world_id: int, end_user_id: str, now: datetime) -> bool:
-    """Erase the fields of an active end user, and mark it as deleted. False when it is not active."""
-    return await connection.execute(ERASE_PERSON, world_id, end_user_id, now) == "UPDATE 1"
+async def hide_person(connection: Connection, world_id: int, end_user_id: str, now: datetime) -> bool:
+    """Mark an active end user as deleted. False when it is not active."""
+    return await connection.execute(HIDE_PERSON, world_id, end_user_id, now) == "UPDATE 1"
+
+
+async def erase_person(connection: Connection, world_id: int, end_user_id: str) -> None:
+    """Erase the fields of a deleted end user."""
+    await connection.execute(ERASE_PERSON, world_id, end_user_id)
+
+
+async def share(connection: Connection, world_id: int, end_user_id: str) -> bool:
+    """Whether an end user is deleted; it stays so, and gets no hold, until the transaction ends."""
+    return await fetch_value(connection, bool, SHARE, world_id, end_user_id) or False
+
+
+async def lock(connection: Connection, world_id: int, end_user_id: str) -> bool:
+    """Lock an active end user until the transaction ends. False when it is not active."""
+    return await connection.fetchval(LOCK_END_USER, world_id, end_user_id) is not None
 
 
 async def put_token(

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from lapel.foundation.core.errors import Conflict, ResourceAlreadyExists
 from lapel.foundation.http.authorization import Access
-from lapel.foundation.http.routes import Routes
+from lapel.foundation.http.routes import Routes, created
 from lapel.slices.end_users.service import READERS
 from lapel.slices.end_users.wire import (
     CreateEndUser,
@@ -24,9 +24,11 @@ from lapel.slices.end_users.wire import (
     IssueToken,
     UpdateEndUser,
 )
+from lapel.slices.erasure.service import HOLDING, Hold, PlaceHold
 
 if TYPE_CHECKING:
     from lapel.foundation.http.operations import Operation
+    from lapel.slices.end_users.end_user_holds import EndUserHolds
     from lapel.slices.end_users.service import EndUsers
 
 # The scopes for all that an end-user token reads. A key needs all these scopes to issue such a token, because
@@ -41,11 +43,12 @@ END_USER_READS = (
 )
 _READ = Access("end_users:read", READERS, "filter")
 _WRITE = Access("end_users:write")
+_HOLD = replace(_WRITE, more_scopes=HOLDING)
 _ISSUE_TOKEN = replace(_WRITE, more_scopes=END_USER_READS)
 _ONE = "/v1/end-users/{end_user_id}"
 
 
-def operations(service: EndUsers) -> tuple[Operation, ...]:
+def operations(service: EndUsers, holds: EndUserHolds) -> tuple[Operation, ...]:
     """All routes of end users."""
     end_users = Routes("End users", read=_READ, write=_WRITE)
     return (
@@ -73,6 +76,25 @@ def operations(service: EndUsers) -> tuple[Operation, ...]:
             "From this answer on, no answer shows the end user or their recordings. Their devices are "
             "unbound; their tokens and keys are revoked. A job erases the stored objects, and the erasure "
             "ledger shows when the last object is gone.",
+        ),
+        end_users.post(f"{_ONE}/hold", "hold_end_user", Hold, PlaceHold, access=_HOLD).plain(
+            "Place a legal hold on an end user",
+            lambda call: created(holds.place(call.actor, call.id, call.body)),
+            "The hold keeps the end user's own fields and all recordings, present and future. Until it is "
+            "released, a deletion hides them, and does not erase them. An end user who has a hold keeps it "
+            "with its reason: the answer is then 200.",
+            status=201,
+            also=(200,),
+            errors=(Conflict,),
+            natural=True,
+        ),
+        end_users.delete(f"{_ONE}/hold", "release_end_user", access=_HOLD).plain(
+            "Release the legal hold of an end user",
+            lambda call: holds.release(call.actor, call.id),
+            "Also of an end user who was deleted meanwhile. What was deleted during the hold is erased now, "
+            "except recordings that have a hold of their own. A repeat is 204; an end user who never had a "
+            "hold is 404.",
+            natural=True,
         ),
         end_users.post(
             f"{_ONE}/token", "issue_end_user_token", EndUserToken, IssueToken, access=_ISSUE_TOKEN

@@ -17,9 +17,9 @@ from lapel.foundation.http.input.fields import given, metadata_text, raw, value_
 from lapel.foundation.http.input.pagination import page, window
 from lapel.foundation.identity.tokens import new_token
 from lapel.slices.end_users import end_user_token_queries, queries
-from lapel.slices.end_users.queries import COUNT_END_USERS, LOCK_END_USER
+from lapel.slices.end_users.queries import COUNT_END_USERS, LOCK_END_USER, share
 from lapel.slices.end_users.wire import EndUser, EndUserPage, EndUserToken, EndUserTokenFacts
-from lapel.slices.erasure.service import open_end_user, requested_by
+from lapel.slices.erasure.service import Holds, open_end_user, requested_by
 
 if TYPE_CHECKING:
     from lapel.foundation.database.connection import Connection
@@ -33,8 +33,10 @@ __all__ = [
     "EndUsers",
     "Issuer",
     "OnDelete",
+    "erase_released",
     "hold_active",
     "present",
+    "share",
     "unknown",
 ]
 
@@ -55,7 +57,6 @@ def present(row: str) -> str:
     WHERE e.world_id = {row}.world_id AND e.id = {row}.end_user_id)"""  # noqa: S608 - an alias in our own SQL
 
 
-PRESENT = present("r")
 # The kinds of callers that read the data of an end user: keys, and end-user tokens.
 READERS = frozenset({"key", "end_user"})
 
@@ -97,6 +98,17 @@ async def hold_active(connection: Connection, world_id: int, end_user_id: str) -
         raise NotFound("There is no end user with this `end_user_id`.", param="end_user_id")
 
 
+async def erase_released(connection: Connection, holds: Holds, world_id: int, end_user_id: str) -> bool:
+    """Erase the fields of a deleted end user, if no hold keeps the end user. Whether they are erased."""
+    if not await share(connection, world_id, end_user_id):
+        return False
+    if await holds.is_held(connection, world_id, end_user_id):
+        return False
+    await queries.erase_person(connection, world_id, end_user_id)
+    await holds.forget(connection, world_id, [end_user_id])
+    return True
+
+
 class EndUsers:
     """Operations on end users.
 
@@ -107,6 +119,7 @@ class EndUsers:
         """`issuer` limits the lifetime of a token."""
         self._ports = ports
         self._issuer = issuer
+        self._holds = Holds(ports)
         # Hooks that delete or revoke the rows of an end user. The deleting transaction calls them in this
         # order.
         self.on_delete: Final[list[OnDelete]] = []
@@ -196,18 +209,22 @@ class EndUsers:
 
         The job of recordings/deletion then removes the rows that may be many: commands, diagnostics, events,
         stored answers and recordings. Until then every statement hides these rows, because their end user is
-        deleted (`present`). Last, the erasure job deletes the objects in the store. Raises NotFound when
-        there is no such end user.
+        deleted (`present`). Last, the erasure job deletes the objects in the store. While a legal hold keeps
+        the end user, the fields of the end user and the recordings stay, hidden. Raises NotFound when there
+        is no such end user.
         """
         now = self._ports.clock.now()
         world_id = actor.world_id
         revoked: list[str] = []
         async with self._ports.database.transaction() as connection:
-            if not await queries.erase_person(connection, world_id, end_user_id, now):
+            if not await queries.hide_person(connection, world_id, end_user_id, now):
                 raise unknown()
-            entry_id = self._ports.ids.new("era")
-            cause = requested_by(actor)
-            await open_end_user(connection, world_id, entry_id, end_user_id, now, cause=cause)
+            held = await self._holds.is_held(connection, world_id, end_user_id)
+            entry_id, cause = self._ports.ids.new("era"), requested_by(actor)
+            await open_end_user(connection, world_id, entry_id, end_user_id, now, cause=cause, held=held)
+            if not held:
+                await queries.erase_person(connection, world_id, end_user_id)
+                await self._holds.forget(connection, world_id, [end_user_id])
             await queries.delete_token(connection, world_id, end_user_id)
             for hook in self.on_delete:
                 revoked.extend(await hook(connection, world_id, end_user_id, now) or ())

@@ -2,6 +2,44 @@
 
 from __future__ import annotations
 
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from lapel.foundation.database.pool import affected
+from lapel.foundation.database.rows import fetch_row, fetch_rows
+from lapel.slices.erasure.wire import Subject
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from lapel.foundation.core.actors import Actor
+    from lapel.foundation.database.connection import Connection
+    from lapel.foundation.http.input.pagination import PageWindow
+
+
+class HoldRow(msgspec.Struct, frozen=True):
+    """One legal hold. It is in force while `released_at` is None."""
+
+    id: str
+    resource_type: Subject
+    resource_id: str
+    reason: str | None
+    placed_by_kind: str
+    placed_by_id: str | None
+    created_at: datetime
+    released_by_kind: str | None
+    released_by_id: str | None
+    released_at: datetime | None
+
+
+class ReleasedRow(msgspec.Struct, frozen=True):
+    """A released hold whose postponed deletions are not all done."""
+
+    world_id: int
+    id: str
+
 
 def held(row: str) -> str:
     """SQL for other slices: true if a legal hold keeps the recording of a row from being erased.
@@ -13,3 +51,145 @@ def held(row: str) -> str:
     return f"""EXISTS (
     SELECT FROM holds h WHERE h.world_id = {row}.world_id AND h.resource_id IN ({row}.id, {row}.end_user_id)
       AND h.released_at IS NULL)"""
+
+
+def kept(row: str) -> str:
+    """SQL: true if a hold keeps the resource of a ledger entry; without the holds of its recordings."""
+    return f"""EXISTS (
+    SELECT FROM holds h WHERE h.world_id = {row}.world_id AND h.resource_id = {row}.resource_id
+      AND h.released_at IS NULL)"""
+
+
+_COLUMNS = """
+id, resource_type, resource_id, reason, placed_by_kind, placed_by_id, created_at, released_by_kind,
+released_by_id, released_at
+"""
+
+INSERT = f"""
+INSERT INTO holds (world_id, id, resource_type, resource_id, reason, placed_by_kind, placed_by_id, created_at)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
+ON CONFLICT (world_id, resource_id) WHERE released_at IS NULL DO NOTHING
+RETURNING {_COLUMNS}
+"""
+
+READ_ACTIVE = f"""
+SELECT {_COLUMNS} FROM holds WHERE world_id = $1 AND resource_id = $2 AND released_at IS NULL
+"""
+
+READ_NEWEST = f"""
+SELECT {_COLUMNS} FROM holds WHERE world_id = $1 AND resource_id = $2
+ORDER BY created_at DESC, id DESC LIMIT 1
+"""
+
+READ_RELEASED = f"""
+SELECT {_COLUMNS} FROM holds
+WHERE world_id = $1 AND id = $2 AND released_at IS NOT NULL AND settled_at IS NULL
+"""
+
+RELEASE = f"""
+UPDATE holds SET released_at = $3, released_by_kind = $4, released_by_id = $5
+WHERE world_id = $1 AND resource_id = $2 AND released_at IS NULL
+RETURNING {_COLUMNS}
+"""
+
+SETTLE = "UPDATE holds SET settled_at = $3 WHERE world_id = $1 AND id = $2 AND settled_at IS NULL"
+
+# Over all worlds, because the worker's rounds serve the whole server.
+FIND_UNSETTLED = """
+SELECT world_id, id FROM holds
+WHERE released_at IS NOT NULL AND settled_at IS NULL AND released_at <= $1 ORDER BY released_at LIMIT $2
+"""
+
+# The text may be about a person, so it goes with the resource.
+FORGET_REASONS = """
+UPDATE holds SET reason = NULL WHERE world_id = $1 AND resource_id = ANY($2::text[]) AND reason IS NOT NULL
+"""
+
+# Four statements instead of one with `OR`, so that the prepared plan of each uses its own index.
+LIST = f"""
+SELECT {_COLUMNS} FROM holds WHERE world_id = $1 AND (created_at, id) < ($2, $3)
+ORDER BY created_at DESC, id DESC LIMIT $4 OFFSET $5
+"""
+
+LIST_ACTIVE = f"""
+SELECT {_COLUMNS} FROM holds
+WHERE world_id = $1 AND released_at IS NULL AND (created_at, id) < ($2, $3)
+ORDER BY created_at DESC, id DESC LIMIT $4 OFFSET $5
+"""
+
+LIST_RELEASED = f"""
+SELECT {_COLUMNS} FROM holds
+WHERE world_id = $1 AND released_at IS NOT NULL AND (created_at, id) < ($2, $3)
+ORDER BY created_at DESC, id DESC LIMIT $4 OFFSET $5
+"""
+
+LIST_OF_RESOURCE = f"""
+SELECT {_COLUMNS} FROM holds
+WHERE world_id = $1 AND resource_id = $6 AND (created_at, id) < ($2, $3)
+  AND ($7::boolean IS NULL OR (released_at IS NULL) = $7)
+ORDER BY created_at DESC, id DESC LIMIT $4 OFFSET $5
+"""
+
+
+async def insert(
+    connection: Connection,
+    world_id: int,
+    hold_id: str,
+    subject: tuple[Subject, str],
+    reason: str,
+    actor: Actor,
+    now: datetime,
+) -> HoldRow | None:
+    """Insert an active hold of a resource (type, id). None when the resource has one already."""
+    return await fetch_row(
+        connection, HoldRow, INSERT, world_id, hold_id, *subject, reason, actor.kind, actor.id, now
+    )
+
+
+async def read_active(connection: Connection, world_id: int, resource_id: str) -> HoldRow | None:
+    """The hold of a resource that is in force."""
+    return await fetch_row(connection, HoldRow, READ_ACTIVE, world_id, resource_id)
+
+
+async def read_newest(connection: Connection, world_id: int, resource_id: str) -> HoldRow | None:
+    """The newest hold of a resource, active or released."""
+    return await fetch_row(connection, HoldRow, READ_NEWEST, world_id, resource_id)
+
+
+async def read_released(connection: Connection, world_id: int, hold_id: str) -> HoldRow | None:
+    """A released hold, until the deletions that it postponed are done."""
+    return await fetch_row(connection, HoldRow, READ_RELEASED, world_id, hold_id)
+
+
+async def release(
+    connection: Connection, world_id: int, resource_id: str, now: datetime, actor: Actor
+) -> HoldRow | None:
+    """Release the active hold of a resource. None when it has none."""
+    return await fetch_row(connection, HoldRow, RELEASE, world_id, resource_id, now, actor.kind, actor.id)
+
+
+async def settle(connection: Connection, world_id: int, hold_id: str, now: datetime) -> bool:
+    """Store that all deletions that this hold postponed are done. False when that is stored already."""
+    return affected(await connection.execute(SETTLE, world_id, hold_id, now)) > 0
+
+
+async def find_unsettled(connection: Connection, released_before: datetime, limit: int) -> list[ReleasedRow]:
+    """Released holds whose deletions should be done by now, longest released first."""
+    return await fetch_rows(connection, ReleasedRow, FIND_UNSETTLED, released_before, limit)
+
+
+async def forget_reasons(connection: Connection, world_id: int, resource_ids: Sequence[str]) -> None:
+    """Remove the reasons of the holds of erased resources."""
+    await connection.execute(FORGET_REASONS, world_id, list(resource_ids))
+
+
+async def list_page(
+    connection: Connection, world_id: int, asked: PageWindow, active: bool | None, resource_id: str | None
+) -> list[HoldRow]:
+    """Rows of one page, plus one row that tells whether more follow. A filter of None admits any row."""
+    window = (world_id, asked.before_time, asked.before_id, asked.fetch, asked.offset)
+    if resource_id is not None:
+        return await fetch_rows(connection, HoldRow, LIST_OF_RESOURCE, *window, resource_id, active)
+    if active is None:
+        return await fetch_rows(connection, HoldRow, LIST, *window)
+    return await fetch_rows(connection, HoldRow, LIST_ACTIVE if active else LIST_RELEASED, *window)

@@ -22,7 +22,7 @@ SELECT 1 FROM erasures WHERE world_id = $1 AND resource_type = 'recording' AND r
 
 DELETE = "DELETE FROM local_copies WHERE world_id = $1 AND recording_id = $2 AND holder = $3"
 
-# Rows that were not renewed for 7 days belong to lost machines. `HELD` ignores such rows already.
+# Rows that were not renewed for 7 days belong to lost machines. `COPIED` ignores such rows already.
 DELETE_OF_HOLDERS = """
 DELETE FROM local_copies WHERE holder = ANY($1::text[]) OR renewed_at < now() - interval '7 days'
 """
@@ -45,7 +45,7 @@ SELECT pg_notify('{CHANNEL}', held.holder) FROM (
 """
 
 # A holder that has not renewed its rows for a day counts as lost.
-HELD = """EXISTS (
+COPIED = """EXISTS (
     SELECT FROM local_copies c WHERE c.world_id = e.world_id AND c.recording_id = e.resource_id
         AND c.renewed_at > now() - interval '24 hours')"""
 

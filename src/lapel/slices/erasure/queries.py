@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from lapel.foundation.database.rows import fetch_row, fetch_rows, fetch_values
-from lapel.slices.erasure.local_copy_queries import HELD
+from lapel.slices.erasure.hold_queries import kept
+from lapel.slices.erasure.local_copy_queries import COPIED
 from lapel.slices.erasure.wire import Reason, State, Subject
 
 if TYPE_CHECKING:
@@ -32,6 +33,7 @@ class ErasureRow(msgspec.Struct, frozen=True):
     objects_erased: int
     links_expire_at: datetime
     created_at: datetime
+    released_at: datetime | None
     first_empty_at: datetime | None
     closed_at: datetime | None
 
@@ -59,6 +61,19 @@ class DeletedEndUserRow(msgspec.Struct, frozen=True):
     requested_by_id: str | None
 
 
+class RecordingToErase(msgspec.Struct, frozen=True):
+    """A recording that is deleted: its prefixes (staging, final), and the end of its last upload URL.
+
+    `held`: a legal hold keeps its rows and objects.
+    """
+
+    id: str
+    end_user_id: str
+    prefixes: tuple[str, str]
+    links_expire_at: datetime
+    held: bool
+
+
 class EnteringRow(msgspec.Struct, frozen=True):
     """A deleted end user whose recordings are not all in the ledger."""
 
@@ -68,17 +83,21 @@ class EnteringRow(msgspec.Struct, frozen=True):
 
 _COLUMNS = """
 id, resource_type, resource_id, state, reason, requested_by_kind, requested_by_id, objects_erased,
-links_expire_at, created_at, first_empty_at, closed_at
+links_expire_at, created_at, released_at, first_empty_at, closed_at
 """
 
-# Each recording has two prefixes, staging and final, passed as two arrays.
+# Each recording has two prefixes, staging and final, passed as two arrays. An entry has the end user's id if
+# the end user is deleted too ($7). An entry that a hold keeps always has this id, because the entry of the
+# end user waits for it. $9: when the scheduled round takes the entry over; never, if a hold keeps it.
 OPEN_RECORDINGS = """
 INSERT INTO erasures (world_id, id, resource_type, resource_id, end_user_id, prefixes, links_expire_at,
     state, created_at, due_at, reason, requested_by_kind, requested_by_id)
-SELECT $1, entry.id, 'recording', entry.recording_id, $7, ARRAY[entry.staging, entry.final],
-    entry.links_expire_at, 'open', $8, $9, $10, $11, $12
-FROM unnest($2::text[], $3::text[], $4::text[], $5::text[], $6::timestamptz[])
-    AS entry (id, recording_id, staging, final, links_expire_at)
+SELECT $1, entry.id, 'recording', entry.recording_id, coalesce($7, entry.held_for),
+    ARRAY[entry.staging, entry.final], entry.links_expire_at,
+    CASE WHEN entry.held_for IS NULL THEN 'open' ELSE 'held' END, $8,
+    CASE WHEN entry.held_for IS NULL THEN $9::timestamptz ELSE 'infinity' END, $10, $11, $12
+FROM unnest($2::text[], $3::text[], $4::text[], $5::text[], $6::timestamptz[], $13::text[])
+    AS entry (id, recording_id, staging, final, links_expire_at, held_for)
 """
 
 # This entry names no objects: all objects belong to recordings, and the recordings' entries name them. This
@@ -86,7 +105,7 @@ FROM unnest($2::text[], $3::text[], $4::text[], $5::text[], $6::timestamptz[])
 OPEN_END_USER = """
 INSERT INTO erasures (world_id, id, resource_type, resource_id, prefixes, links_expire_at, state, created_at,
     entered, due_at, reason, requested_by_kind, requested_by_id)
-VALUES ($1, $2, 'end_user', $3, '{}', $4, 'open', $4, false, $4::timestamptz + interval '5 minutes',
+VALUES ($1, $2, 'end_user', $3, '{}', $4, $8, $4, false, $4::timestamptz + interval '5 minutes',
     $5, $6, $7)
 """
 
@@ -120,7 +139,8 @@ ORDER BY created_at DESC, id DESC LIMIT $4 OFFSET $5
 """
 
 READ_UNFINISHED = """
-SELECT state, prefixes, links_expire_at FROM erasures WHERE world_id = $1 AND id = $2 AND state <> 'closed'
+SELECT state, prefixes, links_expire_at FROM erasures
+WHERE world_id = $1 AND id = $2 AND state IN ('open', 'erased')
 """
 
 ADD_ERASED = """
@@ -132,12 +152,14 @@ UPDATE erasures SET state = 'erased', first_empty_at = $3, due_at = $4
 WHERE world_id = $1 AND id = $2 AND state = 'open'
 """
 
-SET_DUE = "UPDATE erasures SET due_at = $3 WHERE world_id = $1 AND id = $2 AND state <> 'closed'"
+SET_DUE = """
+UPDATE erasures SET due_at = $3 WHERE world_id = $1 AND id = $2 AND state IN ('open', 'erased')
+"""
 
 # Closes an entry only if no worker has the audio on its disk.
 SET_CLOSED = f"""
 UPDATE erasures e SET state = 'closed', closed_at = $3
-WHERE e.world_id = $1 AND e.id = $2 AND e.state = 'erased' AND NOT {HELD}
+WHERE e.world_id = $1 AND e.id = $2 AND e.state = 'erased' AND NOT {COPIED}
 RETURNING e.id
 """
 
@@ -164,12 +186,41 @@ WHERE world_id = $1 AND resource_type = 'end_user' AND resource_id = $2 AND NOT 
 RETURNING created_at, requested_by_kind, requested_by_id
 """
 
+# The end user's entry waits while a hold keeps one of the recordings.
+SET_HELD = """
+UPDATE erasures e SET state = 'held'
+WHERE e.world_id = $1 AND e.resource_type = 'end_user' AND e.resource_id = $2 AND e.state = 'open'
+  AND EXISTS (
+    SELECT FROM erasures own
+    WHERE own.world_id = e.world_id AND own.end_user_id = e.resource_id AND own.state = 'held')
+"""
+
+RESUME = """
+UPDATE erasures SET state = 'open', released_at = $3, due_at = $4
+WHERE world_id = $1 AND resource_type = 'recording' AND resource_id = ANY($2::text[]) AND state = 'held'
+"""
+
+# The job that enters the last recordings, and the jobs of released holds, decide one after the other.
+LOCK_END_USER_ENTRY = """
+SELECT id FROM erasures WHERE world_id = $1 AND resource_type = 'end_user' AND resource_id = $2 FOR UPDATE
+"""
+
+RESUME_END_USER = f"""
+UPDATE erasures e SET state = 'open', released_at = $3
+WHERE e.world_id = $1 AND e.resource_type = 'end_user' AND e.resource_id = $2 AND e.state = 'held'
+  AND e.entered AND NOT {kept("e")}
+  AND NOT EXISTS (
+    SELECT FROM erasures own
+    WHERE own.world_id = e.world_id AND own.end_user_id = e.resource_id AND own.state = 'held')
+RETURNING e.id
+"""
+
 # An end user's own entry follows the entries of the end user's recordings.
 FOLLOW_ERASED = """
 UPDATE erasures e SET state = 'erased', first_empty_at = $1
 WHERE e.resource_type = 'end_user' AND e.state = 'open' AND e.entered AND NOT EXISTS (
     SELECT 1 FROM erasures own
-    WHERE own.world_id = e.world_id AND own.end_user_id = e.resource_id AND own.state = 'open')
+    WHERE own.world_id = e.world_id AND own.end_user_id = e.resource_id AND own.state IN ('open', 'held'))
 """
 FOLLOW_CLOSED = """
 UPDATE erasures e SET state = 'closed', closed_at = $1
@@ -182,37 +233,47 @@ WHERE e.resource_type = 'end_user' AND e.state = 'erased' AND NOT EXISTS (
 async def open_recordings(
     connection: Connection,
     world_id: int,
-    entries: Sequence[tuple[str, str, tuple[str, str], datetime]],
+    entries: Sequence[tuple[str, RecordingToErase]],
     end_user_id: str | None,
     now: datetime,
     due_at: datetime,
     *,
     cause: Cause,
 ) -> None:
-    """Write entries: (entry id, recording id, prefixes (staging, final), end of the last upload URL)."""
+    """Write entries: the id of each, and its recording."""
+    recordings = [recording for _, recording in entries]
     await connection.execute(
         OPEN_RECORDINGS,
         world_id,
-        [entry_id for entry_id, _, _, _ in entries],
-        [recording_id for _, recording_id, _, _ in entries],
-        [prefixes[0] for _, _, prefixes, _ in entries],
-        [prefixes[1] for _, _, prefixes, _ in entries],
-        [links_expire_at for _, _, _, links_expire_at in entries],
+        [entry_id for entry_id, _ in entries],
+        [each.id for each in recordings],
+        [each.prefixes[0] for each in recordings],
+        [each.prefixes[1] for each in recordings],
+        [each.links_expire_at for each in recordings],
         end_user_id,
         now,
         due_at,
         cause.reason,
         cause.kind,
         cause.id,
+        [each.end_user_id if each.held else None for each in recordings],
     )
 
 
 async def open_end_user(
-    connection: Connection, world_id: int, entry_id: str, end_user_id: str, now: datetime, *, cause: Cause
+    connection: Connection,
+    world_id: int,
+    entry_id: str,
+    end_user_id: str,
+    now: datetime,
+    *,
+    cause: Cause,
+    held: bool,
 ) -> None:
-    """Write the ledger entry of an end user, before anything is erased."""
+    """Write the ledger entry of an end user, before anything is erased. `held`: a hold keeps the end user."""
+    state: State = "held" if held else "open"
     await connection.execute(
-        OPEN_END_USER, world_id, entry_id, end_user_id, now, cause.reason, cause.kind, cause.id
+        OPEN_END_USER, world_id, entry_id, end_user_id, now, cause.reason, cause.kind, cause.id, state
     )
 
 
@@ -286,6 +347,24 @@ async def set_entered(
     Returns the end user's deletion; None when all recordings were entered before.
     """
     return await fetch_row(connection, DeletedEndUserRow, SET_ENTERED, world_id, end_user_id, last, due_at)
+
+
+async def set_held(connection: Connection, world_id: int, end_user_id: str) -> None:
+    """Set the entry of a deleted end user to `held` if a hold keeps one of its recordings."""
+    await connection.execute(SET_HELD, world_id, end_user_id)
+
+
+async def resume(
+    connection: Connection, world_id: int, recording_ids: Sequence[str], now: datetime, due_at: datetime
+) -> None:
+    """Open the held entries of these recordings: their objects may be erased now."""
+    await connection.execute(RESUME, world_id, list(recording_ids), now, due_at)
+
+
+async def resume_end_user(connection: Connection, world_id: int, end_user_id: str, now: datetime) -> bool:
+    """Open the held entry of an end user. False while a hold keeps the end user or one of its recordings."""
+    await connection.execute(LOCK_END_USER_ENTRY, world_id, end_user_id)
+    return await connection.fetchval(RESUME_END_USER, world_id, end_user_id, now) is not None
 
 
 async def follow(connection: Connection, now: datetime) -> None:

@@ -10,7 +10,6 @@ links, because a link to an erased object answers 404.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
@@ -26,11 +25,14 @@ from lapel.slices.erasure import local_copy_queries, queries
 from lapel.slices.erasure.causes import RETENTION, Cause, requested_by
 from lapel.slices.erasure.copies import LocalCopies
 from lapel.slices.erasure.hold_queries import held
+from lapel.slices.erasure.legal_holds import Holds
 from lapel.slices.erasure.payloads import ERASE_END_USER, ERASE_RECORDING, EraseEndUser, EraseRecording
-from lapel.slices.erasure.queries import ENTERING, open_end_user
-from lapel.slices.erasure.wire import Erasure, ErasurePage, Requester
+from lapel.slices.erasure.queries import ENTERING, RecordingToErase, open_end_user
+from lapel.slices.erasure.wire import Erasure, ErasurePage, Hold, PlaceHold, Requester
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from lapel.foundation.core.actors import Actor
     from lapel.foundation.database.connection import Connection
     from lapel.foundation.ports import Ports
@@ -39,15 +41,23 @@ if TYPE_CHECKING:
 
 __all__ = [
     "ENTERING",
+    "HOLDING",
     "RETENTION",
     "Cause",
     "Erasures",
+    "Hold",
+    "Holds",
     "LocalCopies",
+    "PlaceHold",
+    "RecordingToErase",
     "held",
     "open_end_user",
     "requested_by",
 ]
 
+# The scopes that a key needs to place or release a hold, beside the scope to write the resource. So a key
+# that may only delete cannot release a hold first.
+HOLDING = ("audit:read",)
 # The objects of a deleted resource are gone after this time, even if a worker or the store fails meanwhile.
 ERASED_WITHIN = timedelta(hours=24)
 
@@ -88,7 +98,7 @@ class Erasures:
         self,
         connection: Connection,
         world_id: int,
-        recordings: Sequence[tuple[str, tuple[str, str], datetime | None]],
+        recordings: Sequence[RecordingToErase],
         *,
         end_user_id: str | None,
         cause: Cause,
@@ -96,19 +106,16 @@ class Erasures:
     ) -> None:
         """Write entries, in the transaction that deletes the recordings.
 
-        `recordings`: (id, prefixes, end of the last upload URL) of each. With `end_user_id`, one job of the
-        end user erases all objects; otherwise each recording gets a job.
+        With `end_user_id`, one job of the end user erases all objects; otherwise each recording gets a job. A
+        recording that a hold keeps gets none: `resume` continues after the release.
         """
-        entries = [
-            (self._ports.ids.new("era"), recording_id, prefixes, links_expire_at or now)
-            for recording_id, prefixes, links_expire_at in recordings
-        ]
+        entries = [(self._ports.ids.new("era"), each) for each in recordings]
         await queries.open_recordings(
             connection, world_id, entries, end_user_id, now, now + _JOB_PATIENCE, cause=cause
         )
-        await local_copy_queries.tell_holders(connection, world_id, [each for _, each, _, _ in entries])
+        await local_copy_queries.tell_holders(connection, world_id, [each.id for each in recordings])
         if end_user_id is None:
-            for entry_id, _, _, _ in entries:
+            for entry_id in (entry_id for entry_id, each in entries if not each.held):
                 await jobs.enqueue(connection, ERASE_RECORDING, EraseRecording(world_id, entry_id))
 
     async def goes_on(
@@ -135,9 +142,37 @@ class Erasures:
     async def start_end_user(
         self, connection: Connection, world_id: int, end_user_id: str, now: datetime
     ) -> None:
-        """Enqueue the erasure of an end user's recordings, once all of them are entered."""
+        """Enqueue the erasure of an end user's recordings, once all of them are entered.
+
+        If a hold keeps one of the recordings, the end user's entry waits for its release.
+        """
         await queries.set_entered(connection, world_id, end_user_id, now, last=True)
+        await queries.set_held(connection, world_id, end_user_id)
+        # For a hold on the end user that was released before this last batch.
+        await queries.resume_end_user(connection, world_id, end_user_id, now)
         await jobs.enqueue(connection, ERASE_END_USER, EraseEndUser(world_id, end_user_id))
+
+    async def resume(
+        self,
+        connection: Connection,
+        world_id: int,
+        recording_ids: Sequence[str],
+        end_user_id: str,
+        now: datetime,
+    ) -> None:
+        """Open the entries that no hold keeps any more, in the transaction that deletes their rows.
+
+        The job of the end user then erases the objects.
+        """
+        await queries.resume(connection, world_id, recording_ids, now, now + _JOB_PATIENCE)
+        await jobs.enqueue(connection, ERASE_END_USER, EraseEndUser(world_id, end_user_id))
+
+    async def resume_end_user(
+        self, connection: Connection, world_id: int, end_user_id: str, now: datetime
+    ) -> None:
+        """Open the entry of a deleted end user, once no hold keeps the end user or one of its recordings."""
+        if await queries.resume_end_user(connection, world_id, end_user_id, now):
+            await jobs.enqueue(connection, ERASE_END_USER, EraseEndUser(world_id, end_user_id))
 
     async def erase_recording(self, payload: EraseRecording) -> None:
         """The job of one entry. Raises StoreUnavailable when the store is unavailable."""
@@ -262,7 +297,9 @@ def _erasure(row: ErasureRow, project_id: str) -> Erasure:
             if row.requested_by_kind is None
             else Requester(kind=row.requested_by_kind, id=row.requested_by_id)
         ),
-        due_at=timestamp(row.created_at + ERASED_WITHIN),
+        due_at=(
+            None if row.state == "held" else timestamp((row.released_at or row.created_at) + ERASED_WITHIN)
+        ),
         objects_erased=row.objects_erased,
         links_expire_at=timestamp(row.links_expire_at),
         created_at=timestamp(row.created_at),

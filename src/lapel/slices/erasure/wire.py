@@ -10,7 +10,7 @@ from lapel.foundation.http.input.fields import Timestamp
 from lapel.foundation.http.input.pagination import PageQuery
 
 Subject: TypeAlias = Literal["recording", "end_user"]
-State: TypeAlias = Literal["open", "erased", "closed"]
+State: TypeAlias = Literal["open", "held", "erased", "closed"]
 Reason: TypeAlias = Literal["request", "end_user_deleted", "retention", "reconcile"]
 
 
@@ -30,8 +30,9 @@ class Requester(msgspec.Struct, frozen=True, kw_only=True):
 class Erasure(msgspec.Struct, frozen=True, kw_only=True):
     """One entry: the deleted resource, and the state of its objects in the store.
 
-    `open`: objects may remain. `erased`: a listing of the store found no objects. `closed`: a later listing,
-    after all upload URLs had expired, found no objects either.
+    `open`: objects may remain. `held`: no answer shows the resource any more, and a legal hold keeps its rows
+    and objects until the hold is released. `erased`: a listing of the store found no objects. `closed`: a
+    later listing, after all upload URLs had expired, found no objects either.
     """
 
     id: str
@@ -52,7 +53,11 @@ class Erasure(msgspec.Struct, frozen=True, kw_only=True):
         msgspec.Meta(description="Null for deletions by versions of Lapel that did not store the caller."),
     ]
     due_at: Annotated[
-        Timestamp, msgspec.Meta(description="The time by which all objects must be gone: a day later.")
+        Timestamp | None,
+        msgspec.Meta(
+            description="The time by which all objects must be gone: 24 hours after the deletion, or after "
+            "the release of the last hold. Null while a hold keeps them."
+        ),
     ]
     objects_erased: int
     links_expire_at: Annotated[
@@ -69,6 +74,56 @@ class ErasurePage(msgspec.Struct, frozen=True, kw_only=True):
     data: list[Erasure]
     has_more: bool
     next_cursor: str | None
+
+
+class PlaceHold(msgspec.Struct, frozen=True, kw_only=True):
+    """The reason of a legal hold."""
+
+    reason: Annotated[
+        str,
+        msgspec.Meta(
+            min_length=1,
+            max_length=1000,
+            pattern=r"\S",
+            description="Why the data must be kept, with at least one visible character. The audit log keeps "
+            "the reason too, so write no more about a person than you need.",
+            examples=["Case 2027-114: keep until the court has decided."],
+        ),
+    ]
+
+
+class Hold(msgspec.Struct, frozen=True, kw_only=True):
+    """A legal hold of a recording, or of an end user with all its recordings, present and future.
+
+    A deletion of the resource hides it at once, but nothing is erased before `released_at`.
+    """
+
+    id: str
+    project_id: str
+    resource_type: Subject
+    resource_id: str
+    reason: Annotated[str | None, msgspec.Meta(description="Null after the resource is erased.")]
+    placed_by: Requester
+    created_at: Timestamp
+    released_by: Requester | None
+    released_at: Timestamp | None
+
+
+class HoldPage(msgspec.Struct, frozen=True, kw_only=True):
+    """One page of holds, newest first."""
+
+    data: list[Hold]
+    has_more: bool
+    next_cursor: str | None
+
+
+class HoldQuery(PageQuery, frozen=True, kw_only=True):
+    """The filters of the list of holds."""
+
+    active: Annotated[
+        bool | None, msgspec.Meta(description="true: only holds in force. false: only released holds.")
+    ] = None
+    resource_id: Annotated[str | None, msgspec.Meta(description="The recording or end user.")] = None
 
 
 class ErasureQuery(PageQuery, frozen=True, kw_only=True):

@@ -7,9 +7,16 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from lapel.foundation.core.errors import NotFound
+from lapel.slices.end_users.service import present
 
 if TYPE_CHECKING:
     from lapel.foundation.core.actors import Actor
+
+
+# SQL: true if the recording `r` is not deleted. A deleted recording has a row in two cases: a job has not
+# deleted the rows of its deleted end user yet, or a legal hold keeps the row (`deleted_at`). The row is read
+# in any case, so its own column costs nothing.
+PRESENT = f"(r.deleted_at IS NULL AND {present('r')})"
 
 
 class Reach(msgspec.Struct, frozen=True):

@@ -8,7 +8,14 @@ from typing import TYPE_CHECKING
 from lapel.foundation.core.admission import Admission
 from lapel.foundation.core.errors import NotFound
 from lapel.foundation.queue.jobs import Job, QueueLane, Schedule
-from lapel.slices.recordings.payloads import DELETE_OF_END_USER, VERIFY, DeleteOfEndUser, VerifyUpload
+from lapel.slices.recordings.payloads import (
+    DELETE_OF_END_USER,
+    ERASE_RELEASED,
+    VERIFY,
+    DeleteOfEndUser,
+    EraseReleased,
+    VerifyUpload,
+)
 
 if TYPE_CHECKING:
     from contextlib import AbstractAsyncContextManager
@@ -28,7 +35,11 @@ _DELETIONS_AT_ONCE = 4
 
 
 def handlers(service: Recordings) -> tuple[Job, ...]:
-    """The jobs: verify objects that are too large for a call, and delete the rows of a deleted end user."""
+    """The jobs.
+
+    Verify objects that are too large for a call, delete the rows of a deleted end user, and erase what a
+    released hold postponed.
+    """
     verifying = Admission(_VERIFYING, _VERIFYING_OF_ONE_WORLD, patience=_PATIENCE)
 
     async def verify(payload: VerifyUpload) -> None:
@@ -56,6 +67,13 @@ def handlers(service: Recordings) -> tuple[Job, ...]:
             time_limit=timedelta(hours=2),
             concurrency=_DELETIONS_AT_ONCE,
         ),
+        Job(
+            entrypoint=ERASE_RELEASED,
+            payload=EraseReleased,
+            handler=service.holds.erase_released,
+            time_limit=timedelta(hours=2),
+            concurrency=_DELETIONS_AT_ONCE,
+        ),
     )
 
 
@@ -66,6 +84,12 @@ def schedules(service: Recordings) -> tuple[Schedule, ...]:
             name="recordings.deletions",
             expression="* * * * *",
             handler=service.deletion.run_due,
+            time_limit=timedelta(minutes=50),
+        ),
+        Schedule(
+            name="recordings.releases",
+            expression="* * * * *",
+            handler=service.holds.run_due,
             time_limit=timedelta(minutes=50),
         ),
         Schedule(

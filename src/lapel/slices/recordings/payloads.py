@@ -8,6 +8,7 @@ from lapel.slices.recordings.access import Reach
 
 VERIFY = "recordings.verify-upload"
 DELETE_OF_END_USER = "recordings.delete-of-end-user"
+ERASE_RELEASED = "recordings.erase-released"
 
 
 class VerifyUpload(msgspec.Struct, frozen=True):
@@ -27,3 +28,10 @@ class DeleteOfEndUser(msgspec.Struct, frozen=True):
 
     world_id: int
     end_user_id: str
+
+
+class EraseReleased(msgspec.Struct, frozen=True):
+    """Erase what a legal hold postponed; the hold is released."""
+
+    world_id: int
+    hold_id: str

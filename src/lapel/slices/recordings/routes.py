@@ -9,7 +9,7 @@ from lapel.foundation.core.rate_limit import RateLimit
 from lapel.foundation.http.authorization import Access
 from lapel.foundation.http.routes import Routes, created
 from lapel.slices.end_users.service import READERS
-from lapel.slices.erasure.service import requested_by
+from lapel.slices.erasure.service import HOLDING, Hold, PlaceHold, requested_by
 from lapel.slices.recordings.access import reach
 from lapel.slices.recordings.errors import IntegrityFailure, MediaNotUploaded, UploadVerificationPending
 from lapel.slices.recordings.wire import (
@@ -35,6 +35,7 @@ _READ = Access("recordings:read", READERS, "filter")
 _WRITE = Access("recordings:write", end_user_keys="filter")
 _MAKE = Access("recordings:write", frozenset({"key", "device"}), "imply")
 _UPLOAD = Access("recordings:write", frozenset({"key", "device", "upload"}), "filter")
+_HOLD = Access("recordings:write", more_scopes=HOLDING)
 UPLOAD_URLS = RateLimit("upload_url", lambda settings: settings.upload_urls_per_minute)
 _ROUTES = Routes("Recordings", read=_READ, write=_WRITE)
 _ONE = "/v1/recordings/{recording_id}"
@@ -42,7 +43,7 @@ _ONE = "/v1/recordings/{recording_id}"
 
 def operations(service: Recordings) -> tuple[Operation, ...]:
     """All routes of recordings."""
-    return (*_records(service), *_uploads(service), *_downloads(service))
+    return (*_records(service), *_holds(service), *_uploads(service), *_downloads(service))
 
 
 def _records(service: Recordings) -> tuple[Operation, ...]:
@@ -76,6 +77,29 @@ def _records(service: Recordings) -> tuple[Operation, ...]:
             lambda call: service.deletion.delete(reach(call.actor, call.id), requested_by(call.actor)),
             "From this answer on, no answer shows the recording. A job erases its objects, and the erasure "
             "ledger shows when they are gone.",
+            natural=True,
+        ),
+    )
+
+
+def _holds(service: Recordings) -> tuple[Operation, ...]:
+    holds = service.holds
+    return (
+        _ROUTES.post(f"{_ONE}/hold", "hold_recording", Hold, PlaceHold, access=_HOLD).plain(
+            "Place a legal hold on a recording",
+            lambda call: created(holds.place(call.actor, call.id, call.body)),
+            "Until the hold is released, a deletion hides the recording, and erases nothing. A recording "
+            "that has a hold keeps it with its reason: the answer is then 200.",
+            status=201,
+            also=(200,),
+            errors=(Conflict,),
+            natural=True,
+        ),
+        _ROUTES.delete(f"{_ONE}/hold", "release_recording", access=_HOLD).plain(
+            "Release the legal hold of a recording",
+            lambda call: holds.release(call.actor, call.id),
+            "Also of a recording that was deleted meanwhile: it is erased now, unless its end user has a "
+            "hold. A repeat is 204; a recording that never had a hold is 404.",
             natural=True,
         ),
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from lapel.slices.erasure.service import Erasures
+from lapel.slices.erasure.service import Erasures, Holds
 from lapel.slices.recordings.access import Reach
 from lapel.slices.recordings.audio.audio_queries import (
     TITLE,
@@ -14,6 +14,7 @@ from lapel.slices.recordings.audio.audio_queries import (
     titled_recording,
 )
 from lapel.slices.recordings.audio.service import Audio, audio_of, find_audio
+from lapel.slices.recordings.deletion.recording_holds import RecordingHolds
 from lapel.slices.recordings.deletion.service import Deletion
 from lapel.slices.recordings.downloads.service import Downloads
 from lapel.slices.recordings.reconcile.reconcile_queries import FINDINGS
@@ -55,7 +56,7 @@ __all__ = [
 
 
 class Recordings:
-    """The parts of the slice: `records`, `uploads`, `completion`, `downloads`, `deletion`, `reconciler`."""
+    """The parts of the slice: records, uploads, completion, downloads, deletion, holds, reconciler."""
 
     def __init__(self, ports: Ports) -> None:
         # Hooks of other slices. `on_audio` is called in the transaction that makes an audio readable.
@@ -71,4 +72,5 @@ class Recordings:
         self.completion = Completion(ports, self.on_audio)
         self.downloads = Downloads(ports)
         self.deletion = Deletion(ports, erasures, self.on_delete, self.of_end_user)
+        self.holds = RecordingHolds(ports, erasures, Holds(ports))
         self.reconciler = Reconciler(ports, self.completion, erasures)

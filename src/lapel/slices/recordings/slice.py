@@ -55,6 +55,17 @@ _CRASH_POINTS = (
     "delete-all:before-commit",
     "delete-all:batch-committed",
     "delete-all:committed",
+    # legal holds
+    "hold:before-place",
+    "hold:placed",
+    "hold:before-release",
+    "hold:released",
+    # the job that erases what a released hold postponed
+    "release:begin",
+    "release:rows-deleted",
+    "release:batch-committed",
+    "release:before-commit",
+    "release:committed",
     # the reconciler
     "reconcile:begin",
     "reconcile:unfinished",

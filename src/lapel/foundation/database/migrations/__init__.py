@@ -110,15 +110,18 @@ def in_batches(table: str, statement: str) -> None:
         _send(walk)
 
 
-def build_index(name: str, definition: str) -> None:
+def build_index(name: str, definition: str, *, unique: bool = False) -> None:
     """Create an index while its table accepts writes. Replaces an earlier or unfinished index of this name.
 
-    `definition` is the text after `CREATE INDEX … ON`. The call commits the earlier steps of the revision.
+    `definition` is the text after `CREATE INDEX … ON`. `unique`: the new index is in force before the earlier
+    one is dropped. The call commits the earlier steps of the revision.
     """
+
+    kind = "UNIQUE INDEX" if unique else "INDEX"
 
     async def build(connection: Driver) -> None:
         await connection.execute(f"DROP INDEX CONCURRENTLY IF EXISTS {name}_new")
-        await connection.execute(f"CREATE INDEX CONCURRENTLY {name}_new ON {definition}")
+        await connection.execute(f"CREATE {kind} CONCURRENTLY {name}_new ON {definition}")
         await connection.execute(f"DROP INDEX CONCURRENTLY IF EXISTS {name}")
         await connection.execute(f"ALTER INDEX {name}_new RENAME TO {name}")
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from lapel.foundation.database.rows import fetch_row
-from lapel.slices.end_users.service import PRESENT
+from lapel.slices.recordings.access import PRESENT
 
 if TYPE_CHECKING:
     from lapel.foundation.database.connection import Connection

@@ -1,1 +1,1 @@
-"""The deletion of recordings, one by one or of an end user."""
+"""The deletion of recordings, one by one or of an end user; legal holds, which postpone the erasure."""

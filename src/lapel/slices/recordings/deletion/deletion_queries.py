@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from lapel.foundation.database.rows import fetch_rows, fetch_value, fetch_values
+from lapel.slices.erasure.service import held
 from lapel.slices.recordings.records.record_queries import REACHED, reached
 
 if TYPE_CHECKING:
@@ -16,29 +17,47 @@ if TYPE_CHECKING:
 
 
 class DeletionRow(msgspec.Struct, frozen=True):
-    """A locked recording, and the end of its last upload URL (None: it has no media)."""
+    """A locked recording, and the end of its last upload URL (None: it has no media).
+
+    `held`: a legal hold keeps it.
+    """
 
     id: str
+    end_user_id: str
     created_at: datetime
     project_id: str
     last_url_expires_at: datetime | None
+    held: bool
 
+
+READ_END_USER = f"SELECT r.end_user_id FROM recordings r WHERE {REACHED}"
 
 LOCK_ONE = f"SELECT r.id FROM recordings r WHERE {REACHED} FOR UPDATE"
 
 LOCK_OF_END_USER = """
 SELECT r.id FROM recordings r
-WHERE r.world_id = $1 AND r.end_user_id = $2 AND (r.created_at, r.id) < ($4, $5)
+WHERE r.world_id = $1 AND r.end_user_id = $2 AND r.deleted_at IS NULL AND (r.created_at, r.id) < ($4, $5)
 ORDER BY r.created_at DESC, r.id DESC LIMIT $3
 FOR UPDATE
 """
 
-# A statement of its own after the lock: it sees the URL of an upload-url request that committed before the
-# lock.
-READ_LOCKED = """
-SELECT r.id, r.created_at, w.project_id, (
+# The hidden recordings of an end user, or only the recording $5, in order of id.
+LOCK_HIDDEN = """
+SELECT r.id FROM recordings r
+WHERE r.world_id = $1 AND r.end_user_id = $2 AND r.deleted_at IS NOT NULL AND r.id > $4
+  AND ($5::text IS NULL OR r.id = $5)
+ORDER BY r.id LIMIT $3
+FOR UPDATE
+"""
+
+FIND_HIDDEN = "SELECT end_user_id FROM recordings WHERE world_id = $1 AND id = $2 AND deleted_at IS NOT NULL"
+
+# A statement of its own after the lock: it sees the URL of an upload-url request, and the hold, that
+# committed before the lock.
+READ_LOCKED = f"""
+SELECT r.id, r.end_user_id, r.created_at, w.project_id, (
     SELECT max(m.last_url_expires_at) FROM media m WHERE m.world_id = r.world_id AND m.recording_id = r.id
-) AS last_url_expires_at
+) AS last_url_expires_at, {held("r")} AS held
 FROM recordings r JOIN worlds w ON w.id = r.world_id
 WHERE r.world_id = $1 AND r.id = ANY($2::text[])
 """
@@ -49,24 +68,56 @@ SELECT $1, gone.id, gone.created_at, $4
 FROM unnest($2::text[], $3::timestamptz[]) AS gone (id, created_at)
 """
 
+HIDE = "UPDATE recordings SET deleted_at = $3 WHERE world_id = $1 AND id = ANY($2::text[])"
+
+# The reconciler has nothing to do for an upload that nobody may complete any more.
+REST_MEDIA = """
+UPDATE media SET reconcile_at = 'infinity'
+WHERE world_id = $1 AND recording_id = ANY($2::text[]) AND status IN ('pending', 'verifying')
+"""
+
 # The foreign keys delete the media, attempts and upload tokens of these recordings.
 DELETE_RECORDINGS = "DELETE FROM recordings WHERE world_id = $1 AND id = ANY($2::text[])"
 
 
+async def read_end_user(connection: Connection, at: Reach) -> str | None:
+    """The end user of a recording. None when the caller does not reach the recording."""
+    return await fetch_value(connection, str, READ_END_USER, *reached(at))
+
+
 async def lock_one(connection: Connection, at: Reach) -> list[DeletionRow]:
     """Lock a recording. Returns a list with its row; the list is empty when the caller does not reach it."""
-    held = await fetch_value(connection, str, LOCK_ONE, *reached(at))
-    if held is None:
+    locked = await fetch_value(connection, str, LOCK_ONE, *reached(at))
+    if locked is None:
         return []
-    return await fetch_rows(connection, DeletionRow, READ_LOCKED, at.world_id, [held])
+    return await fetch_rows(connection, DeletionRow, READ_LOCKED, at.world_id, [locked])
 
 
 async def lock_of_end_user(
     connection: Connection, world_id: int, end_user_id: str, limit: int, before: tuple[datetime, str]
 ) -> list[DeletionRow]:
     """Lock the newest `limit` recordings of an end user that are older than `before` (created_at, id)."""
-    held = await fetch_values(connection, str, LOCK_OF_END_USER, world_id, end_user_id, limit, *before)
-    return await fetch_rows(connection, DeletionRow, READ_LOCKED, world_id, held) if held else []
+    locked = await fetch_values(connection, str, LOCK_OF_END_USER, world_id, end_user_id, limit, *before)
+    return await fetch_rows(connection, DeletionRow, READ_LOCKED, world_id, locked) if locked else []
+
+
+async def lock_hidden(
+    connection: Connection, world_id: int, end_user_id: str, limit: int, after: str, only: str | None
+) -> list[DeletionRow]:
+    """Lock the next `limit` hidden recordings of an end user after the id `after`. `only`: this recording."""
+    locked = await fetch_values(connection, str, LOCK_HIDDEN, world_id, end_user_id, limit, after, only)
+    return await fetch_rows(connection, DeletionRow, READ_LOCKED, world_id, locked) if locked else []
+
+
+async def find_hidden(connection: Connection, world_id: int, recording_id: str) -> str | None:
+    """The end user of a hidden recording. None when the recording is not hidden, or has no row."""
+    return await fetch_value(connection, str, FIND_HIDDEN, world_id, recording_id)
+
+
+async def hide(connection: Connection, world_id: int, ids: list[str], now: datetime) -> None:
+    """Hide recordings that a legal hold keeps: they are deleted for every answer."""
+    await connection.execute(HIDE, world_id, ids, now)
+    await connection.execute(REST_MEDIA, world_id, ids)
 
 
 async def insert_tombstones(

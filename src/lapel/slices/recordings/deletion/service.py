@@ -1,9 +1,10 @@
 """Deletion: after the commit no answer shows the recording, and the erasure job deletes its objects.
 
 One transaction writes the tombstone, the ledger entry and the job, and deletes the rows. A completion that is
-under way finds no row and deletes its copy.
+under way finds no row and deletes its copy. If a legal hold keeps the recording, the transaction hides the
+rows instead of deleting them; recording_holds.py deletes them after the release of the hold.
 
-After the deletion of an end user, no answer shows its recordings (end_users.service.PRESENT). A job deletes
+After the deletion of an end user, no answer shows its recordings (access.PRESENT). A job deletes
 their rows, one batch per transaction, so that no request waits for a hundred thousand rows. The job deletes
 the rows of other slices first. After the last batch of recordings, the ledger entry counts as entered, and
 `run_due` would not continue a job that died then.
@@ -21,6 +22,8 @@ from lapel.foundation.core.errors import Unavailable
 from lapel.foundation.http.input.pagination import BEFORE_ALL
 from lapel.foundation.queue import jobs
 from lapel.foundation.storage import object_names
+from lapel.slices.end_users.service import share
+from lapel.slices.erasure.service import Holds, RecordingToErase
 from lapel.slices.recordings import events
 from lapel.slices.recordings.access import unknown
 from lapel.slices.recordings.deletion import deletion_queries
@@ -46,7 +49,11 @@ _log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
 
 
 class OnDelete(Protocol):
-    """A hook with which another slice erases its rows about recordings, in the deleting transaction."""
+    """A hook with which another slice erases what tells of recordings, in the deleting transaction.
+
+    A legal hold may keep the recordings' rows. So a hook erases only copies, such as events. Rows that belong
+    to a recording go with the recording's row, by their foreign keys.
+    """
 
     async def __call__(self, connection: Connection, world_id: int, recording_ids: list[str]) -> None: ...
 
@@ -72,6 +79,7 @@ class Deletion:
         """`of_end_user`: hooks that remove the other rows of a deleted end user; called in this order."""
         self._ports = ports
         self._erasures = erasures
+        self._holds = Holds(ports)
         self._on_delete = on_delete
         self._of_end_user = of_end_user
 
@@ -81,13 +89,21 @@ class Deletion:
         Raises NotFound when `at` reaches no recording, and Unavailable when the database fails.
         """
         async with self._ports.database.transaction() as connection:
-            rows = await deletion_queries.lock_one(connection, at)
+            rows = await self._lock(connection, at)
             if not rows:
                 raise unknown()
             crash_point("delete:locked")
             await self._delete_rows(connection, at.world_id, rows, cause, self._ports.clock.now())
             crash_point("delete:before-commit")
         crash_point("delete:committed")
+
+    async def _lock(self, connection: Connection, at: Reach) -> list[DeletionRow]:
+        """Lock the end user, then the recording, so that a hold on either comes before or after."""
+        end_user_id = await deletion_queries.read_end_user(connection, at)
+        if end_user_id is None:
+            return []
+        await share(connection, at.world_id, end_user_id)
+        return await deletion_queries.lock_one(connection, at)
 
     async def start_end_user(
         self, connection: Connection, world_id: int, end_user_id: str, _now: datetime
@@ -170,6 +186,8 @@ class Deletion:
     ) -> None:
         """Delete these recordings. `end_user_id`: the end user that is deleted too; None: only recordings."""
         ids = [row.id for row in rows]
+        kept = [row.id for row in rows if row.held]
+        gone = [row.id for row in rows if not row.held]
         await deletion_queries.insert_tombstones(
             connection, world_id, ids, [row.created_at for row in rows], now
         )
@@ -177,10 +195,12 @@ class Deletion:
             connection,
             world_id,
             [
-                (
+                RecordingToErase(
                     row.id,
+                    row.end_user_id,
                     object_names.recording_prefixes(row.project_id, row.id),
-                    row.last_url_expires_at,
+                    row.last_url_expires_at or now,
+                    row.held,
                 )
                 for row in rows
             ],
@@ -191,7 +211,11 @@ class Deletion:
         crash_point("delete:ledger-written")
         for erase in self._on_delete:
             await erase(connection, world_id, ids)
-        await deletion_queries.delete_recordings(connection, world_id, ids)
+        if kept:
+            await deletion_queries.hide(connection, world_id, kept, now)
+        if gone:
+            await self._holds.forget(connection, world_id, gone)
+            await deletion_queries.delete_recordings(connection, world_id, gone)
         crash_point("delete:rows-deleted")
         deleted = [events.deleted_recording(row.id, row.project_id, row.created_at, now) for row in rows]
         await events.publish_deleted(connection, self._ports.ids, now, world_id, deleted)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from lapel.foundation.database.rows import fetch_row
-from lapel.slices.end_users.service import PRESENT
+from lapel.slices.recordings.access import PRESENT
 from lapel.slices.recordings.uploads.media_states import MediaStatus
 
 if TYPE_CHECKING:

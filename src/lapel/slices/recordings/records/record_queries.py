@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from lapel.foundation.database.rows import fetch_row, fetch_rows, fetch_value
-from lapel.slices.end_users.service import PRESENT
 from lapel.slices.erasure.service import ENTERING
+from lapel.slices.recordings.access import PRESENT
 from lapel.slices.recordings.rows import RecordingRow
 from lapel.slices.recordings.wire import RecordingStatus
 
@@ -76,7 +76,7 @@ RETURNING id
 FIND_BY_UUID = f"""
 SELECT {_COLUMNS}, own.media FROM recordings r {_WITH_MEDIA}
 WHERE r.world_id = $1 AND r.device_id = $2 AND r.recording_uuid = $3
-  AND r.recording_generation IS NOT DISTINCT FROM $4
+  AND r.recording_generation IS NOT DISTINCT FROM $4 AND r.deleted_at IS NULL
 """
 
 # Every object that the store must hold: world, key, bytes, SHA-256, content type.
@@ -86,10 +86,13 @@ FROM media
 WHERE status = 'uploaded' AND object_key IS NOT NULL
 """
 
-# For the usage of a world ($1). A job removes the recordings of a deleted end user in batches. `going` has
-# the recordings of deleted end users that still have rows; they do not count.
+# For the usage of a world ($1). `going` has the deleted recordings that still have rows; they do not count. A
+# job removes the recordings of a deleted end user in batches, and a legal hold keeps hidden recordings.
 GOING = f"""going AS MATERIALIZED (
     SELECT r.id FROM ({ENTERING}) x JOIN recordings r ON r.world_id = $1 AND r.end_user_id = x.resource_id
+    WHERE r.deleted_at IS NULL
+    UNION ALL
+    SELECT r.id FROM recordings r WHERE r.world_id = $1 AND r.deleted_at IS NOT NULL
 )"""
 COUNT_PRESENT = "(SELECT count(*) FROM recordings r WHERE r.world_id = $1) - (SELECT count(*) FROM going)"
 PRESENT_BYTES = """(SELECT coalesce(sum(m.file_size_bytes), 0)::bigint FROM media m
@@ -103,7 +106,7 @@ ACTIVE_RECORDING = """(
     SELECT r.id FROM recordings r
     WHERE r.world_id = d.world_id AND r.device_id = d.id AND r.end_user_id = d.end_user_id
       AND r.binding_generation = d.binding_generation
-      AND r.status = 'pending' AND r.ended_at IS NULL
+      AND r.status = 'pending' AND r.ended_at IS NULL AND r.deleted_at IS NULL
       AND r.created_at > coalesce(d.active_since, $3) - interval '5 minutes'
     ORDER BY r.created_at DESC, r.id DESC LIMIT 1)"""
 

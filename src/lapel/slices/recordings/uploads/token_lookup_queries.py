@@ -9,7 +9,7 @@ import msgspec
 
 from lapel.foundation.core.actors import Mode
 from lapel.foundation.identity.token_kinds import Found, TokenKind, actor_of
-from lapel.slices.end_users.service import PRESENT
+from lapel.slices.recordings.access import PRESENT
 
 if TYPE_CHECKING:
     from lapel.foundation.database.connection import Connection

@@ -1,0 +1,140 @@
+"""Legal holds of recordings, and the erasure of what a hold postponed, after its release."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+import asyncpg
+import structlog
+
+from lapel.foundation.core.crash_points import crash_point
+from lapel.foundation.core.errors import Unavailable
+from lapel.foundation.queue import jobs
+from lapel.slices.end_users.service import erase_released, share
+from lapel.slices.recordings.access import reach, unknown
+from lapel.slices.recordings.deletion import deletion_queries
+from lapel.slices.recordings.payloads import ERASE_RELEASED, EraseReleased
+from lapel.slices.recordings.records import record_queries
+
+if TYPE_CHECKING:
+    from lapel.foundation.core.actors import Actor
+    from lapel.foundation.database.connection import Connection
+    from lapel.foundation.ports import Ports
+    from lapel.slices.erasure.service import Erasures, Hold, Holds, PlaceHold
+
+# The most recordings that one transaction erases.
+_BATCH = 500
+# If the job of a released hold has not finished in this time, the scheduled round takes it over.
+_JOB_PATIENCE = timedelta(minutes=5)
+
+_log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
+
+
+class RecordingHolds:
+    """Places and releases holds of recordings; does what released holds of any kind postponed.
+
+    Every method raises Unavailable while the database is unavailable.
+    """
+
+    def __init__(self, ports: Ports, erasures: Erasures, holds: Holds) -> None:
+        self._ports = ports
+        self._erasures = erasures
+        self._holds = holds
+
+    async def place(self, actor: Actor, recording_id: str, body: PlaceHold) -> tuple[Hold, bool]:
+        """Place a hold. Returns the hold, and whether it is new.
+
+        Raises NotFound when there is no such recording, and Conflict when its holds keep changing.
+        """
+        async with self._ports.database.transaction() as connection:
+            at = reach(actor, recording_id)
+            if await record_queries.lock(connection, at) is None:
+                raise unknown()
+            placed = await self._holds.place(
+                connection,
+                actor,
+                ("recording", recording_id),
+                body,
+                end_user_id=await deletion_queries.read_end_user(connection, at) or "",
+            )
+            crash_point("hold:before-place")
+        crash_point("hold:placed")
+        return placed
+
+    async def release(self, actor: Actor, recording_id: str) -> None:
+        """Release the hold of a recording, which may be deleted. Raises NotFound when it never had a hold."""
+        async with self._ports.database.transaction() as connection:
+            hold_id = await self._holds.release(connection, actor, recording_id)
+            if hold_id is not None:
+                await self.start_released(connection, actor.world_id, hold_id)
+            crash_point("hold:before-release")
+        crash_point("hold:released")
+
+    async def start_released(self, connection: Connection, world_id: int, hold_id: str) -> None:
+        """Enqueue the erasure of what a hold postponed, in the transaction that releases the hold."""
+        await jobs.enqueue(connection, ERASE_RELEASED, EraseReleased(world_id, hold_id))
+
+    async def erase_released(self, payload: EraseReleased) -> None:
+        """The job: erase the hidden recordings that no hold keeps any more, batch after batch.
+
+        Then, if the end user is deleted and no hold keeps the end user, erase the end user's fields. A repeat
+        does only what is left. Raises Unavailable also when a request or a worker has locked a row.
+        """
+        crash_point("release:begin")
+        world_id = payload.world_id
+        async with self._ports.database.acquire() as connection:
+            hold = await self._holds.released(connection, world_id, payload.hold_id)
+            if hold is None:
+                return
+            only = hold.resource_id if hold.resource_type == "recording" else None
+            end_user_id = (
+                hold.resource_id
+                if only is None
+                else await deletion_queries.find_hidden(connection, world_id, only)
+            )
+        try:
+            if end_user_id is not None:
+                await self._erase(world_id, end_user_id, only)
+            async with self._ports.database.transaction() as connection:
+                now = self._ports.clock.now()
+                if end_user_id is not None and await erase_released(
+                    connection, self._holds, world_id, end_user_id
+                ):
+                    await self._erasures.resume_end_user(connection, world_id, end_user_id, now)
+                await self._holds.settle(connection, world_id, payload.hold_id, now)
+                crash_point("release:before-commit")
+        except (asyncpg.LockNotAvailableError, asyncpg.DeadlockDetectedError) as error:
+            raise Unavailable("A row of the recording is held by a request or a worker.") from error
+        crash_point("release:committed")
+
+    async def run_due(self) -> int:
+        """Continue after releases whose worker died. Returns the number of holds."""
+        due = await self._holds.find_unsettled(self._ports.clock.now() - _JOB_PATIENCE)
+        for each in due:
+            try:
+                await self.erase_released(EraseReleased(each.world_id, each.id))
+            except Exception as error:  # noqa: BLE001 - a hold that fails must not stop the others
+                _log.error("release.stuck", hold=each.id, exc_info=error)
+        return len(due)
+
+    async def _erase(self, world_id: int, end_user_id: str, only: str | None) -> None:
+        after: str | None = ""
+        while after is not None:
+            async with self._ports.database.transaction() as connection:
+                after = await self._erase_batch(connection, world_id, end_user_id, after, only)
+            crash_point("release:batch-committed")
+
+    async def _erase_batch(
+        self, connection: Connection, world_id: int, end_user_id: str, after: str, only: str | None
+    ) -> str | None:
+        """Erase one batch of hidden recordings. Returns its last id, or None for an empty batch."""
+        await share(connection, world_id, end_user_id)
+        rows = await deletion_queries.lock_hidden(connection, world_id, end_user_id, _BATCH, after, only)
+        gone = [row.id for row in rows if not row.held]
+        if gone:
+            await self._erasures.resume(connection, world_id, gone, end_user_id, self._ports.clock.now())
+            await self._holds.forget(connection, world_id, gone)
+            await deletion_queries.delete_recordings(connection, world_id, gone)
+            crash_point("release:rows-deleted")
+        return max((row.id for row in rows), default=None)
