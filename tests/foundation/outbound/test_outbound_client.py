@@ -103,6 +103,20 @@ async def test_a_name_is_resolved_once_for_a_connection_and_what_was_checked_is_
             await get(client, url)
 
 
+async def test_no_answer_of_the_name_server_is_kept_for_the_next_connection() -> None:
+    async def once(_head: str, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
+
+    names = Names(["127.0.0.1"], ["127.0.0.1"], ["169.254.169.254"])
+    async with receiving(once) as receiver, client_of(names) as client:
+        url = f"http://rebinding.example:{receiver.port}/"
+        for _ in range(2):
+            assert await get(client, url) == (200, b"")
+        with pytest.raises(ForbiddenAddress):
+            await get(client, url)
+        assert (names.asked, receiver.connections) == (3, 2)
+
+
 async def test_http_reaches_only_named_networks() -> None:
     for answer in (["1.1.1.1"], ["127.0.0.1", "1.1.1.1"]):
         async with client_of(Names(answer)) as client:
