@@ -67,6 +67,12 @@ COMMANDS = (
     (app, "restore", "lapel.cli.backup.restore:restore", "Restore a backup into an empty data folder."),
     (
         app,
+        "export",
+        "lapel.cli.commands.export:export",
+        "Write everything that is stored about one end user into a zip, with the server running or stopped.",
+    ),
+    (
+        app,
         "doctor",
         "lapel.cli.doctor.doctor:doctor",
         "Check every part, and say how to repair each fault. Status 1 when something is broken.",
