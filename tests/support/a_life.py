@@ -18,7 +18,7 @@ from lapel.slices.transcription import events
 from lapel.slices.transcription.service import Transcriptions
 from tests.recordings.support import Device, actor_of
 from tests.support.erasing import delete_rows
-from tests.support.spoken import complete_transcription, look_at_audio
+from tests.support.spoken import TRANSCRIPT, complete_transcription, look_at_audio
 from tests.support.tenants import bearer, make_key
 
 COLUMNS = """
@@ -58,7 +58,7 @@ async def lead_a_life(operator: Device, ports: Ports) -> Life:
     world = operator.tenant.test_world
     at = f"/v1/end-users/{person}"
     await operator.post(f"{at}/token", 201, {})
-    await operator.call("PATCH", f"{at}/config/processing", 200, {"auto_transcription": {"enabled": True}})
+    await operator.call("PATCH", f"{at}/config/processing", 200, {"auto_summary": {"template": word}})
     scoped = await make_key(ports, world, "rk_test", end_user_id=person)
     async with ports.database.acquire() as connection:
         await connection.execute(
@@ -103,7 +103,8 @@ async def record(operator: Device, ports: Ports, life: Life) -> str:
     await operator.complete(recording)
     for _ in range(2):
         made = await operator.post("/v1/transcriptions", 201, {"recording_id": recording})
-        await complete_transcription(ports, world, made["id"])
+        said = replace(TRANSCRIPT.segments[0], text=f"I am {life.word}, good morning.")
+        await complete_transcription(ports, world, made["id"], replace(TRANSCRIPT, segments=[said]))
         shown = await app.open_services(ports)[Transcriptions].read(actor_of(operator.tenant), made["id"])
         async with ports.database.transaction() as connection:
             await events.publish(

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 from lapel.foundation.core.clock import timestamp
 from lapel.foundation.core.errors import Unavailable
 from lapel.foundation.database import audit
-from lapel.foundation.database.audit import Change
 from lapel.foundation.http.calls import Content, Reply
 from lapel.foundation.storage.errors import StoreUnavailable
 from lapel.settings import MIB
@@ -73,16 +72,16 @@ class EndUserExports:
         now, end_user_id = self._ports.clock.now(), reader.end_user_id
         if end_user_id is None:
             raise AssertionError("an export reads as a caller that is scoped to one end user")
-        change = Change(
-            action="end_user.exported",
-            resource_type="end_user",
-            resource_id=end_user_id,
-            before=None,
-            after=None,
-        )
+        change = audit.happened("end_user.exported", end_user_id)
         async with self._ports.database.transaction() as connection:
             await audit.record(
-                connection, self._ports.ids, now, worlds=[reader.world_id], actor=by, change=change
+                connection,
+                self._ports.ids,
+                now,
+                worlds=[reader.world_id],
+                actor=by,
+                change=change,
+                about=end_user_id,
             )
         head = ExportHead(end_user_id=end_user_id, project_id=reader.project_id, created_at=timestamp(now))
         pieces = zipped(Contents(self._sources, reader, end_user_id).files(), head, now)

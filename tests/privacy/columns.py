@@ -1,0 +1,244 @@
+"""The columns that hold no personal data, table by table, each under the reason for it.
+
+A column that is neither here nor in the table of docs/privacy.md fails `test_inventory.py`: decide which of
+both it is. A column in which a client can write any text is personal if the text may be about an end user.
+"""
+
+from __future__ import annotations
+
+# Reason, table, columns.
+_PLAIN = """
+id: made by Lapel at random (or a world's number), so that it says nothing about a person
+    api_keys            world_id id rotated_to secret_id
+    audio_facts         world_id media_id recording_id
+    audit_chain         world_id entry_id
+    audit_checkpoints   world_id
+    audit_details       world_id entry_id
+    audit_log           world_id id request_id
+    audit_unchained     world_id entry_id
+    commands            world_id id device_id
+    config_overrides    world_id
+    daily_audio         world_id
+    device_diagnostics  world_id device_id
+    device_tokens       world_id device_id secret_id
+    devices             world_id id active_recording_id
+    end_user_tokens     world_id secret_id issued_by
+    end_users           world_id
+    erasures            world_id id prefixes
+    event_positions     world_id
+    events              world_id id resource_id dedupe test_for
+    firmware_releases   world_id id bin_object_key ufw_object_key
+    full_worlds         world_id
+    erasures            requested_by_id
+    holds               world_id id placed_by_id released_by_id
+    idempotency_keys    world_id
+    key_caches          process_id
+    local_copies        world_id recording_id holder
+    media               world_id id recording_id object_key
+    organization_config_overrides organization_id
+    organizations       id
+    ota_assignments     world_id id device_id firmware_release_id rollout_id
+    pgqueuer            id queue_manager_id dedupe_key
+    pgqueuer_log        id job_id
+    pgqueuer_schedules  id
+    pgqueuer_statistics id
+    job_starts          job_id
+    projects            id organization_id
+    provider_slots      world_id
+    recordings          world_id id device_id transcription_id
+    remote_copies       world_id copy_id work_id lease
+    rollouts            world_id id firmware_release_id position
+    speech_turns        world_id
+    speech_work         world_id id recording_id media_id transcription_id lease worker
+    tombstones          world_id id
+    transcription_pieces world_id transcription_id
+    transcriptions      world_id id recording_id media_id
+    upload_attempts     world_id media_id id staging_key
+    upload_tokens       world_id recording_id issued_by
+    webhook_attempts    world_id delivery_id
+    webhook_deliveries  world_id id webhook_id event_id resource_id
+    webhooks            world_id id
+    workers             process_id
+    worlds              id project_id
+time: when Lapel did something, or when something ends; what it was is in other columns
+    api_keys            expires_at revoked_at last_used_at created_at issued_revoked_at
+    audio_facts         probed_at
+    audit_checkpoints   created_at
+    audit_log           created_at
+    commands            expires_at delivered_at executed_at created_at
+    config_overrides    updated_at
+    daily_audio         day
+    device_diagnostics  received_at
+    device_tokens       created_at
+    devices             bound_at last_heartbeat_at last_seen_at last_synced_at created_at updated_at
+    devices             deleted_at active_since offline_since low_battery_since diagnostics_day
+    end_user_tokens     created_at expires_at
+    end_users           created_at updated_at deleted_at
+    erasures            links_expire_at created_at due_at first_empty_at closed_at
+    events              created_at
+    findings            last_found_at
+    firmware_releases   released_at created_at updated_at
+    full_worlds         measured_at
+    holds               created_at released_at settled_at
+    idempotency_keys    created_at
+    job_starts          last_started_at
+    key_caches          seen_at
+    local_copies        renewed_at
+    media               captured_at created_at uploaded_at last_url_expires_at reconcile_at
+    organization_config_overrides updated_at
+    organizations       created_at
+    ota_assignments     deadline_at assigned_at delivered_at applied_at ended_at
+    pgqueuer            created updated heartbeat execute_after
+    pgqueuer_log        created
+    pgqueuer_schedules  heartbeat created updated next_run last_run
+    pgqueuer_statistics created
+    projects            created_at
+    provider_slots      created_at updated_at
+    rate_windows        window_start
+    recordings          started_at ended_at recorded_at content_sha256_verified_at
+    recordings          created_at updated_at uploaded_at
+    remote_copies       available_at created_at
+    rollouts            walked_at created_at updated_at
+    speech_turns        served_at
+    speech_work         available_at created_at counted_on
+    tombstones          created_at deleted_at
+    transcriptions      started_at completed_at created_at updated_at
+    upload_attempts     url_expires_at created_at refused_at
+    upload_tokens       expires_at
+    walks               moved_at
+    webhook_attempts    started_at
+    webhook_deliveries  due_at leased_until created_at ended_at
+    webhooks            previous_secret_until failing_since paused_until created_at updated_at deleted_at
+    workers             seen_at
+count: a number that Lapel or a device counted or measured
+    audio_facts         duration_ms channels sample_rate cuts
+    audit_chain         number
+    audit_checkpoints   position number
+    commands            binding_generation
+    config_overrides    revision
+    daily_audio         milliseconds
+    device_diagnostics  schema_version
+    device_tokens       binding_generation
+    devices             binding_generation battery_percent storage_used_mb storage_total_mb
+    devices             signal_strength_dbm heartbeat_slot config_revision diagnostics_bytes
+    end_users           config_revision
+    erasures            objects_erased
+    event_positions     last
+    events              inserted position
+    findings            found
+    firmware_releases   release_sequence bin_file_size_bytes ufw_file_size_bytes
+    full_worlds         bytes
+    idempotency_keys    status
+    job_starts          starts
+    media               file_size_bytes duration_ms
+    organization_config_overrides revision
+    pgqueuer            priority attempts slot
+    pgqueuer_log        priority
+    pgqueuer_statistics count priority
+    rate_windows        used
+    recordings          duration_ms recording_generation file_size_bytes encryption_version binding_generation
+    remote_copies       failures
+    rollouts            percent max_failure_rate deadline_hours offered
+    speech_work         piece failures starts turns counted_ms
+    transcription_pieces piece
+    transcriptions      progress num_speakers language_probability duration_ms word_count confidence
+    upload_attempts     file_size_bytes expected_size expected_duration_ms
+    webhook_attempts    number latency_ms status
+    webhook_deliveries  position attempts tries
+    webhooks            failures
+    worlds              config_revision
+state: one of a few words or yes and no, checked when it is written
+    alembic_version     version_num
+    api_keys            kind scopes
+    audio_facts         codec container mime_type error_code
+    audit_log           actor_kind action resource_type
+    commands            type status inferred
+    config_overrides    level section
+    device_tokens       state
+    devices             last_seen_by last_synced_by initiated_by diagnostics_taken
+    erasures            resource_type state entered reason requested_by_kind
+    events              type
+    findings            kind
+    firmware_releases   allow_downgrade
+    holds               resource_type placed_by_kind released_by_kind
+    media               type status content_type failure
+    organization_config_overrides mode section
+    ota_assignments     status withdrawn
+    pgqueuer            status entrypoint
+    pgqueuer_log        status entrypoint aggregated
+    pgqueuer_schedules  expression entrypoint status
+    pgqueuer_statistics status entrypoint
+    provider_slots      slot engine allow_training
+    recordings          status source upload_method mime_type consent_obtained
+    remote_copies       engine slot
+    rollouts            status
+    speech_turns        lane
+    speech_work         lane stage engine waits_for_room
+    transcription_pieces stage
+    transcriptions      origin status provider language_asked diarization language model error_code
+    upload_attempts     content_type state
+    walks               name
+    webhook_deliveries  state
+    webhooks            events status disabled_reason
+    worlds              mode
+hash: of a secret, of bytes or of a request; or a secret that is sealed: nobody can read it back
+    api_keys            secret_hash hint
+    audit_chain         hash
+    audit_checkpoints   token
+    audit_details       salt
+    audit_log           details_hash
+    device_tokens       token_hash
+    devices             public_key
+    end_user_tokens     token_hash
+    firmware_releases   bin_sha256 bin_crc32 ufw_sha256
+    idempotency_keys    key fingerprint
+    media               sha256
+    provider_slots      sealed_key
+    recordings          content_sha256
+    upload_attempts     sha256 expected_sha256
+    upload_tokens       token_hash
+    webhooks            sealed_secret sealed_previous_secret
+device: a fact about a device, which keeps it whoever wears it
+    devices             serial_number model firmware_version recording_state settings
+    ota_assignments     error_message
+    device_diagnostics  event_id
+    recordings          recording_uuid
+operator: written by the operator or the customer about their own systems
+    firmware_releases   version model changelog
+    organization_config_overrides value
+    organizations       name
+    projects            name
+    provider_slots      model base_url
+    remote_copies       base_url
+    rollouts            model halt_reason
+    webhooks            url description metadata
+fault: why a part of Lapel or a service failed, in a few words of ours
+    audio_facts         error_message
+    pgqueuer_log        traceback
+    remote_copies       fault
+    transcriptions      error_message
+    webhook_attempts    error
+unused: no route writes this table yet
+    holds               resource_id reason
+internal: of the queue or of the counters, without content
+    pgqueuer            headers
+    rate_windows        bucket
+    walks               position
+"""
+
+
+def _plain() -> dict[tuple[str, str], str]:
+    found: dict[tuple[str, str], str] = {}
+    reason = ""
+    for line in _PLAIN.strip().splitlines():
+        if not line.startswith(" "):
+            reason = line
+            continue
+        table, *columns = line.split()
+        for column in columns:
+            assert (table, column) not in found, f"{table}.{column} is here twice"
+            found[table, column] = reason
+    return found
+
+
+PLAIN = _plain()
