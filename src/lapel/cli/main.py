@@ -18,6 +18,7 @@ projects = App(name="projects", help="Make and list projects.")
 config = App(name="config", help="The configuration that an organization sets for all its projects.")
 providers = App(name="providers", help="Which engine transcribes for each provider name.")
 audit = App(name="audit", help="Verify and export the audit log.")
+events = App(name="events", help="Show events as they happen.")
 keys = App(name="keys", help="Make, list, revoke and rotate API keys, with the server running or stopped.")
 
 # Each command's function and the first line of its help. With the line here, the overview imports no command.
@@ -39,6 +40,12 @@ COMMANDS = (
         "simulate",
         "lapel.cli.commands.simulate:simulate",
         "Run a fleet of simulated devices against a server, and check that the server keeps its promises.",
+    ),
+    (
+        app,
+        "listen",
+        "lapel.cli.events.listen:listen",
+        "Forward events to a URL as they happen, signed like the deliveries of a webhook.",
     ),
     (
         app,
@@ -127,6 +134,12 @@ COMMANDS = (
         "Send 25 s of a public audiobook to the engine set for a provider name, and print the transcript.",
     ),
     (
+        events,
+        "tail",
+        "lapel.cli.events.tail:tail",
+        "Show events as they happen: a line each, or with --json the whole event. Ctrl-C ends it.",
+    ),
+    (
         keys,
         "create",
         "lapel.cli.commands.keys:create",
@@ -169,6 +182,7 @@ for _parent, _name, _place, _help in COMMANDS:
 app.command(projects)
 app.command(config)
 app.command(providers)
+app.command(events)
 app.command(keys)
 app.command(audit)
 

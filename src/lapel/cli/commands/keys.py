@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import re
-import time
-from collections.abc import Awaitable, Callable, Generator
+from collections.abc import Generator
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Annotated, Literal, TypeVar
 
@@ -15,14 +13,13 @@ from cyclopts import Parameter
 
 from lapel.cli.doctor.secret_checks import unusable
 from lapel.cli.shared.faults import CommandError
-from lapel.cli.shared.installation import settings_of, with_ports
+from lapel.cli.shared.installation import revoking, settings_of, with_ports
 from lapel.cli.shared.options import DataDir, Json, emit, is_piped, say, table
 from lapel.foundation.core.errors import InvalidRequest, NotFound
 from lapel.slices.projects.operator import OperatorKeys
 
 if TYPE_CHECKING:
     from lapel.foundation.ports import Ports
-    from lapel.settings import Settings
     from lapel.slices.projects.wire import ApiKey, CreatedApiKey, RotatedApiKey
 
 T = TypeVar("T")
@@ -56,7 +53,6 @@ _FLAGS = {
     "`name`": "--name", "`scopes`": "--scopes", "`expires_at`": "--expires", "`end_user_id`": "--end-user",
     "`overlap_seconds`": "--overlap in seconds",
 }  # fmt: skip
-_LISTENING = 3.0  # seconds to wait for the connection by which servers confirm a revocation
 
 
 class NewKey(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -170,22 +166,6 @@ def rotate(
     rotated = revoking(settings_of(data_dir), work)
     made = _new(rotated, rotated.replaced_id, rotated.replaced_works_until)
     emit(made, json or is_piped(), lambda: _shown(made))
-
-
-def revoking(settings: Settings, work: Callable[[Ports], Awaitable[T]]) -> T:
-    """Runs `work` on ports that receive the servers' confirmations of a revocation.
-
-    Raises what `with_ports` and `work` raise.
-    """
-
-    async def listening(ports: Ports) -> T:
-        await ports.revocations.start()
-        deadline = time.monotonic() + _LISTENING
-        while not ports.revocations.cache.confirmed and time.monotonic() < deadline:  # noqa: ASYNC110
-            await asyncio.sleep(0.02)
-        return await work(ports)
-
-    return with_ports(settings, listening)
 
 
 async def _warn_of_other_secrets(ports: Ports) -> None:

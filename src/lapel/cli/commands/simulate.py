@@ -8,32 +8,21 @@ import secrets
 import signal
 import sys
 from datetime import timedelta
-from typing import TYPE_CHECKING, Annotated
-from urllib.parse import urlsplit
+from typing import Annotated
 
 import uvloop
 from cyclopts import Parameter
 from rich.console import Console
 
-from lapel.cli.commands.keys import revoking
 from lapel.cli.shared.faults import CommandError
-from lapel.cli.shared.installation import settings_of, with_ports
 from lapel.cli.shared.options import DataDir, Json, emit, say
-from lapel.hosting import prepare
-from lapel.hosting.data_folder import DataFolder
+from lapel.cli.shared.server import Key, Project, Url, server_access
 from lapel.simulate.backend import SCOPES
 from lapel.simulate.client.caller import SimulationError
 from lapel.simulate.dashboard import watch
 from lapel.simulate.fleet import Fleet
 from lapel.simulate.plan import NOTHING, FleetPlan, Rates
 from lapel.simulate.report import FleetReport, shown_of
-from lapel.slices.projects.operator import OperatorKeys
-
-if TYPE_CHECKING:
-    from collections.abc import Generator
-
-    from lapel.foundation.ports import Ports
-    from lapel.settings import Settings
 
 _AFTERWARDS = timedelta(hours=1)  # for comparing and removing at the end
 
@@ -42,20 +31,9 @@ def simulate(  # noqa: PLR0913 - a flag each
     *,
     devices: Annotated[int, Parameter(help="Number of devices.")] = 20,
     minutes: Annotated[float, Parameter(help="How long the fleet runs, in real time.")] = 1,
-    url: Annotated[
-        str | None,
-        Parameter(env_var="LAPEL_URL", help="Base URL of the server. Default: the one of the data folder."),
-    ] = None,
-    key: Annotated[
-        str | None,
-        Parameter(
-            env_var="LAPEL_KEY",
-            help="A key for --url. LAPEL_KEY is safer, because other users of the machine can see arguments.",
-        ),
-    ] = None,
-    project: Annotated[
-        str | None, Parameter(help="Id of the project, if the data folder's server has several.")
-    ] = None,
+    url: Url = None,
+    key: Key = None,
+    project: Project = None,
     interval: Annotated[float, Parameter(help="Seconds between two heartbeats of a device.")] = 60,
     speed: Annotated[
         float, Parameter(help="Speed of the devices' own time, as a multiple of real time.")
@@ -104,16 +82,16 @@ def simulate(  # noqa: PLR0913 - a flag each
     )
     _check(plan)
     try:
-        if url is not None or key is not None:
-            if url is None or key is None:
-                raise CommandError("--url and --key (or LAPEL_URL and LAPEL_KEY) need each other: give both.")
-            _check_server(url, key)
-            report = _run(plan, url, key, quiet=json)
-        else:
-            settings = settings_of(data_dir)
-            base_url = _running(settings)
-            with _key(settings, plan, project) as made:
-                report = _run(plan, base_url, made, quiet=json)
+        with server_access(
+            url,
+            key,
+            project,
+            data_dir,
+            scopes=SCOPES,
+            name=f"lapel simulate {plan.run}",
+            lives=timedelta(minutes=plan.minutes) + _AFTERWARDS,
+        ) as access:
+            report = _run(plan, access.base_url(), access.key, quiet=json)
     except SimulationError as fault:
         raise CommandError(str(fault)) from fault
     emit(report, json, lambda: shown_of(report))
@@ -133,59 +111,6 @@ def _check(plan: FleetPlan) -> None:
     ):
         if not least <= value <= most:
             raise CommandError(f"{flag} {value:g} is not between {least:g} and {most:g}.")
-
-
-def _check_server(url: str, key: str) -> None:
-    if not _is_base(url):
-        raise CommandError("--url takes a base URL, such as https://api.example.com, without a user.")
-    if not (key.isascii() and key.isprintable()):
-        raise CommandError("--key holds characters that no key has. Copy the key again.")
-
-
-def _is_base(url: str) -> bool:
-    try:
-        parts = urlsplit(url)
-        port = parts.port
-    except ValueError:  # the port or the address is invalid
-        return False
-    is_server = parts.scheme in ("http", "https") and bool(parts.hostname) and port != 0
-    return is_server and "@" not in parts.netloc and not (parts.query or parts.fragment)
-
-
-def _running(settings: Settings) -> str:
-    """The base URL of the server that runs on the data folder."""
-    if not prepare.needs_folder(settings):
-        raise CommandError("name the server with --url, and a key with LAPEL_KEY.")
-    folder = DataFolder(settings.data_dir)
-    running = folder.running() if folder.path.is_dir() and folder.is_taken() else None
-    if running is None:
-        raise CommandError(
-            f"no server runs on {settings.data_dir}; start one with `lapel serve`, or name one with --url."
-        )
-    return running.base_url
-
-
-@contextlib.contextmanager
-def _key(settings: Settings, plan: FleetPlan, project: str | None) -> Generator[str]:
-    """A key of the test world, with only the scopes that the backend needs. It is revoked after the block."""
-
-    async def make(ports: Ports) -> tuple[str, str]:
-        ends = ports.clock.now() + timedelta(minutes=plan.minutes) + _AFTERWARDS
-        name = f"lapel simulate {plan.run}"
-        made = await OperatorKeys(ports).create(
-            mode="test", project_id=project, scopes=SCOPES, expires_at=ends, name=name
-        )
-        return made.id, made.key
-
-    key_id, key = with_ports(settings, make)
-    try:
-        yield key
-    finally:
-
-        async def end(ports: Ports) -> None:
-            await OperatorKeys(ports).revoke(key_id)
-
-        revoking(settings, end)
 
 
 def _run(plan: FleetPlan, base_url: str, key: str, *, quiet: bool) -> FleetReport:

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from lapel.foundation.ports import Ports
 
 T = TypeVar("T")
+_LISTENING = 3.0  # seconds to wait for the connection by which servers confirm a revocation
 PATIENCE = 60.0  # seconds to wait for a server that is starting, or for another command
 
 
@@ -56,6 +57,22 @@ def with_ports(settings: Settings, work: Callable[[Ports], Awaitable[T]], *, sto
                 return await work(ports)
 
         return asyncio.run(run())
+
+
+def revoking(settings: Settings, work: Callable[[Ports], Awaitable[T]]) -> T:
+    """Runs `work` on ports that receive the servers' confirmations of a revocation.
+
+    Raises what `with_ports` and `work` raise.
+    """
+
+    async def listening(ports: Ports) -> T:
+        await ports.revocations.start()
+        deadline = time.monotonic() + _LISTENING
+        while not ports.revocations.cache.confirmed and time.monotonic() < deadline:  # noqa: ASYNC110
+            await asyncio.sleep(0.02)
+        return await work(ports)
+
+    return with_ports(settings, listening)
 
 
 @contextlib.contextmanager

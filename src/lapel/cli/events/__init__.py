@@ -1,0 +1,1 @@
+"""Commands about events: forwarding, showing and causing them."""

@@ -1,0 +1,151 @@
+"""`lapel listen`: forwards events to a URL as they happen, signed like a webhook's deliveries."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from datetime import timedelta
+from typing import TYPE_CHECKING, Annotated
+from urllib.parse import urlsplit
+
+import aiohttp
+import msgspec
+from cyclopts import Parameter
+
+from lapel.cli.events.following import (
+    EventHead,
+    JsonLines,
+    Types,
+    line,
+    lost,
+    now,
+    run_until_interrupted,
+    session,
+)
+from lapel.cli.events.listen_state import ListenState
+from lapel.cli.shared.event_stream import UnknownPlace, follow
+from lapel.cli.shared.faults import CommandError
+from lapel.cli.shared.installation import settings_of
+from lapel.cli.shared.options import DataDir, say
+from lapel.cli.shared.server import Key, Project, ServerAccess, Url, server_access
+from lapel.foundation.identity.webhook_signatures import delivery_headers
+
+if TYPE_CHECKING:
+    from lapel.cli.shared.event_stream import Streamed
+
+_KEY_LIVES = timedelta(days=30)
+_ANSWER = aiohttp.ClientTimeout(total=30)  # as for a webhook
+
+
+class Listening(msgspec.Struct, frozen=True):
+    """The first line: where events go, and the secret that signs them."""
+
+    forward_to: str
+    secret: str
+
+
+class Forwarded(msgspec.Struct, frozen=True):
+    """An event that was sent. `status`: of the answer, None without one; `error` then says why."""
+
+    at: str
+    id: str
+    type: str
+    sequence: str
+    status: int | None
+    ms: int
+    error: str | None
+
+
+def listen(
+    *,
+    forward_to: Annotated[str, Parameter(help="URL that gets each event by POST.")],
+    events: Types = None,
+    from_now: Annotated[
+        bool, Parameter(negative=(), help="Begin with the next event, not where the last run stopped.")
+    ] = False,
+    url: Url = None,
+    key: Key = None,
+    project: Project = None,
+    data_dir: DataDir = None,
+    json: JsonLines = False,
+) -> None:
+    """Forward events to a URL as they happen, signed like the deliveries of a webhook.
+
+    Prints the signing secret, which stays the same for a data folder, then a line for each event. Ctrl-C ends
+    it. The next run with the same URL continues where this one stopped, so it also forwards the events that
+    happened meanwhile. An event that the URL does not accept is not sent again.
+
+    For example:
+
+        lapel listen --forward-to http://localhost:4242/hooks
+        lapel listen --forward-to http://localhost:4242/hooks --events recording.*,transcription.completed
+        LAPEL_KEY=sk_test_… lapel listen --forward-to http://localhost:4242 --url https://api.example.com
+    """
+    _check_target(forward_to)
+    state = ListenState(settings_of(data_dir).data_dir)
+    with server_access(
+        url, key, project, data_dir, scopes=["webhooks:read"], name="lapel listen", lives=_KEY_LIVES
+    ) as access:
+        listener = _Listener(access, state, forward_to, json)
+        run_until_interrupted(listener.run(events, from_now=from_now))
+
+
+def _check_target(url: str) -> None:
+    try:
+        parts = urlsplit(url)
+        valid = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        valid = False
+    if not valid:
+        raise CommandError("--forward-to takes a URL such as http://localhost:4242/hooks.")
+
+
+class _Listener:
+    def __init__(self, access: ServerAccess, state: ListenState, forward_to: str, json: bool) -> None:
+        self._access = access
+        self._state = state
+        self._forward_to = forward_to
+        self._json = json
+        self._secret = state.secret()
+
+    async def run(self, types: str | None, *, from_now: bool) -> None:
+        """Forwards until it is cancelled. Raises CommandError when the server refuses the stream."""
+        shown = f"Forwarding events to {self._forward_to}. Signing secret: {self._secret}"
+        line(Listening(self._forward_to, self._secret), self._json, shown)
+        last = None if from_now else self._state.last(self._forward_to, self._access.world)
+        params = {"types": types} if types else {}
+        async with session() as http:
+            try:
+                await self._follow(http, params, last)
+            except UnknownPlace:
+                say("the stream does not have the place of the last run; beginning with the next event.")
+                await self._follow(http, params, None)
+
+    async def _follow(self, http: aiohttp.ClientSession, params: dict[str, str], last: str | None) -> None:
+        stream = follow(http, self._access, "/v1/events/stream", params, last, lost)
+        async with contextlib.aclosing(stream) as events:
+            async for event in events:
+                if event.data is not None:
+                    await self._forward(http, event, event.data)
+                if event.id != last:
+                    last = event.id
+                    self._state.note(self._forward_to, self._access.world, last)
+
+    async def _forward(self, http: aiohttp.ClientSession, event: Streamed, body: bytes) -> None:
+        head = msgspec.json.decode(body, type=EventHead)
+        signed = delivery_headers(
+            head.id, int(event.id), body, timestamp=int(time.time()), secrets=(self._secret,)
+        )
+        began = time.perf_counter()
+        status, error = None, None
+        try:
+            async with http.post(
+                self._forward_to, data=body, headers=signed, timeout=_ANSWER, allow_redirects=False
+            ) as answer:
+                status = answer.status
+        except (aiohttp.ClientError, OSError) as fault:  # TimeoutError is an OSError
+            error = f"{type(fault).__name__}: {fault}".rstrip(": ")
+        ms = round((time.perf_counter() - began) * 1000)
+        forwarded = Forwarded(now(), head.id, head.type, event.id, status, ms, error)
+        shown = f"{forwarded.at}  {head.type}  {head.id}  → {error or status} ({ms} ms)"
+        line(forwarded, self._json, shown)
