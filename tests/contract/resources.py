@@ -22,6 +22,12 @@ from tests.support.matrix import usual_caller
 from tests.support.spoken import complete_transcription, look_at_audio
 from tests.support.tenants import Tenant, bearer, make_key, make_tenant
 
+MAKE_DELIVERY = """
+INSERT INTO webhook_deliveries
+    (world_id, id, webhook_id, event_id, resource_id, position, state, due_at, created_at)
+SELECT $1, $2, $3, id, resource_id, 1, 'pending', $4, $4 FROM events
+WHERE world_id = $1 ORDER BY created_at LIMIT 1
+"""
 SOUND = b"OggS" + bytes(range(256))
 MODEL = "bota_pin"
 
@@ -66,9 +72,11 @@ class Resources:
     release_id: str
     rollout_id: str
     webhook_id: str
+    delivery_id: str
     # What the operations of the older paths are about, so that none of them finds it deleted.
     older_webhook_id: str
     event_id: str
+    older_delivery_id: str
     other_scoped_key: str
 
     def ids(self, operation: Operation) -> dict[str, str]:
@@ -76,6 +84,7 @@ class Resources:
         state = _STATES.get(operation.name, "plain")
         device = self.unbound_device if state == "unbound" else self.device
         recording = self.recordings.get(state, self.recordings["plain"])
+        older = "webhook_endpoint" in operation.name
         return {
             "end_user_id": (self.held_end_user if operation.name == "release_end_user" else self.end_user).id,
             "device_id": device.id,
@@ -87,8 +96,9 @@ class Resources:
             "release_id": self.release_id,
             "firmware_release_id": self.release_id,
             "rollout_id": self.rollout_id,
-            "webhook_id": self.older_webhook_id if "endpoint" in operation.name else self.webhook_id,
             "event_id": self.event_id,
+            "webhook_id": self.older_webhook_id if older else self.webhook_id,
+            "delivery_id": self.older_delivery_id if older else self.delivery_id,
             "project_id": self.tenant.project_id,
             "section": "upload",
         }
@@ -130,6 +140,8 @@ class Resources:
             self.rollout_id,
             self.webhook_id,
             self.older_webhook_id,
+            self.delivery_id,
+            self.older_delivery_id,
             *(each.id for each in self.recordings.values()),
         }
 
@@ -231,6 +243,8 @@ async def populate(client: httpx.AsyncClient, ports: Ports) -> Resources:
         webhook_id=webhook,
         older_webhook_id=older,
         event_id=(await maker.get("/v1/events?limit=1"))["data"][0]["id"],
+        delivery_id=await make_delivery(ports, tenant, webhook),
+        older_delivery_id=await make_delivery(ports, tenant, older),
         other_scoped_key=await make_key(
             ports, tenant.test_world, "rk_test", scopes=SCOPES, end_user_id=other.id
         ),
@@ -295,6 +309,14 @@ class _Maker:
         if state == "uploaded":
             await own.post(f"{path}/upload-complete", {}, 200)
         return Thing(made["id"], upload["upload_token"])
+
+
+async def make_delivery(ports: Ports, tenant: Tenant, webhook_id: str) -> str:
+    """The id of a delivery of the world's first event, as the worker makes it."""
+    made = ports.ids.new("whd")
+    async with ports.database.acquire() as connection:
+        await connection.execute(MAKE_DELIVERY, tenant.test_world, made, webhook_id, ports.clock.now())
+    return made
 
 
 def named(operations: Sequence[Operation]) -> pytest.MarkDecorator:

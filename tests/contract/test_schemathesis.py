@@ -162,8 +162,7 @@ def _make_sense_of(case: Any, operation: Operation, resources: Resources) -> Non
         body = {name: value for name, value in body.items() if name != "ended_at"}
         if isinstance(body.get("file_size_bytes"), int):  # the server's own limits, which are settings
             body["file_size_bytes"] = min(body["file_size_bytes"], 2**20)
-        if "url" in body:  # of a webhook: an address that may be called
-            body["url"] = "https://example.com/lapel"
+        body = _of_webhook(body)
         if "expires_at" in body:  # in the future
             body["expires_at"] = "2222-01-15T12:00:00.000Z"
         if operation.name == "create_rollout":  # the release's own
@@ -177,6 +176,13 @@ def _make_sense_of(case: Any, operation: Operation, resources: Resources) -> Non
                 if name in change_schemas(SECTIONS[ids["section"]])
             }
         case.body = body
+
+
+def _of_webhook(body: dict[str, Any]) -> dict[str, Any]:
+    """An address that may be called, and a time before `until` and before now."""
+    if "since" in body:
+        return {"since": "2026-01-15T12:00:00.000Z"}
+    return {**body, "url": "https://example.com/lapel"} if "url" in body else body
 
 
 def _in_single_units(value: Any) -> Any:

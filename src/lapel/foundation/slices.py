@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from lapel.foundation.core.errors import ApiError
     from lapel.foundation.core.rate_limit import RateLimit
+    from lapel.foundation.database.outbox import SampleMaker
     from lapel.foundation.http.operations import Operation
     from lapel.foundation.identity.token_kinds import TokenKind
     from lapel.foundation.openapi.schemas import Schema
@@ -82,8 +83,8 @@ class Slice:
     buckets: tuple[RateLimit, ...] = ()
     lanes: tuple[QueueLane, ...] = ()
     tables: tuple[Table, ...] = ()
-    # The types of the events that it publishes.
-    events: tuple[str, ...] = ()
+    # The types of the events that it publishes, each with the maker of its samples.
+    events: Mapping[str, SampleMaker] = field(default_factory=dict[str, "SampleMaker"])
     # The named places at which tests kill the process, as a power cut would.
     crash_points: tuple[str, ...] = ()
 

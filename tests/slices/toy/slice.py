@@ -23,6 +23,7 @@ from tests.slices.toy import queries
 if TYPE_CHECKING:
     from datetime import datetime
 
+    from lapel.foundation.core.ids import Ids
     from lapel.foundation.database.connection import Connection
 
 
@@ -84,6 +85,10 @@ async def _find(connection: Connection, hashes: list[bytes], _now: datetime) -> 
     return None if row is None else Found(actor_of(row, "toy"))
 
 
+def _sample(ids: Ids, _now: datetime, _project_id: str) -> outbox.EventSample:
+    return outbox.EventSample(ids.new("toy"), b"{}")
+
+
 def _operations(services: Services) -> tuple[Operation, ...]:
     toys = services[Toys]
     routes = Routes("Toys", read=Access("toys:read", frozenset({"key", "toy"})), write=Access("toys:write"))
@@ -119,6 +124,6 @@ SLICE = Slice(
     ),
     errors=(ToyBroken,),
     tables=(Table("toys", grows=True),),
-    events=("toy.made",),
+    events={"toy.made": _sample},
     crash_points=("toy:made",),
 )

@@ -137,6 +137,12 @@ ROUTES = (
             ("GET", "", "200", _page(webhooks.WEBHOOK)),
             ("GET PATCH", "/{}", "200", _one(webhooks.WEBHOOK)),
             ("POST", "/{}/rotate-secret", "200", _one(webhooks.ROTATED)),
+            ("POST", "/deliveries/{}/redeliver", "202", _one(webhooks.DELIVERY)),
+            ("GET", "/{}/deliveries", "200", _page(webhooks.DELIVERY)),
+            ("GET", "/{}/deliveries/{}", "200", _one(webhooks.WHOLE_DELIVERY)),
+            ("POST", "/{}/deliveries/{}/redeliver", "202", _one(webhooks.DELIVERY)),
+            ("POST", "/{}/recover", "202", _one(webhooks.RECOVERY)),
+            ("POST", "/{}/test", "202", _one(webhooks.TEST_EVENT)),
         )
     ),
     _route("GET", "/v1/usage", "200", _one(people.USAGE)),

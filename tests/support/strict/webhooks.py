@@ -11,6 +11,8 @@ from tests.support.strict.shapes import (
     all_of,
     array,
     identifier,
+    integer,
+    json_object,
     metadata,
     null_or,
     record,
@@ -71,3 +73,44 @@ _SECRET = text(pattern=r"whsec_[A-Za-z0-9+/]{43}=")
 WEBHOOK = all_of(record(_WEBHOOK), _TIES)
 CREATED = all_of(record(_WEBHOOK | {"secret": _SECRET}), _TIES)
 ROTATED = all_of(record(_WEBHOOK | {"secret": _SECRET, "previous_secret_until": time}), _TIES)
+
+_DELIVERY: dict[str, Shape] = {
+    "id": identifier("whd"),
+    "webhook_id": identifier("wh"),
+    "event_id": text(pattern=r"evt_[A-Za-z0-9]{1,64}"),
+    "event_type": word(*TYPES),
+    "status": word("pending", "succeeded", "failed"),
+    "attempt_count": integer(),
+    "last_attempt_at": null_or(time),
+    "response_status": null_or(integer(100, 999)),
+    "error": null_or(text(1, 1024)),
+    "next_attempt_at": null_or(time),
+    "ended_at": null_or(time),
+    "created_at": time,
+}
+_STATES = all_of(
+    agrees(
+        "only a pending delivery has a next attempt",
+        lambda it: (it["next_attempt_at"] is not None) == (it["status"] == "pending"),
+    ),
+    agrees(
+        "only a delivery that ended has an end",
+        lambda it: (it["ended_at"] is not None) == (it["status"] != "pending"),
+    ),
+)
+_ATTEMPT = record(
+    {
+        "number": integer(1),
+        "started_at": time,
+        "latency_ms": integer(),
+        "response_status": null_or(integer(100, 999)),
+        "error": null_or(text(1, 1024)),
+        "response_body": null_or(text(0, 4096)),
+    }
+)
+DELIVERY = all_of(record(_DELIVERY), _STATES)
+WHOLE_DELIVERY = all_of(record(_DELIVERY | {"attempts": array(_ATTEMPT, most=30)}), _STATES)
+RECOVERY = record(
+    {"webhook_id": identifier("wh"), "since": time, "until": time, "status": word("processing")}
+)
+TEST_EVENT = record({"id": identifier("evt"), "type": word(*TYPES), "created_at": time, "data": json_object})

@@ -11,7 +11,8 @@ positions of the world are visible too, and a reader that continues after a posi
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from datetime import datetime
+from typing import TYPE_CHECKING, TypeAlias
 
 import msgspec
 
@@ -19,8 +20,7 @@ from lapel.foundation.core.clock import timestamp
 from lapel.foundation.database.rows import fetch_rows, fetch_value, fetch_values
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-    from datetime import datetime
+    from collections.abc import Callable, Sequence
 
     from lapel.foundation.core.ids import Ids
     from lapel.foundation.database.connection import Connection
@@ -85,6 +85,14 @@ UNPLACED = """
 SELECT world_id FROM events WHERE position IS NULL ORDER BY inserted NULLS FIRST, id LIMIT $1
 """
 
+# The events of a world that have their position, from one on. The rows are locked because rows that refer to
+# them follow. Index: events_newest, read backwards.
+WALK = """
+SELECT id, type, resource_id, position, created_at FROM events
+WHERE world_id = $1 AND (created_at, id) > ($2, $3) AND test_for IS NULL AND position IS NOT NULL
+ORDER BY created_at, id LIMIT $4 FOR KEY SHARE
+"""
+
 # Held until the transaction ends: positions are given by one transaction at a time.
 LOCK_POSITIONS = "SELECT pg_try_advisory_xact_lock(hashtext('lapel event positions'))"
 
@@ -140,6 +148,35 @@ WITH held AS MATERIALIZED (
 )
 SELECT count(*) FROM held
 """
+
+
+class WalkedRow(msgspec.Struct, frozen=True):
+    """An event without its body."""
+
+    id: str
+    type: str
+    resource_id: str
+    position: int
+    created_at: datetime
+
+
+class EventSample(msgspec.Struct, frozen=True):
+    """An event of a resource that does not exist, for a test: its resource's id, and its data as JSON."""
+
+    resource_id: str
+    data: bytes
+
+
+# Makes a sample with the code that makes the live events of its type: `(ids, now, project id)`.
+SampleMaker: TypeAlias = "Callable[[Ids, datetime, str], EventSample]"
+
+
+def type_of_event(row: str) -> str:
+    """SQL for slices: the type of the event of a row. `row`: the alias of the row's table, which has the
+    columns `world_id` and `event_id`."""
+    return f"""(
+    SELECT e.type FROM events e
+    WHERE e.world_id = {row}.world_id AND e.id = {row}.event_id)"""
 
 
 class PlacedRow(msgspec.Struct, frozen=True):
@@ -226,6 +263,16 @@ async def place(connection: Connection, limit: int) -> list[PlacedRow]:
     placed = await fetch_rows(connection, PlacedRow, PLACE_EVENTS, limit)
     await connection.execute(TELL_POSITIONS, list({row.world_id for row in placed}))
     return sorted(placed, key=lambda row: (row.world_id, row.position))
+
+
+async def walk(
+    connection: Connection, world_id: int, after: tuple[datetime, str], limit: int
+) -> list[WalkedRow]:
+    """The oldest `limit` events of a world after this time and id, oldest first, without test events.
+
+    They cannot be deleted until the transaction ends.
+    """
+    return await fetch_rows(connection, WalkedRow, WALK, world_id, *after, limit)
 
 
 async def erase(connection: Connection, world_id: int, resource_ids: list[str]) -> None:

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+from functools import partial
 from typing import TYPE_CHECKING, Literal
 
 import msgspec
 
 from lapel.foundation.core.clock import timestamp
 from lapel.foundation.database import outbox
+from lapel.slices.devices.rows import DeviceRow
+from lapel.slices.devices.views import device_of
 from lapel.slices.devices.wire import Device, DeviceEvent
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from datetime import datetime
 
     from lapel.foundation.core.ids import Ids
@@ -67,3 +71,48 @@ async def publish_episodes(
 
 def _data(device: Device) -> bytes:
     return msgspec.json.encode(DeviceEvent(**msgspec.structs.asdict(device), device=device))
+
+
+def _sample(
+    ids: Ids,
+    now: datetime,
+    project_id: str,
+    *,
+    bound: bool = True,
+    battery_percent: int = 80,
+    silent: timedelta = timedelta(seconds=20),
+) -> outbox.EventSample:
+    """`silent`: the time since the device's last heartbeat."""
+    seen = now - silent
+    row = DeviceRow(
+        id=ids.new("dev"),
+        serial_number="SAMPLE0001",
+        model="bota_pin_4g",
+        name="Sample",
+        firmware_version="1.4.2",
+        end_user_id=ids.new("eu") if bound else None,
+        binding_generation=1,
+        bound_at=now - timedelta(days=1) if bound else None,
+        battery_percent=battery_percent,
+        storage_used_mb=512,
+        storage_total_mb=8192,
+        signal_strength_dbm=-70,
+        last_heartbeat_at=seen,
+        last_seen_at=seen,
+        last_synced_at=None,
+        recording_state=None,
+        metadata="{}",
+        settings="{}",
+        created_at=now - timedelta(days=2),
+        updated_at=seen,
+    )
+    device = device_of(row, project_id)
+    return outbox.EventSample(device.id, _data(device))
+
+
+SAMPLES: Mapping[str, outbox.SampleMaker] = {
+    "device.bound": _sample,
+    "device.unbound": partial(_sample, bound=False),
+    "device.low_battery": partial(_sample, battery_percent=9),
+    "device.offline": partial(_sample, silent=timedelta(minutes=16)),
+}

@@ -5,6 +5,7 @@ from __future__ import annotations
 from lapel.foundation.slices import Slice, Table
 from lapel.slices.devices import routes
 from lapel.slices.devices.errors import DeviceAlreadyBound
+from lapel.slices.devices.events import SAMPLES
 from lapel.slices.devices.service import Devices
 from lapel.slices.devices.tokens.lookup_queries import DEVICE_TOKEN
 
@@ -18,5 +19,5 @@ SLICE = Slice(
     errors=(DeviceAlreadyBound,),
     # A device has at most three tokens, and their rows contain no text of clients.
     tables=(Table("devices", grows=True), Table("device_tokens")),
-    events=("device.bound", "device.unbound", "device.low_battery", "device.offline"),
+    events=SAMPLES,
 )

@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from datetime import timedelta
+from functools import partial
 from typing import TYPE_CHECKING, Literal
 
 import msgspec
 
 from lapel.foundation.database import outbox
+from lapel.slices.firmware.rows import EndedRow
 from lapel.slices.firmware.views import assignment_of
 from lapel.slices.firmware.wire import AssignmentEvent
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from datetime import datetime
 
     from lapel.foundation.core.ids import Ids
     from lapel.foundation.database.connection import Connection
-    from lapel.slices.firmware.rows import EndedRow
 
 
 async def publish(
@@ -44,3 +46,29 @@ def _body(row: EndedRow) -> AssignmentEvent:
         project_id=row.project_id,
         assignment=assignment,
     )
+
+
+def _sample(ids: Ids, now: datetime, project_id: str, *, applied: bool) -> outbox.EventSample:
+    delivered_at = now - timedelta(minutes=5)
+    row = EndedRow(
+        world_id=0,
+        id=ids.new("ota"),
+        device_id=ids.new("dev"),
+        firmware_release_id=ids.new("fw"),
+        rollout_id=None,
+        assigned_at=now - timedelta(hours=1),
+        delivered_at=delivered_at,
+        applied_at=now if applied else None,
+        status="applied" if applied else "failed",
+        error_message=None if applied else "The device did not apply the update before its deadline.",
+        version="1.5.0",
+        model="bota_pin_4g",
+        project_id=project_id,
+    )
+    return outbox.EventSample(row.id, msgspec.json.encode(_body(row)))
+
+
+SAMPLES: Mapping[str, outbox.SampleMaker] = {
+    "ota.applied": partial(_sample, applied=True),
+    "ota.failed": partial(_sample, applied=False),
+}

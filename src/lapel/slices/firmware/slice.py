@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from lapel.foundation.slices import Slice, Table
 from lapel.slices.firmware import jobs, routes
+from lapel.slices.firmware.events import SAMPLES
 from lapel.slices.firmware.service import Firmware
 
 _CRASH_POINTS = (
@@ -40,6 +41,6 @@ SLICE = Slice(
         Table("rollouts", grows=True),
         Table("ota_assignments", grows=True),
     ),
-    events=("ota.applied", "ota.failed"),
+    events=SAMPLES,
     crash_points=_CRASH_POINTS,
 )

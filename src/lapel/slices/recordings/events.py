@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+from functools import partial
 from typing import TYPE_CHECKING, Literal
 
 import msgspec
@@ -9,13 +11,17 @@ import msgspec
 from lapel.foundation.core.clock import timestamp
 from lapel.foundation.database import outbox
 from lapel.slices.recordings.content_types import format_of
+from lapel.slices.recordings.rows import RecordingRow
+from lapel.slices.recordings.views import recording_of
+from lapel.slices.recordings.wire import Media
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from datetime import datetime
 
     from lapel.foundation.core.ids import Ids
     from lapel.foundation.database.connection import Connection
-    from lapel.slices.recordings.wire import Recording
+    from lapel.slices.recordings.wire import Recording, RecordingStatus
 
 
 class DeletedRecording(msgspec.Struct, frozen=True, kw_only=True):
@@ -85,3 +91,61 @@ def deleted_recording(
     return DeletedRecording(
         id=recording_id, project_id=project_id, created_at=timestamp(created_at), deleted_at=timestamp(now)
     )
+
+
+def _sample(ids: Ids, now: datetime, project_id: str, *, status: RecordingStatus) -> outbox.EventSample:
+    """A recording in this status. Only an uploaded recording has facts of its audio."""
+    uploaded, sha256, size, duration_ms = status == "uploaded", "ab" * 32, 64_000, 25_000
+    began = now - timedelta(minutes=1)
+    media = Media(
+        id=ids.new("med"),
+        type="audio",
+        mime_type="audio/opus",
+        file_size_bytes=size,
+        status="uploaded",
+        captured_at=None,
+        duration_ms=duration_ms,
+        sha256=sha256,
+        created_at=timestamp(began),
+    )
+    row = RecordingRow(
+        id=ids.new("rec"),
+        end_user_id=ids.new("eu"),
+        device_id=ids.new("dev"),
+        name="Sample",
+        status=status,
+        source="device",
+        upload_method=None,
+        duration_ms=duration_ms if uploaded else None,
+        started_at=began,
+        ended_at=None,
+        recorded_at=began,
+        transcription_id=None,
+        metadata="{}",
+        content_sha256=sha256 if uploaded else None,
+        content_sha256_verified_at=now if uploaded else None,
+        file_size_bytes=size if uploaded else None,
+        mime_type="audio/opus" if uploaded else None,
+        recording_uuid=None,
+        recording_generation=None,
+        encryption_version=None,
+        consent_obtained=False,
+        created_at=began,
+        updated_at=now,
+        uploaded_at=now if uploaded else None,
+        media=msgspec.json.encode([media]).decode() if uploaded else None,
+    )
+    return outbox.EventSample(row.id, recording_body(recording_of(row, project_id)))
+
+
+def _sample_deleted(ids: Ids, now: datetime, project_id: str) -> outbox.EventSample:
+    deleted = deleted_recording(ids.new("rec"), project_id, now - timedelta(days=1), now)
+    return outbox.EventSample(deleted.id, deleted_body(deleted))
+
+
+SAMPLES: Mapping[str, outbox.SampleMaker] = {
+    "recording.created": partial(_sample, status="pending"),
+    "recording.uploaded": partial(_sample, status="uploaded"),
+    "recording.failed": partial(_sample, status="failed"),
+    "recording.deleted": _sample_deleted,
+}

@@ -5,6 +5,7 @@ from __future__ import annotations
 from lapel.foundation.slices import Slice, Table
 from lapel.slices.recordings import jobs, routes
 from lapel.slices.recordings.errors import IntegrityFailure, MediaNotUploaded, UploadVerificationPending
+from lapel.slices.recordings.events import SAMPLES
 from lapel.slices.recordings.service import Recordings
 from lapel.slices.recordings.uploads.token_lookup_queries import UPLOAD_TOKEN
 
@@ -98,6 +99,6 @@ SLICE = Slice(
         Table("findings", shared="counts of what the reconciler found"),
         Table("walks", shared="how far the reconciler's walks over the store have come"),
     ),
-    events=("recording.created", "recording.uploaded", "recording.failed", "recording.deleted"),
+    events=SAMPLES,
     crash_points=_CRASH_POINTS,
 )

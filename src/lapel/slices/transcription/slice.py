@@ -9,6 +9,7 @@ from lapel.slices.configuration.service import Configuration
 from lapel.slices.transcription import jobs, routes
 from lapel.slices.transcription.copies.remote_copies import RemoteCopies
 from lapel.slices.transcription.errors import TranscriptionInProgress, TranscriptNotReady
+from lapel.slices.transcription.events import SAMPLES
 from lapel.slices.transcription.payloads import STAGES
 from lapel.slices.transcription.service import Transcriptions
 
@@ -71,6 +72,6 @@ SLICE = Slice(
         Table("speech_turns"),  # one row per lane and world
         Table("speech_work"),  # the work on an audio, until it is done
     ),
-    events=("transcription.started", "transcription.completed", "transcription.failed"),
+    events=SAMPLES,
     crash_points=_CRASH_POINTS,
 )

@@ -1,17 +1,20 @@
-"""The event of webhooks: `webhook.disabled`."""
+"""The events of webhooks: `webhook.disabled`."""
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 import msgspec
 
 from lapel.foundation.core.clock import timestamp
 from lapel.foundation.database import outbox
+from lapel.slices.webhooks.rows import WebhookRow
 from lapel.slices.webhooks.views import webhook_of
 from lapel.slices.webhooks.wire import WebhookEvent
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from datetime import datetime
 
     from lapel.foundation.core.ids import Ids
@@ -22,9 +25,7 @@ if TYPE_CHECKING:
 async def publish_disabled(
     connection: Connection, ids: Ids, now: datetime, world_id: int, row: DisabledWebhookRow
 ) -> None:
-    """Write the event of a webhook that the server has just disabled."""
-    webhook = webhook_of(row, row.project_id)
-    data = WebhookEvent(**msgspec.structs.asdict(webhook), webhook=webhook)
+    """Write one event about a webhook that was just disabled because its receiver is gone or fails."""
     await outbox.publish(
         connection,
         ids,
@@ -32,6 +33,30 @@ async def publish_disabled(
         world_id=world_id,
         type="webhook.disabled",
         resource_id=row.id,
-        data=msgspec.json.encode(data),
+        data=_data(row, row.project_id),
         dedupe=f"webhook.disabled:{row.id}:{timestamp(now)}",
     )
+
+
+def _data(row: WebhookRow, project_id: str) -> bytes:
+    """The JSON of a webhook, as GET answers it, and the same object as `webhook`."""
+    webhook = webhook_of(row, project_id)
+    return msgspec.json.encode(WebhookEvent(**msgspec.structs.asdict(webhook), webhook=webhook))
+
+
+def _sample(ids: Ids, now: datetime, project_id: str) -> outbox.EventSample:
+    row = WebhookRow(
+        id=ids.new("wh"),
+        url="https://example.com/sample",
+        events=["*"],
+        description="Sample",
+        metadata="{}",
+        status="disabled",
+        disabled_reason="failing",
+        created_at=now - timedelta(days=30),
+        updated_at=now,
+    )
+    return outbox.EventSample(row.id, _data(row, project_id))
+
+
+SAMPLES: Mapping[str, outbox.SampleMaker] = {"webhook.disabled": _sample}

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from datetime import datetime
+
 import msgspec
 
 # Deletes the deliveries of a deleted webhook, and then its row.
 REMOVE = "webhooks.remove"
 # Ends the pending deliveries of a disabled webhook.
 END_PENDING = "webhooks.end-pending"
+# Gives a webhook the events of a range of time that did not reach it.
+RECOVER = "webhooks.recover"
 
 
 class WebhookJob(msgspec.Struct, frozen=True):
@@ -15,3 +19,10 @@ class WebhookJob(msgspec.Struct, frozen=True):
 
     world_id: int
     webhook_id: str
+
+
+class RecoveryJob(WebhookJob, frozen=True):
+    """A webhook, and the events from `since` (inclusive) to `until` (exclusive)."""
+
+    since: datetime
+    until: datetime

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from lapel.foundation.core.errors import Conflict
@@ -11,37 +12,67 @@ from lapel.foundation.http.routes import Routes
 from lapel.slices.webhooks.wire import (
     CreatedWebhook,
     CreateWebhook,
+    Delivery,
+    DeliveryPage,
+    DeliveryQuery,
+    Recover,
+    Recovery,
     RotatedWebhook,
+    SendTest,
+    SentTest,
     UpdateWebhook,
     Webhook,
     WebhookPage,
+    WholeDelivery,
 )
 
 if TYPE_CHECKING:
     from lapel.foundation.http.operations import Operation
+    from lapel.slices.webhooks.records.deliveries import Deliveries
+    from lapel.slices.webhooks.records.samples import Samples
     from lapel.slices.webhooks.service import Webhooks
 
 _READ = Access("webhooks:read")
 _WRITE = Access("webhooks:write")
-_OLDER = "An older path of the same operation under `/v1/webhooks`."
+_OLDER = "The older path of the same operation."
 
 
-def operations(service: Webhooks) -> tuple[Operation, ...]:
+@dataclass(frozen=True, slots=True)
+class _Path:
+    """One of the two paths. `noun`: how the names of the operations call a webhook. `remark`: what their
+    descriptions say first."""
+
+    every: str
+    noun: str
+    remark: str = ""
+
+    @property
+    def one(self) -> str:
+        return f"{self.every}/{{webhook_id}}"
+
+    def told(self, description: str = "") -> str:
+        return " ".join(filter(None, (self.remark, description)))
+
+
+_PATHS = (_Path("/v1/webhooks", "webhook"), _Path("/v1/webhook-endpoints", "webhook_endpoint", _OLDER))
+
+
+def operations(service: Webhooks, deliveries: Deliveries, samples: Samples) -> tuple[Operation, ...]:
     """All routes of webhooks, each under both of its paths."""
-    return (
-        *_webhooks(service, "/v1/webhooks", "webhook"),
-        *_webhooks(service, "/v1/webhook-endpoints", "webhook_endpoint", _OLDER),
+    return tuple(
+        made
+        for path in _PATHS
+        for made in (
+            *_webhooks(service, path),
+            *_deliveries(deliveries, path),
+            *_repetitions(deliveries, samples, path),
+        )
     )
 
 
-def _webhooks(service: Webhooks, every: str, noun: str, older: str = "") -> tuple[Operation, ...]:
-    """`noun`: how the names of the operations call a webhook. `older`: what all descriptions say first."""
+def _webhooks(service: Webhooks, path: _Path) -> tuple[Operation, ...]:
     webhooks = Routes("Webhooks", read=_READ, write=_WRITE)
-    one = f"{every}/{{webhook_id}}"
-
-    def told(description: str = "") -> str:
-        return " ".join(filter(None, (older, description)))
-
+    every, one, noun, told = path.every, path.one, path.noun, path.told
     return (
         webhooks.post(every, f"create_{noun}", CreatedWebhook, CreateWebhook).stored(
             "Register a webhook",
@@ -64,8 +95,9 @@ def _webhooks(service: Webhooks, every: str, noun: str, older: str = "") -> tupl
             "Change a webhook",
             lambda call: service.update(call.actor, call.id, call.body),
             told(
-                "Absent fields stay. `status` `disabled` ends its pending deliveries as `failed`; `enabled` "
-                "starts it again, and its earlier failures do not count any more."
+                "Absent fields stay. A disabled webhook gets no events, and its pending deliveries end as "
+                "`failed`. `status` `enabled` starts it again, and its earlier failures do not count any "
+                "more."
             ),
         ),
         webhooks.delete(one, f"delete_{noun}").plain(
@@ -81,5 +113,73 @@ def _webhooks(service: Webhooks, every: str, noun: str, older: str = "") -> tupl
                 "secret before it ends at once."
             ),
             replay=lambda call, stored: service.replayed(call.actor, stored),
+        ),
+    )
+
+
+def _deliveries(service: Deliveries, path: _Path) -> tuple[Operation, ...]:
+    webhooks = Routes("Webhooks", read=_READ, write=_WRITE)
+    every, noun, told = f"{path.one}/deliveries", path.noun, path.told
+    return (
+        webhooks.get(every, f"list_{noun}_deliveries", DeliveryPage, DeliveryQuery).plain(
+            "List the deliveries to a webhook, newest first",
+            lambda call: service.list(call.actor, call.id, call.query),
+            told("A delivery is one event for one webhook, with all attempts to bring it there."),
+        ),
+        webhooks.get(f"{every}/{{delivery_id}}", f"get_{noun}_delivery", WholeDelivery).plain(
+            "Read a delivery with its attempts",
+            lambda call: service.read(call.actor, call.id, call.params["delivery_id"]),
+            told("Of each attempt: status, time, duration, and the first 4 KiB of the answer."),
+        ),
+    )
+
+
+def _repetitions(deliveries: Deliveries, samples: Samples, path: _Path) -> tuple[Operation, ...]:
+    webhooks = Routes("Webhooks", read=_READ, write=_WRITE)
+    one, noun, told = path.one, path.noun, path.told
+    redelivered = (
+        "In any state of the delivery: the next attempt is due at once, and others follow by the schedule. "
+        "It sends the same bytes. 409 if the webhook is disabled."
+    )
+    delivery = "deliveries/{delivery_id}/redeliver"
+    return (
+        webhooks.post(f"{one}/{delivery}", f"redeliver_{noun}_delivery", Delivery).stored(
+            "Deliver an event to a webhook again",
+            lambda call: deliveries.redeliver(
+                call.connection, call.actor, call.params["delivery_id"], call.params["webhook_id"]
+            ),
+            told(redelivered),
+            status=202,
+            errors=(Conflict,),
+        ),
+        webhooks.post(f"{path.every}/{delivery}", f"redeliver_to_{noun}", Delivery).stored(
+            "Deliver an event to its webhook again",
+            lambda call: deliveries.redeliver(call.connection, call.actor, call.id),
+            told(f"As the route below the webhook. {redelivered}"),
+            status=202,
+            errors=(Conflict,),
+        ),
+        webhooks.post(f"{one}/recover", f"recover_{noun}", Recovery, Recover).stored(
+            "Deliver the events of a range of time that did not arrive",
+            lambda call: deliveries.recover(call.connection, call.actor, call.id, call.body),
+            told(
+                "All events from `since` (inclusive) to `until` (exclusive; default: now) that the webhook "
+                "has subscribed to and that no delivery brought to it are due at once, also those from "
+                "before the webhook was created. Events are kept for 90 days. A job does it, after this "
+                "answer. 409 if the webhook is disabled."
+            ),
+            status=202,
+            errors=(Conflict,),
+        ),
+        webhooks.post(f"{one}/test", f"test_{noun}", SentTest, SendTest).stored(
+            "Send a test event to a webhook",
+            lambda call: samples.send(call.connection, call.actor, call.id, call.body),
+            told(
+                "An event like any other, with an id of its own, about a resource that does not exist. Only "
+                "this webhook gets it, even if it has not subscribed to the type. The answer is the body "
+                "that the webhook gets. 409 if the webhook is disabled."
+            ),
+            status=202,
+            errors=(Conflict,),
         ),
     )

@@ -6,7 +6,7 @@ from datetime import datetime
 
 import msgspec
 
-from lapel.slices.webhooks.wire import DisabledReason, Status
+from lapel.slices.webhooks.wire import DeliveryStatus, DisabledReason, Status
 
 
 class WebhookRow(msgspec.Struct, frozen=True):
@@ -24,6 +24,34 @@ class WebhookRow(msgspec.Struct, frozen=True):
 
 
 class DisabledWebhookRow(WebhookRow, frozen=True):
-    """A webhook that was just disabled, and its project."""
+    """A webhook that was just disabled, and its world's project."""
 
     project_id: str
+
+
+class WebhookDeliveryRow(msgspec.Struct, frozen=True):
+    """A delivery. `started_at`, `status` and `error` are those of its newest attempt."""
+
+    id: str
+    webhook_id: str
+    event_id: str
+    event_type: str
+    state: DeliveryStatus
+    attempts: int
+    due_at: datetime | None
+    ended_at: datetime | None
+    created_at: datetime
+    started_at: datetime | None
+    status: int | None
+    error: str | None
+
+
+class DeliveryAttemptRow(msgspec.Struct, frozen=True):
+    """An attempt. `answer`: the first bytes of the answer's body."""
+
+    number: int
+    started_at: datetime
+    latency_ms: int
+    status: int | None
+    error: str | None
+    answer: bytes | None

@@ -233,6 +233,15 @@ def _check_events(events: list[str]) -> None:
         raise InvalidRequest("`events` must not have the same event type twice.", param="events")
 
 
+async def check_enabled(connection: Connection, world_id: int, webhook_id: str) -> None:
+    """Raises NotFound when there is no such webhook, and Conflict when it is disabled."""
+    row = await queries.read(connection, world_id, webhook_id)
+    if row is None:
+        raise unknown_webhook()
+    if row.status == "disabled":
+        raise Conflict("This webhook is disabled. Enable it first: PATCH it with the `status` `enabled`.")
+
+
 def audited(row: WebhookRow) -> dict[str, object]:
     """A webhook in the audit log.
 

@@ -6,12 +6,24 @@ from typing import TYPE_CHECKING
 
 from lapel.foundation.slices import Slice, Table
 from lapel.slices.webhooks import jobs, routes
+from lapel.slices.webhooks.events import SAMPLES
+from lapel.slices.webhooks.records.deliveries import Deliveries
 from lapel.slices.webhooks.records.endings import Endings
+from lapel.slices.webhooks.records.recoveries import Recoveries
+from lapel.slices.webhooks.records.samples import Samples
 from lapel.slices.webhooks.service import Webhooks
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from lapel.foundation.slices import Services
     from lapel.slices.webhooks.delivery.engine import DeliveryEngine
+
+
+def _build(services: Services) -> Sequence[object]:
+    ports = services.ports
+    makers = {name: make for each in services.slices for name, make in each.events.items()}
+    return (Webhooks(ports), Deliveries(ports), Samples(ports, makers), Recoveries(ports), Endings(ports))
 
 
 def _worker(services: Services) -> tuple[DeliveryEngine]:
@@ -30,6 +42,9 @@ _CRASH_POINTS = (
     "delivery:attempted",
     "delivery:before-commit",
     "delivery:committed",
+    # the jobs
+    "recover:before-commit",
+    "recover:committed",
     "end-pending:before-commit",
     "end-pending:committed",
     "remove-webhook:before-commit",
@@ -38,9 +53,11 @@ _CRASH_POINTS = (
 
 SLICE = Slice(
     name="webhooks",
-    build=lambda services: (Webhooks(services.ports), Endings(services.ports)),
-    operations=lambda services: routes.operations(services[Webhooks]),
-    jobs=lambda services: jobs.handlers(services[Endings]),
+    build=_build,
+    operations=lambda services: routes.operations(
+        services[Webhooks], services[Deliveries], services[Samples]
+    ),
+    jobs=lambda services: jobs.handlers(services[Endings], services[Recoveries]),
     worker=_worker,
     scopes=("webhooks:read", "webhooks:write"),
     ids={"webhook_id": "wh", "delivery_id": "whd"},
@@ -49,6 +66,6 @@ SLICE = Slice(
         Table("webhook_deliveries", grows=True),
         Table("webhook_attempts", grows=True),
     ),
-    events=("webhook.disabled",),
+    events=SAMPLES,
     crash_points=_CRASH_POINTS,
 )

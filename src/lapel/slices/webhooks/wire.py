@@ -6,7 +6,8 @@ from typing import Annotated, Any, Literal, TypeAlias
 
 import msgspec
 
-from lapel.foundation.http.input.fields import ClientObject, Timestamp
+from lapel.foundation.http.input.fields import ClientObject, Moment, Timestamp
+from lapel.foundation.http.input.pagination import PageQuery
 
 # The event types of the contract. A client may subscribe to a type before Lapel publishes it.
 EVENT_TYPES = (
@@ -37,6 +38,7 @@ _EVENTS_SCHEMA: dict[str, Any] = {
 }
 
 Status: TypeAlias = Literal["enabled", "disabled"]
+DeliveryStatus: TypeAlias = Literal["pending", "succeeded", "failed"]
 DisabledReason: TypeAlias = Literal["request", "gone", "failing"]
 Events: TypeAlias = Annotated[
     list[str],
@@ -126,3 +128,93 @@ class UpdateWebhook(msgspec.Struct, frozen=True, kw_only=True):
     description: Description | msgspec.UnsetType | None = msgspec.UNSET
     metadata: ClientObject | msgspec.UnsetType | None = msgspec.UNSET
     status: Status | msgspec.UnsetType = msgspec.UNSET
+
+
+class ShownAttempt(msgspec.Struct, frozen=True, kw_only=True):
+    """One request to the webhook's URL.
+
+    `response_status` is null if there was no answer; `error` then says why. `response_body`: the first 4 KiB
+    of the answer, as text.
+    """
+
+    number: int
+    started_at: Timestamp
+    latency_ms: int
+    response_status: int | None
+    error: str | None
+    response_body: str | None
+
+
+class Delivery(msgspec.Struct, frozen=True, kw_only=True):
+    """One event for one webhook. `response_status` and `error` are those of the newest attempt."""
+
+    id: str
+    webhook_id: str
+    event_id: str
+    event_type: str
+    status: DeliveryStatus
+    attempt_count: int
+    last_attempt_at: Timestamp | None
+    response_status: int | None
+    error: str | None
+    next_attempt_at: Timestamp | None
+    ended_at: Timestamp | None
+    created_at: Timestamp
+
+
+class WholeDelivery(Delivery, frozen=True, kw_only=True):
+    """A delivery with its attempts, newest first, 30 at most."""
+
+    attempts: list[ShownAttempt]
+
+
+class DeliveryPage(msgspec.Struct, frozen=True, kw_only=True):
+    """One page of deliveries, newest first."""
+
+    data: list[Delivery]
+    has_more: bool
+    next_cursor: str | None
+
+
+class DeliveryQuery(PageQuery, frozen=True, kw_only=True):
+    """The filter of the list of deliveries."""
+
+    status: DeliveryStatus | None = None
+
+
+class Recover(msgspec.Struct, frozen=True, kw_only=True):
+    """The events to deliver again: those from `since` (inclusive) to `until` (exclusive; default: now)."""
+
+    since: Annotated[Moment, msgspec.Meta(examples=["2026-01-15T12:00:00.000Z"])]
+    until: Moment | None = None
+
+
+class Recovery(msgspec.Struct, frozen=True, kw_only=True):
+    """A recovery that has begun."""
+
+    webhook_id: str
+    since: Timestamp
+    until: Timestamp
+    status: Literal["processing"]
+
+
+class SendTest(msgspec.Struct, frozen=True, kw_only=True):
+    """The type of a test event."""
+
+    type: Annotated[
+        str,
+        msgspec.Meta(
+            max_length=100,
+            examples=["recording.uploaded"],
+            extra_json_schema={"enum": [each for each in EVENT_TYPES if not each.startswith("summary.")]},
+        ),
+    ]
+
+
+class SentTest(msgspec.Struct, frozen=True, kw_only=True):
+    """A test event, as the webhook receives it."""
+
+    id: str
+    type: str
+    created_at: Timestamp
+    data: Object

@@ -1,0 +1,145 @@
+"""The jobs of webhooks may end anywhere: their repetition loses nothing, and leaves nothing behind."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from types import ModuleType
+
+import httpx
+import pytest
+
+from lapel.foundation.ports import Ports
+from lapel.slices.webhooks.payloads import RecoveryJob, WebhookJob
+from lapel.slices.webhooks.records import endings, recoveries
+from lapel.slices.webhooks.records.endings import Endings
+from lapel.slices.webhooks.records.recoveries import Recoveries
+from lapel.slices.webhooks.slice import SLICE
+from tests.support.tenants import Tenant
+from tests.webhooks.support import Hooks
+
+BEGIN = datetime(2026, 1, 15, 12, tzinfo=UTC)
+BATCH = 3
+EVENTS = 8
+
+
+class Killed(BaseException):
+    """Stands for the end of the process: nothing catches it."""
+
+
+def kill_at(monkeypatch: pytest.MonkeyPatch, module: ModuleType, point: str, nth: int) -> None:
+    """Ends the job when it passes the point for the nth time."""
+    passed = 0
+
+    def crash_point(name: str) -> None:
+        nonlocal passed
+        passed += name == point
+        if name == point and passed == nth:
+            raise Killed
+
+    monkeypatch.setattr(module, "crash_point", crash_point)
+    monkeypatch.setattr(module, "_BATCH", BATCH)
+
+
+def points(job: str) -> list[tuple[str, int]]:
+    """Each crash point of a job, in its first batch and in a later one."""
+    return [(point, nth) for point in SLICE.crash_points if point.startswith(job) for nth in (1, 2)]
+
+
+@pytest.mark.parametrize(("point", "nth"), points("recover"))
+async def test_a_killed_recovery_is_finished_by_its_repetition(
+    client: httpx.AsyncClient,
+    tenant: Tenant,
+    ports: Ports,
+    monkeypatch: pytest.MonkeyPatch,
+    point: str,
+    nth: int,
+) -> None:
+    hooks = Hooks(client, tenant, ports)
+    webhook = await hooks.add()
+    events = [await hooks.event("ota.failed", BEGIN + timedelta(seconds=each)) for each in range(EVENTS)]
+    arrived = await hooks.delivery(webhook, events[0], state="succeeded", attempts=1)
+    again = await hooks.delivery(webhook, events[5], state="failed", attempts=8)
+    job, service = RecoveryJob(hooks.world, webhook, BEGIN, BEGIN + timedelta(hours=1)), Recoveries(ports)
+    with monkeypatch.context() as patched:
+        kill_at(patched, recoveries, point, nth)
+        with pytest.raises(Killed):
+            await service.recover(job)
+    await service.recover(job)
+    states = await hooks.states(webhook)
+    assert (len(states), states[arrived], states[again]) == (EVENTS, "succeeded", "pending")
+    assert {event for event, _, _ in await hooks.by_event(webhook)} == set(events)
+
+
+@pytest.mark.parametrize(("point", "nth"), points("remove-webhook"))
+async def test_a_killed_removal_is_finished_by_its_repetition(
+    client: httpx.AsyncClient,
+    tenant: Tenant,
+    ports: Ports,
+    monkeypatch: pytest.MonkeyPatch,
+    point: str,
+    nth: int,
+) -> None:
+    hooks = Hooks(client, tenant, ports)
+    webhook, other = await hooks.add(), await hooks.add()
+    for each in range(EVENTS):
+        event = await hooks.event("ota.failed", BEGIN + timedelta(seconds=each))
+        await hooks.attempt(await hooks.delivery(webhook, event), 1, status=500)
+        await hooks.delivery(other, event)
+    job, service = WebhookJob(hooks.world, webhook), Endings(ports)
+    await hooks.call("DELETE", f"/{webhook}")
+    with monkeypatch.context() as patched:
+        kill_at(patched, endings, point, nth)
+        with pytest.raises(Killed):
+            await service.remove(job)
+    await service.remove(job)
+    assert await hooks.rows(webhook) == (0, 0, 0)
+    assert await hooks.rows(other) == (1, EVENTS, 0)
+
+
+@pytest.mark.parametrize(("point", "nth"), points("end-pending"))
+async def test_a_killed_ending_is_finished_by_its_repetition(
+    client: httpx.AsyncClient,
+    tenant: Tenant,
+    ports: Ports,
+    monkeypatch: pytest.MonkeyPatch,
+    point: str,
+    nth: int,
+) -> None:
+    hooks = Hooks(client, tenant, ports)
+    webhook = await hooks.add()
+    events = [await hooks.event("ota.failed", BEGIN + timedelta(seconds=each)) for each in range(EVENTS)]
+    arrived = await hooks.delivery(webhook, events[0], state="succeeded")
+    for event in events[1:]:
+        await hooks.delivery(webhook, event)
+    job, service = WebhookJob(hooks.world, webhook), Endings(ports)
+    await service.end_pending(job)  # it is enabled
+    assert sorted((await hooks.states(webhook)).values()) == ["pending"] * (EVENTS - 1) + ["succeeded"]
+    await hooks.call("PATCH", f"/{webhook}", {"status": "disabled"})
+    with monkeypatch.context() as patched:
+        kill_at(patched, endings, point, nth)
+        with pytest.raises(Killed):
+            await service.end_pending(job)
+    await service.end_pending(job)
+    states = await hooks.states(webhook)
+    assert states.pop(arrived) == "succeeded"
+    assert set(states.values()) == {"failed"}
+
+
+async def test_a_webhook_that_is_not_deleted_keeps_its_row(
+    client: httpx.AsyncClient, tenant: Tenant, ports: Ports
+) -> None:
+    hooks = Hooks(client, tenant, ports)
+    webhook = await hooks.add()
+    await Endings(ports).remove(WebhookJob(hooks.world, webhook))
+    assert await hooks.rows(webhook) == (1, 0, 0)
+
+
+async def test_a_recovery_stops_when_its_webhook_is_disabled(
+    client: httpx.AsyncClient, tenant: Tenant, ports: Ports
+) -> None:
+    hooks = Hooks(client, tenant, ports)
+    webhook = await hooks.add()
+    await hooks.event("ota.failed", BEGIN)
+    await hooks.call("PATCH", f"/{webhook}", {"status": "disabled"})
+    await Recoveries(ports).recover(RecoveryJob(hooks.world, webhook, BEGIN, BEGIN + timedelta(hours=1)))
+    assert await hooks.states(webhook) == {}
