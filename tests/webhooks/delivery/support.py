@@ -242,7 +242,7 @@ class World:
     async def settled(self, count: int, *states: str) -> list[dict[str, Any]]:
         """Wait until so many deliveries are in these states (default: ended)."""
         wanted = states or ("succeeded", "failed")
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while True:
                 found = await self.deliveries()
                 if len([row for row in found if row["state"] in wanted]) == count:
@@ -251,7 +251,7 @@ class World:
 
     async def attempted(self, count: int) -> list[dict[str, Any]]:
         """Wait until so many attempts are written."""
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while len(found := await self.attempts()) < count:  # noqa: ASYNC110 - the database tells nobody
                 await asyncio.sleep(0.01)
         return found
@@ -259,7 +259,7 @@ class World:
 
 async def until(true: Callable[[], bool]) -> None:
     """Wait until something is true."""
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while not true():  # noqa: ASYNC110 - a condition of the test
             await asyncio.sleep(0.005)
 

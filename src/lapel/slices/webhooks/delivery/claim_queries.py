@@ -1,7 +1,8 @@
 """SQL that finds the webhooks with due deliveries, and claims, renews and releases deliveries.
 
 All times are the database's, so the clocks of workers may differ. No statement waits for a row that another
-transaction has locked: it leaves that row out, so no deadlock is possible.
+transaction has locked: it leaves that row out, so no deadlock is possible. Rows are locked in a LATERAL
+subquery by their key: no plan can read all pending deliveries instead, however old the statistics are.
 """
 
 from __future__ import annotations
@@ -73,10 +74,13 @@ WITH chosen AS MATERIALIZED (
         ORDER BY n.due_at LIMIT r.places
     ) c
 ), held AS MATERIALIZED (
-    SELECT d.world_id, d.id
-    FROM chosen c JOIN webhook_deliveries d ON d.world_id = c.world_id AND d.id = c.id
-    WHERE d.state = 'pending' AND d.due_at <= now() AND (d.leased_until IS NULL OR d.leased_until <= now())
-    FOR NO KEY UPDATE OF d SKIP LOCKED
+    SELECT l.world_id, l.id FROM chosen c CROSS JOIN LATERAL (
+        SELECT d.world_id, d.id FROM webhook_deliveries d
+        WHERE d.world_id = c.world_id AND d.id = c.id
+            AND d.state = 'pending' AND d.due_at <= now()
+            AND (d.leased_until IS NULL OR d.leased_until <= now())
+        FOR NO KEY UPDATE SKIP LOCKED
+    ) l
 )
 UPDATE webhook_deliveries d SET leased_until = now() + $4
 FROM held h, webhooks w, {EVENT_ROWS}
@@ -115,10 +119,11 @@ RENEW = """
 UPDATE webhook_deliveries d SET leased_until = now() + $3
 FROM (
     SELECT l.world_id, l.id
-    FROM unnest($1::bigint[], $2::text[]) AS g (world_id, id)
-    JOIN webhook_deliveries l ON l.world_id = g.world_id AND l.id = g.id
-    WHERE l.state = 'pending'
-    FOR NO KEY UPDATE OF l SKIP LOCKED
+    FROM unnest($1::bigint[], $2::text[]) AS g (world_id, id) CROSS JOIN LATERAL (
+        SELECT p.world_id, p.id FROM webhook_deliveries p
+        WHERE p.world_id = g.world_id AND p.id = g.id AND p.state = 'pending'
+        FOR NO KEY UPDATE SKIP LOCKED
+    ) l
 ) h
 WHERE d.world_id = h.world_id AND d.id = h.id
 """
@@ -127,9 +132,11 @@ RELEASE = """
 UPDATE webhook_deliveries d SET leased_until = NULL
 FROM (
     SELECT l.world_id, l.id
-    FROM unnest($1::bigint[], $2::text[]) AS g (world_id, id)
-    JOIN webhook_deliveries l ON l.world_id = g.world_id AND l.id = g.id
-    FOR NO KEY UPDATE OF l SKIP LOCKED
+    FROM unnest($1::bigint[], $2::text[]) AS g (world_id, id) CROSS JOIN LATERAL (
+        SELECT p.world_id, p.id FROM webhook_deliveries p
+        WHERE p.world_id = g.world_id AND p.id = g.id
+        FOR NO KEY UPDATE SKIP LOCKED
+    ) l
 ) h
 WHERE d.world_id = h.world_id AND d.id = h.id
 """

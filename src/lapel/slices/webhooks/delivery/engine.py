@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import random
+import time
 from typing import TYPE_CHECKING
 
 import asyncpg
@@ -41,8 +42,10 @@ if TYPE_CHECKING:
 _POLL = 1.0
 # Events that come within this time are placed together.
 _GATHER = 0.01
-# The shortest time between two looks for due deliveries.
-_BETWEEN_CLAIMS = 0.005
+# The shortest time between two looks for due deliveries. A look at many webhooks takes longer; then the next
+# one waits as long as the look took, and claims more at once.
+_BETWEEN_LOOKS = 0.005
+_LONGEST_BETWEEN_LOOKS = 0.2
 _RENEW = 3.0
 _CONNECT = 10.0
 _AGAIN = 0.5
@@ -144,11 +147,13 @@ class DeliveryEngine:
         """Begin attempts of the deliveries that are due, once some may be."""
         await _set_or_late(self._look_again)
         while not self._stopping:
+            began = time.monotonic()
             found = await self._claims.look()
+            took = time.monotonic() - began
             self._disabled.update(found.disabled)
             for claim in found.claimed:
                 self._begin(attempts, claim, probe=(claim.world_id, claim.webhook_id) in found.probes)
-            await asyncio.sleep(_BETWEEN_CLAIMS)
+            await asyncio.sleep(min(max(took, _BETWEEN_LOOKS), _LONGEST_BETWEEN_LOOKS))
             if not found.more:
                 return
 

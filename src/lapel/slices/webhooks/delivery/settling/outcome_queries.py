@@ -28,9 +28,11 @@ WITH given AS MATERIALIZED (
     SELECT * FROM unnest($1::bigint[], $2::text[], $3::text[], $4::float8[], $5::int[])
         AS g (world_id, id, state, wait_seconds, made)
 ), held AS MATERIALIZED (
-    SELECT d.world_id, d.id
-    FROM given g JOIN webhook_deliveries d ON d.world_id = g.world_id AND d.id = g.id
-    FOR NO KEY UPDATE OF d SKIP LOCKED
+    SELECT l.world_id, l.id FROM given g CROSS JOIN LATERAL (
+        SELECT d.world_id, d.id FROM webhook_deliveries d
+        WHERE d.world_id = g.world_id AND d.id = g.id
+        FOR NO KEY UPDATE SKIP LOCKED
+    ) l
 ), moved AS (
     UPDATE webhook_deliveries d SET
         attempts = d.attempts + g.made,

@@ -1,0 +1,72 @@
+"""However many deliveries wait for a dead webhook: what the engine asks reads few of them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import asyncpg
+
+from lapel.foundation.database import outbox
+from lapel.slices.webhooks.delivery import claim_queries
+from lapel.slices.webhooks.delivery.settling import outcome_queries
+from tests.support.plans import filled, indexes_of
+
+# 1,000 webhooks with a delivery each that is due, one dead webhook with 20,000, and 40,000 that have ended.
+FILL = """
+INSERT INTO organizations (id, name, created_at) VALUES ('org_1', 'Large', now());
+INSERT INTO projects (id, organization_id, name, created_at) VALUES ('proj_1', 'org_1', 'Large', now());
+INSERT INTO worlds (project_id, mode) VALUES ('proj_1', 'test');
+CREATE TEMPORARY VIEW w AS SELECT id FROM worlds WHERE project_id = 'proj_1';
+INSERT INTO webhooks (world_id, id, url, events, status, sealed_secret, created_at, updated_at)
+    SELECT w.id, 'wh_' || lpad(n::text, 5, '0'), 'https://example.com/', '{*}', 'enabled', '', now(), now()
+    FROM w, generate_series(0, 30000) n;
+INSERT INTO events (world_id, id, type, resource_id, dedupe, body, created_at, position)
+    SELECT w.id, 'evt_' || n, 'device.bound', 'dev_' || n % 5000, n::text, '{}', now(), n
+    FROM w, generate_series(1, 20000) n;
+INSERT INTO webhook_deliveries (world_id, id, webhook_id, event_id, resource_id, position, state, due_at,
+        created_at)
+    SELECT w.id, 'whd_dead' || n, 'wh_00500', 'evt_' || n, 'dev_' || n % 5000, n, 'pending', now(), now()
+    FROM w, generate_series(1, 20000) n;
+INSERT INTO webhook_deliveries (world_id, id, webhook_id, event_id, resource_id, position, state, due_at,
+        created_at)
+    SELECT w.id, 'whd_live' || n, 'wh_' || lpad(n::text, 5, '0'), 'evt_' || n, 'dev_' || n, n, 'pending',
+           now(), now()
+    FROM w, generate_series(0, 1000) n WHERE n NOT IN (0, 500);
+INSERT INTO webhook_deliveries (world_id, id, webhook_id, event_id, resource_id, position, state, created_at)
+    SELECT w.id, 'whd_' || m || '_' || n, 'wh_' || lpad(m::text, 5, '0'), 'evt_' || n, 'dev_' || n % 5000, n,
+           'succeeded', now()
+    FROM w, generate_series(1, 2) m, generate_series(1, 20000) n WHERE n > 1000;
+"""
+DUE, KEY = "webhook_deliveries_due", "webhook_deliveries_pkey"
+LOOKUPS = [
+    (outbox.UNPLACED, {"events_without_place"}),
+    (claim_queries.VISIT, {DUE, "webhooks_pkey"}),
+    (claim_queries.CLAIM, {DUE, "webhook_deliveries_first", KEY, "webhooks_pkey", "events_pkey"}),
+    (claim_queries.TAKE_PROBES, {"webhooks_pkey"}),
+    (claim_queries.READ_BODY, {KEY, "webhooks_pkey", "events_pkey"}),
+    (claim_queries.RENEW, {KEY}),
+    (claim_queries.RELEASE, {KEY}),
+    (outcome_queries.WRITE_OUTCOMES, {KEY}),
+    (outcome_queries.HOLD_WEBHOOKS, {"webhooks_pkey"}),
+    (outcome_queries.SET_CIRCUITS, {"webhooks_pkey"}),
+]
+
+
+async def test_each_statement_has_its_index(fresh_database: str) -> None:
+    async with filled(fresh_database, FILL) as connection:
+        for sql, expected in LOOKUPS:
+            found = set(await indexes_of(connection, sql, may_sort=True))
+            assert found - {"worlds_pkey"} == expected, sql
+        await a_look_reads_few_rows(connection)
+
+
+async def a_look_reads_few_rows(connection: asyncpg.Connection[Any]) -> None:
+    """Beside 20,000 deliveries of the dead webhook, a look and a claim read what they give."""
+    read = "SELECT idx_tup_fetch FROM pg_stat_xact_user_tables WHERE relname = 'webhook_deliveries'"
+    async with connection.transaction():
+        visited = await connection.fetch(claim_queries.VISIT, 0, "", 2000)
+        assert len(visited) == 1000
+        rooms = [[row["world_id"] for row in visited], [row["webhook_id"] for row in visited], [10] * 1000]
+        claimed = await connection.fetch(claim_queries.CLAIM, *rooms, claim_queries.LEASE)
+        assert len(claimed) == 999 + 10
+        assert await connection.fetchval(read) < 10_000

@@ -1,0 +1,146 @@
+"""The rules without a database: when to repeat, when the circuit opens, and who gets the places."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lapel.slices.webhooks.delivery.posting.attempt_faults import told
+from lapel.slices.webhooks.delivery.posting.retry_schedule import WAITS, asked_wait, wait_after
+from lapel.slices.webhooks.delivery.settling.circuit import HEALTHY, OPENS_AFTER, Circuit, after_attempts
+from lapel.slices.webhooks.delivery.webhook_places import ALL, OF_WEBHOOK, WebhookPlaces
+
+NOW = datetime(2026, 11, 28, 12, tzinfo=UTC)
+MINUTE, HOUR = 60, 3600
+
+
+def test_the_schedule_is_that_of_the_contract() -> None:
+    exact = [wait_after(tries, None, lambda: 0.0) for tries in range(1, 9)]
+    assert exact == [
+        MINUTE,
+        5 * MINUTE,
+        30 * MINUTE,
+        2 * HOUR,
+        8 * HOUR,
+        10 * HOUR,
+        10 * HOUR,
+        None,
+    ]
+
+
+@given(st.integers(1, 7), st.floats(0, 1, exclude_max=True), st.none() | st.floats(0, 86400))
+def test_no_attempt_comes_early(tries: int, chance: float, asked: float | None) -> None:
+    wait = wait_after(tries, asked, lambda: chance)
+    assert wait is not None
+    assert wait >= max(WAITS[tries - 1], asked or 0)
+    assert wait <= max(WAITS[tries - 1] * 1.1, asked or 0)
+
+
+@pytest.mark.parametrize(
+    ("headers", "seconds"),
+    [
+        ({}, None),
+        ({"Retry-After": "0"}, 0),
+        ({"Retry-After": " 120 "}, 120),
+        ({"Retry-After": "86401"}, 86400),
+        ({"Retry-After": "9" * 5000}, 86400),
+        ({"Retry-After": "-1"}, None),
+        ({"Retry-After": "1.5"}, None),
+        ({"Retry-After": "٣"}, None),
+        ({"Retry-After": "soon"}, None),
+        ({"Retry-After": "Sat, 28 Nov 2026 12:10:00 GMT"}, 600),
+        ({"Retry-After": "Sat, 28 Nov 2026 11:00:00 GMT"}, 0),
+        ({"Retry-After": "Sat, 28 Nov 2037 11:00:00 GMT"}, 86400),
+        # The receiver's clock is an hour ahead.
+        ({"Retry-After": "Sat, 28 Nov 2026 13:10:00 GMT", "Date": "Sat, 28 Nov 2026 13:00:00 GMT"}, 600),
+        ({"Retry-After": "Sat, 99 Nov 2026 13:10:00 GMT"}, None),
+    ],
+)
+def test_retry_after_is_read(headers: dict[str, str], seconds: float | None) -> None:
+    assert asked_wait(headers, NOW) == seconds
+
+
+@given(st.text())
+def test_no_retry_after_fails(text: str) -> None:
+    asked = asked_wait({"Retry-After": text, "Date": text}, NOW)
+    assert asked is None or 0 <= asked <= 86400
+
+
+def test_ten_failures_open_the_circuit_and_each_failed_probe_doubles_the_pause() -> None:
+    circuit = after_attempts(HEALTHY, [(False, False)] * (OPENS_AFTER - 1), NOW, lambda: 1.0)
+    assert circuit == Circuit(9, NOW, None)
+    # What was on its way when the circuit opened changes nothing.
+    circuit = after_attempts(circuit, [(False, False)] * 50, NOW, lambda: 1.0)
+    pauses = [circuit]
+    for _ in range(6):
+        circuit = after_attempts(circuit, [(False, True)], NOW, lambda: 1.0)
+        pauses.append(circuit)
+    seconds = [(each.paused_until - NOW).total_seconds() for each in pauses if each.paused_until]
+    assert seconds == [5, 10, 20, 40, 60, 60, 60]
+    assert after_attempts(circuit, [(True, True)], NOW, lambda: 1.0) == HEALTHY
+
+
+@given(st.lists(st.tuples(st.booleans(), st.booleans())), st.floats(0, 1))
+def test_a_circuit_is_healthy_exactly_after_a_success(ends: list[tuple[bool, bool]], chance: float) -> None:
+    circuit = after_attempts(HEALTHY, ends, NOW, lambda: chance)
+    assert (circuit == HEALTHY) == (not ends or ends[-1][0])
+    assert (circuit.paused_until is not None) == (circuit.failures >= OPENS_AFTER)
+    assert (circuit.failing_since is not None) == (circuit.failures > 0)
+    if circuit.paused_until is not None:
+        assert 4 <= (circuit.paused_until - NOW).total_seconds() <= 60
+
+
+def test_a_webhook_is_given_up_after_five_days() -> None:
+    for days, given_up in ((4.99, False), (5, True)):
+        assert Circuit(9, NOW - timedelta(days=days), None).may_be_given_up(NOW) is given_up
+    assert not HEALTHY.may_be_given_up(NOW)
+
+
+@given(st.lists(st.lists(st.tuples(st.integers(1, 4), st.sampled_from("abcdef")), unique=True), max_size=30))
+def test_places_are_never_too_many_and_one_is_left_for_others(
+    looks: list[list[tuple[int, str]]],
+) -> None:
+    """Every look fills all the rooms that it is given, and nothing ends."""
+    places = WebhookPlaces()
+    for webhooks in looks:
+        rooms = places.rooms(webhooks)
+        assert sum(room for *_, room in rooms) <= ALL - places.taken
+        for world_id, webhook_id, room in rooms:
+            for _ in range(room):
+                places.take((world_id, webhook_id))
+    for world_id in range(1, 5):
+        for webhook_id in "abcdef":
+            assert places.of((world_id, webhook_id)) <= OF_WEBHOOK
+    # Four worlds leave a sixteenth of all places, and a new webhook gets some of them.
+    assert ALL - places.taken >= ALL // 16 - 4
+    assert places.rooms([(5, "new")])[0][2] >= 1
+
+
+def test_slow_webhooks_of_one_world_leave_places_to_its_others_and_to_other_worlds() -> None:
+    places = WebhookPlaces()
+    for number in range(1000):
+        for *webhook, room in places.rooms([(1, f"slow{number}")]):
+            for _ in range(room):
+                places.take((int(webhook[0]), str(webhook[1])))
+    assert places.taken <= ALL // 2
+    assert places.rooms([(2, "good")]) == [(2, "good", OF_WEBHOOK)]
+
+
+@given(st.lists(st.tuples(st.integers(1, 3), st.sampled_from("ab"))))
+def test_what_is_given_back_is_free_again(taken: list[tuple[int, str]]) -> None:
+    places = WebhookPlaces()
+    for webhook in taken:
+        places.take(webhook)
+    for webhook in taken:
+        assert not places.idle(webhook)
+        places.give_back(webhook)
+    assert places.taken == 0
+    assert all(places.idle(webhook) for webhook in taken)
+
+
+def test_a_sentence_about_a_fault_fits_into_a_row() -> None:
+    assert told(RuntimeError("\0" * 10)) == "the connection broke"
+    assert len(told(ValueError("x" * 1000))) <= 200

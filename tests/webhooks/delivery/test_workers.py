@@ -1,0 +1,139 @@
+"""Several workers share the deliveries: one that stops, one that is stuck, and clocks that differ."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+
+from lapel.foundation.core.clock import ManualClock
+from lapel.slices.webhooks.delivery import engine as delivery_engine
+from tests.webhooks.delivery.support import OK, Received, Receiver, World, delivering, until
+
+
+async def test_a_worker_that_stops_leaves_its_deliveries_to_others_at_once(
+    world: World, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(delivery_engine, "_LAST_SECONDS", 0.1)
+    answering = False
+
+    async def respond(_: Received, writer: asyncio.StreamWriter) -> None:
+        if answering:
+            writer.write(OK)
+        else:
+            await asyncio.sleep(60)
+
+    receiver.respond = respond
+    await world.webhook(receiver.url)
+    event = await world.publish()
+    async with delivering(world.ports):
+        await until(lambda: len(receiver.received) == 1)
+    (delivery,) = await world.deliveries()
+    assert (delivery["state"], delivery["leased_until"], delivery["attempts"]) == ("pending", None, 0)
+    answering = True
+    async with delivering(world.ports):
+        await world.settled(1, "succeeded")
+    assert [request.event_id for request in receiver.received] == [event, event]
+
+
+async def test_an_attempt_that_ends_while_the_worker_stops_is_written(
+    world: World, receiver: Receiver
+) -> None:
+    async def respond(_: Received, writer: asyncio.StreamWriter) -> None:
+        await asyncio.sleep(0.3)
+        writer.write(OK)
+
+    receiver.respond = respond
+    await world.webhook(receiver.url)
+    await world.publish()
+    async with delivering(world.ports):
+        await until(lambda: len(receiver.received) == 1)
+    (delivery,) = await world.deliveries()
+    assert (delivery["state"], delivery["attempts"]) == ("succeeded", 1)
+
+
+async def test_two_workers_deliver_each_event_once_in_order(world: World, receiver: Receiver) -> None:
+    await world.webhook(receiver.url)
+    # The clock of one of them is minutes behind.
+    late = replace(world.ports, clock=ManualClock(world.ports.clock.now() - timedelta(minutes=7)))
+    async with delivering(world.ports), delivering(late):
+        of = {await world.publish(f"dev_{number % 40}"): number % 40 for number in range(200)}
+        await world.settled(200, "succeeded")
+    assert len(receiver.received) == 200
+    last: dict[int, int] = {}
+    for request in receiver.received:
+        resource, position = of[request.event_id], int(request["X-Lapel-Sequence"])
+        assert last.get(resource, 0) < position
+        last[resource] = position
+
+
+async def test_a_lease_that_ends_is_taken_over_and_both_attempts_are_written(
+    world: World, receiver: Receiver
+) -> None:
+    let_go = asyncio.Event()
+
+    async def respond(_: Received, writer: asyncio.StreamWriter) -> None:
+        if len(receiver.received) == 1:
+            await let_go.wait()
+        writer.write(OK)
+
+    receiver.respond = respond
+    await world.webhook(receiver.url)
+    await world.publish()
+    async with delivering(world.ports):
+        await until(lambda: len(receiver.received) == 1)
+        # As if this worker had been stopped for longer than its lease.
+        await world.execute(
+            "UPDATE webhook_deliveries SET leased_until = now() WHERE world_id = $1", world.id
+        )
+        async with delivering(world.ports):
+            await world.settled(1, "succeeded")
+            let_go.set()
+            await world.attempted(2)
+    (delivery,) = await world.deliveries()
+    assert (delivery["state"], delivery["attempts"], delivery["tries"]) == ("succeeded", 2, 1)
+
+
+async def test_outcomes_wait_while_another_transaction_has_the_delivery(
+    world: World, receiver: Receiver
+) -> None:
+    asked = asyncio.Event()
+    let_go = asyncio.Event()
+
+    async def respond(_: Received, writer: asyncio.StreamWriter) -> None:
+        asked.set()
+        await let_go.wait()
+        writer.write(OK)
+
+    receiver.respond = respond
+    await world.webhook(receiver.url)
+    await world.publish()
+    async with delivering(world.ports):
+        await asked.wait()
+        async with world.ports.database.transaction() as connection:
+            await connection.execute(
+                "SELECT FROM webhook_deliveries WHERE world_id = $1 FOR UPDATE", world.id
+            )
+            let_go.set()
+            await asyncio.sleep(0.2)
+            assert await world.attempts() == []
+        await world.settled(1, "succeeded")
+
+
+async def test_a_dead_database_connection_loses_no_outcome(world: World, receiver: Receiver) -> None:
+    async def respond(_: Received, writer: asyncio.StreamWriter) -> None:
+        await world.execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+            " WHERE datname = current_database() AND pid <> pg_backend_pid()"
+        )
+        writer.write(OK)
+        receiver.script()
+
+    receiver.respond = respond
+    await world.webhook(receiver.url)
+    async with delivering(world.ports):
+        event = await world.publish()
+        await world.settled(1, "succeeded")
+    assert {request.event_id for request in receiver.received} == {event}
