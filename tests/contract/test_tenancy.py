@@ -75,13 +75,9 @@ _REASONS = {
     "the worlds and ids are the arguments' rows": (
         "lapel.slices.projects.queries.RECORD_USE",
         "lapel.slices.transcription.work.work_queries.WAITING",
-        "lapel.slices.webhooks.delivery.claim_queries.CLAIM",
-        "lapel.slices.webhooks.delivery.claim_queries.RELEASE",
-        "lapel.slices.webhooks.delivery.claim_queries.RENEW",
         "lapel.slices.webhooks.delivery.claim_queries.TAKE_PROBES",
         "lapel.slices.webhooks.delivery.settling.outcome_queries.HOLD_WEBHOOKS",
         "lapel.slices.webhooks.delivery.settling.outcome_queries.SET_CIRCUITS",
-        "lapel.slices.webhooks.delivery.settling.outcome_queries.WRITE_OUTCOMES",
     ),
     "what lies in a worker's own folder, of whatever worlds": (
         "lapel.slices.erasure.local_copy_queries.DELETE_OF_HOLDERS",

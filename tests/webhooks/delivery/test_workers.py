@@ -9,14 +9,14 @@ from datetime import timedelta
 import pytest
 
 from lapel.foundation.core.clock import ManualClock
-from lapel.slices.webhooks.delivery import engine as delivery_engine
+from lapel.slices.webhooks.delivery import engine
 from tests.webhooks.delivery.support import OK, Received, Receiver, World, delivering, until
 
 
 async def test_a_worker_that_stops_leaves_its_deliveries_to_others_at_once(
     world: World, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(delivery_engine, "_LAST_SECONDS", 0.1)
+    monkeypatch.setattr(engine, "_LAST_SECONDS", 0.1)
     answering = False
 
     async def respond(_: Received, writer: asyncio.StreamWriter) -> None:

@@ -1,8 +1,11 @@
 """SQL that finds the webhooks with due deliveries, and claims, renews and releases deliveries.
 
 All times are the database's, so the clocks of workers may differ. No statement waits for a row that another
-transaction has locked: it leaves that row out, so no deadlock is possible. Rows are locked in a LATERAL
-subquery by their key: no plan can read all pending deliveries instead, however old the statistics are.
+transaction has locked: it leaves that row out, so no deadlock is possible.
+
+The numbers of rows change too quickly for the planner's statistics. So each row is looked up in a LATERAL
+subquery that cannot be turned into a join (OFFSET 0, FOR UPDATE), and locked rows are updated by their ctid:
+no plan reads all pending deliveries, or compares all rows of one table with all of another.
 """
 
 from __future__ import annotations
@@ -49,7 +52,10 @@ SELECT v.world_id, v.webhook_id,
     w.status = 'disabled' AND w.deleted_at IS NULL AS disabled,
     w.status = 'enabled' AND v.due_at <= now() AS due,
     w.paused_until IS NOT NULL AS broken, coalesce(w.paused_until > now(), false) AS paused
-FROM visited v JOIN webhooks w ON w.world_id = v.world_id AND w.id = v.webhook_id
+FROM visited v CROSS JOIN LATERAL (
+    SELECT h.status, h.deleted_at, h.paused_until FROM webhooks h
+    WHERE h.world_id = v.world_id AND h.id = v.webhook_id OFFSET 0
+) w
 ORDER BY v.nth
 """
 
@@ -58,6 +64,10 @@ CLAIM = f"""
 WITH chosen AS MATERIALIZED (
     SELECT r.world_id, c.id
     FROM unnest($1::bigint[], $2::text[], $3::bigint[]) AS r (world_id, webhook_id, places)
+    CROSS JOIN LATERAL (
+        SELECT h.id FROM webhooks h
+        WHERE h.world_id = r.world_id AND h.id = r.webhook_id AND h.status = 'enabled' OFFSET 0
+    ) w
     CROSS JOIN LATERAL (
         SELECT n.id FROM (
             SELECT d.id, d.resource_id, d.position, d.attempts, d.due_at FROM webhook_deliveries d
@@ -74,24 +84,31 @@ WITH chosen AS MATERIALIZED (
         ORDER BY n.due_at LIMIT r.places
     ) c
 ), held AS MATERIALIZED (
-    SELECT l.world_id, l.id FROM chosen c CROSS JOIN LATERAL (
-        SELECT d.world_id, d.id FROM webhook_deliveries d
+    SELECT l.at FROM chosen c CROSS JOIN LATERAL (
+        SELECT d.ctid AS at FROM webhook_deliveries d
         WHERE d.world_id = c.world_id AND d.id = c.id
             AND d.state = 'pending' AND d.due_at <= now()
             AND (d.leased_until IS NULL OR d.leased_until <= now())
         FOR NO KEY UPDATE SKIP LOCKED
     ) l
+), leased AS (
+    UPDATE webhook_deliveries d SET leased_until = now() + $4
+    WHERE d.ctid = ANY(ARRAY(SELECT at FROM held)) AND d.world_id = ANY($1)
+    RETURNING d.world_id, d.id, d.webhook_id, d.event_id, d.position, d.attempts, d.tries
 )
-UPDATE webhook_deliveries d SET leased_until = now() + $4
-FROM held h, webhooks w, {EVENT_ROWS}
-WHERE d.world_id = h.world_id AND d.id = h.id
-    AND w.world_id = h.world_id AND w.id = d.webhook_id AND w.status = 'enabled'
-    AND e.world_id = h.world_id AND e.id = d.event_id
-RETURNING d.world_id, d.id, d.webhook_id, d.event_id, d.position, d.attempts, d.tries, w.url,
-    w.sealed_secret, CASE WHEN w.previous_secret_until > now() THEN w.sealed_previous_secret END
-        AS sealed_previous_secret,
-    extract(epoch FROM clock_timestamp() - e.created_at)::float8 AS age_seconds,
-    CASE WHEN octet_length(e.body) <= {SMALL_BODY_BYTES} THEN e.body END AS body
+SELECT d.world_id, d.id, d.webhook_id, d.event_id, d.position, d.attempts, d.tries, w.url,
+    w.sealed_secret, w.sealed_previous_secret,
+    extract(epoch FROM clock_timestamp() - e.created_at)::float8 AS age_seconds, e.body
+FROM leased d
+CROSS JOIN LATERAL (
+    SELECT h.url, h.sealed_secret,
+        CASE WHEN h.previous_secret_until > now() THEN h.sealed_previous_secret END AS sealed_previous_secret
+    FROM webhooks h WHERE h.world_id = d.world_id AND h.id = d.webhook_id OFFSET 0
+) w
+CROSS JOIN LATERAL (
+    SELECT e.created_at, CASE WHEN octet_length(e.body) <= {SMALL_BODY_BYTES} THEN e.body END AS body
+    FROM {EVENT_ROWS} WHERE e.world_id = d.world_id AND e.id = d.event_id OFFSET 0
+) e
 """
 
 # Of several workers, one gets the probe.
@@ -115,30 +132,24 @@ JOIN webhooks w ON w.world_id = d.world_id AND w.id = d.webhook_id
 WHERE d.world_id = $1 AND d.id = $2 AND w.status = 'enabled'
 """
 
-RENEW = """
-UPDATE webhook_deliveries d SET leased_until = now() + $3
-FROM (
-    SELECT l.world_id, l.id
-    FROM unnest($1::bigint[], $2::text[]) AS g (world_id, id) CROSS JOIN LATERAL (
-        SELECT p.world_id, p.id FROM webhook_deliveries p
-        WHERE p.world_id = g.world_id AND p.id = g.id AND p.state = 'pending'
-        FOR NO KEY UPDATE SKIP LOCKED
-    ) l
-) h
-WHERE d.world_id = h.world_id AND d.id = h.id
-"""
-
-RELEASE = """
-UPDATE webhook_deliveries d SET leased_until = NULL
-FROM (
-    SELECT l.world_id, l.id
-    FROM unnest($1::bigint[], $2::text[]) AS g (world_id, id) CROSS JOIN LATERAL (
-        SELECT p.world_id, p.id FROM webhook_deliveries p
+_HELD = """
+ARRAY(
+    SELECT l.at FROM unnest($1::bigint[], $2::text[]) AS g (world_id, id) CROSS JOIN LATERAL (
+        SELECT p.ctid AS at FROM webhook_deliveries p
         WHERE p.world_id = g.world_id AND p.id = g.id
         FOR NO KEY UPDATE SKIP LOCKED
     ) l
-) h
-WHERE d.world_id = h.world_id AND d.id = h.id
+)
+"""
+
+RENEW = f"""
+UPDATE webhook_deliveries d SET leased_until = now() + $3
+WHERE d.ctid = ANY({_HELD}) AND d.world_id = ANY($1) AND d.state = 'pending'
+"""
+
+RELEASE = f"""
+UPDATE webhook_deliveries d SET leased_until = NULL
+WHERE d.ctid = ANY({_HELD}) AND d.world_id = ANY($1)
 """
 
 

@@ -22,42 +22,40 @@ if TYPE_CHECKING:
     from lapel.slices.webhooks.wire import DisabledReason
 
 # An attempt that ends after its delivery was ended by others still counts; a success ends every delivery.
-# Returns the deliveries that another transaction has locked: nothing of them was written.
 WRITE_OUTCOMES = """
-WITH given AS MATERIALIZED (
-    SELECT * FROM unnest($1::bigint[], $2::text[], $3::text[], $4::float8[], $5::int[])
+WITH held AS MATERIALIZED (
+    SELECT l.at, g.state, g.wait_seconds, g.made
+    FROM unnest($1::bigint[], $2::text[], $3::text[], $4::float8[], $5::int[])
         AS g (world_id, id, state, wait_seconds, made)
-), held AS MATERIALIZED (
-    SELECT l.world_id, l.id FROM given g CROSS JOIN LATERAL (
-        SELECT d.world_id, d.id FROM webhook_deliveries d
+    CROSS JOIN LATERAL (
+        SELECT d.ctid AS at FROM webhook_deliveries d
         WHERE d.world_id = g.world_id AND d.id = g.id
         FOR NO KEY UPDATE SKIP LOCKED
     ) l
-), moved AS (
-    UPDATE webhook_deliveries d SET
-        attempts = d.attempts + g.made,
-        leased_until = NULL,
-        tries = CASE WHEN d.state = 'pending' THEN d.tries + 1 ELSE d.tries END,
-        state = CASE WHEN d.state = 'pending' OR g.state = 'succeeded' THEN g.state ELSE d.state END,
-        due_at = CASE WHEN d.state = 'pending' AND g.state = 'pending'
-            THEN now() + make_interval(secs => g.wait_seconds) END,
-        ended_at = CASE WHEN d.state = 'pending' AND g.state = 'pending' THEN NULL
-            WHEN d.state = 'pending' OR g.state = 'succeeded' THEN now() ELSE d.ended_at END
-    FROM held h, given g
-    WHERE d.world_id = h.world_id AND d.id = h.id AND g.world_id = h.world_id AND g.id = h.id
-    RETURNING d.world_id, d.id, d.attempts - g.made AS before
-), written AS (
-    INSERT INTO webhook_attempts
-        (world_id, delivery_id, number, started_at, latency_ms, status, error, answer)
-    SELECT m.world_id, m.id, m.before + a.nth, a.started_at, a.latency_ms, a.status, a.error, a.answer
-    FROM unnest($6::bigint[], $7::text[], $8::int[], $9::timestamptz[], $10::int[], $11::int[], $12::text[],
-            $13::bytea[])
-        AS a (world_id, id, nth, started_at, latency_ms, status, error, answer)
-    JOIN moved m ON m.world_id = a.world_id AND m.id = a.id
 )
-SELECT g.world_id, g.id FROM given g
-WHERE NOT EXISTS (SELECT FROM moved m WHERE m.world_id = g.world_id AND m.id = g.id)
-    AND EXISTS (SELECT FROM webhook_deliveries d WHERE d.world_id = g.world_id AND d.id = g.id)
+UPDATE webhook_deliveries d SET
+    attempts = d.attempts + h.made,
+    leased_until = NULL,
+    tries = CASE WHEN d.state = 'pending' THEN d.tries + 1 ELSE d.tries END,
+    state = CASE WHEN d.state = 'pending' OR h.state = 'succeeded' THEN h.state ELSE d.state END,
+    due_at = CASE WHEN d.state = 'pending' AND h.state = 'pending'
+        THEN now() + make_interval(secs => h.wait_seconds) END,
+    ended_at = CASE WHEN d.state = 'pending' AND h.state = 'pending' THEN NULL
+        WHEN d.state = 'pending' OR h.state = 'succeeded' THEN now() ELSE d.ended_at END
+FROM held h
+WHERE d.ctid = h.at AND d.world_id = ANY($1)
+RETURNING d.world_id, d.id, d.attempts - h.made AS before
+"""
+
+INSERT_ATTEMPTS = """
+INSERT INTO webhook_attempts (world_id, delivery_id, number, started_at, latency_ms, status, error, answer)
+SELECT * FROM unnest($1::bigint[], $2::text[], $3::int[], $4::timestamptz[], $5::int[], $6::int[], $7::text[],
+    $8::bytea[])
+"""
+
+STILL_THERE = """
+SELECT d.world_id, d.id FROM webhook_deliveries d
+WHERE d.world_id = ANY($1::bigint[]) AND d.id = ANY($2::text[])
 """
 
 # A healthy webhook whose attempts all succeeded needs no change. A webhook that is locked is left out: the
@@ -85,8 +83,16 @@ RETURNING w.id, w.url, w.events, w.description, w.metadata, w.status, w.disabled
 """
 
 
-class LockedDeliveryRow(msgspec.Struct, frozen=True):
-    """A delivery that another transaction has locked."""
+class WrittenDeliveryRow(msgspec.Struct, frozen=True):
+    """A delivery whose outcome is written. `before`: the number of its attempts until then."""
+
+    world_id: int
+    id: str
+    before: int
+
+
+class DeliveryKeyRow(msgspec.Struct, frozen=True):
+    """World and id of a delivery."""
 
     world_id: int
     id: str
@@ -108,15 +114,21 @@ async def write(connection: Connection, outcomes: Sequence[DeliveryOutcome]) -> 
     """Write these outcomes, of one delivery each. Returns the deliveries (world, id) that are locked, of
     which nothing was written."""
     deliveries = [(o.world_id, o.delivery_id, o.state, o.wait_seconds, len(o.attempts)) for o in outcomes]
+    rows = await fetch_rows(connection, WrittenDeliveryRow, WRITE_OUTCOMES, *_columns(deliveries))
+    before = {(row.world_id, row.id): row.before for row in rows}
     attempts = [
-        (o.world_id, o.delivery_id, nth, a.started_at, a.latency_ms, a.status, a.error, a.answer)
+        (*key, before[key] + nth, a.started_at, a.latency_ms, a.status, a.error, a.answer)
         for o in outcomes
+        if (key := (o.world_id, o.delivery_id)) in before
         for nth, a in enumerate(o.attempts, 1)
     ]
-    rows = await fetch_rows(
-        connection, LockedDeliveryRow, WRITE_OUTCOMES, *_columns(deliveries), *_columns(attempts)
-    )
-    return {(row.world_id, row.id) for row in rows}
+    if attempts:
+        await connection.execute(INSERT_ATTEMPTS, *_columns(attempts))
+    left = [key for o in outcomes if (key := (o.world_id, o.delivery_id)) not in before]
+    if not left:
+        return set()
+    still_there = await fetch_rows(connection, DeliveryKeyRow, STILL_THERE, *_columns(left))
+    return {(row.world_id, row.id) for row in still_there}
 
 
 async def hold_webhooks(
