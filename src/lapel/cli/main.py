@@ -49,6 +49,12 @@ COMMANDS = (
     ),
     (
         app,
+        "trigger",
+        "lapel.cli.events.trigger:trigger",
+        "Cause an event, by really making in the test world what the event tells of.",
+    ),
+    (
+        app,
         "transcribe",
         "lapel.cli.transcribe.transcribe:transcribe",
         "Turn audio files into transcripts. Needs no server, no data folder and no account.",

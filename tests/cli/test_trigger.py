@@ -1,0 +1,82 @@
+"""`lapel trigger`: each type of event is caused by really making what it tells of."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncGenerator
+from random import Random
+from typing import Any
+
+import aiohttp
+import httpx
+import pytest
+
+from lapel import app
+from lapel.cli.events.event_causes import CAUSES, LATE, SCOPES, Causes
+from lapel.simulate.client.caller import Caller
+from lapel.simulate.client.meter import Meter
+from tests.support.plain_http import http
+from tests.support.running import Running
+from tests.support.serving import run
+from tests.support.tenants import Tenant, make_key
+
+# The worker makes these after the answer.
+_OF_THE_WORKER = LATE | {"transcription.started", "transcription.completed", "transcription.failed"}
+
+
+def test_every_event_that_a_client_can_cause_has_a_cause() -> None:
+    published = {name for each in app.SLICES for name in each.events}
+    assert published - CAUSES.keys() == {"webhook.disabled"}
+    assert CAUSES.keys() <= published
+
+
+@pytest.fixture
+async def caller(live: Running) -> AsyncGenerator[Caller]:
+    async with aiohttp.ClientSession() as session:
+        yield Caller(session, live.url, Meter(), Random(1), 0)
+
+
+@pytest.mark.parametrize("type_", CAUSES)
+async def test_a_cause_makes_the_event_with_a_key_of_these_scopes(
+    client: httpx.AsyncClient, live: Running, tenant: Tenant, caller: Caller, type_: str
+) -> None:
+    key = await make_key(live.ports, tenant.test_world, "rk_test", scopes=SCOPES)
+    resource_id = await CAUSES[type_].run(Causes(caller, key, "ab12"))
+    headers = {"Authorization": f"Bearer {key}"}
+    answer = await client.get("/v1/events", params={"resource_id": resource_id}, headers=headers)
+    types: list[str] = [each["type"] for each in answer.json()["data"]]
+    assert type_ in types if type_ not in _OF_THE_WORKER else type_ not in types
+
+
+async def test_the_command_waits_for_its_event_and_prints_it(live: Running, tenant: Tenant) -> None:
+    done = await _run(live, tenant.test_key, "device.low_battery", "--json")
+    assert done.returncode == 0, done.stderr
+    told: dict[str, Any] = json.loads(done.stdout)
+    answer = await _get(live, tenant, f"/v1/events/{told['event_id']}")
+    assert (answer["type"], answer["data"]["id"]) == ("device.low_battery", told["resource_id"])
+    late = await _run(live, tenant.test_key, "device.offline", "--json")
+    assert json.loads(late.stdout)["event_id"] is None
+    assert "about 15 minutes later" in late.stderr
+
+
+async def test_what_cannot_be_triggered_is_told(live: Running, tenant: Tenant) -> None:
+    listed = run("trigger", "--json")
+    assert json.loads(listed.stdout)["types"].keys() == CAUSES.keys()
+    assert "lapel trigger` lists the types that can" in (await _run(live, tenant.test_key, "x.y")).stderr
+    live_key = await _run(live, tenant.live_key, "device.bound")
+    assert (live_key.returncode, live_key.stdout) == (1, "")
+    assert "takes only a key of the test world" in live_key.stderr
+    poor = await make_key(live.ports, tenant.test_world, "rk_test", scopes=("end_users:write",))
+    refused = await _run(live, poor, "device.bound")
+    assert refused.returncode == 1
+    assert "lapel: device.bound was not caused: device: 403" in refused.stderr
+
+
+async def _run(live: Running, key: str, *arguments: str) -> Any:
+    env = {"LAPEL_URL": live.url, "LAPEL_KEY": key}
+    return await asyncio.to_thread(lambda: run("trigger", *arguments, env=env))
+
+
+async def _get(live: Running, tenant: Tenant, path: str) -> Any:
+    return await asyncio.to_thread(lambda: http.get(live.url + path, headers=tenant.headers).json())
