@@ -8,6 +8,7 @@ from typing import Any
 
 import httpx
 
+from lapel.foundation.core.actors import Actor
 from lapel.foundation.ports import Ports
 from tests.support.tenants import Tenant
 
@@ -54,6 +55,13 @@ class Hooks:
     def world(self) -> int:
         """The test world."""
         return self.tenant.test_world
+
+    @property
+    def actor(self) -> Actor:
+        """A key of the test world."""
+        return Actor(
+            kind="key", id="key_1", world_id=self.world, project_id=self.tenant.project_id, mode="test"
+        )
 
     async def call(self, method: str, path: str, body: dict[str, Any] | None = None) -> httpx.Response:
         """A request below `/v1/webhooks`."""

@@ -10,10 +10,12 @@ import httpx
 import pytest
 
 from lapel import app
+from lapel.foundation.core.errors import Conflict, NotFound
 from lapel.foundation.ports import Ports
 from lapel.slices.webhooks.payloads import RECOVER, RecoveryJob, WebhookJob
 from lapel.slices.webhooks.records.endings import Endings
 from lapel.slices.webhooks.records.recoveries import Recoveries
+from lapel.slices.webhooks.service import Webhooks
 from tests.support.tenants import Tenant
 from tests.webhooks.support import Hooks
 
@@ -221,3 +223,28 @@ async def test_a_type_that_is_not_published_is_400(hooks: Hooks, wanted: str) ->
     refused = await hooks.call("POST", f"/{await hooks.add()}/test", {"type": wanted})
     assert (refused.status_code, refused.json()["error"]["param"]) == (400, "type")
     assert "recording.uploaded" in refused.json()["error"]["message"]
+
+
+async def test_an_event_is_sent_again_to_all_webhooks_of_its_type_or_to_one(
+    hooks: Hooks, ports: Ports
+) -> None:
+    every, typed, other, disabled = [
+        await hooks.add(events=each) for each in (["*"], ["ota.failed"], ["ota.applied"], ["*"])
+    ]
+    await hooks.call("PATCH", f"/{disabled}", {"status": "disabled"})
+    event = await hooks.event("ota.failed", BEGIN)
+    arrived = await hooks.delivery(every, event, state="succeeded", attempts=1)
+    service = app.open_services(ports)[Webhooks]
+    async with ports.database.transaction() as connection:
+        assert set(await service.resend(connection, hooks.actor, event)) == {every, typed}
+    assert await hooks.states(every) == {arrived: "pending"}
+    assert await hooks.by_event(typed) == [(event, "pending", 0)]
+    async with ports.database.transaction() as connection:
+        assert await service.resend(connection, hooks.actor, event, other) == [other]
+        with pytest.raises(Conflict):
+            await service.resend(connection, hooks.actor, event, disabled)
+        for missing in (("evt_none", None), (event, "wh_none")):
+            with pytest.raises(NotFound):
+                await service.resend(connection, hooks.actor, *missing)
+    assert await hooks.by_event(other) == [(event, "pending", 0)]
+    assert await hooks.states(disabled) == {}

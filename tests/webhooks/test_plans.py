@@ -51,6 +51,8 @@ LOOKUPS = [
     (delivery_queries.LIST_ATTEMPTS, ATTEMPTS),
     (delivery_queries.REDELIVER, DELIVERY),
     (recovery_queries.HOLD_ENABLED, ONE),
+    (queries.SUBSCRIBED, ONE),
+    (outbox.FIND_PLACED, EVENT),
     (outbox.WALK, {"events_newest"}),
     (ending_queries.DELETE_WEBHOOK, ONE),
     (ending_queries.HOLD_DISABLED, ONE),

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, TypeAlias
 import msgspec
 
 from lapel.foundation.core.clock import timestamp
-from lapel.foundation.database.rows import fetch_rows, fetch_value, fetch_values
+from lapel.foundation.database.rows import fetch_row, fetch_rows, fetch_value, fetch_values
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -91,6 +91,12 @@ WALK = """
 SELECT id, type, resource_id, position, created_at FROM events
 WHERE world_id = $1 AND (created_at, id) > ($2, $3) AND test_for IS NULL AND position IS NOT NULL
 ORDER BY created_at, id LIMIT $4 FOR KEY SHARE
+"""
+
+# As `WALK`, one event.
+FIND_PLACED = """
+SELECT id, type, resource_id, position, created_at FROM events
+WHERE world_id = $1 AND id = $2 AND test_for IS NULL AND position IS NOT NULL FOR KEY SHARE
 """
 
 # Held until the transaction ends: positions are given by one transaction at a time.
@@ -273,6 +279,11 @@ async def walk(
     They cannot be deleted until the transaction ends.
     """
     return await fetch_rows(connection, WalkedRow, WALK, world_id, *after, limit)
+
+
+async def find_placed(connection: Connection, world_id: int, event_id: str) -> WalkedRow | None:
+    """An event that has its position and is no test event. Nobody can delete it before the transaction ends."""
+    return await fetch_row(connection, WalkedRow, FIND_PLACED, world_id, event_id)
 
 
 async def erase(connection: Connection, world_id: int, resource_ids: list[str]) -> None:

@@ -4,13 +4,22 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from lapel.foundation.database.rows import fetch_only_row, fetch_only_value, fetch_row, fetch_rows
+from lapel.foundation.database.outbox import EVENTS_CHANNEL
+from lapel.foundation.database.rows import (
+    fetch_only_row,
+    fetch_only_value,
+    fetch_row,
+    fetch_rows,
+    fetch_values,
+)
 from lapel.slices.webhooks.rows import WebhookRow
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from datetime import datetime
 
     from lapel.foundation.database.connection import Connection
+    from lapel.foundation.database.outbox import WalkedRow
     from lapel.foundation.http.input.pagination import PageWindow
 
 _COLUMNS = """id, url, events, description, metadata, status, disabled_reason, created_at, updated_at"""
@@ -59,6 +68,27 @@ UPDATE webhooks SET deleted_at = $3, status = 'disabled', disabled_reason = 'req
     description = NULL, metadata = '{{}}', sealed_secret = '', sealed_previous_secret = NULL
 WHERE world_id = $1 AND id = $2 AND deleted_at IS NULL
 RETURNING {_COLUMNS}
+"""
+
+
+# The webhooks cannot be removed until deliveries refer to them.
+SUBSCRIBED = """
+SELECT id FROM webhooks
+WHERE world_id = $1 AND status = 'enabled' AND events && ARRAY['*', $2::text] ORDER BY id FOR KEY SHARE
+"""
+
+# Of webhooks that never had the event, and of those whose delivery has ended or is pending.
+RESEND = f"""
+WITH due AS (
+    INSERT INTO webhook_deliveries
+        (world_id, id, webhook_id, event_id, resource_id, position, state, due_at, created_at)
+    SELECT $1, d.id, d.webhook_id, $4, $5, $6, 'pending', now(), now()
+    FROM unnest($2::text[], $3::text[]) AS d (id, webhook_id)
+    ON CONFLICT (world_id, event_id, webhook_id) DO UPDATE
+        SET state = 'pending', tries = 0, due_at = now(), ended_at = NULL
+    RETURNING 1
+)
+SELECT count(pg_notify('{EVENTS_CHANNEL}', '')) FROM due
 """
 
 
@@ -131,6 +161,20 @@ async def rotate(
     return await fetch_row(
         connection, WebhookRow, ROTATE, world_id, webhook_id, sealed_secret, previous_until, now
     )
+
+
+async def subscribed(connection: Connection, world_id: int, type_: str) -> list[str]:
+    """The enabled webhooks that get events of a type."""
+    return await fetch_values(connection, str, SUBSCRIBED, world_id, type_)
+
+
+async def resend(
+    connection: Connection, world_id: int, event: WalkedRow, webhooks: Sequence[tuple[str, str]]
+) -> None:
+    """Make a delivery of an event to each webhook due now. `webhooks`: (id of a new delivery, webhook)."""
+    new_ids, webhook_ids = [each[0] for each in webhooks], [each[1] for each in webhooks]
+    about = (event.id, event.resource_id, event.position)
+    await fetch_only_value(connection, int, RESEND, world_id, new_ids, webhook_ids, *about)
 
 
 async def delete(connection: Connection, world_id: int, webhook_id: str, now: datetime) -> WebhookRow | None:

@@ -10,7 +10,7 @@ import msgspec
 
 from lapel.foundation.core.clock import timestamp
 from lapel.foundation.core.errors import Conflict, InvalidRequest, NotFound
-from lapel.foundation.database import audit
+from lapel.foundation.database import audit, outbox
 from lapel.foundation.http.input.fields import metadata_text
 from lapel.foundation.http.input.pagination import page, window
 from lapel.foundation.outbound.policy import OutboundPolicy
@@ -166,6 +166,28 @@ class Webhooks:
             await queries.delete(connection, world_id, webhook_id, now)
             await enqueue(connection, REMOVE, WebhookJob(world_id, webhook_id))
             await self._record(connection, actor, "deleted", webhook_id, audited(before), None, now)
+
+    async def resend(
+        self, connection: Connection, actor: Actor, event_id: str, webhook_id: str | None = None
+    ) -> list[str]:
+        """Deliver an event again, to one webhook, or to all enabled webhooks that get events of its type.
+
+        One webhook gets the event even if it has not subscribed to the type. Returns the webhooks. Raises
+        NotFound when there is no such event or webhook, and Conflict when the webhook is disabled.
+        """
+        world_id = actor.world_id
+        event = await outbox.find_placed(connection, world_id, event_id)
+        if event is None:
+            raise NotFound("There is no event with this id that was given to webhooks already.")
+        if webhook_id is None:
+            webhooks = await queries.subscribed(connection, world_id, event.type)
+        else:
+            await check_enabled(connection, world_id, webhook_id)
+            webhooks = [webhook_id]
+        if webhooks:
+            new = [(self._ports.ids.new("whd"), each) for each in webhooks]
+            await queries.resend(connection, world_id, event, new)
+        return webhooks
 
     def _check_url(self, url: str) -> None:
         """Raises InvalidRequest for a URL to which no delivery could be sent."""
