@@ -48,6 +48,9 @@ _REASONS = {
         "lapel.slices.recordings.reconcile.reconcile_queries.ROW_OF_OBJECT",
         "lapel.slices.recordings.reconcile.reconcile_queries.READ_STAGED",
     ),
+    "the operator's command writes the whole ledger to a file": (
+        "lapel.slices.erasure.outside.ledger_line_queries.EXPORT",
+    ),
     "an object's key names the project, and the recording's id is unique in it": (
         "lapel.slices.recordings.reconcile.reconcile_queries.LOCK_BY_PROJECT",
     ),

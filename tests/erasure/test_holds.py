@@ -124,8 +124,10 @@ async def test_a_held_recording_that_is_deleted_is_in_no_answer_and_stays(
     }  # fmt: skip
     walked = 0
     for operation in declared_operations():
-        # Ledger, audit log and list of holds name what is deleted, by its id alone.
+        # Ledger, audit log, list of holds and `recording.deleted` name what is deleted, by its id alone.
         if operation.method != "GET" or operation.access.scope in (None, "audit:read"):
+            continue
+        if operation.path.startswith("/v1/events"):
             continue
         if not set(operation.parameters) <= ids.keys():
             continue

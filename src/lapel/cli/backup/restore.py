@@ -79,6 +79,10 @@ def restore(directory: Source, /, *, data_dir: DataDir = None, json: Json = Fals
             if settings.uses_embedded_database or settings.uses_embedded_store
             else None
         )
+    say(
+        f"What was erased after {manifest.created_at} is back. `lapel erase --reconcile` erases it again. "
+        "If the bucket was restored too, add `--from FILE`, with a file of `lapel erase --export`."
+    )
     secrets = ["secret"] if archive.secret_previous() is None else ["secret", "secret_previous"]
     done = Restored(folder, newest_revision(), count, size, secrets)
     emit(

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 STAGING = "staging/"
 MEDIA = "media/"
 FIRMWARE = "firmware/"
+# Small objects that tell of erasures; see the slice `erasure`.
+LEDGER = "ledger/"
 
 _EXTENSIONS = {
     "audio/opus": "opus",

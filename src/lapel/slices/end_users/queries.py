@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from lapel.foundation.core.actors import Mode
-from lapel.foundation.database.rows import fetch_row, fetch_rows, fetch_value
+from lapel.foundation.database.rows import fetch_row, fetch_rows, fetch_value, fetch_values
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from lapel.foundation.database.connection import Connection
     from lapel.foundation.http.input.pagination import PageWindow
 
@@ -125,6 +127,10 @@ LOCK_END_USER = """
 SELECT 1 FROM end_users WHERE world_id = $1 AND id = $2 AND deleted_at IS NULL FOR NO KEY UPDATE
 """
 
+FIND_PRESENT = """
+SELECT id FROM end_users WHERE world_id = $1 AND id = ANY($2::text[]) AND deleted_at IS NULL
+"""
+
 COUNT_END_USERS = "SELECT count(*) FROM end_users e WHERE e.world_id = $1 AND e.deleted_at IS NULL"
 
 READ_TOKEN = """
@@ -217,6 +223,11 @@ async def update(
     return await fetch_row(
         connection, EndUserRow, UPDATE, world_id, end_user_id, now, *external_id, *name, *email, *metadata
     )
+
+
+async def find_present(connection: Connection, world_id: int, ids: Sequence[str]) -> list[str]:
+    """Those of these end users that are not deleted."""
+    return await fetch_values(connection, str, FIND_PRESENT, world_id, list(ids))
 
 
 async def hide_person(connection: Connection, world_id: int, end_user_id: str, now: datetime) -> bool:

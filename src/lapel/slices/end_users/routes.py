@@ -24,7 +24,7 @@ from lapel.slices.end_users.wire import (
     IssueToken,
     UpdateEndUser,
 )
-from lapel.slices.erasure.service import HOLDING, Hold, PlaceHold
+from lapel.slices.erasure.service import HOLDING, Hold, PlaceHold, requested_by
 
 if TYPE_CHECKING:
     from lapel.foundation.http.operations import Operation
@@ -72,7 +72,7 @@ def operations(service: EndUsers, holds: EndUserHolds) -> tuple[Operation, ...]:
         ),
         end_users.delete(_ONE, "delete_end_user").plain(
             "Delete an end user and all their data",
-            lambda call: service.delete(call.actor, call.id),
+            lambda call: service.delete(call.actor.world_id, call.id, requested_by(call.actor)),
             "From this answer on, no answer shows the end user or their recordings. Their devices are "
             "unbound; their tokens and keys are revoked. A job erases the stored objects, and the erasure "
             "ledger shows when the last object is gone.",

@@ -19,13 +19,14 @@ from lapel.foundation.identity.tokens import new_token
 from lapel.slices.end_users import end_user_token_queries, queries
 from lapel.slices.end_users.queries import COUNT_END_USERS, LOCK_END_USER, share
 from lapel.slices.end_users.wire import EndUser, EndUserPage, EndUserToken, EndUserTokenFacts
-from lapel.slices.erasure.service import Holds, open_end_user, requested_by
+from lapel.slices.erasure.service import Holds, open_end_user
 
 if TYPE_CHECKING:
     from lapel.foundation.database.connection import Connection
     from lapel.foundation.ports import Ports
     from lapel.slices.end_users.queries import EndUserRow
     from lapel.slices.end_users.wire import CreateEndUser, EndUserQuery, IssueToken, UpdateEndUser
+    from lapel.slices.erasure.service import Cause
 
 __all__ = [
     "COUNT_END_USERS",
@@ -204,9 +205,15 @@ class EndUsers:
             return _end_user(row, actor.project_id)
         raise _changing()
 
-    async def delete(self, actor: Actor, end_user_id: str) -> None:
+    async def find_present(self, world_id: int, end_user_ids: Sequence[str]) -> list[str]:
+        """Those of these end users that are not deleted."""
+        async with self._ports.database.acquire() as connection:
+            return await queries.find_present(connection, world_id, end_user_ids)
+
+    async def delete(self, world_id: int, end_user_id: str, cause: Cause) -> None:
         """Delete an end user: from now on no answer shows the end user or its data.
 
+        The ledger keeps the `cause`.
         The job of recordings/deletion then removes the rows that may be many: commands, diagnostics, events,
         stored answers and recordings. Until then every statement hides these rows, because their end user is
         deleted (`present`). Last, the erasure job deletes the objects in the store. While a legal hold keeps
@@ -214,13 +221,12 @@ class EndUsers:
         is no such end user.
         """
         now = self._ports.clock.now()
-        world_id = actor.world_id
         revoked: list[str] = []
         async with self._ports.database.transaction() as connection:
             if not await queries.hide_person(connection, world_id, end_user_id, now):
                 raise unknown()
             held = await self._holds.is_held(connection, world_id, end_user_id)
-            entry_id, cause = self._ports.ids.new("era"), requested_by(actor)
+            entry_id = self._ports.ids.new("era")
             await open_end_user(connection, world_id, entry_id, end_user_id, now, cause=cause, held=held)
             if not held:
                 await queries.erase_person(connection, world_id, end_user_id)

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from lapel.foundation.database.audit import OPERATOR
 from lapel.slices.erasure.wire import Reason
 
 if TYPE_CHECKING:
@@ -23,6 +24,8 @@ class Cause(msgspec.Struct, frozen=True):
     id: str | None
 
 
+# The operator's command asks for these deletions, after a restore.
+RECONCILE = Cause("reconcile", OPERATOR, None)
 # The configuration asks for these deletions, and no caller.
 RETENTION = Cause("retention", "system", None)
 

@@ -41,6 +41,9 @@ class ErasureRow(msgspec.Struct, frozen=True):
 class OpenErasureRow(msgspec.Struct, frozen=True):
     """The remaining work of an entry that is not closed."""
 
+    resource_type: Subject
+    resource_id: str
+    reason: Reason
     state: State
     prefixes: list[str]
     links_expire_at: datetime
@@ -139,7 +142,7 @@ ORDER BY created_at DESC, id DESC LIMIT $4 OFFSET $5
 """
 
 READ_UNFINISHED = """
-SELECT state, prefixes, links_expire_at FROM erasures
+SELECT resource_type, resource_id, reason, state, prefixes, links_expire_at FROM erasures
 WHERE world_id = $1 AND id = $2 AND state IN ('open', 'erased')
 """
 

@@ -22,10 +22,11 @@ from lapel.foundation.http.input.pagination import page, window
 from lapel.foundation.queue import jobs
 from lapel.foundation.storage.errors import StoreUnavailable
 from lapel.slices.erasure import local_copy_queries, queries
-from lapel.slices.erasure.causes import RETENTION, Cause, requested_by
+from lapel.slices.erasure.causes import RECONCILE, RETENTION, Cause, requested_by
 from lapel.slices.erasure.copies import LocalCopies
 from lapel.slices.erasure.hold_queries import held
 from lapel.slices.erasure.legal_holds import Holds
+from lapel.slices.erasure.outside import ledger_line_queries, ledger_lines
 from lapel.slices.erasure.payloads import ERASE_END_USER, ERASE_RECORDING, EraseEndUser, EraseRecording
 from lapel.slices.erasure.queries import ENTERING, RecordingToErase, open_end_user
 from lapel.slices.erasure.wire import Erasure, ErasurePage, Hold, PlaceHold, Requester
@@ -37,11 +38,12 @@ if TYPE_CHECKING:
     from lapel.foundation.database.connection import Connection
     from lapel.foundation.ports import Ports
     from lapel.slices.erasure.queries import EnteringRow, ErasureRow
-    from lapel.slices.erasure.wire import ErasureQuery
+    from lapel.slices.erasure.wire import ErasureQuery, State, Subject
 
 __all__ = [
     "ENTERING",
     "HOLDING",
+    "RECONCILE",
     "RETENTION",
     "Cause",
     "Erasures",
@@ -183,6 +185,7 @@ class Erasures:
 
         Raises StoreUnavailable when the store is unavailable.
         """
+        await self.remember_end_user(payload.world_id, payload.end_user_id)
         last = ""
         while True:
             async with self._ports.database.acquire() as connection:
@@ -195,6 +198,36 @@ class Erasures:
                 await self._advance(payload.world_id, entry_id)
             last = entries[-1]
         await self._follow()
+
+    async def remember_end_user(self, world_id: int, end_user_id: str) -> None:
+        """Write a line about a deleted end user into the bucket, before its rows and objects are erased.
+
+        The line also stands for the recordings of the end user. While a hold keeps the end user, there is no
+        line. Raises StoreUnavailable when the store is unavailable.
+        """
+        await self._remember(world_id, "end_user", end_user_id)
+
+    async def state_of(self, world_id: int, resource_type: Subject, resource_id: str) -> State | None:
+        """The state of a deleted resource's entry; None when it has none."""
+        async with self._ports.database.acquire() as connection:
+            row = await ledger_line_queries.read_state(connection, world_id, resource_type, resource_id)
+        return None if row is None else row.state
+
+    async def erase_at_once(self, world_id: int, recording_id: str) -> None:
+        """Erase the objects of a deleted recording now, unless a hold keeps them.
+
+        Raises StoreUnavailable when the store is unavailable.
+        """
+        async with self._ports.database.acquire() as connection:
+            row = await ledger_line_queries.read_state(connection, world_id, "recording", recording_id)
+        if row is not None:
+            await self._advance(world_id, row.id)
+
+    async def _remember(self, world_id: int, resource_type: Subject, resource_id: str) -> None:
+        async with self._ports.database.acquire() as connection:
+            line = await ledger_line_queries.read_line(connection, world_id, resource_type, resource_id)
+        if line is not None:
+            await ledger_lines.write(self._ports.store, line)
 
     async def run_due(self) -> int:
         """One round over every entry that is due. Returns their number.
@@ -240,6 +273,9 @@ class Erasures:
         if entry is None:
             return
         crash_point("erase:begin")
+        if entry.state == "open" and entry.reason != "end_user_deleted":
+            await self._remember(world_id, entry.resource_type, entry.resource_id)
+            crash_point("erase:remembered")
         listed_at = self._ports.clock.now()
         found = 0
         for prefix in entry.prefixes:

@@ -8,6 +8,7 @@ from lapel.slices.erasure.service import Erasures, Holds
 
 _CRASH_POINTS = (
     "erase:begin",
+    "erase:remembered",
     "erase:listed",
     "erase:objects-deleted",
     "erase:before-close",

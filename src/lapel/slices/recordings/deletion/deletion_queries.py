@@ -9,9 +9,12 @@ import msgspec
 
 from lapel.foundation.database.rows import fetch_rows, fetch_value, fetch_values
 from lapel.slices.erasure.service import held
+from lapel.slices.recordings.access import PRESENT
 from lapel.slices.recordings.records.record_queries import REACHED, reached
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from lapel.foundation.database.connection import Connection
     from lapel.slices.recordings.access import Reach
 
@@ -39,6 +42,10 @@ SELECT r.id FROM recordings r
 WHERE r.world_id = $1 AND r.end_user_id = $2 AND r.deleted_at IS NULL AND (r.created_at, r.id) < ($4, $5)
 ORDER BY r.created_at DESC, r.id DESC LIMIT $3
 FOR UPDATE
+"""
+
+FIND_PRESENT = f"""
+SELECT r.id FROM recordings r WHERE r.world_id = $1 AND r.id = ANY($2::text[]) AND {PRESENT}
 """
 
 # The hidden recordings of an end user, or only the recording $5, in order of id.
@@ -78,6 +85,11 @@ WHERE world_id = $1 AND recording_id = ANY($2::text[]) AND status IN ('pending',
 
 # The foreign keys delete the media, attempts and upload tokens of these recordings.
 DELETE_RECORDINGS = "DELETE FROM recordings WHERE world_id = $1 AND id = ANY($2::text[])"
+
+
+async def find_present(connection: Connection, world_id: int, ids: Sequence[str]) -> list[str]:
+    """Those of these recordings that are not deleted."""
+    return await fetch_values(connection, str, FIND_PRESENT, world_id, list(ids))
 
 
 async def read_end_user(connection: Connection, at: Reach) -> str | None:

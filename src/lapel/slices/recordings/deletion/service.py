@@ -105,6 +105,11 @@ class Deletion:
         await share(connection, at.world_id, end_user_id)
         return await deletion_queries.lock_one(connection, at)
 
+    async def find_present(self, world_id: int, recording_ids: Sequence[str]) -> list[str]:
+        """Those of these recordings that are not deleted. Raises Unavailable when the database fails."""
+        async with self._ports.database.acquire() as connection:
+            return await deletion_queries.find_present(connection, world_id, recording_ids)
+
     async def start_end_user(
         self, connection: Connection, world_id: int, end_user_id: str, _now: datetime
     ) -> None:
@@ -114,9 +119,11 @@ class Deletion:
     async def delete_of_end_user(self, payload: DeleteOfEndUser) -> None:
         """The job: delete batch after batch. No row of a deleted end user is added meanwhile.
 
-        Raises Unavailable when the database fails, or when a request or a worker has locked a row.
+        Raises Unavailable when the database fails, or when a request or a worker has locked a row, and
+        StoreUnavailable when the store is unavailable.
         """
         crash_point("delete-all:begin")
+        await self._erasures.remember_end_user(payload.world_id, payload.end_user_id)
         last: tuple[datetime, str] | None = BEFORE_ALL
         try:
             for erase in self._of_end_user:

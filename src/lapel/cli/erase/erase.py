@@ -1,0 +1,87 @@
+"""`lapel erase`: after a restore, erase again what had been erased; keep the ledger in a file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import msgspec
+from cyclopts import Parameter
+
+from lapel.cli.erase import ledger_files
+from lapel.cli.erase.reconciliation import Reconciled, Reconciliation
+from lapel.cli.shared.faults import CommandError
+from lapel.cli.shared.installation import settings_of, with_ports
+from lapel.cli.shared.options import DataDir, Json, emit, say
+from lapel.foundation.ports import Ports
+from lapel.slices.erasure.outside import ledger_lines
+
+
+class ExportedLedger(msgspec.Struct, frozen=True):
+    """What `--export` prints with `--json`."""
+
+    path: str
+    lines: int
+
+
+def erase(
+    *,
+    reconcile: Annotated[
+        bool, Parameter(negative=(), help="Erase again what had been erased before a restore.")
+    ] = False,
+    from_: Annotated[
+        Path | None,
+        Parameter(name="--from", help="With --reconcile: a file of --export, read instead of the bucket."),
+    ] = None,
+    dry_run: Annotated[
+        bool, Parameter(negative=(), help="With --reconcile: show what would be erased, and erase nothing.")
+    ] = False,
+    export: Annotated[Path | None, Parameter(help="Write the erasure ledger to this file as NDJSON.")] = None,
+    data_dir: DataDir = None,
+    json: Json = False,
+) -> None:
+    """Erase again what a restored backup brought back, or write the erasure ledger to a file.
+
+    A backup is older than some erasures. The bucket has a small object for each erasure (`ledger/…`). After a
+    restore, `--reconcile` compares these objects with the database, and erases what is there again. If the
+    bucket was restored too, as `lapel restore` does it, give a file that `--export` wrote later than the
+    backup. Store this file apart from the backups. The command may be repeated, with the server running or
+    stopped. Its status is 1 if objects remain.
+
+    For example:
+
+        lapel erase --export /backups/erased.ndjson
+        lapel erase --reconcile --from /backups/erased.ndjson --dry-run
+        lapel erase --reconcile
+    """
+    if reconcile == (export is not None):
+        raise CommandError("give either --reconcile or --export FILE; `lapel erase --help` explains both.")
+    if export is not None:
+        if from_ is not None or dry_run:
+            raise CommandError("--from and --dry-run belong to --reconcile; leave them out with --export.")
+        target = export
+        count = with_ports(settings_of(data_dir), lambda ports: ledger_files.export(ports, target))
+        made = ExportedLedger(str(target), count)
+        emit(made, json, lambda: f"{made.path}: {made.lines} erasures")
+        return
+
+    async def run(ports: Ports) -> Reconciled:
+        pages = ledger_lines.read(ports.store) if from_ is None else ledger_files.read(from_)
+        return await Reconciliation(ports, say, dry_run=dry_run).run(pages)
+
+    done = with_ports(settings_of(data_dir), run, store=True)
+    emit(done, json, lambda: _sentence(done, dry_run))
+    if done.open:
+        raise CommandError(
+            f"objects of {done.open} of them remain; a running worker erases them, or repeat the command."
+        )
+
+
+def _sentence(done: Reconciled, dry_run: bool) -> str:
+    back = f"{done.lines} erasures in the ledger; {done.end_users} end users and {done.recordings} recordings"
+    if done.end_users + done.recordings == 0:
+        return f"{done.lines} erasures in the ledger; the database has none of these resources"
+    if dry_run:
+        return f"{back} are back; nothing was erased"
+    ended = f"{done.erased} erased again, {done.held} kept by legal holds, {done.open} unfinished"
+    return f"{back} were back: {ended}"

@@ -1,0 +1,121 @@
+"""Erases again what a restored backup has brought back."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from lapel.app import open_services
+from lapel.foundation.core.errors import NotFound
+from lapel.slices.end_users.service import EndUsers
+from lapel.slices.erasure.outside import ledger_line_queries
+from lapel.slices.erasure.payloads import EraseEndUser
+from lapel.slices.erasure.service import RECONCILE, Erasures
+from lapel.slices.recordings.access import Reach
+from lapel.slices.recordings.payloads import DeleteOfEndUser
+from lapel.slices.recordings.service import Recordings
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable
+
+    from lapel.foundation.ports import Ports
+    from lapel.slices.erasure.outside.ledger_lines import ErasedResource
+    from lapel.slices.erasure.wire import Subject
+
+
+class Reconciled(msgspec.Struct):
+    """What `--json` prints: numbers of lines in the ledger, and of resources that the database had again.
+
+    `erased`: their objects are gone. `held`: a legal hold keeps them. `open`: a worker or a further run must
+    continue, because objects remain. With `--dry-run` only the first three numbers are counted.
+    """
+
+    lines: int = 0
+    recordings: int = 0
+    end_users: int = 0
+    erased: int = 0
+    held: int = 0
+    open: int = 0
+
+
+class Reconciliation:
+    """One run. `say` is called with a line for each resource that the database has again."""
+
+    def __init__(self, ports: Ports, say: Callable[[str], None], *, dry_run: bool) -> None:
+        services = open_services(ports)
+        self._ports = ports
+        self._say = say
+        self._dry_run = dry_run
+        self._erasures = services[Erasures]
+        self._end_users = services[EndUsers]
+        self._deletion = services[Recordings].deletion
+        self._worlds: dict[tuple[str, str], int | None] = {}
+        self._report = Reconciled()
+
+    async def run(self, pages: AsyncIterator[list[ErasedResource]]) -> Reconciled:
+        """Erase again every resource of these pages that the database has; a page is in memory at a time.
+
+        A repeat does only what is left. Raises StoreUnavailable while the store is unavailable, and
+        Unavailable while the database is.
+        """
+        async for page in pages:
+            self._report.lines += len(page)
+            worlds = {(each.project_id, each.mode) for each in page}
+            for project_id, mode in sorted(worlds):
+                world_id = await self._world(project_id, mode)
+                if world_id is not None:
+                    own = [each for each in page if (each.project_id, each.mode) == (project_id, mode)]
+                    await self._of_world(world_id, own)
+        return self._report
+
+    async def _world(self, project_id: str, mode: str) -> int | None:
+        if (project_id, mode) not in self._worlds:
+            async with self._ports.database.acquire() as connection:
+                found = await ledger_line_queries.find_world(connection, project_id, mode)
+            self._worlds[project_id, mode] = found
+        return self._worlds[project_id, mode]
+
+    async def _of_world(self, world_id: int, lines: list[ErasedResource]) -> None:
+        people = sorted({each.resource_id for each in lines if each.resource_type == "end_user"})
+        for end_user_id in await self._end_users.find_present(world_id, people):
+            self._report.end_users += 1
+            self._say(f"end user {end_user_id} is back")
+            if not self._dry_run:
+                await self._erase_end_user(world_id, end_user_id)
+        # A recording of a deleted end user is not found here: it goes with the end user.
+        recordings = sorted({each.resource_id for each in lines if each.resource_type == "recording"})
+        for recording_id in await self._deletion.find_present(world_id, recordings):
+            self._report.recordings += 1
+            self._say(f"recording {recording_id} is back")
+            if not self._dry_run:
+                await self._erase_recording(world_id, recording_id)
+
+    async def _erase_end_user(self, world_id: int, end_user_id: str) -> None:
+        try:
+            await self._end_users.delete(world_id, end_user_id, RECONCILE)
+        except NotFound:  # another run was faster
+            return
+        await self._deletion.delete_of_end_user(DeleteOfEndUser(world_id, end_user_id))
+        await self._erasures.erase_end_user(EraseEndUser(world_id, end_user_id))
+        await self._count(world_id, "end_user", end_user_id)
+
+    async def _erase_recording(self, world_id: int, recording_id: str) -> None:
+        try:
+            await self._deletion.delete(Reach(world_id, recording_id), RECONCILE)
+        except NotFound:
+            return
+        await self._erasures.erase_at_once(world_id, recording_id)
+        await self._count(world_id, "recording", recording_id)
+
+    async def _count(self, world_id: int, resource_type: Subject, resource_id: str) -> None:
+        match await self._erasures.state_of(world_id, resource_type, resource_id):
+            case "erased" | "closed":
+                self._report.erased += 1
+            case "held":
+                self._report.held += 1
+                self._say(
+                    f"a legal hold keeps {resource_id}: it is hidden, and erased when you release the hold"
+                )
+            case _:
+                self._report.open += 1

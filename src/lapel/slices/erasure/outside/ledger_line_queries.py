@@ -1,0 +1,69 @@
+"""All SQL that reads the ledger for its lines outside of the database."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from lapel.foundation.database.rows import fetch_row, fetch_value
+from lapel.slices.erasure.outside.ledger_lines import LedgerLine
+from lapel.slices.erasure.wire import State, Subject
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator
+
+    from lapel.foundation.database.connection import Connection
+
+
+class EntryStateRow(msgspec.Struct, frozen=True):
+    """The entry of a resource, and its state."""
+
+    id: str
+    state: State
+
+
+_LINE = "e.id, w.project_id, w.mode, e.resource_type, e.resource_id, e.reason, e.created_at"
+
+READ_LINE = f"""
+SELECT {_LINE} FROM erasures e JOIN worlds w ON w.id = e.world_id
+WHERE e.world_id = $1 AND e.resource_type = $2 AND e.resource_id = $3 AND e.state = 'open'
+"""
+
+# The whole ledger of the server, for the operator. What a hold keeps is not erased yet. The line of an end
+# user also stands for the recordings that were deleted with the end user.
+EXPORT = f"""
+SELECT {_LINE} FROM erasures e JOIN worlds w ON w.id = e.world_id
+WHERE e.state <> 'held' AND e.reason <> 'end_user_deleted' ORDER BY e.world_id, e.id
+"""
+
+READ_STATE = """
+SELECT id, state FROM erasures WHERE world_id = $1 AND resource_type = $2 AND resource_id = $3
+"""
+
+FIND_WORLD = "SELECT id FROM worlds WHERE project_id = $1 AND mode = $2"
+
+
+async def read_line(
+    connection: Connection, world_id: int, resource_type: Subject, resource_id: str
+) -> LedgerLine | None:
+    """The line of a resource whose objects may remain; None when there is no open entry."""
+    return await fetch_row(connection, LedgerLine, READ_LINE, world_id, resource_type, resource_id)
+
+
+async def read_state(
+    connection: Connection, world_id: int, resource_type: Subject, resource_id: str
+) -> EntryStateRow | None:
+    """The entry of a deleted resource."""
+    return await fetch_row(connection, EntryStateRow, READ_STATE, world_id, resource_type, resource_id)
+
+
+async def find_world(connection: Connection, project_id: str, mode: str) -> int | None:
+    """The id of a world; None when the database does not have its project."""
+    return await fetch_value(connection, int, FIND_WORLD, project_id, mode)
+
+
+async def export(connection: Connection) -> AsyncGenerator[LedgerLine]:
+    """Every line of the ledger, read with a cursor in the connection's transaction."""
+    async for row in connection.cursor(EXPORT, prefetch=1000):
+        yield LedgerLine(*row)

@@ -1,0 +1,140 @@
+"""After a restore, what had been erased is erased again: the bucket or a file tells of it."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from lapel import app
+from lapel.cli.erase import ledger_files
+from lapel.cli.erase.reconciliation import Reconciled, Reconciliation
+from lapel.cli.shared.faults import CommandError
+from lapel.foundation.ports import Ports
+from lapel.slices.erasure.outside import ledger_lines
+from lapel.slices.erasure.outside.ledger_lines import ErasedResource
+from lapel.slices.erasure.payloads import EraseEndUser
+from lapel.slices.erasure.service import Erasures
+from tests.erasure.support import WORDS, entry, everything, rounds
+from tests.recordings.support import Device
+from tests.support.erasing import delete_rows
+
+# What a database of before the deletion has: the rows, and nothing in the ledger.
+KEEP = """
+CREATE TABLE kept_end_users AS SELECT * FROM end_users WHERE world_id = $1;
+CREATE TABLE kept_recordings AS SELECT * FROM recordings WHERE world_id = $1;
+CREATE TABLE kept_media AS SELECT * FROM media WHERE world_id = $1;
+"""
+RESTORE = """
+DELETE FROM erasures WHERE world_id = $1;
+DELETE FROM tombstones WHERE world_id = $1;
+DELETE FROM events WHERE world_id = $1;
+DELETE FROM end_users e USING kept_end_users k WHERE e.world_id = $1 AND e.id = k.id
+    AND NOT EXISTS (SELECT FROM recordings r WHERE r.world_id = e.world_id AND r.end_user_id = e.id);
+INSERT INTO end_users SELECT * FROM kept_end_users ON CONFLICT DO NOTHING;
+INSERT INTO recordings SELECT * FROM kept_recordings ON CONFLICT DO NOTHING;
+INSERT INTO media SELECT * FROM kept_media ON CONFLICT DO NOTHING;
+DROP TABLE kept_end_users, kept_recordings, kept_media;
+"""
+LEFT = """
+SELECT (SELECT count(*) FROM recordings WHERE world_id = $1)
+     + (SELECT count(*) FROM end_users WHERE world_id = $1 AND deleted_at IS NULL)
+"""
+
+
+async def script(ports: Ports, world_id: int, sql: str) -> None:
+    """Runs a script in which $1 is the world."""
+    async with ports.database.transaction() as connection:
+        await connection.execute(sql.replace("$1", str(world_id)))
+
+
+async def left(ports: Ports, world_id: int) -> int:
+    """How many recordings and end users there are."""
+    async with ports.database.acquire() as connection:
+        return await connection.fetchval(LEFT, world_id)
+
+
+async def reconcile(
+    ports: Ports, pages: AsyncIterator[list[ErasedResource]], *, dry_run: bool = False
+) -> tuple[Reconciled, list[str]]:
+    """The report of a run, and what it said meanwhile."""
+    said: list[str] = []
+    report = await Reconciliation(ports, said.append, dry_run=dry_run).run(pages)
+    return report, said
+
+
+async def test_what_the_bucket_tells_of_is_erased_again(device: Device, ports: Ports, tmp_path: Path) -> None:
+    world = device.tenant.test_world
+    person, other = await device.end_user(), await device.end_user()
+    first, second = [(await device.upload(WORDS, end_user_id=each))[0] for each in (person, other)]
+    kept, media_id = await device.upload(WORDS, end_user_id=other)
+    await script(ports, world, KEEP)
+    await device.call("DELETE", f"/v1/end-users/{person}", 204)
+    await device.call("DELETE", f"/v1/recordings/{second}", 204)
+    await delete_rows(ports, world, person)
+    await rounds(ports, timedelta(minutes=6)).run_due()
+    await app.open_services(ports)[Erasures].erase_end_user(EraseEndUser(world, person))
+    file = tmp_path / "erased.ndjson"
+    assert await ledger_files.export(ports, file) >= 2
+    await script(ports, world, RESTORE)
+    assert await left(ports, world) == 5
+    for source in (ledger_lines.read(ports.store), ledger_files.read(file)):
+        report, said = await reconcile(ports, source, dry_run=True)
+        assert (report.end_users, report.recordings, report.erased) == (1, 1, 0)
+        assert said == [f"end user {person} is back", f"recording {second} is back"]
+    assert await left(ports, world) == 5
+
+    report, _ = await reconcile(ports, ledger_lines.read(ports.store))
+    found = (report.end_users, report.recordings, report.erased, report.held, report.open)
+    assert found == (1, 1, 2, 0, 0)
+    assert await left(ports, world) == 2
+    for recording_id in (first, second):
+        await device.call("GET", f"/v1/recordings/{recording_id}", 404)
+        assert await everything(device, ports, recording_id) == []
+    assert await device.download(kept, media_id) == WORDS
+    for resource_id, reason in ((person, "reconcile"), (second, "reconcile"), (first, "end_user_deleted")):
+        again = await entry(device, resource_id)
+        assert (again["state"], again["reason"]) == ("erased", reason)
+        assert again["requested_by"] == {"kind": "operator", "id": None}
+    report, said = await reconcile(ports, ledger_lines.read(ports.store))
+    assert (report.end_users, report.recordings, said) == (0, 0, [])
+
+
+async def test_a_hold_of_the_restored_database_keeps_what_is_deleted_again(
+    device: Device, ports: Ports
+) -> None:
+    world = device.tenant.test_world
+    recording_id, _ = await device.upload(WORDS)
+    await script(ports, world, KEEP)
+    await device.call("DELETE", f"/v1/recordings/{recording_id}", 204)
+    await rounds(ports, timedelta(minutes=6)).run_due()
+    await script(ports, world, RESTORE)
+    await device.post(f"/v1/recordings/{recording_id}/hold", 201, {"reason": "Case 7"})
+    report, said = await reconcile(ports, ledger_lines.read(ports.store))
+    assert (report.recordings, report.erased, report.held) == (1, 0, 1)
+    assert "legal hold" in said[-1]
+    assert (await entry(device, recording_id))["state"] == "held"
+
+
+async def test_what_a_hold_keeps_is_not_told_of_as_erased(
+    device: Device, ports: Ports, tmp_path: Path
+) -> None:
+    recording_id, _ = await device.upload(WORDS)
+    await device.post(f"/v1/recordings/{recording_id}/hold", 201, {"reason": "Case 7"})
+    await device.call("DELETE", f"/v1/recordings/{recording_id}", 204)
+    await rounds(ports, timedelta(minutes=6)).run_due()
+    await ledger_files.export(ports, tmp_path / "erased.ndjson")
+    for source in (ledger_lines.read(ports.store), ledger_files.read(tmp_path / "erased.ndjson")):
+        assert recording_id not in [each.resource_id async for page in source for each in page]
+
+
+@pytest.mark.parametrize(
+    "line", [b"{}", b"x", b'{"id": 1}', b"\xff\xfe", b"[" * 9000, b'{"id":"' + b"x" * 9000]
+)
+async def test_a_line_of_another_kind_is_named(tmp_path: Path, line: bytes) -> None:
+    file = tmp_path / "other.ndjson"
+    file.write_bytes(line + b"\n")
+    with pytest.raises(CommandError, match="line 1: this is no line of `lapel erase --export`"):
+        [page async for page in ledger_files.read(file)]
