@@ -17,6 +17,7 @@ ALLOWED = {
     ("end_users", "id"),
     ("erasures", "end_user_id"),
     ("erasures", "resource_id"),
+    ("holds", "resource_id"),
 }
 
 

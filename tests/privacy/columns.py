@@ -74,7 +74,7 @@ time: when Lapel did something, or when something ends; what it was is in other 
     devices             deleted_at active_since offline_since low_battery_since diagnostics_day
     end_user_tokens     created_at expires_at
     end_users           created_at updated_at deleted_at
-    erasures            links_expire_at created_at due_at first_empty_at closed_at
+    erasures            links_expire_at created_at due_at released_at first_empty_at closed_at
     events              created_at
     findings            last_found_at
     firmware_releases   released_at created_at updated_at
@@ -96,7 +96,7 @@ time: when Lapel did something, or when something ends; what it was is in other 
     provider_slots      created_at updated_at
     rate_windows        window_start
     recordings          started_at ended_at recorded_at content_sha256_verified_at
-    recordings          created_at updated_at uploaded_at
+    recordings          created_at deleted_at updated_at uploaded_at
     remote_copies       available_at created_at
     rollouts            walked_at created_at updated_at
     speech_turns        served_at
@@ -218,8 +218,6 @@ fault: why a part of Lapel or a service failed, in a few words of ours
     remote_copies       fault
     transcriptions      error_message
     webhook_attempts    error
-unused: no route writes this table yet
-    holds               resource_id reason
 internal: of the queue or of the counters, without content
     pgqueuer            headers
     rate_windows        bucket

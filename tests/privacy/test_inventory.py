@@ -193,6 +193,7 @@ OF_RECORDING = {
     "events": "resource_id = $3 OR resource_id IN (SELECT id FROM transcriptions WHERE recording_id = $3)",
     "webhook_attempts": "delivery_id IN (SELECT id FROM webhook_deliveries WHERE resource_id = $3)",
     "idempotency_keys": "true",
+    "holds": "resource_id = $3",
 }
 
 
@@ -204,7 +205,8 @@ async def test_each_column_has_its_fate_when_the_recording_is_deleted(
     kept = {column for column, fate in inventory().items() if fate.of_recording == KEPT}
     at_once = {column for column, fate in inventory().items() if fate.of_recording == AT_ONCE}
     assert {column for column, fate in inventory().items() if fate.of_recording == BY_THE_JOB} == set()
-    about = (kept | at_once) - {("recordings", "end_user_id"), ("audit_log", "resource_id")}
+    ids = {("recordings", "end_user_id"), ("audit_log", "resource_id"), ("holds", "resource_id")}
+    about = (kept | at_once) - ids
     assert {table for table, _ in about} == set(OF_RECORDING)
     word = f"{life.word}recording"
     async with ports.database.acquire() as connection:

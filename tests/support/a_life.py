@@ -67,8 +67,15 @@ async def lead_a_life(operator: Device, ports: Ports) -> Life:
     await operator.client.post("/v1/recordings", json={}, headers={**bearer(scoped), **once})
     for number in range(4):
         await _wear(operator, life, number)
+    await _hold(operator, at, life)
     await record(operator, ports, life)
     return life
+
+
+async def _hold(operator: Device, path: str, life: Life) -> None:
+    """A legal hold that was placed and released."""
+    await operator.post(f"{path}/hold", 201, {"reason": f"the case of {life.word}"})
+    await operator.call("DELETE", f"{path}/hold", 204)
 
 
 async def _wear(operator: Device, life: Life, number: int) -> None:
@@ -111,6 +118,7 @@ async def record(operator: Device, ports: Ports, life: Life) -> str:
                 connection, ports.ids, ports.clock.now(), world, "completed", replace(shown, segments=UNSET)
             )
     await look_at_audio(ports, world, recording, media)
+    await _hold(operator, f"/v1/recordings/{recording}", life)
     return recording
 
 

@@ -80,15 +80,15 @@ COMMANDS = (
     (app, "restore", "lapel.cli.backup.restore:restore", "Restore a backup into an empty data folder."),
     (
         app,
-<<<<<<< HEAD
         "export",
         "lapel.cli.commands.export:export",
         "Write everything that is stored about one end user into a zip, with the server running or stopped.",
-=======
+    ),
+    (
+        app,
         "erase",
         "lapel.cli.erase.erase:erase",
         "Erase again what a restored backup brought back, or write the erasure ledger to a file.",
->>>>>>> 89c7b04 (feat(cli): lapel erase --reconcile erases again what had been erased since a restored backup was made)
     ),
     (
         app,
