@@ -18,6 +18,7 @@ import httpx
 import pytest
 
 from lapel.cli.demo.demo_job import MainJob
+from lapel.cli.demo.receiver import receiver
 from lapel.embedded.postgres.supervisor import EmbeddedPostgres
 from tests.conformance.servers import ACCESS_KEY, SECRET, Endpoint, seaweedfs
 from tests.support.beginning import Beginning
@@ -40,6 +41,7 @@ def environment(database_url: str, store: Endpoint, bucket: str) -> dict[str, st
     return {
         "LAPEL_DATABASE_URL": database_url,
         "LAPEL_SECRET": "a-secret-for-tests-that-is-long-enough",
+        "LAPEL_OUTBOUND_NETWORKS": "127.0.0.0/8",
         "LAPEL_S3_ENDPOINT": store.url,
         "LAPEL_S3_BUCKET": bucket,
         "LAPEL_S3_ACCESS_KEY_ID": ACCESS_KEY,
@@ -89,7 +91,8 @@ def test_the_main_job_runs_on_roles_of_their_own_and_its_backup_comes_back(
         serving(nowhere, "--role", "worker", env=given.env, log=tmp_path / "worker.log") as worker,
     ):
         assert (len(api.pids("api")), len(api.pids("store")), len(worker.pids("worker"))) == (2, 0, 1)
-        outcome = MainJob(api.url, given.key, Beginning(), lambda _: None).run("ROLES001")
+        with receiver() as taker:
+            outcome = MainJob(api.url, given.key, Beginning(), taker, lambda _: None).run("ROLES001")
         assert urlsplit(outcome.download_url).netloc == urlsplit(given.store.url).netloc
         before = api.pids("api")
         os.kill(before[0], signal.SIGKILL)

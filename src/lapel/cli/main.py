@@ -33,7 +33,7 @@ COMMANDS = (
         app,
         "demo",
         "lapel.cli.demo.demo:demo",
-        "Start a server, then upload, download and transcribe one real recording.",
+        "Start a server, then upload, download and transcribe one real recording, and receive its event.",
     ),
     (
         app,

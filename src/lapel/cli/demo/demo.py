@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import secrets
 import shutil
 import signal
@@ -21,12 +22,15 @@ from rich.console import Console
 from rich.text import Text
 
 from lapel.cli.demo.demo_job import DemoError, DemoOutcome, DemoStep, HeardSpeech, MainJob
+from lapel.cli.demo.receiver import receiver
 from lapel.cli.shared.http_client import NoAnswer, request
 from lapel.cli.shared.options import Json
 from lapel.sample import speech
 
 START_TIMEOUT = 90
 STOP_TIMEOUT = 15
+# Webhooks reach only public addresses unless a setting names others, and the receiver is on this machine.
+NETWORKS = {"LAPEL_OUTBOUND_NETWORKS": "127.0.0.0/8"}
 LAPEL = (sys.executable, "-m", "lapel.cli.main")
 
 
@@ -59,7 +63,7 @@ def demo(
     ] = False,
     json: Json = False,
 ) -> None:
-    """Start a server, then upload, download and transcribe one real recording.
+    """Start a server, then upload, download and transcribe one real recording, and receive its event.
 
     The command prints each step with its time, and with the shell commands that do the same.
 
@@ -82,8 +86,8 @@ def demo(
         with _folder(data_dir) as folder, _server(folder, report) as (server, base_url):
             key = _make_key(folder, report)
             sample = speech()
-            with _progress() as hear:
-                job = MainJob(base_url, key, sample, report, hear)
+            with receiver() as taker, _progress() as hear:
+                job = MainJob(base_url, key, sample, taker, report, hear)
                 outcome = job.run(f"DEMO{secrets.token_hex(4).upper()}")
             if json:
                 done = Demo(base_url=base_url, data_dir=str(folder), steps=steps, outcome=outcome)
@@ -128,12 +132,18 @@ def _server(
         start = time.perf_counter()
         # A session of its own: Ctrl-C in the terminal reaches only this process, and it stops the server.
         server = subprocess.Popen(
-            [*LAPEL, *command], stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
+            [*LAPEL, *command],
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            env=os.environ | NETWORKS,
+            start_new_session=True,
         )
         try:
             base_url = _await_healthy(server, folder, log)
             ms = (time.perf_counter() - start) * 1000
-            shown = f"lapel serve --data-dir {folder} --port {urlsplit(base_url).port}"
+            served = f"lapel serve --data-dir {folder} --port {urlsplit(base_url).port}"
+            shown = " ".join([*(f"{name}={value}" for name, value in NETWORKS.items()), served])
             report(DemoStep(name="start the server", ms=ms, commands=[shown, f"export LAPEL_URL={base_url}"]))
             yield server, base_url
         finally:

@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 
+from lapel.cli.demo.receiver import Receiver
 from lapel.cli.shared.http_client import HttpAnswer, NoAnswer, request
 from lapel.sample import Sample
 from lapel.slices.transcription.speech.word_error import word_error
@@ -20,6 +21,7 @@ ANSWER_TIMEOUT = 30
 TRANSCRIPT_TIMEOUT = 300
 FIRST_KIBIBYTE = "bytes=0-1023"
 JSON = "application/json"
+UPLOADED = "recording.uploaded"
 T = TypeVar("T")
 
 
@@ -52,6 +54,14 @@ class HeardSpeech(msgspec.Struct, frozen=True, kw_only=True):
     failure: str | None
 
 
+class Delivered(msgspec.Struct, frozen=True, kw_only=True):
+    """The delivery of the event `recording.uploaded` to the demo's receiver."""
+
+    webhook_id: str
+    event_id: str
+    event_type: str
+
+
 class DemoOutcome(msgspec.Struct, frozen=True, kw_only=True):
     """The result of the job. The link works for an hour, if the server runs that long.
 
@@ -66,6 +76,7 @@ class DemoOutcome(msgspec.Struct, frozen=True, kw_only=True):
     expires_at: str
     bytes: int
     sha256: str
+    delivered: Delivered
     spoken: HeardSpeech
 
 
@@ -75,6 +86,11 @@ class _Made(msgspec.Struct):
 
 class _Bound(msgspec.Struct):
     device_token: str
+
+
+class _Webhook(msgspec.Struct):
+    id: str
+    secret: str
 
 
 class _Upload(msgspec.Struct):
@@ -113,8 +129,8 @@ class _Transcription(msgspec.Struct):
 class MainJob:
     """The steps, in order; `report` is called with each step when the step has ended.
 
-    base_url: URL of the API, without a trailing slash. key: a secret key. clock: returns seconds. hear: is
-    called with the progress of the transcription, 0 to 1.
+    base_url: URL of the API, without a trailing slash. key: a secret key. receiver: gets the events. clock:
+    returns seconds. hear: is called with the progress of the transcription, 0 to 1.
     The shell commands of a step need variables that the commands of earlier steps export.
     """
 
@@ -123,6 +139,7 @@ class MainJob:
         base_url: str,
         key: str,
         sample: Sample,
+        receiver: Receiver,
         report: Callable[[DemoStep], None],
         hear: Callable[[float], None] = lambda _: None,
         clock: Callable[[], float] = time.perf_counter,
@@ -131,6 +148,7 @@ class MainJob:
         self._base_url = base_url
         self._tokens = {"LAPEL_KEY": key}
         self._sample = sample
+        self._receiver = receiver
         self._report = report
         self._clock = clock
 
@@ -141,10 +159,12 @@ class MainJob:
         from the uploaded ones.
         """
         end_user, device = self._people_and_things(serial_number)
+        webhook = self._register_webhook()
         recording = self._post(
             "create a recording", "/v1/recordings", {"name": "Chapter 1"}, _Made, by_device=True
         )
         media_id = self._upload(recording.id)
+        delivered = self._await_delivery(webhook, recording.id)
         link = self._post(
             "ask for a download URL",
             f"/v1/recordings/{recording.id}/download-url",
@@ -162,6 +182,7 @@ class MainJob:
             expires_at=link.expires_at,
             bytes=link.file_size_bytes,
             sha256=self._sample.sha256,
+            delivered=delivered,
             spoken=spoken,
         )
 
@@ -173,6 +194,25 @@ class MainJob:
         bound = self._post("bind it to the end user", path, {"end_user_id": end_user.id}, _Bound)
         self._tokens["LAPEL_DEVICE_TOKEN"] = bound.device_token
         return end_user.id, device.id
+
+    def _register_webhook(self) -> str:
+        facts = {"url": self._receiver.url, "events": [UPLOADED]}
+        webhook = self._post("register a webhook", "/v1/webhooks", facts, _Webhook)
+        self._receiver.secret = webhook.secret
+        return webhook.id
+
+    def _await_delivery(self, webhook_id: str, recording_id: str) -> Delivered:
+        def wait() -> Delivered:
+            event = self._receiver.wait(UPLOADED, recording_id, ANSWER_TIMEOUT)
+            if event is None:
+                raise DemoError(f"no event {UPLOADED} within {ANSWER_TIMEOUT} s")
+            if not event.genuine:
+                raise DemoError(f"the signature of {event.id} does not fit the webhook's secret")
+            return Delivered(webhook_id=webhook_id, event_id=event.id, event_type=event.type)
+
+        path = f"/v1/webhooks/{webhook_id}/deliveries"
+        curl = f'curl -fsS "$LAPEL_URL{path}" -H "Authorization: Bearer $LAPEL_KEY"'
+        return self._timed("receive the event at the webhook, and verify it", curl, wait)
 
     def _upload(self, recording_id: str) -> str:
         sample = self._sample
