@@ -26,6 +26,42 @@ USER: Json = {
     "updated_at": AT,
     "deleted_at": None,
 }
+WEBHOOK: Json = {
+    "id": an_id("wh"),
+    "project_id": an_id("proj"),
+    "url": "https://example.com/lapel",
+    "events": ["recording.uploaded", "webhook.disabled"],
+    "description": None,
+    "metadata": {},
+    "status": "enabled",
+    "disabled_reason": None,
+    "created_at": AT,
+    "updated_at": AT,
+}
+DELIVERY: Json = {
+    "id": an_id("whd"),
+    "webhook_id": an_id("wh"),
+    "event_id": an_id("evt"),
+    "event_type": "recording.uploaded",
+    "status": "succeeded",
+    "attempt_count": 1,
+    "last_attempt_at": AT,
+    "response_status": 200,
+    "error": None,
+    "next_attempt_at": None,
+    "ended_at": AT,
+    "created_at": AT,
+    "attempts": [
+        {
+            "number": 1,
+            "started_at": AT,
+            "latency_ms": 12,
+            "response_status": 200,
+            "error": None,
+            "response_body": "ok",
+        }
+    ],
+}
 DEVICE: Json = {
     "id": an_id("dev"),
     "serial_number": "PIN4G0042",

@@ -98,6 +98,7 @@ _REASONS = {
         "lapel.slices.projects.queries.ANY_KEY",
         "lapel.slices.projects.queries.FIND_KEY_OF_ANY_WORLD",
         "lapel.slices.transcription.slots.slot_queries.LIST_KEYS",
+        "lapel.slices.webhooks.queries.LIST_SEALED",
         "lapel.slices.transcription.slots.slot_queries.LIST_REMOTE",
         "lapel.slices.transcription.work.work_queries.TRYING",
         "lapel.slices.transcription.copies.copy_queries.LEFT",

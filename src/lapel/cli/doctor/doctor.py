@@ -9,7 +9,14 @@ import msgspec
 from rich.console import Group
 from rich.text import Text
 
-from lapel.cli.doctor import checks, sandbox_checks, secret_checks, speech_checks, speech_models
+from lapel.cli.doctor import (
+    checks,
+    sandbox_checks,
+    secret_checks,
+    speech_checks,
+    speech_models,
+    webhook_checks,
+)
 from lapel.cli.doctor.checks import Finding
 from lapel.cli.shared.faults import explain
 from lapel.cli.shared.http_client import NoAnswer, request
@@ -98,6 +105,9 @@ async def _remote(settings: Settings, *, is_served: bool) -> list[Finding]:
                 found += [finding async for finding in speech_checks.failing_steps(connection)]
                 found += [finding async for finding in speech_checks.provider_keys(connection, ports.sealer)]
                 found += [finding async for finding in speech_checks.remote_copies(connection)]
+                found += [
+                    finding async for finding in webhook_checks.webhook_secrets(connection, ports.sealer)
+                ]
             found += await speech_models.provider_models(ports)
         return found
 

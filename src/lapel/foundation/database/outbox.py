@@ -282,7 +282,7 @@ async def walk(
 
 
 async def find_placed(connection: Connection, world_id: int, event_id: str) -> WalkedRow | None:
-    """An event that has its position and is no test event. Nobody can delete it before the transaction ends."""
+    """An event that has its position and is no test event. It stays until the transaction ends."""
     return await fetch_row(connection, WalkedRow, FIND_PLACED, world_id, event_id)
 
 

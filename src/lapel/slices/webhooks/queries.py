@@ -12,7 +12,7 @@ from lapel.foundation.database.rows import (
     fetch_rows,
     fetch_values,
 )
-from lapel.slices.webhooks.rows import WebhookRow
+from lapel.slices.webhooks.rows import SealedRow, WebhookRow
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -92,6 +92,13 @@ SELECT count(pg_notify('{EVENTS_CHANNEL}', '')) FROM due
 """
 
 
+# Of all worlds, for the operator. The limit bounds the memory.
+LIST_SEALED = """
+SELECT world_id, id, sealed_secret FROM webhooks WHERE deleted_at IS NULL
+ORDER BY world_id, id LIMIT 100000
+"""
+
+
 async def count(connection: Connection, world_id: int) -> int:
     """How many webhooks a world has."""
     return await fetch_only_value(connection, int, COUNT, world_id)
@@ -161,6 +168,11 @@ async def rotate(
     return await fetch_row(
         connection, WebhookRow, ROTATE, world_id, webhook_id, sealed_secret, previous_until, now
     )
+
+
+async def list_sealed(connection: Connection) -> list[SealedRow]:
+    """The sealed secrets of all webhooks, 100,000 at most."""
+    return await fetch_rows(connection, SealedRow, LIST_SEALED)
 
 
 async def subscribed(connection: Connection, world_id: int, type_: str) -> list[str]:

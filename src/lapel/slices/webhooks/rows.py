@@ -23,6 +23,14 @@ class WebhookRow(msgspec.Struct, frozen=True):
     updated_at: datetime
 
 
+class SealedRow(msgspec.Struct, frozen=True):
+    """A webhook's sealed secret."""
+
+    world_id: int
+    id: str
+    sealed_secret: bytes
+
+
 class DisabledWebhookRow(WebhookRow, frozen=True):
     """A webhook that was just disabled, and its world's project."""
 

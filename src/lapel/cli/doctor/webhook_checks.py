@@ -1,0 +1,40 @@
+"""Whether webhooks can be delivered to."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from lapel.cli.doctor.checks import Finding
+from lapel.foundation.identity.seal import SealBroken
+from lapel.slices.webhooks import queries, signing_secrets
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from lapel.foundation.database.connection import Connection
+    from lapel.foundation.identity.seal import Sealer
+
+# The most webhooks that a finding names.
+_NAMED = 3
+
+
+async def webhook_secrets(connection: Connection, sealer: Sealer) -> AsyncIterator[Finding]:
+    """Whether the server's secret decrypts those of webhooks; nothing when there are no webhooks."""
+    rows = await queries.list_sealed(connection)
+    lost: list[str] = []
+    for row in rows:
+        try:
+            signing_secrets.opened(sealer, row.world_id, row.id, row.sealed_secret)
+        except SealBroken:
+            lost.append(row.id)
+    if lost:
+        more = f" and {len(lost) - _NAMED} more" if len(lost) > _NAMED else ""
+        yield Finding(
+            "webhooks",
+            "broken",
+            f"secrets sealed under another secret: {', '.join(lost[:_NAMED])}{more}",
+            "Set LAPEL_SECRET_PREVIOUS to the former secret, or replace the webhooks' secrets: "
+            "POST /v1/webhooks/ID/rotate-secret.",
+        )
+    elif rows:
+        yield Finding("webhooks", "ok", f"secrets that can be read: {len(rows)}")
