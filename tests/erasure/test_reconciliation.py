@@ -17,7 +17,7 @@ from lapel.slices.erasure.outside import ledger_lines
 from lapel.slices.erasure.outside.ledger_lines import ErasedResource
 from lapel.slices.erasure.payloads import EraseEndUser
 from lapel.slices.erasure.service import Erasures
-from tests.erasure.support import WORDS, entry, everything, rounds
+from tests.erasure.support import WORDS, entry, erase_released, everything, rounds
 from tests.recordings.support import Device
 from tests.support.erasing import delete_rows
 
@@ -128,6 +128,26 @@ async def test_what_a_hold_keeps_is_not_told_of_as_erased(
     await ledger_files.export(ports, tmp_path / "erased.ndjson")
     for source in (ledger_lines.read(ports.store), ledger_files.read(tmp_path / "erased.ndjson")):
         assert recording_id not in [each.resource_id async for page in source for each in page]
+
+
+async def test_an_end_user_is_told_of_as_soon_as_only_recordings_are_held(
+    device: Device, ports: Ports, tmp_path: Path
+) -> None:
+    person = await device.end_user()
+    recording_id = await device.recording(end_user_id=person)
+    file = tmp_path / "erased.ndjson"
+    for path in (f"recordings/{recording_id}", f"end-users/{person}"):
+        await device.post(f"/v1/{path}/hold", 201, {"reason": "Case 7"})
+    await device.call("DELETE", f"/v1/end-users/{person}", 204)
+    for is_told in (False, True):
+        await delete_rows(ports, device.tenant.test_world, person)
+        await erase_released(ports)
+        await ledger_files.export(ports, file)
+        for source in (ledger_lines.read(ports.store), ledger_files.read(file)):
+            found = {each.resource_id async for page in source for each in page}
+            assert ((person in found), (recording_id in found)) == (is_told, False)
+        await device.call("DELETE", f"/v1/end-users/{person}/hold", 204)
+    assert (await entry(device, person))["state"] == "held"
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from lapel.foundation.database.rows import fetch_row, fetch_value
+from lapel.slices.erasure.hold_queries import kept
 from lapel.slices.erasure.outside.ledger_lines import LedgerLine
 from lapel.slices.erasure.wire import State, Subject
 
@@ -25,16 +26,21 @@ class EntryStateRow(msgspec.Struct, frozen=True):
 
 _LINE = "e.id, w.project_id, w.mode, e.resource_type, e.resource_id, e.reason, e.created_at"
 
+# If a hold keeps only recordings of an end user, the end user's entry is held, and the fields are erased.
+_HELD_FOR_RECORDINGS = f"(e.state = 'held' AND e.resource_type = 'end_user' AND NOT {kept('e')})"
+
 READ_LINE = f"""
 SELECT {_LINE} FROM erasures e JOIN worlds w ON w.id = e.world_id
-WHERE e.world_id = $1 AND e.resource_type = $2 AND e.resource_id = $3 AND e.state = 'open'
+WHERE e.world_id = $1 AND e.resource_type = $2 AND e.resource_id = $3
+  AND (e.state = 'open' OR {_HELD_FOR_RECORDINGS})
 """
 
 # The whole ledger of the server, for the operator. What a hold keeps is not erased yet. The line of an end
 # user also stands for the recordings that were deleted with the end user.
 EXPORT = f"""
 SELECT {_LINE} FROM erasures e JOIN worlds w ON w.id = e.world_id
-WHERE e.state <> 'held' AND e.reason <> 'end_user_deleted' ORDER BY e.world_id, e.id
+WHERE (e.state <> 'held' OR {_HELD_FOR_RECORDINGS}) AND e.reason <> 'end_user_deleted'
+ORDER BY e.world_id, e.id
 """
 
 READ_STATE = """

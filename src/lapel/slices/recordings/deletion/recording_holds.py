@@ -79,7 +79,8 @@ class RecordingHolds:
         """The job: erase the hidden recordings that no hold keeps any more, batch after batch.
 
         Then, if the end user is deleted and no hold keeps the end user, erase the end user's fields. A repeat
-        does only what is left. Raises Unavailable also when a request or a worker has locked a row.
+        does only what is left. Raises Unavailable also when a request or a worker has locked a row, and
+        StoreUnavailable while the store is unavailable.
         """
         crash_point("release:begin")
         world_id = payload.world_id
@@ -95,6 +96,7 @@ class RecordingHolds:
             )
         try:
             if end_user_id is not None:
+                await self._erasures.remember_end_user(world_id, end_user_id)
                 await self._erase(world_id, end_user_id, only)
             async with self._ports.database.transaction() as connection:
                 now = self._ports.clock.now()
