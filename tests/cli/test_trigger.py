@@ -16,6 +16,7 @@ from lapel import app
 from lapel.cli.events.event_causes import CAUSES, LATE, SCOPES, Causes
 from lapel.simulate.client.caller import Caller
 from lapel.simulate.client.meter import Meter
+from tests.events.writing import place, write
 from tests.support.plain_http import http
 from tests.support.running import Running
 from tests.support.serving import run
@@ -73,9 +74,24 @@ async def test_what_cannot_be_triggered_is_told(live: Running, tenant: Tenant) -
     assert "lapel: device.bound was not caused: device: 403" in refused.stderr
 
 
-async def _run(live: Running, key: str, *arguments: str) -> Any:
+async def test_resending_names_the_webhooks_or_the_fault(live: Running, tenant: Tenant) -> None:
+    events = (await _get(live, tenant, "/v1/events"))["data"]
+    assert events == []
+    for event_id, said in (("evt_0", "is not delivered again (404)"), ("rec_0", "begins with evt_")):
+        done = await _run(live, tenant.test_key, event_id, command=("events", "resend"))
+        assert done.returncode == 1
+        assert said in done.stderr
+    made = await write(live.ports, tenant.test_world, "rec_1")
+    await place(live.ports)
+    done = await _run(live, tenant.test_key, made, "--json", command=("events", "resend"))
+    assert json.loads(done.stdout) == {"event_id": made, "webhook_ids": []}
+    async with live.ports.database.acquire() as connection:
+        await connection.execute("DELETE FROM events WHERE world_id = $1", tenant.test_world)
+
+
+async def _run(live: Running, key: str, *arguments: str, command: tuple[str, ...] = ("trigger",)) -> Any:
     env = {"LAPEL_URL": live.url, "LAPEL_KEY": key}
-    return await asyncio.to_thread(lambda: run("trigger", *arguments, env=env))
+    return await asyncio.to_thread(lambda: run(*command, *arguments, env=env))
 
 
 async def _get(live: Running, tenant: Tenant, path: str) -> Any:

@@ -22,6 +22,11 @@ from tests.support.matrix import usual_caller
 from tests.support.spoken import complete_transcription, look_at_audio
 from tests.support.tenants import Tenant, bearer, make_key, make_tenant
 
+PLACE_EVENT = """
+UPDATE events SET position = 1 WHERE world_id = $1 AND id = (
+    SELECT id FROM events WHERE world_id = $1 ORDER BY created_at DESC, id DESC LIMIT 1)
+RETURNING id
+"""
 MAKE_DELIVERY = """
 INSERT INTO webhook_deliveries
     (world_id, id, webhook_id, event_id, resource_id, position, state, due_at, created_at)
@@ -186,7 +191,7 @@ def call(operation: Operation, resources: Resources) -> Call:
     body: dict[str, Any] = dict(content["examples"]["usual"]["value"])
     fields = set(operation.body.__struct_fields__)
     # A device's own recording takes both from its token; a key names the end user.
-    names = ("end_user_id", "media_id", "recording_id", "firmware_release_id")
+    names = ("end_user_id", "media_id", "recording_id", "firmware_release_id", "webhook_id")
     named = {name: ids[name] for name in names if name in fields}
     if operation.name == "create_api_key":
         named = {}
@@ -242,7 +247,7 @@ async def populate(client: httpx.AsyncClient, ports: Ports) -> Resources:
         rollout_id=rollout,
         webhook_id=webhook,
         older_webhook_id=older,
-        event_id=(await maker.get("/v1/events?limit=1"))["data"][0]["id"],
+        event_id=await place_event(ports, tenant),
         delivery_id=await make_delivery(ports, tenant, webhook),
         older_delivery_id=await make_delivery(ports, tenant, older),
         other_scoped_key=await make_key(
@@ -309,6 +314,12 @@ class _Maker:
         if state == "uploaded":
             await own.post(f"{path}/upload-complete", {}, 200)
         return Thing(made["id"], upload["upload_token"])
+
+
+async def place_event(ports: Ports, tenant: Tenant) -> str:
+    """The id of the world's newest event, which gets a place in the stream as the worker gives it."""
+    async with ports.database.acquire() as connection:
+        return await connection.fetchval(PLACE_EVENT, tenant.test_world)
 
 
 async def make_delivery(ports: Ports, tenant: Tenant, webhook_id: str) -> str:

@@ -34,7 +34,7 @@ REPEATABLE = {
     "rotate_webhook_secret", "rotate_webhook_endpoint_secret",
     "redeliver_webhook_delivery", "redeliver_webhook_endpoint_delivery", "redeliver_to_webhook",
     "redeliver_to_webhook_endpoint", "recover_webhook", "recover_webhook_endpoint", "test_webhook",
-    "test_webhook_endpoint",
+    "test_webhook_endpoint", "resend_event",
 }  # fmt: skip
 # A device names itself here, and is told so when it names another one, whose id it then knows.
 OF_ITSELF = {"refresh_device_token", "list_pending_commands", "acknowledge_command", "send_heartbeat"}

@@ -18,7 +18,7 @@ projects = App(name="projects", help="Make and list projects.")
 config = App(name="config", help="The configuration that an organization sets for all its projects.")
 providers = App(name="providers", help="Which engine transcribes for each provider name.")
 audit = App(name="audit", help="Verify and export the audit log.")
-events = App(name="events", help="Show events as they happen.")
+events = App(name="events", help="Show events as they happen, and deliver them again.")
 keys = App(name="keys", help="Make, list, revoke and rotate API keys, with the server running or stopped.")
 
 # Each command's function and the first line of its help. With the line here, the overview imports no command.
@@ -150,6 +150,12 @@ COMMANDS = (
         "tail",
         "lapel.cli.events.tail:tail",
         "Show events as they happen: a line each, or with --json the whole event. Ctrl-C ends it.",
+    ),
+    (
+        events,
+        "resend",
+        "lapel.cli.events.resend:resend",
+        "Deliver an event to webhooks again, with the same bytes, whatever became of an earlier delivery.",
     ),
     (
         keys,

@@ -4,16 +4,26 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from lapel.foundation.core.errors import Conflict
 from lapel.foundation.http.authorization import Access
 from lapel.foundation.http.routes import Routes
-from lapel.slices.events.wire import Event, EventPage, EventQuery, StreamQuery
+from lapel.slices.events.wire import (
+    Event,
+    EventPage,
+    EventQuery,
+    ResendEvent,
+    ResentEvent,
+    StreamQuery,
+)
 
 if TYPE_CHECKING:
+    from lapel.foundation.http.calls import NoQuery, StoredCall
     from lapel.foundation.http.operations import Operation
     from lapel.slices.events.service import Events
+    from lapel.slices.webhooks.service import Webhooks
 
 
-def operations(service: Events) -> tuple[Operation, ...]:
+def operations(service: Events, webhooks: Webhooks) -> tuple[Operation, ...]:
     """Every route of events."""
     events = Routes("Events", read=Access("webhooks:read"), write=Access("webhooks:write"))
     return (
@@ -37,4 +47,18 @@ def operations(service: Events) -> tuple[Operation, ...]:
             lambda call: service.read(call.actor, call.id),
             sized=lambda call: service.size(call.actor, call.id),
         ),
+        events.post("/v1/events/{event_id}/resend", "resend_event", ResentEvent, ResendEvent).stored(
+            "Deliver an event again",
+            lambda call: _resend(call, webhooks),
+            "To all enabled webhooks that have subscribed to its type now, or to one webhook, whatever it "
+            "has subscribed to. It is due at once, in any state of an earlier delivery, with the same bytes. "
+            "404 also in the moment before it has its place in the stream; 409 if the webhook is disabled.",
+            status=202,
+            errors=(Conflict,),
+        ),
     )
+
+
+async def _resend(call: StoredCall[NoQuery, ResendEvent], webhooks: Webhooks) -> ResentEvent:
+    found = await webhooks.resend(call.connection, call.actor, call.id, call.body.webhook_id)
+    return ResentEvent(event_id=call.id, webhook_ids=found)

@@ -67,3 +67,16 @@ class StreamQuery(msgspec.Struct, frozen=True, kw_only=True):
         ]
         | None
     ) = None
+
+
+class ResendEvent(msgspec.Struct, frozen=True, kw_only=True):
+    """The webhook that gets the event again; without it, all webhooks that have subscribed to its type."""
+
+    webhook_id: str | None = None
+
+
+class ResentEvent(msgspec.Struct, frozen=True, kw_only=True):
+    """An event that is delivered again, and the webhooks that get it."""
+
+    event_id: str
+    webhook_ids: list[str]
