@@ -59,7 +59,9 @@ FROM visited v CROSS JOIN LATERAL (
 ORDER BY v.nth
 """
 
-# A delivery that was never attempted waits for earlier ones of the same resource that never were.
+# A delivery that was never attempted waits for earlier ones of the same resource that never were. If another
+# transaction changed a row since this statement began, the lock is on the changed row, whose ctid the UPDATE
+# does not see: the row is left out.
 CLAIM = f"""
 WITH chosen AS MATERIALIZED (
     SELECT r.world_id, c.id
@@ -76,19 +78,17 @@ WITH chosen AS MATERIALIZED (
                 AND (d.leased_until IS NULL OR d.leased_until <= now())
             ORDER BY d.due_at LIMIT {_WINDOW}
         ) n
-        WHERE n.attempts > 0 OR NOT EXISTS (
-            SELECT FROM webhook_deliveries f
+        WHERE n.attempts > 0 OR n.position = (
+            SELECT f.position FROM webhook_deliveries f
             WHERE f.world_id = r.world_id AND f.webhook_id = r.webhook_id
-                AND f.resource_id = n.resource_id AND f.position < n.position
-                AND f.state = 'pending' AND f.attempts = 0)
+                AND f.resource_id = n.resource_id AND f.state = 'pending' AND f.attempts = 0
+            ORDER BY f.position LIMIT 1)
         ORDER BY n.due_at LIMIT r.places
     ) c
 ), held AS MATERIALIZED (
     SELECT l.at FROM chosen c CROSS JOIN LATERAL (
         SELECT d.ctid AS at FROM webhook_deliveries d
         WHERE d.world_id = c.world_id AND d.id = c.id
-            AND d.state = 'pending' AND d.due_at <= now()
-            AND (d.leased_until IS NULL OR d.leased_until <= now())
         FOR NO KEY UPDATE SKIP LOCKED
     ) l
 ), leased AS (
