@@ -101,6 +101,7 @@ _REASONS = {
         "lapel.slices.webhooks.queries.LIST_SEALED",
         "lapel.slices.transcription.slots.slot_queries.LIST_REMOTE",
         "lapel.slices.transcription.work.work_queries.TRYING",
+        "lapel.slices.webhooks.delivery.claim_queries.OVERDUE",
         "lapel.slices.transcription.copies.copy_queries.LEFT",
     ),
 }

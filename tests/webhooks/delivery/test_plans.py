@@ -42,6 +42,7 @@ LOOKUPS = [
     (outbox.UNPLACED, {"events_without_place"}),
     (claim_queries.VISIT, {DUE, "webhooks_pkey"}),
     (claim_queries.CLAIM, {DUE, "webhook_deliveries_first", KEY, "webhooks_pkey", "events_pkey"}),
+    (claim_queries.OVERDUE, {DUE, "webhooks_pkey"}),
     (claim_queries.TAKE_PROBES, {"webhooks_pkey"}),
     (claim_queries.READ_BODY, {KEY, "webhooks_pkey", "events_pkey"}),
     (claim_queries.RENEW, {KEY}),

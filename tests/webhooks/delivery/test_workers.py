@@ -9,11 +9,12 @@ from datetime import timedelta
 
 import pytest
 
+from lapel.cli.doctor.webhook_checks import deliveries
 from lapel.foundation.core.clock import ManualClock
 from lapel.foundation.core.errors import Unavailable
 from lapel.foundation.database.pool import CONNECTIONS
 from lapel.slices.webhooks.delivery import engine
-from tests.webhooks.delivery.support import OK, Received, Receiver, World, delivering, until
+from tests.webhooks.delivery.support import OK, Received, Receiver, World, answer, delivering, until
 
 
 async def test_a_worker_that_stops_leaves_its_deliveries_to_others_at_once(
@@ -145,3 +146,25 @@ async def test_a_dead_database_connection_loses_no_outcome(world: World, receive
     (delivery,) = await world.deliveries()
     assert delivery["state"] == "succeeded"
     assert {request.event_id for request in receiver.received} == {event}
+
+
+async def test_doctor_tells_of_deliveries_that_no_worker_makes(world: World, receiver: Receiver) -> None:
+    receiver.script(answer(500))
+    await world.webhook(receiver.url)
+    await world.publish()
+    async with delivering(world.ports):
+        await world.attempted(1)
+    async with world.ports.database.acquire() as connection:
+        assert (await deliveries(connection)).state == "ok"
+        await world.execute(
+            "UPDATE webhook_deliveries SET due_at = now() - interval '6 minutes' WHERE world_id = $1",
+            world.id,
+        )
+        found = await deliveries(connection)
+        assert (found.state, found.detail.split(" are ")[0]) == (
+            "warning",
+            "deliveries to 1 webhooks that work",
+        )
+        # A webhook that fails all the time is not the worker's fault.
+        await world.execute("UPDATE webhooks SET paused_until = now() WHERE world_id = $1", world.id)
+        assert (await deliveries(connection)).state == "ok"

@@ -108,6 +108,8 @@ async def _remote(settings: Settings, *, is_served: bool) -> list[Finding]:
                 found += [
                     finding async for finding in webhook_checks.webhook_secrets(connection, ports.sealer)
                 ]
+                if is_served:
+                    found.append(await webhook_checks.deliveries(connection))
             found += await speech_models.provider_models(ports)
         return found
 

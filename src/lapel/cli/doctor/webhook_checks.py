@@ -1,12 +1,14 @@
-"""Whether webhooks can be delivered to."""
+"""Whether webhooks can be delivered to, and are in time."""
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from lapel.cli.doctor.checks import Finding
 from lapel.foundation.identity.seal import SealBroken
 from lapel.slices.webhooks import queries, signing_secrets
+from lapel.slices.webhooks.delivery.claim_queries import count_overdue
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -16,6 +18,7 @@ if TYPE_CHECKING:
 
 # The most webhooks that a finding names.
 _NAMED = 3
+_LONG = timedelta(minutes=5)
 
 
 async def webhook_secrets(connection: Connection, sealer: Sealer) -> AsyncIterator[Finding]:
@@ -38,3 +41,12 @@ async def webhook_secrets(connection: Connection, sealer: Sealer) -> AsyncIterat
         )
     elif rows:
         yield Finding("webhooks", "ok", f"secrets that can be read: {len(rows)}")
+
+
+async def deliveries(connection: Connection) -> Finding:
+    """Whether deliveries wait that only lack a worker. Those of failing webhooks are not counted."""
+    overdue = await count_overdue(connection, _LONG)
+    if overdue:
+        detail = f"deliveries to {overdue} webhooks that work are overdue for more than five minutes"
+        return Finding("deliveries", "warning", detail, "Start another worker: `lapel serve --role worker`.")
+    return Finding("deliveries", "ok", "none is overdue")

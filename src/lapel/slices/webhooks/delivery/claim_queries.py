@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from lapel.foundation.database.outbox import EVENT_ROWS
-from lapel.foundation.database.rows import fetch_rows, fetch_value
+from lapel.foundation.database.rows import fetch_only_value, fetch_rows, fetch_value
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -57,6 +57,24 @@ FROM visited v CROSS JOIN LATERAL (
     WHERE h.world_id = v.world_id AND h.id = v.webhook_id OFFSET 0
 ) w
 ORDER BY v.nth
+"""
+
+# Webhooks that wait for nothing but a worker, although a delivery of theirs is due for long.
+OVERDUE = """
+WITH RECURSIVE visited AS (
+    (SELECT d.world_id, d.webhook_id, d.due_at, 1 AS nth FROM webhook_deliveries d
+    WHERE d.state = 'pending' ORDER BY d.world_id, d.webhook_id, d.due_at LIMIT 1)
+    UNION ALL
+    SELECT n.world_id, n.webhook_id, n.due_at, v.nth + 1
+    FROM visited v CROSS JOIN LATERAL (
+        SELECT d.world_id, d.webhook_id, d.due_at FROM webhook_deliveries d
+        WHERE d.state = 'pending' AND (d.world_id, d.webhook_id) > (v.world_id, v.webhook_id)
+        ORDER BY d.world_id, d.webhook_id, d.due_at LIMIT 1
+    ) n
+    WHERE v.nth < 10000
+)
+SELECT count(*) FROM visited v JOIN webhooks w ON w.world_id = v.world_id AND w.id = v.webhook_id
+WHERE v.due_at < now() - $1::interval AND w.status = 'enabled' AND w.paused_until IS NULL
 """
 
 # A delivery that was never attempted waits for earlier ones of the same resource that never were. If another
@@ -193,6 +211,11 @@ class ProbeRow(msgspec.Struct, frozen=True):
 async def visit(connection: Connection, after: tuple[int, str], limit: int) -> list[VisitRow]:
     """The next `limit` webhooks after this one, by world and id, that have pending deliveries."""
     return await fetch_rows(connection, VisitRow, VISIT, *after, limit)
+
+
+async def count_overdue(connection: Connection, longer_than: timedelta) -> int:
+    """The number of webhooks with a delivery that is due for longer than this, although they may get it."""
+    return await fetch_only_value(connection, int, OVERDUE, longer_than)
 
 
 async def claim(connection: Connection, rooms: Sequence[tuple[int, str, int]]) -> list[ClaimedRow]:

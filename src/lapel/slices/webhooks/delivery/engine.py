@@ -163,7 +163,6 @@ class DeliveryEngine:
             return
         self._held.add(key)
         self._places.take((claim.world_id, claim.webhook_id))
-        IN_FLIGHT.set(self._places.taken)
         self._attempting[key] = asyncio.create_task(self._attempt(attempts, claim, probe=probe))
 
     async def _attempt(self, attempts: Attempts, claim: ClaimedRow, *, probe: bool) -> None:
@@ -190,11 +189,11 @@ class DeliveryEngine:
     def _let_go(self, delivery: tuple[int, str], webhook: tuple[int, str]) -> None:
         self._held.discard(delivery)
         self._places.give_back(webhook)
-        IN_FLIGHT.set(self._places.taken)
         self._look_again.set()
 
     async def _renew(self) -> None:
         await asyncio.sleep(_RENEW)
+        IN_FLIGHT.set(self._places.taken)
         if self._held:
             async with self._ports.database.acquire() as connection:
                 await claim_queries.renew(connection, list(self._held))
