@@ -30,6 +30,7 @@ BENCHMARKS = (
     "revocation",
     "deleted_audio",
     "delete_many",
+    "webhooks",
 )
 
 

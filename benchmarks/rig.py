@@ -144,11 +144,28 @@ class Rig:
             "BENCH_WORLD": str(api.filled.world_id),
             **environment,
         }
-        command = [sys.executable, "-m", "benchmarks.peers.serve", module, str(port)]
-        process = subprocess.Popen(command, env={**os.environ, **own})
+        return self._listening(name or module, port, "serve", module, str(port), environment=own)
+
+    def receiver(self, delay: float = 0.0) -> Server:
+        """A receiver of webhooks that answers after `delay` seconds."""
+        port = free_port()
+        return self._listening("receiver", port, "webhook_receiver", str(port), str(delay), environment={})
+
+    def worker(self, api: Api, **variables: str) -> psutil.Process:
+        """A worker process on the database and store of `api`. `variables` are LAPEL_* settings."""
+        settings = Settings.from_env(api.settings.to_env() | variables)
+        with listen("127.0.0.1", 0)[0] as unused:
+            return psutil.Process(self._child("worker", settings, unused))
+
+    def _listening(
+        self, name: str, port: int, module: str, *arguments: str, environment: Mapping[str, str]
+    ) -> Server:
+        """A module of the peers in a process of its own that listens on a port."""
+        command = [sys.executable, "-m", f"benchmarks.peers.{module}", *arguments]
+        process = subprocess.Popen(command, env={**os.environ, **environment})
         self._stack.callback(_end, process)
         wait_for_port(port, process)
-        return Server(name or module, port, psutil.Process(process.pid))
+        return Server(name, port, psutil.Process(process.pid))
 
     def _child(self, role: Role, settings: Settings, listener: socket.socket) -> int:
         metrics, name = str(settings.data_dir / "metrics"), f"{role}-{listener.fileno()}"
