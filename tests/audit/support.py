@@ -8,7 +8,30 @@ import asyncpg
 
 from lapel.embedded.postgres.supervisor import EmbeddedPostgres
 from lapel.foundation.database import audit
+from lapel.foundation.http.operations import Operation
 from lapel.foundation.ports import Ports
+
+OF_REQUEST = "SELECT actor_kind, action FROM audit_log WHERE world_id = $1 AND request_id = $2"
+# On the things of tests/contract/resources.py these operations change nothing, so they leave no entry. Their
+# entries are in test_coverage.py.
+CHANGING_NOTHING = {
+    "cancel_firmware", "clear_config", "clear_device_config", "clear_end_user_config", "release_firmware",
+    "replace_project_config", "resume_rollout",
+}  # fmt: skip
+
+
+async def entries_of_request(ports: Ports, world_id: int, request_id: str) -> list[tuple[str, str]]:
+    """Actor and action of the entries that a request left."""
+    async with ports.database.acquire() as connection:
+        rows = await connection.fetch(OF_REQUEST, world_id, request_id)
+    return [(row["actor_kind"], row["action"]) for row in rows]
+
+
+def expected_entries(operation: Operation, kind: str) -> list[tuple[str, str]]:
+    """The entries of a successful call by this kind of token to a thing of tests/contract/resources.py."""
+    if operation.audit and operation.name not in CHANGING_NOTHING:
+        return [(kind, operation.audit)]
+    return []
 
 
 async def write_entries(ports: Ports, world_id: int, count: int, about: str | None = None) -> None:

@@ -12,6 +12,7 @@ from lapel.foundation.core.actors import ActorKind
 from lapel.foundation.http.operations import Operation
 from lapel.foundation.ports import Ports
 from lapel.slices.projects.scopes import IMPLIED, SCOPES
+from tests.audit.support import entries_of_request, expected_entries
 from tests.contract.resources import Call, Resources, call, populate
 from tests.support.client import api_client
 from tests.support.declared import declared_operations
@@ -88,10 +89,12 @@ async def things(
     ids=lambda each: each if isinstance(each, str) else each.name,
 )
 async def test_who_may_call_it_succeeds(
-    client: httpx.AsyncClient, things: Resources, operation: Operation, kind: str
+    client: httpx.AsyncClient, ports: Ports, things: Resources, operation: Operation, kind: str
 ) -> None:
     answer = await call(operation, things).send(client, f"Bearer {things.token(kind, operation)}")
     assert answer.status_code in (operation.status, *operation.also), answer.text
+    entries = await entries_of_request(ports, things.tenant.test_world, answer.headers["x-request-id"])
+    assert entries == expected_entries(operation, kind)
 
 
 @named([each for each in PRIVATE if each.access.scope is not None])

@@ -53,7 +53,7 @@ async def test_walks_by_cursor_and_by_offset_agree(
         assert answer.status_code == 200, answer.text
         return answer.json()
 
-    whole = await page()
+    whole = await page(limit=100)
     rows = whole["data"]
     assert (rows != [], whole["has_more"], whole["next_cursor"]) == (True, False, None)
     by_cursor: list[Any] = []
@@ -67,4 +67,4 @@ async def test_walks_by_cursor_and_by_offset_agree(
     assert by_cursor == rows
     for offset in range(len(rows) + 1):
         assert (await page(limit=1, offset=offset))["data"] == rows[offset : offset + 1]
-        assert (await page(offset=offset))["data"] == rows[offset:]
+        assert (await page(limit=100, offset=offset))["data"] == rows[offset:]

@@ -51,6 +51,10 @@ async def test_the_first_start_makes_one_key_however_many_start(own_ports: Ports
     (project,) = await Projects(own_ports).list()
     assert first.project_id == project.id
     assert await ensure_first_key(own_ports) is None
+    async with own_ports.database.acquire() as connection:
+        entries = await connection.fetch("SELECT actor_kind, action FROM audit_log ORDER BY action")
+    actions = ("key.created", "project.created", "project.created")
+    assert [tuple(row) for row in entries] == [("operator", action) for action in actions]
 
 
 async def test_the_first_key_is_of_a_project_that_exists(own_ports: Ports) -> None:

@@ -145,6 +145,20 @@ async def record(
         await connection.executemany(INSERT_ENTRY, rows)
 
 
+async def note(
+    connection: Connection,
+    ids: Ids,
+    now: datetime,
+    actor: Actor,
+    action: str,
+    resource_id: str,
+    about: str | None = None,
+) -> None:
+    """`record` a change without values in the actor's world."""
+    change = happened(action, resource_id)
+    await record(connection, ids, now, worlds=[actor.world_id], actor=actor, change=change, about=about)
+
+
 def hash_of(salt: bytes, details: bytes) -> bytes:
     """The hash that an entry keeps of its details."""
     return hashlib.sha256(salt + details).digest()

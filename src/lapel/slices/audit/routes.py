@@ -22,8 +22,8 @@ def operations(service: AuditLog) -> tuple[Operation, ...]:
         log.get("/v1/audit-log", "list_audit_log", AuditPage, AuditQuery).plain(
             "List the audit log",
             lambda call: service.list(call.actor, call.query),
-            "The log has the changes to the configuration and to providers, newest first: for each change "
-            "its actor, and the values before and after it.",
+            "One entry for each write, newest first: its actor and the client's address, and for some "
+            "resources the values before and after it.",
         ),
         log.get("/v1/audit-log/export", "export_audit_log", query=AuditExportQuery).content(
             "Export the audit log",

@@ -49,6 +49,7 @@ def operations(service: Commands) -> tuple[Operation, ...]:
             also=(200,),
             errors=(Conflict,),
             replay=lambda call, stored: service.replayed(call.actor, stored),
+            audit="command.created",
         ),
         commands.get(_ALL, "list_commands", CommandPage, CommandQuery).plain(
             "List a device's commands, newest first",
@@ -72,6 +73,7 @@ def operations(service: Commands) -> tuple[Operation, ...]:
             "command's status.",
             errors=(Conflict,),
             natural=True,
+            audit="command.cancelled",
         ),
         commands.post(f"{_ONE}/ack", "acknowledge_command", Command, Report, access=OWN_DEVICE).plain(
             "Report the result of a command",
@@ -81,12 +83,14 @@ def operations(service: Commands) -> tuple[Operation, ...]:
             "cancelled.",
             errors=(Conflict,),
             natural=True,
+            audit="command.reported",
         ),
         commands.post(f"{_DEVICE}/wifi-config/grant", "create_wifi_grant", WifiGrant, AskWifiGrant).plain(
             "Issue a grant to change a device's Wi-Fi",
             lambda call: service.wifi_grant(call.actor, call.id, call.body),
             "The grant is a signed token. An app passes it to the device with the network's name and "
             "password, which this server never sees. The server stores nothing.",
+            unaudited="It signs a grant, and writes nothing.",
         ),
         commands.get("/v1/keys/jwks.json", "get_signing_keys", KeySet, access=PUBLIC).plain(
             "List the public keys of grants",

@@ -9,6 +9,7 @@ import msgspec
 
 from lapel.foundation.core.clock import EPOCH, timestamp
 from lapel.foundation.core.errors import Conflict, Forbidden, IdempotencyKeyReused, NotFound, Unauthorized
+from lapel.foundation.database import audit
 from lapel.foundation.http.input.pagination import PageQuery, page, window
 from lapel.slices.commands import queries, state_queries
 from lapel.slices.commands.json_text import object_text, params_text
@@ -123,6 +124,9 @@ class Commands:
             body.idempotency_key,
             (now, _end(body, now)),
         )
+        await audit.note(
+            connection, self._ports.ids, now, actor, "command.created", row.id, device.end_user_id
+        )
         return self._command(row, actor, device.serial_number, now), True
 
     async def replayed(self, actor: Actor, stored: Command) -> Command:
@@ -182,9 +186,12 @@ class Commands:
         Raises NotFound when there is no such command, and Conflict when the command is not `pending`.
         """
         now, world_id = self._ports.clock.now(), actor.world_id
-        async with self._ports.database.acquire() as connection:
+        async with self._ports.database.transaction() as connection:
             row = await state_queries.cancel(connection, world_id, device_id, command_id, now)
             if row is not None:
+                await audit.note(
+                    connection, self._ports.ids, now, actor, "command.cancelled", command_id, row.end_user_id
+                )
                 return self._command(row, actor, row.serial_number, now)
             row = await queries.read(connection, world_id, device_id, command_id, None)
         if row is None:
@@ -230,7 +237,7 @@ class Commands:
         now, world_id, generation = self._ports.clock.now(), actor.world_id, actor.binding_generation
         result, error = object_text(body.result, "result"), object_text(body.error, "error")
         reported: ReportedResult = (body.status, result, error)
-        async with self._ports.database.acquire() as connection:
+        async with self._ports.database.transaction() as connection:
             if body.status == "executed" and await queries.is_reset(
                 connection, world_id, actor.id, command_id, generation
             ):
@@ -244,6 +251,10 @@ class Commands:
                     connection, world_id, actor.id, command_id, reported, generation
                 )
                 row = _reported_before(before, now)
+            else:
+                await audit.note(
+                    connection, self._ports.ids, now, actor, "command.reported", command_id, row.end_user_id
+                )
         return self._command(row, actor, row.serial_number, now)
 
     async def _reset(
@@ -256,14 +267,13 @@ class Commands:
     ) -> AddressedRow | None:
         """Report a factory reset, which ends the device's binding. None if the command is not open."""
         world_id, generation = actor.world_id, actor.binding_generation
-        async with connection.transaction():
-            # Lock the device's row before its commands' rows, as every end of a binding does.
-            await lock_device(connection, world_id, actor.id)
-            row = await state_queries.report(
-                connection, world_id, actor.id, command_id, reported, generation, now
-            )
-            if row is not None:
-                await self._devices.unbind_in(connection, world_id, actor.project_id, actor.id, now)
+        # Lock the device's row before its commands' rows, as every end of a binding does.
+        await lock_device(connection, world_id, actor.id)
+        row = await state_queries.report(
+            connection, world_id, actor.id, command_id, reported, generation, now
+        )
+        if row is not None:
+            await self._devices.unbind_in(connection, world_id, actor.project_id, actor.id, now)
         return row
 
     async def wifi_grant(self, actor: Actor, device_id: str, body: AskWifiGrant) -> WifiGrant:

@@ -53,6 +53,7 @@ def operations(service: Configuration) -> tuple[Operation, ...]:
             "Replace the project's override of a section",
             lambda call: service.put(call.actor, call.id, call.params["section"], call.body),
             f"The older form. Fields that the body leaves out are cleared. {_CHANGE}",
+            audit="config.updated",
         ),
     )
 
@@ -86,6 +87,7 @@ def _level(
                 call.actor, level, call.params.get(parameter, ""), call.params["section"], call.body
             ),
             _CHANGE,
+            audit="config.updated",
         ),
         config.delete(section, f"clear_{prefix}config").plain(
             f"Clear the override of a section for {whose}",
@@ -94,5 +96,6 @@ def _level(
             ),
             "The broader levels apply again. If there is no override, nothing happens.",
             natural=True,
+            audit="config.cleared",
         ),
     )

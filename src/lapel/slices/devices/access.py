@@ -28,6 +28,14 @@ def device_of_row(row: str, word: Literal["ON", "WHERE"]) -> str:
     return f"devices d {word} d.world_id = {row}.world_id AND d.id = {row}.device_id AND d.deleted_at IS NULL"
 
 
+async def hold_settings(connection: Connection, world_id: int, device_id: str) -> str:
+    """A device's settings, as JSON. Locks the device's row. Raises NotFound when there is no such device."""
+    stored = await queries.hold_settings(connection, world_id, device_id)
+    if stored is None:
+        raise unknown_device()
+    return stored
+
+
 async def find_device(
     connection: Connection, world_id: int, device_id: str, only: str | None = None
 ) -> DeviceSummary:

@@ -52,6 +52,7 @@ def operations(service: Devices) -> tuple[Operation, ...]:
             also=(200,),
             errors=(Conflict,),
             replay=lambda call, stored: service.replayed(call.actor, stored),
+            audit="device.created",
         ),
         devices.get("/v1/devices", "list_devices", DevicePage, DeviceQuery).plain(
             "List devices, newest first", lambda call: service.list(call.actor, call.query)
@@ -71,6 +72,7 @@ def operations(service: Devices) -> tuple[Operation, ...]:
             lambda call: service.update(call.actor, call.id, call.body),
             "Absent fields stay, null clears, `metadata` is replaced as a whole. `settings` are merged "
             "deeply (JSON Merge Patch): a list replaces the stored list, and unknown fields are ignored.",
+            audit="device.updated",
         ),
         devices.delete(_ONE, "delete_device").plain(
             "Delete an unbound device",
@@ -78,6 +80,7 @@ def operations(service: Devices) -> tuple[Operation, ...]:
             "The device's commands, updates, diagnostics and configuration are deleted too. Its recordings "
             "stay, and keep the device's id. The serial number may be registered again, as another device.",
             errors=(DeviceAlreadyBound,),
+            audit="device.deleted",
         ),
         devices.get(f"{_ONE}/state", "get_device_state", DeviceState).plain(
             "Read the state that a device last reported", lambda call: service.state(call.actor, call.id)
@@ -89,11 +92,13 @@ def operations(service: Devices) -> tuple[Operation, ...]:
             "Set a device's settings as a whole (older form)",
             lambda call: service.change_settings(call.actor, call.id, call.body, reset=True),
             "Settings that are left out return to the device's defaults.",
+            audit="device.updated",
         ),
         devices.patch(f"{_ONE}/settings", "patch_device_settings", DeviceSettings, SettingsBody).plain(
             "Change some of a device's settings (older form)",
             lambda call: service.change_settings(call.actor, call.id, call.body, reset=False),
             "Merges like `settings` in `PATCH /v1/devices/{device_id}`.",
+            audit="device.updated",
         ),
         devices.post(f"{_ONE}/bind", "bind_device", BoundDevice, BindDevice).stored(
             "Bind a device to an end user",
@@ -103,6 +108,7 @@ def operations(service: Devices) -> tuple[Operation, ...]:
             "unbind the device and bind it again.",
             errors=(DeviceAlreadyBound,),
             replay=lambda call, stored: service.replayed(call.actor, stored),
+            audit="device.bound",
         ),
         devices.post(f"{_ONE}/unbind", "unbind_device", Device).plain(
             "Unbind a device",
@@ -110,6 +116,7 @@ def operations(service: Devices) -> tuple[Operation, ...]:
             "The device's token stops working at once; recordings keep their end user. Unbinding an "
             "unbound device changes nothing.",
             natural=True,
+            audit="device.unbound",
         ),
         devices.post(
             f"{_ONE}/token/refresh", "refresh_device_token", RefreshedToken, access=_REFRESHING
@@ -120,5 +127,6 @@ def operations(service: Devices) -> tuple[Operation, ...]:
             "repeat the call, in case the answer was lost. When the new token is first used, the old token "
             "ends.",
             natural=True,
+            audit="device.token_refreshed",
         ),
     )

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final, Literal, TypeAlias, TypeVar
 import msgspec
 
 from lapel.foundation.core.errors import Conflict, Forbidden, Unauthorized
-from lapel.foundation.database import outbox
+from lapel.foundation.database import audit, outbox
 from lapel.foundation.http.input.fields import given, metadata_text, value_of
 from lapel.foundation.http.input.pagination import PageQuery, page, window
 from lapel.foundation.identity.tokens import new_token
@@ -19,6 +19,7 @@ from lapel.slices.devices.access import (
     device_of_row,
     find_device,
     hold_device,
+    hold_settings,
     lock_device,
     mark_synced,
     unknown_device,
@@ -134,6 +135,7 @@ class Devices:
                 self._ports.clock.now(),
             )
             if row is not None:
+                await self._note(connection, actor, "device.created", row.id)
                 return device_of(row, actor.project_id), True
             row = await queries.read_by_serial(connection, actor.world_id, body.serial_number)
             if row is not None:
@@ -204,7 +206,8 @@ class Devices:
         async with self._ports.database.transaction() as connection:
             settings = (False, settings_bodies.NOTHING)
             if body.settings is not msgspec.UNSET:
-                settings = (True, await _merged(connection, world_id, device_id, change))
+                stored = await hold_settings(connection, world_id, device_id)
+                settings = (True, settings_bodies.merged(stored, change))
             row = await queries.update(
                 connection,
                 world_id,
@@ -215,8 +218,9 @@ class Devices:
                 metadata=metadata,
                 settings=settings,
             )
-        if row is None:
-            raise unknown_device()
+            if row is None:
+                raise unknown_device()
+            await self._note(connection, actor, "device.updated", device_id)
         return device_of(row, actor.project_id)
 
     async def change_settings(
@@ -229,13 +233,14 @@ class Devices:
         """
         change, world_id, now = settings_bodies.body_change(body), actor.world_id, self._ports.clock.now()
         async with self._ports.database.transaction() as connection:
-            if reset:
-                settings = settings_bodies.merged(settings_bodies.NOTHING, change)
-            else:
-                settings = await _merged(connection, world_id, device_id, change)
+            stored = (
+                settings_bodies.NOTHING if reset else await hold_settings(connection, world_id, device_id)
+            )
+            settings = settings_bodies.merged(stored, change)
             row = await queries.update(connection, world_id, device_id, now, settings=(True, settings))
-        if row is None:
-            raise unknown_device()
+            if row is None:
+                raise unknown_device()
+            await self._note(connection, actor, "device.updated", device_id)
         return settings_of(row)
 
     async def delete(self, actor: Actor, device_id: str) -> None:
@@ -254,6 +259,7 @@ class Devices:
                 await hook(connection, world_id, [device_id], now)
             await outbox.erase(connection, world_id, [device_id])
             await queries.delete(connection, world_id, device_id, now)
+            await self._note(connection, actor, "device.deleted", device_id)
 
     async def bind(
         self, connection: Connection, actor: Actor, device_id: str, body: BindDevice
@@ -290,6 +296,7 @@ class Devices:
         )
         for hook in self.on_bind:
             await hook(connection, world_id, [device_id], now)
+        await self._note(connection, actor, "device.bound", device_id, body.end_user_id)
         return BoundDevice(**msgspec.structs.asdict(device), device_token=token)
 
     async def unbind(self, actor: Actor, device_id: str) -> Device:
@@ -301,11 +308,8 @@ class Devices:
         async with self._ports.database.transaction() as connection:
             device = await self.unbind_in(connection, world_id, project_id, device_id, now)
             if device is not None:
-                return device
-            row = await queries.read(connection, world_id, device_id, None)
-        if row is None:
-            raise unknown_device()
-        return device_of(row, project_id)
+                await self._note(connection, actor, "device.unbound", device_id)
+        return await self.read(actor, device_id) if device is None else device
 
     async def unbind_in(
         self, connection: Connection, world_id: int, project_id: str, device_id: str, now: datetime
@@ -354,6 +358,7 @@ class Devices:
                 connection, world_id, actor.id, self._ports.hasher.hash(token), self._ports.hasher.secret_id,
                 generation, "fresh", now,
             )  # fmt: skip
+            await self._note(connection, actor, "device.token_refreshed", actor.id)
         return RefreshedToken(device_token=token)
 
     async def tell(
@@ -369,6 +374,12 @@ class Devices:
         rows = await queries.read_many(connection, world_id, list(began))
         episodes = [(device_of(row, project_id), began[row.id]) for row in rows]
         await events.publish_episodes(connection, self._ports.ids, now, world_id, type, episodes)
+
+    async def _note(
+        self, connection: Connection, actor: Actor, action: str, device_id: str, about: str | None = None
+    ) -> None:
+        now = self._ports.clock.now()
+        await audit.note(connection, self._ports.ids, now, actor, action, device_id, about)
 
     async def _unbound(
         self,
@@ -387,13 +398,3 @@ class Devices:
         await events.publish_bindings(
             connection, self._ports.ids, now, world_id, "device.unbound", devices, end_user_id
         )
-
-
-async def _merged(
-    connection: Connection, world_id: int, device_id: str, change: settings_bodies.SectionChange
-) -> str:
-    """The device's settings after a change. Locks the device's row. Raises NotFound, InvalidRequest."""
-    stored = await queries.hold_settings(connection, world_id, device_id)
-    if stored is None:
-        raise unknown_device()
-    return settings_bodies.merged(stored, change)

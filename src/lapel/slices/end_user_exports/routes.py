@@ -43,5 +43,6 @@ def operations(service: EndUserExports) -> tuple[Operation, ...]:
             answer="file",
             file_types=(MEDIA_TYPE,),
             sized=lambda call: service.room(call.actor, call.id),
+            audit="end_user.exported",
         ),
     )

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from lapel.foundation.core.actors import Mode
+from lapel.foundation.database.pool import affected
 from lapel.foundation.database.rows import fetch_row, fetch_rows, fetch_value, fetch_values
 
 if TYPE_CHECKING:
@@ -267,6 +268,6 @@ async def put_token(
     )
 
 
-async def delete_token(connection: Connection, world_id: int, end_user_id: str) -> None:
-    """Revoke the end user's token, if there is one."""
-    await connection.execute(DELETE_TOKEN, world_id, end_user_id)
+async def delete_token(connection: Connection, world_id: int, end_user_id: str) -> bool:
+    """Revoke the end user's token. False when there is none."""
+    return affected(await connection.execute(DELETE_TOKEN, world_id, end_user_id)) > 0

@@ -57,6 +57,7 @@ def operations(service: EndUsers, holds: EndUserHolds) -> tuple[Operation, ...]:
             lambda call: service.create(call.connection, call.actor, call.body),
             status=201,
             errors=(ResourceAlreadyExists, Conflict),
+            audit="end_user.created",
         ),
         end_users.get("/v1/end-users", "list_end_users", EndUserPage, EndUserQuery).plain(
             "List end users, newest first", lambda call: service.list(call.actor, call.query)
@@ -69,13 +70,15 @@ def operations(service: EndUsers, holds: EndUserHolds) -> tuple[Operation, ...]:
             lambda call: service.update(call.actor, call.id, call.body),
             "Absent fields stay, null clears, `metadata` is replaced as a whole.",
             errors=(ResourceAlreadyExists, Conflict),
+            audit="end_user.updated",
         ),
         end_users.delete(_ONE, "delete_end_user").plain(
             "Delete an end user and all their data",
-            lambda call: service.delete(call.actor.world_id, call.id, requested_by(call.actor)),
+            lambda call: service.delete(call.actor.world_id, call.id, requested_by(call.actor), call.actor),
             "From this answer on, no answer shows the end user or their recordings. Their devices are "
             "unbound; their tokens and keys are revoked. A job erases the stored objects, and the erasure "
             "ledger shows when the last object is gone.",
+            audit="end_user.deleted",
         ),
         end_users.post(f"{_ONE}/hold", "hold_end_user", Hold, PlaceHold, access=_HOLD).plain(
             "Place a legal hold on an end user",
@@ -87,6 +90,7 @@ def operations(service: EndUsers, holds: EndUserHolds) -> tuple[Operation, ...]:
             also=(200,),
             errors=(Conflict,),
             natural=True,
+            audit="hold.placed",
         ),
         end_users.delete(f"{_ONE}/hold", "release_end_user", access=_HOLD).plain(
             "Release the legal hold of an end user",
@@ -95,6 +99,7 @@ def operations(service: EndUsers, holds: EndUserHolds) -> tuple[Operation, ...]:
             "except recordings that have a hold of their own. A repeat is 204; an end user who never had a "
             "hold is 404.",
             natural=True,
+            audit="hold.released",
         ),
         end_users.post(
             f"{_ONE}/token", "issue_end_user_token", EndUserToken, IssueToken, access=_ISSUE_TOKEN
@@ -106,8 +111,11 @@ def operations(service: EndUsers, holds: EndUserHolds) -> tuple[Operation, ...]:
             "Without `expires_at`, the token ends at that time.",
             status=201,
             replay=lambda call, stored: service.issued_again(call.actor, stored),
+            audit="end_user.token_issued",
         ),
         end_users.delete(f"{_ONE}/token", "revoke_end_user_token").plain(
-            "Revoke an end user's token", lambda call: service.revoke_token(call.actor, call.id)
+            "Revoke an end user's token",
+            lambda call: service.revoke_token(call.actor, call.id),
+            audit="end_user.token_revoked",
         ),
     )

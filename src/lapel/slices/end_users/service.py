@@ -13,6 +13,7 @@ import msgspec
 from lapel.foundation.core.actors import Actor
 from lapel.foundation.core.clock import timestamp, timestamp_or_none
 from lapel.foundation.core.errors import Conflict, NotFound, ResourceAlreadyExists
+from lapel.foundation.database import audit
 from lapel.foundation.http.input.fields import given, metadata_text, raw, value_of
 from lapel.foundation.http.input.pagination import page, window
 from lapel.foundation.identity.tokens import new_token
@@ -148,6 +149,7 @@ class EndUsers:
                 self._ports.clock.now(),
             )
             if row is not None:
+                await self._note(connection, actor, "end_user.created", row.id)
                 return _end_user(row, actor.project_id)
             await _refuse_duplicate(connection, actor.world_id, body.external_id)
         raise _changing()
@@ -185,8 +187,8 @@ class EndUsers:
             return await self.read(actor, end_user_id)
         metadata = (body.metadata is not msgspec.UNSET, metadata_text(value_of(body.metadata)))
         for _ in range(_TRIES):
-            async with self._ports.database.acquire() as connection:
-                try:
+            try:
+                async with self._ports.database.transaction() as connection:
                     row = await queries.update(
                         connection,
                         actor.world_id,
@@ -197,11 +199,13 @@ class EndUsers:
                         email=given(body.email),
                         metadata=metadata,
                     )
-                except asyncpg.UniqueViolationError:
+                    if row is None:
+                        raise unknown()
+                    await self._note(connection, actor, "end_user.updated", end_user_id)
+            except asyncpg.UniqueViolationError:
+                async with self._ports.database.acquire() as connection:
                     await _refuse_duplicate(connection, actor.world_id, value_of(body.external_id))
-                    continue
-            if row is None:
-                raise unknown()
+                continue
             return _end_user(row, actor.project_id)
         raise _changing()
 
@@ -210,10 +214,10 @@ class EndUsers:
         async with self._ports.database.acquire() as connection:
             return await queries.find_present(connection, world_id, end_user_ids)
 
-    async def delete(self, world_id: int, end_user_id: str, cause: Cause) -> None:
+    async def delete(self, world_id: int, end_user_id: str, cause: Cause, actor: Actor | None = None) -> None:
         """Delete an end user: from now on no answer shows the end user or its data.
 
-        The ledger keeps the `cause`.
+        The ledger keeps the `cause`, and the audit log the `actor`; None: the operator.
         The job of recordings/deletion then removes the rows that may be many: commands, diagnostics, events,
         stored answers and recordings. Until then every statement hides these rows, because their end user is
         deleted (`present`). Last, the erasure job deletes the objects in the store. While a legal hold keeps
@@ -234,6 +238,10 @@ class EndUsers:
             await queries.delete_token(connection, world_id, end_user_id)
             for hook in self.on_delete:
                 revoked.extend(await hook(connection, world_id, end_user_id, now) or ())
+            deleted = audit.happened("end_user.deleted", end_user_id)
+            await audit.record(
+                connection, self._ports.ids, now, worlds=[world_id], actor=actor, change=deleted
+            )
         await self._ports.revocations.announce(revoked)
 
     async def issue_token(
@@ -260,6 +268,7 @@ class EndUsers:
             expires_at=expires_at,
             issued_by=actor.id,
         )
+        await self._note(connection, actor, "end_user.token_issued", end_user_id)
         return EndUserToken(
             token=token,
             expires_at=timestamp_or_none(expires_at),
@@ -313,7 +322,13 @@ class EndUsers:
         async with self._ports.database.transaction() as connection:
             if not await queries.hold(connection, actor.world_id, end_user_id):
                 raise unknown()
-            await queries.delete_token(connection, actor.world_id, end_user_id)
+            if await queries.delete_token(connection, actor.world_id, end_user_id):
+                await self._note(connection, actor, "end_user.token_revoked", end_user_id)
+
+    async def _note(self, connection: Connection, actor: Actor, action: str, end_user_id: str) -> None:
+        """The address of a caller who is not the end user stays, because it tells who did this."""
+        now = self._ports.clock.now()
+        await audit.note(connection, self._ports.ids, now, actor, action, end_user_id)
 
 
 async def _refuse_duplicate(connection: Connection, world_id: int, external_id: str | None) -> None:

@@ -13,6 +13,7 @@ from lapel.foundation.core.admission import Admission, NoRoom, TooSlow
 from lapel.foundation.core.clock import timestamp
 from lapel.foundation.core.crash_points import crash_point
 from lapel.foundation.core.errors import InvalidRequest, NotFound, ResourceAlreadyExists, Unavailable
+from lapel.foundation.database import audit
 from lapel.foundation.http.input.pagination import page, window
 from lapel.foundation.storage.errors import StoreUnavailable
 from lapel.foundation.storage.object_names import firmware_key
@@ -184,6 +185,7 @@ class Releases:
                         connection, actor.world_id, body.model, body.version
                     ),
                 )
+            await audit.note(connection, self._ports.ids, now, actor, "firmware.created", release_id)
             crash_point("firmware:before-commit")
         crash_point("firmware:committed")
         return release_of(row)
@@ -197,9 +199,12 @@ class Releases:
     async def release(self, actor: Actor, release_id: str) -> Release:
         """Allow offers of a release, for good. Raises NotFound when there is no such release."""
         async with self._ports.database.transaction() as connection:
-            row = await queries.release(connection, actor.world_id, release_id, self._ports.clock.now())
-        if row is None:
-            raise unknown_release()
+            now = self._ports.clock.now()
+            row = await queries.release(connection, actor.world_id, release_id, now)
+            if row is None:
+                raise unknown_release()
+            if row.released_at == now:
+                await audit.note(connection, self._ports.ids, now, actor, "firmware.released", release_id)
         return release_of(row)
 
     async def read(self, actor: Actor, release_id: str) -> Release:

@@ -65,6 +65,7 @@ def _releases(service: Firmware) -> tuple[Operation, ...]:
             status=201,
             errors=(ResourceAlreadyExists,),
             natural=True,
+            audit="firmware.created",
         ),
         firmware.get(_RELEASES, "list_firmware_releases", ReleasePage, ReleaseQuery, access=_READ_OWN).plain(
             "List firmware releases, newest first",
@@ -80,6 +81,7 @@ def _releases(service: Firmware) -> tuple[Operation, ...]:
             lambda call: releases.release(call.actor, call.id),
             "After this, the release may be offered to devices. Repeating this call has no effect.",
             natural=True,
+            audit="firmware.released",
         ),
         firmware.get(
             f"{_RELEASE}/download-url", "get_firmware_download_url", FirmwareDownload, DownloadQuery
@@ -103,12 +105,14 @@ def _offers(service: Firmware) -> tuple[Operation, ...]:
             "downgrade that the release does not allow.",
             status=201,
             errors=(Conflict,),
+            audit="ota.assigned",
         ),
         device.delete(_OTA, "cancel_firmware").plain(
             "Withdraw the offer to a device",
             lambda call: offers.cancel(call.actor, call.id),
             "If no offer is open, nothing happens.",
             natural=True,
+            audit="ota.cancelled",
         ),
         device.get(_OTA, "get_device_ota", CurrentAssignment).plain(
             "Read the newest offer to a device",
@@ -135,6 +139,7 @@ def _rollouts(service: Firmware) -> tuple[Operation, ...]:
             "Starting a rollout halts the rollout that is under way for the same model.",
             status=201,
             errors=(Conflict,),
+            audit="rollout.created",
         ),
         release.get(_ROLLOUTS, "list_rollouts", RolloutPage, RolloutQuery).plain(
             "List a release's rollouts, newest first",
@@ -150,6 +155,7 @@ def _rollouts(service: Firmware) -> tuple[Operation, ...]:
             "offer is `delivered` continue. 409 if the rollout has ended.",
             errors=(Conflict,),
             natural=True,
+            audit="rollout.paused",
         ),
         release.post(f"{_ROLLOUT}/resume", "resume_rollout", Rollout).plain(
             "Resume a rollout",
@@ -157,5 +163,6 @@ def _rollouts(service: Firmware) -> tuple[Operation, ...]:
             "409 if the rollout has ended.",
             errors=(Conflict,),
             natural=True,
+            audit="rollout.resumed",
         ),
     )

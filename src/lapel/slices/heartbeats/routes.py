@@ -26,5 +26,6 @@ def operations(service: Heartbeats) -> tuple[Operation, ...]:
             "A device calls this with its own id, or with `me`. A heartbeat may be repeated: nothing happens "
             "twice. Each answer has all open commands, and the update that is offered, until they are done "
             "or have ended.",
+            unaudited="A heartbeat is telemetry: a fleet sends thousands a second.",
         ),
     )

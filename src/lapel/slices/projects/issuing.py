@@ -10,6 +10,7 @@ import msgspec
 
 from lapel.foundation.core.clock import timestamp, timestamp_or_none
 from lapel.foundation.core.errors import Conflict, InvalidRequest, NotFound
+from lapel.foundation.database import audit
 from lapel.foundation.identity.tokens import hint, new_token
 from lapel.slices.end_users.service import hold_active
 from lapel.slices.projects import queries
@@ -20,7 +21,7 @@ from lapel.slices.projects.scopes import SCOPES
 from lapel.slices.projects.wire import ApiKey, CreatedApiKey, RotatedApiKey
 
 if TYPE_CHECKING:
-    from lapel.foundation.core.actors import Mode
+    from lapel.foundation.core.actors import Actor, Mode
     from lapel.foundation.database.connection import Connection
     from lapel.foundation.ports import Ports
     from lapel.slices.projects.rows import KeyRow
@@ -59,8 +60,57 @@ async def find_world(connection: Connection, project_id: str, mode: Mode) -> Wor
     return WorldRow(world_id, project_id, mode)
 
 
-async def issue(connection: Connection, ports: Ports, world: WorldRow, grant: Grant) -> CreatedApiKey:
-    """Create a key with a checked grant. Raises NotFound when the grant's end user is not active."""
+async def issue(
+    connection: Connection, ports: Ports, world: WorldRow, grant: Grant, by: Actor | None
+) -> CreatedApiKey:
+    """Create a key with a checked grant. `by`: the caller; None: the operator.
+
+    Raises NotFound when the grant's end user is not active.
+    """
+    created = await _insert(connection, ports, world, grant)
+    await _record(connection, ports, world, by, "key.created", created, None, _audited(created))
+    return created
+
+
+async def revoke(
+    connection: Connection, ports: Ports, world: WorldRow, key_id: str, *, issued: bool, by: Actor | None
+) -> None:
+    """Revoke a key and, with `issued`, the tokens that it issued. `by`: the caller; None: the operator."""
+    now = ports.clock.now()
+    row = await queries.read_key(connection, world.id, key_id)
+    if row is not None and await queries.revoke_key(connection, world.id, key_id, now, issued=issued):
+        before = {"revoked_at": timestamp_or_none(row.revoked_at)}
+        after = {"revoked_at": timestamp(row.revoked_at or now), "issued_tokens_revoked": issued}
+        await _record(connection, ports, world, by, "key.revoked", row, before, after)
+
+
+async def _record(
+    connection: Connection,
+    ports: Ports,
+    world: WorldRow,
+    by: Actor | None,
+    action: str,
+    key: KeyRow | CreatedApiKey,
+    before: object,
+    after: object,
+) -> None:
+    change = audit.Change(action=action, resource_type="key", resource_id=key.id, before=before, after=after)
+    now, about = ports.clock.now(), key.end_user_id
+    await audit.record(connection, ports.ids, now, worlds=[world.id], actor=by, change=change, about=about)
+
+
+def _audited(key: CreatedApiKey) -> dict[str, object]:
+    """A key in the audit log: without the secret, and without the hint, which is a part of it."""
+    return {
+        "kind": key.kind,
+        "name": key.name,
+        "scopes": key.scopes,
+        "end_user_id": key.end_user_id,
+        "expires_at": key.expires_at,
+    }
+
+
+async def _insert(connection: Connection, ports: Ports, world: WorldRow, grant: Grant) -> CreatedApiKey:
     if grant.end_user_id is not None:
         await hold_active(connection, world.id, grant.end_user_id)
     key = new_token(PREFIXES[grant.kind, world.mode])
@@ -88,12 +138,19 @@ async def hold_owner(connection: Connection, world: WorldRow, key_id: str) -> No
 
 
 async def replace(
-    connection: Connection, ports: Ports, world: WorldRow, old: KeyRow, overlap_seconds: int
+    connection: Connection,
+    ports: Ports,
+    world: WorldRow,
+    old: KeyRow,
+    overlap_seconds: int,
+    by: Actor | None,
 ) -> RotatedApiKey:
     """Replace the key `old` by a new key with the same rights, and set the end of `old`.
 
     Before the call, the caller must call `hold_owner` and then lock `old`. `old` works for `overlap_seconds`
-    more; 0 revokes it now. Raises Conflict when `old` has ended, or already has a successor that works.
+    more; 0 revokes it now. `by`: the caller; None: the operator.
+
+    Raises Conflict when `old` has ended, or already has a successor that works.
     """
     now = ports.clock.now()
     if not works(old, now):
@@ -114,7 +171,7 @@ async def replace(
         end_user_id=old.end_user_id,
         expires_at=expires_at,
     )
-    created = await issue(connection, ports, world, checked(grant, now))
+    created = await _insert(connection, ports, world, checked(grant, now))
     until = await queries.retire_key(
         connection,
         world.id,
@@ -123,6 +180,9 @@ async def replace(
         now + timedelta(seconds=overlap_seconds),
         None if overlap_seconds else now,
     )
+    before = {"rotated_to": old.rotated_to, "expires_at": timestamp_or_none(old.expires_at)}
+    after = {"rotated_to": created.id, "expires_at": timestamp(until), "successor": _audited(created)}
+    await _record(connection, ports, world, by, "key.rotated", old, before, after)
     return RotatedApiKey(
         **msgspec.structs.asdict(created), replaced_id=old.id, replaced_works_until=timestamp(until)
     )

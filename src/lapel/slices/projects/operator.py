@@ -72,7 +72,7 @@ class OperatorKeys:
         async with self._ports.database.transaction() as connection:
             project_id = project_id or await self._only_project(connection)
             world = await issuing.find_world(connection, project_id, mode)
-            return await issuing.issue(connection, self._ports, world, grant)
+            return await issuing.issue(connection, self._ports, world, grant, None)
 
     async def list(self, project_id: str | None = None) -> AsyncIterator[ApiKey]:
         """The keys of one project, or of all projects: world by world, and newest first in each world.
@@ -102,7 +102,7 @@ class OperatorKeys:
         """
         async with self._ports.database.transaction() as connection:
             world = await self._world_of(connection, key_id)
-            await queries.revoke_key(connection, world.id, key_id, self._ports.clock.now(), issued=issued)
+            await issuing.revoke(connection, self._ports, world, key_id, issued=issued, by=None)
         await self._ports.revocations.announce([key_id])
 
     async def rotate(self, key_id: str, overlap_seconds: int = DAY_SECONDS) -> RotatedApiKey:
@@ -116,7 +116,7 @@ class OperatorKeys:
             world = await self._world_of(connection, key_id)
             await issuing.hold_owner(connection, world, key_id)
             row = (await queries.lock_keys(connection, world.id, [key_id]))[key_id]
-            rotated = await issuing.replace(connection, self._ports, world, row, body.overlap_seconds)
+            rotated = await issuing.replace(connection, self._ports, world, row, body.overlap_seconds, None)
         await self._ports.revocations.announce([key_id])
         return rotated
 
@@ -154,4 +154,5 @@ async def ensure_first_key(ports: Ports) -> CreatedApiKey | None:
             project_id = (await create_project(connection, ports, DEFAULT_PROJECT)).id
         world = await issuing.find_world(connection, project_id, "test")
         grant = Grant(kind="secret", scopes=(), name=FIRST_KEY_NAME, end_user_id=None, expires_at=None)
-        return await issuing.issue(connection, ports, world, issuing.checked(grant, ports.clock.now()))
+        grant = issuing.checked(grant, ports.clock.now())
+        return await issuing.issue(connection, ports, world, grant, None)

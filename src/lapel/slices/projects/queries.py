@@ -8,6 +8,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import TYPE_CHECKING
 
+from lapel.foundation.database.pool import affected
 from lapel.foundation.database.rows import (
     fetch_only_row,
     fetch_only_value,
@@ -35,7 +36,7 @@ FIRST_ORGANIZATION = "SELECT id FROM organizations ORDER BY created_at, id LIMIT
 ORGANIZATION_EXISTS = "SELECT EXISTS (SELECT 1 FROM organizations WHERE id = $1)"
 INSERT_ORGANIZATION = "INSERT INTO organizations (id, name, created_at) VALUES ($1, $2, $3)"
 INSERT_PROJECT = "INSERT INTO projects (id, organization_id, name, created_at) VALUES ($1, $2, $3, $4)"
-INSERT_WORLDS = "INSERT INTO worlds (project_id, mode) VALUES ($1, 'live'), ($1, 'test')"
+INSERT_WORLDS = "INSERT INTO worlds (project_id, mode) VALUES ($1, 'live'), ($1, 'test') RETURNING id"
 # For statements of other slices: worlds `w`, each with its project `p`.
 WORLDS_IN_PROJECTS = "worlds w JOIN projects p ON p.id = w.project_id"
 LIST_ORGANIZATIONS = "SELECT id, name FROM organizations ORDER BY created_at, id"
@@ -84,6 +85,7 @@ REVOKE_KEY = """
 UPDATE api_keys SET revoked_at = coalesce(revoked_at, $3),
     issued_revoked_at = CASE WHEN $4::boolean THEN coalesce(issued_revoked_at, $3) ELSE issued_revoked_at END
 WHERE world_id = $1 AND id = $2
+    AND (revoked_at IS NULL OR ($4::boolean AND issued_revoked_at IS NULL))
 """
 
 RETIRE_KEY = """
@@ -143,10 +145,10 @@ async def insert_organization(connection: Connection, organization_id: str, name
 
 async def insert_project(
     connection: Connection, project_id: str, organization_id: str, name: str, now: datetime
-) -> None:
-    """Add a project with both of its worlds."""
+) -> list[int]:
+    """Add a project. Returns the numbers of its worlds, live and test."""
     await connection.execute(INSERT_PROJECT, project_id, organization_id, name, now)
-    await connection.execute(INSERT_WORLDS, project_id)
+    return await fetch_values(connection, int, INSERT_WORLDS, project_id)
 
 
 async def list_projects(connection: Connection) -> list[ProjectRow]:
@@ -230,9 +232,12 @@ async def lock_keys(connection: Connection, world_id: int, key_ids: list[str]) -
 
 async def revoke_key(
     connection: Connection, world_id: int, key_id: str, now: datetime, *, issued: bool
-) -> None:
-    """Revoke a key and, with `issued`, its tokens. If the key was revoked before, the earlier time stays."""
-    await connection.execute(REVOKE_KEY, world_id, key_id, now, issued)
+) -> bool:
+    """Revoke a key and, with `issued`, its tokens. If the key was revoked before, the earlier time stays.
+
+    False when nothing was left to revoke.
+    """
+    return affected(await connection.execute(REVOKE_KEY, world_id, key_id, now, issued)) > 0
 
 
 async def retire_key(

@@ -37,6 +37,7 @@ def operations(service: Keys) -> tuple[Operation, ...]:
             "Only this answer shows the new key.",
             status=201,
             replay=lambda call, created: service.replayed(call.actor, created),
+            audit="key.created",
         ),
         keys.get("/v1/api-keys", "list_api_keys", ApiKeyPage, PageQuery).plain(
             "List keys, newest first",
@@ -48,6 +49,7 @@ def operations(service: Keys) -> tuple[Operation, ...]:
             lambda call: service.revoke(call.actor, call.id, issued=call.query.issued),
             "From this answer on, every process refuses the key. Revoking it again has no effect. If "
             "`issued` is true, the tokens that the key issued end too; otherwise they continue to work.",
+            audit="key.revoked",
         ),
         keys.post("/v1/api-keys/{key_id}/rotate", "rotate_api_key", RotatedApiKey, RotateApiKey).stored(
             "Replace a key by a new one",
@@ -60,5 +62,6 @@ def operations(service: Keys) -> tuple[Operation, ...]:
             replay=lambda call, rotated: service.replayed(
                 call.actor, rotated, of_caller=call.id == call.actor.id
             ),
+            audit="key.rotated",
         ),
     )

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from lapel.foundation.core.clock import timestamp
 from lapel.foundation.core.errors import Forbidden, InvalidRequest, NotFound, Unauthorized
+from lapel.foundation.database import audit
 from lapel.foundation.http.calls import Reply
 from lapel.foundation.http.input.pagination import page, window
 from lapel.slices.end_users.service import Issuer
@@ -108,7 +109,9 @@ async def create_project(
     elif not await queries.organization_exists(connection, organization_id):
         raise NotFound("There is no organization with this id.", param="organization_id")
     project_id = ports.ids.new("proj")
-    await queries.insert_project(connection, project_id, organization_id, name, now)
+    worlds = await queries.insert_project(connection, project_id, organization_id, name, now)
+    made = audit.happened("project.created", project_id)
+    await audit.record(connection, ports.ids, now, worlds=worlds, actor=None, change=made)
     return Project(id=project_id, organization_id=organization_id, name=name, created_at=timestamp(now))
 
 
@@ -152,7 +155,7 @@ class Keys(Issuer):
         )
         _may_handle(actor, caller, grant.kind, grant.scopes)
         _may_outlive(caller, grant.expires_at)
-        return await issuing.issue(connection, self._ports, _world_of(actor), grant)
+        return await issuing.issue(connection, self._ports, _world_of(actor), grant, actor)
 
     async def list(self, actor: Actor, query: PageQuery) -> ApiKeyPage:
         """One page, newest first, which includes ended keys. Raises InvalidRequest for a bad cursor."""
@@ -172,7 +175,7 @@ class Keys(Issuer):
         async with self._ports.database.transaction() as connection:
             caller, target = await self._caller_and(connection, actor, key_id, now)
             _may_handle(actor, caller, target.kind, target.scopes)
-            await queries.revoke_key(connection, actor.world_id, key_id, now, issued=issued)
+            await issuing.revoke(connection, self._ports, _world_of(actor), key_id, issued=issued, by=actor)
         # A key that was revoked before is announced too, because the earlier request may have died before its
         # announcement.
         await self._ports.revocations.announce([key_id])
@@ -191,7 +194,7 @@ class Keys(Issuer):
         await issuing.hold_owner(connection, world, key_id)
         caller, target = await self._caller_and(connection, actor, key_id, now)
         _may_handle(actor, caller, target.kind, target.scopes)
-        rotated = await issuing.replace(connection, self._ports, world, target, body.overlap_seconds)
+        rotated = await issuing.replace(connection, self._ports, world, target, body.overlap_seconds, actor)
         # If the target's successor has ended, the new key gets the end that the successor had.
         if target.id != caller.id:
             _may_outlive(caller, _moment(rotated.expires_at))

@@ -58,6 +58,7 @@ def _records(service: Recordings) -> tuple[Operation, ...]:
             also=(200,),
             errors=(Conflict,),
             replay=lambda call, stored: records.replayed(call.actor, stored),
+            audit="recording.created",
         ),
         _ROUTES.get("/v1/recordings", "list_recordings", RecordingPage, RecordingQuery).plain(
             "List recordings",
@@ -71,13 +72,17 @@ def _records(service: Recordings) -> tuple[Operation, ...]:
             "Change a recording",
             lambda call: records.update(call.actor, reach(call.actor, call.id), call.body),
             "Absent fields stay, null clears, `metadata` is replaced as a whole.",
+            audit="recording.updated",
         ),
         _ROUTES.delete(_ONE, "delete_recording").plain(
             "Delete a recording",
-            lambda call: service.deletion.delete(reach(call.actor, call.id), requested_by(call.actor)),
+            lambda call: service.deletion.delete(
+                reach(call.actor, call.id), requested_by(call.actor), call.actor
+            ),
             "From this answer on, no answer shows the recording. A job erases its objects, and the erasure "
             "ledger shows when they are gone.",
             natural=True,
+            audit="recording.deleted",
         ),
     )
 
@@ -94,6 +99,7 @@ def _holds(service: Recordings) -> tuple[Operation, ...]:
             also=(200,),
             errors=(Conflict,),
             natural=True,
+            audit="hold.placed",
         ),
         _ROUTES.delete(f"{_ONE}/hold", "release_recording", access=_HOLD).plain(
             "Release the legal hold of a recording",
@@ -101,6 +107,7 @@ def _holds(service: Recordings) -> tuple[Operation, ...]:
             "Also of a recording that was deleted meanwhile: it is erased now, unless its end user has a "
             "hold. A repeat is 204; a recording that never had a hold is 404.",
             natural=True,
+            audit="hold.released",
         ),
     )
 
@@ -116,6 +123,7 @@ def _uploads(service: Recordings) -> tuple[Operation, ...]:
             errors=(Conflict, UploadVerificationPending),
             bucket=UPLOAD_URLS,
             replay=lambda call, stored: uploads.replay(call.actor, reach(call.actor, call.id), stored),
+            audit="recording.upload_started",
         ),
         _ROUTES.post(
             f"{_ONE}/upload-complete", "complete_upload", Recording, CompleteUpload, access=_UPLOAD
@@ -127,6 +135,7 @@ def _uploads(service: Recordings) -> tuple[Operation, ...]:
             errors=(Conflict, MediaNotUploaded, IntegrityFailure, UploadVerificationPending),
             natural=True,
             slow=True,
+            audit="recording.upload_completed",
         ),
     )
 
@@ -141,6 +150,7 @@ def _downloads(service: Recordings) -> tuple[Operation, ...]:
             lambda call: downloads.of_media(reach(call.actor, call.id), call.body),
             "Any HTTP client can GET the signed link, also with ranges, until it expires.",
             errors=(MediaNotUploaded,),
+            unaudited="It signs a link, and writes nothing.",
         ),
         _ROUTES.get(f"{_ONE}/download-url", "get_download_url", AudioDownload, DownloadQuery).plain(
             "Ask for a link to the audio",

@@ -60,6 +60,7 @@ def _beginnings(service: Transcriptions) -> tuple[Operation, ...]:
             errors=(MediaNotUploaded, TranscriptionInProgress),
             bucket=TRANSCRIPTIONS,
             replay=lambda call, stored: service.replayed(call.actor, stored),
+            audit="transcription.created",
         ),
         _ROUTES.post(
             f"{_RECORDING}/transcribe", "transcribe_recording", Transcription, TranscribeRecording
@@ -71,6 +72,7 @@ def _beginnings(service: Transcriptions) -> tuple[Operation, ...]:
             errors=(MediaNotUploaded, TranscriptionInProgress),
             bucket=TRANSCRIPTIONS,
             replay=lambda call, stored: service.replayed(call.actor, stored),
+            audit="transcription.created",
         ),
     )
 

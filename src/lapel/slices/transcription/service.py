@@ -12,7 +12,7 @@ import msgspec
 from lapel.foundation.core.crash_points import crash_point
 from lapel.foundation.core.errors import Conflict, InvalidRequest, NotFound
 from lapel.foundation.core.file_names import clean, content_disposition
-from lapel.foundation.database import outbox
+from lapel.foundation.database import audit, outbox
 from lapel.foundation.http.calls import Content, Reply
 from lapel.foundation.http.input.pagination import page, window
 from lapel.foundation.http.large_responses import IN_PIECES
@@ -104,6 +104,7 @@ class Transcriptions:
         )
         if created is None:
             raise AssertionError("only automatic transcriptions are made once")
+        await audit.note(connection, self._ports.ids, now, actor, "transcription.created", created)
         return await self._read_in(connection, actor, created)
 
     async def replayed(self, actor: Actor, stored: Transcription) -> Transcription:

@@ -84,6 +84,7 @@ def _webhooks(service: Webhooks, path: _Path) -> tuple[Operation, ...]:
             status=201,
             errors=(Conflict,),
             replay=lambda call, stored: service.replayed(call.actor, stored),
+            audit="webhook.created",
         ),
         webhooks.get(every, f"list_{noun}s", WebhookPage, PageQuery).plain(
             "List webhooks, newest first", lambda call: service.list(call.actor, call.query), told()
@@ -99,11 +100,13 @@ def _webhooks(service: Webhooks, path: _Path) -> tuple[Operation, ...]:
                 "`failed`. `status` `enabled` starts it again, and its earlier failures do not count any "
                 "more."
             ),
+            audit="webhook.updated",
         ),
         webhooks.delete(one, f"delete_{noun}").plain(
             "Delete a webhook",
             lambda call: service.delete(call.actor, call.id),
             told("Its deliveries are deleted too. After this answer no attempt to deliver begins."),
+            audit="webhook.deleted",
         ),
         webhooks.post(f"{one}/rotate-secret", f"rotate_{noun}_secret", RotatedWebhook).stored(
             "Replace a webhook's secret",
@@ -113,6 +116,7 @@ def _webhooks(service: Webhooks, path: _Path) -> tuple[Operation, ...]:
                 "secret before it ends at once."
             ),
             replay=lambda call, stored: service.replayed(call.actor, stored),
+            audit="webhook.secret_rotated",
         ),
     )
 
@@ -151,6 +155,7 @@ def _repetitions(deliveries: Deliveries, samples: Samples, path: _Path) -> tuple
             told(redelivered),
             status=202,
             errors=(Conflict,),
+            audit="webhook_delivery.redelivered",
         ),
         webhooks.post(f"{path.every}/{delivery}", f"redeliver_to_{noun}", Delivery).stored(
             "Deliver an event to its webhook again",
@@ -158,6 +163,7 @@ def _repetitions(deliveries: Deliveries, samples: Samples, path: _Path) -> tuple
             told(f"As the route below the webhook. {redelivered}"),
             status=202,
             errors=(Conflict,),
+            audit="webhook_delivery.redelivered",
         ),
         webhooks.post(f"{one}/recover", f"recover_{noun}", Recovery, Recover).stored(
             "Deliver the events of a range of time that did not arrive",
@@ -170,6 +176,7 @@ def _repetitions(deliveries: Deliveries, samples: Samples, path: _Path) -> tuple
             ),
             status=202,
             errors=(Conflict,),
+            audit="webhook.recovered",
         ),
         webhooks.post(f"{one}/test", f"test_{noun}", SentTest, SendTest).stored(
             "Send a test event to a webhook",
@@ -181,5 +188,6 @@ def _repetitions(deliveries: Deliveries, samples: Samples, path: _Path) -> tuple
             ),
             status=202,
             errors=(Conflict,),
+            audit="webhook.tested",
         ),
     )

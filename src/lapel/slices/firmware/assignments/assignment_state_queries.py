@@ -30,7 +30,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from lapel.foundation.database.rows import fetch_only_row, fetch_row, fetch_rows
+from lapel.foundation.database.rows import fetch_only_row, fetch_row, fetch_rows, fetch_values
 from lapel.slices.firmware.assignments.assignment_queries import ASSIGNMENT, LATE
 from lapel.slices.firmware.rows import AssignmentRow, BatchRow, EndedRow
 
@@ -142,6 +142,7 @@ CANCEL = """
 UPDATE ota_assignments SET status = 'cancelled', ended_at = $3, error_message = $4
 WHERE world_id = $1 AND device_id = ANY($2::text[]) AND status IN ('pending', 'delivered')
   AND deadline_at > $3
+RETURNING id
 """
 
 # Withdraws nothing if the rollout runs, because it may have been resumed meanwhile. The rollout's row is
@@ -236,9 +237,9 @@ async def expire_of_device(
 
 async def cancel(
     connection: Connection, world_id: int, device_ids: list[str], now: datetime, why: str
-) -> None:
-    """Cancel the open assignments of these devices."""
-    await connection.execute(CANCEL, world_id, device_ids, now, why)
+) -> list[str]:
+    """Cancel the open assignments of these devices. Returns the ids of the assignments."""
+    return await fetch_values(connection, str, CANCEL, world_id, device_ids, now, why)
 
 
 async def withdraw(connection: Connection, world_id: int, rollout_id: str, now: datetime, limit: int) -> str:

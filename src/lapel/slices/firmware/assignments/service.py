@@ -6,6 +6,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from lapel.foundation.core.errors import Conflict, InvalidRequest
+from lapel.foundation.database import audit
 from lapel.slices.devices.service import find_device, hold_device
 from lapel.slices.firmware import queries
 from lapel.slices.firmware.assignments import assignment_queries, assignment_state_queries, failures
@@ -67,6 +68,7 @@ class Offers:
             raise Conflict(
                 "Another request offered the device a release at the same moment. Repeat the request."
             )
+        await audit.note(connection, self._ports.ids, now, actor, "ota.assigned", row.id)
         return assignment_of(row)
 
     async def _make_room(self, connection: Connection, world_id: int, device_id: str, now: datetime) -> None:
@@ -81,13 +83,11 @@ class Offers:
         """Cancel a device's open offer, if there is one. Raises NotFound when there is no such device."""
         async with self._ports.database.transaction() as connection:
             await hold_device(connection, actor.world_id, device_id)
-            await assignment_state_queries.cancel(
-                connection,
-                actor.world_id,
-                [device_id],
-                self._ports.clock.now(),
-                "The assignment was cancelled.",
-            )
+            now = self._ports.clock.now()
+            for assignment_id in await assignment_state_queries.cancel(
+                connection, actor.world_id, [device_id], now, "The assignment was cancelled."
+            ):
+                await audit.note(connection, self._ports.ids, now, actor, "ota.cancelled", assignment_id)
 
     async def current(self, actor: Actor, device_id: str) -> CurrentAssignment:
         """A device's newest assignment, in any status. Raises NotFound when there is no such device."""

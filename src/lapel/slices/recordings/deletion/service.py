@@ -19,6 +19,7 @@ import structlog
 
 from lapel.foundation.core.crash_points import crash_point
 from lapel.foundation.core.errors import Unavailable
+from lapel.foundation.database import audit
 from lapel.foundation.http.input.pagination import BEFORE_ALL
 from lapel.foundation.queue import jobs
 from lapel.foundation.storage import object_names
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from datetime import datetime
 
+    from lapel.foundation.core.actors import Actor
     from lapel.foundation.database.connection import Connection
     from lapel.foundation.ports import Ports
     from lapel.slices.erasure.service import Cause, Erasures
@@ -83,8 +85,8 @@ class Deletion:
         self._on_delete = on_delete
         self._of_end_user = of_end_user
 
-    async def delete(self, at: Reach, cause: Cause) -> None:
-        """Delete a recording; the ledger keeps the `cause`.
+    async def delete(self, at: Reach, cause: Cause, actor: Actor | None = None) -> None:
+        """Delete a recording; the ledger keeps the `cause`, the audit log the `actor`; None: the operator.
 
         Raises NotFound when `at` reaches no recording, and Unavailable when the database fails.
         """
@@ -93,7 +95,17 @@ class Deletion:
             if not rows:
                 raise unknown()
             crash_point("delete:locked")
-            await self._delete_rows(connection, at.world_id, rows, cause, self._ports.clock.now())
+            now = self._ports.clock.now()
+            await self._delete_rows(connection, at.world_id, rows, cause, now)
+            await audit.record(
+                connection,
+                self._ports.ids,
+                now,
+                worlds=[at.world_id],
+                actor=actor,
+                change=audit.happened("recording.deleted", at.recording_id),
+                about=rows[0].end_user_id,
+            )
             crash_point("delete:before-commit")
         crash_point("delete:committed")
 

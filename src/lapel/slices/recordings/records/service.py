@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from lapel.foundation.core.errors import Conflict, InvalidRequest, NotFound
+from lapel.foundation.database import audit
 from lapel.foundation.http.input.fields import given, metadata_text, value_of
 from lapel.foundation.http.input.pagination import page, window
 from lapel.slices.devices.service import find_device
@@ -84,6 +85,9 @@ class Records:
             if await record_queries.insert(connection, actor.world_id, recording_id, new, now):
                 recording = await read_in(connection, Reach(actor.world_id, recording_id), actor.project_id)
                 await events.publish(connection, self._ports.ids, now, actor.world_id, "created", recording)
+                await audit.note(
+                    connection, self._ports.ids, now, actor, "recording.created", recording_id, end_user_id
+                )
                 return recording, True
             if device_id is None or recording_uuid is None:
                 continue
@@ -153,6 +157,9 @@ class Records:
                     started_at=started_at,
                     ended_at=ended_at,
                 )
+                now = self._ports.clock.now()
+                about, changed = row.end_user_id, at.recording_id
+                await audit.note(connection, self._ports.ids, now, actor, "recording.updated", changed, about)
             return await read_in(connection, at, actor.project_id)
 
     async def _owner(

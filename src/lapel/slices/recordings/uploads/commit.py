@@ -14,6 +14,7 @@ import structlog
 
 from lapel.foundation.core.crash_points import crash_point
 from lapel.foundation.core.errors import Unavailable
+from lapel.foundation.database import audit
 from lapel.foundation.queue import jobs
 from lapel.foundation.storage.errors import StoreUnavailable
 from lapel.slices.devices.service import mark_synced
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
     from datetime import datetime
 
+    from lapel.foundation.core.actors import Actor
     from lapel.foundation.database.connection import Connection
     from lapel.foundation.ports import Ports
     from lapel.slices.devices.service import ConnectionKind
@@ -84,8 +86,13 @@ class UploadCommits:
         self._ports = ports
         self._on_audio = on_audio
 
-    async def commit(self, snapshot: Snapshot, verification: Verification, stage: Stage) -> CommitOutcome:
+    async def commit(
+        self, snapshot: Snapshot, verification: Verification, stage: Stage, by: Actor | None = None
+    ) -> CommitOutcome:
         """Accept good media, refuse bad media, then delete the objects that are no longer needed.
+
+        `by`: the caller who completes the upload, for the audit log; None in a job, whose caller got an entry
+        when the job began, or has not called.
 
         Before a recording is uploaded, one bad media refuses the whole completion. Afterwards a bad media
         fails alone.
@@ -97,6 +104,8 @@ class UploadCommits:
         try:
             async with self._ports.database.transaction() as connection:
                 outcome = await self._commit_in(connection, snapshot, verification, stage)
+                if by is not None and outcome.accepted:
+                    await self._note(connection, snapshot, by)
         except LostRace:
             outcome = CommitOutcome()
         else:
@@ -185,23 +194,23 @@ class UploadCommits:
                     connection, snapshot.at.world_id, snapshot.at.recording_id, audio.candidate.media.id
                 )
 
-    async def begin(
-        self, snapshot: Snapshot, candidates: tuple[Candidate, ...], *, ask_for_worker: bool
-    ) -> bool:
+    async def begin(self, snapshot: Snapshot, candidates: tuple[Candidate, ...], *, by: Actor | None) -> bool:
         """Hand large objects to a job. Returns False after a lost race.
 
-        Raises Unavailable, and changes nothing, when `ask_for_worker` is set and no worker is running.
+        Raises Unavailable, and changes nothing, when `by`, the caller, waits for it and no worker is running.
         """
         now = self._ports.clock.now()
         crash_point("verify:before-begin")
         try:
             async with self._ports.database.transaction() as connection:
-                if ask_for_worker and not await jobs.count_workers(connection):
+                if by is not None and not await jobs.count_workers(connection):
                     raise Unavailable(
                         "No worker is running to verify this upload. Repeat the request later.",
                         retry_after=10,
                     )
                 await self._begin_in(connection, snapshot, candidates, now)
+                if by is not None:
+                    await self._note(connection, snapshot, by)
                 crash_point("verify:begun")
         except LostRace:
             return False
@@ -226,6 +235,11 @@ class UploadCommits:
         # The reconciler enqueues the job under the same name, so the queue never has the job twice.
         newest = max(candidate.attempt.id for candidate in candidates)
         await jobs.enqueue(connection, VERIFY, payload, dedupe=newest)
+
+    async def _note(self, connection: Connection, snapshot: Snapshot, by: Actor) -> None:
+        at, now = snapshot.at, self._ports.clock.now()
+        action, about = "recording.upload_completed", snapshot.end_user_id
+        await audit.note(connection, self._ports.ids, now, by, action, at.recording_id, about)
 
     async def discard(self, verdicts: Iterable[Verdict]) -> None:
         """Delete the copies of an unfinished verification. If the store fails, the sweep deletes them."""

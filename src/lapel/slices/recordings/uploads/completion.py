@@ -107,7 +107,7 @@ class Completion:
         loop = asyncio.get_running_loop()
         began = loop.time()
         for _ in range(_TRIES):
-            if await self._try(at, body, due=None, ask_for_worker=True):
+            if await self._try(at, body, by=actor):
                 async with self._ports.database.acquire() as connection:
                     return await read_in(connection, at, actor.project_id)
             if loop.time() - began > _LOST_LATE:
@@ -120,15 +120,16 @@ class Completion:
         Raises what `complete` raises, and MediaNotUploaded whenever no media of `due` has an object.
         """
         for _ in range(_TRIES):
-            if await self._try(at, _NOTHING_SAID, due=due, ask_for_worker=False):
+            if await self._try(at, _NOTHING_SAID, due=due):
                 return
 
     async def _try(
-        self, at: Reach, body: CompleteUpload, *, due: frozenset[str] | None, ask_for_worker: bool
+        self, at: Reach, body: CompleteUpload, *, due: frozenset[str] | None = None, by: Actor | None = None
     ) -> bool:
         """True when the call can answer. False after a lost race: then all state must be read again.
 
-        `due`: complete only these media; None: all. Raises what `complete` raises.
+        `due`: complete only these media; None: all. `by`: the caller; None: the reconciler, which does not
+        need a running worker. Raises what `complete` raises.
         """
         crash_point("complete:begin")
         snapshot = await self._look(at)
@@ -159,8 +160,8 @@ class Completion:
         )
         if not self._needs_a_job(candidates):
             with suppress(_TakesLong):
-                return _answer(await self._examine_in_turn(snapshot, candidates))
-        if not await self._commits.begin(snapshot, candidates, ask_for_worker=ask_for_worker):
+                return _answer(await self._examine_in_turn(snapshot, candidates, by))
+        if not await self._commits.begin(snapshot, candidates, by=by):
             return False
         raise _still_verifying()
 
@@ -182,7 +183,9 @@ class Completion:
             raise agreement.refused()
         raise agreement.nothing_uploaded()
 
-    async def _examine_in_turn(self, snapshot: Snapshot, candidates: tuple[Candidate, ...]) -> CommitOutcome:
+    async def _examine_in_turn(
+        self, snapshot: Snapshot, candidates: tuple[Candidate, ...], by: Actor | None
+    ) -> CommitOutcome:
         """Wait for admission, then examine and commit.
 
         Raises UploadVerificationPending when the wait is too long, and _TakesLong when the store is slow.
@@ -194,13 +197,15 @@ class Completion:
                 waited = loop.time() - asked > _HARDLY
                 if waited and await self._look(snapshot.at) != snapshot:
                     return CommitOutcome()  # another request has changed the recording meanwhile
-                return await self._examine(snapshot, candidates)
+                return await self._examine(snapshot, candidates, by)
         except NoRoom:
             raise UploadVerificationPending(
                 "Many uploads are being verified at once. Repeat the identical request.", retry_after=2
             ) from None
 
-    async def _examine(self, snapshot: Snapshot, candidates: tuple[Candidate, ...]) -> CommitOutcome:
+    async def _examine(
+        self, snapshot: Snapshot, candidates: tuple[Candidate, ...], by: Actor | None
+    ) -> CommitOutcome:
         began_at = self._ports.clock.now()
 
         async def examine(candidate: Candidate) -> Verdict | None:
@@ -218,7 +223,7 @@ class Completion:
         if len(verdicts) < len(candidates):
             await self._commits.discard(verdicts)
             return CommitOutcome()
-        return await self._commits.commit(snapshot, Verification(verdicts, began_at), "complete")
+        return await self._commits.commit(snapshot, Verification(verdicts, began_at), "complete", by)
 
     def _needs_a_job(self, candidates: tuple[Candidate, ...]) -> bool:
         """Whether hashing takes too long for a call. Objects above their type's limit need no hashing."""

@@ -58,7 +58,7 @@ VALUES ($1, $2, $3, $4, $5)
 # ---- upload-complete --------------------------------------------------------------------
 
 READ_RECORDING_STATE = f"""
-SELECT r.status, r.device_id, r.upload_method, w.project_id
+SELECT r.end_user_id, r.status, r.device_id, r.upload_method, w.project_id
 FROM recordings r JOIN worlds w ON w.id = r.world_id
 WHERE {REACHED}
 """

@@ -36,6 +36,7 @@ class AttemptCountsRow(msgspec.Struct, frozen=True):
 class RecordingStateRow(msgspec.Struct, frozen=True):
     """What a completion reads of a recording."""
 
+    end_user_id: str
     status: RecordingStatus
     device_id: str | None
     upload_method: str | None

@@ -60,6 +60,7 @@ class Snapshot:
 
     at: Reach
     project_id: str
+    end_user_id: str
     device_id: str | None
     upload_method: str | None
     status: RecordingStatus
@@ -95,6 +96,7 @@ async def look(connection: Connection, at: Reach) -> Snapshot:
     return Snapshot(
         at,
         recording.project_id,
+        recording.end_user_id,
         recording.device_id,
         recording.upload_method,
         recording.status,

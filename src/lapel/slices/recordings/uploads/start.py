@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from lapel.foundation.core.clock import timestamp
 from lapel.foundation.core.crash_points import crash_point
 from lapel.foundation.core.errors import Conflict, InvalidRequest
+from lapel.foundation.database import audit
 from lapel.foundation.identity.tokens import new_token
 from lapel.foundation.storage import object_names
 from lapel.slices.recordings.access import unknown
@@ -68,7 +69,8 @@ class Uploads:
         """
         declared = self._check(body)
         now = self._ports.clock.now()
-        if await record_queries.lock(connection, at) is None:
+        recording = await record_queries.lock(connection, at)
+        if recording is None:
             raise unknown()
         crash_point("upload-url:begin")
         media_id: str | None = None
@@ -93,6 +95,10 @@ class Uploads:
             )
             await media_states.create(connection, at, new)
         crash_point("upload-url:media-written")
+        about = recording.end_user_id
+        await audit.note(
+            connection, self._ports.ids, now, actor, "recording.upload_started", at.recording_id, about
+        )
         return await self._issue(connection, actor, at, media_id, declared, now)
 
     async def replay(self, actor: Actor, at: Reach, stored: Upload) -> Upload:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from lapel.foundation.database import audit
 from lapel.foundation.queue import jobs
 from lapel.slices.recordings.service import set_transcription
 from lapel.slices.transcription import events, queries
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from lapel.foundation.ports import Ports
     from lapel.slices.recordings.service import Audio
     from lapel.slices.transcription.providers.choice import Slot
+    from lapel.slices.transcription.rows import TranscriptionRow
     from lapel.slices.transcription.speech.failures import Code
     from lapel.slices.transcription.speech.transcript import Origin, Transcript
     from lapel.slices.transcription.wire import TranscribeRecording
@@ -119,6 +121,7 @@ async def complete(
     if done is not None:
         await settle_current(connection, world_id, done.recording_id, now)
         await events.publish(connection, ports.ids, now, world_id, "completed", transcription_of(done))
+        await _record(connection, ports, now, world_id, done, "transcription.completed")
 
 
 async def settle_current(connection: Connection, world_id: int, recording_id: str, now: datetime) -> None:
@@ -157,3 +160,23 @@ async def fail(
     await queries.delete_pieces(connection, world_id, transcription_id)
     if failed is not None:
         await events.publish(connection, ports.ids, now, world_id, "failed", transcription_of(failed))
+        await _record(connection, ports, now, world_id, failed, "transcription.failed")
+
+
+async def _record(
+    connection: Connection,
+    ports: Ports,
+    now: datetime,
+    world_id: int,
+    row: TranscriptionRow,
+    action: str,
+) -> None:
+    """What came of a provider's work is an entry of the audit log, with the provider as the actor."""
+    await audit.record(
+        connection,
+        ports.ids,
+        now,
+        worlds=[world_id],
+        actor=audit.Provider(row.provider),
+        change=audit.happened(action, row.id),
+    )

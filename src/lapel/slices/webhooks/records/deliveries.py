@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from lapel.foundation.core.clock import timestamp
 from lapel.foundation.core.errors import InvalidRequest, NotFound
+from lapel.foundation.database import audit
 from lapel.foundation.http.input.pagination import page, window
 from lapel.foundation.queue.jobs import enqueue
 from lapel.slices.webhooks import queries
@@ -67,6 +68,8 @@ class Deliveries:
             raise _unknown_delivery()
         await check_enabled(connection, world_id, row.webhook_id)
         await delivery_queries.redeliver(connection, world_id, delivery_id)
+        now, ids = self._ports.clock.now(), self._ports.ids
+        await audit.note(connection, ids, now, actor, "webhook_delivery.redelivered", delivery_id)
         again = await delivery_queries.read(connection, world_id, delivery_id, webhook_id)
         if again is None:
             raise _unknown_delivery()
@@ -79,11 +82,13 @@ class Deliveries:
         Conflict when the webhook is disabled.
         """
         await check_enabled(connection, actor.world_id, webhook_id)
-        until = body.until or self._ports.clock.now()
+        now = self._ports.clock.now()
+        until = body.until or now
         if body.since >= until:
             raise InvalidRequest("`since` must be before `until`.", param="since")
         job = RecoveryJob(actor.world_id, webhook_id, body.since, until)
         await enqueue(connection, RECOVER, job)
+        await audit.note(connection, self._ports.ids, now, actor, "webhook.recovered", webhook_id)
         return Recovery(
             webhook_id=webhook_id, since=timestamp(body.since), until=timestamp(until), status="processing"
         )

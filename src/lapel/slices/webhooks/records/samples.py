@@ -8,7 +8,7 @@ import msgspec
 
 from lapel.foundation.core.clock import timestamp
 from lapel.foundation.core.errors import InvalidRequest
-from lapel.foundation.database import outbox
+from lapel.foundation.database import audit, outbox
 from lapel.slices.webhooks.service import check_enabled
 from lapel.slices.webhooks.wire import EVENT_TYPES, SentTest
 
@@ -51,6 +51,7 @@ class Samples:
             data=sample.data,
             test_for=webhook_id,
         )
+        await audit.note(connection, ids, now, actor, "webhook.tested", webhook_id)
         return SentTest(id=event_id, type=body.type, created_at=timestamp(now), data=msgspec.Raw(sample.data))
 
     def _refused(self, type_: str) -> InvalidRequest:
