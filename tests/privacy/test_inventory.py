@@ -205,8 +205,8 @@ async def test_each_column_has_its_fate_when_the_recording_is_deleted(
     kept = {column for column, fate in inventory().items() if fate.of_recording == KEPT}
     at_once = {column for column, fate in inventory().items() if fate.of_recording == AT_ONCE}
     assert {column for column, fate in inventory().items() if fate.of_recording == BY_THE_JOB} == set()
-    ids = {("recordings", "end_user_id"), ("audit_log", "resource_id"), ("holds", "resource_id")}
-    about = (kept | at_once) - ids
+    ids = {column for column in kept | at_once if column[1] in IDS}
+    about = (kept | at_once) - ids - {DETAILS}
     assert {table for table, _ in about} == set(OF_RECORDING)
     word = f"{life.word}recording"
     async with ports.database.acquire() as connection:

@@ -88,11 +88,13 @@ class Sources:
 class Contents:
     """The files about one end user."""
 
-    def __init__(self, sources: Sources, actor: Actor, end_user_id: str) -> None:
-        """`actor`: a caller that is scoped to this end user."""
+    def __init__(self, sources: Sources, actor: Actor, end_user_id: str, *, with_audit_log: bool) -> None:
+        """`actor`: a caller that is scoped to this end user. `with_audit_log`: a key of the end user may not
+        read it."""
         self._from = sources
         self._actor = actor
         self._id = end_user_id
+        self._with_audit_log = with_audit_log
 
     async def files(self) -> AsyncGenerator[FileToExport]:
         """All files but the manifest. Raises NotFound when the end user is deleted before the last file, and
@@ -100,6 +102,8 @@ class Contents:
         yield FileToExport("README.txt", _text(README))
         for file in self._about_the_person():
             yield file
+        if self._with_audit_log:
+            yield FileToExport("audit_log.json", _array(self._audit_entries(self._id)))
         async for recording_id in self._recording_ids():
             async with aclosing(self._recording(recording_id)) as files:
                 async for file in files:
@@ -126,7 +130,6 @@ class Contents:
             FileToExport("commands.json", _array(get.commands.of_end_user(actor, self._id))),
             FileToExport("diagnostics.json", _array(get.heartbeats.diagnostics_of(actor.world_id, self._id))),
             FileToExport("events.json", _array(self._events(outbox.some_of_end_user, self._id))),
-            FileToExport("audit_log.json", _array(self._audit_entries(self._id))),
         ]
 
     async def _recording_ids(self) -> AsyncGenerator[str]:
@@ -157,7 +160,9 @@ class Contents:
             if text is not None:
                 yield FileToExport(f"{path}.txt", text)
         yield FileToExport(f"{folder}/events.json", _array(self._events_of(resource_ids)))
-        yield FileToExport(f"{folder}/audit_log.json", _array(self._audit_entries(*resource_ids)))
+        entries = await _if_any(self._audit_entries(*resource_ids)) if self._with_audit_log else None
+        if entries is not None:
+            yield FileToExport(f"{folder}/audit_log.json", _array(entries))
 
     async def _media(self, at: Reach, media_ids: list[str], folder: str) -> AsyncGenerator[FileToExport]:
         taken: set[str] = set()
@@ -201,10 +206,11 @@ class Contents:
         )
 
     async def _audit_entries(self, *resource_ids: str) -> _Pages[AuditEntry]:
+        """All entries but those of legal holds: telling a person of a hold may be forbidden."""
         for resource_id in resource_ids:
             query = AuditQuery(limit=_PAGE_ROWS, resource_id=resource_id)
             async for page in _pages(query, lambda query: self._from.audit.list(self._actor, query)):
-                yield page
+                yield [each for each in page if not each.action.startswith("hold.")]
 
     async def _events_of(self, resource_ids: Sequence[str]) -> _Pages[msgspec.Raw]:
         for resource_id in resource_ids:
@@ -241,6 +247,20 @@ async def _array(pages: _Pages[Item]) -> AsyncGenerator[bytes]:
                 yield before + b",\n".join(_encode(each) for each in page)
                 before = b",\n"
     yield b"[]\n" if before == b"[\n" else b"\n]\n"
+
+
+async def _if_any(pages: _Pages[Item]) -> _Pages[Item] | None:
+    """The same pages; None if they have no row."""
+    async for first in pages:
+        if first:
+
+            async def all_pages(first: Sequence[Item] = first) -> _Pages[Item]:
+                yield first
+                async for page in pages:
+                    yield page
+
+            return all_pages()
+    return None
 
 
 async def _object(read: Callable[[], Awaitable[msgspec.Struct | None]]) -> AsyncGenerator[bytes]:

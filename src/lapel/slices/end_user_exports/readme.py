@@ -22,7 +22,11 @@ recordings/ID/         one folder for each recording:
   transcriptions/ID.json what was said, with the time of each word
   transcriptions/ID.txt  the same as plain text
   events.json            messages about the recording, as they are kept for other systems of the customer
+  audit_log.json         who changed what about the recording, if there are entries
 manifest.json          each file with its size and SHA-256 sum, and what could not be included
+
+audit_log.json is only in archives that the customer made, not in those made with a key that reads only this
+person's data.
 
 JSON files have the form of Lapel's HTTP API (/v1/openapi.json). Times are in UTC. A file that has several
 entries begins with the newest entry, except for events and diagnostics.

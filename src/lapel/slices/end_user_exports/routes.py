@@ -1,7 +1,7 @@
 """The export of an end user over HTTP.
 
 A key needs the scopes for everything that the zip may contain. A key that is scoped to one end user may
-export this end user.
+export this end user, without the audit log, which such a key may not read.
 """
 
 from __future__ import annotations

@@ -84,7 +84,9 @@ class EndUserExports:
                 about=end_user_id,
             )
         head = ExportHead(end_user_id=end_user_id, project_id=reader.project_id, created_at=timestamp(now))
-        pieces = zipped(Contents(self._sources, reader, end_user_id).files(), head, now)
+        with_audit_log = by is None or by.scoped_to is None
+        contents = Contents(self._sources, reader, end_user_id, with_audit_log=with_audit_log)
+        pieces = zipped(contents.files(), head, now)
         return f"{end_user_id}-{now:%Y-%m-%d}.zip", _explained(pieces)
 
 
