@@ -32,6 +32,7 @@ from lapel.slices.system.slice import SLICE as SYSTEM
 from lapel.slices.transcription.service import Transcriptions
 from lapel.slices.transcription.slice import SLICE as TRANSCRIPTION
 from lapel.slices.usage.slice import SLICE as USAGE
+from lapel.slices.webhooks.records.endings import erase_some_deliveries
 from lapel.slices.webhooks.slice import SLICE as WEBHOOKS
 
 if TYPE_CHECKING:
@@ -93,6 +94,8 @@ def _connect(services: Services) -> None:
         [
             erase_some_commands,
             erase_some_diagnostics,
+            # An event may have a thousand deliveries, so these go in batches of their own.
+            erase_some_deliveries,
             outbox.erase_some_of_end_user,
             erase_some_answers,
             audit.erase_some_details,

@@ -49,11 +49,11 @@ async def aged(fresh_database: str, data_folder: Callable[[str], Path]) -> Async
 async def test_what_is_old_goes_and_what_is_young_stays(aged: Ports) -> None:
     expected = {
         "answers": 4,
-        "events": 2,
         "rate_windows": 5,
         "queue_log": 3,
         "job_starts": 4,
         "workers": 2,
+        "events": 2,
     }
     assert await jobs.prune(aged) == expected
     assert not any((await jobs.prune(aged)).values())

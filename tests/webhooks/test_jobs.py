@@ -11,7 +11,7 @@ import pytest
 from lapel.foundation.ports import Ports
 from lapel.slices.webhooks.payloads import RecoveryJob, WebhookJob
 from lapel.slices.webhooks.records import endings, recoveries
-from lapel.slices.webhooks.records.endings import Endings
+from lapel.slices.webhooks.records.endings import Endings, erase_some_deliveries
 from lapel.slices.webhooks.records.recoveries import Recoveries
 from lapel.slices.webhooks.slice import SLICE
 from tests.support.tenants import Tenant
@@ -143,3 +143,23 @@ async def test_a_recovery_stops_when_its_webhook_is_disabled(
     await hooks.call("PATCH", f"/{webhook}", {"status": "disabled"})
     await Recoveries(ports).recover(RecoveryJob(hooks.world, webhook, BEGIN, BEGIN + timedelta(hours=1)))
     assert await hooks.states(webhook) == {}
+
+
+async def test_the_deliveries_about_a_deleted_end_user_go_in_batches_before_the_events(
+    client: httpx.AsyncClient, tenant: Tenant, ports: Ports
+) -> None:
+    hooks = Hooks(client, tenant, ports)
+    webhooks = [await hooks.add() for _ in range(3)]
+    about = [await hooks.event("device.bound", BEGIN) for _ in range(2)]
+    other = await hooks.event("device.bound", BEGIN)
+    for webhook in webhooks:
+        for event in (*about, other):
+            await hooks.attempt(await hooks.delivery(webhook, event), 1, status=500)
+    async with ports.database.acquire() as connection:
+        await connection.execute("UPDATE events SET end_user_id = 'eu_gone' WHERE id = ANY($1)", about)
+        erased = [await erase_some_deliveries(connection, hooks.world, "eu_gone", 4) for _ in range(3)]
+        stranger = await erase_some_deliveries(connection, tenant.live_world, "eu_gone", 4)
+    assert (erased, stranger) == ([4, 2, 0], 0)
+    for webhook in webhooks:
+        assert [event for event, _, _ in await hooks.by_event(webhook)] == [other]
+        assert await hooks.rows(webhook) == (1, 1, 1)

@@ -23,18 +23,20 @@ if TYPE_CHECKING:
     from lapel.foundation.slices import Services
 
 _BATCH = 5000
+# An event has a delivery for each webhook, up to a thousand, with attempts; they are deleted with the event.
+_EVENTS = 50
 
 # Each statement has two parameters: the time before which rows are useless, and the number of rows to delete
-# at once. The rows to delete are an array, because a join would read the whole table for each batch. The
-# deletion of an end user deletes many answers and events too, so rows that another transaction has locked are
-# left for the next round.
+# at once (the fourth column). The rows to delete are an array, because a join would read the whole table for
+# each batch. The deletion of an end user deletes many answers and events too, so rows that another
+# transaction has locked are left for the next round. Events come last, because they take longest.
 _KEPT = (
-    ("answers", PRUNE_ANSWERS, KEEP_ANSWERS),
-    ("events", PRUNE_EVENTS, timedelta(days=90)),
-    ("rate_windows", PRUNE_WINDOWS, timedelta(hours=1)),
-    ("queue_log", PRUNE_QUEUE_LOG, timedelta(days=7)),
-    ("job_starts", PRUNE_STARTS, timedelta(days=7)),
-    ("workers", PRUNE_WORKERS, timedelta(days=1)),
+    ("answers", PRUNE_ANSWERS, KEEP_ANSWERS, _BATCH),
+    ("rate_windows", PRUNE_WINDOWS, timedelta(hours=1), _BATCH),
+    ("queue_log", PRUNE_QUEUE_LOG, timedelta(days=7), _BATCH),
+    ("job_starts", PRUNE_STARTS, timedelta(days=7), _BATCH),
+    ("workers", PRUNE_WORKERS, timedelta(days=1), _BATCH),
+    ("events", PRUNE_EVENTS, timedelta(days=90), _EVENTS),
 )
 
 _log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
@@ -47,20 +49,21 @@ async def prune(ports: Ports) -> dict[str, int]:
     """
     now = ports.clock.now()
     pruned = {
-        name: await _prune_one(ports.database, statement, now - kept) for name, statement, kept in _KEPT
+        name: await _prune_one(ports.database, statement, now - kept, batch)
+        for name, statement, kept, batch in _KEPT
     }
     if any(pruned.values()):
         _log.info("housekeeping.pruned", **pruned)
     return pruned
 
 
-async def _prune_one(database: Database, statement: str, before: datetime) -> int:
+async def _prune_one(database: Database, statement: str, before: datetime, batch: int) -> int:
     total = 0
     while True:
         async with database.transaction() as connection:
-            deleted = affected(await connection.execute(statement, before, _BATCH))
+            deleted = affected(await connection.execute(statement, before, batch))
         total += deleted
-        if deleted < _BATCH:
+        if deleted < batch:
             return total
 
 

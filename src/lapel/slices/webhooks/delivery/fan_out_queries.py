@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from operator import attrgetter
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -36,12 +37,15 @@ JOIN open w ON w.world_id = e.world_id
     AND CASE WHEN e.test_for IS NULL THEN w.events && ARRAY['*', e.type] ELSE w.id = e.test_for END
 """
 
+# Deliveries of one batch are due in the order of their positions, a microsecond apart: a claim takes those
+# that are due first, and an event waits for earlier ones of its resource.
 INSERT_DELIVERIES = """
 INSERT INTO webhook_deliveries
     (world_id, id, webhook_id, event_id, resource_id, position, state, due_at, created_at)
-SELECT d.world_id, d.id, d.webhook_id, d.event_id, d.resource_id, d.position, 'pending', now(), now()
+SELECT d.world_id, d.id, d.webhook_id, d.event_id, d.resource_id, d.position, 'pending',
+    now() + d.nth * interval '1 microsecond', now()
 FROM unnest($1::bigint[], $2::text[], $3::text[], $4::text[], $5::text[], $6::bigint[])
-    AS d (world_id, id, webhook_id, event_id, resource_id, position)
+    WITH ORDINALITY AS d (world_id, id, webhook_id, event_id, resource_id, position, nth)
 ON CONFLICT (world_id, event_id, webhook_id) DO NOTHING
 """
 
@@ -78,6 +82,7 @@ async def match(connection: Connection, events: Sequence[PlacedRow]) -> list[Mat
 async def insert_deliveries(connection: Connection, ids: Ids, matches: Sequence[MatchRow]) -> None:
     """Write one delivery for each match, due now. A delivery that exists already stays as it is."""
     columns = [
-        (m.world_id, ids.new("whd"), m.webhook_id, m.event_id, m.resource_id, m.position) for m in matches
+        (m.world_id, ids.new("whd"), m.webhook_id, m.event_id, m.resource_id, m.position)
+        for m in sorted(matches, key=attrgetter("position"))
     ]
     await connection.execute(INSERT_DELIVERIES, *map(list, zip(*columns, strict=True)))

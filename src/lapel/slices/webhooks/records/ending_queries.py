@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from lapel.foundation.database.outbox import EVENT_ROWS
 from lapel.foundation.database.rows import fetch_only_value, fetch_value
 
 if TYPE_CHECKING:
@@ -38,6 +39,17 @@ WITH held AS MATERIALIZED (
 SELECT count(*) FROM held
 """
 
+# Indexes: events_of_end_user, and the unique one of a delivery's event.
+DELETE_SOME_OF_END_USER = f"""
+WITH held AS MATERIALIZED (
+    SELECT d.ctid FROM {EVENT_ROWS} JOIN webhook_deliveries d ON d.world_id = e.world_id AND d.event_id = e.id
+    WHERE e.world_id = $1 AND e.end_user_id = $2 LIMIT $3 FOR UPDATE OF d
+), gone AS (
+    DELETE FROM webhook_deliveries WHERE ctid = ANY(ARRAY(SELECT ctid FROM held)) AND world_id = $1
+)
+SELECT count(*) FROM held
+"""
+
 DELETE_WEBHOOK = "DELETE FROM webhooks WHERE world_id = $1 AND id = $2 AND deleted_at IS NOT NULL"
 
 
@@ -54,6 +66,11 @@ async def end_some(connection: Connection, world_id: int, webhook_id: str, now: 
 async def delete_some(connection: Connection, world_id: int, webhook_id: str, limit: int) -> int:
     """Delete deliveries, `limit` at most, with their attempts. Returns their number, 0 when none is left."""
     return await fetch_only_value(connection, int, DELETE_SOME, world_id, webhook_id, limit)
+
+
+async def delete_some_of_end_user(connection: Connection, world_id: int, end_user_id: str, limit: int) -> int:
+    """Delete deliveries, `limit` at most, of events about an end user. Returns their number."""
+    return await fetch_only_value(connection, int, DELETE_SOME_OF_END_USER, world_id, end_user_id, limit)
 
 
 async def delete_webhook(connection: Connection, world_id: int, webhook_id: str) -> None:

@@ -1,4 +1,4 @@
-"""Ends the deliveries of a disabled webhook, and deletes those of a deleted one.
+"""Ends the deliveries of a disabled webhook, and deletes those of a deleted webhook or end user.
 
 A webhook may have any number of deliveries, so both are jobs with bounded batches. They may be repeated at
 any point.
@@ -12,10 +12,19 @@ from lapel.foundation.core.crash_points import crash_point
 from lapel.slices.webhooks.records import ending_queries
 
 if TYPE_CHECKING:
+    from lapel.foundation.database.connection import Connection
     from lapel.foundation.ports import Ports
     from lapel.slices.webhooks.payloads import WebhookJob
 
 _BATCH = 1000
+
+
+async def erase_some_deliveries(connection: Connection, world_id: int, end_user_id: str, limit: int) -> int:
+    """Delete deliveries, `limit` at most, of events about a deleted end user, before the events themselves.
+
+    Returns the number of deleted deliveries; 0 when none is left.
+    """
+    return await ending_queries.delete_some_of_end_user(connection, world_id, end_user_id, limit)
 
 
 class Endings:
