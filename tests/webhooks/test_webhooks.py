@@ -13,6 +13,7 @@ import pytest
 from lapel.foundation.ports import Ports
 from lapel.slices.webhooks import service, signing_secrets
 from lapel.slices.webhooks.payloads import END_PENDING, REMOVE
+from tests.support.declared import described_api
 from tests.support.tenants import Tenant
 
 FIELDS = {
@@ -109,6 +110,22 @@ async def test_a_webhook_is_created_read_and_listed_without_its_secret(
         listed = await client.get(path, headers=tenant.headers)
         assert [each["id"] for each in listed.json()["data"]] == [second["id"], made["id"]]
         assert listed.json()["data"][1] == shown
+
+
+def test_the_older_paths_are_described_as_the_newer_are() -> None:
+    paths = described_api()["paths"]
+    newer = {path: each for path, each in paths.items() if path.startswith("/v1/webhooks")}
+    older = {path: each for path, each in paths.items() if path.startswith("/v1/webhook-endpoints")}
+    assert len(newer) >= 8
+    assert set(older) == {path.replace("/webhooks", "/webhook-endpoints") for path in newer}
+    for path, operations in newer.items():
+        others = older[path.replace("/webhooks", "/webhook-endpoints")]
+        assert set(others) == set(operations)
+        for method, operation in operations.items():
+            other = others[method]
+            assert other["description"].startswith("The older path of the same operation.")
+            names = ("operationId", "description")
+            assert {**other, **{name: operation[name] for name in names}} == operation
 
 
 async def test_the_older_path_is_the_same_webhook(client: httpx.AsyncClient, tenant: Tenant) -> None:
