@@ -28,6 +28,7 @@ from lapel.slices.projects.service import Keys
 from lapel.slices.projects.slice import SLICE as PROJECTS
 from lapel.slices.recordings.service import Recordings
 from lapel.slices.recordings.slice import SLICE as RECORDINGS
+from lapel.slices.retention.slice import SLICE as RETENTION
 from lapel.slices.system.slice import SLICE as SYSTEM
 from lapel.slices.transcription.service import Transcriptions
 from lapel.slices.transcription.slice import SLICE as TRANSCRIPTION
@@ -55,6 +56,7 @@ SLICES: tuple[Slice, ...] = (
     TRANSCRIPTION,
     WEBHOOKS,
     ERASURE,
+    RETENTION,
     END_USER_EXPORTS,
     EVENTS,
     USAGE,

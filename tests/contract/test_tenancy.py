@@ -26,7 +26,10 @@ _REASONS = {
         "lapel.slices.heartbeats.queries.FULL_BEAT_OF_DEVICE",
     ),
     "the sweep looks after all worlds, and passes each row's own world on": (
+        "lapel.slices.configuration.queries.WORLDS_WITH_RETENTION",
+        "lapel.slices.configuration.service.WORLDS_WITH_RETENTION",
         "lapel.slices.devices.reports.report_queries.FIND_SILENT",
+        "lapel.slices.retention.queries.WORLDS_WITH_RETENTION",
         "lapel.slices.transcription.copies.copy_queries.CLAIM",
     ),
     "whose turn it is, of all worlds; each row's own world is passed on": (
@@ -176,6 +179,7 @@ WITHOUT_WORLD = {
     "organizations",
     "projects",
     "rate_windows",
+    "retention_counts",
     "walks",
     "workers",
     "worlds",

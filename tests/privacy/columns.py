@@ -24,7 +24,7 @@ id: made by Lapel at random (or a world's number), so that it says nothing about
     devices             world_id id active_recording_id
     end_user_tokens     world_id secret_id issued_by
     end_users           world_id
-    erasures            world_id id prefixes
+    erasures            world_id id prefixes recording_id
     event_positions     world_id
     events              world_id id resource_id dedupe test_for
     firmware_releases   world_id id bin_object_key ufw_object_key
@@ -96,7 +96,8 @@ time: when Lapel did something, or when something ends; what it was is in other 
     provider_slots      created_at updated_at
     rate_windows        window_start
     recordings          started_at ended_at recorded_at content_sha256_verified_at
-    recordings          created_at deleted_at updated_at uploaded_at
+    recordings          created_at deleted_at updated_at uploaded_at audio_erased_at
+    retention_counts    last_erased_at
     remote_copies       available_at created_at
     rollouts            walked_at created_at updated_at
     speech_turns        served_at
@@ -123,6 +124,7 @@ count: a number that Lapel or a device counted or measured
     devices             signal_strength_dbm heartbeat_slot config_revision diagnostics_bytes
     end_users           config_revision
     erasures            objects_erased
+    retention_counts    erased
     event_positions     last
     events              inserted position
     findings            found
@@ -157,6 +159,7 @@ state: one of a few words or yes and no, checked when it is written
     device_tokens       state
     devices             last_seen_by last_synced_by initiated_by diagnostics_taken
     erasures            resource_type state entered reason requested_by_kind
+    retention_counts    kind
     events              type
     findings            kind
     firmware_releases   allow_downgrade

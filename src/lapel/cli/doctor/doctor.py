@@ -11,6 +11,7 @@ from rich.text import Text
 
 from lapel.cli.doctor import (
     checks,
+    retention_checks,
     sandbox_checks,
     secret_checks,
     speech_checks,
@@ -111,6 +112,7 @@ async def _remote(settings: Settings, *, is_served: bool) -> list[Finding]:
                 if is_served:
                     found.append(await webhook_checks.deliveries(connection))
             found += await speech_models.provider_models(ports)
+            found.append(await retention_checks.retention(ports))
         return found
 
 

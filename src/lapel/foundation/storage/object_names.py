@@ -62,6 +62,12 @@ def recording_prefixes(project_id: str, recording_id: str) -> tuple[str, str]:
     return f"{STAGING}{project_id}/{recording_id}/", f"{MEDIA}{project_id}/{recording_id}/"
 
 
+def media_prefixes(project_id: str, recording_id: str, media_id: str) -> tuple[str, str]:
+    """Return the two prefixes of all objects of one media (staging, final)."""
+    staging, final = recording_prefixes(project_id, recording_id)
+    return f"{staging}{media_id}/", f"{final}{media_id}/"
+
+
 def firmware_key(project_id: str, release_id: str, kind: str) -> str:
     """The name of a file of a firmware release; `kind` is bin or ufw."""
     return f"{FIRMWARE}{project_id}/{release_id}/firmware.{kind}"

@@ -72,6 +72,28 @@ WITH subject AS MATERIALIZED (
 SELECT o.level, o.section, o.value FROM subject LEFT JOIN overrides o ON true
 """
 
+# For other slices: every override of the section `retention` in a world ($1), and when it last changed. The
+# subject is an end user or a device; '' on the levels of organization and project.
+RETENTION_OVERRIDES = f"""
+SELECT 'organization' AS level, '' AS subject_id, o.value, o.updated_at
+FROM {WORLDS_IN_PROJECTS}
+JOIN organization_config_overrides o ON o.organization_id = p.organization_id AND o.mode = w.mode
+    AND o.section = 'retention'
+WHERE w.id = $1
+UNION ALL
+SELECT c.level, c.subject_id, c.value, c.updated_at FROM config_overrides c
+WHERE c.world_id = $1 AND c.section = 'retention'
+"""
+
+# For other slices: the worlds in which an override of the section `retention` applies.
+WORLDS_WITH_RETENTION = f"""
+SELECT c.world_id FROM config_overrides c WHERE c.section = 'retention'
+UNION
+SELECT w.id FROM {WORLDS_IN_PROJECTS}
+JOIN organization_config_overrides o ON o.organization_id = p.organization_id AND o.mode = w.mode
+WHERE o.section = 'retention'
+"""
+
 # A writer of an override locks the override's subject.
 HOLD_WORLD = "SELECT 1 FROM worlds WHERE id = $1 FOR NO KEY UPDATE"
 HOLD_DEVICE = """

@@ -241,20 +241,20 @@ SECTIONS: dict[str, Section] = {
         ),
         Section(
             "retention",
-            "How long recordings are kept.",
+            "How long recordings are kept. A change is in force 22 hours later.",
             (
                 Field(
                     "recordings_days",
                     _DAYS,
                     None,
-                    "Days after which a recording is deleted; null: never. No effect yet.",
+                    "Days from its upload after which a recording is deleted with all its data; null: never.",
                 ),
                 Field(
                     "audio_days",
                     _DAYS,
                     None,
-                    "Days after which a recording's media are deleted; null: together with the recording. No "
-                    "effect yet.",
+                    "Days from its upload after which the audio is deleted, while the recording and its "
+                    "transcriptions stay; null: together with the recording.",
                 ),
             ),
             merge_strategy="min",

@@ -10,6 +10,7 @@ from lapel.foundation.database import audit
 from lapel.slices.configuration import queries
 from lapel.slices.configuration.kinds import Value
 from lapel.slices.configuration.merging import Document, Flat, nested, patched, resolve
+from lapel.slices.configuration.queries import RETENTION_OVERRIDES, WORLDS_WITH_RETENTION
 from lapel.slices.configuration.sections import SECTIONS, Level, Section
 from lapel.slices.configuration.views import (
     DEFINITIONS,
@@ -51,6 +52,17 @@ _UNKNOWN = {
     "end_user": "There is no end user with this id.",
     "device": "There is no device with this id.",
 }
+
+
+__all__ = [
+    "RETENTION_OVERRIDES",
+    "REVISION",
+    "WORLDS_WITH_RETENTION",
+    "Configuration",
+    "Document",
+    "Level",
+    "change_of",
+]
 
 
 class Configuration:

@@ -16,8 +16,10 @@ INSERT INTO local_copies (world_id, recording_id, holder, renewed_at) VALUES ($1
 ON CONFLICT (world_id, recording_id, holder) DO UPDATE SET renewed_at = now()
 """
 
+# Workers copy only audio, and a recording has one audio at most. So an entry of a media counts too.
 IS_ERASED = """
 SELECT 1 FROM erasures WHERE world_id = $1 AND resource_type = 'recording' AND resource_id = $2
+UNION ALL SELECT 1 FROM erasures WHERE world_id = $1 AND recording_id = $2
 """
 
 DELETE = "DELETE FROM local_copies WHERE world_id = $1 AND recording_id = $2 AND holder = $3"
@@ -35,7 +37,9 @@ ERASED_OF = """
 SELECT c.world_id, c.recording_id FROM local_copies c
 WHERE c.holder = $1 AND EXISTS (
     SELECT FROM erasures e
-    WHERE e.world_id = c.world_id AND e.resource_type = 'recording' AND e.resource_id = c.recording_id)
+    WHERE e.world_id = c.world_id AND e.resource_type = 'recording' AND e.resource_id = c.recording_id
+    UNION ALL
+    SELECT FROM erasures e WHERE e.world_id = c.world_id AND e.recording_id = c.recording_id)
 """
 
 # Runs in the deleting transaction, so that holders are notified when that transaction commits.
@@ -46,7 +50,8 @@ SELECT pg_notify('{CHANNEL}', held.holder) FROM (
 
 # A holder that has not renewed its rows for a day counts as lost.
 COPIED = """EXISTS (
-    SELECT FROM local_copies c WHERE c.world_id = e.world_id AND c.recording_id = e.resource_id
+    SELECT FROM local_copies c
+    WHERE c.world_id = e.world_id AND c.recording_id = coalesce(e.recording_id, e.resource_id)
         AND c.renewed_at > now() - interval '24 hours')"""
 
 

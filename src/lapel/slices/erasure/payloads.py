@@ -5,6 +5,7 @@ from __future__ import annotations
 import msgspec
 
 ERASE_RECORDING = "erasure.recording"
+ERASE_ENTRIES = "erasure.entries"
 ERASE_END_USER = "erasure.end-user"
 
 
@@ -13,6 +14,13 @@ class EraseRecording(msgspec.Struct, frozen=True):
 
     world_id: int
     entry_id: str
+
+
+class EraseEntries(msgspec.Struct, frozen=True):
+    """Delete the objects of some ledger entries, which one transaction has written."""
+
+    world_id: int
+    entry_ids: list[str]
 
 
 class EraseEndUser(msgspec.Struct, frozen=True):

@@ -67,7 +67,7 @@ class DeletedEndUserRow(msgspec.Struct, frozen=True):
 class RecordingToErase(msgspec.Struct, frozen=True):
     """A recording that is deleted: its prefixes (staging, final), and the end of its last upload URL.
 
-    `held`: a legal hold keeps its rows and objects.
+    `held`: a legal hold keeps its rows and objects. `media_id`: only this media is deleted.
     """
 
     id: str
@@ -75,6 +75,7 @@ class RecordingToErase(msgspec.Struct, frozen=True):
     prefixes: tuple[str, str]
     links_expire_at: datetime
     held: bool
+    media_id: str | None = None
 
 
 class EnteringRow(msgspec.Struct, frozen=True):
@@ -93,14 +94,16 @@ links_expire_at, created_at, released_at, first_empty_at, closed_at
 # the end user is deleted too ($7). An entry that a hold keeps always has this id, because the entry of the
 # end user waits for it. $9: when the scheduled round takes the entry over; never, if a hold keeps it.
 OPEN_RECORDINGS = """
-INSERT INTO erasures (world_id, id, resource_type, resource_id, end_user_id, prefixes, links_expire_at,
-    state, created_at, due_at, reason, requested_by_kind, requested_by_id)
-SELECT $1, entry.id, 'recording', entry.recording_id, coalesce($7, entry.held_for),
+INSERT INTO erasures (world_id, id, resource_type, resource_id, recording_id, end_user_id, prefixes,
+    links_expire_at, state, created_at, due_at, reason, requested_by_kind, requested_by_id)
+SELECT $1, entry.id, CASE WHEN entry.media_id IS NULL THEN 'recording' ELSE 'media' END,
+    coalesce(entry.media_id, entry.recording_id),
+    CASE WHEN entry.media_id IS NOT NULL THEN entry.recording_id END, coalesce($7, entry.held_for),
     ARRAY[entry.staging, entry.final], entry.links_expire_at,
     CASE WHEN entry.held_for IS NULL THEN 'open' ELSE 'held' END, $8,
     CASE WHEN entry.held_for IS NULL THEN $9::timestamptz ELSE 'infinity' END, $10, $11, $12
-FROM unnest($2::text[], $3::text[], $4::text[], $5::text[], $6::timestamptz[], $13::text[])
-    AS entry (id, recording_id, staging, final, links_expire_at, held_for)
+FROM unnest($2::text[], $3::text[], $4::text[], $5::text[], $6::timestamptz[], $13::text[],
+    $14::text[]) AS entry (id, recording_id, staging, final, links_expire_at, held_for, media_id)
 """
 
 # This entry names no objects: all objects belong to recordings, and the recordings' entries name them. This
@@ -135,7 +138,7 @@ ORDER BY created_at DESC, id DESC LIMIT $4 OFFSET $5
 # A resource has one entry. Its id tells its type; the type is named for the index.
 LIST_OF_RESOURCE = f"""
 SELECT {_COLUMNS} FROM erasures
-WHERE world_id = $1 AND resource_type IN ('recording', 'end_user') AND resource_id = $8
+WHERE world_id = $1 AND resource_type IN ('recording', 'end_user', 'media') AND resource_id = $8
   AND (created_at, id) < ($2, $3)
   AND ($6::text IS NULL OR resource_type = $6) AND ($7::text IS NULL OR state = $7)
 ORDER BY created_at DESC, id DESC LIMIT $4 OFFSET $5
@@ -169,7 +172,7 @@ RETURNING e.id
 # Over all worlds, because the worker's rounds serve the whole server.
 FIND_DUE = """
 SELECT world_id, id FROM erasures
-WHERE resource_type = 'recording' AND state <> 'closed' AND due_at <= $1 ORDER BY due_at LIMIT $2
+WHERE resource_type <> 'end_user' AND state <> 'closed' AND due_at <= $1 ORDER BY due_at LIMIT $2
 """
 
 FIND_OPEN_OF_END_USER = """
@@ -260,6 +263,7 @@ async def open_recordings(
         cause.kind,
         cause.id,
         [each.end_user_id if each.held else None for each in recordings],
+        [each.media_id for each in recordings],
     )
 
 

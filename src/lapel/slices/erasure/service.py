@@ -27,7 +27,14 @@ from lapel.slices.erasure.copies import LocalCopies
 from lapel.slices.erasure.hold_queries import held
 from lapel.slices.erasure.legal_holds import Holds
 from lapel.slices.erasure.outside import ledger_line_queries, ledger_lines
-from lapel.slices.erasure.payloads import ERASE_END_USER, ERASE_RECORDING, EraseEndUser, EraseRecording
+from lapel.slices.erasure.payloads import (
+    ERASE_END_USER,
+    ERASE_ENTRIES,
+    ERASE_RECORDING,
+    EraseEndUser,
+    EraseEntries,
+    EraseRecording,
+)
 from lapel.slices.erasure.queries import ENTERING, RecordingToErase, open_end_user
 from lapel.slices.erasure.wire import Erasure, ErasurePage, Hold, PlaceHold, Requester
 
@@ -105,19 +112,24 @@ class Erasures:
         end_user_id: str | None,
         cause: Cause,
         now: datetime,
+        one_job: bool = False,
     ) -> None:
-        """Write entries, in the transaction that deletes the recordings.
+        """Write entries, in the transaction that deletes the recordings or a media of each.
 
-        With `end_user_id`, one job of the end user erases all objects; otherwise each recording gets a job. A
-        recording that a hold keeps gets none: `resume` continues after the release.
+        With `end_user_id`, one job of the end user erases all objects, and with `one_job`, one job of these
+        recordings. Otherwise each recording gets a job. A recording that a hold keeps gets none: `resume`
+        continues after the release.
         """
         entries = [(self._ports.ids.new("era"), each) for each in recordings]
         await queries.open_recordings(
             connection, world_id, entries, end_user_id, now, now + _JOB_PATIENCE, cause=cause
         )
         await local_copy_queries.tell_holders(connection, world_id, [each.id for each in recordings])
-        if end_user_id is None:
-            for entry_id in (entry_id for entry_id, each in entries if not each.held):
+        free = [entry_id for entry_id, each in entries if not each.held]
+        if one_job:
+            await _enqueue(connection, world_id, free)
+        elif end_user_id is None:
+            for entry_id in free:
                 await jobs.enqueue(connection, ERASE_RECORDING, EraseRecording(world_id, entry_id))
 
     async def goes_on(
@@ -179,6 +191,11 @@ class Erasures:
     async def erase_recording(self, payload: EraseRecording) -> None:
         """The job of one entry. Raises StoreUnavailable when the store is unavailable."""
         await self._advance(payload.world_id, payload.entry_id)
+
+    async def erase_entries(self, payload: EraseEntries) -> None:
+        """The job of some entries. Raises StoreUnavailable when the store is unavailable."""
+        for entry_id in payload.entry_ids:
+            await self._advance(payload.world_id, entry_id)
 
     async def erase_end_user(self, payload: EraseEndUser) -> None:
         """The job of an end user: erase entry after entry. A repeat skips the entries that are erased.
@@ -273,7 +290,8 @@ class Erasures:
         if entry is None:
             return
         crash_point("erase:begin")
-        if entry.state == "open" and entry.reason != "end_user_deleted":
+        has_line = entry.reason != "end_user_deleted" and entry.resource_type != "media"
+        if entry.state == "open" and has_line:
             await self._remember(world_id, entry.resource_type, entry.resource_id)
             crash_point("erase:remembered")
         listed_at = self._ports.clock.now()
@@ -318,6 +336,10 @@ class Erasures:
                 if listed:
                     return False
         return True
+
+
+async def _enqueue(connection: Connection, world_id: int, entry_ids: list[str]) -> None:
+    await jobs.enqueue(connection, ERASE_ENTRIES, EraseEntries(world_id, entry_ids))
 
 
 def _erasure(row: ErasureRow, project_id: str) -> Erasure:

@@ -9,7 +9,7 @@ import msgspec
 from lapel.foundation.http.input.fields import Timestamp
 from lapel.foundation.http.input.pagination import PageQuery
 
-Subject: TypeAlias = Literal["recording", "end_user"]
+Subject: TypeAlias = Literal["recording", "end_user", "media"]
 State: TypeAlias = Literal["open", "held", "erased", "closed"]
 Reason: TypeAlias = Literal["request", "end_user_deleted", "retention", "reconcile"]
 

@@ -6,10 +6,14 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from lapel.foundation.core.clock import timestamp
 from lapel.foundation.core.errors import NotFound
 from lapel.slices.end_users.service import present
+from lapel.slices.recordings.errors import MediaNotUploaded
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from lapel.foundation.core.actors import Actor
 
 
@@ -55,3 +59,13 @@ def reach(actor: Actor, recording_id: str) -> Reach:
 def unknown() -> NotFound:
     """The error for a recording that the caller may not see, that does not exist or that is deleted."""
     return NotFound("There is no recording with this id.")
+
+
+def no_audio(erased_at: datetime | None) -> MediaNotUploaded:
+    """The error for a recording without an uploaded audio. `erased_at`: when it was erased, if ever."""
+    if erased_at is None:
+        return MediaNotUploaded("This recording has no uploaded audio yet: upload the audio first.")
+    return MediaNotUploaded(
+        f"The audio of this recording was erased at {timestamp(erased_at)}, because its retention period had "
+        "ended. The recording and its transcriptions stay."
+    )

@@ -14,6 +14,15 @@ from lapel.slices.recordings.audio.audio_queries import (
     titled_recording,
 )
 from lapel.slices.recordings.audio.service import Audio, audio_of, find_audio
+from lapel.slices.recordings.deletion.ages import (
+    AUDIO_BYTES,
+    BY_AGE,
+    RECEIVED,
+    AgeScope,
+    ErasedKind,
+    other_bytes,
+    received_before,
+)
 from lapel.slices.recordings.deletion.recording_holds import RecordingHolds
 from lapel.slices.recordings.deletion.service import Deletion
 from lapel.slices.recordings.downloads.service import Downloads
@@ -37,17 +46,24 @@ if TYPE_CHECKING:
 
 __all__ = [
     "ACTIVE_RECORDING",
+    "AUDIO_BYTES",
+    "BY_AGE",
     "COUNT_PRESENT",
     "FINDINGS",
     "GOING",
     "PRESENT_BYTES",
+    "RECEIVED",
     "TITLE",
+    "AgeScope",
     "Audio",
+    "ErasedKind",
     "Reach",
     "RecordingQuery",
     "Recordings",
     "audio_of",
     "find_audio",
+    "other_bytes",
+    "received_before",
     "seen_recording",
     "set_duration",
     "set_transcription",

@@ -19,6 +19,7 @@ from lapel.foundation.queue.jobs import count_workers
 from lapel.foundation.queue.queue_queries import JOBS
 from lapel.foundation.telemetry import METRICS_TYPE, render_families, render_metrics
 from lapel.slices.recordings.service import FINDINGS
+from lapel.slices.retention.service import ERASED
 from lapel.slices.system.service import AWAY, PROBE_SECONDS
 
 if TYPE_CHECKING:
@@ -73,13 +74,14 @@ class Metrics:
         )
 
     async def _counted(self) -> list[Metric]:
-        """The metrics from the database: jobs, workers and findings of all processes."""
+        """The metrics from the database: jobs, workers, findings and erasures by retention."""
         up = "Whether the database answered this request."
         try:
             async with asyncio.timeout(PROBE_SECONDS), self._ports.database.acquire() as connection:
                 jobs = await connection.fetch(JOBS)
                 workers = await count_workers(connection)
                 findings = await connection.fetch(FINDINGS)
+                erased = await connection.fetch(ERASED)
         except AWAY as error:
             _log.warning("metrics.database_away", error=type(error).__name__)
             return [GaugeMetricFamily("lapel_database_up", up, 0)]
@@ -95,11 +97,19 @@ class Metrics:
         )
         for row in findings:
             found.add_metric((row["kind"],), row["found"])
+        retention = CounterMetricFamily(
+            "lapel_retention_erased_total",
+            "Recordings and audio erased at the end of their retention, since the installation.",
+            labels=("kind",),
+        )
+        for row in erased:
+            retention.add_metric((row["kind"],), row["erased"])
         return [
             GaugeMetricFamily("lapel_database_up", up, 1),
             GaugeMetricFamily("lapel_workers", "Workers seen in the last 30 seconds.", workers),
             queued,
             found,
+            retention,
         ]
 
 

@@ -17,7 +17,6 @@ from lapel.foundation.http.calls import Content, Reply
 from lapel.foundation.http.input.pagination import page, window
 from lapel.foundation.http.large_responses import IN_PIECES
 from lapel.foundation.queue import jobs
-from lapel.slices.recordings.errors import MediaNotUploaded
 from lapel.slices.recordings.service import audio_of, find_audio
 from lapel.slices.transcription import fact_queries, queries
 from lapel.slices.transcription.audio.peaks import resample
@@ -75,7 +74,7 @@ class Transcriptions:
 
         Raises InvalidRequest when the language is not a language tag, or when the local model would
         transcribe and does not know the language. Raises NotFound when the caller sees no such recording,
-        MediaNotUploaded when the recording has no audio yet, and TranscriptionInProgress when a transcription
+        MediaNotUploaded when the recording has no audio, and TranscriptionInProgress when a transcription
         younger than ten minutes has not ended. Raises RateLimitExceeded when the audio exceeds what is left
         of the day's hours.
         """
@@ -83,8 +82,6 @@ class Transcriptions:
         if wish.language is not None:
             _check_tag(wish.language)
         audio = await find_audio(connection, actor, recording_id, hold=True)
-        if audio is None:
-            raise MediaNotUploaded("This recording has no uploaded audio yet: upload it, then transcribe it.")
         running = await queries.find_running(connection, world_id, recording_id, now - _PATIENCE)
         if running is not None:
             raise TranscriptionInProgress(
@@ -256,13 +253,11 @@ class Transcriptions:
     async def waveform(self, actor: Actor, recording_id: str, points: int) -> Waveform:
         """The waveform of a recording in `points` values.
 
-        Raises NotFound when the caller sees no such recording, MediaNotUploaded when it has no audio yet,
+        Raises NotFound when the caller sees no such recording, MediaNotUploaded when it has no audio,
         Conflict when the audio is not probed yet or cannot be decoded.
         """
         async with self._ports.database.acquire() as connection:
             audio = await find_audio(connection, actor, recording_id)
-            if audio is None:
-                raise MediaNotUploaded("This recording has no uploaded audio yet.")
             facts = await fact_queries.read(connection, actor.world_id, audio.media_id)
         if facts is None:
             raise Conflict(

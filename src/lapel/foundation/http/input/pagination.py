@@ -82,7 +82,7 @@ def window(query: PageQuery, list_name: str) -> PageWindow:
     """The rows that a list's query requests. Raises InvalidRequest for a cursor of another list."""
     if not query.cursor:
         return PageWindow(list_name, *BEFORE_ALL, query.limit, query.offset)
-    moment, row_id = _read_cursor(query.cursor, list_name)
+    moment, row_id = read_cursor(query.cursor, list_name)
     return PageWindow(list_name, moment, row_id, query.limit, query.offset)
 
 
@@ -110,11 +110,14 @@ def page(
     if not has_more:
         return data, False, None
     last = rows[len(data) - 1]
-    return data, True, _write_cursor(asked.list_name, last.created_at, last.id)
+    return data, True, write_cursor(asked.list_name, last.created_at, last.id)
 
 
-def _write_cursor(list_name: str, created_at: datetime, row_id: str) -> str:
-    """Opaque, printable, without spaces; a checksum detects damaged cursors and those of other lists."""
+def write_cursor(list_name: str, created_at: datetime, row_id: str) -> str:
+    """A cursor with the time and id of the last row shown: opaque, printable, without spaces.
+
+    A checksum detects damaged cursors and those of other lists.
+    """
     microseconds = (created_at - EPOCH) // timedelta(microseconds=1)
     text = f"{microseconds}.{row_id}"
     return base64.urlsafe_b64encode(f"{text}.{_checksum(list_name, text)}".encode()).decode().rstrip("=")
@@ -124,7 +127,8 @@ def _checksum(list_name: str, text: str) -> str:
     return f"{crc32(f'{list_name}:{text}'.encode()):08x}"
 
 
-def _read_cursor(cursor: str, list_name: str) -> tuple[datetime, str]:
+def read_cursor(cursor: str, list_name: str) -> tuple[datetime, str]:
+    """The time and id of a cursor. Raises InvalidRequest for a cursor of another list."""
     refused = InvalidRequest(
         "This list did not issue this cursor. Pass `next_cursor` of the previous page unchanged.",
         param="cursor",

@@ -36,10 +36,12 @@ WHERE e.world_id = $1 AND e.resource_type = $2 AND e.resource_id = $3
 """
 
 # The whole ledger of the server, for the operator. What a hold keeps is not erased yet. The line of an end
-# user also stands for the recordings that were deleted with the end user.
+# user also stands for the recordings that were deleted with the end user. A media has no line, because
+# retention erases it again.
 EXPORT = f"""
 SELECT {_LINE} FROM erasures e JOIN worlds w ON w.id = e.world_id
 WHERE (e.state <> 'held' OR {_HELD_FOR_RECORDINGS}) AND e.reason <> 'end_user_deleted'
+  AND e.resource_type <> 'media'
 ORDER BY e.world_id, e.id
 """
 

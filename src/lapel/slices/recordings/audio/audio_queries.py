@@ -16,7 +16,10 @@ if TYPE_CHECKING:
 
 
 class AudioRow(msgspec.Struct, frozen=True):
-    """A recording and its uploaded audio. Without such an audio, the last four fields are None."""
+    """A recording and its uploaded audio. Without such an audio, the last four fields are None.
+
+    `audio_erased_at`: the time at which the uploaded audio was erased.
+    """
 
     world_id: int
     id: str
@@ -25,6 +28,7 @@ class AudioRow(msgspec.Struct, frozen=True):
     name: str | None
     created_at: datetime
     recorded_at: datetime | None
+    audio_erased_at: datetime | None
     media_id: str | None
     object_key: str | None
     content_type: str | None
@@ -57,8 +61,8 @@ def titled_recording(row: str, end_user: str) -> str:
 TITLE = "r.name, r.recorded_at, r.created_at AS recording_created_at"
 
 FIND_AUDIO = f"""
-SELECT r.world_id, r.id, r.end_user_id, r.device_id, r.name, r.created_at, r.recorded_at, m.id AS media_id,
-    m.object_key, m.content_type, m.file_size_bytes
+SELECT r.world_id, r.id, r.end_user_id, r.device_id, r.name, r.created_at, r.recorded_at, r.audio_erased_at,
+    m.id AS media_id, m.object_key, m.content_type, m.file_size_bytes
 FROM recordings r
 LEFT JOIN media m ON m.world_id = r.world_id AND m.recording_id = r.id AND m.type = 'audio'
     AND m.status = 'uploaded'

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from lapel.slices.recordings.access import Reach, reach, unknown
+from lapel.slices.recordings.access import Reach, no_audio, reach, unknown
 from lapel.slices.recordings.audio import audio_queries
 
 if TYPE_CHECKING:
@@ -32,19 +32,20 @@ class Audio:
     size: int
 
 
-async def find_audio(
-    connection: Connection, actor: Actor, recording_id: str, *, hold: bool = False
-) -> Audio | None:
-    """The uploaded audio of a recording that the caller may see. None when no audio is uploaded yet.
+async def find_audio(connection: Connection, actor: Actor, recording_id: str, *, hold: bool = False) -> Audio:
+    """The uploaded audio of a recording that the caller may see.
 
     `hold`: lock the recording until the transaction ends. Raises NotFound when the caller reaches no such
-    recording.
+    recording, and MediaNotUploaded when no audio is uploaded yet or the audio was erased.
     """
     at = reach(actor, recording_id)
     row = await audio_queries.find(connection, at, hold=hold)
     if row is None:
         raise unknown()
-    return _audio(row)
+    audio = _audio(row)
+    if audio is None:
+        raise no_audio(row.audio_erased_at)
+    return audio
 
 
 async def audio_of(

@@ -69,6 +69,11 @@ FROM recordings r JOIN worlds w ON w.id = r.world_id
 WHERE r.world_id = $1 AND r.id = ANY($2::text[])
 """
 
+# A statement of its own after the lock, too: it sees a hold that was placed before the lock.
+FIND_NOT_HELD = f"""
+SELECT r.id FROM recordings r WHERE r.world_id = $1 AND r.id = ANY($2::text[]) AND NOT {held("r")}
+"""
+
 INSERT_TOMBSTONES = """
 INSERT INTO tombstones (world_id, id, created_at, deleted_at)
 SELECT $1, gone.id, gone.created_at, $4
@@ -100,9 +105,7 @@ async def read_end_user(connection: Connection, at: Reach) -> str | None:
 async def lock_one(connection: Connection, at: Reach) -> list[DeletionRow]:
     """Lock a recording. Returns a list with its row; the list is empty when the caller does not reach it."""
     locked = await fetch_value(connection, str, LOCK_ONE, *reached(at))
-    if locked is None:
-        return []
-    return await fetch_rows(connection, DeletionRow, READ_LOCKED, at.world_id, [locked])
+    return [] if locked is None else await read_locked(connection, at.world_id, [locked])
 
 
 async def lock_of_end_user(
@@ -110,7 +113,7 @@ async def lock_of_end_user(
 ) -> list[DeletionRow]:
     """Lock the newest `limit` recordings of an end user that are older than `before` (created_at, id)."""
     locked = await fetch_values(connection, str, LOCK_OF_END_USER, world_id, end_user_id, limit, *before)
-    return await fetch_rows(connection, DeletionRow, READ_LOCKED, world_id, locked) if locked else []
+    return await read_locked(connection, world_id, locked)
 
 
 async def lock_hidden(
@@ -118,7 +121,7 @@ async def lock_hidden(
 ) -> list[DeletionRow]:
     """Lock the next `limit` hidden recordings of an end user after the id `after`. `only`: this recording."""
     locked = await fetch_values(connection, str, LOCK_HIDDEN, world_id, end_user_id, limit, after, only)
-    return await fetch_rows(connection, DeletionRow, READ_LOCKED, world_id, locked) if locked else []
+    return await read_locked(connection, world_id, locked)
 
 
 async def find_hidden(connection: Connection, world_id: int, recording_id: str) -> str | None:
@@ -130,6 +133,16 @@ async def hide(connection: Connection, world_id: int, ids: list[str], now: datet
     """Hide recordings that a legal hold keeps: they are deleted for every answer."""
     await connection.execute(HIDE, world_id, ids, now)
     await connection.execute(REST_MEDIA, world_id, ids)
+
+
+async def find_not_held(connection: Connection, world_id: int, ids: list[str]) -> list[str]:
+    """The recordings without a legal hold, among recordings that this transaction has locked."""
+    return await fetch_values(connection, str, FIND_NOT_HELD, world_id, ids)
+
+
+async def read_locked(connection: Connection, world_id: int, ids: list[str]) -> list[DeletionRow]:
+    """Recordings that this transaction has locked."""
+    return await fetch_rows(connection, DeletionRow, READ_LOCKED, world_id, ids) if ids else []
 
 
 async def insert_tombstones(

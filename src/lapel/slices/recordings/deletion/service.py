@@ -24,10 +24,11 @@ from lapel.foundation.http.input.pagination import BEFORE_ALL
 from lapel.foundation.queue import jobs
 from lapel.foundation.storage import object_names
 from lapel.slices.end_users.service import share
-from lapel.slices.erasure.service import Holds, RecordingToErase
+from lapel.slices.erasure.service import RETENTION, Holds, RecordingToErase
 from lapel.slices.recordings import events
 from lapel.slices.recordings.access import unknown
 from lapel.slices.recordings.deletion import deletion_queries
+from lapel.slices.recordings.deletion.audio_erasure import erase_audio
 from lapel.slices.recordings.payloads import DELETE_OF_END_USER, DeleteOfEndUser
 
 if TYPE_CHECKING:
@@ -122,6 +123,37 @@ class Deletion:
         async with self._ports.database.acquire() as connection:
             return await deletion_queries.find_present(connection, world_id, recording_ids)
 
+    async def delete_old(
+        self, connection: Connection, world_id: int, due: Sequence[tuple[str, str]], now: datetime
+    ) -> int:
+        """Delete recordings at the end of their retention. Returns their number.
+
+        `due`: (recording, end user) of each; the caller has locked the recordings. What a hold keeps stays.
+        """
+        free = await self._find_free(connection, world_id, due)
+        rows = await deletion_queries.read_locked(connection, world_id, free)
+        if rows:
+            await self._delete_rows(connection, world_id, rows, RETENTION, now, one_job=True)
+        return len(rows)
+
+    async def erase_old_audio(
+        self, connection: Connection, world_id: int, due: Sequence[tuple[str, str]], now: datetime
+    ) -> int:
+        """Erase the audio of recordings at the end of its retention; the recordings stay.
+
+        As `delete_old`. Returns the number of audio.
+        """
+        free = await self._find_free(connection, world_id, due)
+        return await erase_audio(connection, self._erasures, world_id, free, RETENTION, now)
+
+    async def _find_free(
+        self, connection: Connection, world_id: int, due: Sequence[tuple[str, str]]
+    ) -> list[str]:
+        """Locked recordings that no hold keeps. A hold that is placed now waits for the transaction."""
+        for end_user_id in sorted({end_user_id for _, end_user_id in due}):
+            await share(connection, world_id, end_user_id)
+        return await deletion_queries.find_not_held(connection, world_id, [each for each, _ in due])
+
     async def start_end_user(
         self, connection: Connection, world_id: int, end_user_id: str, _now: datetime
     ) -> None:
@@ -202,8 +234,12 @@ class Deletion:
         now: datetime,
         *,
         end_user_id: str | None = None,
+        one_job: bool = False,
     ) -> None:
-        """Delete these recordings. `end_user_id`: the end user that is deleted too; None: only recordings."""
+        """Delete these recordings. `end_user_id`: the end user that is deleted too; None: only recordings.
+
+        `one_job`: one job erases the objects of all of them.
+        """
         ids = [row.id for row in rows]
         kept = [row.id for row in rows if row.held]
         gone = [row.id for row in rows if not row.held]
@@ -226,6 +262,7 @@ class Deletion:
             end_user_id=end_user_id,
             cause=cause,
             now=now,
+            one_job=one_job,
         )
         crash_point("delete:ledger-written")
         for erase in self._on_delete:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -26,9 +27,10 @@ class DownloadRow(msgspec.Struct, frozen=True):
 
 
 class AudioDownloadRow(DownloadRow, frozen=True):
-    """The DownloadRow of a recording's audio. Without an audio, only the name is known."""
+    """The DownloadRow of a recording's audio. Without an audio, the first four fields are None."""
 
     id: str | None
+    audio_erased_at: datetime | None
 
 
 # The hottest statement: three look-ups by primary key. $4: the only end user that the caller may see; NULL:
@@ -42,7 +44,7 @@ WHERE m.world_id = $1 AND m.recording_id = $2 AND m.id = $3 AND ($4::text IS NUL
 
 # For a recording without an audio, the columns of the media are NULL.
 FIND_AUDIO_DOWNLOAD = f"""
-SELECT m.object_key, m.content_type, m.file_size_bytes, m.status, r.name, m.id
+SELECT m.object_key, m.content_type, m.file_size_bytes, m.status, r.name, m.id, r.audio_erased_at
 FROM recordings r
 LEFT JOIN media m ON m.world_id = r.world_id AND m.recording_id = r.id AND m.type = 'audio'
 WHERE r.world_id = $1 AND r.id = $2 AND ($3::text IS NULL OR r.end_user_id = $3) AND {PRESENT}

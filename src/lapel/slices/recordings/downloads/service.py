@@ -9,7 +9,7 @@ import msgspec
 from lapel.foundation.core.clock import timestamp
 from lapel.foundation.core.errors import NotFound
 from lapel.foundation.core.file_names import content_disposition
-from lapel.slices.recordings.access import unknown
+from lapel.slices.recordings.access import no_audio, unknown
 from lapel.slices.recordings.downloads import download_queries
 from lapel.slices.recordings.downloads.download_names import file_name
 from lapel.slices.recordings.errors import MediaNotUploaded
@@ -50,7 +50,7 @@ class Downloads:
         if row is None:
             raise unknown()
         if row.id is None:
-            raise _not_uploaded()
+            raise no_audio(row.audio_erased_at)
         link, seconds = self._sign(row, row.id, at.recording_id, query)
         return AudioDownload(**msgspec.structs.asdict(link), expires_in=seconds)
 

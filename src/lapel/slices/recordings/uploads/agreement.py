@@ -38,9 +38,14 @@ def check_repeat(snapshot: Snapshot, facts: Facts, refusals: Iterable[Rejection]
     """Accept a call that repeats a finished call with the same facts.
 
     Raises IntegrityFailure when the upload that the facts describe was refused, MediaNotUploaded when the
-    audio has no object, and Conflict when the finished upload had other facts.
+    audio has no object, and Conflict when the finished upload had other facts. The facts of an audio that was
+    erased after its upload still count.
     """
     if not facts.any:
+        return
+    if snapshot.erased_audio is not None:
+        if not agree(facts, snapshot.erased_audio):
+            raise differing()
         return
     audio = snapshot.audio
     if audio is not None and audio.status != "uploaded":
@@ -63,6 +68,10 @@ def check_pending(snapshot: Snapshot, facts: Facts) -> None:
     """
     if not facts.any:
         return
+    if snapshot.erased_audio is not None:
+        if not agree(facts, snapshot.erased_audio):
+            raise differing()
+        return
     audio = snapshot.audio
     verifying = snapshot.having("verifying")
     subjects = verifying if audio is None else (audio,)
@@ -78,8 +87,8 @@ def subject_of(
 ) -> str | None:
     """The id of the pending media that the facts describe: the audio, or else the only pending media.
 
-    None when there are no facts, or when the audio already has the status `uploaded` and the facts agree with
-    it. `with_object`: the ids of the pending media that have an object.
+    None when there are no facts, or when the audio already has the status `uploaded` (also if it was erased
+    since) and the facts agree with it. `with_object`: the ids of the pending media that have an object.
 
     Raises:
 
@@ -91,6 +100,10 @@ def subject_of(
     """
     facts = facts_of(body)
     if not facts.any:
+        return None
+    if snapshot.erased_audio is not None:
+        if not agree(facts, snapshot.erased_audio):
+            raise differing()
         return None
     audio = snapshot.audio
     if audio is None:

@@ -58,7 +58,8 @@ VALUES ($1, $2, $3, $4, $5)
 # ---- upload-complete --------------------------------------------------------------------
 
 READ_RECORDING_STATE = f"""
-SELECT r.end_user_id, r.status, r.device_id, r.upload_method, w.project_id
+SELECT r.end_user_id, r.status, r.device_id, r.upload_method, w.project_id, r.audio_erased_at,
+    r.content_sha256, r.file_size_bytes, r.duration_ms
 FROM recordings r JOIN worlds w ON w.id = r.world_id
 WHERE {REACHED}
 """

@@ -34,13 +34,17 @@ class AttemptCountsRow(msgspec.Struct, frozen=True):
 
 
 class RecordingStateRow(msgspec.Struct, frozen=True):
-    """What a completion reads of a recording."""
+    """What a completion reads of a recording. The facts are those of its audio."""
 
     end_user_id: str
     status: RecordingStatus
     device_id: str | None
     upload_method: str | None
     project_id: str
+    audio_erased_at: datetime | None
+    content_sha256: str | None
+    file_size_bytes: int | None
+    duration_ms: int | None
 
 
 class MediaRow(msgspec.Struct, frozen=True):

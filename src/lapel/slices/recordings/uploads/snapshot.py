@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from lapel.slices.recordings.access import Reach
     from lapel.slices.recordings.content_types import MediaType
     from lapel.slices.recordings.uploads.media_states import AttemptState, MediaStatus
-    from lapel.slices.recordings.uploads.rows import AttemptRow, MediaRow, RefusalRow
+    from lapel.slices.recordings.uploads.rows import AttemptRow, MediaRow, RecordingStateRow, RefusalRow
     from lapel.slices.recordings.wire import RecordingStatus
 
 
@@ -65,6 +65,8 @@ class Snapshot:
     upload_method: str | None
     status: RecordingStatus
     media: tuple[MediaState, ...]
+    # The facts of an audio that was uploaded and has been erased since; None: no audio has been erased.
+    erased_audio: Facts | None = None
 
     @property
     def audio(self) -> MediaState | None:
@@ -101,6 +103,7 @@ async def look(connection: Connection, at: Reach) -> Snapshot:
         recording.upload_method,
         recording.status,
         tuple(_media(row, tuple(attempts.get(row.id, ()))) for row in media),
+        _erased_audio(recording),
     )
 
 
@@ -108,6 +111,12 @@ async def refusals(connection: Connection, at: Reach) -> tuple[Rejection, ...]:
     """The facts with which the refused objects of this recording were compared, newest first."""
     rows = await media_queries.read_refusals(connection, at)
     return tuple(Rejection(_expected(row), row.refused_at) for row in rows)
+
+
+def _erased_audio(row: RecordingStateRow) -> Facts | None:
+    if row.audio_erased_at is None:
+        return None
+    return Facts(sha256=row.content_sha256, size=row.file_size_bytes, duration_ms=row.duration_ms)
 
 
 def _media(row: MediaRow, attempts: tuple[Attempt, ...]) -> MediaState:

@@ -63,7 +63,7 @@ class Uploads:
 
         - NotFound when `at` reaches no recording.
         - InvalidRequest when the content type does not fit the media's type, or the size is above the limit.
-        - Conflict when the audio is uploaded, or when there are too many media or valid URLs.
+        - Conflict when the audio is uploaded or was erased, or when there are too many media or valid URLs.
         - UploadVerificationPending while the audio is being verified.
         - StoreUnavailable without credentials to sign with.
         """
@@ -72,6 +72,11 @@ class Uploads:
         recording = await record_queries.lock(connection, at)
         if recording is None:
             raise unknown()
+        if body.type == "audio" and recording.audio_erased_at is not None:
+            raise Conflict(
+                "The audio of this recording was uploaded, and its retention period has ended: it is erased, "
+                "and the recording accepts no other audio. Announce a new recording."
+            )
         crash_point("upload-url:begin")
         media_id: str | None = None
         if body.type == "audio":

@@ -1,0 +1,25 @@
+"""The check of `lapel doctor` for retention: whether anything is still there that should be erased."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from lapel.cli.doctor.checks import Finding
+from lapel.slices.recordings.service import Recordings
+from lapel.slices.retention.service import Retention
+
+if TYPE_CHECKING:
+    from lapel.foundation.ports import Ports
+
+
+async def retention(ports: Ports) -> Finding:
+    """Whether retention is late. Raises Unavailable while the database is unavailable."""
+    ruled, late = await Retention(ports, Recordings(ports)).find_late()
+    if late:
+        return Finding(
+            "retention",
+            "warning",
+            f"of {late} project modes, something fell due more than a day ago and is not erased",
+            "Start a worker (`lapel serve --role worker`), and look for retention.stuck in its log.",
+        )
+    return Finding("retention", "ok", f"nothing is late; {ruled} project modes have a rule")

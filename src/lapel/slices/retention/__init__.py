@@ -1,0 +1,1 @@
+"""Retention: recordings and audio are erased when they are older than the configuration allows."""

@@ -1,0 +1,162 @@
+"""All SQL of retention.
+
+A rule is one field of one override: level, subject, kind (`recording` for `recordings_days`, `audio` for
+`audio_days`) and days. What a rule concerns falls due when it is that old, but never before the rule is in
+force. Of several rules, the earliest time counts. `falls_due` is the only place that says this; the preview
+and the eraser use it.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING
+
+from lapel.foundation.database.rows import fetch_rows, fetch_values
+from lapel.slices.configuration.service import RETENTION_OVERRIDES, WORLDS_WITH_RETENTION, Level
+from lapel.slices.erasure.service import held
+from lapel.slices.recordings.service import BY_AGE, RECEIVED, AgeScope, ErasedKind, received_before
+from lapel.slices.retention.rows import DueRecordingRow, RuleRow
+
+if TYPE_CHECKING:
+    from lapel.foundation.database.connection import Connection
+
+# A change of an override is in force this long after it was made, so that a mistake can be corrected.
+GRACE = timedelta(hours=22)
+_GRACE = f"interval '{GRACE // timedelta(hours=1)} hours'"
+# Days of 24 hours, because a day of PostgreSQL depends on the time zone of the session.
+_DAY = "interval '24 hours'"
+# The most recordings of one transaction, which takes about a tenth of a second. As a constant of the
+# statement, it makes PostgreSQL walk along the index, instead of sorting everything that is due.
+BATCH = 200
+# Recordings first, so that the audio of a recording that is due itself has no entry of its own in the ledger.
+KINDS: tuple[ErasedKind, ...] = ("recording", "audio")
+_FIELDS: dict[ErasedKind, str] = {"recording": "recordings_days", "audio": "audio_days"}
+SCOPES: dict[Level, AgeScope] = {
+    "organization": "world",
+    "project": "world",
+    "end_user": "end_user",
+    "device": "device",
+}
+
+# The rules of a world ($1).
+RULES = f"""
+SELECT o.level, o.subject_id, (o.value ->> '{_FIELDS["recording"]}')::integer AS recording_days,
+    (o.value ->> '{_FIELDS["audio"]}')::integer AS audio_days, o.updated_at + {_GRACE} AS in_force_at
+FROM ({RETENTION_OVERRIDES}) o
+"""
+
+
+def falls_due(kind: ErasedKind, rule: str) -> str:
+    """SQL: when a recording `r`, or its audio, falls due by a rule; NULL if the rule has no such field.
+
+    `rule`: the alias of a row of `RULES`.
+    """
+    days = f"{rule}.{kind}_days"
+    return f"""(CASE WHEN {days} IS NOT NULL
+        THEN GREATEST({RECEIVED[kind]} + {days} * {_DAY}, {rule}.in_force_at) END)"""
+
+
+def due_by(
+    kind: ErasedKind, scope: AgeScope, rule: str, moment: str, *, subject: str | None = None, joins: str = ""
+) -> str:
+    """SQL after FROM: the recordings `r` that are due by a rule at `moment`, or whose audio is due.
+
+    `subject`: the end user or device of the scope; None: the rule's subject. `joins`: further tables.
+    """
+    oldest = f"{moment} - {rule}.{kind}_days * {_DAY}"
+    found = received_before(kind, scope, oldest, subject or f"{rule}.subject_id", joins=joins)
+    return f"{found} AND {falls_due(kind, rule)} <= {moment}"
+
+
+def _free(kind: ErasedKind, scope: AgeScope) -> str:
+    """SQL after FROM: what is due at $2 by the rule `u`, and has no legal hold."""
+    return f"{due_by(kind, scope, 'u', '$2::timestamptz')} AND NOT {held('r')}"
+
+
+def _has_due(kind: ErasedKind, scope: AgeScope) -> str:
+    """SQL: whether anything is due by the rule `u`. The order makes PostgreSQL use the index by age."""
+    return f"coalesce((SELECT true FROM {_free(kind, scope)} ORDER BY {BY_AGE[kind]} LIMIT 1), false)"
+
+
+# A page of the rules of one kind. $2: the time, $3 and $4: the rule before the page.
+_PAGE_OF_RULES = """
+SELECT u.level, u.subject_id, CASE
+    WHEN u.in_force_at > $2 THEN false
+    WHEN u.level = 'end_user' THEN {of_end_user}
+    WHEN u.level = 'device' THEN {of_device}
+    ELSE {of_world} END AS has_due
+FROM ({rules}) u
+WHERE u.{kind}_days IS NOT NULL AND (u.level, u.subject_id) > ($3, $4)
+ORDER BY u.level, u.subject_id LIMIT $5
+"""
+
+# Reads the rule again, because it may have changed since its page was read. $3, $4: the rule; $5, $6: the
+# last recording before. A recording that a request or another worker has locked is left for the next run.
+_CLAIM = """
+SELECT due.id, due.end_user_id, due.received_at FROM ({rules}) u CROSS JOIN LATERAL (
+    SELECT r.id, r.end_user_id, {age} AS received_at FROM {due} AND ({age}, r.id) > ($5, $6)
+    ORDER BY {age}, r.id LIMIT {batch} FOR {lock} SKIP LOCKED
+) due
+WHERE u.level = $3 AND u.subject_id = $4 LIMIT $7
+"""
+# Deletion needs the strongest lock. For an audio, the lock of a completion is enough.
+_LOCKS: dict[ErasedKind, str] = {"recording": "UPDATE", "audio": "NO KEY UPDATE"}
+
+PAGES_OF_RULES: dict[ErasedKind, str] = {
+    kind: _PAGE_OF_RULES.format(
+        rules=RULES,
+        kind=kind,
+        of_end_user=_has_due(kind, "end_user"),
+        of_device=_has_due(kind, "device"),
+        of_world=_has_due(kind, "world"),
+    )
+    for kind in KINDS
+}
+CLAIMS: dict[tuple[ErasedKind, AgeScope], str] = {
+    (kind, scope): _CLAIM.format(
+        rules=RULES, age=BY_AGE[kind], due=_free(kind, scope), batch=BATCH, lock=_LOCKS[kind]
+    )
+    for kind in KINDS
+    for scope in SCOPES.values()
+}
+
+ADD_ERASED = """
+INSERT INTO retention_counts (kind, erased, last_erased_at) VALUES ($1, $2, $3)
+ON CONFLICT (kind) DO UPDATE
+SET erased = retention_counts.erased + excluded.erased, last_erased_at = excluded.last_erased_at
+"""
+ERASED = "SELECT kind, erased FROM retention_counts"
+
+
+async def worlds(connection: Connection) -> list[int]:
+    """The worlds that have a rule, in no order."""
+    return await fetch_values(connection, int, WORLDS_WITH_RETENTION)
+
+
+async def rules(
+    connection: Connection, world_id: int, now: datetime, kind: ErasedKind, after: tuple[str, str], limit: int
+) -> list[RuleRow]:
+    """The rules of a world and kind that follow `after` (level, subject), at most `limit`."""
+    return await fetch_rows(connection, RuleRow, PAGES_OF_RULES[kind], world_id, now, *after, limit)
+
+
+async def claim(
+    connection: Connection,
+    world_id: int,
+    now: datetime,
+    kind: ErasedKind,
+    rule: tuple[Level, str],
+    after: tuple[datetime, str],
+    limit: int,
+) -> list[DueRecordingRow]:
+    """Lock recordings that are due by a rule (level, subject), or whose audio is due, after `after`.
+
+    The list is in the order of the search, oldest first.
+    """
+    given = (world_id, now, *rule, *after, limit)
+    return await fetch_rows(connection, DueRecordingRow, CLAIMS[kind, SCOPES[rule[0]]], *given)
+
+
+async def add_erased(connection: Connection, kind: ErasedKind, count: int, now: datetime) -> None:
+    """Count erased recordings or audio."""
+    await connection.execute(ADD_ERASED, kind, count, now)

@@ -1,0 +1,63 @@
+"""Rows that the statements of retention give."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Literal
+
+import msgspec
+
+from lapel.foundation.core.clock import EPOCH
+from lapel.slices.configuration.service import Level
+from lapel.slices.recordings.service import AgeScope, ErasedKind
+
+
+class RuleRow(msgspec.Struct, frozen=True):
+    """One field of one override. `has_due`: whether anything is due because of it."""
+
+    level: Level
+    subject_id: str
+    has_due: bool
+
+
+class DueRecordingRow(msgspec.Struct, frozen=True):
+    """A locked recording that is due, and its place in the order of the search."""
+
+    id: str
+    end_user_id: str
+    received_at: datetime
+
+
+class FallingDueRow(msgspec.Struct, frozen=True):
+    """A recording or an audio, the time at which it falls due, and the override that decides.
+
+    `subject_id` and `received_at` are its place in the list.
+    """
+
+    recording_id: str
+    end_user_id: str
+    kind: ErasedKind
+    falls_due_at: datetime
+    source: Level
+    days: int
+    held: bool
+    subject_id: str
+    received_at: datetime
+
+
+class FallingDueSumRow(msgspec.Struct, frozen=True):
+    """A number of recordings or audio, and their bytes."""
+
+    count: int
+    bytes: int
+
+
+class PreviewPlace(msgspec.Struct, frozen=True):
+    """A place in the preview's list: the row before it. An empty `level` is the beginning of a part."""
+
+    kind: ErasedKind
+    scope: AgeScope
+    level: Level | Literal[""] = ""
+    subject_id: str = ""
+    received_at: datetime = EPOCH
+    recording_id: str = ""

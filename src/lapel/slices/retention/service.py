@@ -1,0 +1,166 @@
+"""The rules of retention: what falls due is shown beforehand, and erased by an hourly run.
+
+A run takes the worlds in turn, a batch of each, so that a world with very many due recordings delays no
+other world. Each batch is a transaction of its own: it locks due recordings, writes their ledger entries, and
+deletes them. So a killed run has done some batches as a whole, and the next run does the rest. Runs of
+several workers at once take different recordings, because they skip locked rows.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from contextlib import AsyncExitStack, aclosing
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+import asyncpg
+import structlog
+
+from lapel.foundation.core.clock import EPOCH
+from lapel.foundation.core.crash_points import crash_point
+from lapel.foundation.core.errors import Unavailable
+from lapel.slices.retention import queries
+from lapel.slices.retention.previews import Previews
+from lapel.slices.retention.queries import BATCH, ERASED, KINDS
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator
+    from datetime import datetime
+
+    from lapel.foundation.ports import Ports
+    from lapel.slices.configuration.service import Level
+    from lapel.slices.recordings.service import ErasedKind, Recordings
+
+__all__ = ["ERASED", "Retention"]
+
+# Rules that one statement checks.
+_RULES = 500
+# The most turns of a run; a turn is one batch or one page of rules. More work is left for the next run.
+_TURNS = 10_000
+# After this time since it fell due, something that is not erased yet counts as late.
+LATE = timedelta(hours=24)
+
+_log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
+
+
+class Retention:
+    """The eraser, and the preview (`previews`). Methods raise Unavailable while the database is away."""
+
+    def __init__(
+        self, ports: Ports, recordings: Recordings, *, batch: int = BATCH, turns: int = _TURNS
+    ) -> None:
+        """`batch`: the recordings of one transaction, at most `BATCH`. `turns`: the most turns of a run."""
+        self._ports = ports
+        self._batch = batch
+        self._turns = turns
+        self._recordings = recordings
+        self.previews = Previews(ports)
+
+    async def run(self) -> dict[ErasedKind, int]:
+        """Erase what is due, of all worlds. Returns the number of recordings and of audio.
+
+        A world that fails is left for the next run, and does not stop the others.
+        """
+        crash_point("retention:begin")
+        erased: dict[ErasedKind, int] = dict.fromkeys(KINDS, 0)
+        now = self._ports.clock.now()
+        async with self._ports.database.acquire() as connection:
+            worlds = await queries.worlds(connection)
+        waiting = deque((world_id, self._turns_of(world_id, now)) for world_id in worlds)
+        async with AsyncExitStack() as closing:
+            for _, turns in waiting:
+                closing.push_async_callback(turns.aclose)
+            for _ in range(self._turns):
+                if not waiting:
+                    break
+                world_id, turns = waiting.popleft()
+                done = await self._turn(world_id, turns)
+                if done is not None:
+                    kind, count = done
+                    erased[kind] += count
+                    waiting.append((world_id, turns))
+        if any(erased.values()):
+            _log.info("retention.erased", recordings=erased["recording"], audio=erased["audio"])
+        return erased
+
+    async def find_late(self) -> tuple[int, int]:
+        """The number of worlds with a rule, and of those in which something is late by more than `LATE`."""
+        late = self._ports.clock.now() - LATE
+        async with self._ports.database.acquire() as connection:
+            worlds = await queries.worlds(connection)
+        return len(worlds), sum([await self._has_due(world_id, late) for world_id in worlds])
+
+    async def _turn(
+        self, world_id: int, turns: AsyncGenerator[tuple[ErasedKind, int]]
+    ) -> tuple[ErasedKind, int] | None:
+        """The next turn of a world. None when the world has no more, or when it fails."""
+        try:
+            return await anext(turns, None)
+        except Unavailable:
+            raise
+        except (asyncpg.LockNotAvailableError, asyncpg.DeadlockDetectedError) as error:
+            _log.warning("retention.locked", world=world_id, error=type(error).__name__)
+        except Exception as error:  # noqa: BLE001 - a world that fails must not stop the others
+            _log.error("retention.stuck", world=world_id, exc_info=error)
+        return None
+
+    async def _has_due(self, world_id: int, moment: datetime) -> bool:
+        for kind in KINDS:
+            async with aclosing(self._due_rules(world_id, moment, kind)) as pages:
+                async for rules in pages:
+                    if rules:
+                        return True
+        return False
+
+    async def _turns_of(self, world_id: int, now: datetime) -> AsyncGenerator[tuple[ErasedKind, int]]:
+        """Erase what is due in a world. Yields the kind and the number after each turn."""
+        for kind in KINDS:
+            async with aclosing(self._due_rules(world_id, now, kind)) as pages:
+                async for rules in pages:
+                    yield kind, 0
+                    for rule in rules:
+                        after: tuple[datetime, str] | None = (EPOCH, "")
+                        while after is not None:
+                            count, after = await self._erase_batch(world_id, now, kind, rule, after)
+                            yield kind, count
+
+    async def _due_rules(
+        self, world_id: int, moment: datetime, kind: ErasedKind
+    ) -> AsyncGenerator[list[tuple[Level, str]]]:
+        """The rules of a kind because of which something is due, page by page. A page may be empty."""
+        last = ("", "")
+        while True:
+            async with self._ports.database.acquire() as connection:
+                rules = await queries.rules(connection, world_id, moment, kind, last, _RULES)
+            yield [(rule.level, rule.subject_id) for rule in rules if rule.has_due]
+            if len(rules) < _RULES:
+                return
+            last = (rules[-1].level, rules[-1].subject_id)
+
+    async def _erase_batch(
+        self,
+        world_id: int,
+        now: datetime,
+        kind: ErasedKind,
+        rule: tuple[Level, str],
+        after: tuple[datetime, str],
+    ) -> tuple[int, tuple[datetime, str] | None]:
+        """Erase the next batch of a rule. Returns the number, and the place of the last one.
+
+        The place is None after the last batch. The next batch starts after it, because the index entries of
+        deleted rows stay until a vacuum, and because locked rows stay.
+        """
+        deletion = self._recordings.deletion
+        erase = deletion.delete_old if kind == "recording" else deletion.erase_old_audio
+        async with self._ports.database.transaction() as connection:
+            due = await queries.claim(connection, world_id, now, kind, rule, after, self._batch)
+            if not due:
+                return 0, None
+            crash_point("retention:locked")
+            of = [(row.id, row.end_user_id) for row in due]
+            count = await erase(connection, world_id, of, self._ports.clock.now())
+            await queries.add_erased(connection, kind, count, now)
+            crash_point("retention:before-commit")
+        crash_point("retention:committed")
+        last = due[-1]
+        return count, (last.received_at, last.id) if len(due) == self._batch else None
