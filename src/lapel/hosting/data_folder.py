@@ -40,6 +40,10 @@ STORE_KEY_ID = "lapel"
 T = TypeVar("T")
 
 
+# What a folder may hold without an installation. `listen`: what `lapel listen` remembers of other servers.
+_NO_INSTALLATION = {"lapel.lock", "listen"}
+
+
 class DataFolderError(RuntimeError):
     """The data folder cannot be used; the message says why and what to do."""
 
@@ -247,7 +251,7 @@ class DataFolder:
 
         Raises DataFolderError when the folder is not empty.
         """
-        if any(entry.name != "lapel.lock" for entry in self.path.iterdir()):
+        if any(entry.name not in _NO_INSTALLATION for entry in self.path.iterdir()):
             raise DataFolderError(f"{self.path} is not empty; restore into a new --data-dir.")
         write_durably(self._restoring, b"")
         yield
