@@ -41,6 +41,8 @@ LONG = (
     "faults/test_outages.py",
     "transcription/models/process/test_engine.py",
     "faults/test_random_kills.py",
+    "webhooks/delivery/test_crash_points.py",
+    "faults/test_webhook_kills.py",
     "faults/test_revocation.py",
     "transcription/test_work.py",
     "embedded/postgres/test_supervisor.py",
