@@ -9,6 +9,7 @@ import asyncpg
 import httpx
 import pytest
 
+from lapel.cli.doctor.audit_checks import audit_rights
 from lapel.embedded.postgres.supervisor import EmbeddedPostgres
 from lapel.foundation.core.request_id import CLIENT_ADDRESS
 from lapel.foundation.database import audit, migrations
@@ -37,6 +38,19 @@ async def refuses_changes(database: str) -> None:
 
 async def test_the_application_may_only_add(fresh_database: str) -> None:
     await refuses_changes(fresh_database)
+
+
+async def test_doctor_warns_of_a_role_that_may_change_the_log(
+    fresh_database: str, postgres: EmbeddedPostgres
+) -> None:
+    name = fresh_database.partition("?")[0].rpartition("/")[2]
+    for url, state in ((fresh_database, "ok"), (postgres.dsn("postgres", name), "warning")):
+        connection = await asyncpg.connect(url)
+        try:
+            found = await audit_rights(connection)
+        finally:
+            await connection.close()
+        assert found.state == state
 
 
 async def test_the_next_migration_takes_rights_again(fresh_database: str) -> None:

@@ -17,7 +17,10 @@ from lapel.foundation.http.operations import Operation
 from lapel.foundation.ports import Ports
 from lapel.slices.projects.operator import OperatorKeys
 from lapel.slices.projects.service import Projects
+from lapel.slices.transcription.views import stored_segments
+from lapel.slices.transcription.work import lifecycle
 from tests.support.declared import declared_operations
+from tests.support.spoken import TRANSCRIPT
 from tests.support.tenants import Tenant
 
 PAGE = Path(__file__).parents[2] / "docs" / "audit.md"
@@ -34,7 +37,7 @@ def test_a_write_declares_its_entry_or_why_it_has_none(operation: Operation) -> 
     declared = [each for each in (operation.audit, operation.unaudited) if each]
     assert len(declared) == (0 if operation.method == "GET" else 1)
     if operation.audit:
-        assert re.fullmatch(r"[a-z_]+\.[a-z_]+(ed|ound)", operation.audit)
+        assert re.fullmatch(r"[a-z_]+\.[a-z_]+(ed|ound|sent)", operation.audit)
     if operation.unaudited:
         assert operation.unaudited.endswith(".")
 
@@ -190,3 +193,27 @@ async def made_release(repeats: Repeats) -> str:
     )
     assert answer.status_code == 201, answer.text
     return answer.json()["id"]
+
+
+async def test_what_a_provider_completes_is_its_entry(repeats: Repeats, ports: Ports) -> None:
+    world = repeats.tenant.test_world
+    person = (await repeats.expect(1, "POST", "/v1/end-users", {}))["id"]
+    recording = (await repeats.expect(1, "POST", "/v1/recordings", {"end_user_id": person}))["id"]
+    at = f"/v1/recordings/{recording}"
+    for code in (None, "provider_error"):
+        if code is None:
+            upload = await repeats.expect(1, "POST", f"{at}/upload-url", {"content_type": "audio/ogg"})
+            await repeats.client.put(upload["upload_url"], content=b"OggS1234", headers=upload["headers"])
+            await repeats.expect(1, "POST", f"{at}/upload-complete", {})
+        made = (await repeats.expect(1, "POST", "/v1/transcriptions", {"recording_id": recording}))["id"]
+        async with ports.database.transaction() as connection:
+            await lifecycle.start(connection, ports, world, made)
+            if code is None:
+                segments = stored_segments(TRANSCRIPT.segments)
+                await lifecycle.complete(connection, ports, world, made, TRANSCRIPT, segments)
+            else:
+                await lifecycle.fail(connection, ports, world, made, "provider_error", "It does not answer.")
+        async with ports.database.acquire() as connection:
+            last = (await connection.fetch(ENTRIES, world))[-1]
+        ended = "transcription.completed" if code is None else "transcription.failed"
+        assert (last["actor_kind"], last["action"], last["resource_id"]) == ("provider", ended, made)

@@ -10,6 +10,7 @@ from rich.console import Group
 from rich.text import Text
 
 from lapel.cli.doctor import (
+    audit_checks,
     checks,
     retention_checks,
     sandbox_checks,
@@ -103,6 +104,7 @@ async def _remote(settings: Settings, *, is_served: bool) -> list[Finding]:
         if not any(each.part == "database" and each.state == "broken" for each in found):
             async with ports.database.acquire() as connection:
                 found.append(await secret_checks.secrets(connection, settings))
+                found.append(await audit_checks.audit_rights(connection))
                 found += [finding async for finding in speech_checks.failing_steps(connection)]
                 found += [finding async for finding in speech_checks.provider_keys(connection, ports.sealer)]
                 found += [finding async for finding in speech_checks.remote_copies(connection)]

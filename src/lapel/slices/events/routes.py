@@ -55,6 +55,7 @@ def operations(service: Events, webhooks: Webhooks) -> tuple[Operation, ...]:
             "404 also in the moment before it has its place in the stream; 409 if the webhook is disabled.",
             status=202,
             errors=(Conflict,),
+            audit="event.resent",
         ),
     )
 

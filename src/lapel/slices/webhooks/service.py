@@ -187,6 +187,8 @@ class Webhooks:
         if webhooks:
             new = [(self._ports.ids.new("whd"), each) for each in webhooks]
             await queries.resend(connection, world_id, event, new)
+            now = self._ports.clock.now()
+            await audit.note(connection, self._ports.ids, now, actor, "event.resent", event_id)
         return webhooks
 
     def _check_url(self, url: str) -> None:

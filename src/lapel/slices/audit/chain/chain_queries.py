@@ -150,11 +150,25 @@ FROM (
 """
 
 
+# The tables that must only grow, if the role of this connection may change or delete their rows.
+CHANGEABLE_TABLES = """
+SELECT relname::text FROM pg_class
+WHERE oid IN ('audit_log'::regclass, 'audit_chain'::regclass, 'audit_checkpoints'::regclass)
+    AND has_table_privilege(oid, 'UPDATE, DELETE, TRUNCATE')
+ORDER BY relname
+"""
+
+
 class StrayRow(msgspec.Struct, frozen=True):
     """The last entry of a batch, and its first entry that is not in the chain; None: none."""
 
     max: str | None
     min: str | None
+
+
+async def changeable_tables(connection: Connection) -> list[str]:
+    """The tables of the log whose rows the connection's role may change or delete."""
+    return await fetch_values(connection, str, CHANGEABLE_TABLES)
 
 
 async def lock_chain(connection: Connection, world_id: int) -> None:
