@@ -114,9 +114,8 @@ async def record(operator: Device, ports: Ports, life: Life) -> str:
         await complete_transcription(ports, world, made["id"], replace(TRANSCRIPT, segments=[said]))
         shown = await app.open_services(ports)[Transcriptions].read(actor_of(operator.tenant), made["id"])
         async with ports.database.transaction() as connection:
-            await events.publish(
-                connection, ports.ids, ports.clock.now(), world, "completed", replace(shown, segments=UNSET)
-            )
+            now, without = ports.clock.now(), replace(shown, segments=UNSET)
+            await events.publish(connection, ports.ids, now, world, "completed", without, life.person)
     await look_at_audio(ports, world, recording, media)
     await _hold(operator, f"/v1/recordings/{recording}", life)
     return recording

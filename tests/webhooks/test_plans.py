@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from lapel.foundation.database import outbox
 from lapel.slices.webhooks import queries
 from lapel.slices.webhooks.records import delivery_queries, ending_queries, recovery_queries
 from tests.support.plans import filled, indexes_of
@@ -14,6 +13,8 @@ INSERT INTO projects (id, organization_id, name, created_at)
     SELECT 'proj_' || n, 'org_1', 'Large', now() FROM generate_series(1, 3000) n;
 INSERT INTO worlds (project_id, mode) SELECT 'proj_' || n, 'test' FROM generate_series(1, 3000) n;
 CREATE TEMPORARY VIEW w AS SELECT id FROM worlds WHERE project_id = 'proj_1';
+INSERT INTO end_users (world_id, id, metadata, created_at, updated_at)
+    SELECT w.id, 'eu_' || n, '{}', now(), now() FROM w, generate_series(1, 5000) n;
 INSERT INTO webhooks (world_id, id, url, events, status, sealed_secret, created_at, updated_at)
     SELECT o.id, 'wh_' || n, 'https://example.com', '{*}', 'enabled', '', now() - make_interval(secs => n),
            now()
@@ -36,6 +37,7 @@ INSERT INTO webhook_attempts (world_id, delivery_id, number, started_at, latency
 """
 ONE, BY_AGE = {"webhooks_pkey"}, {"webhook_deliveries_by_age"}
 DELIVERY, ATTEMPTS, EVENT = {"webhook_deliveries_pkey"}, {"webhook_attempts_pkey"}, {"events_pkey"}
+PERSON = {"end_users_pkey"}
 
 LOOKUPS = [
     (queries.READ, ONE),
@@ -52,8 +54,8 @@ LOOKUPS = [
     (delivery_queries.REDELIVER, DELIVERY),
     (recovery_queries.HOLD_ENABLED, ONE),
     (queries.SUBSCRIBED, ONE),
-    (outbox.FIND_PLACED, EVENT),
-    (outbox.WALK, {"events_newest"}),
+    (queries.FIND_PLACED, EVENT | PERSON),
+    (recovery_queries.WALK, {"events_newest"} | PERSON),
     (ending_queries.DELETE_WEBHOOK, ONE),
     (ending_queries.HOLD_DISABLED, ONE),
 ]
@@ -64,7 +66,7 @@ async def test_each_statement_has_its_index(fresh_database: str) -> None:
         for sql, expected in LOOKUPS:
             assert set(await indexes_of(connection, sql, may_sort=True)) == expected, sql
         # The lists come in their order, that of all states as three parts that are merged.
-        for sql in (queries.LIST, outbox.WALK, delivery_queries.LIST_ATTEMPTS):
+        for sql in (queries.LIST, recovery_queries.WALK, delivery_queries.LIST_ATTEMPTS):
             await indexes_of(connection, sql)
         for sql in (delivery_queries.LIST, delivery_queries.LIST_OF_STATE):
             begin = (

@@ -103,6 +103,7 @@ FROM (VALUES
     (11, 'evt:gones', 'device.bound', 'dev:twice', 'eu:gone'),
     (11, 'evt:nobodys', 'device.unbound', 'dev:free', NULL),
     (11, 'evt:recs', 'recording.uploaded', 'rec:once', 'eu:ada'),
+    (11, 'evt:txns', 'transcription.completed', 'txn:same', NULL),
     (13, 'evt:gones', 'device.low_battery', 'dev:once', 'eu:gone')
 ) AS told (world, evt, kind, resource, who);
 INSERT INTO idempotency_keys VALUES (11, 'key:one', 'ada', '\x00', 201, '\x00', '2026-03-01Z', 'eu:ada'),

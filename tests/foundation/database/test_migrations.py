@@ -194,6 +194,10 @@ async def test_every_row_of_before_is_there_and_changed_as_the_revisions_say(
         assert after[table] == rows, table
     await asyncio.to_thread(migrations.upgrade, older)
     newest = await contents(connection)
+    # 0032: whose recording an event tells of. A deleted recording has no row.
+    whose = {key[1]: row["end_user_id"] for key, row in newest["events"].items() if key[0] == LIVE}
+    told = {"evt:adas": "eu:ada", "evt:nobodys": None, "evt:recs": "eu:ada", "evt:txns": "eu:ben"}
+    assert whose == {full(event): person and full(person) for event, person in told.items()}
     assert await connection.fetch(UNFINISHED) == []
     assert await connection.fetchval("SELECT to_regclass('speech_work_line')") is not None
     assert {table: newest[table].keys() for table in after} == {

@@ -17,6 +17,8 @@ INSERT INTO organizations (id, name, created_at) VALUES ('org_1', 'Large', now()
 INSERT INTO projects (id, organization_id, name, created_at) VALUES ('proj_1', 'org_1', 'Large', now());
 INSERT INTO worlds (project_id, mode) VALUES ('proj_1', 'test');
 CREATE TEMPORARY VIEW w AS SELECT id FROM worlds WHERE project_id = 'proj_1';
+INSERT INTO end_users (world_id, id, metadata, created_at, updated_at)
+    SELECT w.id, 'eu_' || n, '{}', now(), now() FROM w, generate_series(1, 5000) n;
 INSERT INTO webhooks (world_id, id, url, events, status, sealed_secret, created_at, updated_at)
     SELECT w.id, 'wh_' || lpad(n::text, 5, '0'), 'https://example.com/', '{*}', 'enabled', '', now(), now()
     FROM w, generate_series(0, 30000) n;
@@ -37,14 +39,14 @@ INSERT INTO webhook_deliveries (world_id, id, webhook_id, event_id, resource_id,
            'succeeded', now()
     FROM w, generate_series(1, 2) m, generate_series(1, 20000) n WHERE n > 1000;
 """
-DUE, KEY = "webhook_deliveries_due", "webhook_deliveries_pkey"
+DUE, KEY, PERSON = "webhook_deliveries_due", "webhook_deliveries_pkey", "end_users_pkey"
 LOOKUPS = [
     (outbox.UNPLACED, {"events_without_place"}),
     (claim_queries.VISIT, {DUE, "webhooks_pkey"}),
-    (claim_queries.CLAIM, {DUE, "webhook_deliveries_first", KEY, "webhooks_pkey", "events_pkey"}),
+    (claim_queries.CLAIM, {DUE, "webhook_deliveries_first", KEY, "webhooks_pkey", "events_pkey", PERSON}),
     (claim_queries.OVERDUE, {DUE, "webhooks_pkey"}),
     (claim_queries.TAKE_PROBES, {"webhooks_pkey"}),
-    (claim_queries.READ_BODY, {KEY, "webhooks_pkey", "events_pkey"}),
+    (claim_queries.READ_BODY, {KEY, "webhooks_pkey", "events_pkey", PERSON}),
     (claim_queries.RENEW, {KEY}),
     (claim_queries.RELEASE, {KEY}),
     (outcome_queries.WRITE_OUTCOMES, {KEY}),

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, TypeAlias
 import msgspec
 
 from lapel.foundation.core.clock import timestamp
-from lapel.foundation.database.rows import fetch_row, fetch_rows, fetch_value, fetch_values
+from lapel.foundation.database.rows import fetch_rows, fetch_value, fetch_values
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -56,8 +56,8 @@ _NOTIFY = f"SELECT count(pg_notify('{EVENTS_CHANNEL}', '')) FROM made"
 
 INSERT_EVENT = f"""
 WITH made AS (
-    INSERT INTO events (world_id, id, type, resource_id, dedupe, body, created_at, test_for)
-    VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
+    INSERT INTO events (world_id, id, type, resource_id, dedupe, body, created_at, test_for, end_user_id)
+    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)
     ON CONFLICT (world_id, dedupe) DO NOTHING
     RETURNING 1
 )
@@ -77,26 +77,13 @@ WITH made AS (
 {_NOTIFY}
 """
 
-# The events of the arguments' worlds and ids, for statements of a slice that sends bodies.
+# The events, for statements of a slice that sends their bodies. These statements leave out the events of
+# deleted end users, which is a matter of slices.
 EVENT_ROWS = "events e"
 
 # Of all worlds, because one worker places the events of the whole server.
 UNPLACED = """
 SELECT world_id FROM events WHERE position IS NULL ORDER BY inserted NULLS FIRST, id LIMIT $1
-"""
-
-# The events of a world that have their position, from one on. The rows are locked because rows that refer to
-# them follow. Index: events_newest, read backwards.
-WALK = """
-SELECT id, type, resource_id, position, created_at FROM events
-WHERE world_id = $1 AND (created_at, id) > ($2, $3) AND test_for IS NULL AND position IS NOT NULL
-ORDER BY created_at, id LIMIT $4 FOR KEY SHARE
-"""
-
-# As `WALK`, one event.
-FIND_PLACED = """
-SELECT id, type, resource_id, position, created_at FROM events
-WHERE world_id = $1 AND id = $2 AND test_for IS NULL AND position IS NOT NULL FOR KEY SHARE
 """
 
 # Held until the transaction ends: positions are given by one transaction at a time.
@@ -137,12 +124,14 @@ DELETE FROM events WHERE ctid = ANY(ARRAY(
     ORDER BY created_at AT TIME ZONE 'UTC' LIMIT $2 FOR UPDATE SKIP LOCKED))
 """
 
-# For the export of an end user. Indexes: events_of_resource, events_of_end_user.
+# For the export of an end user. The events of a recording are with the recording, so `OF_END_USER` has only
+# the events of devices. Indexes: events_of_resource, events_of_end_user.
 OF_RESOURCE = """
 SELECT id, body FROM events WHERE world_id = $1 AND resource_id = $2 AND id > $3 ORDER BY id LIMIT $4
 """
 OF_END_USER = """
-SELECT id, body FROM events WHERE world_id = $1 AND end_user_id = $2 AND id > $3 ORDER BY id LIMIT $4
+SELECT id, body FROM events WHERE world_id = $1 AND end_user_id = $2 AND type LIKE 'device.%' AND id > $3
+ORDER BY id LIMIT $4
 """
 
 ERASE_EVENTS = "DELETE FROM events WHERE world_id = $1 AND resource_id = ANY($2::text[])"
@@ -154,16 +143,6 @@ WITH held AS MATERIALIZED (
 )
 SELECT count(*) FROM held
 """
-
-
-class WalkedRow(msgspec.Struct, frozen=True):
-    """An event without its body."""
-
-    id: str
-    type: str
-    resource_id: str
-    position: int
-    created_at: datetime
 
 
 class EventSample(msgspec.Struct, frozen=True):
@@ -207,16 +186,20 @@ async def publish(
     data: bytes,
     dedupe: str | None = None,
     test_for: str | None = None,
+    end_user_id: str | None = None,
 ) -> str:
     """Write one event. `data` is the JSON of the resource as GET answers it. Returns the event's id.
 
     `dedupe` is a name that only one event of a world may have (default: the type and the resource's id). A
     second event with the same name is dropped. `test_for`: the webhook that asked for a test event.
+    `end_user_id`: the end user that the event is about. When this end user is deleted, no answer shows the
+    event, no webhook gets it, and it is erased.
     """
     event_id = ids.new("evt")
     body = _frozen(event_id, type, now, data)
     once = dedupe or f"{type}:{resource_id}"
-    await connection.execute(INSERT_EVENT, world_id, event_id, type, resource_id, once, body, now, test_for)
+    about = (type, resource_id, once, body, now, test_for, end_user_id)
+    await connection.execute(INSERT_EVENT, world_id, event_id, *about)
     return event_id
 
 
@@ -233,9 +216,7 @@ async def publish_many(
 ) -> None:
     """`publish` for many resources in one statement; `resources` are (resource id, data).
 
-    `dedupes` and `end_user_ids`, if given, have one item for each resource. An event with an end user's id is
-    erased with this end user. Give the id if the event is about an end user, but its resource stays when the
-    end user is deleted.
+    `dedupes` and `end_user_ids`, if given, have one item for each resource.
     """
     event_ids = [ids.new("evt") for _ in resources]
     bodies = [
@@ -271,28 +252,13 @@ async def place(connection: Connection, limit: int) -> list[PlacedRow]:
     return sorted(placed, key=lambda row: (row.world_id, row.position))
 
 
-async def walk(
-    connection: Connection, world_id: int, after: tuple[datetime, str], limit: int
-) -> list[WalkedRow]:
-    """The oldest `limit` events of a world after this time and id, oldest first, without test events.
-
-    They cannot be deleted until the transaction ends.
-    """
-    return await fetch_rows(connection, WalkedRow, WALK, world_id, *after, limit)
-
-
-async def find_placed(connection: Connection, world_id: int, event_id: str) -> WalkedRow | None:
-    """An event that has its position and is no test event. It stays until the transaction ends."""
-    return await fetch_row(connection, WalkedRow, FIND_PLACED, world_id, event_id)
-
-
 async def erase(connection: Connection, world_id: int, resource_ids: list[str]) -> None:
     """Delete the events of erased resources."""
     await connection.execute(ERASE_EVENTS, world_id, resource_ids)
 
 
 async def erase_some_of_end_user(connection: Connection, world_id: int, end_user_id: str, limit: int) -> int:
-    """Delete events, `limit` at most, that are about a deleted end user and whose resources stay.
+    """Delete events, `limit` at most, that are about a deleted end user.
 
     Returns the number of deleted events; 0 when none is left.
     """
@@ -309,5 +275,5 @@ async def some_of_resource(
 async def some_of_end_user(
     connection: Connection, world_id: int, end_user_id: str, after: str, limit: int
 ) -> list[FrozenRow]:
-    """As `some_of_resource`, for the events about an end user whose resources stay when it is deleted."""
+    """As `some_of_resource`, for the events of devices that are about an end user."""
     return await fetch_rows(connection, FrozenRow, OF_END_USER, world_id, end_user_id, after, limit)

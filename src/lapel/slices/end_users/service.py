@@ -55,8 +55,8 @@ def present(row: str) -> str:
     row's table, which has the columns `world_id` and `end_user_id`.
     """
     return f"""(
-    SELECT e.deleted_at IS NULL FROM end_users e
-    WHERE e.world_id = {row}.world_id AND e.id = {row}.end_user_id)"""  # noqa: S608 - an alias in our own SQL
+    SELECT u.deleted_at IS NULL FROM end_users u
+    WHERE u.world_id = {row}.world_id AND u.id = {row}.end_user_id)"""  # noqa: S608 - an alias in our own SQL
 
 
 # The kinds of callers that read the data of an end user: keys, and end-user tokens.

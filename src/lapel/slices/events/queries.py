@@ -1,6 +1,6 @@
 """All SQL that reads events; foundation/database/outbox.py writes them.
 
-Lists and streams leave out test events, which only one webhook gets.
+Every statement leaves out test events, which only one webhook gets, and the events of deleted end users.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 import msgspec
 
 from lapel.foundation.database.rows import fetch_only_value, fetch_row, fetch_rows, fetch_value
+from lapel.slices.end_users.service import present
 
 if TYPE_CHECKING:
     from lapel.foundation.database.connection import Connection
@@ -68,12 +69,14 @@ class StreamedRow(msgspec.Struct, frozen=True):
     body: bytes | None
 
 
+_SHOWN = f"test_for IS NULL AND (end_user_id IS NULL OR {present('events')})"
+
 # $1: the world; $2, $3: the place before the page; $4: the rows to read; $5: the rows to skip; $6: the least
 # time. Three statements instead of one with `OR`, so that the prepared plan of each uses its own index.
-_ROWS = """
+_ROWS = f"""
 SELECT id, body, created_at FROM events
-WHERE world_id = $1 AND (created_at, id) < ($2, $3) AND test_for IS NULL{also}
-ORDER BY created_at DESC, id DESC LIMIT {limit}
+WHERE world_id = $1 AND (created_at, id) < ($2, $3) AND {_SHOWN}{{also}}
+ORDER BY created_at DESC, id DESC LIMIT {{limit}}
 """
 # The least time is compared after the rows are chosen: they come newest first, so only the last ones go.
 #
@@ -103,20 +106,20 @@ _KINDS: dict[Kind, str] = {"newest": _NEWEST, "of_resource": _OF_RESOURCE, "of_t
 LIST = {kind: _PAGE.format(rows=rows) for kind, rows in _KINDS.items()}
 LIST_SIZE = {kind: _SIZE.format(rows=rows) for kind, rows in _KINDS.items()}
 
-FIND = "SELECT body FROM events WHERE world_id = $1 AND id = $2 AND test_for IS NULL"
-SIZE = "SELECT octet_length(body) FROM events WHERE world_id = $1 AND id = $2 AND test_for IS NULL"
+FIND = f"SELECT body FROM events WHERE world_id = $1 AND id = $2 AND {_SHOWN}"
+SIZE = f"SELECT octet_length(body) FROM events WHERE world_id = $1 AND id = $2 AND {_SHOWN}"
 
 LAST_POSITION = "SELECT coalesce((SELECT last FROM event_positions WHERE world_id = $1), 0)"
 
 # $2: the position after which the stream continues; $3: the types, NULL for all; $4: the most events to look
 # at; $5: as many bytes are read, and one body at most beyond them.
-READ_STREAM = """
+READ_STREAM = f"""
 SELECT position, body FROM (
     SELECT s.position, s.body, sum(coalesce(octet_length(body), 0)) OVER (ORDER BY position)
         - coalesce(octet_length(body), 0) AS bytes_before
     FROM (
         SELECT position,
-            CASE WHEN test_for IS NULL AND ($3::text[] IS NULL OR type = ANY($3)) THEN body END AS body
+            CASE WHEN ($3::text[] IS NULL OR type = ANY($3)) AND {_SHOWN} THEN body END AS body
         FROM events WHERE world_id = $1 AND position > $2 ORDER BY position LIMIT $4
     ) s
 ) q WHERE bytes_before < $5 ORDER BY position

@@ -66,13 +66,17 @@ async def publish(
         resource_id=recording.id,
         data=recording_body(recording),
         dedupe=f"recording.{kind}:{recording.id}:{occasion}" if occasion else None,
+        end_user_id=recording.end_user_id,
     )
 
 
 async def publish_deleted(
     connection: Connection, ids: Ids, now: datetime, world_id: int, deleted: list[DeletedRecording]
 ) -> None:
-    """Erase the bodies of the recordings' earlier events, then write one event for each recording."""
+    """Erase the bodies of the recordings' earlier events, then write one event for each recording.
+
+    The new events name no end user, so webhooks get them also when the end user is deleted.
+    """
     await outbox.erase(connection, world_id, [each.id for each in deleted])
     await outbox.publish_many(
         connection,

@@ -8,6 +8,7 @@ from lapel.slices.erasure.service import Erasures, Holds
 from lapel.slices.recordings.access import Reach
 from lapel.slices.recordings.audio.audio_queries import (
     TITLE,
+    end_user_of_recording,
     seen_recording,
     set_duration,
     set_transcription,
@@ -61,6 +62,7 @@ __all__ = [
     "RecordingQuery",
     "Recordings",
     "audio_of",
+    "end_user_of_recording",
     "find_audio",
     "other_bytes",
     "received_before",

@@ -51,8 +51,9 @@ async def publish(
     world_id: int,
     kind: Literal["started", "completed", "failed"],
     transcription: Transcription,
+    end_user_id: str,
 ) -> None:
-    """Publish one event with the transcription, without segments."""
+    """Publish one event with the transcription, without segments. `end_user_id`: that of the recording."""
     await outbox.publish(
         connection,
         ids,
@@ -61,6 +62,7 @@ async def publish(
         type=f"transcription.{kind}",
         resource_id=transcription.id,
         data=transcription_body(transcription),
+        end_user_id=end_user_id,
     )
 
 

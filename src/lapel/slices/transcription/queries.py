@@ -13,8 +13,13 @@ from lapel.foundation.database.rows import (
 )
 from lapel.foundation.http.input.pagination import PAGE_BYTES
 from lapel.slices.projects.service import project_of
-from lapel.slices.recordings.service import seen_recording
-from lapel.slices.transcription.rows import ListedTranscriptRow, TranscriptionRow, TranscriptRow
+from lapel.slices.recordings.service import end_user_of_recording, seen_recording
+from lapel.slices.transcription.rows import (
+    ChangedTranscriptionRow,
+    ListedTranscriptRow,
+    TranscriptionRow,
+    TranscriptRow,
+)
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -102,7 +107,7 @@ WITH begun AS (
     UPDATE transcriptions t SET status = 'processing', started_at = $3, updated_at = $3
     WHERE t.world_id = $1 AND t.id = $2 AND t.status = 'pending' RETURNING t.*
 )
-SELECT {_COLUMNS} FROM begun t
+SELECT {_COLUMNS}, {end_user_of_recording("t")} AS end_user_id FROM begun t
 """
 
 # Progress never falls, even if a step is done again.
@@ -123,7 +128,7 @@ WITH done AS (
         confidence = $11, completed_at = $12, updated_at = $12
     WHERE t.world_id = $1 AND t.id = $2 AND t.status = 'processing' RETURNING t.*
 )
-SELECT {_COLUMNS} FROM done t
+SELECT {_COLUMNS}, {end_user_of_recording("t")} AS end_user_id FROM done t
 """
 
 FAIL = f"""
@@ -132,7 +137,7 @@ WITH failed AS (
         updated_at = $5
     WHERE t.world_id = $1 AND t.id = $2 AND t.status IN ('pending', 'processing') RETURNING t.*
 )
-SELECT {_COLUMNS} FROM failed t
+SELECT {_COLUMNS}, {end_user_of_recording("t")} AS end_user_id FROM failed t
 """
 
 PUT_PIECE = """
@@ -300,9 +305,9 @@ def _listed(
 
 async def begin(
     connection: Connection, world_id: int, transcription_id: str, now: datetime
-) -> TranscriptionRow | None:
+) -> ChangedTranscriptionRow | None:
     """Set a pending transcription to processing; None if it is not pending."""
-    return await fetch_row(connection, TranscriptionRow, BEGIN, world_id, transcription_id, now)
+    return await fetch_row(connection, ChangedTranscriptionRow, BEGIN, world_id, transcription_id, now)
 
 
 async def set_progress(connection: Connection, world_id: int, transcription_id: str, progress: float) -> None:
@@ -329,11 +334,11 @@ async def complete(
     transcript: Transcript,
     segments: tuple[bytes, bytes],
     now: datetime,
-) -> TranscriptionRow | None:
+) -> ChangedTranscriptionRow | None:
     """Complete a transcription; None unless it was processing. `segments`: JSON with words, and without."""
     return await fetch_row(
         connection,
-        TranscriptionRow,
+        ChangedTranscriptionRow,
         COMPLETE,
         world_id,
         transcription_id,
@@ -351,9 +356,11 @@ async def complete(
 
 async def fail(
     connection: Connection, world_id: int, transcription_id: str, code: Code, message: str, now: datetime
-) -> TranscriptionRow | None:
+) -> ChangedTranscriptionRow | None:
     """Set a transcription to failed; None if it has ended already."""
-    return await fetch_row(connection, TranscriptionRow, FAIL, world_id, transcription_id, code, message, now)
+    return await fetch_row(
+        connection, ChangedTranscriptionRow, FAIL, world_id, transcription_id, code, message, now
+    )
 
 
 async def put_piece(

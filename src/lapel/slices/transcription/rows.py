@@ -40,6 +40,12 @@ class TranscriptionRow(msgspec.Struct, frozen=True):
     project_id: str
 
 
+class ChangedTranscriptionRow(TranscriptionRow, frozen=True):
+    """A transcription whose status was just changed, with the end user of its recording."""
+
+    end_user_id: str
+
+
 class TranscriptRow(TranscriptionRow, frozen=True):
     """A transcription with its segments: JSON, as in answers; None before it is completed."""
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from lapel.foundation.database.outbox import EVENTS_CHANNEL
+from lapel.foundation.database.outbox import EVENT_ROWS, EVENTS_CHANNEL
 from lapel.foundation.database.rows import (
     fetch_only_row,
     fetch_only_value,
@@ -12,14 +12,14 @@ from lapel.foundation.database.rows import (
     fetch_rows,
     fetch_values,
 )
-from lapel.slices.webhooks.rows import SealedRow, WebhookRow
+from lapel.slices.end_users.service import present
+from lapel.slices.webhooks.rows import SealedRow, WalkedRow, WebhookRow
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from datetime import datetime
 
     from lapel.foundation.database.connection import Connection
-    from lapel.foundation.database.outbox import WalkedRow
     from lapel.foundation.http.input.pagination import PageWindow
 
 _COLUMNS = """id, url, events, description, metadata, status, disabled_reason, created_at, updated_at"""
@@ -70,6 +70,14 @@ WHERE world_id = $1 AND id = $2 AND deleted_at IS NULL
 RETURNING {_COLUMNS}
 """
 
+
+# An event of a deleted end user is not found. The row is locked because rows that refer to it follow.
+FIND_PLACED = f"""
+SELECT e.id, e.type, e.resource_id, e.position, e.created_at FROM {EVENT_ROWS}
+WHERE e.world_id = $1 AND e.id = $2 AND e.test_for IS NULL AND e.position IS NOT NULL
+    AND (e.end_user_id IS NULL OR {present("e")})
+FOR KEY SHARE
+"""
 
 # The webhooks cannot be removed until deliveries refer to them.
 SUBSCRIBED = """
@@ -173,6 +181,11 @@ async def rotate(
 async def list_sealed(connection: Connection) -> list[SealedRow]:
     """The sealed secrets of all webhooks, 100,000 at most."""
     return await fetch_rows(connection, SealedRow, LIST_SEALED)
+
+
+async def find_placed(connection: Connection, world_id: int, event_id: str) -> WalkedRow | None:
+    """An event that has its position and is no test event. It stays until the transaction ends."""
+    return await fetch_row(connection, WalkedRow, FIND_PLACED, world_id, event_id)
 
 
 async def subscribed(connection: Connection, world_id: int, type_: str) -> list[str]:

@@ -37,6 +37,16 @@ class DisabledWebhookRow(WebhookRow, frozen=True):
     project_id: str
 
 
+class WalkedRow(msgspec.Struct, frozen=True):
+    """An event without its body."""
+
+    id: str
+    type: str
+    resource_id: str
+    position: int
+    created_at: datetime
+
+
 class WebhookDeliveryRow(msgspec.Struct, frozen=True):
     """A delivery. `started_at`, `status` and `error` are those of its newest attempt."""
 

@@ -10,7 +10,7 @@ import msgspec
 
 from lapel.foundation.core.clock import timestamp
 from lapel.foundation.core.errors import Conflict, InvalidRequest, NotFound
-from lapel.foundation.database import audit, outbox
+from lapel.foundation.database import audit
 from lapel.foundation.http.input.fields import metadata_text
 from lapel.foundation.http.input.pagination import page, window
 from lapel.foundation.outbound.policy import OutboundPolicy
@@ -176,7 +176,7 @@ class Webhooks:
         NotFound when there is no such event or webhook, and Conflict when the webhook is disabled.
         """
         world_id = actor.world_id
-        event = await outbox.find_placed(connection, world_id, event_id)
+        event = await queries.find_placed(connection, world_id, event_id)
         if event is None:
             raise NotFound("There is no event with this id that was given to webhooks already.")
         if webhook_id is None:

@@ -35,6 +35,16 @@ class AudioRow(msgspec.Struct, frozen=True):
     file_size_bytes: int | None
 
 
+def end_user_of_recording(row: str) -> str:
+    """SQL for other slices: the end user of the recording of a row.
+
+    `row`: the alias of the row's table, which has the columns `world_id` and `recording_id`.
+    """
+    return f"""(
+    SELECT r.end_user_id FROM recordings r
+    WHERE r.world_id = {row}.world_id AND r.id = {row}.recording_id)"""
+
+
 def seen_recording(row: str, end_user: str, also: str = "true") -> str:
     """SQL for other slices: whether a caller may see the recording of a row.
 

@@ -99,7 +99,8 @@ async def start(connection: Connection, ports: Ports, world_id: int, transcripti
     now = ports.clock.now()
     begun = await queries.begin(connection, world_id, transcription_id, now)
     if begun is not None:
-        await events.publish(connection, ports.ids, now, world_id, "started", transcription_of(begun))
+        shown = transcription_of(begun)
+        await events.publish(connection, ports.ids, now, world_id, "started", shown, begun.end_user_id)
 
 
 async def complete(
@@ -120,7 +121,8 @@ async def complete(
     await queries.delete_pieces(connection, world_id, transcription_id)
     if done is not None:
         await settle_current(connection, world_id, done.recording_id, now)
-        await events.publish(connection, ports.ids, now, world_id, "completed", transcription_of(done))
+        shown = transcription_of(done)
+        await events.publish(connection, ports.ids, now, world_id, "completed", shown, done.end_user_id)
         await _record(connection, ports, now, world_id, done, "transcription.completed")
 
 
@@ -159,7 +161,8 @@ async def fail(
         await give_back(connection, world_id, transcription_id, now)
     await queries.delete_pieces(connection, world_id, transcription_id)
     if failed is not None:
-        await events.publish(connection, ports.ids, now, world_id, "failed", transcription_of(failed))
+        shown = transcription_of(failed)
+        await events.publish(connection, ports.ids, now, world_id, "failed", shown, failed.end_user_id)
         await _record(connection, ports, now, world_id, failed, "transcription.failed")
 
 

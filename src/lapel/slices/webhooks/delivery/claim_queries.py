@@ -17,6 +17,7 @@ import msgspec
 
 from lapel.foundation.database.outbox import EVENT_ROWS
 from lapel.foundation.database.rows import fetch_only_value, fetch_rows, fetch_value
+from lapel.slices.end_users.service import present
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -77,9 +78,13 @@ SELECT count(*) FROM visited v JOIN webhooks w ON w.world_id = v.world_id AND w.
 WHERE v.due_at < now() - $1::interval AND w.status = 'enabled' AND w.paused_until IS NULL
 """
 
+# The event tells of no deleted end user. A job erases the other events, with their deliveries.
+_SENT = f"(e.end_user_id IS NULL OR {present('e')})"
+
 # A delivery that was never attempted waits for earlier ones of the same resource that never were. If another
 # transaction changed a row since this statement began, the lock is on the changed row, whose ctid the UPDATE
 # does not see: the row is left out.
+# The deliveries of a deleted end user's events are leased and not given, so the next claim takes others.
 CLAIM = f"""
 WITH chosen AS MATERIALIZED (
     SELECT r.world_id, c.id
@@ -125,7 +130,7 @@ CROSS JOIN LATERAL (
 ) w
 CROSS JOIN LATERAL (
     SELECT e.created_at, CASE WHEN octet_length(e.body) <= {SMALL_BODY_BYTES} THEN e.body END AS body
-    FROM {EVENT_ROWS} WHERE e.world_id = d.world_id AND e.id = d.event_id OFFSET 0
+    FROM {EVENT_ROWS} WHERE e.world_id = d.world_id AND e.id = d.event_id AND {_SENT} OFFSET 0
 ) e
 """
 
@@ -147,7 +152,7 @@ READ_BODY = f"""
 SELECT e.body FROM {EVENT_ROWS}
 JOIN webhook_deliveries d ON d.world_id = e.world_id AND d.event_id = e.id
 JOIN webhooks w ON w.world_id = d.world_id AND w.id = d.webhook_id
-WHERE d.world_id = $1 AND d.id = $2 AND w.status = 'enabled'
+WHERE d.world_id = $1 AND d.id = $2 AND w.status = 'enabled' AND {_SENT}
 """
 
 _HELD = """
@@ -230,7 +235,8 @@ async def take_probes(connection: Connection, webhooks: Sequence[tuple[int, str]
 
 
 async def read_body(connection: Connection, world_id: int, delivery_id: str) -> bytes | None:
-    """The body of a delivery's event; None when the delivery is gone or its webhook is disabled."""
+    """The body of a delivery's event; None when the delivery is gone, its webhook is disabled, or
+    the end user that the event tells of is deleted."""
     return await fetch_value(connection, bytes, READ_BODY, world_id, delivery_id)
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from lapel.foundation.core.crash_points import crash_point
-from lapel.foundation.database import outbox
 from lapel.slices.webhooks.records import recovery_queries
 from lapel.slices.webhooks.wire import ALL_EVENTS
 
@@ -42,7 +41,7 @@ class Recoveries:
             types = await recovery_queries.hold_enabled(connection, job.world_id, job.webhook_id)
             if types is None:
                 return None
-            events = await outbox.walk(connection, job.world_id, after, _BATCH)
+            events = await recovery_queries.walk(connection, job.world_id, after, _BATCH)
             due = [
                 event
                 for event in events

@@ -6,19 +6,30 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from lapel.foundation.database.outbox import EVENTS_CHANNEL
-from lapel.foundation.database.rows import fetch_only_value, fetch_row
+from lapel.foundation.database.outbox import EVENT_ROWS, EVENTS_CHANNEL
+from lapel.foundation.database.rows import fetch_only_value, fetch_row, fetch_rows
+from lapel.slices.end_users.service import present
+from lapel.slices.webhooks.rows import WalkedRow
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from datetime import datetime
 
     from lapel.foundation.core.ids import Ids
     from lapel.foundation.database.connection import Connection
-    from lapel.foundation.database.outbox import WalkedRow
 
 # The webhook cannot be removed until the deliveries refer to it.
 HOLD_ENABLED = """
 SELECT events FROM webhooks WHERE world_id = $1 AND id = $2 AND status = 'enabled' FOR KEY SHARE
+"""
+
+# The events of a world that have their position, from one on, without those of deleted end users. The rows
+# are locked because rows that refer to them follow. Index: events_newest, read backwards.
+WALK = f"""
+SELECT e.id, e.type, e.resource_id, e.position, e.created_at FROM {EVENT_ROWS}
+WHERE e.world_id = $1 AND (e.created_at, e.id) > ($2, $3) AND e.test_for IS NULL AND e.position IS NOT NULL
+    AND (e.end_user_id IS NULL OR {present("e")})
+ORDER BY e.created_at, e.id LIMIT $4 FOR KEY SHARE
 """
 
 # A delivery that succeeded, or that is due anyway, stays as it is. The deliveries begin in the order of their
@@ -50,6 +61,16 @@ async def hold_enabled(connection: Connection, world_id: int, webhook_id: str) -
     """The event types of a webhook; None when it is disabled or gone."""
     row = await fetch_row(connection, SubscriptionRow, HOLD_ENABLED, world_id, webhook_id)
     return None if row is None else row.events
+
+
+async def walk(
+    connection: Connection, world_id: int, after: tuple[datetime, str], limit: int
+) -> list[WalkedRow]:
+    """The oldest `limit` events of a world after this time and id, oldest first, without test events.
+
+    They cannot be deleted until the transaction ends.
+    """
+    return await fetch_rows(connection, WalkedRow, WALK, world_id, *after, limit)
 
 
 async def recover(
