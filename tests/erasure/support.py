@@ -18,6 +18,22 @@ WORDS = b"to be forgotten" * 200
 # After the end of the last upload URL and the margin.
 MORE_THAN_MARGIN = timedelta(minutes=76)
 UNSETTLED = "SELECT world_id, id FROM holds WHERE released_at IS NOT NULL AND settled_at IS NULL"
+REASON = {"reason": "Case 2027-114"}
+ROWS = """
+SELECT (SELECT count(*) FROM recordings WHERE world_id = $1 AND id = $2)
+     + (SELECT count(*) FROM media WHERE world_id = $1 AND recording_id = $2)
+"""
+
+
+async def hold(device: Device, path: str, expect: int = 201) -> dict[str, Any]:
+    """Place a hold on a resource."""
+    return await device.post(f"/v1/{path}/hold", expect, REASON)
+
+
+async def rows(device: Device, ports: Ports, recording_id: str) -> int:
+    """How many rows of a recording and its media there are."""
+    async with ports.database.acquire() as connection:
+        return await connection.fetchval(ROWS, device.tenant.test_world, recording_id)
 
 
 def rounds(ports: Ports, by: timedelta) -> Erasures:

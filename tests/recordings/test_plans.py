@@ -78,7 +78,7 @@ SINGLE = {
     media_states.ACCEPT_ATTEMPT: ["upload_attempts_pkey"],
     deletion_queries.LOCK_OF_END_USER: ["recordings_of_end_user"],
     deletion_queries.LOCK_HIDDEN: ["recordings_hidden"],
-    deletion_queries.FIND_HIDDEN: ["recordings_pkey"],
+    deletion_queries.FIND_END_USER: ["recordings_pkey"],
     hold_queries.READ_ACTIVE: ["holds_active"],
     hold_queries.READ_NEWEST: ["holds_of_resource"],
     hold_queries.RELEASE: ["holds_active"],
@@ -94,6 +94,7 @@ SINGLE = {
     queries.LIST: ["erasures_newest"],
     queries.LIST_OF_STATE: ["erasures_by_state"],
     queries.LIST_OF_RESOURCE: ["erasures_world_id_resource_type_resource_id_key"],
+    queries.FIND_END_USER: ["erasures_world_id_resource_type_resource_id_key"],
     queries.FIND_DUE: ["erasures_unfinished"],
     queries.FIND_ENTERING: ["erasures_entering"],
 }

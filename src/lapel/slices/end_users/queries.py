@@ -121,7 +121,12 @@ WHERE world_id = $1 AND id = $2 AND deleted_at IS NOT NULL
 """
 
 # Also of a deleted end user, so that no hold is placed until the transaction ends.
-SHARE = "SELECT deleted_at IS NOT NULL FROM end_users WHERE world_id = $1 AND id = $2 FOR SHARE"
+SHARE = "SELECT 1 FROM end_users WHERE world_id = $1 AND id = $2 FOR SHARE"
+
+# Also of a deleted end user. Waits for every transaction that has the lock of SHARE or HIDE_PERSON.
+LOCK_EVEN_DELETED = """
+SELECT deleted_at IS NOT NULL FROM end_users WHERE world_id = $1 AND id = $2 FOR NO KEY UPDATE
+"""
 
 # For a transaction of another slice that changes what belongs to the end user.
 LOCK_END_USER = """
@@ -241,9 +246,21 @@ async def erase_person(connection: Connection, world_id: int, end_user_id: str) 
     await connection.execute(ERASE_PERSON, world_id, end_user_id)
 
 
-async def share(connection: Connection, world_id: int, end_user_id: str) -> bool:
-    """Whether an end user is deleted; it stays so, and gets no hold, until the transaction ends."""
-    return await fetch_value(connection, bool, SHARE, world_id, end_user_id) or False
+async def share(connection: Connection, world_id: int, end_user_id: str) -> None:
+    """Keep an end user, who may be deleted, from being deleted or held until the transaction ends.
+
+    A deletion calls this before it reads whether a hold keeps a recording. So the job of a released hold
+    waits for the deletion (`lock_even_deleted`).
+    """
+    await connection.execute(SHARE, world_id, end_user_id)
+
+
+async def lock_even_deleted(connection: Connection, world_id: int, end_user_id: str) -> bool:
+    """Lock an end user until the transaction ends. Whether the end user is deleted.
+
+    Waits for every running deletion of the end user or of one of its recordings.
+    """
+    return await fetch_value(connection, bool, LOCK_EVEN_DELETED, world_id, end_user_id) or False
 
 
 async def lock(connection: Connection, world_id: int, end_user_id: str) -> bool:

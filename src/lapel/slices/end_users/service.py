@@ -18,7 +18,7 @@ from lapel.foundation.http.input.fields import given, metadata_text, raw, value_
 from lapel.foundation.http.input.pagination import page, window
 from lapel.foundation.identity.tokens import new_token
 from lapel.slices.end_users import end_user_token_queries, queries
-from lapel.slices.end_users.queries import COUNT_END_USERS, LOCK_END_USER, share
+from lapel.slices.end_users.queries import COUNT_END_USERS, LOCK_END_USER, lock_even_deleted, share
 from lapel.slices.end_users.wire import EndUser, EndUserPage, EndUserToken, EndUserTokenFacts
 from lapel.slices.erasure.service import Holds, open_end_user
 
@@ -37,6 +37,7 @@ __all__ = [
     "OnDelete",
     "erase_released",
     "hold_active",
+    "lock_even_deleted",
     "present",
     "share",
     "unknown",
@@ -102,7 +103,7 @@ async def hold_active(connection: Connection, world_id: int, end_user_id: str) -
 
 async def erase_released(connection: Connection, holds: Holds, world_id: int, end_user_id: str) -> bool:
     """Erase the fields of a deleted end user, if no hold keeps the end user. Whether they are erased."""
-    if not await share(connection, world_id, end_user_id):
+    if not await lock_even_deleted(connection, world_id, end_user_id):
         return False
     if await holds.is_held(connection, world_id, end_user_id):
         return False

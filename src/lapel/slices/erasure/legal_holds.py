@@ -2,7 +2,8 @@
 
 The slices of recordings and end users lock their row before they call this module, both to place a hold and
 to delete. So of a hold and a deletion that meet, the later one sees the earlier one. A hold is released
-without that lock, because the resource may be deleted already; a job then does what the hold postponed.
+without that lock, because the resource may be deleted already; a job then does what the hold postponed. The
+job first waits for the deletions that read the hold before its release.
 """
 
 from __future__ import annotations

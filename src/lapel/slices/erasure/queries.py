@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from lapel.foundation.database.rows import fetch_row, fetch_rows, fetch_values
+from lapel.foundation.database.rows import fetch_row, fetch_rows, fetch_value, fetch_values
 from lapel.slices.erasure.hold_queries import kept
 from lapel.slices.erasure.local_copy_queries import COPIED
 from lapel.slices.erasure.wire import Reason, State, Subject
@@ -180,6 +180,11 @@ SELECT id FROM erasures
 WHERE world_id = $1 AND end_user_id = $2 AND state = 'open' AND id > $3 ORDER BY id LIMIT $4
 """
 
+FIND_END_USER = """
+SELECT end_user_id FROM erasures
+WHERE world_id = $1 AND resource_type = 'recording' AND resource_id = $2 AND end_user_id IS NOT NULL
+"""
+
 # End users whose recordings are not all in the ledger, and whose job has made no progress for a while.
 FIND_ENTERING = """
 SELECT world_id, resource_id FROM erasures WHERE NOT entered AND due_at <= $1 ORDER BY due_at LIMIT $2
@@ -344,6 +349,11 @@ async def find_open_of_end_user(
 async def find_entering(connection: Connection, now: datetime, limit: int) -> list[EnteringRow]:
     """Deleted end users whose deletion no worker continues."""
     return await fetch_rows(connection, EnteringRow, FIND_ENTERING, now, limit)
+
+
+async def find_end_user(connection: Connection, world_id: int, recording_id: str) -> str | None:
+    """The end user of a recording's entry; None when the entry names no end user, or there is no entry."""
+    return await fetch_value(connection, str, FIND_END_USER, world_id, recording_id)
 
 
 async def set_entered(

@@ -224,6 +224,10 @@ class Erasures:
         """
         await self._remember(world_id, "end_user", end_user_id)
 
+    async def find_end_user(self, connection: Connection, world_id: int, recording_id: str) -> str | None:
+        """The end user of a recording that was deleted with its end user or during a hold; else None."""
+        return await queries.find_end_user(connection, world_id, recording_id)
+
     async def state_of(self, world_id: int, resource_type: Subject, resource_id: str) -> State | None:
         """The state of a deleted resource's entry; None when it has none."""
         async with self._ports.database.acquire() as connection:

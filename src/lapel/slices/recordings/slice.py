@@ -63,6 +63,7 @@ _CRASH_POINTS = (
     "hold:released",
     # the job that erases what a released hold postponed
     "release:begin",
+    "release:deletions-over",
     "release:rows-deleted",
     "release:batch-committed",
     "release:before-commit",

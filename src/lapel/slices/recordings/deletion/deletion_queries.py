@@ -57,7 +57,8 @@ ORDER BY r.id LIMIT $3
 FOR UPDATE
 """
 
-FIND_HIDDEN = "SELECT end_user_id FROM recordings WHERE world_id = $1 AND id = $2 AND deleted_at IS NOT NULL"
+# Of a recording that is present or hidden.
+FIND_END_USER = "SELECT end_user_id FROM recordings WHERE world_id = $1 AND id = $2"
 
 # A statement of its own after the lock: it sees the URL of an upload-url request, and the hold, that
 # committed before the lock.
@@ -124,9 +125,9 @@ async def lock_hidden(
     return await read_locked(connection, world_id, locked)
 
 
-async def find_hidden(connection: Connection, world_id: int, recording_id: str) -> str | None:
-    """The end user of a hidden recording. None when the recording is not hidden, or has no row."""
-    return await fetch_value(connection, str, FIND_HIDDEN, world_id, recording_id)
+async def find_end_user(connection: Connection, world_id: int, recording_id: str) -> str | None:
+    """The end user of a recording, which may be hidden. None when the recording has no row."""
+    return await fetch_value(connection, str, FIND_END_USER, world_id, recording_id)
 
 
 async def hide(connection: Connection, world_id: int, ids: list[str], now: datetime) -> None:

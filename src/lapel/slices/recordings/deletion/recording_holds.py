@@ -11,7 +11,7 @@ import structlog
 from lapel.foundation.core.crash_points import crash_point
 from lapel.foundation.core.errors import Unavailable
 from lapel.foundation.queue import jobs
-from lapel.slices.end_users.service import erase_released, share
+from lapel.slices.end_users.service import erase_released, lock_even_deleted, share
 from lapel.slices.recordings.access import reach, unknown
 from lapel.slices.recordings.deletion import deletion_queries
 from lapel.slices.recordings.payloads import ERASE_RELEASED, EraseReleased
@@ -84,17 +84,20 @@ class RecordingHolds:
         """
         crash_point("release:begin")
         world_id = payload.world_id
-        async with self._ports.database.acquire() as connection:
-            hold = await self._holds.released(connection, world_id, payload.hold_id)
-            if hold is None:
-                return
-            only = hold.resource_id if hold.resource_type == "recording" else None
-            end_user_id = (
-                hold.resource_id
-                if only is None
-                else await deletion_queries.find_hidden(connection, world_id, only)
-            )
         try:
+            async with self._ports.database.transaction() as connection:
+                hold = await self._holds.released(connection, world_id, payload.hold_id)
+                if hold is None:
+                    return
+                only = hold.resource_id if hold.resource_type == "recording" else None
+                end_user_id = (
+                    hold.resource_id if only is None else await self._end_user_of(connection, world_id, only)
+                )
+                if end_user_id is not None:
+                    # A deletion that read the hold before its release has this lock too, so its recordings
+                    # are hidden now. A later deletion reads that the hold is released.
+                    await lock_even_deleted(connection, world_id, end_user_id)
+            crash_point("release:deletions-over")
             if end_user_id is not None:
                 await self._erasures.remember_end_user(world_id, end_user_id)
                 await self._erase(world_id, end_user_id, only)
@@ -119,6 +122,11 @@ class RecordingHolds:
             except Exception as error:  # noqa: BLE001 - a hold that fails must not stop the others
                 _log.error("release.stuck", hold=each.id, exc_info=error)
         return len(due)
+
+    async def _end_user_of(self, connection: Connection, world_id: int, recording_id: str) -> str | None:
+        """The end user of a recording, also when an earlier run of the job has erased its row."""
+        found = await deletion_queries.find_end_user(connection, world_id, recording_id)
+        return found or await self._erasures.find_end_user(connection, world_id, recording_id)
 
     async def _erase(self, world_id: int, end_user_id: str, only: str | None) -> None:
         after: str | None = ""

@@ -214,6 +214,7 @@ class Deletion:
         """
         now = self._ports.clock.now()
         async with self._ports.database.transaction() as connection:
+            await share(connection, world_id, end_user_id)
             rows = await deletion_queries.lock_of_end_user(connection, world_id, end_user_id, _BATCH, before)
             if rows:
                 deleted_at, cause = await self._erasures.goes_on(connection, world_id, end_user_id, now)
