@@ -11,6 +11,16 @@ import pytest
 from lapel import __version__
 from tests.webhooks.delivery.support import OK, Received, Receiver, World, answer, receiving, until
 
+PAUSE = "UPDATE webhooks SET paused_until = now() + $2::text::interval WHERE world_id = $1"
+# As a recovery makes them: due now, and so later than those that are there.
+RECOVERED = """
+INSERT INTO webhook_deliveries
+    (world_id, id, webhook_id, event_id, resource_id, position, state, due_at, created_at)
+SELECT world_id, replace(id, 'evt_', 'whd_'), $2, id, resource_id, position, 'pending', now(), now()
+FROM events WHERE world_id = $1 AND type = 'device.bound'
+"""
+MORE_THAN_A_LOOK = 205
+
 pytestmark = pytest.mark.usefixtures("engine")
 
 
@@ -124,3 +134,17 @@ async def test_two_webhooks_do_not_wait_for_each_other(world: World, receiver: R
             good.id
         }
         await until(lambda: len(slow.received) == 100)
+
+
+async def test_events_that_were_recovered_late_hold_up_nothing(world: World, receiver: Receiver) -> None:
+    """More deliveries than one look takes are due before the first event of their resource."""
+    webhook = await world.webhook(receiver.url, "device.unbound")
+    await world.execute(PAUSE, world.id, "1 hour")
+    for number in range(MORE_THAN_A_LOOK):
+        await world.publish(f"dev_{number}", type="device.bound")
+        await world.publish(f"dev_{number}", type="device.unbound")
+    await world.settled(MORE_THAN_A_LOOK, "pending")
+    await world.execute(RECOVERED, world.id, webhook.id)
+    await world.execute(PAUSE, world.id, "0 s")
+    await world.settled(2 * MORE_THAN_A_LOOK, "succeeded")
+    assert len({each.event_id for each in receiver.received}) == 2 * MORE_THAN_A_LOOK

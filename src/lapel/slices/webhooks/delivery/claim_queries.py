@@ -26,8 +26,9 @@ if TYPE_CHECKING:
 
 # A delivery of a killed worker is taken over after this time. A worker renews its leases before that.
 LEASE = timedelta(seconds=10)
-# Until a probe ends, the webhook gets no other attempt. Longer than an attempt may take.
-PROBE = timedelta(seconds=45)
+# Until a probe ends, the webhook gets no other attempt. An attempt may be two requests, if the first is
+# answered 401.
+PROBE = timedelta(seconds=75)
 # Of each webhook, so many deliveries are looked at for one whose turn it is.
 _WINDOW = 200
 # Larger bodies are read one by one, see `attempts.py`.
@@ -81,9 +82,10 @@ WHERE v.due_at < now() - $1::interval AND w.status = 'enabled' AND w.paused_unti
 # The event tells of no deleted end user. A job erases the other events, with their deliveries.
 _SENT = f"(e.end_user_id IS NULL OR {present('e')})"
 
-# A delivery that was never attempted waits for earlier ones of the same resource that never were. If another
-# transaction changed a row since this statement began, the lock is on the changed row, whose ctid the UPDATE
-# does not see: the row is left out.
+# A delivery that was never attempted waits for earlier ones of the same resource that never were and are not
+# due later. A recovery may add earlier ones that are due later: if the others waited for those, all of the
+# window could wait for deliveries outside of it. If another transaction changed a row since this statement
+# began, the lock is on the changed row, whose ctid the UPDATE does not see: the row is left out.
 # The deliveries of a deleted end user's events are leased and not given, so the next claim takes others.
 CLAIM = f"""
 WITH chosen AS MATERIALIZED (
@@ -105,6 +107,7 @@ WITH chosen AS MATERIALIZED (
             SELECT f.position FROM webhook_deliveries f
             WHERE f.world_id = r.world_id AND f.webhook_id = r.webhook_id
                 AND f.resource_id = n.resource_id AND f.state = 'pending' AND f.attempts = 0
+                AND f.due_at <= n.due_at
             ORDER BY f.position LIMIT 1)
         ORDER BY n.due_at LIMIT r.places
     ) c
