@@ -299,7 +299,7 @@ class _Maker:
 
     async def webhook(self) -> str:
         """The id of a webhook."""
-        body = {"url": "https://example.com", "events": ["*"]}
+        body = {"url": "https://receiver.example", "events": ["*"]}
         return (await self.post("/v1/webhooks", body, 201))["id"]
 
     async def recording(self, device_token: str, state: str) -> Thing:

@@ -12,7 +12,7 @@ from lapel.foundation.core.actors import Actor
 from lapel.foundation.ports import Ports
 from tests.support.tenants import Tenant
 
-URL = "https://hooks.example.com/in/9f8e7d?token=s3cret"
+URL = "https://hooks.receiver.example/in/9f8e7d?token=s3cret"
 INSERT_DELIVERY = """
 INSERT INTO webhook_deliveries
     (world_id, id, webhook_id, event_id, resource_id, position, state, attempts, tries, due_at, ended_at,

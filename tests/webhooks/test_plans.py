@@ -16,7 +16,7 @@ CREATE TEMPORARY VIEW w AS SELECT id FROM worlds WHERE project_id = 'proj_1';
 INSERT INTO end_users (world_id, id, metadata, created_at, updated_at)
     SELECT w.id, 'eu_' || n, '{}', now(), now() FROM w, generate_series(1, 5000) n;
 INSERT INTO webhooks (world_id, id, url, events, status, sealed_secret, created_at, updated_at)
-    SELECT o.id, 'wh_' || n, 'https://example.com', '{*}', 'enabled', '', now() - make_interval(secs => n),
+    SELECT o.id, 'wh_' || n, 'https://a.example', '{*}', 'enabled', '', now() - make_interval(secs => n),
            now()
     FROM worlds o, generate_series(1, 1000) n WHERE o.id % 1000 = 0 OR o.id = (SELECT id FROM w);
 INSERT INTO events (world_id, id, type, resource_id, dedupe, body, created_at, position)

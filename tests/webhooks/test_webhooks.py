@@ -35,9 +35,9 @@ QUEUED = (
 )
 MANY = """
 INSERT INTO webhooks (world_id, id, url, events, status, sealed_secret, created_at, updated_at)
-SELECT $1, 'wh_' || n, 'https://example.com', '{*}', 'enabled', '', now(), now() FROM generate_series(1, $2) n
+SELECT $1, 'wh_' || n, 'https://a.example', '{*}', 'enabled', '', now(), now() FROM generate_series(1, $2) n
 """
-URL = "https://hooks.example.com/in/9f8e7d?token=s3cret"
+URL = "https://hooks.receiver.example/in/9f8e7d?token=s3cret"
 
 
 async def add(client: httpx.AsyncClient, tenant: Tenant, **body: Any) -> dict[str, Any]:
@@ -157,12 +157,12 @@ async def test_the_secret_is_32_bytes_in_base64_and_sealed_for_its_webhook(
     [
         ({"url": None}, "url"),
         ({"url": ""}, "url"),
-        ({"url": "example.com"}, "url"),
+        ({"url": "receiver.example"}, "url"),
         ({"url": "http://10.0.0.1/a"}, "url"),
-        ({"url": "https://user:secret@example.com"}, "url"),
+        ({"url": "https://user:secret@receiver.example"}, "url"),
         ({"url": "https://10.0.0.1/a"}, "url"),
         ({"url": "https://2130706433/a"}, "url"),
-        ({"url": "https://example.com/" + "a" * 2048}, "url"),
+        ({"url": "https://receiver.example/" + "a" * 2048}, "url"),
         ({"events": None}, "events"),
         ({"events": []}, "events"),
         ({"events": "*"}, "events"),
@@ -206,8 +206,8 @@ async def test_patch_keeps_what_is_absent_and_clears_what_is_null(
     made = await add(client, tenant, description="a", metadata={"b": 1})
     shown = {name: value for name, value in made.items() if name != "secret"}
     assert await changed(client, tenant, made["id"]) == shown
-    other = await changed(client, tenant, made["id"], url="https://example.org", events=["ota.failed"])
-    assert (other["url"], other["events"]) == ("https://example.org", ["ota.failed"])
+    other = await changed(client, tenant, made["id"], url="https://other.example", events=["ota.failed"])
+    assert (other["url"], other["events"]) == ("https://other.example", ["ota.failed"])
     assert (other["description"], other["metadata"]) == ("a", {"b": 1})
     cleared = await changed(client, tenant, made["id"], description=None, metadata=None)
     assert (cleared["description"], cleared["metadata"]) == (None, {})
@@ -239,7 +239,7 @@ async def test_another_url_begins_without_the_failures_of_the_former(
         await connection.execute("UPDATE webhooks SET disabled_reason = NULL WHERE id = $1", made["id"])
     await changed(client, tenant, made["id"], description="b")
     assert (await health(ports, tenant, made["id"]))[0] == 7
-    await changed(client, tenant, made["id"], url="https://example.org")
+    await changed(client, tenant, made["id"], url="https://other.example")
     assert await health(ports, tenant, made["id"]) == (0, None, None)
 
 
@@ -327,15 +327,15 @@ async def test_the_audit_log_tells_each_change_without_secrets(
     ]
     created, updated, rotation, deleted = told
     shown = {
-        "url": "https://hooks.example.com/…",
+        "url": "https://hooks.receiver.example/…",
         "events": ["*"],
         "description": "a",
         "status": "enabled",
         "disabled_reason": None,
     }
     assert (created["before"], created["after"]) == (None, shown)
-    assert updated["before"] == {"url": "https://hooks.example.com/…", "events": ["*"]}
-    assert updated["after"] == {"url": "https://hooks.example.com/…", "events": ["ota.failed"]}
+    assert updated["before"] == {"url": "https://hooks.receiver.example/…", "events": ["*"]}
+    assert updated["after"] == {"url": "https://hooks.receiver.example/…", "events": ["ota.failed"]}
     assert rotation["after"] == {"previous_secret_until": rotated.json()["previous_secret_until"]}
     assert (deleted["before"], deleted["after"]) == (shown | {"events": ["ota.failed"]}, None)
     text = str(told)

@@ -223,7 +223,7 @@ async def test_faults_are_told_in_a_sentence(
     async def nonsense(_: Received, writer: asyncio.StreamWriter) -> None:
         writer.write(b"SMTP ready\r\n\r\n")
 
-    tls, _ = certificate_for("example.com", tmp_path)
+    tls, _ = certificate_for("receiver.example", tmp_path)
     async with (
         receiving(slowly) as slow,
         receiving(closing) as rude,

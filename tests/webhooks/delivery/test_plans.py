@@ -20,7 +20,7 @@ CREATE TEMPORARY VIEW w AS SELECT id FROM worlds WHERE project_id = 'proj_1';
 INSERT INTO end_users (world_id, id, metadata, created_at, updated_at)
     SELECT w.id, 'eu_' || n, '{}', now(), now() FROM w, generate_series(1, 5000) n;
 INSERT INTO webhooks (world_id, id, url, events, status, sealed_secret, created_at, updated_at)
-    SELECT w.id, 'wh_' || lpad(n::text, 5, '0'), 'https://example.com/', '{*}', 'enabled', '', now(), now()
+    SELECT w.id, 'wh_' || lpad(n::text, 5, '0'), 'https://a.example/', '{*}', 'enabled', '', now(), now()
     FROM w, generate_series(0, 30000) n;
 INSERT INTO events (world_id, id, type, resource_id, dedupe, body, created_at, position)
     SELECT w.id, 'evt_' || n, 'device.bound', 'dev_' || n % 5000, n::text, '{}', now(), n
