@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncGenerator
 from contextlib import suppress
 from datetime import timedelta
 from typing import TYPE_CHECKING
+
+import pytest
 
 from lapel.foundation.database import listening, outbox
 from lapel.foundation.ports import Ports
@@ -15,6 +18,14 @@ if TYPE_CHECKING:
     from lapel.foundation.database.connection import Connection
 
 READ = "SELECT id, position FROM events WHERE world_id = $1 ORDER BY position"
+
+
+@pytest.fixture(autouse=True)
+async def _no_event_stays(ports: Ports) -> AsyncGenerator[None]:
+    """The shared server's events are compared with the contract at the end, which knows no toys."""
+    yield
+    async with ports.database.acquire() as connection:
+        await connection.execute("DELETE FROM events WHERE type = 'toy.made'")
 
 
 async def write(ports: Ports, connection: Connection, world_id: int, name: str, later: int = 0) -> str:
