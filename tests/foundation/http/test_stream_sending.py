@@ -155,7 +155,7 @@ async def test_each_world_and_the_process_have_so_many_streams(
     ports: Ports, tenant: Tenant, stranger: Tenant
 ) -> None:
     ticks = Ticks()
-    async with served(ports, ticks, Streams(total=3, of_one_world=2)) as (port, _):
+    async with served(ports, ticks, Streams(total=4, of_one_world=2)) as (port, _):
         clients = [await ask(port, each) for each in (tenant, tenant, stranger)]
         for reader, _ in clients:
             await until(reader, b": begun\n\n")
@@ -169,6 +169,22 @@ async def test_each_world_and_the_process_have_so_many_streams(
         while ticks.open == 3:  # noqa: ASYNC110 - the handler's own count
             await asyncio.sleep(0.005)
         clients.append(await ask(port, tenant))
+        await until(clients[-1][0], b": begun\n\n")
+        for _, writer in clients:
+            writer.close()
+
+
+async def test_a_world_takes_half_of_what_the_others_leave(
+    ports: Ports, tenant: Tenant, stranger: Tenant
+) -> None:
+    async with served(ports, Ticks(), Streams(total=4, of_one_world=4)) as (port, _):
+        clients = [await ask(port, each) for each in (tenant, tenant)]
+        for reader, _ in clients:
+            await until(reader, b": begun\n\n")
+        reader, writer = await ask(port, tenant)
+        assert b" 503 " in await until(reader, b"\r\n\r\n")
+        writer.close()
+        clients.append(await ask(port, stranger))
         await until(clients[-1][0], b": begun\n\n")
         for _, writer in clients:
             writer.close()

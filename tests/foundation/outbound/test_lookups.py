@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 
 import pytest
 
-from lapel.foundation.outbound.lookups import Lookups, system_lookup
+from lapel.foundation.outbound.lookups import TENANT, Lookups, system_lookup
 
 
 class Names:
@@ -34,6 +34,16 @@ class Names:
 
     def release(self) -> None:
         self._go.set()
+
+
+async def asked(lookups: Lookups, tenant: int, host: str) -> Sequence[str]:
+    """A look-up for a tenant, in a context of its own as a task has it."""
+
+    async def ask() -> Sequence[str]:
+        TENANT.set(tenant)
+        return await lookups.addresses(host)
+
+    return await asyncio.create_task(ask())
 
 
 @pytest.fixture
@@ -73,11 +83,13 @@ async def test_a_name_that_hangs_ends_in_time(names: Names) -> None:
 
 async def test_hanging_names_hold_up_neither_other_names_nor_the_loops_own_pool(names: Names) -> None:
     lookups = Lookups(names.lookup, 60)
-    hanging = [asyncio.create_task(lookups.addresses(f"{no}.hanging.example")) for no in range(1000)]
+    hanging = [asyncio.create_task(asked(lookups, 1, f"{no}.hanging.example")) for no in range(1000)]
     await asyncio.sleep(0)
-    assert await lookups.addresses("another.example") == ["192.0.2.1"]
+    # Of another tenant, below the same domain, and the operator's own.
+    assert await asked(lookups, 2, "another.example") == ["192.0.2.1"]
+    assert await asked(lookups, 0, "another.example") == ["192.0.2.1"]
     assert await asyncio.to_thread(lambda: "free") == "free"
-    assert names.asked.total() == 8 + 1  # a domain has eight threads
+    assert names.asked.total() == 8 + 2  # a tenant has eight threads
     names.release()
     assert await asyncio.gather(*hanging) == [["192.0.2.1"]] * 1000
 

@@ -3,17 +3,32 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from pathlib import Path
 
 import pytest
 
+from lapel.foundation.ports import Ports
 from lapel.slices.webhooks.delivery.posting import attempts
 from tests.support.receivers import certificate_for
 from tests.support.receivers import receiving as receiving_tls
 from tests.support.strict.events import check_event
-from tests.webhooks.delivery.support import OK, Received, Receiver, World, a_secret, answer, receiving, until
+from tests.support.tenants import Tenant
+from tests.webhooks.delivery.support import (
+    OK,
+    Received,
+    Receiver,
+    World,
+    a_secret,
+    answer,
+    receiving,
+    until,
+    world_of,
+)
 
 pytestmark = pytest.mark.usefixtures("engine")
+# Large events of one world that are sent at once.
+OF_ONE_WORLD = 8
 
 
 async def test_a_failed_delivery_is_attempted_eight_times(world: World, receiver: Receiver) -> None:
@@ -296,3 +311,30 @@ async def test_a_body_of_a_mebibyte_is_delivered(world: World, receiver: Receive
     assert {len(request.body) > 2**20 - 2000 for request in receiver.received} == {True}
     rows = await world.fetch("SELECT body FROM events WHERE world_id = $1", world.id)
     assert {row["body"] for row in rows} == {request.body for request in receiver.received}
+
+
+async def test_slow_receivers_of_large_events_leave_places_to_other_worlds(
+    ports: Ports, world: World, stranger: Tenant, receiver: Receiver
+) -> None:
+    released = asyncio.Event()
+
+    async def hold(_: Received, writer: asyncio.StreamWriter) -> None:
+        await released.wait()
+        writer.write(OK)
+
+    large = json.dumps({"text": "x" * 100_000}).encode()
+    async with receiving(hold) as slow:
+        for _ in range(3):
+            await world.webhook(slow.url)
+        for _ in range(4):
+            await world.publish(data=large)
+        await until(lambda: len(slow.received) == OF_ONE_WORLD)
+        other = world_of(ports, stranger)
+        await other.webhook(receiver.url)
+        await other.publish(data=large)
+        await other.settled(1, "succeeded")
+        assert len(slow.received) == OF_ONE_WORLD
+        released.set()
+        await world.settled(12, "succeeded")
+    await other.execute("DELETE FROM webhooks WHERE world_id = $1", other.id)
+    await other.execute("DELETE FROM events WHERE world_id = $1", other.id)

@@ -2,8 +2,8 @@
 
 The system's `getaddrinfo` has no time limit and cannot be cancelled. The event loop runs it in the default
 thread pool, where a few hanging names would delay everybody's files and look-ups. Here each look-up has a
-daemon thread, so that a process can end although a look-up hangs. The number of threads is limited, and it is
-limited further for the names of one domain, because the owner of a domain can make many names that hang.
+daemon thread, so that a process can end although a look-up hangs. The number of threads is limited, in all
+and for one tenant, because a tenant can make many names that hang.
 """
 
 from __future__ import annotations
@@ -13,13 +13,17 @@ import socket
 import threading
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from weakref import WeakValueDictionary
+from contextvars import ContextVar
+
+from lapel.foundation.core.admission import Admission, NoRoom
 
 # Called in a thread with a host name; returns addresses as text. Raises OSError when the name has none.
 Lookup = Callable[[str], Sequence[str]]
 
+# The tenant (its world) for whom the present task calls; 0 for calls of the operator's own.
+TENANT: ContextVar[int] = ContextVar("tenant", default=0)
 _MOST = 64
-_MOST_OF_A_DOMAIN = 8
+_MOST_OF_A_TENANT = 8
 
 
 def system_lookup(host: str) -> Sequence[str]:
@@ -32,48 +36,44 @@ def system_lookup(host: str) -> Sequence[str]:
 class Lookups:
     """Looks up names for one event loop. `seconds`: how long a caller waits.
 
-    Callers that ask for a name while its look-up runs share that look-up. No answer is kept after that.
+    Callers of one tenant that ask for a name while its look-up runs share that look-up. No answer is kept
+    after that.
     """
 
     def __init__(self, lookup: Lookup, seconds: float) -> None:
         self._lookup = lookup
         self._seconds = seconds
-        self._running: dict[str, asyncio.Future[Sequence[str] | OSError]] = {}
-        self._threads = asyncio.Semaphore(_MOST)
-        self._of_domain: WeakValueDictionary[str, asyncio.Semaphore] = WeakValueDictionary()
+        self._running: dict[tuple[int, str], asyncio.Task[Sequence[str] | OSError]] = {}
+        self._threads = Admission(_MOST, _MOST_OF_A_TENANT, patience=seconds)
 
     async def addresses(self, host: str) -> Sequence[str]:
         """The addresses of a name. Raises OSError when it has none, TimeoutError after `seconds`."""
+        key = TENANT.get(), host
         async with asyncio.timeout(self._seconds):
-            answer = self._running.get(host)
-            if answer is None:
-                answer = await self._started(host)
+            running = self._running.get(key)
+            if running is None:
+                running = self._running[key] = asyncio.create_task(self._looked_up(*key))
+                running.add_done_callback(lambda _: self._running.pop(key))
             # A caller that gives up leaves the look-up to the others.
-            found = await asyncio.shield(answer)
+            found = await asyncio.shield(running)
         if isinstance(found, OSError):
             raise found
         return found
 
-    async def _started(self, host: str) -> asyncio.Future[Sequence[str] | OSError]:
-        name = ".".join(host.rstrip(".").split(".")[-2:])
-        domain = self._of_domain.setdefault(name, asyncio.Semaphore(_MOST_OF_A_DOMAIN))
-        await domain.acquire()
+    async def _looked_up(self, tenant: int, host: str) -> Sequence[str] | OSError:
         try:
-            await self._threads.acquire()
-        except asyncio.CancelledError:
-            domain.release()
-            raise
-        answer = self._running.get(host)
-        if answer is not None:  # another caller started it meanwhile
-            self._release(domain)
-            return answer
+            async with self._threads.hold(tenant):
+                return await self._in_a_thread(host)
+        except NoRoom:
+            return OSError("too many names are looked up at once")
+
+    async def _in_a_thread(self, host: str) -> Sequence[str] | OSError:
         loop = asyncio.get_running_loop()
-        answer = self._running[host] = loop.create_future()
+        answer: asyncio.Future[Sequence[str] | OSError] = loop.create_future()
 
         def end(found: Sequence[str] | OSError) -> None:
-            del self._running[host]
-            self._release(domain)
-            answer.set_result(found)
+            if not answer.done():  # cancelled, because the loop ends
+                answer.set_result(found)
 
         thread = threading.Thread(
             target=_run, args=(self._lookup, host, loop, end), name="name look-up", daemon=True
@@ -81,12 +81,8 @@ class Lookups:
         try:
             thread.start()
         except RuntimeError:
-            end(OSError("the system has no thread left to look up the name"))
-        return answer
-
-    def _release(self, domain: asyncio.Semaphore) -> None:
-        self._threads.release()
-        domain.release()
+            return OSError("the system has no thread left to look up the name")
+        return await answer
 
 
 def _run(

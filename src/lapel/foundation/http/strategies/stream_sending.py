@@ -36,7 +36,8 @@ class Streams:
     """The open streams of this process."""
 
     def __init__(self, *, total: int = _TOTAL, of_one_world: int = _OF_ONE_WORLD) -> None:
-        """`total` streams in all, and `of_one_world` of each world."""
+        """`total` streams in all, and `of_one_world` of each world, but no more than half of those that the
+        other worlds leave. So a few worlds cannot take all."""
         self._total = total
         self._of_one_world = of_one_world
         self._open: Counter[int] = Counter()
@@ -78,7 +79,8 @@ class Streams:
                 "of the server. Close one, then connect again.",
                 headers=(("Retry-After", str(_RETRY_SECONDS)),),
             )
-        if self._open.total() >= self._total:
+        free = self._total - self._open.total()
+        if self._open[world_id] >= (free + self._open[world_id] + 1) // 2:
             raise Unavailable("The server has too many open streams.", retry_after=_RETRY_SECONDS)
         self._open[world_id] += 1
         try:

@@ -20,6 +20,7 @@ from lapel.foundation.core.errors import Unavailable
 from lapel.foundation.database import outbox
 from lapel.foundation.database.listening import listen
 from lapel.foundation.database.pool import DATABASE_AWAY
+from lapel.foundation.outbound.lookups import TENANT
 from lapel.foundation.outbound.outbound_client import OutboundClient, open_client
 from lapel.foundation.outbound.policy import OutboundPolicy
 from lapel.slices.webhooks.delivery import claim_queries
@@ -167,6 +168,7 @@ class DeliveryEngine:
 
     async def _attempt(self, attempts: Attempts, claim: ClaimedRow, *, probe: bool) -> None:
         key = claim.world_id, claim.id
+        TENANT.set(claim.world_id)
         outcome = None
         try:
             outcome = await attempts.make(claim, probe=probe)

@@ -37,8 +37,8 @@ _BODY_BYTES = 4096
 _UNAUTHORIZED, _GONE = 401, 410
 # Faults of this machine, which say nothing about the webhook.
 _OWN_FAULTS = {errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS}
-# Large bodies (up to 1 MiB each) in memory at once, and of these of one webhook.
-_LARGE, _LARGE_OF_WEBHOOK = 32, 4
+# Large bodies (up to 1 MiB each) in memory at once, and of these of one world and of one webhook.
+_LARGE, _LARGE_OF_WORLD, _LARGE_OF_WEBHOOK = 32, 8, 4
 _MOST_SECRETS = 10_000
 _REMEDY = "Set LAPEL_SECRET_PREVIOUS to the secret with which the webhook was made, or rotate its secret."
 
@@ -68,7 +68,8 @@ class Attempts:
         self._chance = chance
         self._secrets: dict[bytes, str] = {}
         self._large = asyncio.Semaphore(_LARGE)
-        self._large_of: WeakValueDictionary[tuple[int, str], asyncio.Semaphore] = WeakValueDictionary()
+        self._large_of_world: WeakValueDictionary[int, asyncio.Semaphore] = WeakValueDictionary()
+        self._large_of_webhook: WeakValueDictionary[str, asyncio.Semaphore] = WeakValueDictionary()
 
     async def make(self, claim: ClaimedRow, *, probe: bool) -> DeliveryOutcome | None:
         """Attempt a delivery; None when its event or webhook is gone, or this machine is at fault.
@@ -84,10 +85,9 @@ class Attempts:
             return None
 
     async def _make_large(self, claim: ClaimedRow, *, probe: bool) -> DeliveryOutcome | None:
-        of_webhook = self._large_of.setdefault(
-            (claim.world_id, claim.webhook_id), asyncio.Semaphore(_LARGE_OF_WEBHOOK)
-        )
-        async with of_webhook, self._large:
+        of_world = self._large_of_world.setdefault(claim.world_id, asyncio.Semaphore(_LARGE_OF_WORLD))
+        of_webhook = self._large_of_webhook.setdefault(claim.webhook_id, asyncio.Semaphore(_LARGE_OF_WEBHOOK))
+        async with of_webhook, of_world, self._large:
             async with self._ports.database.acquire() as connection:
                 body = await claim_queries.read_body(connection, claim.world_id, claim.id)
             return None if body is None else await self._make(claim, body, probe=probe)
