@@ -181,7 +181,12 @@ async def test_an_empty_query_parameter_counts_as_absent(
     empty = "&".join(f"{name}=" for name in [*operation.query.__struct_fields__, "nobody_knows"])
     answers = [await client.get(path + query, headers=headers) for query in ("", f"?{empty}")]
     assert [answer.status_code for answer in answers] == [200, 200], answers[1].text
-    assert answers[0].json() == answers[1].json()
+    absent, given = [answer.json() for answer in answers]
+    if operation.name == "preview_retention":
+        assert absent.pop("before") < given.pop(
+            "before"
+        )  # without one, it is the present time and seven days
+    assert absent == given
 
 
 @named([each for each in OPERATIONS if each.method == "POST"])

@@ -10,7 +10,10 @@ from tests.recordings.support import Device
 from tests.support.tenants import Tenant
 
 # A run erases in all worlds, and counts what it erased.
-NO_RULES = "DELETE FROM config_overrides WHERE section = 'retention'"
+NO_RULES = """
+DELETE FROM config_overrides WHERE section = 'retention';
+DELETE FROM organization_config_overrides WHERE section = 'retention';
+"""
 
 
 @pytest.fixture

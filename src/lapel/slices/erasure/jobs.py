@@ -20,9 +20,9 @@ if TYPE_CHECKING:
 
 # The job of one end user may take long, because an end user may have a hundred thousand recordings. The
 # scheduled round takes over entries that wait for more than five minutes.
-_END_USERS_AT_ONCE = 4
+_END_USERS_AT_ONCE = 3
 # Retention may enqueue thousands of these jobs, and they must not take all places of their lane.
-_BATCHES_AT_ONCE = 4
+_BATCHES_AT_ONCE = 2
 
 
 def handlers(service: Erasures) -> tuple[Job, ...]:

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from lapel.slices.firmware.service import Firmware
 
 # Rollouts over many devices must not take all places of their lane.
-_ROLLOUTS_AT_ONCE = 3
+_ROLLOUTS_AT_ONCE = 2
 
 
 def handlers(service: Firmware) -> tuple[Job, ...]:

@@ -31,7 +31,7 @@ _VERIFYING_OF_ONE_WORLD = 2
 # After this many seconds of waiting, a job lets the jobs behind it run first.
 _PATIENCE = 10.0
 # Deletions of end users with very many recordings must not take all places of their lane.
-_DELETIONS_AT_ONCE = 4
+_DELETIONS_AT_ONCE = 2
 
 
 def handlers(service: Recordings) -> tuple[Job, ...]:

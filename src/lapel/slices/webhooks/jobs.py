@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 _LIMIT = timedelta(hours=1)
 # Work on many deliveries must not take all places of its lane.
-_AT_ONCE = 3
+_AT_ONCE = 2
 
 
 def handlers(endings: Endings, recoveries: Recoveries) -> tuple[Job, ...]:
