@@ -62,6 +62,9 @@ async def test_a_hold_is_placed_once_listed_released_and_recorded(device: Device
         assert actions == [(f"hold.{done}", kind, key_id) for done in ("placed", "released", "placed")]
         assert log["data"][1]["before"] == {"id": placed["id"]}
         assert log["data"][2]["after"] == {"id": placed["id"], "reason": REASON["reason"]}
+    for word in ("null", "TRUE", "1"):
+        refused = await device.call("GET", f"/v1/holds?active={word}", 400)
+        assert refused["error"]["param"] == "active"
     assert len(await listed(device, "?active=true")) == len(await listed(device, "?active=false")) == 2
     assert len(await listed(device, "")) == 4
 

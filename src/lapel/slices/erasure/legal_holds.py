@@ -44,10 +44,9 @@ class Holds:
     async def list(self, actor: Actor, query: HoldQuery) -> HoldPage:
         """One page of holds, newest first. Raises InvalidRequest for a bad cursor."""
         asked = window(query, "holds")
+        active = None if query.active is None else query.active == "true"
         async with self._ports.database.acquire() as connection:
-            rows = await hold_queries.list_page(
-                connection, actor.world_id, asked, query.active, query.resource_id
-            )
+            rows = await hold_queries.list_page(connection, actor.world_id, asked, active, query.resource_id)
         data, has_more, next_cursor = page(rows, asked, lambda row: _hold(row, actor.project_id))
         return HoldPage(data=data, has_more=has_more, next_cursor=next_cursor)
 

@@ -120,9 +120,14 @@ class HoldPage(msgspec.Struct, frozen=True, kw_only=True):
 class HoldQuery(PageQuery, frozen=True, kw_only=True):
     """The filters of the list of holds."""
 
-    active: Annotated[
-        bool | None, msgspec.Meta(description="true: only holds in force. false: only released holds.")
-    ] = None
+    # Two words and not a boolean: msgspec takes the text `null` of a query for the absence of a boolean.
+    active: (
+        Annotated[
+            Literal["true", "false"],
+            msgspec.Meta(description="true: only holds in force. false: only released holds."),
+        ]
+        | None
+    ) = None
     resource_id: Annotated[str | None, msgspec.Meta(description="The recording or end user.")] = None
 
 
