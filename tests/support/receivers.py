@@ -34,40 +34,53 @@ async def ok(_head: str, writer: asyncio.StreamWriter) -> None:
 
 
 @asynccontextmanager
-async def receiving(respond: Respond = ok, tls: ssl.SSLContext | None = None) -> AsyncIterator[Receiver]:
-    """A server on 127.0.0.1 that answers every request by `respond`."""
-    receiver = Receiver()
+async def accepting(
+    answer: Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]],
+    tls: ssl.SSLContext | None = None,
+) -> AsyncIterator[int]:
+    """A server on 127.0.0.1 that answers each connection until the client leaves; its port."""
     tasks: set[asyncio.Task[None]] = set()
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        receiver.connections += 1
         with closing(writer), suppress(ConnectionError, asyncio.IncompleteReadError):
-            while True:
-                head = (await reader.readuntil(b"\r\n\r\n")).decode()
-                receiver.heads.append(head)
-                length = [line for line in head.lower().split("\r\n") if line.startswith("content-length:")]
-                if length:
-                    await reader.readexactly(int(length[0].partition(":")[2]))
-                await respond(head, writer)
-                await writer.drain()
+            await answer(reader, writer)
 
     def start(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.create_task(serve(reader, writer))
         tasks.add(task)
         task.add_done_callback(tasks.discard)
 
-    if tls is not None:
-        # ssl calls it with the name of SNI, while the handshake is being made.
-        tls.sni_callback = lambda _socket, name, _context: receiver.peers_sni.append(name)
     server = await asyncio.start_server(start, "127.0.0.1", 0, ssl=tls)
-    receiver.port = server.sockets[0].getsockname()[1]
     try:
-        yield receiver
+        yield server.sockets[0].getsockname()[1]
     finally:
         server.close()
         for task in list(tasks):
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+
+
+@asynccontextmanager
+async def receiving(respond: Respond = ok, tls: ssl.SSLContext | None = None) -> AsyncIterator[Receiver]:
+    """A server on 127.0.0.1 that answers every request by `respond`."""
+    receiver = Receiver()
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        receiver.connections += 1
+        while True:
+            head = (await reader.readuntil(b"\r\n\r\n")).decode()
+            receiver.heads.append(head)
+            length = [line for line in head.lower().split("\r\n") if line.startswith("content-length:")]
+            if length:
+                await reader.readexactly(int(length[0].partition(":")[2]))
+            await respond(head, writer)
+            await writer.drain()
+
+    if tls is not None:
+        # ssl calls it with the name of SNI, while the handshake is being made.
+        tls.sni_callback = lambda _socket, name, _context: receiver.peers_sni.append(name)
+    async with accepting(answer, tls) as receiver.port:
+        yield receiver
 
 
 def certificate_for(name: str, folder: Path) -> tuple[ssl.SSLContext, ssl.SSLContext]:

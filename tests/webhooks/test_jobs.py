@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 from types import ModuleType
 
@@ -40,6 +41,21 @@ def kill_at(monkeypatch: pytest.MonkeyPatch, module: ModuleType, point: str, nth
     monkeypatch.setattr(module, "_BATCH", BATCH)
 
 
+async def killed_and_repeated(
+    monkeypatch: pytest.MonkeyPatch,
+    module: ModuleType,
+    point: str,
+    nth: int,
+    run: Callable[[], Awaitable[None]],
+) -> None:
+    """Runs a job that is ended at the point, and then once more."""
+    with monkeypatch.context() as patched:
+        kill_at(patched, module, point, nth)
+        with pytest.raises(Killed):
+            await run()
+    await run()
+
+
 def points(job: str) -> list[tuple[str, int]]:
     """Each crash point of a job, in its first batch and in a later one."""
     return [(point, nth) for point in SLICE.crash_points if point.startswith(job) for nth in (1, 2)]
@@ -60,11 +76,7 @@ async def test_a_killed_recovery_is_finished_by_its_repetition(
     arrived = await hooks.delivery(webhook, events[0], state="succeeded", attempts=1)
     again = await hooks.delivery(webhook, events[5], state="failed", attempts=8)
     job, service = RecoveryJob(hooks.world, webhook, BEGIN, BEGIN + timedelta(hours=1)), Recoveries(ports)
-    with monkeypatch.context() as patched:
-        kill_at(patched, recoveries, point, nth)
-        with pytest.raises(Killed):
-            await service.recover(job)
-    await service.recover(job)
+    await killed_and_repeated(monkeypatch, recoveries, point, nth, lambda: service.recover(job))
     states = await hooks.states(webhook)
     assert (len(states), states[arrived], states[again]) == (EVENTS, "succeeded", "pending")
     assert {event for event, _, _ in await hooks.by_event(webhook)} == set(events)
@@ -87,11 +99,7 @@ async def test_a_killed_removal_is_finished_by_its_repetition(
         await hooks.delivery(other, event)
     job, service = WebhookJob(hooks.world, webhook), Endings(ports)
     await hooks.call("DELETE", f"/{webhook}")
-    with monkeypatch.context() as patched:
-        kill_at(patched, endings, point, nth)
-        with pytest.raises(Killed):
-            await service.remove(job)
-    await service.remove(job)
+    await killed_and_repeated(monkeypatch, endings, point, nth, lambda: service.remove(job))
     assert await hooks.rows(webhook) == (0, 0, 0)
     assert await hooks.rows(other) == (1, EVENTS, 0)
 
@@ -115,11 +123,7 @@ async def test_a_killed_ending_is_finished_by_its_repetition(
     await service.end_pending(job)  # it is enabled
     assert sorted((await hooks.states(webhook)).values()) == ["pending"] * (EVENTS - 1) + ["succeeded"]
     await hooks.call("PATCH", f"/{webhook}", {"status": "disabled"})
-    with monkeypatch.context() as patched:
-        kill_at(patched, endings, point, nth)
-        with pytest.raises(Killed):
-            await service.end_pending(job)
-    await service.end_pending(job)
+    await killed_and_repeated(monkeypatch, endings, point, nth, lambda: service.end_pending(job))
     states = await hooks.states(webhook)
     assert states.pop(arrived) == "succeeded"
     assert set(states.values()) == {"failed"}

@@ -9,7 +9,7 @@ import hmac
 import ipaddress
 import secrets
 from collections.abc import AsyncGenerator, Awaitable, Callable
-from contextlib import asynccontextmanager, closing, suppress
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import Any
@@ -21,6 +21,7 @@ from lapel.foundation.ports import Ports
 from lapel.slices.webhooks.delivery.engine import DeliveryEngine
 from lapel.slices.webhooks.records.endings import Endings
 from lapel.slices.webhooks.signing_secrets import sealed
+from tests.support.receivers import accepting
 from tests.support.tenants import Tenant
 
 LOOPBACK = (ipaddress.ip_network("127.0.0.0/8"),)
@@ -97,37 +98,22 @@ async def accept(_: Received, writer: asyncio.StreamWriter) -> None:
 async def receiving(respond: Respond = accept) -> AsyncGenerator[Receiver]:
     """A server that keeps what it receives, and answers by `respond`."""
     receiver = Receiver(respond)
-    tasks: set[asyncio.Task[None]] = set()
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         receiver.connections += 1
-        with closing(writer), suppress(ConnectionError, asyncio.IncompleteReadError):
-            while True:
-                line, *lines = (await reader.readuntil(b"\r\n\r\n")).decode().split("\r\n")[:-2]
-                headers = [
-                    (name, value.strip()) for name, _, value in (each.partition(":") for each in lines)
-                ]
-                request = Received(line, headers, b"")
-                body = await reader.readexactly(int(request["Content-Length"]))
-                request = replace(request, body=body)
-                receiver.received.append(request)
-                await receiver.respond(request, writer)
-                await writer.drain()
+        while True:
+            line, *lines = (await reader.readuntil(b"\r\n\r\n")).decode().split("\r\n")[:-2]
+            headers = [(name, value.strip()) for name, _, value in (each.partition(":") for each in lines)]
+            request = Received(line, headers, b"")
+            body = await reader.readexactly(int(request["Content-Length"]))
+            request = replace(request, body=body)
+            receiver.received.append(request)
+            await receiver.respond(request, writer)
+            await writer.drain()
 
-    def start(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.create_task(serve(reader, writer))
-        tasks.add(task)
-        task.add_done_callback(tasks.discard)
-
-    server = await asyncio.start_server(start, "127.0.0.1", 0)
-    receiver.url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/hook"
-    try:
+    async with accepting(serve) as port:
+        receiver.url = f"http://127.0.0.1:{port}/hook"
         yield receiver
-    finally:
-        server.close()
-        for task in list(tasks):
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
 
 
 def a_secret() -> str:

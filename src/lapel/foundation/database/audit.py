@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Literal
 import msgspec
 
 from lapel.foundation.core.request_id import CLIENT_ADDRESS, REQUEST_ID
+from lapel.foundation.database.batches import deleting_some
 from lapel.foundation.database.rows import fetch_values
 
 if TYPE_CHECKING:
@@ -42,14 +43,10 @@ INSERT INTO audit_details (world_id, entry_id, end_user_id, salt, details) VALUE
 """
 
 # Index: audit_details_of_end_user.
-ERASE_DETAILS = """
-WITH held AS MATERIALIZED (
-    SELECT ctid FROM audit_details WHERE world_id = $1 AND end_user_id = $2 LIMIT $3 FOR UPDATE
-), gone AS (
-    DELETE FROM audit_details WHERE ctid = ANY(ARRAY(SELECT ctid FROM held)) AND world_id = $1
+ERASE_DETAILS = deleting_some(
+    "audit_details",
+    "SELECT ctid FROM audit_details WHERE world_id = $1 AND end_user_id = $2 LIMIT $3 FOR UPDATE",
 )
-SELECT count(*) FROM held
-"""
 
 # SQL for the slice that shows the log: entries `a` with their details `d`, if these are not erased.
 ENTRIES = """audit_log a LEFT JOIN audit_details d ON d.world_id = a.world_id AND d.entry_id = a.id"""

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, TypeAlias
 import msgspec
 
 from lapel.foundation.core.clock import timestamp
+from lapel.foundation.database.batches import deleting_some
 from lapel.foundation.database.rows import fetch_rows, fetch_value, fetch_values
 
 if TYPE_CHECKING:
@@ -135,14 +136,9 @@ ORDER BY id LIMIT $4
 """
 
 ERASE_EVENTS = "DELETE FROM events WHERE world_id = $1 AND resource_id = ANY($2::text[])"
-ERASE_EVENTS_OF_END_USER = """
-WITH held AS MATERIALIZED (
-    SELECT ctid FROM events WHERE world_id = $1 AND end_user_id = $2 LIMIT $3 FOR UPDATE
-), gone AS (
-    DELETE FROM events WHERE ctid = ANY(ARRAY(SELECT ctid FROM held)) AND world_id = $1
+ERASE_EVENTS_OF_END_USER = deleting_some(
+    "events", "SELECT ctid FROM events WHERE world_id = $1 AND end_user_id = $2 LIMIT $3 FOR UPDATE"
 )
-SELECT count(*) FROM held
-"""
 
 
 class EventSample(msgspec.Struct, frozen=True):

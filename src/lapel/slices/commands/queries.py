@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from lapel.foundation.database.batches import deleting_some
 from lapel.foundation.database.rows import fetch_only_value, fetch_row, fetch_rows, fetch_value
 from lapel.slices.commands.rows import AddressedRow, CommandRow, KeyedRow, ReportedRow
 from lapel.slices.devices.service import device_of_row
@@ -100,16 +101,9 @@ SELECT min(c.device_id) FROM commands c
 WHERE c.world_id = $1 AND c.end_user_id = $2 AND c.device_id > $3 AND {_PRESENT}
 """
 
-# Counts the locked rows instead of the deleted rows. A row that another transaction changed meanwhile is not
-# deleted, and the next batch finds the row's new version.
-DELETE_OF_END_USER = """
-WITH held AS MATERIALIZED (
-    SELECT ctid FROM commands WHERE world_id = $1 AND end_user_id = $2 LIMIT $3 FOR UPDATE
-), gone AS (
-    DELETE FROM commands WHERE ctid = ANY(ARRAY(SELECT ctid FROM held)) AND world_id = $1
+DELETE_OF_END_USER = deleting_some(
+    "commands", "SELECT ctid FROM commands WHERE world_id = $1 AND end_user_id = $2 LIMIT $3 FOR UPDATE"
 )
-SELECT count(*) FROM held
-"""
 
 DELETE_ONE = f"DELETE FROM commands c WHERE {OF_DEVICE} AND c.id = $3"
 

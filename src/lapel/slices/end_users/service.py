@@ -39,6 +39,7 @@ __all__ = [
     "hold_active",
     "lock_even_deleted",
     "present",
+    "present_or_none",
     "share",
     "unknown",
 ]
@@ -58,6 +59,11 @@ def present(row: str) -> str:
     return f"""(
     SELECT u.deleted_at IS NULL FROM end_users u
     WHERE u.world_id = {row}.world_id AND u.id = {row}.end_user_id)"""  # noqa: S608 - an alias in our own SQL
+
+
+def present_or_none(row: str) -> str:
+    """SQL for other slices: true if the row names no end user, or `present`."""
+    return f"({row}.end_user_id IS NULL OR {present(row)})"
 
 
 # The kinds of callers that read the data of an end user: keys, and end-user tokens.

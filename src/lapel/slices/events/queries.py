@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 
 import msgspec
 
-from lapel.foundation.database.rows import fetch_only_value, fetch_row, fetch_rows, fetch_value
-from lapel.slices.end_users.service import present
+from lapel.foundation.database.rows import fetch_only_value, fetch_rows, fetch_value
+from lapel.slices.end_users.service import present_or_none
 
 if TYPE_CHECKING:
     from lapel.foundation.database.connection import Connection
@@ -28,12 +28,6 @@ class EventRow(msgspec.Struct, frozen=True):
     body: bytes
     created_at: datetime
     followed: bool
-
-
-class BodyRow(msgspec.Struct, frozen=True):
-    """The body of one event."""
-
-    body: bytes
 
 
 class Filter(msgspec.Struct, frozen=True):
@@ -69,7 +63,7 @@ class StreamedRow(msgspec.Struct, frozen=True):
     body: bytes | None
 
 
-_SHOWN = f"test_for IS NULL AND (end_user_id IS NULL OR {present('events')})"
+_SHOWN = f"test_for IS NULL AND {present_or_none('events')}"
 
 # $1: the world; $2, $3: the place before the page; $4: the rows to read; $5: the rows to skip; $6: the least
 # time. Three statements instead of one with `OR`, so that the prepared plan of each uses its own index.
@@ -138,8 +132,7 @@ async def list_size(connection: Connection, world_id: int, asked: PageWindow, on
 
 async def find(connection: Connection, world_id: int, event_id: str) -> bytes | None:
     """The body of an event; None if there is no such event."""
-    row = await fetch_row(connection, BodyRow, FIND, world_id, event_id)
-    return None if row is None else row.body
+    return await fetch_value(connection, bytes, FIND, world_id, event_id)
 
 
 async def size(connection: Connection, world_id: int, event_id: str) -> int:

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import msgspec
 
 from lapel.foundation.core.actors import Mode
+from lapel.foundation.database.batches import deleting_some
 from lapel.foundation.database.row_quota import is_full
 from lapel.foundation.database.rows import (
     fetch_only_row,
@@ -118,14 +119,10 @@ DELETE FROM device_diagnostics WHERE ctid = ANY(ARRAY(
 
 DELETE_OF_DEVICES = "DELETE FROM device_diagnostics WHERE world_id = $1 AND device_id = ANY($2::text[])"
 
-DELETE_OF_END_USER = """
-WITH held AS MATERIALIZED (
-    SELECT ctid FROM device_diagnostics WHERE world_id = $1 AND end_user_id = $2 LIMIT $3 FOR UPDATE
-), gone AS (
-    DELETE FROM device_diagnostics WHERE ctid = ANY(ARRAY(SELECT ctid FROM held)) AND world_id = $1
+DELETE_OF_END_USER = deleting_some(
+    "device_diagnostics",
+    "SELECT ctid FROM device_diagnostics WHERE world_id = $1 AND end_user_id = $2 LIMIT $3 FOR UPDATE",
 )
-SELECT count(*) FROM held
-"""
 
 
 class ReportedFacts(NamedTuple):

@@ -14,6 +14,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from lapel.foundation.core.errors import IdempotencyKeyInUse, IdempotencyKeyReused, InvalidRequest, NotFound
+from lapel.foundation.database.batches import deleting_some
 from lapel.foundation.http.calls import Reply
 from lapel.foundation.identity.seal import SealBroken
 
@@ -61,15 +62,11 @@ DELETE FROM idempotency_keys WHERE ctid = ANY(ARRAY(
     FOR UPDATE SKIP LOCKED))
 """
 # The end user's own tokens and keys are revoked, so their requests cannot be repeated: delete the rows.
-FORGET = """
-WITH held AS MATERIALIZED (
-    SELECT ctid FROM idempotency_keys WHERE world_id = $1 AND principal = 'end_user:' || $2::text
-    LIMIT $3 FOR UPDATE
-), gone AS (
-    DELETE FROM idempotency_keys WHERE ctid = ANY(ARRAY(SELECT ctid FROM held)) AND world_id = $1
+FORGET = deleting_some(
+    "idempotency_keys",
+    "SELECT ctid FROM idempotency_keys WHERE world_id = $1 AND principal = 'end_user:' || $2::text "
+    "LIMIT $3 FOR UPDATE",
 )
-SELECT count(*) FROM held
-"""
 
 # How long an answer is kept for repeats of its request.
 KEEP_ANSWERS = timedelta(hours=24)

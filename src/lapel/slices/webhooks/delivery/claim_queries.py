@@ -15,9 +15,10 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from lapel.foundation.database.batches import columns
 from lapel.foundation.database.outbox import EVENT_ROWS
 from lapel.foundation.database.rows import fetch_only_value, fetch_rows, fetch_value
-from lapel.slices.end_users.service import present
+from lapel.slices.end_users.service import present_or_none
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -29,15 +30,19 @@ LEASE = timedelta(seconds=10)
 # Until a probe ends, the webhook gets no other attempt. An attempt may be two requests, if the first is
 # answered 401.
 PROBE = timedelta(seconds=75)
-# Of each webhook, so many deliveries are looked at for one whose turn it is.
+# To find the next deliveries of a webhook, a claim looks at this many of them.
 _WINDOW = 200
+# Before every webhook, by world and id.
+BEGINNING = (0, "")
+# The most webhooks that are counted as late.
+_COUNTED = 10_000
 # Larger bodies are read one by one, see `attempts.py`.
 SMALL_BODY_BYTES = 64 * 1024
 
 # One step through the index for each webhook, however many deliveries wait there: a loose index scan
-# (https://wiki.postgresql.org/wiki/Loose_indexscan). The walk goes on where the last one ended.
-VISIT = """
-WITH RECURSIVE visited AS (
+# (https://wiki.postgresql.org/wiki/Loose_indexscan). $1 and $2: the webhook after which the walk begins; $3:
+# the most webhooks.
+_VISITED = """visited AS (
     (SELECT d.world_id, d.webhook_id, d.due_at, 1 AS nth FROM webhook_deliveries d
     WHERE d.state = 'pending' AND (d.world_id, d.webhook_id) > ($1::bigint, $2::text)
     ORDER BY d.world_id, d.webhook_id, d.due_at LIMIT 1)
@@ -49,7 +54,10 @@ WITH RECURSIVE visited AS (
         ORDER BY d.world_id, d.webhook_id, d.due_at LIMIT 1
     ) n
     WHERE v.nth < $3
-)
+)"""
+
+VISIT = f"""
+WITH RECURSIVE {_VISITED}
 SELECT v.world_id, v.webhook_id,
     w.status = 'disabled' AND w.deleted_at IS NULL AS disabled,
     w.status = 'enabled' AND v.due_at <= now() AS due,
@@ -62,25 +70,14 @@ ORDER BY v.nth
 """
 
 # Webhooks that wait for nothing but a worker, although a delivery of theirs is due for long.
-OVERDUE = """
-WITH RECURSIVE visited AS (
-    (SELECT d.world_id, d.webhook_id, d.due_at, 1 AS nth FROM webhook_deliveries d
-    WHERE d.state = 'pending' ORDER BY d.world_id, d.webhook_id, d.due_at LIMIT 1)
-    UNION ALL
-    SELECT n.world_id, n.webhook_id, n.due_at, v.nth + 1
-    FROM visited v CROSS JOIN LATERAL (
-        SELECT d.world_id, d.webhook_id, d.due_at FROM webhook_deliveries d
-        WHERE d.state = 'pending' AND (d.world_id, d.webhook_id) > (v.world_id, v.webhook_id)
-        ORDER BY d.world_id, d.webhook_id, d.due_at LIMIT 1
-    ) n
-    WHERE v.nth < 10000
-)
+OVERDUE = f"""
+WITH RECURSIVE {_VISITED}
 SELECT count(*) FROM visited v JOIN webhooks w ON w.world_id = v.world_id AND w.id = v.webhook_id
-WHERE v.due_at < now() - $1::interval AND w.status = 'enabled' AND w.paused_until IS NULL
+WHERE v.due_at < now() - $4::interval AND w.status = 'enabled' AND w.paused_until IS NULL
 """
 
 # The event tells of no deleted end user. A job erases the other events, with their deliveries.
-_SENT = f"(e.end_user_id IS NULL OR {present('e')})"
+_SENT = present_or_none("e")
 
 # A delivery that was never attempted waits for earlier ones of the same resource that never were and are not
 # due later. A recovery may add earlier ones that are due later: if the others waited for those, all of the
@@ -223,17 +220,17 @@ async def visit(connection: Connection, after: tuple[int, str], limit: int) -> l
 
 async def count_overdue(connection: Connection, longer_than: timedelta) -> int:
     """The number of webhooks with a delivery that is due for longer than this, although they may get it."""
-    return await fetch_only_value(connection, int, OVERDUE, longer_than)
+    return await fetch_only_value(connection, int, OVERDUE, *BEGINNING, _COUNTED, longer_than)
 
 
 async def claim(connection: Connection, rooms: Sequence[tuple[int, str, int]]) -> list[ClaimedRow]:
     """Lease due deliveries. `rooms`: world, webhook, and how many of its deliveries at most."""
-    return await fetch_rows(connection, ClaimedRow, CLAIM, *_columns(rooms), LEASE)
+    return await fetch_rows(connection, ClaimedRow, CLAIM, *columns(rooms), LEASE)
 
 
 async def take_probes(connection: Connection, webhooks: Sequence[tuple[int, str]]) -> list[tuple[int, str]]:
     """Which of these webhooks (world, id) this worker may probe."""
-    rows = await fetch_rows(connection, ProbeRow, TAKE_PROBES, *_columns(webhooks), PROBE)
+    rows = await fetch_rows(connection, ProbeRow, TAKE_PROBES, *columns(webhooks), PROBE)
     return [(row.world_id, row.id) for row in rows]
 
 
@@ -245,13 +242,9 @@ async def read_body(connection: Connection, world_id: int, delivery_id: str) -> 
 
 async def renew(connection: Connection, deliveries: Sequence[tuple[int, str]]) -> None:
     """Lease these deliveries (world, id) again from now on."""
-    await connection.execute(RENEW, *_columns(deliveries), LEASE)
+    await connection.execute(RENEW, *columns(deliveries), LEASE)
 
 
 async def release(connection: Connection, deliveries: Sequence[tuple[int, str]]) -> None:
     """End the leases of deliveries (world, id) that this worker does not attempt."""
-    await connection.execute(RELEASE, *_columns(deliveries))
-
-
-def _columns(rows: Sequence[tuple[object, ...]]) -> list[list[object]]:
-    return [list(column) for column in zip(*rows, strict=True)]
+    await connection.execute(RELEASE, *columns(deliveries))

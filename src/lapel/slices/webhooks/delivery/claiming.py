@@ -14,7 +14,6 @@ if TYPE_CHECKING:
 
 # Webhooks of one look.
 _VISITS = 1000
-_BEGINNING = (0, "")
 
 
 class Look:
@@ -36,7 +35,7 @@ class Claims:
     def __init__(self, ports: Ports, places: WebhookPlaces) -> None:
         self._ports = ports
         self._places = places
-        self._after = _BEGINNING
+        self._after = claim_queries.BEGINNING
 
     async def look(self) -> Look:
         """Claim what is due of the next webhooks. Raises Unavailable when the database is away."""
@@ -54,7 +53,7 @@ class Claims:
             if rooms:
                 found.claimed = await claim_queries.claim(connection, rooms)
         crash_point("delivery:claimed")
-        self._after = _BEGINNING if at_end else _key(visited[-1])
+        self._after = claim_queries.BEGINNING if at_end else _key(visited[-1])
         claimed = len(found.claimed)
         found.more = not at_end or claimed >= sum(room for *_, room in rooms) > 0
         return found

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from lapel.foundation.database.batches import columns
 from lapel.foundation.database.rows import fetch_rows
 
 if TYPE_CHECKING:
@@ -75,14 +76,14 @@ async def count_enabled(connection: Connection, worlds: Sequence[int]) -> dict[i
 
 async def match(connection: Connection, events: Sequence[PlacedRow]) -> list[MatchRow]:
     """The enabled webhooks that are subscribed to each event; of a test event, the webhook that it is for."""
-    columns = [(e.world_id, e.id, e.type, e.resource_id, e.position, e.test_for) for e in events]
-    return await fetch_rows(connection, MatchRow, MATCH, *map(list, zip(*columns, strict=True)))
+    placed = [(e.world_id, e.id, e.type, e.resource_id, e.position, e.test_for) for e in events]
+    return await fetch_rows(connection, MatchRow, MATCH, *columns(placed))
 
 
 async def insert_deliveries(connection: Connection, ids: Ids, matches: Sequence[MatchRow]) -> None:
     """Write one delivery for each match, due now. A delivery that exists already stays as it is."""
-    columns = [
+    deliveries = [
         (m.world_id, ids.new("whd"), m.webhook_id, m.event_id, m.resource_id, m.position)
         for m in sorted(matches, key=attrgetter("position"))
     ]
-    await connection.execute(INSERT_DELIVERIES, *map(list, zip(*columns, strict=True)))
+    await connection.execute(INSERT_DELIVERIES, *columns(deliveries))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from lapel.foundation.database.batches import deleting_some
 from lapel.foundation.database.outbox import EVENT_ROWS
 from lapel.foundation.database.rows import fetch_only_value, fetch_value
 
@@ -30,25 +31,18 @@ WITH held AS MATERIALIZED (
 SELECT count(*) FROM held
 """
 
-DELETE_SOME = """
-WITH held AS MATERIALIZED (
-    SELECT ctid FROM webhook_deliveries WHERE world_id = $1 AND webhook_id = $2 LIMIT $3 FOR UPDATE
-), gone AS (
-    DELETE FROM webhook_deliveries WHERE ctid = ANY(ARRAY(SELECT ctid FROM held)) AND world_id = $1
+DELETE_SOME = deleting_some(
+    "webhook_deliveries",
+    "SELECT ctid FROM webhook_deliveries WHERE world_id = $1 AND webhook_id = $2 LIMIT $3 FOR UPDATE",
 )
-SELECT count(*) FROM held
-"""
 
 # Indexes: events_of_end_user, and the unique one of a delivery's event.
-DELETE_SOME_OF_END_USER = f"""
-WITH held AS MATERIALIZED (
-    SELECT d.ctid FROM {EVENT_ROWS} JOIN webhook_deliveries d ON d.world_id = e.world_id AND d.event_id = e.id
-    WHERE e.world_id = $1 AND e.end_user_id = $2 LIMIT $3 FOR UPDATE OF d
-), gone AS (
-    DELETE FROM webhook_deliveries WHERE ctid = ANY(ARRAY(SELECT ctid FROM held)) AND world_id = $1
+DELETE_SOME_OF_END_USER = deleting_some(
+    "webhook_deliveries",
+    f"""SELECT d.ctid FROM {EVENT_ROWS} JOIN webhook_deliveries d
+        ON d.world_id = e.world_id AND d.event_id = e.id
+    WHERE e.world_id = $1 AND e.end_user_id = $2 LIMIT $3 FOR UPDATE OF d""",
 )
-SELECT count(*) FROM held
-"""
 
 DELETE_WEBHOOK = "DELETE FROM webhooks WHERE world_id = $1 AND id = $2 AND deleted_at IS NOT NULL"
 

@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from lapel.foundation.database.batches import columns
 from lapel.foundation.database.outbox import EVENT_ROWS, EVENTS_CHANNEL
 from lapel.foundation.database.rows import fetch_only_value, fetch_row, fetch_rows
-from lapel.slices.end_users.service import present
+from lapel.slices.end_users.service import present_or_none
 from lapel.slices.webhooks.rows import WalkedRow
 
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ SELECT events FROM webhooks WHERE world_id = $1 AND id = $2 AND status = 'enable
 WALK = f"""
 SELECT e.id, e.type, e.resource_id, e.position, e.created_at FROM {EVENT_ROWS}
 WHERE e.world_id = $1 AND (e.created_at, e.id) > ($2, $3) AND e.test_for IS NULL AND e.position IS NOT NULL
-    AND (e.end_user_id IS NULL OR {present("e")})
+    AND {present_or_none("e")}
 ORDER BY e.created_at, e.id LIMIT $4 FOR KEY SHARE
 """
 
@@ -81,5 +82,4 @@ async def recover(
     Returns the number of deliveries that are due now because of this.
     """
     rows = [(ids.new("whd"), event.id, event.resource_id, event.position) for event in events]
-    columns = [list(column) for column in zip(*rows, strict=True)]
-    return await fetch_only_value(connection, int, RECOVER, world_id, webhook_id, *columns)
+    return await fetch_only_value(connection, int, RECOVER, world_id, webhook_id, *columns(rows))

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from lapel.foundation.database.batches import columns
 from lapel.foundation.database.rows import fetch_row, fetch_rows
 from lapel.slices.webhooks.rows import DisabledWebhookRow
 
@@ -114,7 +115,7 @@ async def write(connection: Connection, outcomes: Sequence[DeliveryOutcome]) -> 
     """Write these outcomes, of one delivery each. Returns the deliveries (world, id) that are locked, of
     which nothing was written."""
     deliveries = [(o.world_id, o.delivery_id, o.state, o.wait_seconds, len(o.attempts)) for o in outcomes]
-    rows = await fetch_rows(connection, WrittenDeliveryRow, WRITE_OUTCOMES, *_columns(deliveries))
+    rows = await fetch_rows(connection, WrittenDeliveryRow, WRITE_OUTCOMES, *columns(deliveries))
     before = {(row.world_id, row.id): row.before for row in rows}
     attempts = [
         (*key, before[key] + nth, a.started_at, a.latency_ms, a.status, a.error, a.answer)
@@ -123,11 +124,11 @@ async def write(connection: Connection, outcomes: Sequence[DeliveryOutcome]) -> 
         for nth, a in enumerate(o.attempts, 1)
     ]
     if attempts:
-        await connection.execute(INSERT_ATTEMPTS, *_columns(attempts))
+        await connection.execute(INSERT_ATTEMPTS, *columns(attempts))
     left = [key for o in outcomes if (key := (o.world_id, o.delivery_id)) not in before]
     if not left:
         return set()
-    still_there = await fetch_rows(connection, DeliveryKeyRow, STILL_THERE, *_columns(left))
+    still_there = await fetch_rows(connection, DeliveryKeyRow, STILL_THERE, *columns(left))
     return {(row.world_id, row.id) for row in still_there}
 
 
@@ -135,16 +136,16 @@ async def hold_webhooks(
     connection: Connection, webhooks: Sequence[tuple[int, str, bool]]
 ) -> list[HeldWebhookRow]:
     """Lock those of the webhooks (world, id, whether an attempt failed) whose circuit may change."""
-    return await fetch_rows(connection, HeldWebhookRow, HOLD_WEBHOOKS, *_columns(webhooks))
+    return await fetch_rows(connection, HeldWebhookRow, HOLD_WEBHOOKS, *columns(webhooks))
 
 
 async def set_circuits(connection: Connection, circuits: Sequence[tuple[int, str, Circuit]]) -> None:
     """Store the circuits of webhooks (world, id) that the transaction holds."""
-    columns = [
+    changed = [
         (world_id, webhook_id, c.failures, c.failing_since, c.paused_until)
         for world_id, webhook_id, c in circuits
     ]
-    await connection.execute(SET_CIRCUITS, *_columns(columns))
+    await connection.execute(SET_CIRCUITS, *columns(changed))
 
 
 async def disable(
@@ -152,7 +153,3 @@ async def disable(
 ) -> DisabledWebhookRow | None:
     """Disable a webhook; None if it is disabled or gone already."""
     return await fetch_row(connection, DisabledWebhookRow, DISABLE, world_id, webhook_id, reason, now)
-
-
-def _columns(rows: Sequence[tuple[object, ...]]) -> list[list[object]]:
-    return [list(column) for column in zip(*rows, strict=True)]
