@@ -1,4 +1,4 @@
-"""Entries to chain, and a database in which somebody with all rights may tamper."""
+"""Entries to chain, and a database with a role that may tamper with them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Entries are chained after their commit, each once, whoever is killed; the chain verifies to its end."""
+"""Each entry is chained once, after its commit, also if processes die. The chain verifies to its end."""
 
 from __future__ import annotations
 

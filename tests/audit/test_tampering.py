@@ -1,4 +1,4 @@
-"""Whatever somebody with all rights over the database changes in the log, `verify_chain` names its place."""
+"""`verify_chain` names the place of every change that a role with all rights makes in the log."""
 
 from __future__ import annotations
 

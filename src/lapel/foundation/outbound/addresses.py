@@ -1,4 +1,4 @@
-"""Which IP addresses are public: reachable over the internet, and not part of somebody's own network.
+"""Which IP addresses are public: reachable over the internet, and not part of a private network.
 
 Sources: the IANA special-purpose address registries (RFC 6890, RFC 8190), and the RFC beside each network.
 `ipaddress` alone is not enough: in Python 3.11, `is_global` is true for 64:ff9b::a9fe:a9fe (NAT64 of
@@ -97,5 +97,5 @@ def special_use(address: Address) -> str | None:
 
 
 def is_public(address: Address) -> bool:
-    """Whether the address can be somebody's server on the internet."""
+    """Whether the address can be a server on the internet."""
     return special_use(address) is None

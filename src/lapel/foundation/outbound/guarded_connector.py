@@ -89,7 +89,7 @@ class GuardedConnector(aiohttp.TCPConnector):
 
 
 class CheckingResolver(AbstractResolver):
-    """Resolves a name of which every address is allowed."""
+    """Resolves a name, and refuses it unless all its addresses are allowed."""
 
     def __init__(self, policy: OutboundPolicy, lookups: Lookups) -> None:
         self._policy = policy

@@ -21,8 +21,8 @@ class AuditActor(msgspec.Struct, frozen=True, kw_only=True):
 class ChainLink(msgspec.Struct, frozen=True, kw_only=True):
     """An entry's place in the chain of its world.
 
-    `hash` is SHA-256, in hexadecimal, of the hash of the entry before and of this entry; docs/audit.md says
-    of which bytes.
+    `hash` is SHA-256, in hexadecimal, of the hash of the entry before and of this entry; docs/audit.md names
+    the bytes.
     """
 
     number: int

@@ -127,7 +127,7 @@ class Retention:
     async def _due_rules(
         self, world_id: int, moment: datetime, kind: ErasedKind
     ) -> AsyncGenerator[list[tuple[Level, str]]]:
-        """The rules of a kind because of which something is due, page by page. A page may be empty."""
+        """The rules of a kind that make something due, page by page. A page may be empty."""
         last = ("", "")
         while True:
             async with self._ports.database.acquire() as connection:
