@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 from types import ModuleType
@@ -11,10 +12,11 @@ import pytest
 
 from lapel.foundation.ports import Ports
 from lapel.slices.webhooks.payloads import RecoveryJob, WebhookJob
-from lapel.slices.webhooks.records import endings, recoveries
+from lapel.slices.webhooks.records import ending_queries, endings, recoveries
 from lapel.slices.webhooks.records.endings import Endings, erase_some_deliveries
 from lapel.slices.webhooks.records.recoveries import Recoveries
 from lapel.slices.webhooks.slice import SLICE
+from tests.support.locks import until_waiting
 from tests.support.tenants import Tenant
 from tests.webhooks.support import Hooks
 
@@ -136,6 +138,39 @@ async def test_a_webhook_that_is_not_deleted_keeps_its_row(
     webhook = await hooks.add()
     await Endings(ports).remove(WebhookJob(hooks.world, webhook))
     assert await hooks.rows(webhook) == (1, 0, 0)
+
+
+@pytest.mark.parametrize(
+    "path", ["/v1/events/{event}/resend", "/v1/webhooks/deliveries/{delivery}/redeliver"]
+)
+async def test_the_last_step_of_a_removal_waits_for_a_repetition_that_has_begun(
+    client: httpx.AsyncClient, tenant: Tenant, ports: Ports, path: str
+) -> None:
+    """The repetition has found the webhook and waits for a batch of the removal. Then the last step comes."""
+    hooks = Hooks(client, tenant, ports)
+    webhook = await hooks.add()
+    event = await hooks.event("ota.failed", BEGIN)
+    delivery = await hooks.delivery(webhook, event, state="failed")
+    async with ports.database.acquire() as batch, ports.database.acquire() as last:
+        transaction = batch.transaction()
+        await transaction.start()
+        assert await ending_queries.delete_some(batch, hooks.world, webhook, BATCH) == 1
+        repeated = asyncio.create_task(
+            client.post(
+                path.format(event=event, delivery=delivery),
+                json={"webhook_id": webhook} if "resend" in path else None,
+                headers=tenant.headers,
+            )
+        )
+        await until_waiting(ports, 1)
+        assert (await hooks.call("DELETE", f"/{webhook}")).status_code == 204
+        removed = asyncio.create_task(ending_queries.delete_webhook(last, hooks.world, webhook))
+        await until_waiting(ports, 2)
+        await transaction.commit()
+        answer = await repeated
+        await removed
+    assert answer.status_code == (202 if "resend" in path else 404), answer.text
+    assert await hooks.rows(webhook) == (0, 0, 0)
 
 
 async def test_a_recovery_stops_when_its_webhook_is_disabled(

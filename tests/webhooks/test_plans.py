@@ -42,6 +42,7 @@ PERSON = {"end_users_pkey"}
 LOOKUPS = [
     (queries.READ, ONE),
     (queries.HOLD, ONE),
+    (queries.KEEP, ONE),
     (queries.UPDATE, ONE),
     (queries.ROTATE, ONE),
     (queries.DELETE, ONE),

@@ -38,6 +38,9 @@ READ = f"SELECT {_COLUMNS} FROM webhooks WHERE world_id = $1 AND id = $2 AND del
 # Deliveries refer to the row, and a fan-out may insert them meanwhile.
 HOLD = f"{READ} FOR NO KEY UPDATE"
 
+# The row cannot be removed until deliveries refer to it.
+KEEP = f"{READ} FOR KEY SHARE"
+
 LIST = f"""
 SELECT {_COLUMNS} FROM webhooks
 WHERE world_id = $1 AND (created_at, id) < ($2, $3) AND deleted_at IS NULL
@@ -136,6 +139,11 @@ async def read(connection: Connection, world_id: int, webhook_id: str) -> Webhoo
 async def hold(connection: Connection, world_id: int, webhook_id: str) -> WebhookRow | None:
     """One webhook. Its row is locked until the transaction ends."""
     return await fetch_row(connection, WebhookRow, HOLD, world_id, webhook_id)
+
+
+async def keep(connection: Connection, world_id: int, webhook_id: str) -> WebhookRow | None:
+    """One webhook. Its row stays until the transaction ends; other columns than its key may change."""
+    return await fetch_row(connection, WebhookRow, KEEP, world_id, webhook_id)
 
 
 async def list_page(connection: Connection, world_id: int, asked: PageWindow) -> list[WebhookRow]:

@@ -258,8 +258,11 @@ def _check_events(events: list[str]) -> None:
 
 
 async def check_enabled(connection: Connection, world_id: int, webhook_id: str) -> None:
-    """Raises NotFound when there is no such webhook, and Conflict when it is disabled."""
-    row = await queries.read(connection, world_id, webhook_id)
+    """Keep a webhook's row until the transaction ends, because deliveries that refer to it may follow.
+
+    Raises NotFound when there is no such webhook, and Conflict when it is disabled.
+    """
+    row = await queries.keep(connection, world_id, webhook_id)
     if row is None:
         raise unknown_webhook()
     if row.status == "disabled":
