@@ -22,13 +22,16 @@ def operations(service: AuditLog) -> tuple[Operation, ...]:
         log.get("/v1/audit-log", "list_audit_log", AuditPage, AuditQuery).plain(
             "List the audit log",
             lambda call: service.list(call.actor, call.query),
-            "One entry for each write, newest first: its actor and the client's address, and for some "
-            "resources the values before and after it.",
+            "Newest first. One entry for each write of a caller, of a command of `lapel` and of a speech "
+            "service, and for each webhook that the server disables: its actor and the client's address, "
+            "and for some resources the values before and after it. Refused requests, repeats and requests "
+            "that change nothing leave no entry; heartbeats, signed links and Wi-Fi grants neither.",
         ),
         log.get("/v1/audit-log/export", "export_audit_log", query=AuditExportQuery).content(
             "Export the audit log",
             lambda call: service.export(call.actor, call.query),
-            "The entries of a time range as NDJSON: one entry a line, oldest first.",
+            "The entries of a time range as NDJSON: one entry a line, as the list shows it, oldest first. "
+            "Without `until`, the export ends with the time of the request.",
             answer="file",
             file_types=("application/x-ndjson",),
         ),

@@ -11,8 +11,8 @@ from lapel.foundation.http.input.pagination import PageQuery
 
 
 class AuditActor(msgspec.Struct, frozen=True, kw_only=True):
-    """The actor of a change: the holder of a token, a speech service, or the operator on the command line
-    (without an id)."""
+    """The actor of a change: the holder of a token, a speech service, the operator on the command line
+    (without an id), or the server itself (`system`, with `webhooks` as its id)."""
 
     kind: Annotated[str, msgspec.Meta(examples=["key"])]
     id: str | None
@@ -32,10 +32,10 @@ class ChainLink(msgspec.Struct, frozen=True, kw_only=True):
 class AuditEntry(msgspec.Struct, frozen=True, kw_only=True):
     """One change.
 
-    `before` and `after` are values that changed: those of configurations, provider slots, API keys and
-    webhooks. Null means that there were none, that the entry has no values, or that they were erased with
-    their end user. Then `address`, the address of the client, was erased too. `details_hash` is the hash of
-    `salt`, values and address. `chain` is null until a worker has chained the entry, within a minute.
+    `before` and `after` are values that changed: those of configurations, provider slots, API keys, webhooks
+    and legal holds. Null means that there were none, that the entry has no values, or that they were erased
+    with their end user. Then `address`, the address of the client, was erased too. `details_hash` is the
+    hash of `salt`, values and address. `chain` is null until a worker has chained the entry, within a minute.
     """
 
     id: str
@@ -77,7 +77,11 @@ class AuditQuery(PageQuery, frozen=True, kw_only=True):
     ) = None
     actor: (
         Annotated[
-            str, msgspec.Meta(description="Only changes by the actor with this id, or by the `operator`.")
+            str,
+            msgspec.Meta(
+                description="Only changes by the actor with this id. `operator`: only changes by commands "
+                "of `lapel`."
+            ),
         ]
         | None
     ) = None

@@ -84,8 +84,8 @@ def operations(service: EndUsers, holds: EndUserHolds) -> tuple[Operation, ...]:
             "Place a legal hold on an end user",
             lambda call: created(holds.place(call.actor, call.id, call.body)),
             "The hold keeps the end user's own fields and all recordings, present and future. Until it is "
-            "released, a deletion hides them, and does not erase them. An end user who has a hold keeps it "
-            "with its reason: the answer is then 200.",
+            "released, a deletion hides them, and erases only what else is known of the end user. An end "
+            "user who has a hold keeps it with its reason: the answer is then 200.",
             status=201,
             also=(200,),
             errors=(Conflict,),

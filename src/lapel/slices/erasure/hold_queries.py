@@ -9,7 +9,7 @@ import msgspec
 
 from lapel.foundation.database.pool import affected
 from lapel.foundation.database.rows import fetch_row, fetch_rows
-from lapel.slices.erasure.wire import Subject
+from lapel.slices.erasure.wire import HoldSubject
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -23,7 +23,7 @@ class HoldRow(msgspec.Struct, frozen=True):
     """One legal hold. It is in force while `released_at` is None."""
 
     id: str
-    resource_type: Subject
+    resource_type: HoldSubject
     resource_id: str
     reason: str | None
     placed_by_kind: str
@@ -135,7 +135,7 @@ async def insert(
     connection: Connection,
     world_id: int,
     hold_id: str,
-    subject: tuple[Subject, str],
+    subject: tuple[HoldSubject, str],
     reason: str,
     actor: Actor,
     now: datetime,

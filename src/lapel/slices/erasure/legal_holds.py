@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from lapel.foundation.database.connection import Connection
     from lapel.foundation.ports import Ports
     from lapel.slices.erasure.hold_queries import HoldRow, ReleasedRow
-    from lapel.slices.erasure.wire import HoldQuery, PlaceHold, Subject
+    from lapel.slices.erasure.wire import HoldQuery, HoldSubject, PlaceHold
 
 # `place` tries again when the hold that prevents its insert is released before it is read.
 _TRIES = 3
@@ -54,7 +54,7 @@ class Holds:
         self,
         connection: Connection,
         actor: Actor,
-        subject: tuple[Subject, str],
+        subject: tuple[HoldSubject, str],
         body: PlaceHold,
         *,
         end_user_id: str,

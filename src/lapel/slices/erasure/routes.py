@@ -25,7 +25,8 @@ def operations(service: Erasures, holds: Holds) -> tuple[Operation, ...]:
         ledger.get("/v1/erasures", "list_erasures", ErasurePage, ErasureQuery).plain(
             "List the erasure ledger",
             lambda call: service.list(call.actor, call.query),
-            "One entry for each deletion, with the state of its objects in the store. Newest first.",
+            "One entry for each deleted recording and end user, and for each audio that retention erased, "
+            "with the state of its objects in the store. Newest first.",
         ),
         ledger.get("/v1/holds", "list_holds", HoldPage, HoldQuery).plain(
             "List legal holds",

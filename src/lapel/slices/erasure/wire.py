@@ -10,6 +10,7 @@ from lapel.foundation.http.input.fields import Timestamp
 from lapel.foundation.http.input.pagination import PageQuery
 
 Subject: TypeAlias = Literal["recording", "end_user", "media"]
+HoldSubject: TypeAlias = Literal["recording", "end_user"]
 State: TypeAlias = Literal["open", "held", "erased", "closed"]
 Reason: TypeAlias = Literal["request", "end_user_deleted", "retention", "reconcile"]
 
@@ -95,12 +96,13 @@ class PlaceHold(msgspec.Struct, frozen=True, kw_only=True):
 class Hold(msgspec.Struct, frozen=True, kw_only=True):
     """A legal hold of a recording, or of an end user with all its recordings, present and future.
 
-    A deletion of the resource hides it at once, but nothing is erased before `released_at`.
+    A deletion of the resource hides it at once. The hold keeps a recording with its media, transcriptions and
+    objects, and an end user's own fields, until `released_at`; everything else is erased as without a hold.
     """
 
     id: str
     project_id: str
-    resource_type: Subject
+    resource_type: HoldSubject
     resource_id: str
     reason: Annotated[str | None, msgspec.Meta(description="Null after the resource is erased.")]
     placed_by: Requester
@@ -128,7 +130,10 @@ class HoldQuery(PageQuery, frozen=True, kw_only=True):
         ]
         | None
     ) = None
-    resource_id: Annotated[str | None, msgspec.Meta(description="The recording or end user.")] = None
+    resource_id: (
+        Annotated[str, msgspec.Meta(description="Only holds on the recording or end user with this id.")]
+        | None
+    ) = None
 
 
 class ErasureQuery(PageQuery, frozen=True, kw_only=True):
@@ -137,5 +142,6 @@ class ErasureQuery(PageQuery, frozen=True, kw_only=True):
     state: State | None = None
     resource_type: Subject | None = None
     resource_id: (
-        Annotated[str, msgspec.Meta(description="The deleted recording or end user: 0 or 1 entries.")] | None
+        Annotated[str, msgspec.Meta(description="The deleted recording, end user or audio: 0 or 1 entries.")]
+        | None
     ) = None

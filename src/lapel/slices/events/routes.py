@@ -30,8 +30,8 @@ def operations(service: Events, webhooks: Webhooks) -> tuple[Operation, ...]:
         events.get("/v1/events", "list_events", EventPage, EventQuery).plain(
             "List events",
             lambda call: service.list(call.actor, call.query),
-            "Newest first. Each event is shown as webhooks receive it. Events are kept for 90 days, and are "
-            "erased earlier if their resource is erased.",
+            "Newest first, without test events. Each event is shown as webhooks receive it. Events are kept "
+            "for 90 days. They are erased earlier if their recording, device or end user is deleted.",
             sized=lambda call: service.size_of_list(call.actor, call.query),
         ),
         events.get("/v1/events/stream", "stream_events", query=StreamQuery).stream(
@@ -52,7 +52,8 @@ def operations(service: Events, webhooks: Webhooks) -> tuple[Operation, ...]:
             lambda call: _resend(call, webhooks),
             "To all enabled webhooks that have subscribed to its type now, or to one webhook, whatever it "
             "has subscribed to. It is due at once, in any state of an earlier delivery, with the same bytes. "
-            "404 also in the moment before it has its place in the stream; 409 if the webhook is disabled.",
+            "The answer names the webhooks. 404 also for test events, and in the moment before an event has "
+            "its place in the stream; 409 if the one webhook is disabled.",
             status=202,
             errors=(Conflict,),
             audit="event.resent",

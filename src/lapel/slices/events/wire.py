@@ -61,8 +61,9 @@ class StreamQuery(msgspec.Struct, frozen=True, kw_only=True):
         Annotated[
             str,
             msgspec.Meta(
-                description="The `id` of an event of this stream: the stream continues after it. Without it, "
-                "and without `Last-Event-ID`, the stream begins with the next event."
+                description="The last `id` that this stream sent: the stream continues after it. 0 begins "
+                "with the oldest event that is kept. The header `Last-Event-ID` comes before it. Without "
+                "both, the stream begins with the next event."
             ),
         ]
         | None

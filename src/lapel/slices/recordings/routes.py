@@ -93,8 +93,8 @@ def _holds(service: Recordings) -> tuple[Operation, ...]:
         _ROUTES.post(f"{_ONE}/hold", "hold_recording", Hold, PlaceHold, access=_HOLD).plain(
             "Place a legal hold on a recording",
             lambda call: created(holds.place(call.actor, call.id, call.body)),
-            "Until the hold is released, a deletion hides the recording, and erases nothing. A recording "
-            "that has a hold keeps it with its reason: the answer is then 200.",
+            "Until the hold is released, a deletion hides the recording, and its media, transcriptions and "
+            "objects stay. A recording that has a hold keeps it with its reason: the answer is then 200.",
             status=201,
             also=(200,),
             errors=(Conflict,),

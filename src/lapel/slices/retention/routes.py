@@ -25,8 +25,9 @@ def operations(service: Retention) -> tuple[Operation, ...]:
         ).plain(
             "Preview what retention erases",
             lambda call: service.previews.read(call.actor, call.query),
-            "The recordings and audio that fall due until `before` by the section `retention` of the "
-            "configuration. They are erased within a day of `falls_due_at`. If the audio of a "
-            "recording falls due before the recording itself, the list has both.",
+            "The recordings and audio that fall due until `before`, by the section `retention` of the "
+            "configuration and the legal holds of this moment. They are erased within a day of "
+            "`falls_due_at`, or after the release of their last hold. If the audio of a recording falls due "
+            "before the recording itself, the list has both.",
         ),
     )

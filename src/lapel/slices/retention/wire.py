@@ -24,7 +24,11 @@ class FallingDue(msgspec.Struct, frozen=True, kw_only=True):
     end_user_id: str
     kind: Literal["recording", "audio"]
     falls_due_at: Annotated[
-        Timestamp, msgspec.Meta(description="The earliest time of the erasure. It follows within a day.")
+        Timestamp,
+        msgspec.Meta(
+            description="The earliest time of the erasure. It follows within a day, unless a legal hold "
+            "postpones it."
+        ),
     ]
     held: Annotated[
         bool,
@@ -55,8 +59,8 @@ class FallingDueTotals(msgspec.Struct, frozen=True, kw_only=True):
 class RetentionPreview(msgspec.Struct, frozen=True, kw_only=True):
     """Everything that falls due until `before`: the totals, and one page.
 
-    The list is ordered by the rules that decide, and for each rule oldest first. Only the first page has the
-    totals.
+    The list is ordered by kind and by the rule that decides, and for each rule oldest first. `totals` is null
+    on all pages but the first.
     """
 
     before: Timestamp
@@ -74,7 +78,8 @@ class RetentionPreviewQuery(msgspec.Struct, frozen=True, kw_only=True):
 
     before: (
         Annotated[
-            Moment, msgspec.Meta(description="Everything that falls due until this time; default: in 7 days.")
+            Moment,
+            msgspec.Meta(description="Everything that falls due until this time; default: 7 days from now."),
         ]
         | None
     ) = None

@@ -97,15 +97,18 @@ def _webhooks(service: Webhooks, path: _Path) -> tuple[Operation, ...]:
             lambda call: service.update(call.actor, call.id, call.body),
             told(
                 "Absent fields stay. A disabled webhook gets no events, and its pending deliveries end as "
-                "`failed`. `status` `enabled` starts it again, and its earlier failures do not count any "
-                "more."
+                "`failed`. `status` `enabled` starts it again. Its earlier failures do not count any more "
+                "after that, and after a change of `url`."
             ),
             audit="webhook.updated",
         ),
         webhooks.delete(one, f"delete_{noun}").plain(
             "Delete a webhook",
             lambda call: service.delete(call.actor, call.id),
-            told("Its deliveries are deleted too. After this answer no attempt to deliver begins."),
+            told(
+                "From this answer on, no answer shows the webhook and no worker takes up a delivery to it. A "
+                "delivery that a worker has taken up before may still arrive. A job deletes the deliveries."
+            ),
             audit="webhook.deleted",
         ),
         webhooks.post(f"{one}/rotate-secret", f"rotate_{noun}_secret", RotatedWebhook).stored(
@@ -133,7 +136,10 @@ def _deliveries(service: Deliveries, path: _Path) -> tuple[Operation, ...]:
         webhooks.get(f"{every}/{{delivery_id}}", f"get_{noun}_delivery", WholeDelivery).plain(
             "Read a delivery with its attempts",
             lambda call: service.read(call.actor, call.id, call.params["delivery_id"]),
-            told("Of each attempt: status, time, duration, and the first 4 KiB of the answer."),
+            told(
+                "It has the newest 30 attempts: of each the time, the duration, the status of the answer or "
+                "the reason why there was none, and the first 4 KiB of the answer."
+            ),
         ),
     )
 
@@ -142,8 +148,9 @@ def _repetitions(deliveries: Deliveries, samples: Samples, path: _Path) -> tuple
     webhooks = Routes("Webhooks", read=_READ, write=_WRITE)
     one, noun, told = path.one, path.noun, path.told
     redelivered = (
-        "In any state of the delivery: the next attempt is due at once, and others follow by the schedule. "
-        "It sends the same bytes. 409 if the webhook is disabled."
+        "In any state of the delivery. The next attempt is due at once and sends the same bytes; if it "
+        "fails, others follow by the schedule. An attempt that is under way counts as this next attempt. 409 "
+        "if the webhook is disabled."
     )
     delivery = "deliveries/{delivery_id}/redeliver"
     return (
@@ -170,9 +177,10 @@ def _repetitions(deliveries: Deliveries, samples: Samples, path: _Path) -> tuple
             lambda call: deliveries.recover(call.connection, call.actor, call.id, call.body),
             told(
                 "All events from `since` (inclusive) to `until` (exclusive; default: now) that the webhook "
-                "has subscribed to and that no delivery brought to it are due at once, also those from "
-                "before the webhook was created. Events are kept for 90 days. A job does it, after this "
-                "answer. 409 if the webhook is disabled."
+                "has subscribed to now and that did not reach it: those whose delivery failed, and those "
+                "that have no delivery, also from before the webhook was created. A job makes their "
+                "deliveries due, after this answer. A delivery that succeeded stays as it is, and a pending "
+                "one keeps its schedule. Events are kept for 90 days. 409 if the webhook is disabled."
             ),
             status=202,
             errors=(Conflict,),
@@ -183,8 +191,9 @@ def _repetitions(deliveries: Deliveries, samples: Samples, path: _Path) -> tuple
             lambda call: samples.send(call.connection, call.actor, call.id, call.body),
             told(
                 "An event like any other, with an id of its own, about a resource that does not exist. Only "
-                "this webhook gets it, even if it has not subscribed to the type. The answer is the body "
-                "that the webhook gets. 409 if the webhook is disabled."
+                "this webhook gets it, even if it has not subscribed to the type; no list and no stream of "
+                "events shows it. The answer is the body that the webhook gets. A type that is not published "
+                "yet is 400. 409 if the webhook is disabled."
             ),
             status=202,
             errors=(Conflict,),

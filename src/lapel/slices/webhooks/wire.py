@@ -55,7 +55,8 @@ Url: TypeAlias = Annotated[
     msgspec.Meta(
         min_length=1,
         max_length=2048,
-        description="An https URL without user name and password.",
+        description="An https URL without user name, password and fragment. http is allowed only to "
+        "networks that the operator names.",
         examples=["https://example.com/lapel"],
     ),
 ]
@@ -69,7 +70,7 @@ Secret: TypeAlias = Annotated[
 class Webhook(msgspec.Struct, frozen=True, kw_only=True):
     """A URL to which events are delivered.
 
-    `disabled_reason`: `request` (by PATCH), `gone` (the receiver answered 410), `failing` (no delivery
+    `disabled_reason`: `request` (by PATCH), `gone` (the receiver answered 410), `failing` (no attempt
     succeeded for five days).
     """
 
@@ -133,8 +134,9 @@ class UpdateWebhook(msgspec.Struct, frozen=True, kw_only=True):
 class ShownAttempt(msgspec.Struct, frozen=True, kw_only=True):
     """One request to the webhook's URL.
 
+    `latency_ms`: from the beginning of the attempt to the status line of the answer, or to the fault.
     `response_status` is null if there was no answer; `error` then says why. `response_body`: the first 4 KiB
-    of the answer, as text.
+    of the answer, as text; null if it had none.
     """
 
     number: int
@@ -146,7 +148,13 @@ class ShownAttempt(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Delivery(msgspec.Struct, frozen=True, kw_only=True):
-    """One event for one webhook. `response_status` and `error` are those of the newest attempt."""
+    """One event for one webhook.
+
+    `status`: `pending` (attempts follow), `succeeded` (an attempt was answered 2xx), `failed` (no attempt
+    follows). `attempt_count` counts all attempts, also those before a redelivery. `response_status` and
+    `error` are those of the newest attempt. `next_attempt_at` is null unless the delivery is pending;
+    `ended_at` is null while it is.
+    """
 
     id: str
     webhook_id: str
@@ -183,14 +191,14 @@ class DeliveryQuery(PageQuery, frozen=True, kw_only=True):
 
 
 class Recover(msgspec.Struct, frozen=True, kw_only=True):
-    """The events to deliver again: those from `since` (inclusive) to `until` (exclusive; default: now)."""
+    """The range of time: from `since` (inclusive) to `until` (exclusive; default: now)."""
 
     since: Annotated[Moment, msgspec.Meta(examples=["2026-01-15T12:00:00.000Z"])]
     until: Moment | None = None
 
 
 class Recovery(msgspec.Struct, frozen=True, kw_only=True):
-    """A recovery that has begun."""
+    """A recovery that a job carries out. `until` is the time of the request if it was left out."""
 
     webhook_id: str
     since: Timestamp
