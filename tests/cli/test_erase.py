@@ -2,13 +2,28 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 
+from lapel import app
+from lapel.cli.shared.installation import settings_of, with_ports
+from lapel.foundation.core.clock import ManualClock
+from lapel.foundation.ports import Ports
+from lapel.slices.recordings.service import ErasedKind, Recordings
+from lapel.slices.retention.service import Retention
 from tests.cli.test_backup import complete_upload, start_upload
 from tests.support.plain_http import http
-from tests.support.serving import run, serving, told
+from tests.support.serving import eventually, run, serving, told
 
-GONE, WITH_PERSON, KEPT = [f"the audio of {each}".encode() for each in ("gone", "with person", "kept")]
+GONE, WITH_PERSON, KEPT, OLD = [
+    f"the audio of {each}".encode() for each in ("gone", "with person", "kept", "an old one")
+]
+
+
+def end_user_of(url: str, auth: dict[str, str], recording_id: str) -> str:
+    """The end user of a recording."""
+    return http.get(f"{url}/v1/recordings/{recording_id}", headers=auth).json()["end_user_id"]
 
 
 def files_of(data: Path, content: bytes) -> list[Path]:
@@ -17,43 +32,59 @@ def files_of(data: Path, content: bytes) -> list[Path]:
     return [each for each in files if content in each.read_bytes()]
 
 
+def erase_old_audio(data: Path) -> None:
+    """A run of retention, 30 days from now, beside the running server, whose worker erases the objects."""
+
+    async def run(ports: Ports) -> dict[ErasedKind, int]:
+        in_time = replace(ports, clock=ManualClock(ports.clock.now() + timedelta(days=30)))
+        return await Retention(in_time, app.open_services(in_time)[Recordings]).run()
+
+    assert with_ports(settings_of(data), run, store=True) == {"recording": 0, "audio": 1}
+
+
 def test_what_was_erased_after_the_backup_is_erased_again_after_the_restore(tmp_path: Path) -> None:
     data, copy, ledger = tmp_path / "data", tmp_path / "copy", tmp_path / "erased.ndjson"
     with serving(data) as server:
         key = server.told["key"]
         auth = {"authorization": f"Bearer {key}"}
-        contents = GONE, WITH_PERSON, KEPT
-        gone, with_person, kept = [start_upload(server.url, key, each).recording for each in contents]
-        for each in (gone, with_person, kept):
+        contents = GONE, WITH_PERSON, KEPT, OLD
+        started = [start_upload(server.url, key, each) for each in contents]
+        gone, with_person, kept, old = [each.recording for each in started]
+        for each in (gone, with_person, kept, old):
             complete_upload(server.url, key, each)
-        where = f"{server.url}/v1/recordings"
-        person = http.get(f"{where}/{with_person}", headers=auth).json()["end_user_id"]
+        person = end_user_of(server.url, auth, with_person)
         told("backup", copy, "--data-dir", data)
         for path in (f"recordings/{gone}", f"end-users/{person}"):
             assert http.delete(f"{server.url}/v1/{path}", headers=auth).status_code == 204
-        assert told("erase", "--export", ledger, "--data-dir", data)["lines"] >= 2
+        rule = f"{server.url}/v1/end-users/{end_user_of(server.url, auth, old)}/config/retention"
+        assert http.patch(rule, json={"audio_days": 1}, headers=auth).status_code == 200
+        erase_old_audio(data)
+        eventually(lambda: not files_of(data, OLD))
+        assert told("erase", "--export", ledger, "--data-dir", data)["lines"] >= 3
     restored = tmp_path / "restored"
     done = run("restore", copy, "--data-dir", restored)
     assert done.returncode == 0, done.stderr
     assert "lapel erase --reconcile" in done.stderr
     assert files_of(restored, GONE)
     assert files_of(restored, WITH_PERSON)
+    assert files_of(restored, OLD)
 
     again = ("erase", "--reconcile", "--from", ledger, "--data-dir", restored)
     seen = told(*again, "--dry-run")
-    assert (seen["recordings"], seen["end_users"], seen["erased"]) == (1, 1, 0)
+    found = {"recordings": 1, "end_users": 1, "audio": 1}
+    assert {**seen, **found, "erased": 0} == seen
     assert files_of(restored, GONE)
     seen = told(*again)
-    assert (seen["recordings"], seen["end_users"], seen["erased"], seen["open"]) == (1, 1, 2, 0)
-    assert [files_of(restored, each) for each in (GONE, WITH_PERSON)] == [[], []]
+    assert {**seen, **found, "erased": 3, "open": 0} == seen
+    assert [files_of(restored, each) for each in (GONE, WITH_PERSON, OLD)] == [[], [], []]
     assert files_of(restored, KEPT)
     seen = told(*again)
-    assert (seen["recordings"], seen["end_users"], seen["erased"]) == (0, 0, 0)
+    assert {**seen, "recordings": 0, "end_users": 0, "audio": 0, "erased": 0} == seen
     with serving(restored) as server:
         where = f"{server.url}/v1/recordings"
-        assert [each["id"] for each in http.get(where, headers=auth).json()["data"]] == [kept]
+        assert [each["id"] for each in http.get(where, headers=auth).json()["data"]] == [old, kept]
         entries = http.get(f"{server.url}/v1/erasures", headers=auth).json()["data"]
-        assert {each["resource_id"] for each in entries} == {gone, with_person, person}
+        assert {each["resource_id"] for each in entries} == {gone, with_person, person, started[3].media}
 
 
 def test_flags_that_contradict_each_other_are_refused(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
@@ -12,11 +13,14 @@ from lapel import app
 from lapel.cli.erase import ledger_files
 from lapel.cli.erase.reconciliation import Reconciled, Reconciliation
 from lapel.cli.shared.faults import CommandError
+from lapel.foundation.core.clock import ManualClock
 from lapel.foundation.ports import Ports
 from lapel.slices.erasure.outside import ledger_lines
 from lapel.slices.erasure.outside.ledger_lines import ErasedResource
 from lapel.slices.erasure.payloads import EraseEndUser
 from lapel.slices.erasure.service import Erasures
+from lapel.slices.recordings.service import Recordings
+from lapel.slices.retention.service import Retention
 from tests.erasure.support import WORDS, entry, erase_released, everything, rounds
 from tests.recordings.support import Device
 from tests.support.erasing import delete_rows
@@ -36,6 +40,12 @@ DELETE FROM end_users e USING kept_end_users k WHERE e.world_id = $1 AND e.id = 
 INSERT INTO end_users SELECT * FROM kept_end_users ON CONFLICT DO NOTHING;
 INSERT INTO recordings SELECT * FROM kept_recordings ON CONFLICT DO NOTHING;
 INSERT INTO media SELECT * FROM kept_media ON CONFLICT DO NOTHING;
+DROP TABLE kept_end_users, kept_recordings, kept_media;
+"""
+RESTORE_AUDIO = """
+DELETE FROM erasures WHERE world_id = $1;
+INSERT INTO media SELECT * FROM kept_media ON CONFLICT DO NOTHING;
+UPDATE recordings SET audio_erased_at = NULL WHERE world_id = $1;
 DROP TABLE kept_end_users, kept_recordings, kept_media;
 """
 LEFT = """
@@ -116,6 +126,50 @@ async def test_a_hold_of_the_restored_database_keeps_what_is_deleted_again(
     assert (report.recordings, report.erased, report.held) == (1, 0, 1)
     assert "legal hold" in said[-1]
     assert (await entry(device, recording_id))["state"] == "held"
+
+
+async def erase_old_audio(device: Device, ports: Ports, by: timedelta) -> None:
+    """Retention as it will be after some time, with the erasure of the objects."""
+    await device.call("PATCH", "/v1/config/retention", 200, {"audio_days": 1})
+    in_time = replace(ports, clock=ManualClock(ports.clock.now() + by))
+    await Retention(in_time, app.open_services(in_time)[Recordings]).run()
+    await rounds(ports, by + timedelta(minutes=6)).run_due()
+
+
+async def test_audio_that_retention_erased_is_erased_again(
+    device: Device, ports: Ports, tmp_path: Path
+) -> None:
+    world = device.tenant.test_world
+    (recording_id, media_id), (held, held_media) = await device.upload(WORDS), await device.upload(WORDS)
+    image = await device.start(recording_id, type="image")
+    await device.put(image, b"a picture")
+    await device.complete(recording_id)
+    await script(ports, world, KEEP)
+    await erase_old_audio(device, ports, timedelta(days=2))
+    file = tmp_path / "erased.ndjson"
+    await ledger_files.export(ports, file)
+    await device.call("PATCH", "/v1/config/retention", 200, {"audio_days": None})
+    await script(ports, world, RESTORE_AUDIO)
+    await device.post(f"/v1/recordings/{held}/hold", 201, {"reason": "Case 7"})
+    for source in (ledger_lines.read(ports.store), ledger_files.read(file)):
+        report, said = await reconcile(ports, source, dry_run=True)
+        assert (report.recordings, report.audio, report.erased) == (0, 2, 0)
+        assert f"audio {media_id} of recording {recording_id} is back" in said
+
+    report, said = await reconcile(ports, ledger_files.read(file))
+    assert (report.audio, report.erased, report.held, report.open) == (2, 1, 1, 0)
+    assert held_media in said[-1]
+    shown = await device.read(recording_id)
+    assert [each["id"] for each in shown["media"]] == [image["media_id"]]
+    assert await device.download(recording_id, image["media_id"]) == b"a picture"
+    assert not [each for each in await everything(device, ports, recording_id) if media_id in each]
+    again = await entry(device, media_id)
+    assert (again["resource_type"], again["state"], again["reason"]) == ("media", "erased", "reconcile")
+    assert len((await device.read(held))["media"]) == 1
+    await device.call("DELETE", f"/v1/recordings/{held}/hold", 204)
+    report, _ = await reconcile(ports, ledger_lines.read(ports.store))
+    assert (report.audio, report.erased, report.held) == (1, 1, 0)
+    assert (await device.read(held))["media"] == []
 
 
 async def test_what_a_hold_keeps_is_not_told_of_as_erased(

@@ -78,8 +78,11 @@ def erase(
 
 
 def _sentence(done: Reconciled, dry_run: bool) -> str:
-    back = f"{done.lines} erasures in the ledger; {done.end_users} end users and {done.recordings} recordings"
-    if done.end_users + done.recordings == 0:
+    back = (
+        f"{done.lines} erasures in the ledger; {done.end_users} end users, {done.recordings} recordings and "
+        f"the audio of {done.audio} more"
+    )
+    if done.end_users + done.recordings + done.audio == 0:
         return f"{done.lines} erasures in the ledger; the database has none of these resources"
     if dry_run:
         return f"{back} are back; nothing was erased"

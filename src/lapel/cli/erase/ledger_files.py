@@ -60,7 +60,11 @@ async def read(source: Path) -> AsyncGenerator[list[ErasedResource]]:
                 ) from None
             page.append(
                 ErasedResource(
-                    read_line.project_id, read_line.mode, read_line.resource_type, read_line.resource_id
+                    read_line.project_id,
+                    read_line.mode,
+                    read_line.resource_type,
+                    read_line.resource_id,
+                    read_line.recording_id,
                 )
             )
             if len(page) == _PAGE:

@@ -27,13 +27,15 @@ if TYPE_CHECKING:
 class Reconciled(msgspec.Struct):
     """What `--json` prints: numbers of lines in the ledger, and of resources that the database had again.
 
-    `erased`: their objects are gone. `held`: a legal hold keeps them. `open`: a worker or a further run must
-    continue, because objects remain. With `--dry-run` only the first three numbers are counted.
+    `audio`: audio that had been erased while its recording stayed. `erased`: their objects are gone. `held`:
+    a legal hold keeps them. `open`: a worker or a further run must continue, because objects remain. With
+    `--dry-run` only the first four numbers are counted.
     """
 
     lines: int = 0
     recordings: int = 0
     end_users: int = 0
+    audio: int = 0
     erased: int = 0
     held: int = 0
     open: int = 0
@@ -90,6 +92,14 @@ class Reconciliation:
             self._say(f"recording {recording_id} is back")
             if not self._dry_run:
                 await self._erase_recording(world_id, recording_id)
+        audio = {
+            (each.recording_id or "", each.resource_id) for each in lines if each.resource_type == "media"
+        }
+        for recording_id, media_id in await self._deletion.find_present_audio(world_id, sorted(audio)):
+            self._report.audio += 1
+            self._say(f"audio {media_id} of recording {recording_id} is back")
+            if not self._dry_run:
+                await self._erase_audio(world_id, media_id, recording_id)
 
     async def _erase_end_user(self, world_id: int, end_user_id: str) -> None:
         try:
@@ -105,8 +115,20 @@ class Reconciliation:
             await self._deletion.delete(Reach(world_id, recording_id), RECONCILE)
         except NotFound:
             return
-        await self._erasures.erase_at_once(world_id, recording_id)
+        await self._erasures.erase_at_once(world_id, "recording", recording_id)
         await self._count(world_id, "recording", recording_id)
+
+    async def _erase_audio(self, world_id: int, media_id: str, recording_id: str) -> None:
+        try:
+            erased = await self._deletion.erase_audio(world_id, recording_id, RECONCILE)
+        except NotFound:
+            return
+        if erased:
+            await self._erasures.erase_at_once(world_id, "media", media_id)
+            await self._count(world_id, "media", media_id)
+        else:  # no entry: while a hold keeps an audio, its recording shows it
+            self._report.held += 1
+            self._say(f"a legal hold keeps {media_id}: repeat the command after you release the hold")
 
     async def _count(self, world_id: int, resource_type: Subject, resource_id: str) -> None:
         match await self._erasures.state_of(world_id, resource_type, resource_id):

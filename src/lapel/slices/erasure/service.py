@@ -234,13 +234,13 @@ class Erasures:
             row = await ledger_line_queries.read_state(connection, world_id, resource_type, resource_id)
         return None if row is None else row.state
 
-    async def erase_at_once(self, world_id: int, recording_id: str) -> None:
-        """Erase the objects of a deleted recording now, unless a hold keeps them.
+    async def erase_at_once(self, world_id: int, resource_type: Subject, resource_id: str) -> None:
+        """Erase the objects of a deleted recording or media now, unless a hold keeps them.
 
         Raises StoreUnavailable when the store is unavailable.
         """
         async with self._ports.database.acquire() as connection:
-            row = await ledger_line_queries.read_state(connection, world_id, "recording", recording_id)
+            row = await ledger_line_queries.read_state(connection, world_id, resource_type, resource_id)
         if row is not None:
             await self._advance(world_id, row.id)
 
@@ -294,8 +294,7 @@ class Erasures:
         if entry is None:
             return
         crash_point("erase:begin")
-        has_line = entry.reason != "end_user_deleted" and entry.resource_type != "media"
-        if entry.state == "open" and has_line:
+        if entry.state == "open" and entry.reason != "end_user_deleted":
             await self._remember(world_id, entry.resource_type, entry.resource_id)
             crash_point("erase:remembered")
         listed_at = self._ports.clock.now()

@@ -24,7 +24,7 @@ class EntryStateRow(msgspec.Struct, frozen=True):
     state: State
 
 
-_LINE = "e.id, w.project_id, w.mode, e.resource_type, e.resource_id, e.reason, e.created_at"
+_LINE = "e.id, w.project_id, w.mode, e.resource_type, e.resource_id, e.reason, e.created_at, e.recording_id"
 
 # If a hold keeps only recordings of an end user, the end user's entry is held, and the fields are erased.
 _HELD_FOR_RECORDINGS = f"(e.state = 'held' AND e.resource_type = 'end_user' AND NOT {kept('e')})"
@@ -36,12 +36,10 @@ WHERE e.world_id = $1 AND e.resource_type = $2 AND e.resource_id = $3
 """
 
 # The whole ledger of the server, for the operator. What a hold keeps is not erased yet. The line of an end
-# user also stands for the recordings that were deleted with the end user. A media has no line, because
-# retention erases it again.
+# user also stands for the recordings that were deleted with the end user.
 EXPORT = f"""
 SELECT {_LINE} FROM erasures e JOIN worlds w ON w.id = e.world_id
 WHERE (e.state <> 'held' OR {_HELD_FOR_RECORDINGS}) AND e.reason <> 'end_user_deleted'
-  AND e.resource_type <> 'media'
 ORDER BY e.world_id, e.id
 """
 

@@ -23,7 +23,10 @@ if TYPE_CHECKING:
 
 
 class LedgerLine(msgspec.Struct, frozen=True):
-    """One erasure: the entry's id, the world (project and mode), the resource, and reason and time."""
+    """One erasure: the entry's id, the world (project and mode), the resource, and reason and time.
+
+    `recording_id`: the recording of a media; None for other resources.
+    """
 
     id: str
     project_id: str
@@ -32,21 +35,29 @@ class LedgerLine(msgspec.Struct, frozen=True):
     resource_id: str
     reason: Reason
     created_at: datetime
+    recording_id: str | None = None
 
 
 class ErasedResource(msgspec.Struct, frozen=True):
-    """A resource that was erased, and its world."""
+    """A resource that was erased, and its world. `recording_id`: the recording of a media."""
 
     project_id: str
     mode: str
     resource_type: Subject
     resource_id: str
+    recording_id: str | None = None
 
 
 def name_of(line: LedgerLine) -> str:
     """The name of a line's object."""
-    kind = "recordings" if line.resource_type == "recording" else "end-users"
-    return f"{LEDGER}{line.project_id}/{line.mode}/{kind}/{line.resource_id}/{line.id}"
+    world = f"{LEDGER}{line.project_id}/{line.mode}"
+    match line.resource_type:
+        case "recording":
+            return f"{world}/recordings/{line.resource_id}/{line.id}"
+        case "end_user":
+            return f"{world}/end-users/{line.resource_id}/{line.id}"
+        case "media":
+            return f"{world}/media/{line.recording_id}/{line.resource_id}/{line.id}"
 
 
 def resource_of(name: str) -> ErasedResource | None:
@@ -56,6 +67,8 @@ def resource_of(name: str) -> ErasedResource | None:
             return ErasedResource(project_id, mode, "recording", resource_id)
         case [project_id, mode, "end-users", resource_id, _]:
             return ErasedResource(project_id, mode, "end_user", resource_id)
+        case [project_id, mode, "media", recording_id, resource_id, _]:
+            return ErasedResource(project_id, mode, "media", resource_id, recording_id)
         case _:
             return None
 

@@ -26,8 +26,8 @@ from lapel.foundation.storage import object_names
 from lapel.slices.end_users.service import share
 from lapel.slices.erasure.service import RETENTION, Holds, RecordingToErase
 from lapel.slices.recordings import events
-from lapel.slices.recordings.access import unknown
-from lapel.slices.recordings.deletion import deletion_queries
+from lapel.slices.recordings.access import Reach, unknown
+from lapel.slices.recordings.deletion import audio_erasure_queries, deletion_queries
 from lapel.slices.recordings.deletion.audio_erasure import erase_audio
 from lapel.slices.recordings.payloads import DELETE_OF_END_USER, DeleteOfEndUser
 
@@ -39,7 +39,6 @@ if TYPE_CHECKING:
     from lapel.foundation.database.connection import Connection
     from lapel.foundation.ports import Ports
     from lapel.slices.erasure.service import Cause, Erasures
-    from lapel.slices.recordings.access import Reach
     from lapel.slices.recordings.deletion.deletion_queries import DeletionRow
 
 # The most recordings of an end user that one transaction deletes. The transaction takes some tenths of a
@@ -122,6 +121,30 @@ class Deletion:
         """Those of these recordings that are not deleted. Raises Unavailable when the database fails."""
         async with self._ports.database.acquire() as connection:
             return await deletion_queries.find_present(connection, world_id, recording_ids)
+
+    async def find_present_audio(
+        self, world_id: int, audio: Sequence[tuple[str, str]]
+    ) -> list[tuple[str, str]]:
+        """Those of these audio that are there; each is (recording, media). Raises Unavailable."""
+        recording_ids, media_ids = [each for each, _ in audio], [each for _, each in audio]
+        async with self._ports.database.acquire() as connection:
+            rows = await audio_erasure_queries.find_present_audio(
+                connection, world_id, recording_ids, media_ids
+            )
+        return [(row.recording_id, row.id) for row in rows]
+
+    async def erase_audio(self, world_id: int, recording_id: str, cause: Cause) -> bool:
+        """Erase the audio of a recording, unless a legal hold keeps it. Whether it is erased.
+
+        Raises NotFound when there is no such recording, and Unavailable when the database fails.
+        """
+        async with self._ports.database.transaction() as connection:
+            rows = await self._lock(connection, Reach(world_id, recording_id))
+            if not rows:
+                raise unknown()
+            free = [row.id for row in rows if not row.held]
+            now = self._ports.clock.now()
+            return await erase_audio(connection, self._erasures, world_id, free, cause, now) > 0
 
     async def delete_old(
         self, connection: Connection, world_id: int, due: Sequence[tuple[str, str]], now: datetime
