@@ -5,12 +5,15 @@ from __future__ import annotations
 from typing import Any
 
 import asyncpg
+import pytest
 
 from lapel.embedded.postgres.supervisor import EmbeddedPostgres
 from lapel.foundation.database import audit
 from lapel.foundation.http.operations import Operation
 from lapel.foundation.ports import Ports
 
+TABLES = ("audit_log", "audit_chain", "audit_checkpoints")
+CHANGES = ("UPDATE {} SET world_id = world_id", "DELETE FROM {}", "TRUNCATE {}")
 OF_REQUEST = "SELECT actor_kind, action FROM audit_log WHERE world_id = $1 AND request_id = $2"
 # On the things of tests/contract/resources.py these operations change nothing, so they leave no entry. Their
 # entries are in test_coverage.py.
@@ -63,5 +66,18 @@ async def tamper(server: EmbeddedPostgres, ports: Ports, *statements: str, world
     try:
         for statement in statements:
             await connection.execute(statement.replace("{w}", str(world)))
+    finally:
+        await connection.close()
+
+
+async def refuses_changes(database: str) -> None:
+    """Raises AssertionError if the application's role may change the log."""
+    connection = await asyncpg.connect(database)
+    try:
+        for table in TABLES:
+            for change in CHANGES:
+                with pytest.raises(asyncpg.InsufficientPrivilegeError):
+                    await connection.execute(change.format(table))
+            assert await connection.fetchval(f"SELECT count(*) FROM {table}") is not None
     finally:
         await connection.close()

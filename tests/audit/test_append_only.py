@@ -14,26 +14,11 @@ from lapel.embedded.postgres.supervisor import EmbeddedPostgres
 from lapel.foundation.core.request_id import CLIENT_ADDRESS
 from lapel.foundation.database import audit, migrations
 from lapel.foundation.ports import Ports
+from tests.audit.support import TABLES, refuses_changes
 from tests.support.client import api_client
 from tests.support.postgres import create_database, drop_database
 from tests.support.running import running
 from tests.support.tenants import Tenant, bearer, make_tenant
-
-TABLES = ("audit_log", "audit_chain", "audit_checkpoints")
-CHANGES = ("UPDATE {} SET world_id = world_id", "DELETE FROM {}", "TRUNCATE {}")
-
-
-async def refuses_changes(database: str) -> None:
-    """Raises AssertionError if the application's role may change the log."""
-    connection = await asyncpg.connect(database)
-    try:
-        for table in TABLES:
-            for change in CHANGES:
-                with pytest.raises(asyncpg.InsufficientPrivilegeError):
-                    await connection.execute(change.format(table))
-            assert await connection.fetchval(f"SELECT count(*) FROM {table}") is not None
-    finally:
-        await connection.close()
 
 
 async def test_the_application_may_only_add(fresh_database: str) -> None:

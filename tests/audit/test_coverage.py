@@ -48,7 +48,7 @@ def test_the_page_tells_every_action() -> None:
     )
     declared = {each.audit for each in declared_operations() if each.audit}
     of_providers = {"transcription.completed", "transcription.failed"}
-    of_commands = {"project.created", "provider.updated", "provider.removed"}
+    of_commands = {"project.created", "project.restored", "provider.updated", "provider.removed"}
     of_deliveries = {"webhook.disabled"}
     assert told == declared | of_providers | of_commands | of_deliveries
 

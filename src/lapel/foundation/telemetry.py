@@ -84,7 +84,7 @@ def redact(text: str) -> str:
 def configure(level: LogLevel, form: LogFormat, process: str, target: TextIO | None = None) -> None:
     """Sends all logging of this process to `target` (default: stderr), one line per message. In JSON, a
     traceback is part of the line. `process` names the process in every line: api, worker, store,
-    supervisor."""
+    supervisor, command."""
     stream = target or sys.stderr
     console = form == "console" or (form == "auto" and stream.isatty())
 

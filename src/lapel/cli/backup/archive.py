@@ -38,7 +38,8 @@ _KEY = re.compile(r"[A-Za-z0-9_-]+(?:[/.][A-Za-z0-9_-]+)*")
 
 
 class ArchiveManifest(msgspec.Struct, frozen=True):
-    """Content of backup.json. `erased`: number of objects that were deleted while the backup was made."""
+    """Content of backup.json. `created_at`: when the backup began, so it holds nothing that is much newer.
+    `erased`: number of objects that were deleted while the backup was made."""
 
     lapel: str
     schema: str

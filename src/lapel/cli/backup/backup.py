@@ -60,6 +60,7 @@ def backup(directory: Target, /, *, data_dir: DataDir = None, json: Json = False
             raise CommandError(f"{archive.path} lies in the data folder; write the backup somewhere else.")
         archive.begin()
         promised = archive.path / "promised.jsonl"
+        began = SystemClock().now()  # the backup holds what was committed until now
         schema = asyncio.run(_dump(settings, archive, promised))
         archive.put_secret("secret", settings.secret)
         archive.put_secret("secret_previous", settings.secret_previous)
@@ -83,7 +84,7 @@ def backup(directory: Target, /, *, data_dir: DataDir = None, json: Json = False
                 "backup is not finished; `lapel doctor` and the reconciler's findings in /metrics say more."
             )
         manifest = ArchiveManifest(
-            __version__, schema, timestamp(SystemClock().now()), count + staged, size + more, len(missing)
+            __version__, schema, timestamp(began), count + staged, size + more, len(missing)
         )
         write_durably(archive.manifest_file, msgspec.json.format(msgspec.json.encode(manifest)) + b"\n")
     made = FinishedBackup(str(archive.path), manifest.objects, manifest.bytes, manifest.erased)

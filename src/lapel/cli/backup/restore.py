@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import dataclasses
 from collections.abc import Generator
+from datetime import datetime
 from pathlib import Path
 from shlex import quote
 from typing import Annotated, TypeAlias
@@ -25,9 +26,11 @@ from lapel.embedded.postgres.supervisor import EmbeddedPostgres
 from lapel.foundation.core.clock import SystemClock
 from lapel.foundation.database import migrations
 from lapel.foundation.database.schema_version import newest_revision
+from lapel.foundation.ports import open_ports
 from lapel.hosting import prepare
 from lapel.hosting.data_folder import DataFolder
 from lapel.settings import Settings
+from lapel.slices.audit.operator import OperatorAudit
 
 Source: TypeAlias = Annotated[Path, Parameter(help="Folder that `lapel backup` wrote.")]
 
@@ -71,6 +74,7 @@ def restore(directory: Source, /, *, data_dir: DataDir = None, json: Json = Fals
         )  # fmt: skip
         say("database restored; copying objects")
         migrations.upgrade(str(settings.database_url))
+        asyncio.run(_record(settings, manifest))
         if (lost := unusable_in(settings)) is not None:
             say(f"Warning: the database has keys or tokens {lost}. {REMEDY}")
         count, size = _load_objects(settings, archive, manifest)
@@ -94,6 +98,12 @@ def restore(directory: Source, /, *, data_dir: DataDir = None, json: Json = Fals
             + (f" --data-dir {quote(str(data_dir))}`" if data_dir is not None else "`")
         ),
     )
+
+
+async def _record(settings: Settings, manifest: ArchiveManifest) -> None:
+    """Write the restore into the audit log at once, also if an object of the backup is damaged."""
+    async with open_ports(settings) as ports:
+        await OperatorAudit(ports).record_restore(datetime.fromisoformat(manifest.created_at))
 
 
 def _named(secrets: list[str]) -> str:

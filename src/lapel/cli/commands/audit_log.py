@@ -23,7 +23,13 @@ if TYPE_CHECKING:
 
 Project = Annotated[str | None, Parameter(help="Id of a project. Default: all projects.")]
 Mode = Annotated[Literal["test", "live"], Parameter(help="Worlds to export: test or live.")]
-File = Annotated[Path, Parameter(help="File for the entries, one JSON object a line; - for stdout.")]
+File = Annotated[
+    Path,
+    Parameter(
+        help="File for the entries, one JSON object a line; - for stdout.",
+        allow_leading_hyphen=True,  # for - itself
+    ),
+]
 Since = Annotated[
     str | None, Parameter(help="Only entries at this time or later, such as 2027-01-31T00:00:00Z.")
 ]
@@ -107,6 +113,8 @@ def export(
         lapel audit export - --mode test --since 2027-01-01T00:00:00Z
         lapel audit export audit.ndjson --until 2027-02-01T00:00:00Z --json
     """
+    if str(file) != "-" and str(file).startswith("-"):
+        raise CommandError(f"{file} is no flag of this command; write ./{file} for a file of this name.")
     begin, end = (None if each is None else _moment(each) for each in (since, until))
 
     async def work(ports: Ports, out: IO[bytes] | None) -> int:

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, TypeVar
 from lapel.cli.shared.faults import CommandError
 from lapel.cli.shared.options import say
 from lapel.embedded.postgres.supervisor import EmbeddedPostgres
+from lapel.foundation import telemetry
 from lapel.hosting import prepare
 from lapel.hosting.children import Child
 from lapel.hosting.data_folder import DataFolder, DataFolderError, Running
@@ -37,9 +38,12 @@ PATIENCE = 60.0  # seconds to wait for a server that is starting, or for another
 def settings_of(data_dir: Path | None) -> Settings:
     """Settings for a command about the whole installation, for any role of this machine.
 
+    From here on the command logs warnings and errors to stderr, because stdout is for its result alone.
     Raises SettingsError when a setting cannot be used.
     """
-    return Settings.load(data_dir=data_dir, role="all")
+    settings = Settings.load(data_dir=data_dir, role="all")
+    telemetry.configure("warning", settings.log_format, "command")
+    return settings
 
 
 def with_ports(settings: Settings, work: Callable[[Ports], Awaitable[T]], *, store: bool = False) -> T:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from lapel.foundation.core.clock import timestamp
 from lapel.foundation.core.errors import NotFound
+from lapel.foundation.database import audit
 from lapel.slices.audit.chain.chaining import AuditChains
 from lapel.slices.audit.chain.verification import verify_chain
 from lapel.slices.audit.service import AuditLog
@@ -50,6 +52,22 @@ class OperatorAudit:
             if world.mode == mode:
                 async for piece in log.lines(world.id, world.project_id, since, until):
                     yield piece
+
+    async def record_restore(self, backup_created_at: datetime) -> None:
+        """Write into each log that it was restored from a backup of this time. The entry continues the chain
+        of the backup, and tells why the log has no changes between that time and the restore."""
+        now, after = self._ports.clock.now(), {"backup_created_at": timestamp(backup_created_at)}
+        async with self._ports.database.transaction() as connection:
+            for world in await list_worlds(connection, self._project_id):
+                change = audit.Change(
+                    action="project.restored",
+                    resource_type="project",
+                    resource_id=world.project_id,
+                    after=after,
+                )
+                await audit.record(
+                    connection, self._ports.ids, now, worlds=[world.id], actor=None, change=change
+                )
 
     async def _worlds(self) -> list[WorldRow]:
         async with self._ports.database.acquire() as connection:
