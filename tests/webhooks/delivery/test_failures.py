@@ -1,10 +1,13 @@
-"""Receivers that fail, are slow, or are gone; and webhooks that change while a delivery is on its way."""
+"""Receivers that fail, are slow, or are gone."""
 
 from __future__ import annotations
 
 import asyncio
 import json
+import socket
+import threading
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -29,6 +32,8 @@ from tests.webhooks.delivery.support import (
 pytestmark = pytest.mark.usefixtures("engine")
 # Large events of one world that are sent at once.
 OF_ONE_WORLD = 8
+# Names that hang, and how many of one world are looked up at once.
+NAMES, THREADS_OF_A_WORLD = 40, 8
 
 
 async def test_a_failed_delivery_is_attempted_eight_times(world: World, receiver: Receiver) -> None:
@@ -268,40 +273,6 @@ async def test_faults_are_told_in_a_sentence(
         assert found[webhook].startswith(error), (found[webhook], error)
 
 
-async def test_a_webhook_that_changes_in_the_middle_of_a_delivery(world: World, receiver: Receiver) -> None:
-    """Deleted, disabled and moved to another URL: nothing is lost, and nothing fails."""
-    let_go = asyncio.Event()
-
-    async def respond(_: Received, writer: asyncio.StreamWriter) -> None:
-        await let_go.wait()
-        writer.write(answer(410))
-
-    async with receiving(respond) as slow:
-        deleted, disabled, moved = [await world.webhook(slow.url) for _ in range(3)]
-        await world.publish()
-        await until(lambda: len(slow.received) == 3)
-        await world.execute("DELETE FROM webhooks WHERE world_id = $1 AND id = $2", world.id, deleted.id)
-        await world.execute(
-            "UPDATE webhooks SET status = 'disabled', disabled_reason = 'request'"
-            " WHERE world_id = $1 AND id = $2",
-            world.id,
-            disabled.id,
-        )
-        await world.execute(
-            "UPDATE webhooks SET url = $3 WHERE world_id = $1 AND id = $2", world.id, moved.id, receiver.url
-        )
-        let_go.set()
-        await world.attempted(2)
-        # The 410 was said at the earlier URL, so the webhook stays, and its next attempt goes to the new one.
-        assert (await world.state(moved))["status"] == "enabled"
-        await world.all_due()
-        await world.settled(2)
-        states = {row["webhook_id"]: row["state"] for row in await world.deliveries()}
-        assert states == {disabled.id: "failed", moved.id: "succeeded"}
-        assert len(receiver.received) == 1
-        assert len(slow.received) == 3
-
-
 async def test_a_body_of_a_mebibyte_is_delivered(world: World, receiver: Receiver) -> None:
     await world.webhook(receiver.url)
     data = b'{"text":"%b"}' % (b"y" * (2**20 - 2000))
@@ -336,5 +307,40 @@ async def test_slow_receivers_of_large_events_leave_places_to_other_worlds(
         assert len(slow.received) == OF_ONE_WORLD
         released.set()
         await world.settled(12, "succeeded")
+    await other.execute("DELETE FROM webhooks WHERE world_id = $1", other.id)
+    await other.execute("DELETE FROM events WHERE world_id = $1", other.id)
+
+
+async def test_names_that_hang_hold_up_no_other_webhook(
+    ports: Ports, world: World, stranger: Tenant, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    go, ask = threading.Event(), socket.getaddrinfo
+    asked: set[str] = set()
+
+    def ask_or_hang(host: str, *arguments: Any, **named: Any) -> Any:
+        if not host.endswith(".hanging.example"):
+            return ask(host, *arguments, **named)
+        asked.add(host)
+        go.wait(60)
+        raise socket.gaierror(socket.EAI_AGAIN, "no answer")
+
+    monkeypatch.setattr(socket, "getaddrinfo", ask_or_hang)
+    other = world_of(ports, stranger)
+    try:
+        for number in range(NAMES):
+            await world.webhook(f"https://{number}.hanging.example/")
+        await world.webhook(receiver.url)
+        await other.webhook(receiver.url)
+        await world.publish()
+        await until(lambda: len(asked) == THREADS_OF_A_WORLD)
+        await world.publish()
+        await other.publish()
+        await world.settled(2, "succeeded")
+        await other.settled(1, "succeeded")
+    finally:
+        go.set()
+    await world.attempted(2 + NAMES)
+    failed = [row["error"] for row in await world.attempts() if row["status"] is None]
+    assert set(failed) == {"the name of the host cannot be resolved"}
     await other.execute("DELETE FROM webhooks WHERE world_id = $1", other.id)
     await other.execute("DELETE FROM events WHERE world_id = $1", other.id)
