@@ -72,7 +72,10 @@ async def test_a_run_and_a_preview_walk_along_indexes(fresh_database: str) -> No
     async with filled(fresh_database, FILL) as connection:
         # PostgreSQL may sort so few recordings, but not a million. The index must make it unnecessary.
         await connection.execute("SET enable_bitmapscan = off")
-        for (kind, scope), sql in queries.CLAIMS.items():
+        for sql in queries.CLAIMS.values():
+            (step,) = await reads(connection, sql)
+            assert step["Index Name"] == "recordings_pkey"
+        for (kind, scope), sql in queries.FINDS.items():
             (step,) = await reads(connection, sql)
             assert step["Index Name"] == INDEX[kind, scope]
             steps = await steps_of(connection, sql)

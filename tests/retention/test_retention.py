@@ -7,17 +7,24 @@ from dataclasses import replace
 from datetime import timedelta
 
 import httpx
+import pytest
 
 from lapel.foundation.core.clock import ManualClock
 from lapel.foundation.ports import Ports
 from lapel.slices.erasure.service import Erasures
-from lapel.slices.recordings.service import Recordings
+from lapel.slices.recordings.service import ErasedKind, Recordings
 from tests.recordings.support import Device, events_of, objects, sha256
 from tests.retention.support import DAY, after, hold, keep, ledger, preview, release
+from tests.support.locks import until_waiting
 from tests.support.tenants import Tenant, bearer, make_key, make_tenant
 
 WORDS = b"words " * 100
 HOUR = timedelta(hours=1)
+OF = "world_id = $1 AND id = $2"
+PLACED = """
+INSERT INTO holds (world_id, id, resource_type, resource_id, reason, placed_by_kind, created_at)
+VALUES ($1, 'hld_' || $2, 'recording', $2, 'a case', 'key', now())
+"""
 
 
 async def erase_objects(ports: Ports, by: timedelta) -> None:
@@ -171,8 +178,7 @@ async def test_what_is_held_stays_until_its_release(device: Device, ports: Ports
     assert await after(ports, 90 * DAY).find_late() == (1, 0)
     async with ports.database.transaction() as connection:
         deletion, now = Recordings(ports).deletion, ports.clock.now()
-        owner = (await device.read(own))["end_user_id"]
-        of = (connection, device.tenant.test_world, [(own, owner), (theirs, person)], now)
+        of = (connection, device.tenant.test_world, [own, theirs], now)
         assert await deletion.delete_old(*of) == 0, "a hold that was placed after the search"
         assert await deletion.erase_old_audio(*of) == 0
     for resource_id in (own, person):
@@ -196,6 +202,27 @@ async def test_no_world_waits_for_another_and_a_run_ends(device: Device, ports: 
     assert (await device.call("GET", "/v1/recordings", 200))["data"] != []
     await after(ports, 3 * DAY, batch=4).run()
     assert (await device.call("GET", "/v1/recordings", 200))["data"] == []
+
+
+@pytest.mark.parametrize("kind", ["recording", "audio"])
+async def test_a_run_locks_the_end_user_before_the_recording(
+    device: Device, ports: Ports, kind: ErasedKind
+) -> None:
+    """As every other transaction does, so two of them never wait for each other."""
+    person, world = await device.end_user(), device.tenant.test_world
+    recording_id, _ = await device.upload(WORDS, end_user_id=person)
+    field = {"recording": "recordings_days", "audio": "audio_days"}[kind]
+    await device.call("PATCH", "/v1/config/retention", 200, {field: 1})
+    async with ports.database.transaction() as connection:
+        await connection.execute(f"SELECT FROM end_users WHERE {OF} FOR UPDATE", world, person)
+        run = asyncio.create_task(after(ports, 3 * DAY).run())
+        await until_waiting(ports, 1)
+        await connection.execute(f"SELECT FROM recordings WHERE {OF} FOR UPDATE NOWAIT", world, recording_id)
+        # A hold that is placed now: the run waits for it, and obeys it.
+        await connection.execute(PLACED, world, recording_id)
+    assert sum((await run).values()) == 0
+    await release(device, recording_id)
+    assert (await after(ports, 3 * DAY).run())[kind] == 1
 
 
 async def test_two_runs_at_once_erase_everything_once(device: Device, ports: Ports) -> None:

@@ -12,7 +12,7 @@ from lapel.foundation.database.pool import affected
 from lapel.foundation.database.rows import fetch_row, fetch_rows, fetch_value, fetch_values
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Sequence
 
     from lapel.foundation.database.connection import Connection
     from lapel.foundation.http.input.pagination import PageWindow
@@ -122,6 +122,9 @@ WHERE world_id = $1 AND id = $2 AND deleted_at IS NOT NULL
 
 # Also of a deleted end user, so that no hold is placed until the transaction ends.
 SHARE = "SELECT 1 FROM end_users WHERE world_id = $1 AND id = $2 FOR SHARE"
+
+# In order of id, so that two transactions that lock some end users never wait for each other.
+SHARE_ALL = "SELECT 1 FROM end_users WHERE world_id = $1 AND id = ANY($2::text[]) ORDER BY id FOR SHARE"
 
 # Also of a deleted end user. Waits for every transaction that has the lock of SHARE or HIDE_PERSON.
 LOCK_EVEN_DELETED = """
@@ -253,6 +256,11 @@ async def share(connection: Connection, world_id: int, end_user_id: str) -> None
     waits for the deletion (`lock_even_deleted`).
     """
     await connection.execute(SHARE, world_id, end_user_id)
+
+
+async def share_all(connection: Connection, world_id: int, end_user_ids: Collection[str]) -> None:
+    """`share` for some end users."""
+    await connection.execute(SHARE_ALL, world_id, list(end_user_ids))
 
 
 async def lock_even_deleted(connection: Connection, world_id: int, end_user_id: str) -> bool:

@@ -18,7 +18,7 @@ from lapel.foundation.http.input.fields import given, metadata_text, raw, value_
 from lapel.foundation.http.input.pagination import page, window
 from lapel.foundation.identity.tokens import new_token
 from lapel.slices.end_users import end_user_token_queries, queries
-from lapel.slices.end_users.queries import COUNT_END_USERS, LOCK_END_USER, lock_even_deleted, share
+from lapel.slices.end_users.queries import COUNT_END_USERS, LOCK_END_USER, lock_even_deleted, share, share_all
 from lapel.slices.end_users.wire import EndUser, EndUserPage, EndUserToken, EndUserTokenFacts
 from lapel.slices.erasure.service import Holds, open_end_user
 
@@ -41,6 +41,7 @@ __all__ = [
     "present",
     "present_or_none",
     "share",
+    "share_all",
     "unknown",
 ]
 

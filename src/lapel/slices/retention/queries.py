@@ -90,15 +90,30 @@ WHERE u.{kind}_days IS NOT NULL AND (u.level, u.subject_id) > ($3, $4)
 ORDER BY u.level, u.subject_id LIMIT $5
 """
 
-# Reads the rule again, because it may have changed since its page was read. $3, $4: the rule; $5, $6: the
-# last recording before. A recording that a request or another worker has locked is left for the next run.
-_CLAIM = """
+# $3, $4: the rule; $5, $6: the last recording before.
+_FIND = """
 SELECT due.id, due.end_user_id, due.received_at FROM ({rules}) u CROSS JOIN LATERAL (
     SELECT r.id, r.end_user_id, {age} AS received_at FROM {due} AND ({age}, r.id) > ($5, $6)
-    ORDER BY {age}, r.id LIMIT {batch} FOR {lock} SKIP LOCKED
+    ORDER BY {age}, r.id LIMIT {batch}
 ) due
 WHERE u.level = $3 AND u.subject_id = $4 LIMIT $7
 """
+
+# $5: what the search found. Reads the rule and the recordings again, because they may have changed meanwhile.
+# A recording that a request or another worker has locked is left for the next run.
+_CLAIM = """
+SELECT due.id FROM ({rules}) u CROSS JOIN LATERAL (
+    SELECT r.id FROM {due} AND r.id = ANY($5::text[]) FOR {lock} SKIP LOCKED
+) due
+WHERE u.level = $3 AND u.subject_id = $4
+"""
+# Whether the rule concerns the recording. A coalesce fits no index, so PostgreSQL looks the recordings up by
+# their ids: the index of an end user may have a hundred thousand entries.
+_CONCERNED: dict[AgeScope, str] = {
+    "world": "",
+    "end_user": "AND coalesce(r.end_user_id = u.subject_id, false)",
+    "device": "AND coalesce(r.device_id = u.subject_id, false)",
+}
 # Deletion needs the strongest lock. For an audio, the lock of a completion is enough.
 _LOCKS: dict[ErasedKind, str] = {"recording": "UPDATE", "audio": "NO KEY UPDATE"}
 
@@ -112,9 +127,14 @@ PAGES_OF_RULES: dict[ErasedKind, str] = {
     )
     for kind in KINDS
 }
+FINDS: dict[tuple[ErasedKind, AgeScope], str] = {
+    (kind, scope): _FIND.format(rules=RULES, age=BY_AGE[kind], due=_free(kind, scope), batch=BATCH)
+    for kind in KINDS
+    for scope in SCOPES.values()
+}
 CLAIMS: dict[tuple[ErasedKind, AgeScope], str] = {
     (kind, scope): _CLAIM.format(
-        rules=RULES, age=BY_AGE[kind], due=_free(kind, scope), batch=BATCH, lock=_LOCKS[kind]
+        rules=RULES, due=f"{_free(kind, 'world')} {_CONCERNED[scope]}", lock=_LOCKS[kind]
     )
     for kind in KINDS
     for scope in SCOPES.values()
@@ -140,7 +160,7 @@ async def rules(
     return await fetch_rows(connection, RuleRow, PAGES_OF_RULES[kind], world_id, now, *after, limit)
 
 
-async def claim(
+async def find(
     connection: Connection,
     world_id: int,
     now: datetime,
@@ -149,12 +169,25 @@ async def claim(
     after: tuple[datetime, str],
     limit: int,
 ) -> list[DueRecordingRow]:
-    """Lock recordings that are due by a rule (level, subject), or whose audio is due, after `after`.
+    """Recordings that are due by a rule (level, subject), or whose audio is due, after `after`.
 
     The list is in the order of the search, oldest first.
     """
     given = (world_id, now, *rule, *after, limit)
-    return await fetch_rows(connection, DueRecordingRow, CLAIMS[kind, SCOPES[rule[0]]], *given)
+    return await fetch_rows(connection, DueRecordingRow, FINDS[kind, SCOPES[rule[0]]], *given)
+
+
+async def claim(
+    connection: Connection,
+    world_id: int,
+    now: datetime,
+    kind: ErasedKind,
+    rule: tuple[Level, str],
+    found: list[str],
+) -> list[str]:
+    """Lock those of the found recordings that are still due by the rule, and that nobody else has locked."""
+    given = (world_id, now, *rule, found)
+    return await fetch_values(connection, str, CLAIMS[kind, SCOPES[rule[0]]], *given)
 
 
 async def add_erased(connection: Connection, kind: ErasedKind, count: int, now: datetime) -> None:

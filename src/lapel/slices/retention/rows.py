@@ -21,7 +21,7 @@ class RuleRow(msgspec.Struct, frozen=True):
 
 
 class DueRecordingRow(msgspec.Struct, frozen=True):
-    """A locked recording that is due, and its place in the order of the search."""
+    """A recording that is due, and its place in the order of the search."""
 
     id: str
     end_user_id: str

@@ -19,6 +19,7 @@ import structlog
 from lapel.foundation.core.clock import EPOCH
 from lapel.foundation.core.crash_points import crash_point
 from lapel.foundation.core.errors import Unavailable
+from lapel.slices.end_users.service import share_all
 from lapel.slices.retention import queries
 from lapel.slices.retention.previews import Previews
 from lapel.slices.retention.queries import BATCH, ERASED, KINDS
@@ -153,14 +154,17 @@ class Retention:
         deletion = self._recordings.deletion
         erase = deletion.delete_old if kind == "recording" else deletion.erase_old_audio
         async with self._ports.database.transaction() as connection:
-            due = await queries.claim(connection, world_id, now, kind, rule, after, self._batch)
-            if not due:
+            found = await queries.find(connection, world_id, now, kind, rule, after, self._batch)
+            if not found:
                 return 0, None
+            # As everywhere, the end users before their recordings.
+            await share_all(connection, world_id, {row.end_user_id for row in found})
+            ids = [row.id for row in found]
+            due = await queries.claim(connection, world_id, now, kind, rule, ids)
             crash_point("retention:locked")
-            of = [(row.id, row.end_user_id) for row in due]
-            count = await erase(connection, world_id, of, self._ports.clock.now())
+            count = await erase(connection, world_id, due, self._ports.clock.now()) if due else 0
             await queries.add_erased(connection, kind, count, now)
             crash_point("retention:before-commit")
         crash_point("retention:committed")
-        last = due[-1]
-        return count, (last.received_at, last.id) if len(due) == self._batch else None
+        last = found[-1]
+        return count, (last.received_at, last.id) if len(found) == self._batch else None

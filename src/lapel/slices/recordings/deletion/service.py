@@ -146,36 +146,27 @@ class Deletion:
             now = self._ports.clock.now()
             return await erase_audio(connection, self._erasures, world_id, free, cause, now) > 0
 
-    async def delete_old(
-        self, connection: Connection, world_id: int, due: Sequence[tuple[str, str]], now: datetime
-    ) -> int:
+    async def delete_old(self, connection: Connection, world_id: int, due: list[str], now: datetime) -> int:
         """Delete recordings at the end of their retention. Returns their number.
 
-        `due`: (recording, end user) of each; the caller has locked the recordings. What a hold keeps stays.
+        The caller has locked their end users and then the recordings, so that a hold on either comes before
+        or after. What a hold keeps stays.
         """
-        free = await self._find_free(connection, world_id, due)
+        free = await deletion_queries.find_not_held(connection, world_id, due)
         rows = await deletion_queries.read_locked(connection, world_id, free)
         if rows:
             await self._delete_rows(connection, world_id, rows, RETENTION, now, one_job=True)
         return len(rows)
 
     async def erase_old_audio(
-        self, connection: Connection, world_id: int, due: Sequence[tuple[str, str]], now: datetime
+        self, connection: Connection, world_id: int, due: list[str], now: datetime
     ) -> int:
         """Erase the audio of recordings at the end of its retention; the recordings stay.
 
         As `delete_old`. Returns the number of audio.
         """
-        free = await self._find_free(connection, world_id, due)
+        free = await deletion_queries.find_not_held(connection, world_id, due)
         return await erase_audio(connection, self._erasures, world_id, free, RETENTION, now)
-
-    async def _find_free(
-        self, connection: Connection, world_id: int, due: Sequence[tuple[str, str]]
-    ) -> list[str]:
-        """Locked recordings that no hold keeps. A hold that is placed now waits for the transaction."""
-        for end_user_id in sorted({end_user_id for _, end_user_id in due}):
-            await share(connection, world_id, end_user_id)
-        return await deletion_queries.find_not_held(connection, world_id, [each for each, _ in due])
 
     async def start_end_user(
         self, connection: Connection, world_id: int, end_user_id: str, _now: datetime
