@@ -139,8 +139,8 @@ class Settings:
 
     trusted_proxies: tuple[IPv4Network | IPv6Network, ...] = setting(
         (),
-        "Networks of the proxies before the API, separated by commas, such as 10.1.0.0/16. The audit log "
-        "takes a client's address from their `X-Forwarded-For`.",
+        "Networks of the proxies before the API, separated by commas, such as 10.1.0.0/16. A client's "
+        "address is taken from their `X-Forwarded-For`.",
         parsers.networks,
     )
     rate_limits: bool | None = setting(

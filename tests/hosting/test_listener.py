@@ -124,6 +124,19 @@ async def test_ordinary_requests_are_answered_and_the_connection_is_kept(served:
     assert b"server:" not in answer.lower()
 
 
+async def test_a_clients_address_is_the_connections_whatever_the_environment_trusts(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Only LAPEL_TRUSTED_PROXIES says whom to believe, and only ClientAddresses reads the header."""
+    monkeypatch.setenv("FORWARDED_ALLOW_IPS", "*")
+    async with serving() as served:
+        head = b"GET / HTTP/1.1\r\nhost: h\r\nconnection: close\r\nx-forwarded-for: 203.0.113.9\r\n\r\n"
+        assert status(await served.talk(head)) == 200
+        client = served.app.scopes[0]["client"]
+        assert client is not None
+        assert client[0] == "127.0.0.1"
+
+
 async def test_who_sends_nothing_is_hung_up_on(served: Served) -> None:
     assert await served.talk() == b""
 

@@ -126,6 +126,7 @@ async def serve(
         log_config=None,
         access_log=False,  # it would write signed links and tokens
         server_header=False,
+        proxy_headers=False,  # ClientAddresses reads them
         backlog=BACKLOG,
         timeout_keep_alive=KEEP_ALIVE,
         timeout_graceful_shutdown=drain,  # pyright: ignore[reportArgumentType]  # only handed to wait_for

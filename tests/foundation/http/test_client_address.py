@@ -14,11 +14,11 @@ from lapel.foundation.http.input.client_address import ClientAddresses
 TRUSTED = (ip_network("10.0.0.0/8"), ip_network("fd00::/8"))
 
 
-def address(peer: str | None, forwarded: str | None = None, trusted: Any = TRUSTED) -> str | None:
-    """The address of a request from a peer with this X-Forwarded-For."""
-    headers = {} if forwarded is None else {b"x-forwarded-for": forwarded.encode("latin-1")}
-    scope: Any = {"client": None if peer is None else (peer, 4711)}
-    return ClientAddresses(trusted).of(scope, headers)
+def address(peer: str | None, *forwarded: str, trusted: Any = TRUSTED) -> str | None:
+    """The address of a request from a peer with these lines of X-Forwarded-For."""
+    headers = [(b"host", b"h"), *((b"x-forwarded-for", each.encode("latin-1")) for each in forwarded)]
+    scope: Any = {"client": None if peer is None else (peer, 4711), "headers": headers}
+    return ClientAddresses(trusted).of(scope)
 
 
 @pytest.mark.parametrize(
@@ -41,14 +41,22 @@ def address(peer: str | None, forwarded: str | None = None, trusted: Any = TRUST
         ("::ffff:203.0.113.9", None, "203.0.113.9"),
         ("fd00::1", "198.51.100.1", "198.51.100.1"),
         (None, "198.51.100.1", None),
+        ("127.0.0.1", "192.0.2.66, 198.51.100.1", "198.51.100.1"),  # a proxy on this machine
+        ("127.0.0.1", "192.0.2.66, 198.51.100.1, 10.0.0.9", "198.51.100.1"),
+        ("::1", "198.51.100.1", "198.51.100.1"),
+        ("127.0.0.1", None, "127.0.0.1"),
     ],
 )
 def test_of_a_peer_and_its_header(peer: str | None, forwarded: str | None, expected: str | None) -> None:
-    assert address(peer, forwarded) == expected
+    assert address(peer, *(() if forwarded is None else (forwarded,))) == expected
 
 
 def test_without_trusted_proxies_the_header_is_ignored() -> None:
-    assert address("10.0.0.1", "198.51.100.1", ()) == "10.0.0.1"
+    assert address("10.0.0.1", "198.51.100.1", trusted=()) == "10.0.0.1"
+
+
+def test_proxies_that_add_a_line_each_tell_the_same_as_in_one_line() -> None:
+    assert address("10.0.0.1", "192.0.2.66", "198.51.100.1", "10.9.9.9") == "198.51.100.1"
 
 
 @given(st.text(st.characters(max_codepoint=255), max_size=200), st.booleans())

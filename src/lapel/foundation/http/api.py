@@ -120,7 +120,7 @@ class Api:
         """
         exchange = Exchange(scope, dict(scope["headers"]), time.perf_counter(), self._ids.new("req"))
         REQUEST_ID.set(exchange.request_id)
-        CLIENT_ADDRESS.set(self._addresses.of(scope, exchange.headers))
+        CLIENT_ADDRESS.set(self._addresses.of(scope))
         try:
             await self._respond(exchange, receive, send)
         except BaseException:

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING
 import structlog
 
 if TYPE_CHECKING:
-    from lapel.foundation.core.asgi import Scope
     from lapel.foundation.core.clock import Clock
 
 # Bad tokens of one address in one minute, before the address counts as suspicious.
@@ -33,22 +32,22 @@ class Strangers:
         self._counts: dict[str, int] = {}
         self._before: dict[str, int] = {}
 
-    def note(self, scope: Scope) -> None:
-        """Count a request whose token was refused."""
+    def note(self, client: str | None) -> None:
+        """Count a request of this client address whose token was refused; None: a Unix socket."""
         self._turn()
-        address = _address(scope)
+        address = _unit(client)
         if address not in self._counts and len(self._counts) >= _CAPACITY:
             return
         count = self._counts[address] = self._counts.get(address, 0) + 1
         if count == TOLERATED + 1:
             _log.warning("auth.many_bad_tokens", address=address, in_a_minute=count)
 
-    def suspects(self, scope: Scope) -> bool:
-        """Whether the request's address sent too many bad tokens, in this minute or the previous one."""
+    def suspects(self, client: str | None) -> bool:
+        """Whether a client address sent too many bad tokens, in this minute or the previous one."""
         self._turn()
         if not self._counts and not self._before:
             return False
-        address = _address(scope)
+        address = _unit(client)
         return max(self._counts.get(address, 0), self._before.get(address, 0)) > TOLERATED
 
     def _turn(self) -> None:
@@ -58,20 +57,14 @@ class Strangers:
             self._counts, self._minute = {}, minute
 
 
-def _address(scope: Scope) -> str:
-    """The unit of counting: an IPv4 address, or the /64 network of an IPv6 address.
-
-    If a proxy runs on this machine, the server has already replaced the proxy's address by the client's
-    address.
-    """
-    client = scope.get("client")
-    if client is None:  # a Unix socket
+def _unit(client: str | None) -> str:
+    """The unit of counting: an IPv4 address, or the /64 network of an IPv6 address."""
+    if client is None:
         return ""
     try:
-        address = ip_address(client[0])
+        address = ip_address(client)
     except ValueError:
-        return str(client[0])[:_LONGEST_NAME]
+        return client[:_LONGEST_NAME]
     if isinstance(address, IPv6Address):
-        mapped = address.ipv4_mapped
-        return str(IPv6Address(int(address) >> 64 << 64)) if mapped is None else str(mapped)
+        return str(IPv6Address(int(address) >> 64 << 64))
     return str(address)

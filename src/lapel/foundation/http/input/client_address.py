@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from functools import lru_cache
-from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
+from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address, ip_network
 from typing import TYPE_CHECKING, TypeAlias
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
     from ipaddress import IPv4Network
 
     from lapel.foundation.core.asgi import Scope
@@ -15,20 +15,22 @@ if TYPE_CHECKING:
 _Address: TypeAlias = IPv4Address | IPv6Address
 # Hops of one header that are looked at; a longer header is a client's invention.
 _MOST_HOPS = 32
+_THIS_MACHINE = (ip_network("127.0.0.0/8"), ip_network("::1/128"))
 
 
 class ClientAddresses:
     """Finds the address that a request came from.
 
     `X-Forwarded-For` is believed only as far as trusted proxies wrote it: the address is the rightmost hop
-    that is no trusted proxy. A client can invent only hops further to the left.
+    that is no trusted proxy. A client can invent only hops further to the left. Each proxy may add a line of
+    its own; the lines are one list (RFC 9110, section 5.3). A proxy on this machine is trusted.
     """
 
     def __init__(self, trusted: Sequence[IPv4Network | IPv6Network]) -> None:
-        """`trusted`: the networks of the operator's proxies."""
-        self._trusted = tuple(trusted)
+        """`trusted`: the networks of the operator's other proxies."""
+        self._trusted = (*_THIS_MACHINE, *trusted)
 
-    def of(self, scope: Scope, headers: Mapping[bytes, bytes]) -> str | None:
+    def of(self, scope: Scope) -> str | None:
         """The client's address; None for a client of a Unix socket."""
         client = scope.get("client")
         if client is None:
@@ -37,7 +39,8 @@ class ClientAddresses:
         if not self._trusts(peer):
             return str(peer or client[0])
         found = peer
-        for hop in reversed(headers.get(b"x-forwarded-for", b"").decode("latin-1").split(",")[-_MOST_HOPS:]):
+        lines = [value for name, value in scope["headers"] if name == b"x-forwarded-for"]
+        for hop in reversed(b",".join(lines).decode("latin-1").split(",")[-_MOST_HOPS:]):
             address = _parsed(_without_port(hop.strip()))
             if address is None:  # what stands further to the left cannot be attributed to a proxy
                 break

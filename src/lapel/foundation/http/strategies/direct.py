@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from lapel.foundation.core.errors import ApiError, RateLimitExceeded, Unauthorized, Unavailable
+from lapel.foundation.core.request_id import CLIENT_ADDRESS
 from lapel.foundation.database.world_shares import TokenWorlds
 from lapel.foundation.http.calls import Body, Call, DirectCall, Query
 from lapel.foundation.http.operations import Response
@@ -45,7 +46,7 @@ class Direct(Strategy[Query, Body, Response]):
         checks = self._checks
         if _is_small(exchange.headers):
             token_hash = checks.authenticate.direct_token(exchange.headers.get(b"authorization"))
-            if token_hash is not None and not checks.strangers.suspects(exchange.scope):
+            if token_hash is not None and not checks.strangers.suspects(CLIENT_ADDRESS.get()):
                 try:
                     return await self._answer_directly(token_hash, exchange, params, receive)
                 except Unauthorized:

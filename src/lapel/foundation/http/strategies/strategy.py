@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Generic
 
 from lapel.foundation.core.asgi import ClientGone
 from lapel.foundation.core.errors import PayloadTooLarge, Unauthorized
+from lapel.foundation.core.request_id import CLIENT_ADDRESS
 from lapel.foundation.database.world_shares import WORLD
 from lapel.foundation.http.calls import Body, Query
 from lapel.foundation.http.input.decoding import BodyDecoder, QueryDecoder
@@ -108,7 +109,7 @@ class Strategy(Generic[Query, Body, Response]):
         try:
             actor = exchange.actor = await checks.authenticate(exchange.headers.get(b"authorization"))
         except Unauthorized:
-            checks.strangers.note(exchange.scope)
+            checks.strangers.note(CLIENT_ADDRESS.get())
             raise
         operation.access.admit(actor, checks.authenticate.kinds)
         exchange.extra = await checks.limiter.take(actor, operation) if counted is None else counted
