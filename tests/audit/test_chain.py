@@ -7,6 +7,7 @@ import hashlib
 import json
 import os
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -18,13 +19,13 @@ import pytest
 from lapel.foundation.core.clock import ManualClock
 from lapel.foundation.database import audit
 from lapel.foundation.identity import signing
-from lapel.foundation.ports import Ports
+from lapel.foundation.ports import Ports, open_ports
 from lapel.slices.audit.chain import chain_queries
 from lapel.slices.audit.chain.chaining import AuditChains
 from lapel.slices.audit.chain.checkpoints import EVERY, signed_claims
 from lapel.slices.audit.chain.verification import verify_chain
 from tests.audit.support import write_entries
-from tests.support.tenants import Tenant
+from tests.support.tenants import Tenant, make_tenant
 
 CHAIN = "SELECT number, entry_id FROM audit_chain WHERE world_id = $1 ORDER BY number"
 TOKENS = "SELECT token, number FROM audit_checkpoints WHERE world_id = $1 ORDER BY position"
@@ -163,6 +164,64 @@ async def test_checkpoints_are_due_by_number_time_and_key(ports: Ports, tenant: 
     assert (broken.kind, broken.number) == ("checkpoint", 2)
 
 
+async def test_a_chain_with_many_checkpoints_of_few_entries_is_good(
+    ports: Ports, tenant: Tenant, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each entry has a checkpoint, and the last has one of another key too: more than are read at once."""
+    monkeypatch.setattr("lapel.slices.audit.chain.verification._BATCH", 3)
+    world, clock = tenant.test_world, ManualClock(ports.clock.now())
+    at = replace(ports, clock=clock)
+    for _ in range(3):
+        clock.advance(EVERY)
+        await write_entries(ports, world, 1)
+        await AuditChains(at).chain(world)
+    other = replace(at, signer=signing.signer("second" * 8, str(ports.settings.secret)))
+    await AuditChains(other).chain(world)
+    await write_entries(ports, world, 1)
+    await AuditChains(other).chain(world)
+    report = await verify_chain(other, world)
+    assert (report.broken, report.entries, report.checkpoints, report.signed) == (None, 4, 4, 3)
+
+
+async def test_a_checkpoint_that_is_signed_between_two_reads_is_good(ports: Ports, tenant: Tenant) -> None:
+    world, clock = tenant.test_world, ManualClock(ports.clock.now())
+    await write_entries(ports, world, 5)
+    await AuditChains(replace(ports, clock=clock)).chain(world)
+    await write_entries(ports, world, 2)
+    await AuditChains(replace(ports, clock=clock)).chain(world)
+    clock.advance(EVERY)
+
+    async def meanwhile() -> None:
+        async with open_ports(ports.settings) as own:
+            at = replace(own, clock=clock)
+            await AuditChains(at).chain(world)  # only signs
+            await write_entries(at, world, 1)
+            await AuditChains(at).chain(world)
+
+    def progress(number: int) -> None:
+        if number == 7:
+            with ThreadPoolExecutor() as pool:
+                pool.submit(asyncio.run, meanwhile()).result()
+
+    report = await verify_chain(ports, world, progress)
+    assert [number for _, number in await rows(ports, TOKENS, world)] == [5, 7]
+    assert (report.broken, report.entries, report.signed) == (None, 8, 7)
+
+
+async def test_a_world_that_fails_stops_no_other(ports: Ports, tenant: Tenant) -> None:
+    other = await make_tenant(ports)
+    first, second = sorted((tenant.test_world, other.test_world))
+    await write_entries(ports, first, 1)
+    await AuditChains(ports).chain(first)
+    last = "INSERT INTO audit_chain VALUES ($1, $2, 'aud_last', '')"  # no number is free after this one
+    async with ports.database.acquire() as connection:
+        await connection.execute(last, first, 2**63 - 1)
+    await write_entries(ports, first, 1)
+    await write_entries(ports, second, 1)
+    await AuditChains(ports).run()
+    assert (await verify_chain(ports, second)).entries == 1
+
+
 async def test_a_reader_of_the_api_can_compute_the_chain(
     client: httpx.AsyncClient, ports: Ports, tenant: Tenant
 ) -> None:
@@ -208,3 +267,6 @@ async def test_an_export_is_cut_by_time_and_into_pieces(
     assert await exported(until=between.isoformat()) == whole[:1001]
     assert await exported(since=between.isoformat()) == whole[1001:]
     assert await exported(since="2100-01-01T00:00:00Z") == []
+    query = {"limit": "1", "until": between.isoformat()}
+    listed = await client.get("/v1/audit-log", params=query, headers=tenant.headers)
+    assert [entry["id"] for entry in listed.json()["data"]] == whole[1000:1001]

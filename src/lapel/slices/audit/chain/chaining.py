@@ -9,9 +9,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import asyncpg
 import structlog
 
 from lapel.foundation.core.crash_points import crash_point
+from lapel.foundation.core.errors import Unavailable
 from lapel.foundation.database import audit
 from lapel.slices.audit.chain import chain_queries
 from lapel.slices.audit.chain.checkpoints import EVERY, EVERY_ENTRIES, make_checkpoint
@@ -28,8 +30,7 @@ _log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
 class AuditChains:
     """Chains the entries of all worlds.
 
-    Every method raises Unavailable while the database is unavailable, or while another worker holds a chain
-    for longer than the pool's patience.
+    Every method raises Unavailable while the database is unavailable.
     """
 
     def __init__(self, ports: Ports) -> None:
@@ -40,15 +41,29 @@ class AuditChains:
         async with self._ports.database.acquire() as connection:
             worlds = await audit.queued_worlds(connection)
         for world_id in worlds:
-            await self.chain(world_id)
+            await self._try(world_id)
         old = self._ports.clock.now() - EVERY
         async with self._ports.database.acquire() as connection:
             due = await chain_queries.find_due_checkpoints(connection, old, self._ports.signer.head)
         for world_id in due:
+            await self._try(world_id)
+
+    async def _try(self, world_id: int) -> None:
+        """Chain the entries of a world. A world that fails is left for the next run, and stops no other."""
+        try:
             await self.chain(world_id)
+        except Unavailable:
+            raise
+        except asyncpg.LockNotAvailableError:
+            _log.warning("audit.chain_locked", world=world_id)
+        except Exception as error:  # noqa: BLE001 - a world that fails must not stop the others
+            _log.error("audit.chain_stuck", world=world_id, exc_info=error, run="lapel audit verify")
 
     async def chain(self, world_id: int) -> int:
-        """Chain the entries of a world that are committed now, in batches. Returns their number."""
+        """Chain the entries of a world that are committed now, in batches. Returns their number.
+
+        Raises asyncpg.LockNotAvailableError when another worker holds the chain for ten seconds.
+        """
         total = 0
         while True:
             async with self._ports.database.transaction() as connection:

@@ -5,6 +5,8 @@ Memory is constant: links are read in batches, and so are the checkpoints that l
 
 from __future__ import annotations
 
+from collections import deque
+from contextlib import aclosing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
@@ -23,9 +25,8 @@ from lapel.slices.audit.chain.checkpoints import (
 from lapel.slices.audit.chain.entry_hash import BEGINNING, next_hash
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import AsyncGenerator, Callable
 
-    from lapel.foundation.database.connection import Connection
     from lapel.foundation.identity.signing import Signer
     from lapel.foundation.ports import Ports
     from lapel.slices.audit.chain.chain_queries import CheckpointRow, NamedWorldRow
@@ -118,17 +119,36 @@ async def _batch(ports: Ports, world_id: int, name: NamedWorldRow, walk: _Walk) 
     """Verify the next links and the checkpoints over them; False when there are no more links."""
     async with ports.database.acquire() as connection:
         links = await chain_queries.read_links(connection, world_id, walk.number, _BATCH)
-        if not links:
-            return False
-        checkpoints = await _checkpoints(connection, world_id, walk.position, links[-1].number)
-    due = iter(checkpoints)
-    checkpoint = next(due, None)
-    for link in links:
+    if not links:
+        return False
+    last, unverified = links[-1].number, deque(links)
+    async with aclosing(_checkpoints(ports, world_id, walk.position, last)) as checkpoints:
+        # The first may cover no link of this batch: it was signed after the batch before had been read.
+        async for checkpoint in checkpoints:
+            _verify_links(unverified, checkpoint.number, walk)
+            _verify_checkpoint(ports.signer, name, checkpoint, walk)
+    _verify_links(unverified, last, walk)
+    return True
+
+
+async def _checkpoints(ports: Ports, world_id: int, after: int, up_to: int) -> AsyncGenerator[CheckpointRow]:
+    """The checkpoints after a position that cover at most `up_to` entries."""
+    while True:
+        async with ports.database.acquire() as connection:
+            page = await chain_queries.read_checkpoints(connection, world_id, after, up_to, _BATCH)
+        for checkpoint in page:
+            yield checkpoint
+        if len(page) < _BATCH:
+            return
+        after = page[-1].position
+
+
+def _verify_links(links: deque[LinkRow], up_to: int, walk: _Walk) -> None:
+    """Verify the next links up to a number, and take them away."""
+    while links and walk.number < up_to:
+        link = links.popleft()
         walk.hash = _verify_link(link, walk)
         walk.number = link.number
-        while checkpoint is not None and checkpoint.number <= link.number:
-            _verify_checkpoint(ports.signer, name, checkpoint, walk)
-            checkpoint = next(due, None)
         if walk.number - walk.signed >= _MOST_BETWEEN:
             raise _BrokenError(
                 "missing",
@@ -136,12 +156,6 @@ async def _batch(ports: Ports, world_id: int, name: NamedWorldRow, walk: _Walk) 
                 None,
                 f"no checkpoint was signed within {_MOST_BETWEEN} entries: the last one covers {walk.signed}",
             )
-    return True
-
-
-async def _checkpoints(connection: Connection, world_id: int, after: int, up_to: int) -> list[CheckpointRow]:
-    """The checkpoints of a batch. There are few: at most one for each hour, key and 1,000 entries."""
-    return await chain_queries.read_checkpoints(connection, world_id, after, up_to, _BATCH)
 
 
 def _verify_link(link: LinkRow, walk: _Walk) -> bytes:
