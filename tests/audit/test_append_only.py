@@ -14,11 +14,16 @@ from lapel.embedded.postgres.supervisor import EmbeddedPostgres
 from lapel.foundation.core.request_id import CLIENT_ADDRESS
 from lapel.foundation.database import audit, migrations
 from lapel.foundation.ports import Ports
+from lapel.slices.audit.chain.chaining import AuditChains
+from lapel.slices.audit.chain.verification import verify_chain
 from tests.audit.support import TABLES, refuses_changes
+from tests.support.a_life import finish
 from tests.support.client import api_client
 from tests.support.postgres import create_database, drop_database
 from tests.support.running import running
 from tests.support.tenants import Tenant, bearer, make_tenant
+
+OF_END_USERS = "SELECT end_user_id FROM audit_details WHERE world_id = $1 AND end_user_id IS NOT NULL"
 
 
 async def test_the_application_may_only_add(fresh_database: str) -> None:
@@ -145,3 +150,28 @@ async def test_details_go_with_the_end_user_that_they_concern(
         ("thing_0", None, None),
     ]
     assert {(each["actor"]["kind"], each["actor"]["id"]) for each in entries} == {("provider", "deepgram")}
+
+
+async def test_details_that_were_committed_after_the_erasure_go_when_they_are_chained(
+    client: httpx.AsyncClient, tenant: Tenant, ports: Ports
+) -> None:
+    """A request may run while its end user is deleted: the erasure does not see its entry."""
+    world = tenant.test_world
+    person, other = [
+        (await client.post("/v1/end-users", json={}, headers=tenant.headers)).json()["id"] for _ in range(2)
+    ]
+    async with ports.database.transaction() as connection:
+        for about in (person, other):
+            change = audit.happened("thing.changed", about)
+            now = ports.clock.now()
+            await audit.record(
+                connection, ports.ids, now, worlds=[world], actor=None, change=change, about=about
+            )
+        await client.delete(f"/v1/end-users/{person}", headers=tenant.headers)
+        await finish(ports, world, person)
+    await AuditChains(ports).chain(world)
+    async with ports.database.acquire() as connection:
+        left = await connection.fetch(OF_END_USERS, world)
+    assert [row["end_user_id"] for row in left] == [other]
+    report = await verify_chain(ports, world)
+    assert (report.erased, report.broken) == (1, None)

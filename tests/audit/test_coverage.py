@@ -49,8 +49,8 @@ def test_the_page_tells_every_action() -> None:
     declared = {each.audit for each in declared_operations() if each.audit}
     of_providers = {"transcription.completed", "transcription.failed"}
     of_commands = {"project.created", "project.restored", "provider.updated", "provider.removed"}
-    of_deliveries = {"webhook.disabled"}
-    assert told == declared | of_providers | of_commands | of_deliveries
+    of_others = {"webhook.disabled", "recording.upload_refused"}
+    assert told == declared | of_providers | of_commands | of_others
 
 
 class Repeats:
@@ -123,6 +123,23 @@ async def test_an_upload_is_one_entry_however_often_it_is_completed(repeats: Rep
     await repeats.expect(1, "POST", f"{at}/upload-complete", {})
     await repeats.expect(0, "POST", f"{at}/upload-complete", {})
     await repeats.expect(1, "DELETE", at)
+
+
+async def test_an_upload_that_is_refused_and_marked_as_failed_is_an_entry(repeats: Repeats) -> None:
+    person = (await repeats.expect(1, "POST", "/v1/end-users", {}))["id"]
+    recording = (await repeats.expect(1, "POST", "/v1/recordings", {"end_user_id": person}))["id"]
+    at = f"/v1/recordings/{recording}"
+    upload = await repeats.expect(1, "POST", f"{at}/upload-url", {"content_type": "audio/ogg"})
+    await repeats.client.put(upload["upload_url"], content=b"OggS1234", headers=upload["headers"])
+    for entries in (1, 0):  # a repeat of the request changes nothing
+        answer, found = await repeats.ask("POST", f"{at}/upload-complete", {"content_sha256": "0" * 64})
+        assert (answer.status_code, found) == (409, entries)
+    shown = await repeats.expect(0, "GET", at)
+    assert shown["status"] == "integrity_failure"
+    log = (await repeats.expect(0, "GET", f"/v1/audit-log?resource_id={recording}"))["data"]
+    assert [each["action"] for each in log] == [
+        "recording.upload_refused", "recording.upload_started", "recording.created",
+    ]  # fmt: skip
 
 
 async def test_keys_tell_before_and_after_and_never_the_secret(repeats: Repeats, ports: Ports) -> None:

@@ -101,6 +101,10 @@ TAMPERED: dict[str, tuple[tuple[str, ...], str, int | None]] = {
         ),
         "checkpoint", 12,
     ),
+    "a checkpoint was made younger": (
+        ("""UPDATE audit_checkpoints SET created_at = created_at + interval '1 hour'
+            WHERE world_id = {w} AND position = 1""",), "checkpoint", 3,
+    ),
     "a checkpoint is no token": (
         ("UPDATE audit_checkpoints SET token = 'x' WHERE world_id = {w} AND position = 1",), "checkpoint", 3,
     ),
@@ -222,13 +226,13 @@ async def test_any_change_of_any_column_is_found(
     assert await found(ports, world) is not None, change
 
 
-# The columns that carry meaning. The time of a checkpoint is in its token; the column is for the next one.
+# The columns that carry meaning.
 COLUMNS = {
     "audit_log": ["id", "actor_kind", "actor_id", "action", "resource_type", "resource_id", "request_id",
                   "created_at", "details_hash"],
     "audit_details": ["salt", "details"],
     "audit_chain": ["number", "entry_id", "hash"],
-    "audit_checkpoints": ["position", "number", "token"],
+    "audit_checkpoints": ["position", "number", "created_at", "token"],
 }  # fmt: skip
 
 

@@ -48,6 +48,10 @@ ERASE_DETAILS = deleting_some(
     "SELECT ctid FROM audit_details WHERE world_id = $1 AND end_user_id = $2 LIMIT $3 FOR UPDATE",
 )
 
+# SQL for the slice that chains the log: it adds the condition which of these details `d` go.
+ERASE_DETAILS_OF_ENTRIES = (
+    "DELETE FROM audit_details d WHERE d.world_id = $1 AND d.entry_id = ANY($2::text[])"
+)
 # SQL for the slice that shows the log: entries `a` with their details `d`, if these are not erased.
 ENTRIES = """audit_log a LEFT JOIN audit_details d ON d.world_id = a.world_id AND d.entry_id = a.id"""
 

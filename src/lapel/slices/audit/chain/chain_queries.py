@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from lapel.foundation.core.actors import Mode
-from lapel.foundation.database.audit import ENTRIES, is_queued
+from lapel.foundation.database.audit import ENTRIES, ERASE_DETAILS_OF_ENTRIES, is_queued
 from lapel.foundation.database.rows import fetch_only_row, fetch_row, fetch_rows, fetch_value, fetch_values
+from lapel.slices.end_users.service import present
 
 if TYPE_CHECKING:
     from lapel.foundation.database.connection import Connection
@@ -86,6 +87,11 @@ WHERE a.world_id = $1 AND a.id = ANY($2::text[]) AND NOT EXISTS (
     SELECT 1 FROM audit_chain c WHERE c.world_id = a.world_id AND c.entry_id = a.id)
 ORDER BY a.id
 """
+
+# A request that runs while its end user is deleted may write its entry after the erasure of the details.
+# Each entry is chained once, after its commit: then the erasure is yet to come, or this statement sees the
+# deletion.
+ERASE_LATE_DETAILS = f"{ERASE_DETAILS_OF_ENTRIES} AND {present('d')} IS FALSE"
 
 READ_TIP = "SELECT number, hash FROM audit_chain WHERE world_id = $1 ORDER BY number DESC LIMIT 1"
 READ_HASH = "SELECT hash FROM audit_chain WHERE world_id = $1 AND number = $2"
@@ -180,6 +186,11 @@ async def lock_chain(connection: Connection, world_id: int) -> None:
 async def read_entries(connection: Connection, world_id: int, entry_ids: Sequence[str]) -> list[ChainedEntry]:
     """Entries that are not in the chain yet, in the order of their ids."""
     return await fetch_rows(connection, ChainedEntry, READ_ENTRIES, world_id, entry_ids)
+
+
+async def erase_late_details(connection: Connection, world_id: int, entry_ids: Sequence[str]) -> None:
+    """Delete the details of those of these entries whose end user is deleted."""
+    await connection.execute(ERASE_LATE_DETAILS, world_id, entry_ids)
 
 
 async def read_tip(connection: Connection, world_id: int) -> TipRow | None:

@@ -1,8 +1,8 @@
 """Adds entries to the chains, after their commit.
 
 Writers do not wait for each other: an entry is written without a link, and a worker chains it within a
-minute. An entry that commits late gets a later place. If the worker dies, its transaction is rolled back, and
-the entries are still in the queue.
+minute. An entry that commits late gets a later place; if its end user was deleted meanwhile, its details are
+erased here. If the worker dies, its transaction is rolled back, and the entries are still in the queue.
 """
 
 from __future__ import annotations
@@ -84,6 +84,7 @@ class AuditChains:
     async def _append(self, connection: Connection, world_id: int, taken: list[str]) -> None:
         if not taken:
             return
+        await chain_queries.erase_late_details(connection, world_id, taken)
         entries = await chain_queries.read_entries(connection, world_id, taken)
         tip = await chain_queries.read_tip(connection, world_id)
         number, previous = (0, BEGINNING) if tip is None else (tip.number, tip.hash)

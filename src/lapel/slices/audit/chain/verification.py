@@ -214,9 +214,11 @@ def _verify_checkpoint(signer: Signer, name: NamedWorldRow, row: CheckpointRow, 
     claims = signed or unsigned_claims(row.token)
     if claims is None:
         raise _BrokenError("checkpoint", row.number, None, f"checkpoint {expected} cannot be read")
-    told = (claims.project, claims.world, claims.position, claims.number, claims.previous)
+    told = (claims.project, claims.world, claims.position, claims.number, claims.previous, claims.iat)
     previous = None if walk.token is None else token_hash(walk.token)
-    if told != (name.project_id, name.mode, row.position, row.number, previous):
+    # The worker reads the time of the row to know whether the next checkpoint is due.
+    made_at = int(row.created_at.timestamp())
+    if told != (name.project_id, name.mode, row.position, row.number, previous, made_at):
         raise _BrokenError("checkpoint", row.number, None, f"checkpoint {expected} was replaced")
     if row.number != walk.number or claims.hash != walk.hash.hex():
         raise _BrokenError(

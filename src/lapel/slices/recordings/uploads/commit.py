@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol
 
 import structlog
 
@@ -104,8 +104,9 @@ class UploadCommits:
         try:
             async with self._ports.database.transaction() as connection:
                 outcome = await self._commit_in(connection, snapshot, verification, stage)
-                if by is not None and outcome.accepted:
-                    await self._note(connection, snapshot, by)
+                if by is not None and not outcome.lost:
+                    done = "completed" if outcome.accepted else "refused"
+                    await self._note(connection, snapshot, by, done)
         except LostRace:
             outcome = CommitOutcome()
         else:
@@ -210,7 +211,7 @@ class UploadCommits:
                     )
                 await self._begin_in(connection, snapshot, candidates, now)
                 if by is not None:
-                    await self._note(connection, snapshot, by)
+                    await self._note(connection, snapshot, by, "completed")
                 crash_point("verify:begun")
         except LostRace:
             return False
@@ -236,9 +237,12 @@ class UploadCommits:
         newest = max(candidate.attempt.id for candidate in candidates)
         await jobs.enqueue(connection, VERIFY, payload, dedupe=newest)
 
-    async def _note(self, connection: Connection, snapshot: Snapshot, by: Actor) -> None:
+    async def _note(
+        self, connection: Connection, snapshot: Snapshot, by: Actor, done: Literal["completed", "refused"]
+    ) -> None:
+        """A refusal is an entry too, because it marks the upload as failed."""
         at, now = snapshot.at, self._ports.clock.now()
-        action, about = "recording.upload_completed", snapshot.end_user_id
+        action, about = f"recording.upload_{done}", snapshot.end_user_id
         await audit.note(connection, self._ports.ids, now, by, action, at.recording_id, about)
 
     async def discard(self, verdicts: Iterable[Verdict]) -> None:
