@@ -23,11 +23,15 @@ MANY = 1000
 
 
 async def shown(world: World, operator: Device, resource: str) -> dict[str, set[str]]:
-    """The events of each answer that tells of events, and of what a recovery would send again."""
+    """The events of each answer about events or deliveries, and of what a recovery would send again."""
     lists: dict[str, set[str]] = {}
     for query in ("", "&types=recording.*,transcription.*", f"&resource_id={resource}"):
         page = await operator.call("GET", f"/v1/events?limit=100{query}", 200)
         lists[query] = {each["id"] for each in page["data"]}
+    (webhook,) = await world.fetch("SELECT id FROM webhooks WHERE world_id = $1", world.id)
+    for name, query in (("deliveries", ""), ("failing deliveries", "&status=pending")):
+        page = await operator.call("GET", f"/v1/webhooks/{webhook['id']}/deliveries?limit=100{query}", 200)
+        lists[name] = {each["event_id"] for each in page["data"]}
     async with world.ports.database.acquire() as connection:
         streamed = await read_stream(connection, world.id, 0, None, MANY, 2**20)
         walked = await recovery_queries.walk(connection, world.id, BEGINNING, MANY)
@@ -43,7 +47,7 @@ async def test_no_event_of_a_deleted_end_user_is_shown_or_sent_before_the_job(
 ) -> None:
     operator, ports = Device(client, tenant, tenant.headers), world.ports
     person, other = await operator.end_user(), await operator.end_user()
-    await world.webhook(receiver.url)
+    webhook = await world.webhook(receiver.url)
     recording, _ = await operator.upload(b"OggS" + bytes(99), end_user_id=person)
     made = await operator.post("/v1/transcriptions", 201, {"recording_id": recording})
     async with ports.database.transaction() as connection:
@@ -61,8 +65,11 @@ async def test_no_event_of_a_deleted_end_user_is_shown_or_sent_before_the_job(
         await world.attempted(len(rows))
     before = await shown(world, operator, recording)
     assert before.pop(f"&resource_id={recording}") < of_person
-    assert [of_person & found for found in before.values()] == [of_person] * 4
+    assert [of_person & found for found in before.values()] == [of_person] * 6
     deliveries = {row["event_id"]: row["id"] for row in await world.deliveries()}
+    one = f"/v1/webhooks/{webhook.id}/deliveries"
+    for each in of_person:
+        await operator.call("GET", f"{one}/{deliveries[each]}", 200)
 
     await operator.call("DELETE", f"/v1/end-users/{person}", 204)
     for name, found in (await shown(world, operator, recording)).items():
@@ -71,6 +78,8 @@ async def test_no_event_of_a_deleted_end_user_is_shown_or_sent_before_the_job(
     async with ports.database.transaction() as connection:
         for each in of_person:
             await operator.call("GET", f"/v1/events/{each}", 404)
+            await operator.call("GET", f"{one}/{deliveries[each]}", 404)
+            await operator.call("POST", f"{one}/{deliveries[each]}/redeliver", 404)
             assert await size(connection, world.id, each) == 0
             assert await queries.find_placed(connection, world.id, each) is None
             assert await claim_queries.read_body(connection, world.id, deliveries[each]) is None

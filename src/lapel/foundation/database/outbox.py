@@ -152,14 +152,6 @@ class EventSample(msgspec.Struct, frozen=True):
 SampleMaker: TypeAlias = "Callable[[Ids, datetime, str], EventSample]"
 
 
-def type_of_event(row: str) -> str:
-    """SQL for slices: the type of the event of a row. `row`: the alias of the row's table, which has the
-    columns `world_id` and `event_id`."""
-    return f"""(
-    SELECT e.type FROM events e
-    WHERE e.world_id = {row}.world_id AND e.id = {row}.event_id)"""
-
-
 class PlacedRow(msgspec.Struct, frozen=True):
     """An event that just got its position."""
 

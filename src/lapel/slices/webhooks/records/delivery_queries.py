@@ -1,11 +1,15 @@
-"""SQL of what the API shows and changes of deliveries. The statements of the worker are in `delivery/`."""
+"""SQL of what the API shows and changes of deliveries. The statements of the worker are in `delivery/`.
+
+No statement shows a delivery of an event about a deleted end user. A job erases these deliveries.
+"""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from lapel.foundation.database.outbox import EVENTS_CHANNEL, type_of_event
+from lapel.foundation.database.outbox import EVENT_ROWS, EVENTS_CHANNEL
 from lapel.foundation.database.rows import fetch_only_value, fetch_row, fetch_rows
+from lapel.slices.end_users.service import present_or_none
 from lapel.slices.webhooks.rows import DeliveryAttemptRow, WebhookDeliveryRow
 
 if TYPE_CHECKING:
@@ -17,15 +21,20 @@ if TYPE_CHECKING:
 # lengthen sixfold, and an answer takes at most 1 MiB.
 SHOWN_ATTEMPTS = 30
 
-_SHOWN = f"""d.id, d.webhook_id, d.event_id, {type_of_event("d")} AS event_type, d.state, d.attempts,
-    d.due_at, d.ended_at, d.created_at, a.started_at, a.status, a.error"""
+_SHOWN = """d.id, d.webhook_id, d.event_id, d.event_type, d.state, d.attempts, d.due_at, d.ended_at,
+    d.created_at, a.started_at, a.status, a.error"""
+# OFFSET 0: each event is looked up by its key, so the deliveries stay in the order of their index.
+_DELIVERIES = f"""
+    SELECT v.*, e.type AS event_type FROM webhook_deliveries v CROSS JOIN LATERAL (
+        SELECT e.type FROM {EVENT_ROWS}
+        WHERE e.world_id = v.world_id AND e.id = v.event_id AND {present_or_none("e")} OFFSET 0
+    ) e
+    WHERE v.world_id = $1"""
 _LAST_ATTEMPT = """LEFT JOIN LATERAL (
     SELECT t.started_at, t.status, t.error FROM webhook_attempts t
     WHERE t.world_id = d.world_id AND t.delivery_id = d.id ORDER BY t.number DESC LIMIT 1
 ) a ON true"""
-_OF_STATE = """
-    SELECT * FROM webhook_deliveries
-    WHERE world_id = $1 AND webhook_id = $2 AND state = {state} AND (created_at, id) < ($3, $4)"""
+_OF_STATE = _DELIVERIES + " AND v.webhook_id = $2 AND v.state = {state} AND (v.created_at, v.id) < ($3, $4)"
 _ORDER = "ORDER BY created_at DESC, id DESC"
 _NEWEST = f"{_ORDER} LIMIT $5 OFFSET $6"
 # Each part reads the beginning of its own part of the index.
@@ -47,9 +56,9 @@ ORDER BY d.created_at DESC, d.id DESC
 
 # $3: the webhook that the path names; NULL when it names none. A deleted webhook may still have rows.
 READ = f"""
-SELECT {_SHOWN} FROM webhook_deliveries d
+SELECT {_SHOWN} FROM ({_DELIVERIES} AND v.id = $2 AND ($3::text IS NULL OR v.webhook_id = $3)) d
 JOIN webhooks w ON w.world_id = d.world_id AND w.id = d.webhook_id {_LAST_ATTEMPT}
-WHERE d.world_id = $1 AND d.id = $2 AND ($3::text IS NULL OR d.webhook_id = $3) AND w.deleted_at IS NULL
+WHERE w.deleted_at IS NULL
 """
 
 LIST_ATTEMPTS = f"""
