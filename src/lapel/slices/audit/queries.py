@@ -11,6 +11,7 @@ import msgspec
 from lapel.foundation.core.clock import EPOCH
 from lapel.foundation.database.audit import ENTRIES
 from lapel.foundation.database.rows import fetch_rows
+from lapel.foundation.http.input.pagination import BEFORE_ALL
 from lapel.slices.end_users.service import present_or_none
 
 if TYPE_CHECKING:
@@ -47,11 +48,11 @@ WHERE a.world_id = $1
 """
 
 _PAGE = f"""{_ENTRIES}
-    AND (a.created_at, a.id) < ($2, $3) AND a.created_at >= $6
-    AND ($7::text IS NULL OR a.resource_type = $7)
-    AND ($8::text IS NULL OR a.resource_id = $8)
-    AND ($9::text IS NULL OR coalesce(a.actor_id, a.actor_kind) = $9)
-    AND ($10::text IS NULL OR a.action = $10)
+    AND (a.created_at, a.id) < ($2, $3) AND a.created_at >= $6 AND a.created_at < $7
+    AND ($8::text IS NULL OR a.resource_type = $8)
+    AND ($9::text IS NULL OR a.resource_id = $9)
+    AND ($10::text IS NULL OR coalesce(a.actor_id, a.actor_kind) = $10)
+    AND ($11::text IS NULL OR a.action = $11)
     AND {{indexed}}
 ORDER BY a.created_at DESC, a.id DESC LIMIT $4 OFFSET $5
 """
@@ -59,10 +60,10 @@ ORDER BY a.created_at DESC, a.id DESC LIMIT $4 OFFSET $5
 # The condition of the index that a prepared plan uses, by the filter. The other conditions are compared with
 # the rows that this index finds.
 LIST = {
-    "resource": _PAGE.format(indexed="a.resource_id = $8"),
-    "actor": _PAGE.format(indexed="coalesce(a.actor_id, a.actor_kind) = $9"),
-    "action": _PAGE.format(indexed="a.action = $10"),
-    "type": _PAGE.format(indexed="a.resource_type = $7"),
+    "resource": _PAGE.format(indexed="a.resource_id = $9"),
+    "actor": _PAGE.format(indexed="coalesce(a.actor_id, a.actor_kind) = $10"),
+    "action": _PAGE.format(indexed="a.action = $11"),
+    "type": _PAGE.format(indexed="a.resource_type = $8"),
     "none": _PAGE.format(indexed="true"),
 }
 
@@ -100,7 +101,7 @@ async def list_page(
 ) -> list[AuditRow]:
     """Rows of one page, plus one row that tells whether more follow."""
     before = asked.before_time, asked.before_id
-    if filters.until is not None:
+    if filters.until is not None:  # so that the index is read from there
         before = min(before, (filters.until, ""))
     return await fetch_rows(
         connection,
@@ -111,6 +112,7 @@ async def list_page(
         asked.fetch,
         asked.offset,
         filters.since or EPOCH,
+        filters.until or BEFORE_ALL[0],
         filters.resource_type,
         filters.resource_id,
         filters.actor,
