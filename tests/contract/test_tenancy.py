@@ -76,7 +76,7 @@ _REASONS = {
     ),
     "one worker places the events of all worlds": (
         "lapel.foundation.database.outbox.PLACE_EVENTS",
-        "lapel.foundation.database.outbox.UNPLACED",
+        "lapel.foundation.database.outbox.WAITING",
     ),
     "the worlds and ids are the arguments' rows": (
         "lapel.slices.projects.queries.RECORD_USE",

@@ -33,12 +33,16 @@ async def write(
         )
 
 
-async def place(ports: Ports, limit: int = 1000) -> None:
-    """Give positions to all committed events."""
-    placed = True
-    while placed:
+async def place(ports: Ports, limit: int = 1000) -> list[outbox.PlacedRow]:
+    """Give positions to all committed events, `limit` at a time; returns these events."""
+    found: list[outbox.PlacedRow] = []
+    while True:
         async with ports.database.transaction() as connection:
-            placed = bool(await outbox.place(connection, limit))
+            assert await outbox.hold_positions(connection)
+            waiting = await outbox.waiting(connection, 0, limit, limit)
+            if not waiting:
+                return found
+            found += await outbox.place(connection, waiting[:limit])
 
 
 async def body_of(ports: Ports, world_id: int, event_id: str) -> bytes:

@@ -12,6 +12,7 @@ import pytest
 
 from lapel.foundation.database import listening, outbox
 from lapel.foundation.ports import Ports
+from tests.events.writing import place
 from tests.support.tenants import Tenant
 
 if TYPE_CHECKING:
@@ -42,17 +43,6 @@ async def write(ports: Ports, connection: Connection, world_id: int, name: str, 
     )
 
 
-async def place_all(ports: Ports, limit: int = 1000) -> list[outbox.PlacedRow]:
-    """Give every event of the database a position."""
-    found: list[outbox.PlacedRow] = []
-    while True:
-        async with ports.database.transaction() as connection:
-            placed = await outbox.place(connection, limit)
-        found += placed
-        if not placed:
-            return found
-
-
 async def positions(ports: Ports, world_id: int) -> list[tuple[str, int]]:
     async with ports.database.acquire() as connection:
         return [(row["id"], row["position"]) for row in await connection.fetch(READ, world_id)]
@@ -63,7 +53,7 @@ async def test_positions_follow_the_insertion_and_not_the_clocks(ports: Ports, t
     for number, ahead in enumerate((120, 0, 60)):
         async with ports.database.transaction() as connection:
             made.append(await write(ports, connection, tenant.test_world, f"{number}", ahead))
-    await place_all(ports, limit=2)
+    await place(ports, limit=2)
     assert await positions(ports, tenant.test_world) == [(each, n) for n, each in enumerate(made, 1)]
 
 
@@ -72,7 +62,7 @@ async def test_each_world_counts_for_itself(ports: Ports, tenant: Tenant, strang
         for world in (tenant.test_world, tenant.live_world, stranger.test_world):
             async with ports.database.transaction() as connection:
                 await write(ports, connection, world, f"{number}")
-    await place_all(ports, limit=4)
+    await place(ports, limit=4)
     for world in (tenant.test_world, tenant.live_world, stranger.test_world):
         assert [position for _, position in await positions(ports, world)] == [1, 2, 3]
 
@@ -83,26 +73,26 @@ async def test_an_event_that_commits_late_gets_a_later_position(ports: Ports, te
         late = await write(ports, slow, world, "late")
         async with ports.database.transaction() as connection:
             early = await write(ports, connection, world, "early")
-        await place_all(ports)
+        await place(ports)
         assert await positions(ports, world) == [(early, 1)]
-    await place_all(ports)
+    await place(ports)
     assert await positions(ports, world) == [(early, 1), (late, 2)]
 
 
-async def test_one_transaction_at_a_time_gives_positions(ports: Ports, tenant: Tenant) -> None:
-    async with ports.database.transaction() as connection:
-        await write(ports, connection, tenant.test_world, "one")
+async def test_one_transaction_at_a_time_gives_positions(ports: Ports) -> None:
     async with ports.database.transaction() as first:
-        assert await outbox.place(first, 1000)
+        assert await outbox.hold_positions(first)
         async with ports.database.transaction() as second:
-            assert await outbox.place(second, 1000) == []
+            assert not await outbox.hold_positions(second)
+    async with ports.database.transaction() as third:
+        assert await outbox.hold_positions(third)
 
 
 async def test_a_repeat_of_an_event_is_dropped_and_takes_no_position(ports: Ports, tenant: Tenant) -> None:
     for _ in range(2):
         async with ports.database.transaction() as connection:
             await write(ports, connection, tenant.test_world, "same")
-    await place_all(ports)
+    await place(ports)
     assert [position for _, position in await positions(ports, tenant.test_world)] == [1]
 
 
@@ -132,7 +122,7 @@ async def test_a_commit_notifies_and_a_position_too(ports: Ports, tenant: Tenant
         async with ports.database.transaction() as connection:
             await write(ports, connection, tenant.test_world, "one")
         await until((outbox.EVENTS_CHANNEL, ""))
-        await place_all(ports)
+        await place(ports)
         await until((outbox.POSITIONS_CHANNEL, str(tenant.test_world)))
     finally:
         for task in tasks:

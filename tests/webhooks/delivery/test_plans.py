@@ -41,7 +41,8 @@ INSERT INTO webhook_deliveries (world_id, id, webhook_id, event_id, resource_id,
 """
 DUE, KEY, PERSON = "webhook_deliveries_due", "webhook_deliveries_pkey", "end_users_pkey"
 LOOKUPS = [
-    (outbox.UNPLACED, {"events_without_place"}),
+    (outbox.WAITING, {"events_without_place"}),
+    (outbox.PLACE_EVENTS, {"events_pkey"}),
     (claim_queries.VISIT, {DUE, "webhooks_pkey"}),
     (claim_queries.CLAIM, {DUE, "webhook_deliveries_first", KEY, "webhooks_pkey", "events_pkey", PERSON}),
     (claim_queries.OVERDUE, {DUE, "webhooks_pkey"}),

@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, TypeAlias
 import msgspec
 
 from lapel.foundation.core.clock import timestamp
-from lapel.foundation.database.batches import deleting_some
-from lapel.foundation.database.rows import fetch_rows, fetch_value, fetch_values
+from lapel.foundation.database.batches import columns, deleting_some
+from lapel.foundation.database.rows import fetch_rows, fetch_value
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -82,23 +82,54 @@ WITH made AS (
 # deleted end users, which is a matter of slices.
 EVENT_ROWS = "events e"
 
-# Of all worlds, because one worker places the events of the whole server.
-UNPLACED = """
-SELECT world_id FROM events WHERE position IS NULL ORDER BY inserted NULLS FIRST, id LIMIT $1
-"""
-
 # Held until the transaction ends: positions are given by one transaction at a time.
 LOCK_POSITIONS = "SELECT pg_try_advisory_xact_lock(hashtext('lapel event positions'))"
 
-# Over all worlds, because one worker places the events of the whole server.
+# Of all worlds, because one worker places the events of the whole server. One step through the index finds
+# each world, however many of its events wait: a loose index scan
+# (https://wiki.postgresql.org/wiki/Loose_indexscan). $1: the first world; $2: the most worlds; $3: the most
+# events, which the worlds share.
+WAITING = """
+WITH RECURSIVE worlds AS (
+    (SELECT e.world_id, 1 AS nth FROM events e
+    WHERE e.position IS NULL AND e.world_id >= $1::bigint ORDER BY e.world_id LIMIT 1)
+    UNION ALL
+    SELECT n.world_id, w.nth + 1
+    FROM worlds w CROSS JOIN LATERAL (
+        SELECT e.world_id FROM events e
+        WHERE e.position IS NULL AND e.world_id > w.world_id ORDER BY e.world_id LIMIT 1
+    ) n
+    WHERE w.nth < $2
+)
+SELECT e.world_id, e.id, e.type, e.resource_id, e.test_for
+FROM worlds w CROSS JOIN LATERAL (
+    SELECT f.world_id, f.id, f.type, f.resource_id, f.test_for, f.inserted FROM events f
+    WHERE f.position IS NULL AND f.world_id = w.world_id
+    ORDER BY f.inserted NULLS FIRST, f.id LIMIT greatest($3::bigint / (SELECT count(*) FROM worlds), 1)
+) e
+ORDER BY w.nth, e.inserted NULLS FIRST, e.id
+"""
+
+# A transaction that deletes an event has locked it, and may wait for another event that this one has locked.
+# So this statement waits for no event. A locked one is left out, and the later ones of its resource too,
+# because the deletion may be taken back. The look-up does not ask for events without a position. Otherwise
+# PostgreSQL may read all of them for each event, because their index is small when statistics are made.
 PLACE_EVENTS = """
-WITH batch AS MATERIALIZED (
-    SELECT e.world_id, e.id, row_number() OVER (
-        PARTITION BY e.world_id ORDER BY e.inserted NULLS FIRST, e.id) AS nth
+WITH chosen AS MATERIALIZED (
+    SELECT c.world_id, c.id, c.resource_id, c.nth, l.id IS NULL AS locked
+    FROM unnest($1::bigint[], $2::text[], $3::text[]) WITH ORDINALITY AS c (world_id, id, resource_id, nth)
+    LEFT JOIN LATERAL (
+        SELECT e.id FROM events e WHERE e.world_id = c.world_id AND e.id = c.id
+        FOR NO KEY UPDATE SKIP LOCKED
+    ) l ON true
+), batch AS MATERIALIZED (
+    SELECT f.world_id, f.id, row_number() OVER (PARTITION BY f.world_id ORDER BY f.nth) AS nth
     FROM (
-        SELECT world_id, id, inserted FROM events WHERE position IS NULL
-        ORDER BY inserted NULLS FIRST, id LIMIT $1
-    ) e
+        SELECT c.world_id, c.id, c.nth,
+            bool_or(c.locked) OVER (PARTITION BY c.world_id, c.resource_id ORDER BY c.nth) AS behind
+        FROM chosen c
+    ) f
+    WHERE NOT f.behind
 ), moved AS (
     INSERT INTO event_positions AS p (world_id, last)
     SELECT world_id, count(*) FROM batch GROUP BY world_id
@@ -150,6 +181,16 @@ class EventSample(msgspec.Struct, frozen=True):
 
 # Makes a sample with the code that makes the live events of its type: `(ids, now, project id)`.
 SampleMaker: TypeAlias = "Callable[[Ids, datetime, str], EventSample]"
+
+
+class WaitingRow(msgspec.Struct, frozen=True):
+    """A committed event without a position."""
+
+    world_id: int
+    id: str
+    type: str
+    resource_id: str
+    test_for: str | None
 
 
 class PlacedRow(msgspec.Struct, frozen=True):
@@ -222,20 +263,28 @@ def _frozen(event_id: str, type_: str, now: datetime, data: bytes) -> bytes:
     )
 
 
-async def unplaced(connection: Connection, limit: int) -> list[int]:
-    """The worlds of the oldest `limit` committed events without a position, one item for each event."""
-    return await fetch_values(connection, int, UNPLACED, limit)
+async def hold_positions(connection: Connection) -> bool:
+    """Whether this transaction may give positions; not while another one does."""
+    return bool(await fetch_value(connection, bool, LOCK_POSITIONS))
 
 
-async def place(connection: Connection, limit: int) -> list[PlacedRow]:
-    """Give positions to the oldest `limit` committed events without one, in the connection's transaction.
+async def waiting(connection: Connection, first_world: int, worlds: int, events: int) -> list[WaitingRow]:
+    """Committed events without a position: of each world the oldest, in their order.
 
-    Returns these events in the order of their worlds and positions; none if another transaction gives
-    positions now.
+    The worlds are those from `first_world` on, by their ids, `worlds` at most. They share the number
+    `events`, with at least one for each.
     """
-    if not await fetch_value(connection, bool, LOCK_POSITIONS):
-        return []
-    placed = await fetch_rows(connection, PlacedRow, PLACE_EVENTS, limit)
+    return await fetch_rows(connection, WaitingRow, WAITING, first_world, worlds, events)
+
+
+async def place(connection: Connection, chosen: Sequence[WaitingRow]) -> list[PlacedRow]:
+    """Give the next positions of their worlds to these events, in a transaction that holds the positions.
+
+    The transaction has read them with `waiting`. Returns them in the order of their worlds and positions. An
+    event that another transaction deletes is left out, and the later ones of its resource too.
+    """
+    events = [(row.world_id, row.id, row.resource_id) for row in chosen]
+    placed = await fetch_rows(connection, PlacedRow, PLACE_EVENTS, *columns(events))
     await connection.execute(TELL_POSITIONS, list({row.world_id for row in placed}))
     return sorted(placed, key=lambda row: (row.world_id, row.position))
 

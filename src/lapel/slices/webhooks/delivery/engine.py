@@ -26,7 +26,7 @@ from lapel.foundation.outbound.policy import OutboundPolicy
 from lapel.slices.webhooks.delivery import claim_queries
 from lapel.slices.webhooks.delivery.claiming import Claims
 from lapel.slices.webhooks.delivery.delivery_metrics import IN_FLIGHT
-from lapel.slices.webhooks.delivery.fan_out import fan_out
+from lapel.slices.webhooks.delivery.fan_out import FanOut
 from lapel.slices.webhooks.delivery.posting.attempts import Attempts
 from lapel.slices.webhooks.delivery.settling.outcomes import OutcomeWriter
 from lapel.slices.webhooks.delivery.webhook_places import WebhookPlaces
@@ -66,6 +66,7 @@ class DeliveryEngine:
         self._ports = ports
         self._endings = endings
         self._places = WebhookPlaces()
+        self._fan_out = FanOut(ports)
         self._claims = Claims(ports, self._places)
         self._outcomes = OutcomeWriter(ports, self._ended, random.random)
         # The deliveries that this worker holds, until their outcomes are written; renewed together.
@@ -141,7 +142,7 @@ class DeliveryEngine:
         """Place the events that wait, once some may."""
         await _set_or_late(self._new_events)
         await asyncio.sleep(_GATHER)
-        while not self._stopping and await fan_out(self._ports):
+        while not self._stopping and await self._fan_out.place_some():
             self._look_again.set()
 
     async def _claim(self, attempts: Attempts) -> None:

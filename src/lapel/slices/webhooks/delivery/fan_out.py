@@ -1,55 +1,101 @@
 """Gives committed events their positions, and makes the deliveries of each event in the same transaction.
 
+A transaction is bounded, and all worlds with events that wait share it. So a burst of one world delays the
+events of the others by a few transactions, however many webhooks it has.
+
 docs/decisions/0021 says why this is a loop of every worker and not a job for each event.
 """
 
 from __future__ import annotations
 
+from collections import deque
+from heapq import heapify, heappop, heapreplace
+from itertools import groupby
+from operator import attrgetter
 from typing import TYPE_CHECKING
 
 from lapel.foundation.core.crash_points import crash_point
 from lapel.foundation.database import outbox
 from lapel.slices.webhooks.delivery import fan_out_queries
+from lapel.slices.webhooks.wire import ALL_EVENTS
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Sequence
 
+    from lapel.foundation.database.outbox import WaitingRow
     from lapel.foundation.ports import Ports
 
-# The most events, and about the most deliveries, of one transaction. An event with more webhooks than that is
-# placed alone.
+# The most events of one transaction, and the most worlds that share it.
 MOST_EVENTS = 1000
+_MOST_WORLDS = 100
+# The most deliveries of one transaction. An event with more webhooks than that is placed alone.
 MOST_DELIVERIES = 5000
 
 
-async def fan_out(ports: Ports) -> int:
-    """Place the next events and make their deliveries; returns the number of events.
+class FanOut:
+    """Places events, some at a time. It remembers which world comes first the next time."""
 
-    Returns 0 when no event waits, or when another worker places events now: that worker looks again after its
-    transaction, so no event is left. Raises Unavailable when the database is away.
+    def __init__(self, ports: Ports) -> None:
+        self._ports = ports
+        self._first_world = 0
+
+    async def place_some(self) -> int:
+        """Place the next events and make their deliveries; returns the number of events.
+
+        Returns 0 when no event waits, or when another worker places events now: that worker looks again after
+        its transaction, so no event is left. Raises Unavailable when the database is away.
+        """
+        async with self._ports.database.transaction() as connection:
+            if not await outbox.hold_positions(connection):
+                return 0
+            waiting = await outbox.waiting(connection, self._first_world, _MOST_WORLDS, MOST_EVENTS)
+            if not waiting and self._first_world:
+                waiting = await outbox.waiting(connection, 0, _MOST_WORLDS, MOST_EVENTS)
+            if not waiting:
+                return 0
+            worlds = list({row.world_id for row in waiting})
+            webhooks = await fan_out_queries.count_subscribed(connection, worlds)
+
+            def cost(row: WaitingRow) -> int:
+                if row.test_for is not None:
+                    return 1
+                return sum(webhooks.get((row.world_id, name), 0) for name in (ALL_EVENTS, row.type))
+
+            chosen, self._first_world = share(waiting, cost)
+            placed = await outbox.place(connection, chosen)
+            crash_point("fan-out:placed")
+            matches = await fan_out_queries.match(connection, placed) if placed and webhooks else []
+            if matches:
+                await fan_out_queries.insert_deliveries(connection, self._ports.ids, matches)
+            crash_point("fan-out:before-commit")
+        crash_point("fan-out:committed")
+        return len(placed)
+
+
+def share(
+    waiting: Sequence[WaitingRow], deliveries_of: Callable[[WaitingRow], int]
+) -> tuple[list[WaitingRow], int]:
+    """Which events one transaction places, and the world that comes first in the next transaction.
+
+    The next event is always that of the world with the fewest deliveries so far. The first event that does
+    not fit ends the batch, so that an event with many webhooks waits no longer than others.
     """
-    async with ports.database.transaction() as connection:
-        waiting = await outbox.unplaced(connection, MOST_EVENTS)
-        if not waiting:
-            return 0
-        webhooks = await fan_out_queries.count_enabled(connection, list(set(waiting)))
-        placed = await outbox.place(connection, _events_of_a_batch(waiting, webhooks))
-        if not placed:
-            return 0
-        crash_point("fan-out:placed")
-        matches = await fan_out_queries.match(connection, placed) if webhooks else []
-        if matches:
-            await fan_out_queries.insert_deliveries(connection, ports.ids, matches)
-        crash_point("fan-out:before-commit")
-    crash_point("fan-out:committed")
-    return len(placed)
-
-
-def _events_of_a_batch(waiting: Sequence[int], webhooks: Mapping[int, int]) -> int:
-    """How many of the waiting events are placed together: at least one."""
-    deliveries = 0
-    for number, world_id in enumerate(waiting):
-        deliveries += webhooks.get(world_id, 0)
-        if deliveries > MOST_DELIVERIES:
-            return max(number, 1)
-    return len(waiting)
+    worlds = [deque(rows) for _, rows in groupby(waiting, attrgetter("world_id"))]
+    turns = [(0, nth) for nth in range(len(worlds))]
+    heapify(turns)
+    chosen: list[WaitingRow] = []
+    left = MOST_DELIVERIES
+    while turns:
+        had, nth = turns[0]
+        event = worlds[nth].popleft()
+        deliveries = deliveries_of(event)
+        if chosen and deliveries > left:
+            had_turn = any(row.world_id == event.world_id for row in chosen)
+            return chosen, waiting[-1].world_id + 1 if had_turn else event.world_id
+        chosen.append(event)
+        left -= deliveries
+        if worlds[nth]:
+            heapreplace(turns, (had + deliveries, nth))
+        else:
+            heappop(turns)
+    return chosen, waiting[-1].world_id + 1
