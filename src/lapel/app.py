@@ -89,9 +89,6 @@ def _connect(services: Services) -> None:
     )
     recordings.on_audio.append(transcriptions.announce_audio)
     recordings.on_delete.append(transcriptions.erase_of_recordings)
-    # Stored answers and the details of audit entries are erased last. A running request locks the rows that
-    # its answer names, and stores answer and entry in the same transaction; the erasures before these two
-    # wait for these locks.
     recordings.of_end_user.extend(
         [
             erase_some_commands,
@@ -99,10 +96,12 @@ def _connect(services: Services) -> None:
             # An event may have a thousand deliveries, so these go in batches of their own.
             erase_some_deliveries,
             outbox.erase_some_of_end_user,
-            erase_some_answers,
-            audit.erase_some_details,
         ]
     )
+    # A running request locks a row that its answer names: the end user, a device, a command or a recording.
+    # It stores answer and audit entry in the same transaction. The deletion of the end user, and the
+    # erasures before these two, wait for these locks.
+    recordings.last_of_end_user.extend([erase_some_answers, audit.erase_some_details])
     services[EndUserHolds].on_release.append(recordings.holds.start_released)
     end_users.on_delete.extend(
         [

@@ -165,9 +165,9 @@ class Call:
     # Of an operation that takes a form: its files; the text fields are the body.
     files: dict[str, tuple[str, bytes]] | None = None
 
-    async def send(self, client: httpx.AsyncClient, authorization: str | None) -> httpx.Response:
-        """Send it with this Authorization header."""
-        headers = {} if authorization is None else {"Authorization": authorization}
+    async def send(self, client: httpx.AsyncClient, authorization: str | None, **more: str) -> httpx.Response:
+        """Send it with this Authorization header and `more` headers."""
+        headers = more if authorization is None else {"Authorization": authorization, **more}
         if self.files is not None:
             return await client.request(
                 self.method, self.path, data=self.body, files=self.files, headers=headers

@@ -7,18 +7,8 @@ import pytest
 
 from lapel.foundation.ports import Ports
 from tests.recordings.support import Device
-from tests.support.a_life import finish, lead_a_life, naming
+from tests.support.a_life import ALLOWED, finish, lead_a_life, naming
 from tests.support.tenants import Tenant
-
-# (table, column): what keeps an id, and why, is told by docs/erasure.md.
-ALLOWED = {
-    ("audit_log", "actor_id"),
-    ("audit_log", "resource_id"),
-    ("end_users", "id"),
-    ("erasures", "end_user_id"),
-    ("erasures", "resource_id"),
-    ("holds", "resource_id"),
-}
 
 
 @pytest.fixture

@@ -37,7 +37,7 @@ async def test_each_list_has_its_index(fresh_database: str) -> None:
         assert await indexes_of(connection, queries.LIST_OWN, may_sort=True) == ["end_users_pkey"]
         for sql in (queries.LIST_BY_EXTERNAL_ID, queries.FIND_ID_BY_EXTERNAL_ID):
             assert await indexes_of(connection, sql, may_sort=True) == ["end_users_active_external_id"]
-        for sql in (queries.READ, queries.HOLD):
+        for sql in (queries.READ, queries.LOCK_AGAINST_DELETION):
             assert await indexes_of(connection, sql) == ["end_users_pkey"]
         assert await indexes_of(connection, idempotency.BLANK) == ["idempotency_keys_of_end_user"]
         assert await indexes_of(connection, idempotency.FORGET) == ["idempotency_keys_pkey"]

@@ -16,6 +16,7 @@ from lapel.settings import MIB
 from lapel.slices.end_user_exports.contents import Contents, Sources
 from lapel.slices.end_user_exports.wire import ExportHead
 from lapel.slices.end_user_exports.zipped_files import zipped
+from lapel.slices.end_users.service import lock_against_deletion, unknown
 
 if TYPE_CHECKING:
     from lapel.foundation.core.actors import Actor
@@ -67,13 +68,17 @@ class EndUserExports:
     async def _begin(self, reader: Actor, by: Actor | None) -> tuple[str, AsyncGenerator[bytes]]:
         """Write the audit entry, and begin to read as `reader`, who is scoped to the end user.
 
-        `by`: who asked for the export; None: the operator.
+        `by`: who asked for the export; None: the operator. Raises NotFound when the end user is deleted
+        meanwhile.
         """
         now, end_user_id = self._ports.clock.now(), reader.end_user_id
         if end_user_id is None:
             raise AssertionError("an export reads as a caller that is scoped to one end user")
         change = audit.happened("end_user.exported", end_user_id)
         async with self._ports.database.transaction() as connection:
+            # A deletion waits until the entry is written. Its job then finds the address in the entry.
+            if not await lock_against_deletion(connection, reader.world_id, end_user_id):
+                raise unknown()
             await audit.record(
                 connection,
                 self._ports.ids,

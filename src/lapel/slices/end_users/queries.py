@@ -93,7 +93,7 @@ ORDER BY created_at DESC, id DESC LIMIT $4 OFFSET $5
 """
 
 # This lock waits for a running deletion of the end user, and a deletion waits for this lock.
-HOLD = """
+LOCK_AGAINST_DELETION = """
 SELECT 1 FROM end_users WHERE world_id = $1 AND id = $2 AND deleted_at IS NULL FOR SHARE
 """
 
@@ -209,9 +209,9 @@ async def list_page(
     return await fetch_rows(connection, EndUserRow, LIST, *window)
 
 
-async def hold(connection: Connection, world_id: int, end_user_id: str) -> bool:
+async def lock_against_deletion(connection: Connection, world_id: int, end_user_id: str) -> bool:
     """Whether the end user is active. An active end user stays active until the transaction ends."""
-    return await connection.fetchval(HOLD, world_id, end_user_id) is not None
+    return await connection.fetchval(LOCK_AGAINST_DELETION, world_id, end_user_id) is not None
 
 
 async def update(

@@ -18,7 +18,14 @@ from lapel.foundation.http.input.fields import given, metadata_text, raw, value_
 from lapel.foundation.http.input.pagination import page, window
 from lapel.foundation.identity.tokens import new_token
 from lapel.slices.end_users import end_user_token_queries, queries
-from lapel.slices.end_users.queries import COUNT_END_USERS, LOCK_END_USER, lock_even_deleted, share, share_all
+from lapel.slices.end_users.queries import (
+    COUNT_END_USERS,
+    LOCK_END_USER,
+    lock_against_deletion,
+    lock_even_deleted,
+    share,
+    share_all,
+)
 from lapel.slices.end_users.wire import EndUser, EndUserPage, EndUserToken, EndUserTokenFacts
 from lapel.slices.erasure.service import Holds, open_end_user
 
@@ -37,6 +44,7 @@ __all__ = [
     "OnDelete",
     "erase_released",
     "hold_active",
+    "lock_against_deletion",
     "lock_even_deleted",
     "present",
     "present_or_none",
@@ -104,7 +112,7 @@ async def hold_active(connection: Connection, world_id: int, end_user_id: str) -
     Every transaction that stores a row about an end user calls this first. So a deletion waits, and then
     finds the row. The order of locks is the same everywhere: the end user before all other rows.
     """
-    if not await queries.hold(connection, world_id, end_user_id):
+    if not await queries.lock_against_deletion(connection, world_id, end_user_id):
         raise NotFound("There is no end user with this `end_user_id`.", param="end_user_id")
 
 
@@ -261,7 +269,7 @@ class EndUsers:
         Forbidden when the token would outlive the caller's key, and Unauthorized when that key has ended
         meanwhile.
         """
-        if not await queries.hold(connection, actor.world_id, end_user_id):
+        if not await queries.lock_against_deletion(connection, actor.world_id, end_user_id):
             raise unknown()
         expires_at = await self._issuer.end_of_issued(connection, actor, body.expires_at)
         token = new_token(end_user_token_queries.PREFIX)
@@ -328,7 +336,7 @@ class EndUsers:
     async def revoke_token(self, actor: Actor, end_user_id: str) -> None:
         """Revoke the token, if there is one. Raises NotFound when there is no such end user."""
         async with self._ports.database.transaction() as connection:
-            if not await queries.hold(connection, actor.world_id, end_user_id):
+            if not await queries.lock_against_deletion(connection, actor.world_id, end_user_id):
                 raise unknown()
             if await queries.delete_token(connection, actor.world_id, end_user_id):
                 await self._note(connection, actor, "end_user.token_revoked", end_user_id)

@@ -79,16 +79,18 @@ class Recordings:
     def __init__(self, ports: Ports) -> None:
         # Hooks of other slices. `on_audio` is called in the transaction that makes an audio readable.
         # `on_delete` is called in the transaction that deletes recordings, before the recordings' rows are
-        # deleted. `of_end_user` deletes the other rows of a deleted end user. The parts keep these same
-        # lists, so they also call the hooks that app.py adds later.
+        # deleted. `of_end_user` and `last_of_end_user` delete the other rows of a deleted end user, before
+        # and after its recordings. The parts keep these same lists, so they also call the hooks that app.py
+        # adds later.
         self.on_audio: Final[list[OnAudio]] = []
         self.on_delete: Final[list[OnDelete]] = []
         self.of_end_user: Final[list[EraseSome]] = []
+        self.last_of_end_user: Final[list[EraseSome]] = []
         erasures = Erasures(ports)
         self.records = Records(ports)
         self.uploads = Uploads(ports)
         self.completion = Completion(ports, self.on_audio)
         self.downloads = Downloads(ports)
-        self.deletion = Deletion(ports, erasures, self.on_delete, self.of_end_user)
+        self.deletion = Deletion(ports, erasures, self.on_delete, self.of_end_user, self.last_of_end_user)
         self.holds = RecordingHolds(ports, erasures, Holds(ports))
         self.reconciler = Reconciler(ports, self.completion, erasures)

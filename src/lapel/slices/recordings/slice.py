@@ -53,6 +53,7 @@ _CRASH_POINTS = (
     # the job that deletes the rows of an end user
     "delete-all:begin",
     "delete-all:rows-erased",
+    "delete-all:batch-deleted",
     "delete-all:before-commit",
     "delete-all:batch-committed",
     "delete-all:committed",

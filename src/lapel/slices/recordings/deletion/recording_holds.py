@@ -48,15 +48,15 @@ class RecordingHolds:
         Raises NotFound when there is no such recording, and Conflict when its holds keep changing.
         """
         async with self._ports.database.transaction() as connection:
-            at = reach(actor, recording_id)
-            if await record_queries.lock(connection, at) is None:
+            locked = await record_queries.lock(connection, reach(actor, recording_id))
+            if locked is None:
                 raise unknown()
             placed = await self._holds.place(
                 connection,
                 actor,
                 ("recording", recording_id),
                 body,
-                end_user_id=await deletion_queries.read_end_user(connection, at) or "",
+                end_user_id=locked.end_user_id,
             )
             crash_point("hold:before-place")
         crash_point("hold:placed")

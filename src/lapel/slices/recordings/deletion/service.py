@@ -6,8 +6,10 @@ rows instead of deleting them; recording_holds.py deletes them after the release
 
 After the deletion of an end user, no answer shows its recordings (access.PRESENT). A job deletes
 their rows, one batch per transaction, so that no request waits for a hundred thousand rows. The job deletes
-the rows of other slices first. After the last batch of recordings, the ledger entry counts as entered, and
-`run_due` would not continue a job that died then.
+most rows of other slices first. A request that has locked a recording stores its answer and its audit entry
+in the same transaction, and the deletion of the recordings waits for this lock. So the job deletes these rows
+after the recordings. Only then the ledger entry counts as entered: `run_due` continues a job that died
+before.
 """
 
 from __future__ import annotations
@@ -77,13 +79,16 @@ class Deletion:
         erasures: Erasures,
         on_delete: Sequence[OnDelete] = (),
         of_end_user: Sequence[EraseSome] = (),
+        last_of_end_user: Sequence[EraseSome] = (),
     ) -> None:
-        """`of_end_user`: hooks that remove the other rows of a deleted end user; called in this order."""
+        """Hooks that remove the other rows of a deleted end user, called in this order: `of_end_user` before
+        the recordings are deleted, and `last_of_end_user` after that."""
         self._ports = ports
         self._erasures = erasures
         self._holds = Holds(ports)
         self._on_delete = on_delete
         self._of_end_user = of_end_user
+        self._last_of_end_user = last_of_end_user
 
     async def delete(self, at: Reach, cause: Cause, actor: Actor | None = None) -> None:
         """Delete a recording; the ledger keeps the `cause`, the audit log the `actor`; None: the operator.
@@ -184,11 +189,11 @@ class Deletion:
         await self._erasures.remember_end_user(payload.world_id, payload.end_user_id)
         last: tuple[datetime, str] | None = BEFORE_ALL
         try:
-            for erase in self._of_end_user:
-                while await self._erase_batch(payload, erase):
-                    crash_point("delete-all:batch-committed")
+            await self._erase_others(payload, self._of_end_user)
             while last := await self._delete_batch(payload.world_id, payload.end_user_id, last):
                 crash_point("delete-all:batch-committed")
+            await self._erase_others(payload, self._last_of_end_user)
+            await self._enter(payload.world_id, payload.end_user_id)
         except (asyncpg.LockNotAvailableError, asyncpg.DeadlockDetectedError) as error:
             raise Unavailable("A row of the end user is held by a request or a worker.") from error
         crash_point("delete-all:committed")
@@ -208,6 +213,11 @@ class Deletion:
                 async with self._ports.database.transaction() as connection:
                     await self._erasures.goes_on(connection, world_id, end_user_id, self._ports.clock.now())
         return len(due)
+
+    async def _erase_others(self, payload: DeleteOfEndUser, hooks: Sequence[EraseSome]) -> None:
+        for erase in hooks:
+            while await self._erase_batch(payload, erase):
+                crash_point("delete-all:batch-committed")
 
     async def _erase_batch(self, payload: DeleteOfEndUser, erase: EraseSome) -> int:
         async with self._ports.database.transaction() as connection:
@@ -235,10 +245,15 @@ class Deletion:
                 await self._delete_rows(
                     connection, world_id, rows, cause, deleted_at, end_user_id=end_user_id
                 )
-            else:
-                await self._erasures.start_end_user(connection, world_id, end_user_id, now)
-            crash_point("delete-all:before-commit")
+            crash_point("delete-all:batch-deleted")
         return min(((row.created_at, row.id) for row in rows), default=None)
+
+    async def _enter(self, world_id: int, end_user_id: str) -> None:
+        """Store that all rows are deleted, and enqueue the erasure of the recordings' objects."""
+        async with self._ports.database.transaction() as connection:
+            await share(connection, world_id, end_user_id)
+            await self._erasures.start_end_user(connection, world_id, end_user_id, self._ports.clock.now())
+            crash_point("delete-all:before-commit")
 
     async def _delete_rows(
         self,
