@@ -20,7 +20,8 @@ from tests.support.serving import run, serving, told
 
 
 class Installation(NamedTuple):
-    """A stopped installation; its backup, which was made while it ran; the ledger of a later deletion."""
+    """A stopped installation; its backup, which was made while it ran; of a later deletion, the ledger, and
+    the checkpoints over it."""
 
     data: Path
     backup: Path
@@ -29,6 +30,7 @@ class Installation(NamedTuple):
     person: str
     recording: str
     deleted: tuple[str, str]
+    checkpoints: Path
 
 
 @pytest.fixture(scope="module")
@@ -49,7 +51,12 @@ def installed(module_folder: Path) -> Installation:
             assert http.delete(f"{server.url}/v1/{path}", headers=auth).status_code == 204
         told("erase", "--export", ledger, "--data-dir", data)
         project = told("projects", "list", "--data-dir", data)["data"][0]["id"]
-    return Installation(data, copy, ledger, project, person, recording, (other, recording))
+        told("audit", "verify", "--data-dir", data)  # signs the first checkpoints
+        url = server.run_file["database_url"]
+        tokens = asyncio.run(query(url, "SELECT token FROM audit_checkpoints"))
+    checkpoints = module_folder / "worker.log"
+    checkpoints.write_text("".join(f"audit.checkpoint token={row['token']}\n" for row in tokens))
+    return Installation(data, copy, ledger, project, person, recording, (other, recording), checkpoints)
 
 
 OF_OPERATOR = """
@@ -242,10 +249,35 @@ def test_verify_names_the_first_broken_link_of_each_world(restored: Restored) ->
     assert (broken["kind"], broken["entry_id"]) == ("changed", victim["id"])
 
 
+def test_checkpoints_of_what_a_restore_lost_are_explained(
+    installed: Installation, restored: Restored
+) -> None:
+    log = restored.log
+    found = run("audit", "verify", "--checkpoints", installed.checkpoints, *log.place, env=log.env)
+    assert found.returncode == 1
+    assert "BROKEN" in found.stdout
+    lines = found.stderr.splitlines()
+    assert lines
+    for line in lines:
+        assert "the log says that it was restored at" in line
+        assert "give only checkpoints that were signed after it" in line
+        assert line.endswith("(rewritten).")
+    since = installed.checkpoints.with_name("since.log")
+    since.write_text(
+        "".join(
+            row["token"] + "\n"
+            for row in asyncio.run(query(restored.url, "SELECT token FROM audit_checkpoints"))
+        )
+    )
+    assert all(each["broken"] is None for each in log.told("audit", "verify", "--checkpoints", since)["data"])
+
+
 def test_what_verify_and_export_cannot_do_is_one_line(restored: Restored, tmp_path: Path) -> None:
     log = restored.log
     for arguments, why in (
         (("verify", "--project", "proj_none"), "no project"),
+        (("verify", "--checkpoints", Path(__file__)), "has no checkpoint of an audit log"),
+        (("verify", "--checkpoints", tmp_path / "none"), "No such file"),
         (("export", "-", "--project", "proj_none"), "no project"),
         (("export", "-", "--since", "yesterday"), "not a time"),
         (("export", "-", "--until", "2027-01-31T00:00:00"), "no time zone"),

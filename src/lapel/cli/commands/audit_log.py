@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 from datetime import datetime
@@ -14,6 +15,7 @@ from cyclopts import Parameter
 from lapel.cli.shared.faults import CommandError
 from lapel.cli.shared.installation import settings_of, with_ports
 from lapel.cli.shared.options import DataDir, Json, emit, put, say, table
+from lapel.slices.audit.chain.kept_checkpoints import KeptCheckpoints
 from lapel.slices.audit.operator import OperatorAudit
 
 if TYPE_CHECKING:
@@ -27,6 +29,13 @@ File = Annotated[
     Path,
     Parameter(
         help="File for the entries, one JSON object a line; - for stdout.",
+        allow_leading_hyphen=True,  # for - itself
+    ),
+]
+Checkpoints = Annotated[
+    Path | None,
+    Parameter(
+        help="Also compare with checkpoints kept elsewhere: a log of the workers; - for stdin.",
         allow_leading_hyphen=True,  # for - itself
     ),
 ]
@@ -46,15 +55,24 @@ class ExportedAudit(msgspec.Struct, frozen=True):
     entries: int
 
 
-def verify(*, project: Project = None, data_dir: DataDir = None, json: Json = False) -> None:
+def verify(
+    *,
+    project: Project = None,
+    checkpoints: Checkpoints = None,
+    data_dir: DataDir = None,
+    json: Json = False,
+) -> None:
     """Verify the audit log: every entry, its values, its chain and its checkpoints. Status 1 if broken.
 
-    The first broken link of each world is named. docs/audit.md says what a good chain proves.
+    The first broken link of each world is named. With --checkpoints, the command also finds a log whose end
+    was cut off or that was signed anew. docs/audit.md says what a good chain proves.
 
     For example:
 
         lapel audit verify
         lapel audit verify --project proj_… --json
+        lapel audit verify --checkpoints /logs/worker.log
+        journalctl -u lapel | lapel audit verify --checkpoints -
     """
 
     def progress(world: WorldRow, number: int) -> None:
@@ -62,7 +80,11 @@ def verify(*, project: Project = None, data_dir: DataDir = None, json: Json = Fa
             say(f"{world.project_id} {world.mode}: {number:,} entries verified")
 
     async def work(ports: Ports) -> list[ChainReport]:
-        return [report async for report in OperatorAudit(ports, project).verify(progress)]
+        kept = None if checkpoints is None else _kept(ports, checkpoints)
+        reports = [report async for report in OperatorAudit(ports, project).verify(progress, kept)]
+        if kept is not None and project is None:
+            _check_projects(kept, reports)
+        return reports
 
     reports = with_ports(settings_of(data_dir), work)
     rows = [
@@ -83,6 +105,35 @@ def verify(*, project: Project = None, data_dir: DataDir = None, json: Json = Fa
         say(_sentence(each))
     if broken:
         sys.exit(1)
+
+
+def _kept(ports: Ports, file: Path) -> KeptCheckpoints:
+    """The checkpoints of a file. Raises CommandError when it has none, and OSError when it cannot be read."""
+    with contextlib.ExitStack() as stack:
+        lines = sys.stdin if str(file) == "-" else stack.enter_context(file.open(errors="replace"))
+        kept = KeptCheckpoints(ports.signer, lines)
+    others = f"{kept.unsigned} checkpoints that no key of this server signed"
+    if not kept.worlds:
+        found = f"has only {others}" if kept.unsigned else "has no checkpoint of an audit log"
+        raise CommandError(
+            f"{file} {found}. The workers log each checkpoint at level info, as `audit.checkpoint`."
+        )
+    if kept.unsigned:
+        say(
+            f"{file} has {others}, which are not compared. If LAPEL_SECRET was changed, give its former "
+            "value as LAPEL_SECRET_PREVIOUS."
+        )
+    return kept
+
+
+def _check_projects(kept: KeptCheckpoints, reports: list[ChainReport]) -> None:
+    """Raises CommandError when there is a checkpoint of a project that the database does not have."""
+    lost = sorted(kept.worlds - {(each.project_id, each.mode) for each in reports})
+    if lost:
+        raise CommandError(
+            f"the database has no project {lost[0][0]}, of whose audit log a checkpoint was given: the "
+            "project was removed, or this is another database."
+        )
 
 
 def _sentence(report: ChainReport) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 from lapel.foundation.core.clock import timestamp
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
     from lapel.foundation.core.actors import Mode
     from lapel.foundation.ports import Ports
+    from lapel.slices.audit.chain.kept_checkpoints import KeptCheckpoints
     from lapel.slices.audit.chain.verification import ChainReport
     from lapel.slices.projects.service import WorldRow
 
@@ -33,15 +35,19 @@ class OperatorAudit:
         self._ports = ports
         self._project_id = project_id
 
-    async def verify(self, progress: Callable[[WorldRow, int], None]) -> AsyncIterator[ChainReport]:
+    async def verify(
+        self, progress: Callable[[WorldRow, int], None], kept: KeptCheckpoints | None = None
+    ) -> AsyncIterator[ChainReport]:
         """Chain what is not chained yet, and verify world after world.
 
-        `progress` gets a world and the number of its verified entries, from time to time.
+        `progress` gets a world and the number of its verified entries, from time to time. `kept`: checkpoints
+        from elsewhere, with which the chains are compared.
         """
         chains = AuditChains(self._ports)
         for world in await self._worlds():
             await chains.chain(world.id)
-            yield await verify_chain(self._ports, world.id, lambda number, at=world: progress(at, number))
+            tell = partial(progress, world)
+            yield await verify_chain(self._ports, world.id, tell, kept)
 
     async def export(
         self, mode: Mode, since: datetime | None, until: datetime | None

@@ -156,6 +156,15 @@ FROM (
 """
 
 
+_BACKUP = "d.details::json -> 'after' ->> 'backup_created_at'"
+# The first restore after the second $2, from a backup that was begun before the end of that second.
+FIND_RESTORE = f"""
+SELECT a.created_at, {_BACKUP} AS backup_created_at FROM {ENTRIES}
+WHERE a.world_id = $1 AND a.action = 'project.restored' AND a.created_at >= $2
+    AND ({_BACKUP})::timestamptz < $2 + interval '1 second'
+ORDER BY a.created_at LIMIT 1
+"""
+
 # The tables that must only grow, if the role of this connection may change or delete their rows.
 CHANGEABLE_TABLES = """
 SELECT relname::text FROM pg_class
@@ -163,6 +172,13 @@ WHERE oid IN ('audit_log'::regclass, 'audit_chain'::regclass, 'audit_checkpoints
     AND has_table_privilege(oid, 'UPDATE, DELETE, TRUNCATE')
 ORDER BY relname
 """
+
+
+class RestoreRow(msgspec.Struct, frozen=True):
+    """A restore of the log; the time of the backup is written as the API writes times."""
+
+    created_at: datetime
+    backup_created_at: str
 
 
 class StrayRow(msgspec.Struct, frozen=True):
@@ -175,6 +191,11 @@ class StrayRow(msgspec.Struct, frozen=True):
 async def changeable_tables(connection: Connection) -> list[str]:
     """The tables of the log whose rows the connection's role may change or delete."""
     return await fetch_values(connection, str, CHANGEABLE_TABLES)
+
+
+async def find_restore(connection: Connection, world_id: int, at: datetime) -> RestoreRow | None:
+    """The restore by which a world lost what it had at this time; None when there was none."""
+    return await fetch_row(connection, RestoreRow, FIND_RESTORE, world_id, at)
 
 
 async def lock_chain(connection: Connection, world_id: int) -> None:

@@ -30,12 +30,13 @@ if TYPE_CHECKING:
     from lapel.foundation.identity.signing import Signer
     from lapel.foundation.ports import Ports
     from lapel.slices.audit.chain.chain_queries import CheckpointRow, NamedWorldRow
+    from lapel.slices.audit.chain.kept_checkpoints import KeptCheckpoints
 
 _BATCH = 1000
 # Between two checkpoints are fewer entries than this: a checkpoint is due after 1,000, and a batch has 1,000.
 _MOST_BETWEEN = 2 * EVERY_ENTRIES
 
-FaultKind: TypeAlias = Literal["changed", "missing", "inserted", "details", "checkpoint"]
+FaultKind: TypeAlias = Literal["changed", "missing", "inserted", "details", "checkpoint", "rewritten"]
 
 
 class BrokenLink(msgspec.Struct, frozen=True, kw_only=True):
@@ -43,7 +44,8 @@ class BrokenLink(msgspec.Struct, frozen=True, kw_only=True):
 
     `kind`: the entry or its hash was `changed`; an entry, link or checkpoint is `missing`; an entry was
     `inserted` past the server; the `details` of an entry were changed; a `checkpoint` says otherwise or was
-    not signed by the server. `number` and `entry_id` are null where there is none.
+    not signed by the server; the log was `rewritten`, because a checkpoint that was kept elsewhere says
+    otherwise. `number` and `entry_id` are null where there is none.
     """
 
     kind: FaultKind
@@ -88,11 +90,15 @@ class _Walk:
 
 
 async def verify_chain(
-    ports: Ports, world_id: int, progress: Callable[[int], None] = lambda _: None
+    ports: Ports,
+    world_id: int,
+    progress: Callable[[int], None] = lambda _: None,
+    kept: KeptCheckpoints | None = None,
 ) -> ChainReport:
     """Verify the log of a world up to its newest link. `progress` gets the number of verified entries.
 
-    Raises Unavailable while the database is unavailable.
+    `kept`: checkpoints from elsewhere, with which the chain is compared too. Raises Unavailable while the
+    database is unavailable.
     """
     walk = _Walk()
     async with ports.database.acquire() as connection:
@@ -101,6 +107,8 @@ async def verify_chain(
         while await _batch(ports, world_id, name, walk):
             progress(walk.number)
         await _end(ports, world_id, walk)
+        if kept is not None:
+            await _compare(ports, world_id, name, kept)
         broken = None
     except _BrokenError as fault:
         broken = fault.link
@@ -248,7 +256,9 @@ async def _end(ports: Ports, world_id: int, walk: _Walk) -> None:
             "missing",
             walk.number + 1,
             None,
-            f"the chain ends before entry {beyond}, which a checkpoint signed",
+            f"the chain ends before entry {beyond}, which a checkpoint covers: its end was removed, or "
+            "table audit_chain comes from an older backup than table audit_checkpoints (`lapel restore` "
+            "restores both from one moment)",
         )
     after = ""
     while True:
@@ -261,3 +271,11 @@ async def _end(ports: Ports, world_id: int, walk: _Walk) -> None:
         if found.max is None:
             return
         after = found.max
+
+
+async def _compare(ports: Ports, world_id: int, name: NamedWorldRow, kept: KeptCheckpoints) -> None:
+    async with ports.database.acquire() as connection:
+        found = await kept.contradiction(connection, world_id, name.project_id, name.mode)
+    if found is not None:
+        checkpoint, sentence = found
+        raise _BrokenError("rewritten", checkpoint.number, None, sentence)
