@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import json
 import os
@@ -10,6 +11,7 @@ from collections.abc import Generator
 from pathlib import Path
 from typing import Any
 
+import asyncpg
 import psutil
 from standardwebhooks import Webhook
 
@@ -36,6 +38,21 @@ def listed(served: Served, key: str) -> list[str]:
 
 def forwarded(receiver: Receiver) -> list[str]:
     return [json.loads(body)["id"] for _, body in receiver.got]
+
+
+async def forget_dead_caches(served: Served) -> None:
+    """As if the server had been away for a minute: no revocation waits for the killed processes.
+
+    Each wait takes three seconds; tests/foundation/identity/test_key_cache.py has its tests.
+    """
+    connection = await asyncpg.connect(served.run_file["database_url"])
+    try:
+        await connection.execute(
+            "UPDATE key_caches SET seen_at = seen_at - interval '1 minute' WHERE seen_at < to_timestamp($1)",
+            psutil.Process(served.process.pid).create_time(),
+        )
+    finally:
+        await connection.close()
 
 
 @contextlib.contextmanager
@@ -69,6 +86,7 @@ def test_no_event_is_missed_or_repeated_when_the_server_is_killed(tmp_path: Path
             first.process.kill()
             first.process.wait()
         with serving(data) as second:  # on another port
+            asyncio.run(forget_dead_caches(second))
             make_events(second, key, 3)
             eventually(lambda: len(receiver.got) == 6)
             made = listed(second, key)
