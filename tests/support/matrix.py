@@ -27,3 +27,22 @@ def usual_caller(operation: Operation) -> ActorKind:
 def refused_kinds(slices: Sequence[Slice]) -> list[ActorKind]:
     """The kinds of tokens, other than keys: an operation that does not name one refuses it."""
     return sorted(kind.name for each in slices for kind in each.token_kinds if kind.name != "key")
+
+
+def wrong_tokens(good: str) -> dict[str, str | None]:
+    """Authorization headers that nobody may come in with."""
+    return {
+        "none": None,
+        "empty": "",
+        "scheme only": "Bearer",
+        "no token": "Bearer -",
+        "another scheme": f"Basic {good}",
+        "no scheme": good,
+        "nonsense": "Bearer nonsense",
+        "cut": f"Bearer {good[:-1]}",
+        "longer": f"Bearer {good}0",
+        "mistyped": f"Bearer {good[:-1]}{'0' if good[-1] != '0' else '1'}",
+        "other world": f"Bearer {good.replace('test', 'live')}",
+        "two": f"Bearer {good} {good}",
+        "latin": "Bearer sk_test_\xe4\xf6\xfc",
+    }
