@@ -90,22 +90,22 @@ LOCK_POSITIONS = "SELECT pg_try_advisory_xact_lock(hashtext('lapel event positio
 # (https://wiki.postgresql.org/wiki/Loose_indexscan). $1: the first world; $2: the most worlds; $3: the most
 # events, which the worlds share.
 WAITING = """
-WITH RECURSIVE worlds AS (
+WITH RECURSIVE found AS (
     (SELECT e.world_id, 1 AS nth FROM events e
     WHERE e.position IS NULL AND e.world_id >= $1::bigint ORDER BY e.world_id LIMIT 1)
     UNION ALL
     SELECT n.world_id, w.nth + 1
-    FROM worlds w CROSS JOIN LATERAL (
+    FROM found w CROSS JOIN LATERAL (
         SELECT e.world_id FROM events e
         WHERE e.position IS NULL AND e.world_id > w.world_id ORDER BY e.world_id LIMIT 1
     ) n
     WHERE w.nth < $2
 )
 SELECT e.world_id, e.id, e.type, e.resource_id, e.test_for
-FROM worlds w CROSS JOIN LATERAL (
+FROM found w CROSS JOIN LATERAL (
     SELECT f.world_id, f.id, f.type, f.resource_id, f.test_for, f.inserted FROM events f
     WHERE f.position IS NULL AND f.world_id = w.world_id
-    ORDER BY f.inserted NULLS FIRST, f.id LIMIT greatest($3::bigint / (SELECT count(*) FROM worlds), 1)
+    ORDER BY f.inserted NULLS FIRST, f.id LIMIT greatest($3::bigint / (SELECT count(*) FROM found), 1)
 ) e
 ORDER BY w.nth, e.inserted NULLS FIRST, e.id
 """
