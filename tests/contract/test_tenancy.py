@@ -77,6 +77,7 @@ _REASONS = {
     "one worker places the events of all worlds": (
         "lapel.foundation.database.outbox.PLACE_EVENTS",
         "lapel.foundation.database.outbox.WAITING",
+        "lapel.foundation.database.outbox.WAITING_SECONDS",
     ),
     "the worlds and ids are the arguments' rows": (
         "lapel.slices.projects.queries.RECORD_USE",
@@ -104,7 +105,7 @@ _REASONS = {
         "lapel.slices.webhooks.queries.LIST_SEALED",
         "lapel.slices.transcription.slots.slot_queries.LIST_REMOTE",
         "lapel.slices.transcription.work.work_queries.TRYING",
-        "lapel.slices.webhooks.delivery.claim_queries.OVERDUE",
+        "lapel.slices.webhooks.waiting_queries.BACKLOG",
         "lapel.slices.transcription.copies.copy_queries.LEFT",
     ),
 }

@@ -7,6 +7,7 @@ from typing import Any
 import asyncpg
 
 from lapel.foundation.database import outbox
+from lapel.slices.webhooks import waiting_queries
 from lapel.slices.webhooks.delivery import claim_queries
 from lapel.slices.webhooks.delivery.settling import outcome_queries
 from tests.support.plans import filled, indexes_of
@@ -43,9 +44,10 @@ DUE, KEY, PERSON = "webhook_deliveries_due", "webhook_deliveries_pkey", "end_use
 LOOKUPS = [
     (outbox.WAITING, {"events_without_place"}),
     (outbox.PLACE_EVENTS, {"events_pkey"}),
+    (outbox.WAITING_SECONDS, {"events_without_place"}),
     (claim_queries.VISIT, {DUE, "webhooks_pkey"}),
     (claim_queries.CLAIM, {DUE, "webhook_deliveries_first", KEY, "webhooks_pkey", "events_pkey", PERSON}),
-    (claim_queries.OVERDUE, {DUE, "webhooks_pkey"}),
+    (waiting_queries.BACKLOG, {DUE, "webhooks_pkey"}),
     (claim_queries.TAKE_PROBES, {"webhooks_pkey"}),
     (claim_queries.READ_BODY, {KEY, "webhooks_pkey", "events_pkey", PERSON}),
     (claim_queries.RENEW, {KEY}),

@@ -7,13 +7,16 @@ import contextlib
 from dataclasses import replace
 from datetime import timedelta
 
+import httpx
 import pytest
+from prometheus_client.parser import text_string_to_metric_families
 
 from lapel.cli.doctor.webhook_checks import deliveries
 from lapel.foundation.core.clock import ManualClock
 from lapel.foundation.core.errors import Unavailable
 from lapel.foundation.database.pool import CONNECTIONS
 from lapel.slices.webhooks.delivery import engine
+from lapel.slices.webhooks.delivery.fan_out import FanOut
 from tests.webhooks.delivery.support import OK, Received, Receiver, World, answer, delivering, until
 
 
@@ -173,3 +176,41 @@ async def test_doctor_tells_of_deliveries_that_no_worker_makes(world: World, rec
         # A webhook that fails all the time is not the worker's fault.
         await world.execute("UPDATE webhooks SET paused_until = now() WHERE world_id = $1", world.id)
         assert (await deliveries(connection)).state == "ok"
+
+
+async def waiting(client: httpx.AsyncClient) -> dict[str, float]:
+    """What the metrics tell of work that waits."""
+    families = text_string_to_metric_families((await client.get("/metrics")).text)
+    names = {"lapel_events_waiting_seconds", "lapel_webhook_overdue_seconds", "lapel_webhooks_overdue"}
+    return {each.name[6:]: each.samples[0].value for each in families if each.name in names}
+
+
+async def test_metrics_tell_how_far_the_workers_are_behind(
+    world: World, receiver: Receiver, client: httpx.AsyncClient
+) -> None:
+    # The metrics are about all worlds, and other tests leave events and pending deliveries behind.
+    placing = FanOut(world.ports)
+    while await placing.place_some():
+        pass
+    await world.execute("DELETE FROM webhook_deliveries WHERE world_id <> $1", world.id)
+    await world.webhook(receiver.url)
+    nothing = {"events_waiting_seconds": 0, "webhook_overdue_seconds": 0, "webhooks_overdue": 0}
+    assert await waiting(client) == nothing
+    event = await world.publish()
+    await world.execute("UPDATE events SET created_at = now() - interval '90 s' WHERE id = $1", event)
+    found = await waiting(client)
+    assert found.pop("events_waiting_seconds") >= 90
+    assert found == {"webhook_overdue_seconds": 0, "webhooks_overdue": 0}
+    assert await placing.place_some() == 1
+    for late, count in ((200, 0), (400, 1)):
+        await world.execute(
+            "UPDATE webhook_deliveries SET due_at = now() - make_interval(secs => $2) WHERE world_id = $1",
+            world.id,
+            late,
+        )
+        found = await waiting(client)
+        assert found.pop("webhook_overdue_seconds") >= late
+        assert found == {"events_waiting_seconds": 0, "webhooks_overdue": count}
+    async with delivering(world.ports):
+        await world.settled(1, "succeeded")
+    assert await waiting(client) == nothing

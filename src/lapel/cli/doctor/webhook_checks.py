@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from lapel.cli.doctor.checks import Finding
 from lapel.foundation.identity.seal import SealBroken
 from lapel.slices.webhooks import queries, signing_secrets
-from lapel.slices.webhooks.delivery.claim_queries import count_overdue
+from lapel.slices.webhooks.waiting_queries import measure_backlog
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -18,7 +17,6 @@ if TYPE_CHECKING:
 
 # The most webhooks that a finding names.
 _NAMED = 3
-_LONG = timedelta(minutes=5)
 
 
 async def webhook_secrets(connection: Connection, sealer: Sealer) -> AsyncIterator[Finding]:
@@ -45,7 +43,7 @@ async def webhook_secrets(connection: Connection, sealer: Sealer) -> AsyncIterat
 
 async def deliveries(connection: Connection) -> Finding:
     """Whether deliveries wait that only lack a worker. Those of failing webhooks are not counted."""
-    overdue = await count_overdue(connection, _LONG)
+    overdue = (await measure_backlog(connection)).overdue
     if overdue:
         detail = f"deliveries to {overdue} webhooks that work are overdue for more than five minutes"
         return Finding("deliveries", "warning", detail, "Start another worker: `lapel serve --role worker`.")

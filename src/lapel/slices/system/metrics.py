@@ -14,6 +14,7 @@ import structlog
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 
 from lapel.foundation.core.errors import ApiError, Forbidden, MethodNotAllowed, Unauthorized
+from lapel.foundation.database import outbox
 from lapel.foundation.http.responses import refuse
 from lapel.foundation.queue.jobs import count_workers
 from lapel.foundation.queue.queue_queries import JOBS
@@ -21,6 +22,7 @@ from lapel.foundation.telemetry import METRICS_TYPE, render_families, render_met
 from lapel.slices.recordings.service import FINDINGS
 from lapel.slices.retention.service import ERASED
 from lapel.slices.system.service import AWAY, PROBE_SECONDS
+from lapel.slices.webhooks.service import LATE, measure_backlog
 
 if TYPE_CHECKING:
     from prometheus_client.core import Metric
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
     from lapel.foundation.core.asgi import Receive, Scope, Send
     from lapel.foundation.http.responses import Headers
     from lapel.foundation.ports import Ports
+    from lapel.slices.webhooks.service import BacklogRow
 
 _log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
 
@@ -74,7 +77,7 @@ class Metrics:
         )
 
     async def _counted(self) -> list[Metric]:
-        """The metrics from the database: jobs, workers, findings and erasures by retention."""
+        """The metrics from the database: jobs, workers, findings, erasures by retention, and what waits."""
         up = "Whether the database answered this request."
         try:
             async with asyncio.timeout(PROBE_SECONDS), self._ports.database.acquire() as connection:
@@ -82,6 +85,8 @@ class Metrics:
                 workers = await count_workers(connection)
                 findings = await connection.fetch(FINDINGS)
                 erased = await connection.fetch(ERASED)
+                backlog = await measure_backlog(connection)
+                waiting = await outbox.waiting_seconds(connection)
         except AWAY as error:
             _log.warning("metrics.database_away", error=type(error).__name__)
             return [GaugeMetricFamily("lapel_database_up", up, 0)]
@@ -110,7 +115,30 @@ class Metrics:
             queued,
             found,
             retention,
+            *_waiting(backlog, waiting),
         ]
+
+
+def _waiting(backlog: BacklogRow, waiting: float) -> list[Metric]:
+    """How far the workers are behind. `waiting`: the age of the oldest event without a place, in seconds."""
+    minutes = LATE.seconds // 60
+    return [
+        GaugeMetricFamily(
+            "lapel_events_waiting_seconds",
+            "Age of the oldest event that no worker has taken up: no stream and no webhook gets it yet.",
+            waiting,
+        ),
+        GaugeMetricFamily(
+            "lapel_webhook_overdue_seconds",
+            "For how long the oldest delivery is due, of webhooks that work.",
+            backlog.seconds,
+        ),
+        GaugeMetricFamily(
+            "lapel_webhooks_overdue",
+            f"Webhooks that work, with a delivery that is due for more than {minutes} minutes.",
+            backlog.overdue,
+        ),
+    ]
 
 
 def is_local(client: tuple[str, int] | None, headers: dict[bytes, bytes]) -> bool:

@@ -20,6 +20,7 @@ from lapel.slices.projects.service import hold_world
 from lapel.slices.webhooks import queries, signing_secrets
 from lapel.slices.webhooks.payloads import END_PENDING, REMOVE, WebhookJob
 from lapel.slices.webhooks.views import webhook_of
+from lapel.slices.webhooks.waiting_queries import LATE, BacklogRow, measure_backlog
 from lapel.slices.webhooks.wire import (
     ALL_EVENTS,
     EVENT_TYPES,
@@ -37,6 +38,8 @@ if TYPE_CHECKING:
     from lapel.foundation.ports import Ports
     from lapel.slices.webhooks.rows import WebhookRow
     from lapel.slices.webhooks.wire import CreateWebhook, UpdateWebhook, Webhook
+
+__all__ = ["LATE", "BacklogRow", "Webhooks", "measure_backlog"]
 
 # The most webhooks of a world: each event makes a delivery for each of them.
 MAX_WEBHOOKS = 1000

@@ -17,8 +17,9 @@ import msgspec
 
 from lapel.foundation.database.batches import columns
 from lapel.foundation.database.outbox import EVENT_ROWS
-from lapel.foundation.database.rows import fetch_only_value, fetch_rows, fetch_value
+from lapel.foundation.database.rows import fetch_rows, fetch_value
 from lapel.slices.end_users.service import present_or_none
+from lapel.slices.webhooks.waiting_queries import VISITED
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -32,32 +33,11 @@ LEASE = timedelta(seconds=10)
 PROBE = timedelta(seconds=75)
 # To find the next deliveries of a webhook, a claim looks at this many of them.
 _WINDOW = 200
-# Before every webhook, by world and id.
-BEGINNING = (0, "")
-# The most webhooks that are counted as late.
-_COUNTED = 10_000
 # Larger bodies are read one by one, see `attempts.py`.
 SMALL_BODY_BYTES = 64 * 1024
 
-# One step through the index for each webhook, however many deliveries wait there: a loose index scan
-# (https://wiki.postgresql.org/wiki/Loose_indexscan). $1 and $2: the webhook after which the walk begins; $3:
-# the most webhooks.
-_VISITED = """visited AS (
-    (SELECT d.world_id, d.webhook_id, d.due_at, 1 AS nth FROM webhook_deliveries d
-    WHERE d.state = 'pending' AND (d.world_id, d.webhook_id) > ($1::bigint, $2::text)
-    ORDER BY d.world_id, d.webhook_id, d.due_at LIMIT 1)
-    UNION ALL
-    SELECT n.world_id, n.webhook_id, n.due_at, v.nth + 1
-    FROM visited v CROSS JOIN LATERAL (
-        SELECT d.world_id, d.webhook_id, d.due_at FROM webhook_deliveries d
-        WHERE d.state = 'pending' AND (d.world_id, d.webhook_id) > (v.world_id, v.webhook_id)
-        ORDER BY d.world_id, d.webhook_id, d.due_at LIMIT 1
-    ) n
-    WHERE v.nth < $3
-)"""
-
 VISIT = f"""
-WITH RECURSIVE {_VISITED}
+WITH RECURSIVE {VISITED}
 SELECT v.world_id, v.webhook_id,
     w.status = 'disabled' AND w.deleted_at IS NULL AS disabled,
     w.status = 'enabled' AND v.due_at <= now() AS due,
@@ -67,13 +47,6 @@ FROM visited v CROSS JOIN LATERAL (
     WHERE h.world_id = v.world_id AND h.id = v.webhook_id OFFSET 0
 ) w
 ORDER BY v.nth
-"""
-
-# Webhooks that wait for nothing but a worker, although a delivery of theirs is due for long.
-OVERDUE = f"""
-WITH RECURSIVE {_VISITED}
-SELECT count(*) FROM visited v JOIN webhooks w ON w.world_id = v.world_id AND w.id = v.webhook_id
-WHERE v.due_at < now() - $4::interval AND w.status = 'enabled' AND w.paused_until IS NULL
 """
 
 # The event tells of no deleted end user. A job erases the other events, with their deliveries.
@@ -216,11 +189,6 @@ class ProbeRow(msgspec.Struct, frozen=True):
 async def visit(connection: Connection, after: tuple[int, str], limit: int) -> list[VisitRow]:
     """The next `limit` webhooks after this one, by world and id, that have pending deliveries."""
     return await fetch_rows(connection, VisitRow, VISIT, *after, limit)
-
-
-async def count_overdue(connection: Connection, longer_than: timedelta) -> int:
-    """The number of webhooks with a delivery that is due for longer than this, although they may get it."""
-    return await fetch_only_value(connection, int, OVERDUE, *BEGINNING, _COUNTED, longer_than)
 
 
 async def claim(connection: Connection, rooms: Sequence[tuple[int, str, int]]) -> list[ClaimedRow]:

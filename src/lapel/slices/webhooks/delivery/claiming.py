@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from lapel.foundation.core.crash_points import crash_point
 from lapel.slices.webhooks.delivery import claim_queries
+from lapel.slices.webhooks.waiting_queries import BEGINNING
 
 if TYPE_CHECKING:
     from lapel.foundation.ports import Ports
@@ -35,7 +36,7 @@ class Claims:
     def __init__(self, ports: Ports, places: WebhookPlaces) -> None:
         self._ports = ports
         self._places = places
-        self._after = claim_queries.BEGINNING
+        self._after = BEGINNING
 
     async def look(self) -> Look:
         """Claim what is due of the next webhooks. Raises Unavailable when the database is away."""
@@ -53,7 +54,7 @@ class Claims:
             if rooms:
                 found.claimed = await claim_queries.claim(connection, rooms)
         crash_point("delivery:claimed")
-        self._after = claim_queries.BEGINNING if at_end else _key(visited[-1])
+        self._after = BEGINNING if at_end else _key(visited[-1])
         claimed = len(found.claimed)
         found.more = not at_end or claimed >= sum(room for *_, room in rooms) > 0
         return found

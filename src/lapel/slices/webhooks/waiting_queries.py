@@ -1,0 +1,64 @@
+"""SQL that walks over the webhooks with pending deliveries, and says how far the deliveries are behind.
+
+It serves the workers and the operator, so it is about all worlds.
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from lapel.foundation.database.rows import fetch_only_row
+
+if TYPE_CHECKING:
+    from lapel.foundation.database.connection import Connection
+
+# A webhook is overdue after this time.
+LATE = timedelta(minutes=5)
+# The most webhooks that a measurement looks at, so that it is quick however many wait.
+_MOST = 10_000
+
+# Before every webhook, by world and id.
+BEGINNING = (0, "")
+
+# One step through the index for each webhook, however many deliveries wait there: a loose index scan
+# (https://wiki.postgresql.org/wiki/Loose_indexscan). $1 and $2: the webhook after which the walk begins; $3:
+# the most webhooks.
+VISITED = """visited AS (
+    (SELECT d.world_id, d.webhook_id, d.due_at, 1 AS nth FROM webhook_deliveries d
+    WHERE d.state = 'pending' AND (d.world_id, d.webhook_id) > ($1::bigint, $2::text)
+    ORDER BY d.world_id, d.webhook_id, d.due_at LIMIT 1)
+    UNION ALL
+    SELECT n.world_id, n.webhook_id, n.due_at, v.nth + 1
+    FROM visited v CROSS JOIN LATERAL (
+        SELECT d.world_id, d.webhook_id, d.due_at FROM webhook_deliveries d
+        WHERE d.state = 'pending' AND (d.world_id, d.webhook_id) > (v.world_id, v.webhook_id)
+        ORDER BY d.world_id, d.webhook_id, d.due_at LIMIT 1
+    ) n
+    WHERE v.nth < $3
+)"""
+
+# Of webhooks that wait for nothing but a worker: they are enabled, and their circuit is closed. $4: when a
+# delivery is late.
+BACKLOG = f"""
+WITH RECURSIVE {VISITED}
+SELECT count(*) FILTER (WHERE v.due_at < now() - $4::interval) AS overdue,
+    coalesce(extract(epoch FROM now() - min(v.due_at)), 0)::float8 AS seconds
+FROM visited v JOIN webhooks w ON w.world_id = v.world_id AND w.id = v.webhook_id
+WHERE v.due_at <= now() AND w.status = 'enabled' AND w.paused_until IS NULL
+"""
+
+
+class BacklogRow(msgspec.Struct, frozen=True):
+    """`overdue`: the webhooks with a delivery that is due for longer than `LATE`, although they may get it.
+    `seconds`: for how long the oldest delivery is due."""
+
+    overdue: int
+    seconds: float
+
+
+async def measure_backlog(connection: Connection) -> BacklogRow:
+    """How far the deliveries are behind, of the first 10,000 webhooks that have pending ones."""
+    return await fetch_only_row(connection, BacklogRow, BACKLOG, *BEGINNING, _MOST, LATE)
