@@ -67,6 +67,15 @@ async def reads(connection: asyncpg.Connection[Any], sql: str) -> list[dict[str,
     return [step for step in steps if step.get("Relation Name") == "recordings"]
 
 
+async def walks(connection: asyncpg.Connection[Any], sql: str) -> str:
+    """The index along which a statement reads recordings. It ends after a fixed number of them, in order."""
+    (step,) = await reads(connection, sql)
+    steps = await steps_of(connection, sql)
+    place = next(place for place, each in enumerate(steps) if each.get("Relation Name") == "recordings")
+    assert steps[place - 1]["Node Type"] == "Limit", sql
+    return step["Index Name"]
+
+
 @pytest.mark.timeout(120)
 async def test_a_run_and_a_preview_walk_along_indexes(fresh_database: str) -> None:
     async with filled(fresh_database, FILL) as connection:
@@ -76,18 +85,19 @@ async def test_a_run_and_a_preview_walk_along_indexes(fresh_database: str) -> No
             (step,) = await reads(connection, sql)
             assert step["Index Name"] == "recordings_pkey"
         for (kind, scope), sql in queries.FINDS.items():
-            (step,) = await reads(connection, sql)
-            assert step["Index Name"] == INDEX[kind, scope]
+            assert await walks(connection, sql) == INDEX[kind, scope]
+            assert await walks(connection, queries.ENDS[kind, scope]) == INDEX[kind, scope]
             steps = await steps_of(connection, sql)
             assert not any(step["Node Type"] == "Sort" for step in steps), sql
         for kind, sql in queries.PAGES_OF_RULES.items():
             found = {step.get("Index Name") for step in await reads(connection, sql)}
             assert found == {INDEX[kind, scope] for scope in ("world", "end_user", "device")}
-        for (kind, scope, of_end_user), sql in preview_queries.PAGES.items():
-            used = [step.get("Index Name") for step in await reads(connection, sql)]
-            assert len(used) == 1
-            if not of_end_user:
-                assert used == [INDEX[kind, scope]], sql
+        for statements in (preview_queries.PAGES, preview_queries.ENDS, preview_queries.SUMS):
+            for (kind, scope, of_end_user), sql in statements.items():
+                if not of_end_user:
+                    assert await walks(connection, sql) == INDEX[kind, scope], sql
+                else:
+                    assert len(await reads(connection, sql)) == 1
         for sql in (
             deletion_queries.FIND_NOT_HELD,
             audio_erasure_queries.READ_AUDIO,

@@ -13,6 +13,7 @@ from lapel.foundation.core.clock import ManualClock
 from lapel.foundation.ports import Ports
 from lapel.slices.erasure.service import Erasures
 from lapel.slices.recordings.service import ErasedKind, Recordings
+from lapel.slices.retention import preview_queries, queries
 from tests.recordings.support import Device, events_of, objects, sha256
 from tests.retention.support import DAY, after, hold, keep, ledger, preview, release
 from tests.support.locks import until_waiting
@@ -21,6 +22,12 @@ from tests.support.tenants import Tenant, bearer, make_key, make_tenant
 WORDS = b"words " * 100
 HOUR = timedelta(hours=1)
 OF = "world_id = $1 AND id = $2"
+OLD = """
+INSERT INTO recordings (world_id, id, end_user_id, status, source, consent_obtained, created_at, updated_at)
+SELECT $1, 'rec_' || $2 || n, $2, 'pending', 'device', false, now() - make_interval(days => 100, secs => n),
+    now()
+FROM generate_series(1, $3::integer) n
+"""
 PLACED = """
 INSERT INTO holds (world_id, id, resource_type, resource_id, reason, placed_by_kind, created_at)
 VALUES ($1, 'hld_' || $2, 'recording', $2, 'a case', 'key', now())
@@ -314,6 +321,38 @@ async def test_the_preview_is_paged_counted_and_filtered(
     for headers in (stranger.headers, tenant.live_headers):
         seen = await device.call("GET", "/v1/retention/preview", 200, None, **headers)
         assert (seen["data"], seen["totals"]["audio"]["count"]) == ([], 0)
+
+
+async def test_a_run_and_a_preview_pass_many_recordings_that_are_not_theirs(
+    device: Device, ports: Ports
+) -> None:
+    """More held recordings than one statement looks at, and a younger one that nobody holds."""
+    person, world = await device.end_user(), device.tenant.test_world
+    free = await device.recording()
+    many = max(queries.WALKED, preview_queries.WALKED) * 2 + 1
+    async with ports.database.acquire() as connection:
+        await connection.execute(OLD, world, person, many)
+    await hold(device, person)
+    await keep(device, recordings_days=1)
+    assert (await after(ports, 3 * DAY).find_late())[1] == 1
+    assert (await after(ports, 3 * DAY, batch=3).run())["recording"] == 1
+    await device.call("GET", f"/v1/recordings/{free}", 404)
+    assert (await after(ports, 3 * DAY).find_late())[1] == 0
+
+    late = await device.recording()
+    await device.call("DELETE", f"/v1/end-users/{person}", 204)
+    shown, cursor, pages = [], "", 0
+    while True:
+        page = await preview(device, ports, 3 * DAY, cursor=cursor)
+        if not pages:
+            assert page["totals"]["complete"] is False
+        shown += [each["recording_id"] for each in page["data"]]
+        pages += 1
+        if not page["has_more"]:
+            break
+        cursor = page["next_cursor"]
+    assert shown == [late]
+    assert pages > 2, "some pages are empty, because a statement looks at a fixed number of recordings"
 
 
 async def test_what_was_erased_is_counted_in_the_metrics(device: Device, ports: Ports) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from lapel.slices.erasure.service import Erasures, Holds
-from lapel.slices.recordings.access import Reach
+from lapel.slices.recordings.access import PRESENT, Reach
 from lapel.slices.recordings.audio.audio_queries import (
     TITLE,
     end_user_of_recording,
@@ -16,6 +16,7 @@ from lapel.slices.recordings.audio.audio_queries import (
 )
 from lapel.slices.recordings.audio.service import Audio, audio_of, find_audio
 from lapel.slices.recordings.deletion.ages import (
+    AGE_COLUMNS,
     AUDIO_BYTES,
     BY_AGE,
     RECEIVED,
@@ -47,11 +48,13 @@ if TYPE_CHECKING:
 
 __all__ = [
     "ACTIVE_RECORDING",
+    "AGE_COLUMNS",
     "AUDIO_BYTES",
     "BY_AGE",
     "COUNT_PRESENT",
     "FINDINGS",
     "GOING",
+    "PRESENT",
     "PRESENT_BYTES",
     "RECEIVED",
     "TITLE",

@@ -25,8 +25,6 @@ if TYPE_CHECKING:
 
 _AHEAD = timedelta(days=7)
 _LIST = "retention"
-# Counting ends here, so that a preview of millions of recordings is answered in time.
-MOST_COUNTED = 50_000
 # The beginnings of the parts of the list, in order.
 PARTS = tuple(PreviewPlace(kind, scope) for kind in KINDS for scope in ("device", "end_user", "world"))
 
@@ -45,19 +43,21 @@ class Previews:
         until = query.before or self._ports.clock.now() + _AHEAD
         after = _place(query.cursor) if query.cursor else PARTS[0]
         own, rows, totals = actor.end_user_id, list["FallingDueRow"](), None
+        end: PreviewPlace | None = None
         if own is None or query.end_user_id in (None, own):
             of = (actor.world_id, until, own or query.end_user_id)
             async with self._ports.database.acquire() as connection:
-                rows = await _rows(connection, *of, after, query.limit + 1)
+                rows, end = await _rows(connection, *of, after, query.limit + 1)
                 totals = None if query.cursor else await _totals(connection, *of)
         shown = rows[: query.limit]
-        has_more = len(rows) > len(shown)
+        if len(rows) > len(shown):
+            end = _place_of(shown[-1])
         return RetentionPreview(
             before=timestamp(until),
             totals=totals,
             data=[falling_due(row) for row in shown],
-            has_more=has_more,
-            next_cursor=_cursor(shown[-1]) if has_more else None,
+            has_more=end is not None,
+            next_cursor=None if end is None else _cursor(end),
         )
 
 
@@ -68,17 +68,24 @@ async def _rows(
     end_user_id: str | None,
     after: PreviewPlace,
     limit: int,
-) -> list[FallingDueRow]:
+) -> tuple[list[FallingDueRow], PreviewPlace | None]:
+    """At most `limit` rows, and where the search for them ended early; None: at the end of the list.
+
+    A search ends early, perhaps with fewer rows, if very many recordings are not listed.
+    """
     rows: list[FallingDueRow] = []
     at = next(
         place for place, part in enumerate(PARTS) if (part.kind, part.scope) == (after.kind, after.scope)
     )
+    of = (world_id, until, end_user_id)
     for part in (after, *PARTS[at + 1 :]):
-        if len(rows) < limit:
-            rows += await preview_queries.list_some(
-                connection, world_id, until, end_user_id, part, limit - len(rows)
-            )
-    return rows
+        rows += await preview_queries.list_some(connection, *of, part, limit - len(rows))
+        if len(rows) == limit:
+            break
+        end = await preview_queries.find_end(connection, *of, part)
+        if end is not None:
+            return rows, end
+    return rows, None
 
 
 async def _totals(
@@ -86,23 +93,24 @@ async def _totals(
 ) -> FallingDueTotals:
     counted: dict[ErasedKind, list[FallingDueSumRow]] = {kind: [] for kind in KINDS}
     for part in PARTS:
-        left = MOST_COUNTED - sum(each.count for each in counted[part.kind])
-        if left > 0:
-            counted[part.kind].append(
-                await preview_queries.sum_of(connection, world_id, until, end_user_id, part, left)
-            )
-    totals = {kind: total_of(sums) for kind, sums in counted.items()}
+        counted[part.kind].append(
+            await preview_queries.sum_of(connection, world_id, until, end_user_id, part)
+        )
     return FallingDueTotals(
-        recording=totals["recording"],
-        audio=totals["audio"],
-        complete=all(each.count < MOST_COUNTED for each in totals.values()),
+        recording=total_of(counted["recording"]),
+        audio=total_of(counted["audio"]),
+        complete=all(each.is_complete for sums in counted.values() for each in sums),
     )
 
 
-def _cursor(row: FallingDueRow) -> str:
-    return write_cursor(
-        _LIST, row.received_at, f"{row.kind}__{row.source}__{row.subject_id}__{row.recording_id}"
+def _place_of(row: FallingDueRow) -> PreviewPlace:
+    return PreviewPlace(
+        row.kind, SCOPES[row.source], row.source, row.subject_id, row.received_at, row.recording_id
     )
+
+
+def _cursor(at: PreviewPlace) -> str:
+    return write_cursor(_LIST, at.received_at, f"{at.kind}__{at.level}__{at.subject_id}__{at.recording_id}")
 
 
 def _place(cursor: str) -> PreviewPlace:

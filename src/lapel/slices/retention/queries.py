@@ -11,11 +11,19 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
-from lapel.foundation.database.rows import fetch_rows, fetch_values
+from lapel.foundation.database.rows import fetch_row, fetch_rows, fetch_values
 from lapel.slices.configuration.service import RETENTION_OVERRIDES, WORLDS_WITH_RETENTION, Level
 from lapel.slices.erasure.service import held
-from lapel.slices.recordings.service import BY_AGE, RECEIVED, AgeScope, ErasedKind, received_before
-from lapel.slices.retention.rows import DueRecordingRow, RuleRow
+from lapel.slices.recordings.service import (
+    AGE_COLUMNS,
+    BY_AGE,
+    PRESENT,
+    RECEIVED,
+    AgeScope,
+    ErasedKind,
+    received_before,
+)
+from lapel.slices.retention.rows import DueRecordingRow, RuleRow, SearchEndRow
 
 if TYPE_CHECKING:
     from lapel.foundation.database.connection import Connection
@@ -24,10 +32,12 @@ if TYPE_CHECKING:
 GRACE = timedelta(hours=22)
 _GRACE = f"interval '{GRACE // timedelta(hours=1)} hours'"
 # Days of 24 hours, because a day of PostgreSQL depends on the time zone of the session.
-_DAY = "interval '24 hours'"
+DAY = "interval '24 hours'"
 # The most recordings of one transaction, which takes about a tenth of a second. As a constant of the
 # statement, it makes PostgreSQL walk along the index, instead of sorting everything that is due.
 BATCH = 200
+# The most recordings along which one statement walks to find these.
+WALKED = 2000
 # Recordings first, so that the audio of a recording that is due itself has no entry of its own in the ledger.
 KINDS: tuple[ErasedKind, ...] = ("recording", "audio")
 _FIELDS: dict[ErasedKind, str] = {"recording": "recordings_days", "audio": "audio_days"}
@@ -53,57 +63,87 @@ def falls_due(kind: ErasedKind, rule: str) -> str:
     """
     days = f"{rule}.{kind}_days"
     return f"""(CASE WHEN {days} IS NOT NULL
-        THEN GREATEST({RECEIVED[kind]} + {days} * {_DAY}, {rule}.in_force_at) END)"""
+        THEN GREATEST({RECEIVED[kind]} + {days} * {DAY}, {rule}.in_force_at) END)"""
 
 
-def due_by(
-    kind: ErasedKind, scope: AgeScope, rule: str, moment: str, *, subject: str | None = None, joins: str = ""
+def in_order_of_age(
+    kind: ErasedKind,
+    scope: AgeScope,
+    moment: str,
+    *,
+    after: str,
+    limit: int,
+    subject: str = "u.subject_id",
+    more: str = "",
 ) -> str:
-    """SQL after FROM: the recordings `r` that are due by a rule at `moment`, or whose audio is due.
+    """SQL: the next recordings that may be due at `moment` by the rule `u`, after a place (`after`: age, id).
 
-    `subject`: the end user or device of the scope; None: the rule's subject. `joins`: further tables.
+    It is a walk along an index, and ends after `limit` rows, whatever they are. `is_due` then leaves out what
+    is not due. So a statement reads few rows, also if a hold keeps a million of them. `subject`: the end user
+    or device of the scope; `more`: further conditions.
     """
-    oldest = f"{moment} - {rule}.{kind}_days * {_DAY}"
-    found = received_before(kind, scope, oldest, subject or f"{rule}.subject_id", joins=joins)
-    return f"{found} AND {falls_due(kind, rule)} <= {moment}"
+    oldest = f"{moment} - u.{kind}_days * {DAY}"
+    return f"""SELECT {AGE_COLUMNS} FROM {received_before(kind, scope, oldest, subject)} {more}
+        AND ({BY_AGE[kind]}, r.id) > ({after}) ORDER BY {BY_AGE[kind]}, r.id LIMIT {limit}"""
 
 
-def _free(kind: ErasedKind, scope: AgeScope) -> str:
-    """SQL after FROM: what is due at $2 by the rule `u`, and has no legal hold."""
-    return f"{due_by(kind, scope, 'u', '$2::timestamptz')} AND NOT {held('r')}"
+def is_due(kind: ErasedKind, rule: str, moment: str) -> str:
+    """SQL: true if a recording `r` that is not deleted, or its audio, is due at `moment` by a rule."""
+    return f"{PRESENT} AND {falls_due(kind, rule)} <= {moment}"
 
 
-def _has_due(kind: ErasedKind, scope: AgeScope) -> str:
-    """SQL: whether anything is due by the rule `u`. The order makes PostgreSQL use the index by age."""
-    return f"coalesce((SELECT true FROM {_free(kind, scope)} ORDER BY {BY_AGE[kind]} LIMIT 1), false)"
+_NOW = "$2::timestamptz"
 
 
-# A page of the rules of one kind. $2: the time, $3 and $4: the rule before the page.
+def _free(kind: ErasedKind) -> str:
+    """SQL: true if a recording `r` is due at $2 by the rule `u`, and has no legal hold."""
+    return f"{is_due(kind, 'u', _NOW)} AND NOT {held('r')}"
+
+
+def _may_have_due(kind: ErasedKind, scope: AgeScope) -> str:
+    """SQL: whether anything may be due by the rule `u`.
+
+    It is one look-up in the index by age. With EXISTS, PostgreSQL would drop the order, and read the table.
+    """
+    one = in_order_of_age(kind, scope, _NOW, after="'-infinity', ''", limit=1)
+    return f"coalesce((SELECT true FROM ({one}) r), false)"
+
+
+# A page of the rules of one kind. What may be due may also be held, or younger than it seems.
+# $2: the time, $3 and $4: the rule before the page.
 _PAGE_OF_RULES = """
 SELECT u.level, u.subject_id, CASE
     WHEN u.in_force_at > $2 THEN false
     WHEN u.level = 'end_user' THEN {of_end_user}
     WHEN u.level = 'device' THEN {of_device}
-    ELSE {of_world} END AS has_due
+    ELSE {of_world} END AS may_have_due
 FROM ({rules}) u
 WHERE u.{kind}_days IS NOT NULL AND (u.level, u.subject_id) > ($3, $4)
 ORDER BY u.level, u.subject_id LIMIT $5
 """
 
-# $3, $4: the rule; $5, $6: the last recording before.
+# $3, $4: the rule; $5, $6: the last recording before. A statement walks along at most `WALKED` recordings.
 _FIND = """
 SELECT due.id, due.end_user_id, due.received_at FROM ({rules}) u CROSS JOIN LATERAL (
-    SELECT r.id, r.end_user_id, {age} AS received_at FROM {due} AND ({age}, r.id) > ($5, $6)
+    SELECT r.id, r.end_user_id, {age} AS received_at FROM ({walk}) r WHERE {free}
     ORDER BY {age}, r.id LIMIT {batch}
 ) due
 WHERE u.level = $3 AND u.subject_id = $4 LIMIT $7
+"""
+
+# Where such a walk ends; no row, if it ends with the last recording that may be due.
+_END = """
+SELECT walked.received_at, walked.id FROM ({rules}) u CROSS JOIN LATERAL (
+    SELECT {age} AS received_at, r.id FROM ({walk}) r ORDER BY {age}, r.id OFFSET {walked} - 1 LIMIT 1
+) walked
+WHERE u.level = $3 AND u.subject_id = $4
 """
 
 # $5: what the search found. Reads the rule and the recordings again, because they may have changed meanwhile.
 # A recording that a request or another worker has locked is left for the next run.
 _CLAIM = """
 SELECT due.id FROM ({rules}) u CROSS JOIN LATERAL (
-    SELECT r.id FROM {due} AND r.id = ANY($5::text[]) FOR {lock} SKIP LOCKED
+    SELECT r.id FROM {old} AND r.id = ANY($5::text[]) AND {free} FOR {lock} SKIP LOCKED
 ) due
 WHERE u.level = $3 AND u.subject_id = $4
 """
@@ -121,23 +161,36 @@ PAGES_OF_RULES: dict[ErasedKind, str] = {
     kind: _PAGE_OF_RULES.format(
         rules=RULES,
         kind=kind,
-        of_end_user=_has_due(kind, "end_user"),
-        of_device=_has_due(kind, "device"),
-        of_world=_has_due(kind, "world"),
+        of_end_user=_may_have_due(kind, "end_user"),
+        of_device=_may_have_due(kind, "device"),
+        of_world=_may_have_due(kind, "world"),
     )
     for kind in KINDS
 }
+_KEYS: tuple[tuple[ErasedKind, AgeScope], ...] = tuple(
+    (kind, scope) for kind in KINDS for scope in ("device", "end_user", "world")
+)
+_WALKS: dict[tuple[ErasedKind, AgeScope], str] = {
+    (kind, scope): in_order_of_age(kind, scope, _NOW, after="$5, $6", limit=WALKED) for kind, scope in _KEYS
+}
 FINDS: dict[tuple[ErasedKind, AgeScope], str] = {
-    (kind, scope): _FIND.format(rules=RULES, age=BY_AGE[kind], due=_free(kind, scope), batch=BATCH)
-    for kind in KINDS
-    for scope in SCOPES.values()
+    (kind, scope): _FIND.format(
+        rules=RULES, age=BY_AGE[kind], walk=_WALKS[kind, scope], free=_free(kind), batch=BATCH
+    )
+    for kind, scope in _KEYS
+}
+ENDS: dict[tuple[ErasedKind, AgeScope], str] = {
+    (kind, scope): _END.format(rules=RULES, age=BY_AGE[kind], walk=_WALKS[kind, scope], walked=WALKED)
+    for kind, scope in _KEYS
 }
 CLAIMS: dict[tuple[ErasedKind, AgeScope], str] = {
     (kind, scope): _CLAIM.format(
-        rules=RULES, due=f"{_free(kind, 'world')} {_CONCERNED[scope]}", lock=_LOCKS[kind]
+        rules=RULES,
+        old=received_before(kind, "world", f"{_NOW} - u.{kind}_days * {DAY}", ""),
+        free=f"{_free(kind)} {_CONCERNED[scope]}",
+        lock=_LOCKS[kind],
     )
-    for kind in KINDS
-    for scope in SCOPES.values()
+    for kind, scope in _KEYS
 }
 
 ADD_ERASED = """
@@ -171,10 +224,24 @@ async def find(
 ) -> list[DueRecordingRow]:
     """Recordings that are due by a rule (level, subject), or whose audio is due, after `after`.
 
-    The list is in the order of the search, oldest first.
+    At most `limit`, among the next `WALKED` recordings that may be due. The list is in the order of the
+    search, oldest first.
     """
     given = (world_id, now, *rule, *after, limit)
     return await fetch_rows(connection, DueRecordingRow, FINDS[kind, SCOPES[rule[0]]], *given)
+
+
+async def find_end(
+    connection: Connection,
+    world_id: int,
+    now: datetime,
+    kind: ErasedKind,
+    rule: tuple[Level, str],
+    after: tuple[datetime, str],
+) -> SearchEndRow | None:
+    """Where a search ends that begins after `after`. None when it looks at all that may be due."""
+    given = (world_id, now, *rule, *after)
+    return await fetch_row(connection, SearchEndRow, ENDS[kind, SCOPES[rule[0]]], *given)
 
 
 async def claim(

@@ -13,11 +13,11 @@ from lapel.slices.recordings.service import AgeScope, ErasedKind
 
 
 class RuleRow(msgspec.Struct, frozen=True):
-    """One field of one override. `has_due`: whether anything is due because of it."""
+    """One field of one override. `may_have_due`: whether anything may be due because of it."""
 
     level: Level
     subject_id: str
-    has_due: bool
+    may_have_due: bool
 
 
 class DueRecordingRow(msgspec.Struct, frozen=True):
@@ -26,6 +26,22 @@ class DueRecordingRow(msgspec.Struct, frozen=True):
     id: str
     end_user_id: str
     received_at: datetime
+
+
+class SearchEndRow(msgspec.Struct, frozen=True):
+    """The last recording at which a search of the run has looked."""
+
+    received_at: datetime
+    id: str
+
+
+class PreviewEndRow(msgspec.Struct, frozen=True):
+    """The last recording at which a search of the preview has looked, and the override that found it."""
+
+    level: Level
+    subject_id: str
+    received_at: datetime
+    recording_id: str
 
 
 class FallingDueRow(msgspec.Struct, frozen=True):
@@ -46,10 +62,11 @@ class FallingDueRow(msgspec.Struct, frozen=True):
 
 
 class FallingDueSumRow(msgspec.Struct, frozen=True):
-    """A number of recordings or audio, and their bytes."""
+    """A number of recordings or audio, and their bytes. `is_complete`: there are no more."""
 
     count: int
     bytes: int
+    is_complete: bool
 
 
 class PreviewPlace(msgspec.Struct, frozen=True):

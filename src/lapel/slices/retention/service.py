@@ -28,9 +28,11 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
     from datetime import datetime
 
+    from lapel.foundation.database.connection import Connection
     from lapel.foundation.ports import Ports
     from lapel.slices.configuration.service import Level
     from lapel.slices.recordings.service import ErasedKind, Recordings
+    from lapel.slices.retention.rows import DueRecordingRow
 
 __all__ = ["ERASED", "Retention"]
 
@@ -107,16 +109,28 @@ class Retention:
 
     async def _has_due(self, world_id: int, moment: datetime) -> bool:
         for kind in KINDS:
-            async with aclosing(self._due_rules(world_id, moment, kind)) as pages:
+            async with aclosing(self._rules(world_id, moment, kind)) as pages:
                 async for rules in pages:
-                    if rules:
-                        return True
+                    for rule in rules:
+                        if await self._makes_due(world_id, moment, kind, rule):
+                            return True
+        return False
+
+    async def _makes_due(
+        self, world_id: int, moment: datetime, kind: ErasedKind, rule: tuple[Level, str]
+    ) -> bool:
+        after: tuple[datetime, str] | None = (EPOCH, "")
+        while after is not None:
+            async with self._ports.database.acquire() as connection:
+                found, after = await self._find(connection, world_id, moment, kind, rule, after)
+            if found:
+                return True
         return False
 
     async def _turns_of(self, world_id: int, now: datetime) -> AsyncGenerator[tuple[ErasedKind, int]]:
         """Erase what is due in a world. Yields the kind and the number after each turn."""
         for kind in KINDS:
-            async with aclosing(self._due_rules(world_id, now, kind)) as pages:
+            async with aclosing(self._rules(world_id, now, kind)) as pages:
                 async for rules in pages:
                     yield kind, 0
                     for rule in rules:
@@ -125,15 +139,15 @@ class Retention:
                             count, after = await self._erase_batch(world_id, now, kind, rule, after)
                             yield kind, count
 
-    async def _due_rules(
+    async def _rules(
         self, world_id: int, moment: datetime, kind: ErasedKind
     ) -> AsyncGenerator[list[tuple[Level, str]]]:
-        """The rules of a kind that make something due, page by page. A page may be empty."""
+        """The rules of a kind that may make something due, page by page. A page may be empty."""
         last = ("", "")
         while True:
             async with self._ports.database.acquire() as connection:
                 rules = await queries.rules(connection, world_id, moment, kind, last, _RULES)
-            yield [(rule.level, rule.subject_id) for rule in rules if rule.has_due]
+            yield [(rule.level, rule.subject_id) for rule in rules if rule.may_have_due]
             if len(rules) < _RULES:
                 return
             last = (rules[-1].level, rules[-1].subject_id)
@@ -146,17 +160,17 @@ class Retention:
         rule: tuple[Level, str],
         after: tuple[datetime, str],
     ) -> tuple[int, tuple[datetime, str] | None]:
-        """Erase the next batch of a rule. Returns the number, and the place of the last one.
+        """Erase the next batch of a rule. Returns the number, and where the search for it ended.
 
         The place is None after the last batch. The next batch starts after it, because the index entries of
-        deleted rows stay until a vacuum, and because locked rows stay.
+        deleted rows stay until a vacuum, and because locked rows and held ones stay.
         """
         deletion = self._recordings.deletion
         erase = deletion.delete_old if kind == "recording" else deletion.erase_old_audio
         async with self._ports.database.transaction() as connection:
-            found = await queries.find(connection, world_id, now, kind, rule, after, self._batch)
+            found, end = await self._find(connection, world_id, now, kind, rule, after)
             if not found:
-                return 0, None
+                return 0, end
             # As everywhere, the end users before their recordings.
             await share_all(connection, world_id, {row.end_user_id for row in found})
             ids = [row.id for row in found]
@@ -166,5 +180,20 @@ class Retention:
             await queries.add_erased(connection, kind, count, now)
             crash_point("retention:before-commit")
         crash_point("retention:committed")
-        last = found[-1]
-        return count, (last.received_at, last.id) if len(found) == self._batch else None
+        return count, end
+
+    async def _find(
+        self,
+        connection: Connection,
+        world_id: int,
+        now: datetime,
+        kind: ErasedKind,
+        rule: tuple[Level, str],
+        after: tuple[datetime, str],
+    ) -> tuple[list[DueRecordingRow], tuple[datetime, str] | None]:
+        """Search on after a place. Returns what is due, and where the search ended; None: at the last one."""
+        found = await queries.find(connection, world_id, now, kind, rule, after, self._batch)
+        if len(found) == self._batch:
+            return found, (found[-1].received_at, found[-1].id)
+        end = await queries.find_end(connection, world_id, now, kind, rule, after)
+        return found, None if end is None else (end.received_at, end.id)

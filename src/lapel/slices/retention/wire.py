@@ -51,9 +51,7 @@ class FallingDueTotals(msgspec.Struct, frozen=True, kw_only=True):
 
     recording: FallingDueTotal
     audio: FallingDueTotal
-    complete: Annotated[
-        bool, msgspec.Meta(description="False: counting ended at 50,000 of a kind, and there may be more.")
-    ]
+    complete: Annotated[bool, msgspec.Meta(description="False: counting ended early, and there may be more.")]
 
 
 class RetentionPreview(msgspec.Struct, frozen=True, kw_only=True):

@@ -8,8 +8,6 @@ from __future__ import annotations
 
 from typing import Literal, TypeAlias
 
-from lapel.slices.recordings.access import PRESENT
-
 # A whole recording with all its media and transcriptions, or only its audio.
 ErasedKind: TypeAlias = Literal["recording", "audio"]
 # The recordings to which an override applies: those of the world, of an end user or of a device.
@@ -21,7 +19,11 @@ RECEIVED: dict[ErasedKind, str] = {
     "recording": "GREATEST(r.created_at, r.uploaded_at)",
     "audio": "r.content_sha256_verified_at",
 }
-# The column by which an index finds old rows. It is never later than the time of `RECEIVED`.
+# What statements about a recording `r` of these ages need, if they read `r` in a subquery.
+AGE_COLUMNS = """r.world_id, r.id, r.end_user_id, r.device_id, r.created_at, r.uploaded_at, r.deleted_at,
+    r.content_sha256_verified_at, r.audio_erased_at, r.file_size_bytes"""
+# The column by which an index finds old rows. It is never later than the time of `RECEIVED`. No audio is
+# verified before its recording counts as received.
 BY_AGE: dict[ErasedKind, str] = {"recording": "r.created_at", "audio": "r.content_sha256_verified_at"}
 
 _SUBJECT: dict[AgeScope, str] = {
@@ -49,13 +51,13 @@ def other_bytes(row: str) -> str:
         AND m.status = 'uploaded')"""  # noqa: S608 - an alias in our own SQL
 
 
-def received_before(kind: ErasedKind, scope: AgeScope, moment: str, subject: str, *, joins: str) -> str:
+def received_before(kind: ErasedKind, scope: AgeScope, moment: str, subject: str) -> str:
     """SQL after FROM: recordings `r` of world $1, one range of an index.
 
     It has all recordings that were received by `moment`, or whose audio was, and perhaps some that were
-    received later: `RECEIVED` gives the exact time. Recordings of deleted end users are left out. `subject`:
-    the id of the end user or of the device. `joins`: further tables of the statement.
+    received later: `RECEIVED` gives the exact time. It also has recordings that are deleted: `PRESENT` leaves
+    them out. `subject`: the id of the end user or of the device.
     """
-    return f"""recordings r {joins}
+    return f"""recordings r
     WHERE r.world_id = $1 {_SUBJECT[scope].format(subject)} {_THERE[kind]}
-        AND {BY_AGE[kind]} <= {moment} AND {PRESENT}"""
+        AND {BY_AGE[kind]} <= {moment}"""
