@@ -24,6 +24,7 @@ from lapel.slices.firmware.service import Firmware
 from lapel.slices.firmware.slice import SLICE as FIRMWARE
 from lapel.slices.heartbeats.service import erase_diagnostics_of_devices, erase_some_diagnostics
 from lapel.slices.heartbeats.slice import SLICE as HEARTBEATS
+from lapel.slices.logs.slice import SLICE as LOGS
 from lapel.slices.projects.service import Keys
 from lapel.slices.projects.slice import SLICE as PROJECTS
 from lapel.slices.recordings.service import Recordings
@@ -59,6 +60,7 @@ SLICES: tuple[Slice, ...] = (
     RETENTION,
     END_USER_EXPORTS,
     EVENTS,
+    LOGS,
     USAGE,
     SYSTEM,
 )

@@ -27,7 +27,7 @@ async def test_each_event_comes_as_frozen_and_in_order(live: Running, tenant: Te
     async with following(live.url, tenant.headers) as (answer, events):
         assert answer.headers["content-type"] == "text/event-stream"
         assert answer.headers["cache-control"] == "no-store"
-        assert await anext(events) == ("1", None), "the client knows its place before the first event"
+        assert await anext(events) == ("1", None, ""), "the client knows its place before the first event"
         made = [await write(ports, world, f"rec_{number}") for number in range(3)]
         await write(ports, world, "rec_test", test_for="wh_1")
         made.append(await write(ports, world, "rec_lines", data=b'{\n"id":\n1}'))

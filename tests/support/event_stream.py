@@ -10,26 +10,27 @@ import httpx
 
 
 class Sent(NamedTuple):
-    """An event of a stream; `data` is None when only the id came."""
+    """An event of a stream; `data` is None when only the id or a comment came, `name` is that of its kind."""
 
     id: str
     data: bytes | None
+    name: str = ""
 
 
 @asynccontextmanager
 async def following(
-    url: str, headers: dict[str, str], **params: str
+    url: str, headers: dict[str, str], *, stream: str = "/v1/events/stream", **params: str
 ) -> AsyncGenerator[tuple[httpx.Response, AsyncIterator[Sent]]]:
     """The answer, and its events as they come."""
     async with (
         httpx.AsyncClient(trust_env=False, verify=False, timeout=30) as client,
-        client.stream("GET", f"{url}/v1/events/stream", headers=headers, params=params) as answer,
+        client.stream("GET", f"{url}{stream}", headers=headers, params=params) as answer,
     ):
         yield answer, _events(answer)
 
 
 async def _events(answer: httpx.Response) -> AsyncIterator[Sent]:
-    event_id, data = "", list[str]()
+    event_id, kind, data = "", "", list[str]()
     async for line in answer.aiter_lines():
         name, _, value = line.partition(":")
         value = value.removeprefix(" ")
@@ -37,9 +38,11 @@ async def _events(answer: httpx.Response) -> AsyncIterator[Sent]:
             event_id = value
         elif name == "data":
             data.append(value)
+        elif name == "event":
+            kind = value
         elif not line:
-            yield Sent(event_id, "\n".join(data).encode() if data else None)
-            data = []
+            yield Sent(event_id, "\n".join(data).encode() if data else None, kind)
+            kind, data = "", []
 
 
 async def some(events: AsyncIterator[Sent], count: int) -> list[Sent]:

@@ -18,6 +18,7 @@ projects = App(name="projects", help="Make and list projects.")
 config = App(name="config", help="The configuration that an organization sets for all its projects.")
 providers = App(name="providers", help="Which engine transcribes for each provider name.")
 audit = App(name="audit", help="Verify and export the audit log.")
+logs = App(name="logs", help="Show the requests of a project as they are answered.")
 events = App(name="events", help="Show events as they happen, and deliver them again.")
 keys = App(name="keys", help="Make, list, revoke and rotate API keys, with the server running or stopped.")
 
@@ -158,6 +159,12 @@ COMMANDS = (
         "Deliver an event to webhooks again, with the same bytes, whatever became of an earlier delivery.",
     ),
     (
+        logs,
+        "tail",
+        "lapel.cli.commands.logs:tail",
+        "Show requests as they are answered: time, status, method, path, caller, address. Ctrl-C ends it.",
+    ),
+    (
         keys,
         "create",
         "lapel.cli.commands.keys:create",
@@ -201,6 +208,7 @@ app.command(projects)
 app.command(config)
 app.command(providers)
 app.command(events)
+app.command(logs)
 app.command(keys)
 app.command(audit)
 

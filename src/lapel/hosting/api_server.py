@@ -16,6 +16,7 @@ from lapel.foundation.http.strategies.stored import Effects
 from lapel.foundation.identity.authenticator import Authenticator
 from lapel.foundation.ports import RESTART_PATIENCE, open_ports
 from lapel.foundation.telemetry import observe_request
+from lapel.slices.logs.service import Logs
 from lapel.slices.projects.usage import KeyUse
 from lapel.slices.system.metrics import Metrics
 
@@ -67,10 +68,12 @@ class Server:
             )
         )
         self.ports = ports
-        await ports.revocations.start()
         use = KeyUse(ports.database)
         await self._open.enter_async_context(use)
         self.services = app.open_services(ports, self._slices)
+        logs = self.services[Logs]
+        ports.revocations.listen_also(logs.channel, logs.hear)
+        await ports.revocations.start()
         settings = self._settings
         kinds = [kind for each in self._slices for kind in each.token_kinds]
         holders = {kind.name: kind.bucket for kind in kinds if kind.bucket is not None}
@@ -92,6 +95,7 @@ class Server:
                 open_limiter(ports.settings, ports.database.dsn, ports.clock, holders)
             ),
             observe=observe_request,
+            request_log=logs,
             body_limit=settings.body_limit,
             answer_timeout=settings.answer_timeout,
             trusted_proxies=settings.trusted_proxies,

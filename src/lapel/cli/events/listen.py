@@ -12,19 +12,11 @@ import aiohttp
 import msgspec
 from cyclopts import Parameter
 
-from lapel.cli.events.following import (
-    EventHead,
-    JsonLines,
-    Types,
-    line,
-    lost,
-    now,
-    run_until_interrupted,
-    session,
-)
+from lapel.cli.events.event_heads import EventHead, Types
 from lapel.cli.events.listen_state import ListenState
 from lapel.cli.shared.event_stream import UnknownPlace, follow
 from lapel.cli.shared.faults import CommandError
+from lapel.cli.shared.following import JsonLines, line, lost, now, run_until_interrupted, session
 from lapel.cli.shared.installation import settings_of
 from lapel.cli.shared.options import DataDir, say
 from lapel.cli.shared.server import Key, Project, ServerAccess, Url, server_access

@@ -9,16 +9,9 @@ from typing import TYPE_CHECKING, Annotated
 import msgspec
 from cyclopts import Parameter
 
-from lapel.cli.events.following import (
-    EventHead,
-    JsonLines,
-    Types,
-    line,
-    lost,
-    run_until_interrupted,
-    session,
-)
+from lapel.cli.events.event_heads import EventHead, Types
 from lapel.cli.shared.event_stream import follow
+from lapel.cli.shared.following import JsonLines, line, lost, run_until_interrupted, session
 from lapel.cli.shared.options import DataDir, say
 from lapel.cli.shared.server import Key, Project, Url, server_access
 

@@ -13,8 +13,9 @@ import msgspec
 from cyclopts import Parameter
 
 from lapel.cli.events.event_causes import CAUSES, LATE, SCOPES, Causes
-from lapel.cli.events.following import EventHead, session
+from lapel.cli.events.event_heads import EventHead
 from lapel.cli.shared.faults import CommandError
+from lapel.cli.shared.following import session
 from lapel.cli.shared.options import DataDir, Json, emit, say, table
 from lapel.cli.shared.server import Key, Project, Url, server_access
 from lapel.simulate.client.caller import Caller, CallFailed, SimulationError

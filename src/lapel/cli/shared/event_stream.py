@@ -25,10 +25,12 @@ _LATER = frozenset({408, 425, 429, 500, 502, 503, 504})
 
 
 class Streamed(NamedTuple):
-    """One event: its id, and its data without the line breaks at the ends (None when only the id came)."""
+    """One event: its id, its data without the line breaks at the ends (None when only the id or a comment
+    came), and the name of its kind, which is empty for usual events."""
 
     id: str
     data: bytes | None
+    name: str = ""
 
 
 class UnknownPlace(CommandError):
@@ -99,11 +101,12 @@ def _refused(status: int, body: bytes) -> CommandError:
     except msgspec.DecodeError:
         return CommandError(f"the server answers {status}; is this a Lapel server?")
     kind = UnknownPlace if error.param == "Last-Event-ID" else CommandError
-    return kind(f"the server refuses the stream ({status}): {error.message}")
+    remedy = " Set LAPEL_KEY to another key; `lapel keys create --scopes SCOPE` makes one."
+    return kind(f"the server refuses the stream ({status}): {error.message}{remedy if status == 403 else ''}")
 
 
 async def _events(pieces: AsyncIterator[bytes]) -> AsyncGenerator[Streamed]:
-    event_id, data = "", list[bytes]()
+    event_id, kind, data = "", "", list[bytes]()
     async for line in _lines(pieces):
         name, _, value = line.partition(b":")
         value = value.removeprefix(b" ")
@@ -111,9 +114,11 @@ async def _events(pieces: AsyncIterator[bytes]) -> AsyncGenerator[Streamed]:
             event_id = value.decode()
         elif name == b"data":
             data.append(value)
+        elif name == b"event":
+            kind = value.decode()
         elif not line:
-            yield Streamed(event_id, b"\n".join(data) if data else None)
-            data = []
+            yield Streamed(event_id, b"\n".join(data) if data else None, kind)
+            kind, data = "", []
 
 
 async def _lines(pieces: AsyncIterator[bytes]) -> AsyncGenerator[bytes]:

@@ -64,3 +64,10 @@ async def _listen_once(dsn: str, channel: str, on_message: Callable[[str], None]
     finally:
         with contextlib.suppress(*DATABASE_AWAY, asyncpg.PostgresError):
             await connection.close(timeout=1)
+
+
+async def woken(wake: asyncio.Event, until: float) -> None:
+    """Wait for a wake, but no longer than `until`: the loop's time, in seconds."""
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout_at(until):
+            await wake.wait()

@@ -28,6 +28,7 @@ from lapel.foundation.http.operations import (
     StoredHandler,
     StreamHandler,
 )
+from lapel.foundation.http.protocols import AnsweredRequest
 from lapel.foundation.http.refusals import classify
 from lapel.foundation.http.responses import problem, refuse
 from lapel.foundation.http.router import Router
@@ -42,7 +43,7 @@ from lapel.foundation.http.strategies.stream_sending import Streams
 from lapel.foundation.identity.strangers import Strangers
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Container, Mapping, Sequence
     from ipaddress import IPv4Network, IPv6Network
 
     from lapel.foundation.core.asgi import Message, Receive, Scope, Send
@@ -50,7 +51,7 @@ if TYPE_CHECKING:
     from lapel.foundation.core.ids import Ids
     from lapel.foundation.database.row_quota import Room
     from lapel.foundation.http.operations import Operation
-    from lapel.foundation.http.protocols import Authenticate, Limiter, Observer
+    from lapel.foundation.http.protocols import Authenticate, Limiter, Observer, RequestLog
     from lapel.foundation.http.responses import Headers
     from lapel.foundation.http.strategies.exchange import Encoded
     from lapel.foundation.http.strategies.stored import Effects
@@ -82,9 +83,10 @@ class Api:
         room: Room,
         answer_timeout: float,
         trusted_proxies: Sequence[IPv4Network | IPv6Network] = (),
+        request_log: RequestLog | None = None,
     ) -> None:
         """`body_limit`: bytes of a JSON body. `answer_timeout`: seconds; see Deadlines. `trusted_proxies`:
-        see ClientAddresses.
+        see ClientAddresses. Without a `request_log` nobody can follow requests.
         """
         self.operations = tuple(operations)
         self.strangers = Strangers(clock)
@@ -94,6 +96,8 @@ class Api:
         self._large = LargeAnswers()
         self._addresses = ClientAddresses(trusted_proxies)
         self._streams = Streams()
+        self._request_log = request_log
+        self._followed: Container[int] = () if request_log is None else request_log.followed
         checks = Checks(authenticate, limiter, room, self.strangers, body_limit)
         token_worlds = TokenWorlds()
 
@@ -120,7 +124,8 @@ class Api:
         """
         exchange = Exchange(scope, dict(scope["headers"]), time.perf_counter(), self._ids.new("req"))
         REQUEST_ID.set(exchange.request_id)
-        CLIENT_ADDRESS.set(self._addresses.of(scope))
+        exchange.address = self._addresses.of(scope)
+        CLIENT_ADDRESS.set(exchange.address)
         try:
             await self._respond(exchange, receive, send)
         except BaseException:
@@ -152,6 +157,7 @@ class Api:
 
     def _refuse(self, error: Exception, exchange: Exchange) -> tuple[int, Headers, bytes]:
         refusal = classify(error)
+        exchange.error_code = refusal.code
         if isinstance(refusal, RateLimitExceeded):
             exchange.extra = ()  # the refusal carries the headers of the exhausted limit
         return refuse(refusal, exchange.request_id, problem(exchange.headers))
@@ -193,11 +199,14 @@ class Api:
         await send(self._head(answer, exchange))
 
     def _head(self, answer: Encoded, exchange: Exchange) -> Message:
-        """Report the answer to logs and metrics, and return the message with its status and headers."""
+        """Report the answer to logs, metrics and followers, and return the message with its status and
+        headers."""
         exchange.started = True
         status, headers, body = answer
         seconds = time.perf_counter() - exchange.began
         self._observe(exchange.operation, exchange.scope["method"], status, seconds, exchange.actor)
+        if exchange.actor.world_id in self._followed:
+            self._show(exchange, status, seconds)
         version = exchange.headers.get(b"bota-version")
         sent: list[tuple[bytes, bytes]] = [
             (b"x-request-id", exchange.request_id.encode()),
@@ -210,6 +219,22 @@ class Api:
         if status != 204 and isinstance(body, bytes):
             sent.append((b"content-length", str(len(body)).encode()))
         return {"type": "http.response.start", "status": status, "headers": sent, "trailers": False}
+
+    def _show(self, exchange: Exchange, status: int, seconds: float) -> None:
+        """Show the request to those who follow its world."""
+        if self._request_log is not None:
+            self._request_log.note(
+                AnsweredRequest(
+                    id=exchange.request_id,
+                    actor=exchange.actor,
+                    method=exchange.scope["method"],
+                    path=exchange.scope["path"],
+                    status=status,
+                    seconds=seconds,
+                    address=exchange.address,
+                    error_code=exchange.error_code,
+                )
+            )
 
     async def _answer(
         self, exchange: Exchange, receive: Receive, send: Send

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Container, Mapping
 
     from lapel.foundation.core.actors import Actor, ActorKind
     from lapel.foundation.http.operations import Operation
@@ -58,3 +59,34 @@ class Observer(Protocol):
     def __call__(
         self, operation: Operation | None, method: str, status: int, seconds: float, actor: Actor
     ) -> None: ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AnsweredRequest:
+    """A request whose caller is known and whose answer begins now.
+
+    `path` is without the query. `seconds`: from the end of the request's head. `error_code` is None unless
+    the answer tells an error.
+    """
+
+    id: str
+    actor: Actor
+    method: str
+    path: str
+    status: int
+    seconds: float
+    address: str | None
+    error_code: str | None
+
+
+class RequestLog(Protocol):
+    """Shows requests, as they are answered, to those who follow the requests of a world."""
+
+    @property
+    def followed(self) -> Container[int]:
+        """The worlds that are followed now. It is one object, whose content changes."""
+        ...
+
+    def note(self, request: AnsweredRequest) -> None:
+        """Show a request of a followed world. Never blocks."""
+        ...

@@ -26,7 +26,7 @@ from lapel.foundation.core.errors import Unavailable
 from lapel.foundation.database.pool import DATABASE_AWAY
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from lapel.foundation.core.actors import Actor
     from lapel.foundation.database.connection import Connection
@@ -108,6 +108,15 @@ class Revocations:
         self.generation = 0
         self._task: asyncio.Task[None] | None = None
         self._confirming: set[asyncio.Task[None]] = set()
+        self._others: dict[str, Callable[[str], None]] = {}
+
+    def listen_also(self, channel: str, on_message: Callable[[str], None]) -> None:
+        """Call `on_message` with the payload of each notification of another part's channel.
+
+        It saves that part a connection. Its notifications must be few and small, so that no revocation waits
+        behind them, and may be lost during an outage. Call this before `start`.
+        """
+        self._others[channel] = on_message
 
     async def start(self) -> None:
         """Begin to listen; until LISTEN is active the cache is empty and bypassed."""
@@ -186,6 +195,8 @@ class Revocations:
             await connection.execute(SEEN, self._process)
             await connection.add_listener(_REVOKED, self._on_revoked)
             await connection.add_listener(_CONFIRMED, self._on_confirmed)
+            for channel in self._others:
+                await connection.add_listener(channel, self._on_other)
             # A key that was read before LISTEN began may have been revoked since then, so the cache starts
             # empty.
             self.generation += 1
@@ -232,6 +243,9 @@ class Revocations:
         with contextlib.suppress(Unavailable):
             async with self._database.acquire() as connection:
                 await connection.execute(NOTIFY, _CONFIRMED, f"{name}:{self._process}")
+
+    def _on_other(self, _connection: object, _pid: int, channel: str, payload: object) -> None:
+        self._others[channel](str(payload))
 
     def _on_confirmed(self, _connection: object, _pid: int, _channel: str, payload: object) -> None:
         name, _, process = str(payload).partition(":")

@@ -11,6 +11,7 @@ import msgspec
 
 from lapel.foundation.core.clock import EPOCH
 from lapel.foundation.core.errors import InvalidRequest, NotFound
+from lapel.foundation.database.listening import woken
 from lapel.foundation.database.outbox import POSITIONS_CHANNEL
 from lapel.foundation.http.input.pagination import page, window
 from lapel.slices.events import queries
@@ -118,7 +119,7 @@ class Events:
                     yield b": heartbeat\nid: %d\n\n" % position
                 else:
                     if not rows:
-                        await _wait(wake, quiet_until)
+                        await woken(wake, quiet_until)
                     continue
                 quiet_until = loop.time() + self._heartbeat
 
@@ -135,15 +136,6 @@ class Events:
                 param=name,
             )
         return int(given)
-
-
-async def _wait(wake: asyncio.Event, until: float) -> None:
-    """Wait for a wake; `until`: the loop's time, seconds."""
-    try:
-        async with asyncio.timeout_at(until):
-            await wake.wait()
-    except TimeoutError:
-        pass
 
 
 def _sent(position: int, body: bytes) -> bytes:

@@ -32,6 +32,10 @@ class Exchange:
     actor: Actor = ANONYMOUS
     extra: Headers = ()
     started: bool = False
+    # As the audit log shows it; None for a client of a Unix socket.
+    address: str | None = None
+    # The code of the error that the answer tells.
+    error_code: str | None = None
     # Set once the operation is known; before that, no code waits.
     deadline: Deadline | None = None
 

@@ -18,19 +18,6 @@ from lapel.cli.shared.options import emit, say
 JsonLines: TypeAlias = Annotated[
     bool, Parameter(name="--json", negative=(), help="Print one JSON document a line.")
 ]
-Types: TypeAlias = Annotated[
-    str | None,
-    Parameter(help="Only events of these types, with commas between them, such as recording.*,ota.failed."),
-]
-
-
-class EventHead(msgspec.Struct, frozen=True):
-    """The part of an event that every type has."""
-
-    id: str
-    type: str
-    created_at: str
-    data: msgspec.Raw
 
 
 def run_until_interrupted(work: Coroutine[None, None, None]) -> None:
