@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import json
+import secrets
 import socket
 import threading
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
+from lapel.foundation.identity.seal import Sealer
 from lapel.foundation.ports import Ports
 from lapel.slices.webhooks.delivery.posting import attempts
+from lapel.slices.webhooks.signing_secrets import sealed
 from tests.support.receivers import certificate_for
 from tests.support.receivers import receiving as receiving_tls
 from tests.support.strict.events import check_event
@@ -178,6 +182,27 @@ async def test_401_without_a_rotation_is_not_repeated(world: World, receiver: Re
     await world.publish()
     await world.attempted(1)
     assert len(receiver.received) == 1
+
+
+async def test_a_rotation_helps_a_webhook_whose_secret_the_server_cannot_read(
+    world: World, receiver: Receiver, client: httpx.AsyncClient, tenant: Tenant
+) -> None:
+    """As after a change of LAPEL_SECRET whose former value is lost."""
+    webhook = await world.webhook(receiver.url)
+    lost = sealed(Sealer((secrets.token_bytes(32),)), world.id, webhook.id, webhook.secret)
+    await world.execute(
+        "UPDATE webhooks SET sealed_secret = $3 WHERE world_id = $1 AND id = $2", world.id, webhook.id, lost
+    )
+    await world.publish()
+    await world.attempted(1)
+    rotated = await client.post(f"/v1/webhooks/{webhook.id}/rotate-secret", headers=tenant.headers)
+    await world.all_due()
+    await world.settled(1, "succeeded")
+    (request,) = receiver.received
+    assert request.bota_signed_by(rotated.json()["secret"])
+    assert len(request["webhook-signature"].split()) == 1
+    told = [(row["status"], row["error"]) for row in await world.attempts()]
+    assert told == [(None, "the server cannot read the secret"), (200, None)]
 
 
 async def test_a_redirect_is_a_failure(world: World, receiver: Receiver) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import time
+from contextlib import suppress
 from functools import lru_cache
 from typing import TYPE_CHECKING
 from weakref import WeakValueDictionary
@@ -96,11 +97,7 @@ class Attempts:
         if claim.attempts == 0:
             delivery_metrics.LAG.observe(claim.age_seconds)
         try:
-            secrets = [
-                self._opened(claim, sealed)
-                for sealed in (claim.sealed_secret, claim.sealed_previous_secret)
-                if sealed is not None
-            ]
+            secrets = self._signing(claim)
         except SealBroken:
             _log.error("webhook.secret_unreadable", webhook=claim.webhook_id, remedy=_REMEDY)
             attempt = DeliveryAttempt(
@@ -160,6 +157,18 @@ class Attempts:
         )
         delivery_metrics.observe(attempt, ended - began)
         return _Answer(attempt, asks)
+
+    def _signing(self, claim: ClaimedRow) -> list[str]:
+        """The present secret, and the previous one while it is valid. Raises SealBroken.
+
+        A previous secret that cannot be read is left out: a rotation is what helps a webhook whose secret the
+        server has lost.
+        """
+        secrets = [self._opened(claim, claim.sealed_secret)]
+        if claim.sealed_previous_secret is not None:
+            with suppress(SealBroken):
+                secrets.append(self._opened(claim, claim.sealed_previous_secret))
+        return secrets
 
     def _opened(self, claim: ClaimedRow, sealed: bytes) -> str:
         """A sealed secret. Raises SealBroken."""
