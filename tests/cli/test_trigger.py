@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncGenerator
+from pathlib import Path
 from random import Random
 from typing import Any
 
@@ -18,9 +19,10 @@ from lapel.simulate.client.caller import Caller
 from lapel.simulate.client.meter import Meter
 from tests.events.writing import place, write
 from tests.support.plain_http import http
-from tests.support.running import Running
+from tests.support.running import Running, running
 from tests.support.serving import run
-from tests.support.tenants import Tenant, make_key
+from tests.support.tenants import Tenant, make_key, make_tenant
+from tests.webhooks.delivery.support import delivering
 
 # The worker makes these after the answer.
 _OF_THE_WORKER = LATE | {"transcription.started", "transcription.completed", "transcription.failed"}
@@ -28,8 +30,7 @@ _OF_THE_WORKER = LATE | {"transcription.started", "transcription.completed", "tr
 
 def test_every_event_that_a_client_can_cause_has_a_cause() -> None:
     published = {name for each in app.SLICES for name in each.events}
-    assert published - CAUSES.keys() == {"webhook.disabled"}
-    assert CAUSES.keys() <= published
+    assert published == CAUSES.keys()
 
 
 @pytest.fixture
@@ -38,7 +39,7 @@ async def caller(live: Running) -> AsyncGenerator[Caller]:
         yield Caller(session, live.url, Meter(), Random(1), 0)
 
 
-@pytest.mark.parametrize("type_", CAUSES)
+@pytest.mark.parametrize("type_", sorted(CAUSES.keys() - {"webhook.disabled"}))
 async def test_a_cause_makes_the_event_with_a_key_of_these_scopes(
     client: httpx.AsyncClient, live: Running, tenant: Tenant, caller: Caller, type_: str
 ) -> None:
@@ -48,6 +49,27 @@ async def test_a_cause_makes_the_event_with_a_key_of_these_scopes(
     answer = await client.get("/v1/events", params={"resource_id": resource_id}, headers=headers)
     types: list[str] = [each["type"] for each in answer.json()["data"]]
     assert type_ in types if type_ not in _OF_THE_WORKER else type_ not in types
+
+
+async def test_a_webhook_is_disabled_by_a_receiver_on_this_machine(
+    fresh_database: str, tmp_path: Path
+) -> None:
+    allowed = {"LAPEL_OUTBOUND_NETWORKS": "127.0.0.0/8"}
+    async with running(tmp_path, fresh_database, clock=None, **allowed) as live, delivering(live.ports):
+        tenant = await make_tenant(live.ports)
+        done = await _run(live, tenant.test_key, "webhook.disabled", "--json")
+        assert done.returncode == 0, done.stderr
+        told: dict[str, Any] = json.loads(done.stdout)
+        event = await _get(live, tenant, f"/v1/events/{told['event_id']}")
+        assert (event["type"], event["data"]["disabled_reason"]) == ("webhook.disabled", "gone")
+        webhook = await _get(live, tenant, f"/v1/webhooks/{told['resource_id']}")
+        assert (webhook["status"], webhook["disabled_reason"]) == ("disabled", "gone")
+
+
+async def test_a_server_that_may_not_call_this_machine_is_told_so(live: Running, tenant: Tenant) -> None:
+    refused = await _run(live, tenant.test_key, "webhook.disabled")
+    assert (refused.returncode, refused.stdout) == (1, "")
+    assert "LAPEL_OUTBOUND_NETWORKS=127.0.0.0/8" in refused.stderr
 
 
 async def test_the_command_waits_for_its_event_and_prints_it(live: Running, tenant: Tenant) -> None:

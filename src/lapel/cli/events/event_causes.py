@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from lapel.cli.events.gone_receiver import gone_receiver
 from lapel.sample import speech
+from lapel.simulate.client.caller import CallFailed, SimulationError
 from lapel.simulate.client.wire import AssignmentReply, Bound, CreatedReply, UploadReply
 
 if TYPE_CHECKING:
@@ -24,8 +27,12 @@ SCOPES = (
     "transcriptions:read",
     "transcriptions:write",
     "webhooks:read",
+    "webhooks:write",
 )
 _NOISE = b"This is no audio. " * 1000
+# Seconds until a delivery must have come to this machine.
+_DELIVERS = 30.0
+_REFUSED = 400
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +119,34 @@ class Causes:
         result = {"assignment_id": assignment_id, "status": "failed", "error_message": "lapel trigger"}
         await self._beat(device, {"ota_result": result})
         return assignment_id
+
+    async def webhook_disabled(self) -> str:
+        """A webhook leads to this machine, where a receiver answers its test event with 410."""
+        async with gone_receiver() as (url, answered):
+            body = {"url": url, "events": ["webhook.disabled"], "description": "lapel trigger"}
+            try:
+                made = await self._caller.api(
+                    "webhook", "POST", "/webhooks", self._key, body, expected=(201,)
+                )
+            except CallFailed as fault:
+                if fault.status != _REFUSED:
+                    raise
+                raise SimulationError(
+                    "the server refuses a webhook that leads to this machine. Start the server with "
+                    "LAPEL_OUTBOUND_NETWORKS=127.0.0.0/8. For a test event, without a disabled webhook, "
+                    'POST /v1/webhooks/ID/test with {"type": "webhook.disabled"}.'
+                ) from fault
+            webhook_id = made.read(CreatedReply).id
+            await self._call("POST", f"/webhooks/{webhook_id}/test", {"type": "device.bound"}, expected=202)
+            try:
+                async with asyncio.timeout(_DELIVERS):
+                    await answered.wait()
+            except TimeoutError:
+                raise SimulationError(
+                    f"no delivery came to this machine within {_DELIVERS:.0f} s. The server must run on this "
+                    "machine, with a worker."
+                ) from None
+        return webhook_id
 
     @property
     def _model(self) -> str:
@@ -240,6 +275,11 @@ CAUSES = {
     ),
     "ota.applied": EventCause("a device reports the version of a tiny release", Causes.ota_applied),
     "ota.failed": EventCause("a device reports that it cannot install a tiny release", Causes.ota_failed),
+    "webhook.disabled": EventCause(
+        "a webhook's receiver answers 410, on this machine; the server must run here, with "
+        "LAPEL_OUTBOUND_NETWORKS=127.0.0.0/8",
+        Causes.webhook_disabled,
+    ),
 }
 # These come much later than what causes them, so the command waits for them only if asked to.
 LATE = frozenset({"device.offline"})

@@ -61,7 +61,8 @@ def trigger(
     """Cause an event, by really making in the test world what the event tells of.
 
     It makes an end user, a device and what else is needed, over the API as a client would, and leaves them
-    there. Keys of the live world are refused. Without a type it lists the types, and what it does for each.
+    there. For webhook.disabled it answers a delivery itself, so the server must be allowed to call this
+    machine. Keys of the live world are refused. Without a type it lists the types, and what it does for each.
 
     For example:
 
