@@ -163,9 +163,8 @@ def test_the_main_job_in_the_readme_works_as_it_stands(kept: Kept, tmp_path: Pat
 
 def test_a_folder_that_cannot_be_used_is_told(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
-    done = subprocess.run(
-        [*DEMO, "--data-dir", str(tmp_path / "file")], capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 1
-    assert "lapel demo: the server ended at once" in done.stderr
-    assert "Traceback" not in done.stdout + done.stderr
+    with Warm("demo", "--data-dir", str(tmp_path / "file"), env=os.environ) as process:
+        output, errors = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert "lapel demo: the server ended at once" in errors
+    assert "Traceback" not in output + errors
