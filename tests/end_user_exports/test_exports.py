@@ -325,6 +325,25 @@ async def test_an_object_that_goes_while_it_is_read_is_cut_and_called_so(
         await operator.call("DELETE", f"/v1/recordings/{recording_id}", 204)
 
 
+@pytest.mark.parametrize("kept", [0, 5, 8 * 2**20, 9 * 2**20])
+async def test_an_object_that_is_shorter_than_its_upload_is_named(
+    operator: Device, ports: Ports, tenant: Tenant, two: tuple[str, str, str], kept: int
+) -> None:
+    """Otherwise a damaged disk would make every export of this end user impossible."""
+    person, older, newer = two
+    key = f"SELECT object_key FROM media WHERE world_id = {tenant.test_world} AND recording_id = '{newer}'"
+    async with ports.database.acquire() as connection:
+        await ports.store.put(await connection.fetchval(key), LARGE[:kept])
+    archive = Archive(await (await slow(ports, tenant, person)).rest())
+    path, is_cut = f"recordings/{newer}/newer.opus", kept >= 8 * 2**20
+    reason = "the object in the store is shorter than it was when it was uploaded"
+    assert archive.manifest["left_out"] == [{"path": path, "reason": reason, "is_cut": is_cut}]
+    if is_cut:
+        assert archive.zip.read(path) == LARGE[: 8 * 2**20]
+    assert archive.zip.read(f"recordings/{older}/older.opus") == LARGE
+    await operator.call("DELETE", f"/v1/recordings/{newer}", 204)
+
+
 async def test_the_deletion_of_the_end_user_breaks_it_off(
     operator: Device, ports: Ports, tenant: Tenant, two: tuple[str, str, str]
 ) -> None:

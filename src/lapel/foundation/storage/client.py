@@ -21,7 +21,7 @@ from obstore import Bytes
 from obstore.exceptions import BaseError
 from obstore.store import S3Store
 
-from lapel.foundation.storage.errors import ObjectMissing, StoreUnavailable
+from lapel.foundation.storage.errors import ObjectCut, ObjectMissing, StoreUnavailable
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Generator, Sequence
@@ -158,7 +158,7 @@ class ObjectStore:
     async def pieces(self, key: str, size: int) -> AsyncGenerator[bytes]:
         """An object of `size` bytes in ranges of 8 MiB. While one range is used, the next one is read.
 
-        Raises ObjectMissing, also when the object is deleted meanwhile.
+        Raises ObjectMissing, also when the object is deleted meanwhile, and ObjectCut when it is shorter.
         """
         coming = self._read(key, 0, size, _PASSED_BYTES)
         try:
@@ -178,7 +178,7 @@ class ObjectStore:
                 return b""
             chunk = await self.get_range(key, start, length)
             if len(chunk) != length:
-                raise StoreUnavailable(f"the store returned {len(chunk)} of {length} bytes")
+                raise ObjectCut(f"the store returned {len(chunk)} of {length} bytes of {key}")
             return chunk
 
         reading = asyncio.create_task(read())
@@ -240,6 +240,8 @@ def _translated(key: str) -> Generator[None]:
         raise ObjectMissing(key) from error
     except (BaseError, OSError, TimeoutError) as error:
         reason, _, _ = str(error).partition("\n")  # empty for a time-out
+        if "<Code>InvalidRange</Code>" in str(error):
+            raise ObjectCut(f"{key} ends before the range that was asked for") from error
         raise StoreUnavailable(f"{type(error).__name__}: {reason}") from error
 
 

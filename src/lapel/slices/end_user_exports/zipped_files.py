@@ -17,7 +17,7 @@ import msgspec
 
 from lapel.foundation.core.errors import NotFound
 from lapel.foundation.http.large_responses import PIECE
-from lapel.foundation.storage.errors import ObjectMissing
+from lapel.foundation.storage.errors import ObjectCut, ObjectMissing
 from lapel.slices.end_user_exports.wire import ExportedFile, LeftOut
 from lapel.slices.end_user_exports.zip_writer import ZipWriter
 
@@ -30,6 +30,9 @@ if TYPE_CHECKING:
 MANIFEST = "manifest.json"
 DELETED = "deleted while the export was made"
 MISSING = "the object store has no such object"
+CUT = "the object in the store is shorter than it was when it was uploaded"
+
+_REASONS: dict[type[Exception], str] = {NotFound: DELETED, ObjectMissing: MISSING, ObjectCut: CUT}
 
 # Bytes of a temporary file that stay in memory.
 _IN_MEMORY = 256 * 1024
@@ -44,8 +47,8 @@ _READ_BYTES = 256 * 1024
 class FileToExport:
     """A file of an export.
 
-    `pieces` raises NotFound or ObjectMissing if the data is gone. `deflated`: audio is not, because it is
-    compressed already.
+    `pieces` raises NotFound or ObjectMissing if the data is gone, and ObjectCut if a part of it is gone.
+    `deflated`: audio is not, because it is compressed already.
     """
 
     path: str
@@ -57,7 +60,7 @@ async def zipped(
     files: AsyncGenerator[FileToExport], head: ExportHead, now: datetime
 ) -> AsyncGenerator[bytes]:
     """The bytes of the zip, at most `PIECE` bytes at a time. Raises what `files` and their pieces raise,
-    except for NotFound and ObjectMissing of pieces: the manifest names these files."""
+    except for NotFound, ObjectMissing and ObjectCut of pieces: the manifest names these files."""
     with (
         SpooledTemporaryFile(_IN_MEMORY) as directory,
         SpooledTemporaryFile(_IN_MEMORY) as written,
@@ -98,8 +101,8 @@ class _Making:
                         begun = True
                         yield self.zip.begin(file.path, deflated=file.deflated)
                     yield await self._packed(content)
-            except (NotFound, ObjectMissing) as error:
-                reason = DELETED if isinstance(error, NotFound) else MISSING
+            except (NotFound, ObjectMissing, ObjectCut) as error:
+                reason = next(text for kind, text in _REASONS.items() if isinstance(error, kind))
                 _add(self.left_out, LeftOut(path=file.path, reason=reason, is_cut=begun))
                 if begun:
                     yield self.zip.end()[0]

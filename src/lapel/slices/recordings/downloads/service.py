@@ -58,7 +58,8 @@ class Downloads:
         """A useful file name of an uploaded media, and its bytes in ranges of 8 MiB.
 
         Raises NotFound when the caller reaches no such media of the recording, and MediaNotUploaded when the
-        media is not uploaded. The bytes raise StoreUnavailable, and ObjectMissing without the object.
+        media is not uploaded. The bytes raise StoreUnavailable, ObjectMissing without the object, and
+        ObjectCut when the object is shorter than the upload.
         """
         async with self._ports.database.acquire() as connection:
             row = await download_queries.find_download(connection, at, media_id)
