@@ -98,6 +98,20 @@ async def test_a_key_that_may_delete_may_not_release(device: Device, ports: Port
     await device.call("DELETE", path, 204, None, **both)
 
 
+async def test_a_hold_is_released_only_where_it_was_placed(device: Device, ports: Ports) -> None:
+    """Each path has a scope of its own: who may write recordings may not release an end user's hold."""
+    person = await device.end_user()
+    recording_id = await device.recording(end_user_id=person)
+    for path in (f"recordings/{recording_id}", f"end-users/{person}"):
+        await hold(device, path)
+    for path in (f"recordings/{person}", f"end-users/{recording_id}"):
+        await device.call("DELETE", f"/v1/{path}/hold", 404)
+        assert len(await listed(device, f"?active=true&resource_id={path.partition('/')[2]}")) == 1
+    for path in (f"recordings/{recording_id}", f"end-users/{person}"):
+        for _ in range(2):
+            await device.call("DELETE", f"/v1/{path}/hold", 204)
+
+
 async def test_a_held_recording_that_is_deleted_is_in_no_answer_and_stays(
     device: Device, ports: Ports
 ) -> None:

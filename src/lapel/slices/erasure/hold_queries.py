@@ -77,7 +77,7 @@ SELECT {_COLUMNS} FROM holds WHERE world_id = $1 AND resource_id = $2 AND releas
 """
 
 READ_NEWEST = f"""
-SELECT {_COLUMNS} FROM holds WHERE world_id = $1 AND resource_id = $2
+SELECT {_COLUMNS} FROM holds WHERE world_id = $1 AND resource_id = $2 AND resource_type = $3
 ORDER BY created_at DESC, id DESC LIMIT 1
 """
 
@@ -88,7 +88,7 @@ WHERE world_id = $1 AND id = $2 AND released_at IS NOT NULL AND settled_at IS NU
 
 RELEASE = f"""
 UPDATE holds SET released_at = $3, released_by_kind = $4, released_by_id = $5
-WHERE world_id = $1 AND resource_id = $2 AND released_at IS NULL
+WHERE world_id = $1 AND resource_id = $2 AND resource_type = $6 AND released_at IS NULL
 RETURNING {_COLUMNS}
 """
 
@@ -151,9 +151,12 @@ async def read_active(connection: Connection, world_id: int, resource_id: str) -
     return await fetch_row(connection, HoldRow, READ_ACTIVE, world_id, resource_id)
 
 
-async def read_newest(connection: Connection, world_id: int, resource_id: str) -> HoldRow | None:
-    """The newest hold of a resource, active or released."""
-    return await fetch_row(connection, HoldRow, READ_NEWEST, world_id, resource_id)
+async def read_newest(
+    connection: Connection, world_id: int, subject: tuple[HoldSubject, str]
+) -> HoldRow | None:
+    """The newest hold of a resource (type, id), active or released."""
+    resource_type, resource_id = subject
+    return await fetch_row(connection, HoldRow, READ_NEWEST, world_id, resource_id, resource_type)
 
 
 async def read_released(connection: Connection, world_id: int, hold_id: str) -> HoldRow | None:
@@ -162,10 +165,12 @@ async def read_released(connection: Connection, world_id: int, hold_id: str) -> 
 
 
 async def release(
-    connection: Connection, world_id: int, resource_id: str, now: datetime, actor: Actor
+    connection: Connection, world_id: int, subject: tuple[HoldSubject, str], now: datetime, actor: Actor
 ) -> HoldRow | None:
-    """Release the active hold of a resource. None when it has none."""
-    return await fetch_row(connection, HoldRow, RELEASE, world_id, resource_id, now, actor.kind, actor.id)
+    """Release the active hold of a resource (type, id). None when it has none."""
+    resource_type, resource_id = subject
+    given = (world_id, resource_id, now, actor.kind, actor.id, resource_type)
+    return await fetch_row(connection, HoldRow, RELEASE, *given)
 
 
 async def settle(connection: Connection, world_id: int, hold_id: str, now: datetime) -> bool:

@@ -78,18 +78,20 @@ class Holds:
                 return _hold(row, actor.project_id), False
         raise Conflict("The hold of this resource is being changed by another request. Repeat the request.")
 
-    async def release(self, connection: Connection, actor: Actor, resource_id: str) -> str | None:
-        """Release the hold of a resource, which may be deleted already.
+    async def release(
+        self, connection: Connection, actor: Actor, subject: tuple[HoldSubject, str]
+    ) -> str | None:
+        """Release the hold of a resource (type, id), which may be deleted already.
 
         Returns the hold's id, or None when it was released before. Raises NotFound when the resource never
         had a hold.
         """
         now = self._ports.clock.now()
-        row = await hold_queries.release(connection, actor.world_id, resource_id, now, actor)
+        row = await hold_queries.release(connection, actor.world_id, subject, now, actor)
         if row is not None:
             await self._record(connection, actor, row, now)
             return row.id
-        if await hold_queries.read_newest(connection, actor.world_id, resource_id) is None:
+        if await hold_queries.read_newest(connection, actor.world_id, subject) is None:
             raise NotFound("There is no legal hold on a resource with this id.")
         return None
 
