@@ -175,3 +175,13 @@ async def test_details_that_were_committed_after_the_erasure_go_when_they_are_ch
     assert [row["end_user_id"] for row in left] == [other]
     report = await verify_chain(ports, world)
     assert (report.erased, report.broken) == (1, None)
+
+
+async def test_an_entry_waits_for_no_lock_on_its_world(tenant: Tenant, ports: Ports) -> None:
+    """A check of a foreign key would lock the row of the world with each entry."""
+    world, now = tenant.test_world, ports.clock.now()
+    change = audit.happened("thing.changed", "thing_1")
+    async with ports.database.transaction() as holder, ports.database.transaction() as writer:
+        await holder.execute("SELECT 1 FROM worlds WHERE id = $1 FOR UPDATE", world)
+        await writer.execute("SET LOCAL lock_timeout = '1s'")
+        await audit.record(writer, ports.ids, now, worlds=[world], actor=None, change=change)
