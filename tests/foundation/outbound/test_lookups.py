@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 
 import pytest
 
-from lapel.foundation.outbound.lookups import TENANT, Lookups, system_lookup
+from lapel.foundation.outbound.lookups import TENANT, LookupNotMade, Lookups, system_lookup
 
 
 class Names:
@@ -92,6 +92,16 @@ async def test_hanging_names_hold_up_neither_other_names_nor_the_loops_own_pool(
     assert names.asked.total() == 8 + 2  # a tenant has eight threads
     names.release()
     assert await asyncio.gather(*hanging) == [["192.0.2.1"]] * 1000
+
+
+async def test_a_name_that_no_thread_looked_up_is_told_from_one_that_hangs(names: Names) -> None:
+    lookups = Lookups(names.lookup, 0.2)
+    hanging = [asyncio.create_task(asked(lookups, 1, f"{no}.hanging.example")) for no in range(8)]
+    await asyncio.sleep(0)
+    with pytest.raises(LookupNotMade):
+        await asked(lookups, 1, "good.example")
+    assert {type(end) for end in await asyncio.gather(*hanging, return_exceptions=True)} == {TimeoutError}
+    names.release()
 
 
 async def test_a_caller_who_gives_up_leaves_the_look_up_to_the_others(names: Names) -> None:

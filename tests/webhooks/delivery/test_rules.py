@@ -10,11 +10,18 @@ from hypothesis import strategies as st
 
 from lapel.slices.webhooks.delivery.posting.attempt_faults import told
 from lapel.slices.webhooks.delivery.posting.retry_schedule import WAITS, asked_wait, wait_after
-from lapel.slices.webhooks.delivery.settling.circuit import HEALTHY, OPENS_AFTER, Circuit, after_attempts
+from lapel.slices.webhooks.delivery.settling.circuit import (
+    HEALTHY,
+    OPENS_AFTER,
+    AttemptEnd,
+    Circuit,
+    after_attempts,
+)
 from lapel.slices.webhooks.delivery.webhook_places import ALL, OF_WEBHOOK, WebhookPlaces
 
 NOW = datetime(2026, 11, 28, 12, tzinfo=UTC)
 MINUTE, HOUR = 60, 3600
+FAILED = AttemptEnd(False)
 
 
 def test_the_schedule_is_that_of_the_contract() -> None:
@@ -70,27 +77,38 @@ def test_no_retry_after_fails(text: str) -> None:
 
 
 def test_ten_failures_open_the_circuit_and_each_failed_probe_doubles_the_pause() -> None:
-    circuit = after_attempts(HEALTHY, [(False, False)] * (OPENS_AFTER - 1), NOW, lambda: 1.0)
+    circuit = after_attempts(HEALTHY, [FAILED] * (OPENS_AFTER - 1), NOW, lambda: 1.0)
     assert circuit == Circuit(9, NOW, None)
     # What was on its way when the circuit opened changes nothing.
-    circuit = after_attempts(circuit, [(False, False)] * 50, NOW, lambda: 1.0)
+    circuit = after_attempts(circuit, [FAILED] * 50, NOW, lambda: 1.0)
     pauses = [circuit]
     for _ in range(6):
-        circuit = after_attempts(circuit, [(False, True)], NOW, lambda: 1.0)
+        circuit = after_attempts(circuit, [AttemptEnd(False, probe=True)], NOW, lambda: 1.0)
         pauses.append(circuit)
     seconds = [(each.paused_until - NOW).total_seconds() for each in pauses if each.paused_until]
     assert seconds == [5, 10, 20, 40, 60, 60, 60]
-    assert after_attempts(circuit, [(True, True)], NOW, lambda: 1.0) == HEALTHY
+    assert after_attempts(circuit, [AttemptEnd(True, probe=True)], NOW, lambda: 1.0) == HEALTHY
 
 
 @given(st.lists(st.tuples(st.booleans(), st.booleans())), st.floats(0, 1))
 def test_a_circuit_is_healthy_exactly_after_a_success(ends: list[tuple[bool, bool]], chance: float) -> None:
-    circuit = after_attempts(HEALTHY, ends, NOW, lambda: chance)
+    circuit = after_attempts(HEALTHY, [AttemptEnd(*end) for end in ends], NOW, lambda: chance)
     assert (circuit == HEALTHY) == (not ends or ends[-1][0])
     assert (circuit.paused_until is not None) == (circuit.failures >= OPENS_AFTER)
     assert (circuit.failing_since is not None) == (circuit.failures > 0)
     if circuit.paused_until is not None:
         assert 4 <= (circuit.paused_until - NOW).total_seconds() <= 60
+
+
+def test_a_receiver_gets_the_pause_that_it_asks_for() -> None:
+    asking = AttemptEnd(False, pause_seconds=600)
+    circuit = after_attempts(HEALTHY, [FAILED, asking, AttemptEnd(False, pause_seconds=30)], NOW, lambda: 1.0)
+    assert circuit == Circuit(2, NOW, NOW + timedelta(minutes=10))
+    # What was on its way neither ends the pause nor counts; a probe that succeeds ends it.
+    assert after_attempts(circuit, [AttemptEnd(True), FAILED], NOW, lambda: 1.0).paused_until is not None
+    assert after_attempts(circuit, [AttemptEnd(True, probe=True)], NOW, lambda: 1.0) == HEALTHY
+    longer = after_attempts(circuit, [AttemptEnd(False, True, 3600)], NOW, lambda: 1.0)
+    assert longer == Circuit(3, NOW, NOW + timedelta(hours=1))
 
 
 def test_a_webhook_is_given_up_after_five_days() -> None:
@@ -127,6 +145,16 @@ def test_slow_webhooks_of_one_world_leave_places_to_its_others_and_to_other_worl
                 places.take((int(webhook[0]), str(webhook[1])))
     assert places.taken <= ALL // 2
     assert places.rooms([(2, "good")]) == [(2, "good", OF_WEBHOOK)]
+
+
+@given(st.integers(1, 150), st.integers(1, 150))
+def test_no_webhook_goes_without_while_its_world_has_places(under_way: int, waiting: int) -> None:
+    """Deliveries that are under way make their webhooks due too, and those take nothing."""
+    places, webhooks = WebhookPlaces(), [(1, f"wh_{number:03}") for number in range(under_way + waiting)]
+    for webhook in webhooks[:under_way]:
+        places.take(webhook)
+    given_rooms = {webhook_id for _, webhook_id, _ in places.rooms(webhooks)}
+    assert {webhook_id for _, webhook_id in webhooks[under_way:]} <= given_rooms
 
 
 @given(st.lists(st.tuples(st.integers(1, 3), st.sampled_from("ab"))))

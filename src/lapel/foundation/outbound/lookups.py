@@ -33,8 +33,12 @@ def system_lookup(host: str) -> Sequence[str]:
     return [f"{at[0]}%{at[3]}" if len(at) == 4 and at[3] else str(at[0]) for *_, at in found]
 
 
+class LookupNotMade(OSError):
+    """Nothing is known about a name, because no thread was free to look it up."""
+
+
 class Lookups:
-    """Looks up names for one event loop. `seconds`: how long a caller waits.
+    """Looks up names for one event loop. `seconds`: how long a caller waits; half of it for a thread.
 
     Callers of one tenant that ask for a name while its look-up runs share that look-up. No answer is kept
     after that.
@@ -44,10 +48,14 @@ class Lookups:
         self._lookup = lookup
         self._seconds = seconds
         self._running: dict[tuple[int, str], asyncio.Task[Sequence[str] | OSError]] = {}
-        self._threads = Admission(_MOST, _MOST_OF_A_TENANT, patience=seconds)
+        self._threads = Admission(_MOST, _MOST_OF_A_TENANT, patience=seconds / 2)
 
     async def addresses(self, host: str) -> Sequence[str]:
-        """The addresses of a name. Raises OSError when it has none, TimeoutError after `seconds`."""
+        """The addresses of a name.
+
+        Raises OSError when it has none, LookupNotMade when other look-ups of the tenant take all its threads,
+        and TimeoutError after `seconds`.
+        """
         key = TENANT.get(), host
         async with asyncio.timeout(self._seconds):
             running = self._running.get(key)
@@ -65,7 +73,7 @@ class Lookups:
             async with self._threads.hold(tenant):
                 return await self._in_a_thread(host)
         except NoRoom:
-            return OSError("too many names are looked up at once")
+            return LookupNotMade("too many names are looked up at once")
 
     async def _in_a_thread(self, host: str) -> Sequence[str] | OSError:
         loop = asyncio.get_running_loop()
@@ -81,7 +89,7 @@ class Lookups:
         try:
             thread.start()
         except RuntimeError:
-            return OSError("the system has no thread left to look up the name")
+            return LookupNotMade("the system has no thread left to look up the name")
         return await answer
 
 

@@ -37,6 +37,7 @@ class Claims:
         self._ports = ports
         self._places = places
         self._after = BEGINNING
+        self._given = 0
 
     async def look(self) -> Look:
         """Claim what is due of the next webhooks. Raises Unavailable when the database is away."""
@@ -46,7 +47,12 @@ class Claims:
             at_end = len(visited) < _VISITS
             found.disabled = [_key(row) for row in visited if row.disabled]
             due = [row for row in visited if row.due and not row.paused]
-            rooms = self._places.rooms([_key(row) for row in due if not row.broken])
+            # If there are fewer places than webhooks, others go first in the next look. A webhook whose due
+            # deliveries are all under way counts as due too.
+            begin = self._given % len(due) if due else 0
+            ready = [_key(row) for row in (*due[begin:], *due[:begin]) if not row.broken]
+            rooms = self._places.rooms(ready)
+            self._given += len(rooms)
             broken = [_key(row) for row in due if row.broken and self._places.idle(_key(row))]
             if broken:
                 found.probes = set(await claim_queries.take_probes(connection, broken))

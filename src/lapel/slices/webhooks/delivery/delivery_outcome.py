@@ -28,7 +28,8 @@ class DeliveryAttempt(msgspec.Struct, frozen=True):
 
 class DeliveryOutcome(msgspec.Struct, frozen=True, kw_only=True):
     """What became of a delivery: its attempts (two, if the second was signed with the previous secret), its
-    new state, and the seconds until the next attempt if it stays pending."""
+    new state, and the seconds until the next attempt if it stays pending. `pause_seconds`: for so long the
+    receiver asks for no request at all."""
 
     world_id: int
     delivery_id: str
@@ -38,4 +39,5 @@ class DeliveryOutcome(msgspec.Struct, frozen=True, kw_only=True):
     state: State
     wait_seconds: float | None
     gone: bool
+    pause_seconds: float | None
     probe: bool

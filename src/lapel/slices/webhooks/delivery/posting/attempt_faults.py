@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import aiohttp
 
 from lapel.foundation.outbound.guarded_connector import ForbiddenAddress
@@ -30,7 +32,8 @@ def _told(fault: BaseException) -> str:
         case TimeoutError():
             return "timeout after 30 s"
         case aiohttp.ClientConnectorError():
-            return f"no connection: {fault.strerror or 'unknown reason'}"
+            # Not `strerror`, in which asyncio writes the address that the name server told.
+            return f"no connection: {os.strerror(fault.errno) if fault.errno else 'unknown reason'}"
         case aiohttp.ServerDisconnectedError():
             return "the connection was closed without an answer"
         case aiohttp.ClientResponseError():

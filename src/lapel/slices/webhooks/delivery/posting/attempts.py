@@ -17,6 +17,7 @@ from yarl import URL
 from lapel.foundation.core.crash_points import crash_point
 from lapel.foundation.identity.seal import SealBroken
 from lapel.foundation.identity.webhook_signatures import delivery_headers
+from lapel.foundation.outbound.lookups import LookupNotMade
 from lapel.slices.webhooks import signing_secrets
 from lapel.slices.webhooks.delivery import claim_queries, delivery_metrics
 from lapel.slices.webhooks.delivery.delivery_outcome import DeliveryAttempt, DeliveryOutcome
@@ -36,6 +37,8 @@ SECONDS = 30.0
 _BODY_SECONDS = 2.0
 _BODY_BYTES = 4096
 _UNAUTHORIZED, _GONE = 401, 410
+# With these, `Retry-After` is about the receiver, and not only about this delivery (RFC 6585, RFC 9110).
+_TOO_MUCH = {429, 503}
 # Faults of this machine, which say nothing about the webhook.
 _OWN_FAULTS = {errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS}
 # Large bodies (up to 1 MiB each) in memory at once, and of these of one world and of one webhook.
@@ -82,7 +85,7 @@ class Attempts:
                 return await self._make(claim, claim.body, probe=probe)
             return await self._make_large(claim, probe=probe)
         except OwnFault as fault:
-            _log.error("webhook.not_attempted", delivery=claim.id, error=str(fault))
+            _log.warning("webhook.not_attempted", delivery=claim.id, error=str(fault))
             return None
 
     async def _make_large(self, claim: ClaimedRow, *, probe: bool) -> DeliveryOutcome | None:
@@ -123,6 +126,7 @@ class Attempts:
             state="succeeded" if succeeded else "failed" if wait is None else "pending",
             wait_seconds=wait,
             gone=last.attempt.status == _GONE,
+            pause_seconds=last.asks if last.attempt.status in _TOO_MUCH else None,
             probe=probe,
         )
 
@@ -149,8 +153,8 @@ class Attempts:
             # Once there is a status line, the rest of the answer changes nothing.
             if status is None:
                 ended = time.perf_counter()
-                if getattr(fault, "errno", None) in _OWN_FAULTS:
-                    raise OwnFault(str(fault)) from fault
+                if (own := _own_fault(fault)) is not None:
+                    raise OwnFault(str(own)) from fault
                 error = told(fault)
         attempt = DeliveryAttempt(
             started, round((ended - began) * 1000), status, error, bytes(answer) or None
@@ -179,6 +183,13 @@ class Attempts:
             secret = signing_secrets.opened(self._ports.sealer, claim.world_id, claim.webhook_id, sealed)
             self._secrets[sealed] = secret
         return secret
+
+
+def _own_fault(fault: BaseException) -> BaseException | None:
+    """The error that says why this machine could make no attempt; None if the receiver is at fault."""
+    if isinstance(fault, aiohttp.ClientConnectorDNSError):
+        return fault.os_error if isinstance(fault.os_error, LookupNotMade) else None
+    return fault if getattr(fault, "errno", None) in _OWN_FAULTS else None
 
 
 @lru_cache(maxsize=4096)

@@ -1,5 +1,7 @@
 """The circuit of a webhook: after failures in a row it gets one probe at a time, until one succeeds.
 
+A receiver opens it too, by an answer that asks for a pause.
+
 Pattern: M. Nygard, "Release It!", circuit breaker.
 """
 
@@ -16,6 +18,15 @@ _FIRST_PAUSE = 5.0
 _LONGEST_PAUSE = 60.0
 _MOST_DOUBLINGS = 10
 DISABLED_AFTER = timedelta(days=5)
+
+
+class AttemptEnd(msgspec.Struct, frozen=True):
+    """How an attempt ended. `probe`: it was made while the circuit was open. `pause_seconds`: for so long the
+    receiver asks for no request."""
+
+    succeeded: bool
+    probe: bool = False
+    pause_seconds: float | None = None
 
 
 class Circuit(msgspec.Struct, frozen=True):
@@ -35,18 +46,23 @@ HEALTHY = Circuit(0, None, None)
 
 
 def after_attempts(
-    circuit: Circuit, attempts: Iterable[tuple[bool, bool]], now: datetime, chance: Callable[[], float]
+    circuit: Circuit, ends: Iterable[AttemptEnd], now: datetime, chance: Callable[[], float]
 ) -> Circuit:
-    """The circuit after attempts, in the order of their ends: (whether it succeeded, whether it was a probe).
+    """The circuit after attempts, in the order of their ends.
 
     `chance`: a random number from 0 to 1, which spreads the probes. A failed attempt that began before the
-    circuit opened changes nothing.
+    circuit opened changes nothing, unless its answer asks for a longer pause.
     """
-    for succeeded, probe in attempts:
-        if succeeded:
-            circuit = HEALTHY
-        elif circuit.paused_until is None or probe:
+    for end in ends:
+        if end.succeeded:
+            # What was on its way when the receiver asked for a pause does not end the pause.
+            asked = circuit.failures < OPENS_AFTER and not end.probe
+            circuit = Circuit(0, None, circuit.paused_until if asked else None)
+        elif circuit.paused_until is None or end.probe:
             circuit = _failed(circuit, now, chance)
+        if end.pause_seconds is not None:
+            until = now + timedelta(seconds=end.pause_seconds)
+            circuit = msgspec.structs.replace(circuit, paused_until=max(circuit.paused_until or until, until))
     return circuit
 
 

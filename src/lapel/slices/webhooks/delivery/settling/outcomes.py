@@ -11,7 +11,7 @@ import structlog
 
 from lapel.foundation.core.crash_points import crash_point
 from lapel.slices.webhooks.delivery.settling import outcome_queries
-from lapel.slices.webhooks.delivery.settling.circuit import Circuit, after_attempts
+from lapel.slices.webhooks.delivery.settling.circuit import AttemptEnd, Circuit, after_attempts
 from lapel.slices.webhooks.delivery.settling.disabling import disable
 
 if TYPE_CHECKING:
@@ -130,5 +130,5 @@ class OutcomeWriter:
 
     def _circuit(self, webhook: HeldWebhookRow, outcomes: Sequence[DeliveryOutcome]) -> Circuit:
         before = Circuit(webhook.failures, webhook.failing_since, webhook.paused_until)
-        ends = [(o.state == "succeeded", o.probe) for o in outcomes]
+        ends = [AttemptEnd(o.state == "succeeded", o.probe, o.pause_seconds) for o in outcomes]
         return after_attempts(before, ends, webhook.at, self._chance)
