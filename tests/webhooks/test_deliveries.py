@@ -88,6 +88,23 @@ async def test_deliveries_are_filtered_by_status_and_walked(hooks: Hooks) -> Non
     assert refused.status_code == 400
 
 
+async def test_the_delivery_of_an_event_is_found(hooks: Hooks) -> None:
+    webhook, other = await hooks.add(), await hooks.add()
+    events = [await hooks.event("ota.failed", BEGIN + timedelta(seconds=each)) for each in range(3)]
+    wanted, _ = [await hooks.delivery(webhook, each, state="failed") for each in events[:2]]
+    await hooks.delivery(other, events[2])
+    for query, found in (
+        ({"event_id": events[0]}, [wanted]),
+        ({"event_id": events[0], "status": "failed"}, [wanted]),
+        ({"event_id": events[0], "status": "pending"}, []),
+        ({"event_id": events[2]}, []),
+        ({"event_id": "evt_none"}, []),
+    ):
+        page = await hooks.get(f"/{webhook}/deliveries", **query)
+        assert [each["id"] for each in page["data"]] == found, query
+        assert (page["has_more"], page["next_cursor"]) == (False, None)
+
+
 async def test_a_delivery_belongs_to_its_webhook_and_goes_with_it(hooks: Hooks, ports: Ports) -> None:
     webhook, other = await hooks.add(), await hooks.add()
     delivery = await hooks.delivery(webhook, await hooks.event("ota.failed", BEGIN))

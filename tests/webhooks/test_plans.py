@@ -37,7 +37,7 @@ INSERT INTO webhook_attempts (world_id, delivery_id, number, started_at, latency
 """
 ONE, BY_AGE = {"webhooks_pkey"}, {"webhook_deliveries_by_age"}
 DELIVERY, ATTEMPTS, EVENT = {"webhook_deliveries_pkey"}, {"webhook_attempts_pkey"}, {"events_pkey"}
-PERSON = {"end_users_pkey"}
+PERSON, OF_EVENT = {"end_users_pkey"}, {"webhook_deliveries_world_id_event_id_webhook_id_key"}
 
 LOOKUPS = [
     (queries.READ, ONE),
@@ -50,6 +50,7 @@ LOOKUPS = [
     (queries.LIST, {"webhooks_by_age"}),
     (delivery_queries.LIST, BY_AGE | ATTEMPTS | EVENT | PERSON),
     (delivery_queries.LIST_OF_STATE, BY_AGE | ATTEMPTS | EVENT | PERSON),
+    (delivery_queries.LIST_OF_EVENT, OF_EVENT | ATTEMPTS | EVENT | PERSON),
     (delivery_queries.READ, DELIVERY | ATTEMPTS | EVENT | ONE | PERSON),
     (delivery_queries.LIST_ATTEMPTS, ATTEMPTS),
     (delivery_queries.REDELIVER, DELIVERY),

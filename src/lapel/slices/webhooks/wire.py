@@ -185,9 +185,21 @@ class DeliveryPage(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class DeliveryQuery(PageQuery, frozen=True, kw_only=True):
-    """The filter of the list of deliveries."""
+    """The filters of the list of deliveries."""
 
-    status: DeliveryStatus | None = None
+    status: Annotated[DeliveryStatus, msgspec.Meta(description="Only deliveries in this state.")] | None = (
+        None
+    )
+    event_id: (
+        Annotated[
+            str,
+            msgspec.Meta(
+                description="Only the delivery of the event with this id: 0 or 1 deliveries.",
+                examples=["evt_0VvPq3xYz8KmW2nLc5RtB7dF"],
+            ),
+        ]
+        | None
+    ) = None
 
 
 class Recover(msgspec.Struct, frozen=True, kw_only=True):

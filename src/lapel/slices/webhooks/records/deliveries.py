@@ -41,7 +41,9 @@ class Deliveries:
         async with self._ports.database.acquire() as connection:
             if await queries.read(connection, world_id, webhook_id) is None:
                 raise unknown_webhook()
-            rows = await delivery_queries.list_page(connection, world_id, webhook_id, asked, query.status)
+            rows = await delivery_queries.list_page(
+                connection, world_id, webhook_id, asked, query.status, query.event_id
+            )
         data, has_more, next_cursor = page(rows, asked, delivery_of)
         return DeliveryPage(data=data, has_more=has_more, next_cursor=next_cursor)
 

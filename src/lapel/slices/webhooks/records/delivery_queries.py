@@ -54,6 +54,12 @@ SELECT {_SHOWN} FROM ({_OF_STATE.format(state="$7")} {_NEWEST}) d {_LAST_ATTEMPT
 ORDER BY d.created_at DESC, d.id DESC
 """
 
+# An event has one delivery to a webhook at most.
+LIST_OF_EVENT = f"""
+SELECT {_SHOWN} FROM ({_DELIVERIES} AND v.event_id = $7 AND v.webhook_id = $2
+    AND ($8::text IS NULL OR v.state = $8) AND (v.created_at, v.id) < ($3, $4) {_NEWEST}) d {_LAST_ATTEMPT}
+"""
+
 # $3: the webhook that the path names; NULL when it names none. A deleted webhook may still have rows.
 READ = f"""
 SELECT {_SHOWN} FROM ({_DELIVERIES} AND v.id = $2 AND ($3::text IS NULL OR v.webhook_id = $3)) d
@@ -77,10 +83,17 @@ SELECT count(pg_notify('{EVENTS_CHANNEL}', '')) FROM due
 
 
 async def list_page(
-    connection: Connection, world_id: int, webhook_id: str, asked: PageWindow, status: DeliveryStatus | None
+    connection: Connection,
+    world_id: int,
+    webhook_id: str,
+    asked: PageWindow,
+    status: DeliveryStatus | None,
+    event_id: str | None,
 ) -> list[WebhookDeliveryRow]:
     """Rows of one page of a webhook's deliveries, plus one row that tells whether more follow."""
     window = (world_id, webhook_id, asked.before_time, asked.before_id, asked.fetch, asked.offset)
+    if event_id is not None:
+        return await fetch_rows(connection, WebhookDeliveryRow, LIST_OF_EVENT, *window, event_id, status)
     if status is None:
         return await fetch_rows(connection, WebhookDeliveryRow, LIST, *window)
     return await fetch_rows(connection, WebhookDeliveryRow, LIST_OF_STATE, *window, status)
