@@ -53,9 +53,7 @@ def main() -> None:
     crash_points.arm(parent.crash)
     _raise_file_limit()
     runs = {"api": _api, "store": _store, "worker": _worker}[role]
-    # The worker starts child processes. uvloop starts them by a fork that may hang: see worker_process.py.
-    loop_factory = None if role == "worker" else uvloop.new_event_loop
-    with asyncio.Runner(loop_factory=loop_factory) as runner:
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(_until_told(lambda stop: runs(settings, parent, stop)))
 
 

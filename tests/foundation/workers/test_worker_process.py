@@ -13,6 +13,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+import uvloop
 
 from lapel.foundation.workers.worker_child import Refusal
 from lapel.foundation.workers.worker_process import SubworkerDied, SubworkerTimeout, WorkerProcess
@@ -297,14 +298,14 @@ async def test_the_child_ends_with_its_parent() -> None:
     parent = await asyncio.create_subprocess_exec(
         sys.executable,
         "-c",
-        "import asyncio\n"
+        "import uvloop\n"
         "from lapel.foundation.workers.worker_process import WorkerProcess\n"
         "from tests.foundation.workers.odd_child import Ask, AskOfFiles, Told\n"
         "async def main():\n"
         "    worker = WorkerProcess('tests.foundation.workers.odd_child')\n"
         "    print((await worker.call(Ask(do='echo'), Told, seconds=600)).pid, flush=True)\n"
         "    await worker.call(Ask(do='sleep', number=600), Told, seconds=600)\n"
-        "asyncio.run(main())\n",
+        "uvloop.run(main())\n",
         stdout=asyncio.subprocess.PIPE,
     )
     assert parent.stdout is not None
@@ -324,3 +325,32 @@ async def test_the_event_loop_goes_on_meanwhile(shared: WorkerProcess) -> None:
         await asyncio.sleep(0)
         assert time.monotonic() - started < LONG
     assert beats > 1
+
+
+async def test_under_uvloop_a_child_that_is_killed_cancelled_or_late_leaves_nothing() -> None:
+    """Workers run on uvloop. A child started by uvloop's own means may hang before its program begins."""
+    process, worker = psutil.Process(), WorkerProcess(MODULE)
+
+    async def all_ends() -> None:
+        assert len((await ask(worker, "large", 8 * MIB)).text) == 8 * MIB
+        with pytest.raises(SubworkerDied, match=r"^SIGKILL$"):
+            await ask(worker, "kill", signal.SIGKILL)
+        with pytest.raises(SubworkerTimeout):
+            await ask(worker, "sleep", 600, seconds=0.05)
+        for turns in range(8):
+            call = asyncio.create_task(ask(worker, "sleep", 600))
+            for _ in range(turns):
+                await asyncio.sleep(0)
+            call.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await call
+        assert (await ask(worker, "echo", text="again")).text == "again"
+        await worker.close()
+
+    async def twice() -> None:
+        await all_ends()
+        opened, children = process.num_fds(), len(process.children())
+        await all_ends()
+        await true_of(lambda: process.num_fds() <= opened and len(process.children()) <= children)
+
+    await asyncio.to_thread(uvloop.run, twice())

@@ -67,7 +67,7 @@ def transcribe_all(
     Raises CommandError when no model is usable, and what `done` raises. At Ctrl-C, SIGTERM or SIGHUP, ends
     the child processes and raises SystemExit (128 plus the signal's number).
     """
-    asyncio.run(_all(jobs, wish, model, folder, done))  # without uvloop: see worker_process.py
+    asyncio.run(_all(jobs, wish, model, folder, done))
 
 
 class _Tools:

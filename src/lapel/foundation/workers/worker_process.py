@@ -6,11 +6,6 @@ frames on its pipes: the body's length (4 bytes, big endian), one byte, and the 
 (https://msgpack.org). In a request, the one byte is the number of the request's files. In progress and
 answers, it is the kind of the frame. The files that a request names are sent as open descriptors over a
 separate Unix socket (SCM_RIGHTS, see unix(7)). A call that takes too long, or is cancelled, ends the child.
-
-Use it with asyncio's own event loop, not with uvloop. uvloop forks, and Python code runs in the new process
-before the child's program starts. If another thread held a lock at the fork, the lock is never released in
-the new process. The new process then hangs for ever, and this process waits for it. The new process keeps
-copies of all our descriptors, so a file lock (`flock`) stays held even if we close the file.
 """
 
 from __future__ import annotations
@@ -31,6 +26,7 @@ import msgspec
 import structlog
 
 from lapel.foundation.core.disk_guard import is_disk_full
+from lapel.foundation.workers.piped_child import PipedChild
 from lapel.foundation.workers.worker_child import HEAD, PROGRESS, REFUSAL, Bounds, Refusal, RefusalFrame
 from lapel.process_environment import environment_without_ours
 
@@ -91,7 +87,7 @@ class WorkerProcess:
         self._files: socket.socket | None = None
         self._idle_seconds = idle_seconds
         self._turn = asyncio.Lock()
-        self._child: asyncio.subprocess.Process | None = None
+        self._child: PipedChild | None = None
         self._listening: asyncio.Task[None] | None = None
         self._said: deque[str] = deque(maxlen=_STDERR_PIECES)
         self._idle: asyncio.TimerHandle | None = None
@@ -156,10 +152,9 @@ class WorkerProcess:
 
     def _signal(self, which: signal.Signals) -> None:
         if self._child is not None and self._child.returncode is None:
-            with contextlib.suppress(ProcessLookupError):
-                self._child.send_signal(which)
+            self._child.send_signal(which)
 
-    async def _started(self) -> asyncio.subprocess.Process:
+    async def _started(self) -> PipedChild:
         if self._child is not None and self._child.returncode is None:
             return self._child
         await self._end()
@@ -172,25 +167,24 @@ class WorkerProcess:
             )
             told = msgspec.json.encode(bounds).decode()
             # -P: imports nothing from the working directory, which holds no code of ours.
-            self._child = await asyncio.create_subprocess_exec(
-                sys.executable, "-P", "-m", self._module, told, *self._arguments,
-                stdin=asyncio.subprocess.PIPE,
-                stdout=asyncio.subprocess.PIPE,
-                stderr=asyncio.subprocess.PIPE,
+            self._child = PipedChild(
+                (sys.executable, "-P", "-m", self._module, told, *self._arguments),
                 pass_fds=[theirs.fileno()],
                 env=environment_without_ours(**_QUIET),
-            )  # fmt: skip
-        self._listening = asyncio.create_task(self._listen(self._child.stderr))
-        return self._child
+            )
+        child = self._child
+        await child.connected()
+        self._listening = asyncio.create_task(self._listen(child.stderr))
+        return child
 
     async def _exchange(
         self,
-        child: asyncio.subprocess.Process,
+        child: PipedChild,
         request: msgspec.Struct,
         answer: type[T],
         report: Report | None,
     ) -> T | RefusalFrame:
-        if child.stdin is None or child.stdout is None or self._files is None:
+        if self._files is None:
             raise BrokenPipeError
         body, sent = msgspec.msgpack.encode(request), _hand_over(self._files, request)
         child.stdin.write(HEAD.pack(len(body), sent) + body)
@@ -206,9 +200,9 @@ class WorkerProcess:
             if report is not None:
                 report(done)
 
-    async def _listen(self, stderr: asyncio.StreamReader | None) -> None:
+    async def _listen(self, stderr: asyncio.StreamReader) -> None:
         """Keep the end of the libraries' output, for the log in case the child dies."""
-        while stderr is not None and (piece := await stderr.read(4096)):
+        while piece := await stderr.read(4096):
             self._said.append(piece.decode(errors="replace").strip())
 
     async def _last_words(self) -> str:
@@ -230,9 +224,9 @@ class WorkerProcess:
     async def _end(self) -> None:
         child, self._child = self._child, None
         if child is not None:
-            with contextlib.suppress(ProcessLookupError):
-                child.kill()
+            child.send_signal(signal.SIGKILL)
             await _ended(child)
+            await child.close()
         if self._files is not None:
             self._files.close()
             self._files = None
@@ -286,17 +280,8 @@ def _hand_over(channel: socket.socket, request: msgspec.Struct) -> int:
     return sent
 
 
-async def _ended(child: asyncio.subprocess.Process) -> None:
-    """Wait a little for a child that ends, and read the rest of its output.
-
-    `wait` alone may wait for ever, because some releases of Python wait until all pipes are closed. A pipe is
-    closed only after it was read to its end, and reading pauses while the buffer is full.
-    """
-    # A process that the child started may hold the pipes open: do not wait for that process.
+async def _ended(child: PipedChild) -> None:
+    """Wait a little for a child that ends."""
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(_LAST_SECONDS):
-            # The call that waited for an answer may be reading already.
-            with contextlib.suppress(RuntimeError):
-                while child.stdout is not None and await child.stdout.read(65_536):
-                    pass
             await child.wait()
