@@ -91,9 +91,11 @@ class Rig:
 
     @property
     def postgres_cpu_seconds(self) -> float:
-        """CPU seconds of PostgreSQL's live processes so far, without processes that have already ended."""
+        """CPU seconds of PostgreSQL's processes so far, also of those that have ended."""
         server = psutil.Process(self._postgres.pid)
-        return sum(_cpu_seconds(each) for each in (server, *server.children(recursive=True)))
+        ended = server.cpu_times()
+        live = sum(_cpu_seconds(each) for each in (server, *server.children(recursive=True)))
+        return live + ended.children_user + ended.children_system
 
     def updates_in_place(self, name: str) -> tuple[int, int]:
         """How many updates of devices touched no index (HOT), and how many updates there were."""

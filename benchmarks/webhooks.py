@@ -14,7 +14,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from typing import TYPE_CHECKING
 
 import asyncpg
@@ -59,6 +59,16 @@ def measure() -> list[Row]:
 
 
 @dataclass(frozen=True, slots=True)
+class _Cost:
+    """Deliveries (or posts) a second, and microseconds of CPU time for each."""
+
+    rate: float
+    sender_us: float
+    postgres_us: float = 0.0
+    receiver_us: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
 class _Bench:
     rig: Rig
     api: Api
@@ -75,37 +85,14 @@ class _Bench:
         receiver = self.rig.receiver()
         types = await self._webhooks(connection, [receiver] * WEBHOOKS)
         worker = self.rig.worker(self.api, **_LOOPBACK)
-        await self._burst(connection, receiver, types, 2000)  # warm
-        ours, bare = [], []
+        await self._burst(connection, receiver, types, 2000, worker)  # warm
+        ours, bare = list[_Cost](), list[_Cost]()
         for _ in range(3):
             bare.append(await asyncio.to_thread(_bare, receiver))
             ours.append(await self._burst(connection, receiver, types, BURST, worker))
-        rate, bare_rate = (statistics.median(each["rate"] for each in found) for found in (ours, bare))
-        cpu, bare_cpu = (statistics.median(each["cpu_us"] for each in found) for found in (ours, bare))
         worker.terminate()
         await connection.execute(_FORGET, self.api.filled.world_id)
-        how = f"3 rounds in turn, {BURST:,} events of 1 KB for {WEBHOOKS} webhooks"
-        return [
-            Row(
-                "webhooks: bare loop that signs and posts",
-                bare_rate,
-                "/s",
-                detail=f"{bare_cpu:.0f} us CPU each",
-            ),
-            Row(
-                "webhooks: deliveries of one worker",
-                rate,
-                "/s",
-                at_least=1500,
-                detail=f"{how}; {cpu:.0f} us CPU each",
-            ),
-            Row(
-                "webhooks: rate, of the bare loop",
-                rate / bare_rate,
-                at_least=0.6,
-                detail=f"by CPU {bare_cpu / cpu:.2f} x",
-            ),
-        ]
+        return _compared(_median(ours), _median(bare))
 
     async def _burst(
         self,
@@ -113,21 +100,23 @@ class _Bench:
         receiver: Server,
         types: Sequence[str],
         count: int,
-        worker: psutil.Process | None = None,
-    ) -> dict[str, float]:
-        """Seconds from the first arrival to the last outcome."""
-        before = len(_seen(receiver))
-        cpu = _cpu(worker)
+        worker: psutil.Process,
+    ) -> _Cost:
+        """The rate from the first arrival to the last outcome, and CPU times from the commit on."""
+        before = _count(receiver)
         ids = await self._publish(connection, types, count)
+        began = (_cpu(worker), self.rig.postgres_cpu_seconds, receiver.cpu_seconds)
+        while _count(receiver) < before + count:  # noqa: ASYNC110 - another process ends it
+            await asyncio.sleep(0.05)
         while await connection.fetchval(_LEFT):  # noqa: ASYNC110 - another process ends it
-            await asyncio.sleep(0.02)
+            await asyncio.sleep(0.01)
         ended = time.time()
+        cpu = (_cpu(worker), self.rig.postgres_cpu_seconds, receiver.cpu_seconds)
         seen = _seen(receiver)
-        assert len(seen) == before + count
-        return {
-            "rate": count / (ended - min(seen[each] for each in ids)),
-            "cpu_us": (_cpu(worker) - cpu) / count * 1e6,
-        }
+        return _Cost(
+            count / (ended - min(seen[each] for each in ids)),
+            *((now - then) / count * 1e6 for then, now in zip(began, cpu, strict=True)),
+        )
 
     async def _lags(self, connection: Connection) -> list[Row]:
         """From commit to arrival at a steady rate: alone, then beside a dead and a slow webhook."""
@@ -195,25 +184,50 @@ class _Bench:
         return made
 
 
-def _bare(receiver: Server) -> dict[str, float]:
+def _compared(ours: _Cost, bare: _Cost) -> list[Row]:
+    how = f"3 rounds in turn, {BURST:,} events of 1 KB for {WEBHOOKS} webhooks"
+    return [
+        Row("webhooks: bare loop that signs and posts", bare.rate, "/s"),
+        Row("webhooks: deliveries of one worker", ours.rate, "/s", at_least=1500, detail=how),
+        Row("webhooks: rate, of the bare loop", ours.rate / bare.rate, at_least=0.6),
+        Row("webhooks: CPU of the bare loop, a post", bare.sender_us, "us"),
+        Row("webhooks: CPU of the worker, a delivery", ours.sender_us, "us"),
+        Row("webhooks: CPU of PostgreSQL, a delivery", ours.postgres_us, "us"),
+        Row("webhooks: CPU of the receiver, a delivery", ours.receiver_us, "us"),
+        Row("webhooks: CPU of the bare loop, of the worker's", bare.sender_us / ours.sender_us),
+    ]
+
+
+def _median(costs: Sequence[_Cost]) -> _Cost:
+    return _Cost(*(statistics.median(each) for each in zip(*map(astuple, costs), strict=True)))
+
+
+def _bare(receiver: Server) -> _Cost:
     command = [sys.executable, "-m", "benchmarks.peers.bare_webhooks", f"http://127.0.0.1:{receiver.port}/"]
     done = subprocess.run([*command, str(BARE_SECONDS), "100"], capture_output=True, text=True, check=True)
-    return json.loads(done.stdout)
+    told = json.loads(done.stdout)
+    return _Cost(told["rate"], told["cpu_us"])
+
+
+def _count(receiver: Server) -> int:
+    """How many events arrived, without those of the bare loop."""
+    return json.loads(_told_by(receiver, "/count"))
 
 
 def _seen(receiver: Server) -> dict[str, float]:
     """When each event arrived first."""
+    return json.loads(_told_by(receiver, "/seen"))
+
+
+def _told_by(receiver: Server, path: str) -> bytes:
     connection = http.client.HTTPConnection("127.0.0.1", receiver.port, timeout=30)
-    connection.request("GET", "/seen")
-    seen: dict[str, float] = json.loads(connection.getresponse().read())
-    seen.pop("evt_0", None)
+    connection.request("GET", path)
+    told = connection.getresponse().read()
     connection.close()
-    return seen
+    return told
 
 
-def _cpu(process: psutil.Process | None) -> float:
-    if process is None:
-        return 0.0
+def _cpu(process: psutil.Process) -> float:
     times = process.cpu_times()
     return times.user + times.system
 

@@ -1,7 +1,7 @@
 """The lightest receiver of webhooks: `python -m benchmarks.peers.webhook_receiver PORT [SECONDS]`.
 
 It answers every POST with 204, after SECONDS if given, and remembers when each event came first. `GET /seen`
-gives the moments (Unix time) by event.
+gives the moments (Unix time) by event, and `GET /count` their number. An event named `evt_0` is not kept.
 """
 
 from __future__ import annotations
@@ -43,10 +43,10 @@ class Receiver(asyncio.Protocol):
             return
         self._buffer = b""
         event = _EVENT.search(data, 0, end)
-        if event is not None:
+        if event is not None and event[1] != b"evt_0":
             self.seen.setdefault(event[1].decode(), time.time())
         if data.startswith(b"GET"):
-            body = msgspec.json.encode(self.seen)
+            body = msgspec.json.encode(self.seen if data.startswith(b"GET /seen") else len(self.seen))
             self._write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body))
         elif self.delay:
             asyncio.get_running_loop().call_later(self.delay, self._write, _ACCEPTED)
