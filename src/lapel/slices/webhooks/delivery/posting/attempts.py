@@ -147,8 +147,9 @@ class Attempts:
                     if not 200 <= status < 300:
                         asks = asked_wait(response.headers, started)
                     crash_point("delivery:answered")
-                    limit.reschedule(asyncio.get_running_loop().time() + _BODY_SECONDS)
-                    await _read(response, answer)
+                    if not response.content.at_eof():
+                        limit.reschedule(asyncio.get_running_loop().time() + _BODY_SECONDS)
+                        await _read(response, answer)
         except (aiohttp.ClientError, OSError, ValueError) as fault:
             # Once there is a status line, the rest of the answer changes nothing.
             if status is None:
