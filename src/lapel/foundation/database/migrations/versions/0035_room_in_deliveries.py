@@ -2,8 +2,8 @@
 
 from lapel.foundation.database.migrations import script
 
-revision = "0033"
-down_revision = "0032"
+revision = "0035"
+down_revision = "0034"
 
 
 def upgrade() -> None:
