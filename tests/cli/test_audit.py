@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import stat
+import subprocess
 from collections.abc import Generator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -13,10 +15,12 @@ import asyncpg
 import pytest
 
 from lapel.embedded.postgres.supervisor import EmbeddedPostgres
+from lapel.foundation.identity import signing
+from lapel.slices.audit.chain.checkpoints import CheckpointClaims
 from tests.audit.support import refuses_changes
 from tests.support.plain_http import http
 from tests.support.postgres import create_database, drop_database
-from tests.support.serving import run, serving, told
+from tests.support.serving import LAPEL, run, serving, told
 
 
 class Installation(NamedTuple):
@@ -270,6 +274,24 @@ def test_checkpoints_of_what_a_restore_lost_are_explained(
         )
     )
     assert all(each["broken"] is None for each in log.told("audit", "verify", "--checkpoints", since)["data"])
+
+
+def test_a_project_that_the_database_has_lost_is_told_after_the_others(restored: Restored) -> None:
+    log = restored.log
+    claims = CheckpointClaims(
+        project="proj_gone", world="live", position=1, number=1, hash="00" * 32, previous=None, iat=1
+    )
+    token = signing.signer(log.env["LAPEL_SECRET"], None).sign(claims)
+    found = subprocess.run(
+        [*LAPEL, "audit", "verify", "--checkpoints", "-", *log.place],
+        input=b"\xff " + token.encode(),
+        capture_output=True,
+        env=os.environ | log.env,
+        check=False,
+    )
+    assert found.returncode == 1
+    assert found.stdout.count(b"good") == 2
+    assert found.stderr.startswith(b"lapel: proj_gone: a checkpoint of its audit log was given")
 
 
 def test_what_verify_and_export_cannot_do_is_one_line(restored: Restored, tmp_path: Path) -> None:

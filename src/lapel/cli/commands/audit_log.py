@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import sys
 from datetime import datetime
@@ -79,14 +78,16 @@ def verify(
         if number % _TOLD_EVERY == 0:
             say(f"{world.project_id} {world.mode}: {number:,} entries verified")
 
-    async def work(ports: Ports) -> list[ChainReport]:
+    async def work(ports: Ports) -> tuple[list[ChainReport], list[str]]:
         kept = None if checkpoints is None else _kept(ports, checkpoints)
         reports = [report async for report in OperatorAudit(ports, project).verify(progress, kept)]
+        found = {(each.project_id, each.mode) for each in reports}
+        lost: set[str] = set()
         if kept is not None and project is None:
-            _check_projects(kept, reports)
-        return reports
+            lost = {project_id for project_id, mode in kept.worlds if (project_id, mode) not in found}
+        return reports, sorted(lost)
 
-    reports = with_ports(settings_of(data_dir), work)
+    reports, lost = with_ports(settings_of(data_dir), work)
     rows = [
         (
             each.project_id,
@@ -103,14 +104,19 @@ def verify(
     broken = [each for each in reports if each.broken is not None]
     for each in broken:
         say(_sentence(each))
-    if broken:
+    for each in lost:
+        say(
+            f"{each}: a checkpoint of its audit log was given, but the database has no such project. The "
+            "project was removed, or this is another database."
+        )
+    if broken or lost:
         sys.exit(1)
 
 
 def _kept(ports: Ports, file: Path) -> KeptCheckpoints:
     """The checkpoints of a file. Raises CommandError when it has none, and OSError when it cannot be read."""
-    with contextlib.ExitStack() as stack:
-        lines = sys.stdin if str(file) == "-" else stack.enter_context(file.open(errors="replace"))
+    standard_input = str(file) == "-"
+    with open(0 if standard_input else file, errors="replace", closefd=not standard_input) as lines:
         kept = KeptCheckpoints(ports.signer, lines)
     others = f"{kept.unsigned} checkpoints that no key of this server signed"
     if not kept.worlds:
@@ -124,16 +130,6 @@ def _kept(ports: Ports, file: Path) -> KeptCheckpoints:
             "value as LAPEL_SECRET_PREVIOUS."
         )
     return kept
-
-
-def _check_projects(kept: KeptCheckpoints, reports: list[ChainReport]) -> None:
-    """Raises CommandError when there is a checkpoint of a project that the database does not have."""
-    lost = sorted(kept.worlds - {(each.project_id, each.mode) for each in reports})
-    if lost:
-        raise CommandError(
-            f"the database has no project {lost[0][0]}, of whose audit log a checkpoint was given: the "
-            "project was removed, or this is another database."
-        )
 
 
 def _sentence(report: ChainReport) -> str:
