@@ -74,6 +74,9 @@ _REASONS = {
         "lapel.foundation.database.row_quota.FORGET",
         "lapel.foundation.database.row_quota.READ",
     ),
+    "one worker removes the erased events of all worlds, one world after the other": (
+        "lapel.foundation.database.outbox.NEXT_WORLD_WITH_ERASED",
+    ),
     "one worker places the events of all worlds": (
         "lapel.foundation.database.outbox.PLACE_EVENTS",
         "lapel.foundation.database.outbox.WAITING",

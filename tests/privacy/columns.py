@@ -126,7 +126,7 @@ count: a number that Lapel or a device counted or measured
     erasures            objects_erased
     retention_counts    erased
     event_positions     last
-    events              inserted position
+    events              inserted position erased
     findings            found
     firmware_releases   release_sequence bin_file_size_bytes ufw_file_size_bytes
     full_worlds         bytes

@@ -10,10 +10,12 @@ from types import ModuleType
 import httpx
 import pytest
 
+from lapel.foundation.database import outbox
 from lapel.foundation.ports import Ports
 from lapel.slices.webhooks.payloads import RecoveryJob, WebhookJob
-from lapel.slices.webhooks.records import ending_queries, endings, recoveries
+from lapel.slices.webhooks.records import ending_queries, endings, erased_events, recoveries
 from lapel.slices.webhooks.records.endings import Endings, erase_some_deliveries
+from lapel.slices.webhooks.records.erased_events import ErasedEvents
 from lapel.slices.webhooks.records.recoveries import Recoveries
 from lapel.slices.webhooks.slice import SLICE
 from tests.support.locks import until_waiting
@@ -82,6 +84,32 @@ async def test_a_killed_recovery_is_finished_by_its_repetition(
     states = await hooks.states(webhook)
     assert (len(states), states[arrived], states[again]) == (EVENTS, "succeeded", "pending")
     assert {event for event, _, _ in await hooks.by_event(webhook)} == set(events)
+
+
+@pytest.mark.parametrize(("point", "nth"), points("remove-erased"))
+async def test_a_killed_removal_of_erased_events_is_finished_by_its_repetition(
+    client: httpx.AsyncClient,
+    tenant: Tenant,
+    ports: Ports,
+    monkeypatch: pytest.MonkeyPatch,
+    point: str,
+    nth: int,
+) -> None:
+    hooks = Hooks(client, tenant, ports)
+    webhook = await hooks.add()
+    for each in range(EVENTS):
+        event = await hooks.event("ota.failed", BEGIN + timedelta(seconds=each))
+        await hooks.delivery(webhook, event, state="succeeded", attempts=1)
+    async with ports.database.transaction() as connection:
+        await outbox.erase(connection, hooks.world, ["dev_1"])
+    removal = ErasedEvents(ports)
+
+    async def run() -> None:
+        while await removal.remove_some():
+            pass
+
+    await killed_and_repeated(monkeypatch, erased_events, point, nth, run)
+    assert await hooks.rows(webhook) == (1, 0, 0)
 
 
 @pytest.mark.parametrize(("point", "nth"), points("remove-webhook"))

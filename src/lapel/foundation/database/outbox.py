@@ -18,7 +18,7 @@ import msgspec
 
 from lapel.foundation.core.clock import timestamp
 from lapel.foundation.database.batches import columns, deleting_some
-from lapel.foundation.database.rows import fetch_only_value, fetch_rows, fetch_value
+from lapel.foundation.database.rows import fetch_only_value, fetch_rows, fetch_value, fetch_values
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -47,8 +47,9 @@ class Envelope(msgspec.Struct, frozen=True):
     data: msgspec.Raw
 
 
-# Tells that events without a position were committed.
+# Tells that events without a position were committed; with the payload `ERASED`, that some were erased.
 EVENTS_CHANNEL = "lapel_events"
+ERASED = "erased"
 # Tells that events of a world got positions; the payload is the world.
 POSITIONS_CHANNEL = "lapel_positions"
 
@@ -81,6 +82,8 @@ WITH made AS (
 # The events, for statements of a slice that sends their bodies. These statements leave out the events of
 # deleted end users, which is a matter of slices.
 EVENT_ROWS = "events e"
+# Every statement that shows or sends such events has this condition.
+NOT_ERASED = "NOT e.erased"
 
 # Held until the transaction ends: positions are given by one transaction at a time.
 LOCK_POSITIONS = "SELECT pg_try_advisory_xact_lock(hashtext('lapel event positions'))"
@@ -170,14 +173,33 @@ DELETE FROM events WHERE ctid = ANY(ARRAY(
 # For the export of an end user. The events of a recording are with the recording, so `OF_END_USER` has only
 # the events of devices. Indexes: events_of_resource, events_of_end_user.
 OF_RESOURCE = """
-SELECT id, body FROM events WHERE world_id = $1 AND resource_id = $2 AND id > $3 ORDER BY id LIMIT $4
+SELECT id, body FROM events WHERE world_id = $1 AND resource_id = $2 AND id > $3 AND NOT erased
+ORDER BY id LIMIT $4
 """
 OF_END_USER = """
 SELECT id, body FROM events WHERE world_id = $1 AND end_user_id = $2 AND type LIKE 'device.%' AND id > $3
-ORDER BY id LIMIT $4
+    AND NOT erased ORDER BY id LIMIT $4
 """
 
-ERASE_EVENTS = "DELETE FROM events WHERE world_id = $1 AND resource_id = ANY($2::text[])"
+# An event without a position has no deliveries. `coalesce`: otherwise PostgreSQL may read all events of the
+# world that have no position.
+ERASE_WAITING = """
+DELETE FROM events WHERE world_id = $1 AND resource_id = ANY($2::text[]) AND coalesce(position, 0) = 0
+"""
+# An event may have a thousand deliveries, and a resource hundreds of events. So the body goes now, and a
+# worker removes the rows in batches.
+ERASE_EVENTS = f"""
+WITH emptied AS (
+    UPDATE events SET erased = true, body = ''
+    WHERE world_id = $1 AND resource_id = ANY($2::text[]) AND NOT erased RETURNING 1
+)
+SELECT count(pg_notify('{EVENTS_CHANNEL}', '{ERASED}')) FROM emptied
+"""
+NEXT_WORLD_WITH_ERASED = "SELECT min(world_id) FROM events WHERE erased AND world_id > $1"
+HOLD_ERASED = """
+SELECT id FROM events WHERE world_id = $1 AND erased ORDER BY id LIMIT $2 FOR UPDATE SKIP LOCKED
+"""
+REMOVE_ERASED = "DELETE FROM events WHERE world_id = $1 AND id = ANY($2::text[]) AND erased"
 ERASE_EVENTS_OF_END_USER = deleting_some(
     "events", "SELECT ctid FROM events WHERE world_id = $1 AND end_user_id = $2 LIMIT $3 FOR UPDATE"
 )
@@ -306,8 +328,27 @@ async def place(connection: Connection, chosen: Sequence[WaitingRow]) -> list[Pl
 
 
 async def erase(connection: Connection, world_id: int, resource_ids: list[str]) -> None:
-    """Delete the events of erased resources."""
-    await connection.execute(ERASE_EVENTS, world_id, resource_ids)
+    """Erase the events of deleted resources: their bodies at once, and from every answer and delivery.
+
+    A worker removes their rows later, with their deliveries.
+    """
+    await connection.execute(ERASE_WAITING, world_id, resource_ids)
+    await fetch_only_value(connection, int, ERASE_EVENTS, world_id, resource_ids)
+
+
+async def next_world_with_erased(connection: Connection, after: int) -> int | None:
+    """The next world, by its id, that has rows of erased events."""
+    return await fetch_value(connection, int, NEXT_WORLD_WITH_ERASED, after)
+
+
+async def hold_erased(connection: Connection, world_id: int, limit: int) -> list[str]:
+    """Lock rows of erased events, `limit` at most, without those that another transaction has locked."""
+    return await fetch_values(connection, str, HOLD_ERASED, world_id, limit)
+
+
+async def remove_erased(connection: Connection, world_id: int, event_ids: list[str]) -> None:
+    """Delete the rows of these erased events."""
+    await connection.execute(REMOVE_ERASED, world_id, event_ids)
 
 
 async def erase_some_of_end_user(connection: Connection, world_id: int, end_user_id: str, limit: int) -> int:

@@ -1,6 +1,7 @@
 """All SQL that reads events; foundation/database/outbox.py writes them.
 
-Every statement leaves out test events, which only one webhook gets, and the events of deleted end users.
+Every statement leaves out test events, which only one webhook gets, erased events, and the events of deleted
+end users.
 """
 
 from __future__ import annotations
@@ -63,7 +64,7 @@ class StreamedRow(msgspec.Struct, frozen=True):
     body: bytes | None
 
 
-_SHOWN = f"test_for IS NULL AND {present_or_none('events')}"
+_SHOWN = f"test_for IS NULL AND NOT erased AND {present_or_none('events')}"
 
 # $1: the world; $2, $3: the place before the page; $4: the rows to read; $5: the rows to skip; $6: the least
 # time. Three statements instead of one with `OR`, so that the prepared plan of each uses its own index.

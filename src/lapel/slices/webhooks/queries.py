@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from lapel.foundation.database.outbox import EVENT_ROWS, EVENTS_CHANNEL
+from lapel.foundation.database.outbox import EVENT_ROWS, EVENTS_CHANNEL, NOT_ERASED
 from lapel.foundation.database.rows import (
     fetch_only_row,
     fetch_only_value,
@@ -78,7 +78,7 @@ RETURNING {_COLUMNS}
 FIND_PLACED = f"""
 SELECT e.id, e.type, e.resource_id, e.position, e.created_at FROM {EVENT_ROWS}
 WHERE e.world_id = $1 AND e.id = $2 AND e.test_for IS NULL AND e.position IS NOT NULL
-    AND {present_or_none("e")}
+    AND {present_or_none("e")} AND {NOT_ERASED}
 FOR KEY SHARE
 """
 

@@ -42,6 +42,8 @@ _CRASH_POINTS = (
     "delivery:attempted",
     "delivery:before-commit",
     "delivery:committed",
+    "remove-erased:before-commit",
+    "remove-erased:committed",
     # the jobs
     "recover:before-commit",
     "recover:committed",

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from lapel.foundation.database.batches import columns
-from lapel.foundation.database.outbox import EVENT_ROWS
+from lapel.foundation.database.outbox import EVENT_ROWS, NOT_ERASED
 from lapel.foundation.database.rows import fetch_rows, fetch_value
 from lapel.slices.end_users.service import present_or_none
 from lapel.slices.webhooks.waiting_queries import VISITED
@@ -49,8 +49,8 @@ FROM visited v CROSS JOIN LATERAL (
 ORDER BY v.nth
 """
 
-# The event tells of no deleted end user. A job erases the other events, with their deliveries.
-_SENT = present_or_none("e")
+# The event is not erased and tells of no deleted end user. A worker removes the other events.
+_SENT = f"{present_or_none('e')} AND {NOT_ERASED}"
 
 # A delivery that was never attempted waits for earlier ones of the same resource that never were and are not
 # due later. A recovery may add earlier ones that are due later: if the others waited for those, all of the

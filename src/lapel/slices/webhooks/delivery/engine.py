@@ -31,6 +31,7 @@ from lapel.slices.webhooks.delivery.posting.attempts import Attempts
 from lapel.slices.webhooks.delivery.settling.outcomes import OutcomeWriter
 from lapel.slices.webhooks.delivery.webhook_places import WebhookPlaces
 from lapel.slices.webhooks.payloads import WebhookJob
+from lapel.slices.webhooks.records.erased_events import ErasedEvents
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -73,6 +74,8 @@ class DeliveryEngine:
         self._held: set[tuple[int, str]] = set()
         self._attempting: dict[tuple[int, str], asyncio.Task[None]] = {}
         self._disabled: set[tuple[int, str]] = set()
+        self._erased_events = ErasedEvents(ports)
+        self._erased = asyncio.Event()
         self._new_events = asyncio.Event()
         self._look_again = asyncio.Event()
         self._loops: list[asyncio.Task[None]] = []
@@ -94,12 +97,13 @@ class DeliveryEngine:
         self._loops = [
             asyncio.create_task(each, name=f"webhooks-{name}")
             for name, each in {
-                "listen": listen(dsn, outbox.EVENTS_CHANNEL, lambda _: self._wake()),
+                "listen": listen(dsn, outbox.EVENTS_CHANNEL, self._told),
                 "fan-out": self._repeat(self._place),
                 "claims": self._repeat(lambda: self._claim(attempts)),
                 "outcomes": self._repeat(self._outcomes.step),
                 "leases": self._repeat(self._renew),
                 "disabled": self._repeat(self._end_disabled),
+                "erased": self._repeat(self._remove_erased),
             }.items()
         ]
 
@@ -121,6 +125,11 @@ class DeliveryEngine:
                         await claim_queries.release(connection, list(self._held))
         if self._client is not None:
             await self._client.__aexit__(None, None, None)
+
+    def _told(self, payload: str) -> None:
+        if payload == outbox.ERASED:
+            self._erased.set()
+        self._wake()
 
     def _wake(self) -> None:
         self._new_events.set()
@@ -207,6 +216,12 @@ class DeliveryEngine:
         while self._disabled:
             world_id, webhook_id = self._disabled.pop()
             await self._endings.end_pending(WebhookJob(world_id, webhook_id))
+
+    async def _remove_erased(self) -> None:
+        """Remove the rows of erased events, once there may be some."""
+        await _set_or_late(self._erased)
+        while not self._stopping and await self._erased_events.remove_some():
+            self._look_again.set()  # a later event of the resource waits for the removed deliveries
 
 
 async def _set_or_late(event: asyncio.Event) -> None:

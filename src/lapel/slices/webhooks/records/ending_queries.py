@@ -1,4 +1,4 @@
-"""SQL that ends and deletes the deliveries of one webhook, in batches."""
+"""SQL that ends and deletes deliveries in batches: of a webhook, of an end user, of erased events."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from lapel.foundation.database.batches import deleting_some
 from lapel.foundation.database.outbox import EVENT_ROWS
-from lapel.foundation.database.rows import fetch_only_value, fetch_value
+from lapel.foundation.database.rows import fetch_only_value, fetch_value, fetch_values
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -44,6 +44,17 @@ DELETE_SOME_OF_END_USER = deleting_some(
     WHERE e.world_id = $1 AND e.end_user_id = $2 LIMIT $3 FOR UPDATE OF d""",
 )
 
+# The caller has locked the events. A delivery that another transaction has locked is left for the next batch.
+DELETE_SOME_OF_EVENTS = deleting_some(
+    "webhook_deliveries",
+    """SELECT ctid FROM webhook_deliveries WHERE world_id = $1 AND event_id = ANY($2::text[])
+    LIMIT $3 FOR UPDATE SKIP LOCKED""",
+)
+WITHOUT_DELIVERIES = """
+SELECT e.id FROM unnest($2::text[]) AS e (id)
+WHERE NOT EXISTS (SELECT FROM webhook_deliveries d WHERE d.world_id = $1 AND d.event_id = e.id)
+"""
+
 DELETE_WEBHOOK = "DELETE FROM webhooks WHERE world_id = $1 AND id = $2 AND deleted_at IS NOT NULL"
 
 
@@ -65,6 +76,18 @@ async def delete_some(connection: Connection, world_id: int, webhook_id: str, li
 async def delete_some_of_end_user(connection: Connection, world_id: int, end_user_id: str, limit: int) -> int:
     """Delete deliveries, `limit` at most, of events about an end user. Returns their number."""
     return await fetch_only_value(connection, int, DELETE_SOME_OF_END_USER, world_id, end_user_id, limit)
+
+
+async def delete_some_of_events(
+    connection: Connection, world_id: int, event_ids: list[str], limit: int
+) -> int:
+    """Delete deliveries of locked events, `limit` at most. Returns their number."""
+    return await fetch_only_value(connection, int, DELETE_SOME_OF_EVENTS, world_id, event_ids, limit)
+
+
+async def without_deliveries(connection: Connection, world_id: int, event_ids: list[str]) -> list[str]:
+    """Those of these events that have no deliveries."""
+    return await fetch_values(connection, str, WITHOUT_DELIVERIES, world_id, event_ids)
 
 
 async def delete_webhook(connection: Connection, world_id: int, webhook_id: str) -> None:
