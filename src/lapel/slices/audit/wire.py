@@ -11,11 +11,25 @@ from lapel.foundation.http.input.pagination import PageQuery
 
 
 class AuditActor(msgspec.Struct, frozen=True, kw_only=True):
-    """The actor of a change: the holder of a token, a speech service, the operator on the command line
-    (without an id), or the server itself (`system`, with `webhooks` as its id)."""
+    """The actor of a change: the holder of a token, a speech service, the operator on the command line, or
+    the server itself."""
 
-    kind: Annotated[str, msgspec.Meta(examples=["key"])]
-    id: str | None
+    kind: Annotated[
+        str,
+        msgspec.Meta(
+            description="`key`, `device`, `upload` (an upload token), `end_user` (an end-user token), "
+            "`operator` (a command of `lapel`), `provider` (a speech service) or `system` (the server "
+            "itself, when it disables a webhook).",
+            examples=["key"],
+        ),
+    ]
+    id: Annotated[
+        str | None,
+        msgspec.Meta(
+            description="The id of the API key, device or end user; of an upload token: its recording; "
+            "of a provider: its slot; of the server: `webhooks`; null for the operator."
+        ),
+    ]
 
 
 class ChainLink(msgspec.Struct, frozen=True, kw_only=True):

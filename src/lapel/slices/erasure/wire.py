@@ -16,7 +16,7 @@ Reason: TypeAlias = Literal["request", "end_user_deleted", "retention", "reconci
 
 
 class Requester(msgspec.Struct, frozen=True, kw_only=True):
-    """Who asked for a deletion."""
+    """Who asked for a deletion, or placed or released a hold."""
 
     kind: Annotated[
         str,

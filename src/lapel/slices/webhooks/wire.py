@@ -122,7 +122,8 @@ class CreateWebhook(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class UpdateWebhook(msgspec.Struct, frozen=True, kw_only=True):
-    """Absent fields stay, null clears, `metadata` and `events` are replaced as a whole."""
+    """Absent fields stay, null clears `description` and `metadata`, and `metadata` and `events` are replaced
+    as a whole."""
 
     url: Url | msgspec.UnsetType = msgspec.UNSET
     events: Events | msgspec.UnsetType = msgspec.UNSET
