@@ -64,6 +64,7 @@ LONG = (
     "stateful/test_fleet.py",
     "heartbeats/test_plans.py",
     "cli/test_first_key.py",
+    "cli/test_logs_tail.py",
     "conformance/test_embedded_limits.py",
     "faults/test_deadline.py",
     "transcription/audio/test_decoder.py",

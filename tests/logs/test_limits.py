@@ -5,11 +5,14 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncIterator
+from dataclasses import replace
 
 import msgspec
 import pytest
 
 from lapel.foundation.core.actors import Actor
+from lapel.foundation.core.errors import Unavailable
+from lapel.foundation.database.pool import Database
 from lapel.slices.logs.known_tails import KnownTails, TailNotice
 from lapel.slices.logs.open_tails import REQUESTS_CHANNEL, TAILS_CHANNEL, OpenTail
 from lapel.slices.logs.request_filter import RequestFilter
@@ -139,12 +142,27 @@ async def test_nothing_is_sent_that_no_tail_asks_for(pair: Pair) -> None:
     world = pair.tenant.test_world
     logs = Logs(pair.one.ports, batch_every=0.01)
     async with overheard(pair.one.ports.database.dsn) as heard:
-        logs.hear(notice(world, only=RequestFilter(statuses=frozenset({5}))))
-        for number, status in enumerate((200, 404, 500)):
-            logs.note(answered(world, number, status=status))
+        logs.hear(notice(world, "t1", only=RequestFilter(statuses=frozenset({5}))))
+        logs.hear(notice(world, "t2", only=RequestFilter(path="/v1/devices/")))
+        asked = ((200, PATH), (404, "/v1/devices"), (500, PATH), (200, "/v1/devices/me"))
+        for number, (status, path) in enumerate(asked):
+            logs.note(answered(world, number, status=status, path=path))
         await until(lambda: heard)
         ((channel, payload),) = heard
-    assert (channel, [each["request_id"] for each in payload["requests"]]) == (REQUESTS_CHANNEL, ["req_2"])
+    assert channel == REQUESTS_CHANNEL
+    assert [each["request_id"] for each in payload["requests"]] == ["req_2", "req_3"]
+
+
+async def test_a_stream_ends_when_its_announcements_fail_for_long(pair: Pair) -> None:
+    """The other processes have forgotten it, so it would miss requests and not say so."""
+    database = Database(pair.one.ports.database.dsn)
+    await database.open()
+    logs = Logs(replace(pair.one.ports, database=database), heartbeat=0.02, announce_every=0.02)
+    stream = logs.stream(actor_of(pair.tenant), LogStreamQuery())
+    await anext(stream)
+    await database.close()
+    with pytest.raises(Unavailable):
+        _ = [each async for each in stream]
 
 
 async def test_one_world_leaves_room_for_others(pair: Pair) -> None:
@@ -161,6 +179,16 @@ async def test_one_world_leaves_room_for_others(pair: Pair) -> None:
     }
     assert all(shown.values()), shown
     assert sum(len(json.dumps(payload, separators=(",", ":"))) for _, payload in heard) < 140_000
+
+
+def test_a_process_does_not_forget_its_own_tails() -> None:
+    tails = KnownTails(-1)
+    tails.add_own(TailNotice("t1", 1, RequestFilter()))
+    for ended in (False, True):
+        tails.hear(notice(1, "t1", ended=ended))
+        assert tails.matching(answered(1)) == [("t1", "")]
+    tails.drop(1, "t1")
+    assert 1 not in tails.by_world
 
 
 def test_announcements_of_another_version_and_of_too_many_tails_are_ignored() -> None:

@@ -46,7 +46,7 @@ class KnownTails:
 
     def __init__(self, lives: float) -> None:
         """`lives`: seconds for which a tail of another process is known after each announcement."""
-        self._lives = lives
+        self.lives = lives
         self._count = 0
         self.by_world: dict[int, dict[str, _KnownTail]] = {}
 
@@ -66,7 +66,7 @@ class KnownTails:
         if notice.ended:
             self.drop(notice.world, notice.tail)
         elif known is not None or self._count < _CAPACITY:
-            self._put(notice, time.monotonic() + self._lives)
+            self._put(notice, time.monotonic() + self.lives)
 
     def drop(self, world_id: int, tail: str) -> None:
         """Forget a tail."""

@@ -169,8 +169,7 @@ class OpenTails:
         it is lost."""
         if not payload:
             if self._listens.is_set():
-                for each in self._open.values():
-                    each.end()
+                self._end_all()
             self._listens.set()
             return
         try:
@@ -186,9 +185,14 @@ class OpenTails:
             if missed := batch.missed.get(tail.notice.tail):
                 tail.miss(missed)
 
+    def _end_all(self) -> None:
+        for each in self._open.values():
+            each.end()
+
     async def _keep_announcing(self) -> None:
         """Announce until no tail is open and the others know of it."""
         loop = asyncio.get_running_loop()
+        announced_at = loop.time()
         while self._open or self._ended:
             self._changed.clear()
             if not self._ended:
@@ -196,8 +200,11 @@ class OpenTails:
             ended, self._ended = self._ended, []
             try:
                 await self._announce([*ended, *(each.notice for each in self._open.values())])
+                announced_at = loop.time()
             except (Unavailable, asyncpg.PostgresError) as error:
                 _log.warning("logs.not_announced", error=type(error).__name__)
+                if loop.time() > announced_at + self._known.lives:  # other processes have forgotten them
+                    self._end_all()
 
     async def _announce(self, notices: list[TailNotice]) -> None:
         async with self._database.acquire() as connection:
