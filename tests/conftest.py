@@ -35,6 +35,7 @@ LONG = (
     "cli/test_backup.py",
     "hosting/test_roles.py",
     "cli/test_commands.py",
+    "cli/test_audit.py",
     "cli/test_listen.py",
     "contract/test_authorization.py",
     "transcription/test_local.py",

@@ -167,6 +167,10 @@ async def test_it_halts_when_too_many_fail(scene: Scene) -> None:
         refused = await fleet.rollout(made, then, 409)
         assert refused["error"]["message"] == "The rollout is halted, which is final. Start another one."
     assert await scene.walk_again(made) == halted
+    log = await fleet.call("GET", "/v1/audit-log", 200, action="rollout.halted", resource_id=made["id"])
+    assert [(each["actor"], each["after"]) for each in log["data"]] == [
+        ({"kind": "system", "id": "firmware"}, {"halt_reason": halted["halt_reason"]})
+    ]
     again = await fleet.assign(devices[3], release["id"])  # a device that failed can be offered it again
     assert again["status"] == "pending"
 

@@ -19,7 +19,7 @@ class AuditActor(msgspec.Struct, frozen=True, kw_only=True):
         msgspec.Meta(
             description="`key`, `device`, `upload` (an upload token), `end_user` (an end-user token), "
             "`operator` (a command of `lapel`), `provider` (a speech service) or `system` (the server "
-            "itself, when it disables a webhook).",
+            "itself, when it disables a webhook or halts a rollout).",
             examples=["key"],
         ),
     ]
@@ -27,7 +27,7 @@ class AuditActor(msgspec.Struct, frozen=True, kw_only=True):
         str | None,
         msgspec.Meta(
             description="The id of the API key, device or end user; of an upload token: its recording; "
-            "of a provider: its slot; of the server: `webhooks`; null for the operator."
+            "of a provider: its slot; of the server: `webhooks` or `firmware`; null for the operator."
         ),
     ]
 

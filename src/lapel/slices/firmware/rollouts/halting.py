@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import structlog
 
 from lapel.foundation.core.crash_points import crash_point
+from lapel.foundation.database import audit
 from lapel.foundation.queue.jobs import enqueue
 from lapel.slices.firmware.payloads import WITHDRAW, RolloutJob
 from lapel.slices.firmware.rollouts import rollout_queries
@@ -18,6 +19,7 @@ from lapel.slices.firmware.rollouts import rollout_queries
 if TYPE_CHECKING:
     from datetime import datetime
 
+    from lapel.foundation.core.ids import Ids
     from lapel.foundation.database.connection import Connection
     from lapel.slices.firmware.rows import HeldRolloutRow
 
@@ -27,8 +29,11 @@ ENOUGH = 5
 _log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
 
 
-async def halt_if_failing(connection: Connection, rollout: HeldRolloutRow, now: datetime) -> bool:
-    """Halt the rollout if too many updates have failed. Returns whether it is halted."""
+async def halt_if_failing(connection: Connection, ids: Ids, rollout: HeldRolloutRow, now: datetime) -> bool:
+    """Halt the rollout if too many updates have failed. Returns whether it is halted.
+
+    The halt is an entry of the audit log, because nobody asked for it.
+    """
     world_id, rollout_id = rollout.world_id, rollout.id
     counts = await rollout_queries.count(connection, world_id, rollout_id, now)
     all_ended = rollout.walked_at is not None and not counts.pending + counts.delivered
@@ -38,6 +43,11 @@ async def halt_if_failing(connection: Connection, rollout: HeldRolloutRow, now: 
     why = f"{failed} of {ended} updates failed, and at most {100 * rollout.max_failure_rate:g}% may fail."
     await rollout_queries.halt(connection, world_id, rollout_id, why, now)
     await enqueue_withdrawal(connection, world_id, rollout_id)
+    change = audit.Change(
+        action="rollout.halted", resource_type="rollout", resource_id=rollout_id, after={"halt_reason": why}
+    )
+    actor = audit.System("firmware")
+    await audit.record(connection, ids, now, worlds=[world_id], actor=actor, change=change)
     crash_point("rollout:halted")
     _log.warning("rollout.halted", rollout=rollout_id, failed=failed, ended=ended)
     return True

@@ -163,7 +163,9 @@ class Rollouts:
             rollout = await rollout_queries.hold(connection, job.world_id, job.rollout_id)
             if rollout is None or rollout.status != "running":
                 return False
-            if (look and await halt_if_failing(connection, rollout, now)) or not _due(rollout, now):
+            if (look and await halt_if_failing(connection, self._ports.ids, rollout, now)) or not _due(
+                rollout, now
+            ):
                 return False
             batch = await assignment_state_queries.offer(
                 connection,
