@@ -1,4 +1,5 @@
-"""Random SIGKILLs of API, worker, store and PostgreSQL: every event is delivered, always with the same bytes.
+"""Random SIGKILLs of API, worker, store and PostgreSQL: every event is delivered, always with the same bytes,
+and the first attempts for a resource are made in the order of its events.
 
 LAPEL_WEBHOOK_KILLS says how many processes are killed (`make test-deep`: 500), and LAPEL_WEBHOOK_EVENTS how
 many events there are (`make test-deep`: 10,000).
@@ -12,6 +13,7 @@ import secrets
 from collections import Counter, defaultdict
 from pathlib import Path
 from random import Random
+from typing import Any
 
 import pytest
 
@@ -23,7 +25,7 @@ from tests.faults.tree import ServeTree
 from tests.support.running import settings_for
 from tests.support.tenants import Tenant
 from tests.support.transport import loopback_client
-from tests.webhooks.delivery.support import Received, World, receiving
+from tests.webhooks.delivery.support import Received, World, out_of_order, receiving
 
 KILLS = int(os.environ.get("LAPEL_WEBHOOK_KILLS", "8"))
 EVENTS = int(os.environ.get("LAPEL_WEBHOOK_EVENTS", "200"))
@@ -31,6 +33,11 @@ SEED = os.environ.get("LAPEL_FAULT_SEED") or secrets.token_hex(4)
 CLIENTS = 6
 # Seconds between two events of a client, so that events come as long as processes are killed.
 PAUSE = CLIENTS * 0.6 * KILLS / EVENTS
+# A failed attempt does not hold up later events.
+FAILED = """
+SELECT d.event_id FROM webhook_attempts a JOIN webhook_deliveries d USING (world_id)
+WHERE d.id = a.delivery_id AND d.world_id = $1 AND a.status IS DISTINCT FROM 200
+"""
 NETWORKS = {"LAPEL_OUTBOUND_NETWORKS": "127.0.0.0/8"}
 
 
@@ -49,61 +56,76 @@ async def test_every_event_is_delivered_whatever_dies(quick_folder: Path, tmp_pa
         tenant = await make_tenant_of(settings)
         async with receiving() as receiver, loopback_client() as http:
             async with open_ports(settings) as ports:
-                await World(ports, tenant.test_world).webhook(receiver.url, "recording.created")
+                await World(ports, tenant.test_world).webhook(
+                    receiver.url, "recording.created", "device.bound", "device.unbound"
+                )
             client = Stubborn(http, [run.base_url], journal)
             creating = asyncio.create_task(create(client, tenant))
             killed = await torment(tree, Random(SEED), KILLS, lambda: client.answers)
             made = await creating
             await all_back(run, tree)
             await all_delivered(receiver.received, made)
+            async with open_ports(settings) as ports:
+                rows = await World(ports, tenant.test_world).fetch(FAILED, tenant.test_world)
         assert tree.stop() == 0, tree.tail()
     finally:
         tree.end()
         journal.close()
-    print(f"killed {dict(killed)}; {len(receiver.received)} deliveries of {len(made)} events")
-    agree(receiver.received, made)
+    print(f"killed {dict(killed)}; {len(receiver.received)} deliveries of {EVENTS} events")
+    agree(receiver.received, made, {row["event_id"] for row in rows})
 
 
-async def create(client: Stubborn, tenant: Tenant) -> set[str]:
-    """Create recordings; gives the ids of those whose creation was answered."""
-    body = {"external_id": "killed"}
-    answer = await client.api("POST", "/end-users", tenant.test_key, body=body, key="one", allowed=(201,))
-    end_user: str = answer.json()["id"]
+async def create(client: Stubborn, tenant: Tenant) -> Counter[str]:
+    """Create recordings, and bind and unbind devices; gives the number of events of each resource."""
+
+    async def post(path: str, key: str, *allowed: int, **body: str) -> dict[str, Any]:
+        answer = await client.api("POST", path, tenant.test_key, body=body, key=key, allowed=allowed)
+        return answer.json()
+
+    person: str = (await post("/end-users", "one", 201, external_id="killed"))["id"]
     numbers = iter(range(EVENTS))
-    made: set[str] = set()
+    made: Counter[str] = Counter()
 
-    async def one_after_the_other() -> None:
+    async def one_after_the_other(serial: str) -> None:
+        device: str = (await post("/devices", serial, 201, serial_number=serial))["id"]
         for number in numbers:
-            answer = await client.api(
-                "POST",
-                "/recordings",
-                tenant.test_key,
-                body={"end_user_id": end_user},
-                key=f"k{number}",
-                allowed=(201,),
-            )
-            made.add(answer.json()["id"])
+            if number % 2:
+                recording: str = (await post("/recordings", f"k{number}", 201, end_user_id=person))["id"]
+                made[recording] += 1
+            elif made[device] % 2:
+                # 409: an earlier try has unbound it, and its answer was lost.
+                await post(f"/devices/{device}/unbind", f"k{number}", 200, 409)
+                made[device] += 1
+            else:
+                await post(f"/devices/{device}/bind", f"k{number}", 200, end_user_id=person)
+                made[device] += 1
             await asyncio.sleep(PAUSE)
 
     async with asyncio.TaskGroup() as group:
-        for _ in range(CLIENTS):
-            group.create_task(one_after_the_other())
+        for number in range(CLIENTS):
+            group.create_task(one_after_the_other(f"KILLED{number:02}"))
     return made
 
 
-async def all_delivered(received: list[Received], made: set[str]) -> None:
-    """Wait until each recording's event has come."""
+async def all_delivered(received: list[Received], made: Counter[str]) -> None:
+    """Wait until each event has come."""
     async with asyncio.timeout(120):
-        while not made <= {str(each.data()["id"]) for each in received}:  # noqa: ASYNC110 - a list grows
+        while not made <= resources_of(received):  # noqa: ASYNC110 - a list grows
             await asyncio.sleep(0.2)
 
 
-def agree(received: list[Received], made: set[str]) -> None:
-    """One event for each recording, and one body for each event."""
-    assert len(made) == EVENTS
+def resources_of(received: list[Received]) -> Counter[str]:
+    """How many events of each resource have come."""
+    return Counter(str(request.data()["id"]) for request in {r.event_id: r for r in received}.values())
+
+
+def agree(received: list[Received], made: Counter[str], failed: set[str]) -> None:
+    """Each event came, with one body, and in the order of its resource unless an attempt failed."""
+    assert made.total() == EVENTS
     bodies: defaultdict[str, set[bytes]] = defaultdict(set)
     for request in received:
         bodies[request.event_id].add(request.body)
     assert [event for event, each in bodies.items() if len(each) > 1] == []
-    events = Counter(str(request.data()["id"]) for request in {r.event_id: r for r in received}.values())
-    assert events == Counter(made)
+    assert resources_of(received) == made
+    counted = {r.event_id: str(r.data()["id"]) for r in received if r.event_id not in failed}
+    assert out_of_order(received, counted) == []

@@ -8,7 +8,8 @@ import hashlib
 import hmac
 import ipaddress
 import secrets
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections import defaultdict
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
@@ -248,6 +249,20 @@ async def until(true: Callable[[], bool]) -> None:
     async with asyncio.timeout(60):
         while not true():  # noqa: ASYNC110 - a condition of the test
             await asyncio.sleep(0.005)
+
+
+def out_of_order(received: Iterable[Received], resource_of: Mapping[str, str]) -> list[tuple[str, list[int]]]:
+    """Resources whose events did not arrive in the order of their positions, and the order of their arrival.
+
+    Repeats do not count. `resource_of`: the resource of each event that counts. Each webhook's requests have
+    a path of their own.
+    """
+    firsts: defaultdict[tuple[str, str], dict[int, None]] = defaultdict(dict)
+    for request in received:
+        if request.event_id in resource_of:
+            place = firsts[resource_of[request.event_id], request.line]
+            place.setdefault(int(request["X-Lapel-Sequence"]))
+    return [(resource, list(came)) for (resource, _), came in firsts.items() if list(came) != sorted(came)]
 
 
 def world_of(ports: Ports, tenant: Tenant) -> World:

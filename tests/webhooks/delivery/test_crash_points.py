@@ -1,4 +1,5 @@
-"""A worker may die anywhere: each event is delivered, with the same id and the same bytes every time."""
+"""A worker may die anywhere: each event is delivered, with the same id and the same bytes every time, and the
+first attempts for a resource and a webhook are made in the order of its events."""
 
 from __future__ import annotations
 
@@ -13,10 +14,10 @@ from tests.faults.processes import armed, instructions, process
 from tests.support.postgres import create_database, drop_database
 from tests.support.running import running
 from tests.support.tenants import make_tenant
-from tests.webhooks.delivery.support import Receiver, World, receiving
+from tests.webhooks.delivery.support import Receiver, World, out_of_order, receiving
 
 POINTS = [point for point in SLICE.crash_points if point.startswith(("fan-out:", "delivery:"))]
-WEBHOOKS, EVENTS = 2, 6
+WEBHOOKS, EVENTS, RESOURCES = 2, 9, 2
 # As if ten seconds had passed since the worker died.
 END_LEASES = "UPDATE webhook_deliveries SET leased_until = NULL WHERE world_id = $1 AND state = 'pending'"
 
@@ -31,8 +32,8 @@ async def test_a_worker_that_dies_anywhere_loses_no_event(
         receiving() as receiver,
     ):
         world = World(live.ports, (await make_tenant(live.ports)).test_world)
-        for _ in range(WEBHOOKS):
-            await world.webhook(receiver.url)
+        for number in range(WEBHOOKS):
+            await world.webhook(f"{receiver.url}/{number}")
         async with process("worker", live.settings, crash=instructions(quick_folder, POINTS)) as worker:
             for number, point in enumerate(POINTS, 1):
                 await dies(world, quick_folder, point)
@@ -45,7 +46,7 @@ async def test_a_worker_that_dies_anywhere_loses_no_event(
 async def dies(world: World, folder: Path, point: str) -> None:
     _, marker = armed(folder, point)
     for number in range(EVENTS):
-        await world.publish(f"dev_{number % 3}")
+        await world.publish(f"dev_{number % RESOURCES}")
     async with asyncio.timeout(30):
         while marker.exists():  # noqa: ASYNC110 - another process removes it
             await asyncio.sleep(0.02)
@@ -54,10 +55,11 @@ async def dies(world: World, folder: Path, point: str) -> None:
 
 async def agree(world: World, receiver: Receiver) -> None:
     """Both webhooks got all events, with the bytes that are stored; the rows tell each written attempt."""
-    events = await world.fetch("SELECT id, body FROM events WHERE world_id = $1", world.id)
+    events = await world.fetch("SELECT id, body, resource_id FROM events WHERE world_id = $1", world.id)
     stored = {row["id"]: row["body"] for row in events}
     assert len(stored) == len(POINTS) * EVENTS
     assert {(request.event_id, request.body) for request in receiver.received} == set(stored.items())
+    assert out_of_order(receiver.received, {row["id"]: row["resource_id"] for row in events}) == []
     deliveries = await world.deliveries()
     assert len(deliveries) == len(stored) * WEBHOOKS
     assert len(receiver.received) > len(deliveries), "nothing was repeated, so nothing died in the middle"
