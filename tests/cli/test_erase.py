@@ -56,6 +56,8 @@ def test_what_was_erased_after_the_backup_is_erased_again_after_the_restore(tmp_
         told("backup", copy, "--data-dir", data)
         for path in (f"recordings/{gone}", f"end-users/{person}"):
             assert http.delete(f"{server.url}/v1/{path}", headers=auth).status_code == 204
+        answer = http.post(f"{server.url}/v1/recordings/{kept}/hold", json={"reason": "a case"}, headers=auth)
+        hold_id = answer.json()["id"]
         rule = f"{server.url}/v1/end-users/{end_user_of(server.url, auth, old)}/config/retention"
         assert http.patch(rule, json={"audio_days": 1}, headers=auth).status_code == 200
         erase_old_audio(data)
@@ -71,7 +73,7 @@ def test_what_was_erased_after_the_backup_is_erased_again_after_the_restore(tmp_
 
     again = ("erase", "--reconcile", "--from", ledger, "--data-dir", restored)
     seen = told(*again, "--dry-run")
-    found = {"recordings": 1, "end_users": 1, "audio": 1}
+    found = {"recordings": 1, "end_users": 1, "audio": 1, "holds": 1}
     assert {**seen, **found, "erased": 0} == seen
     assert files_of(restored, GONE)
     seen = told(*again)
@@ -79,10 +81,12 @@ def test_what_was_erased_after_the_backup_is_erased_again_after_the_restore(tmp_
     assert [files_of(restored, each) for each in (GONE, WITH_PERSON, OLD)] == [[], [], []]
     assert files_of(restored, KEPT)
     seen = told(*again)
-    assert {**seen, "recordings": 0, "end_users": 0, "audio": 0, "erased": 0} == seen
+    assert {**seen, "recordings": 0, "end_users": 0, "audio": 0, "holds": 0, "erased": 0} == seen
     with serving(restored) as server:
         where = f"{server.url}/v1/recordings"
         assert [each["id"] for each in http.get(where, headers=auth).json()["data"]] == [old, kept]
+        held = http.get(f"{server.url}/v1/holds?active=true", headers=auth).json()["data"]
+        assert [(each["id"], each["resource_id"]) for each in held] == [(hold_id, kept)]
         entries = http.get(f"{server.url}/v1/erasures", headers=auth).json()["data"]
         assert {each["resource_id"] for each in entries} == {gone, with_person, person, started[3].media}
 

@@ -15,7 +15,8 @@ from lapel.cli.erase.reconciliation import Reconciled, Reconciliation
 from lapel.cli.shared.faults import CommandError
 from lapel.foundation.core.clock import ManualClock
 from lapel.foundation.ports import Ports
-from lapel.slices.erasure.outside import ledger_lines
+from lapel.slices.erasure.outside import hold_lines, ledger_lines
+from lapel.slices.erasure.outside.hold_lines import HeldResource
 from lapel.slices.erasure.outside.ledger_lines import ErasedResource
 from lapel.slices.erasure.payloads import EraseEndUser
 from lapel.slices.erasure.service import Erasures
@@ -48,6 +49,7 @@ INSERT INTO media SELECT * FROM kept_media ON CONFLICT DO NOTHING;
 UPDATE recordings SET audio_erased_at = NULL WHERE world_id = $1;
 DROP TABLE kept_end_users, kept_recordings, kept_media;
 """
+LOSE_HOLDS = "DELETE FROM holds WHERE world_id = $1; DELETE FROM recordings WHERE world_id = $1;"
 LEFT = """
 SELECT (SELECT count(*) FROM recordings WHERE world_id = $1)
      + (SELECT count(*) FROM end_users WHERE world_id = $1 AND deleted_at IS NULL)
@@ -67,11 +69,16 @@ async def left(ports: Ports, world_id: int) -> int:
 
 
 async def reconcile(
-    ports: Ports, pages: AsyncIterator[list[ErasedResource]], *, dry_run: bool = False
+    ports: Ports,
+    pages: AsyncIterator[list[ErasedResource]],
+    *,
+    holds: AsyncIterator[list[HeldResource]] | None = None,
+    dry_run: bool = False,
 ) -> tuple[Reconciled, list[str]]:
     """The report of a run, and what it said meanwhile."""
     said: list[str] = []
-    report = await Reconciliation(ports, said.append, dry_run=dry_run).run(pages)
+    reconciliation = Reconciliation(ports, said.append, dry_run=dry_run)
+    report = await reconciliation.run(holds or hold_lines.read(ports.store), pages)
     return report, said
 
 
@@ -87,7 +94,7 @@ async def test_what_the_bucket_tells_of_is_erased_again(device: Device, ports: P
     await rounds(ports, timedelta(minutes=6)).run_due()
     await app.open_services(ports)[Erasures].erase_end_user(EraseEndUser(world, person))
     file = tmp_path / "erased.ndjson"
-    assert await ledger_files.export(ports, file) >= 2
+    assert (await ledger_files.export(ports, file))[0] >= 2
     await script(ports, world, RESTORE)
     assert await left(ports, world) == 5
     for source in (ledger_lines.read(ports.store), ledger_files.read(file)):
@@ -182,6 +189,66 @@ async def test_what_a_hold_keeps_is_not_told_of_as_erased(
     await ledger_files.export(ports, tmp_path / "erased.ndjson")
     for source in (ledger_lines.read(ports.store), ledger_files.read(tmp_path / "erased.ndjson")):
         assert recording_id not in [each.resource_id async for page in source for each in page]
+
+
+@pytest.mark.parametrize("source", ["bucket", "file"])
+async def test_a_hold_that_a_restore_lost_is_placed_again_before_anything_is_erased(
+    device: Device, ports: Ports, tmp_path: Path, source: str
+) -> None:
+    """Of a deleted end user only what is held stays: without the hold, all would be erased again."""
+    world, file = device.tenant.test_world, tmp_path / "erased.ndjson"
+    person, other, released = [await device.end_user() for _ in range(3)]
+    gone, kept, theirs = [
+        (await device.upload(WORDS, end_user_id=each))[0] for each in (person, person, other)
+    ]
+    await script(ports, world, KEEP)
+    placed = {}
+    for path in (f"recordings/{kept}", f"end-users/{other}", f"end-users/{released}"):
+        placed[path] = (await device.post(f"/v1/{path}/hold", 201, {"reason": "Case 7"}))["id"]
+    await device.call("DELETE", f"/v1/end-users/{released}/hold", 204)
+    # The deletion tells of the holds itself: no round has run since.
+    await device.call("DELETE", f"/v1/end-users/{person}", 204)
+    await delete_rows(ports, world, person)
+    await ledger_files.export(ports, file)
+    await script(ports, world, LOSE_HOLDS + RESTORE)
+
+    for dry_run in (True, False, False):
+        holds, pages = hold_lines.read(ports.store), ledger_lines.read(ports.store)
+        if source == "file":
+            holds, pages = ledger_files.read_holds(file), ledger_files.read(file)
+        report, said = await reconcile(ports, pages, holds=holds, dry_run=dry_run)
+        if dry_run or said:
+            assert report.holds == 2
+            assert f"the legal hold {placed[f'recordings/{kept}']} on {kept} was lost" in said
+        else:
+            assert report.holds == 0
+    assert await everything(device, ports, gone) == []
+    assert (await entry(device, kept))["state"] == "held"
+    assert len(await everything(device, ports, kept)) == 1
+    await device.read(theirs)
+    listed = (await device.call("GET", "/v1/holds?active=true", 200))["data"]
+    assert {each["resource_id"]: each["id"] for each in listed} == {
+        kept: placed[f"recordings/{kept}"],
+        other: placed[f"end-users/{other}"],
+    }
+    assert {each["placed_by"]["kind"] for each in listed} == {"operator"}
+    assert "the original reason is lost" in listed[0]["reason"]
+
+
+async def test_a_hold_that_was_released_meanwhile_is_not_placed_again(device: Device, ports: Ports) -> None:
+    recording_id, _ = await device.upload(WORDS)
+    path = f"/v1/recordings/{recording_id}/hold"
+    for _ in range(2):
+        await device.post(path, 201, {"reason": "Case 7"})
+        await rounds(ports, timedelta(0)).run_due()
+        await device.call("DELETE", path, 204)
+    await rounds(ports, timedelta(0)).run_due()
+    told = [each.resource_id async for page in hold_lines.read(ports.store) for each in page]
+    assert recording_id not in told
+    await device.post(path, 201, {"reason": "Case 8"})
+    await rounds(ports, timedelta(0)).run_due()
+    told = [each.resource_id async for page in hold_lines.read(ports.store) for each in page]
+    assert told.count(recording_id) == 1
 
 
 async def test_an_end_user_is_told_of_as_soon_as_only_recordings_are_held(

@@ -163,7 +163,7 @@ state: one of a few words or yes and no, checked when it is written
     events              type
     findings            kind
     firmware_releases   allow_downgrade
-    holds               resource_type placed_by_kind released_by_kind
+    holds               resource_type placed_by_kind released_by_kind is_told
     media               type status content_type failure
     organization_config_overrides mode section
     ota_assignments     status withdrawn

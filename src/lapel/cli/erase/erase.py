@@ -14,7 +14,7 @@ from lapel.cli.shared.faults import CommandError
 from lapel.cli.shared.installation import settings_of, with_ports
 from lapel.cli.shared.options import DataDir, Json, emit, say
 from lapel.foundation.ports import Ports
-from lapel.slices.erasure.outside import ledger_lines
+from lapel.slices.erasure.outside import hold_lines, ledger_lines
 
 
 class ExportedLedger(msgspec.Struct, frozen=True):
@@ -22,6 +22,7 @@ class ExportedLedger(msgspec.Struct, frozen=True):
 
     path: str
     lines: int
+    holds: int
 
 
 def erase(
@@ -43,7 +44,8 @@ def erase(
     """Erase again what a restored backup brought back, or write the erasure ledger to a file.
 
     A backup is older than some erasures. The bucket has a small object for each erasure (`ledger/…`). After a
-    restore, `--reconcile` compares these objects with the database, and erases what is there again. If the
+    restore, `--reconcile` compares these objects with the database, places lost legal holds again, and erases
+    what is there again. If the
     bucket was restored too, as `lapel restore` does it, give a file that `--export` wrote later than the
     backup. Store this file apart from the backups. The command may be repeated, with the server running or
     stopped. Its status is 1 if objects remain.
@@ -60,14 +62,17 @@ def erase(
         if from_ is not None or dry_run:
             raise CommandError("--from and --dry-run belong to --reconcile; leave them out with --export.")
         target = export
-        count = with_ports(settings_of(data_dir), lambda ports: ledger_files.export(ports, target))
-        made = ExportedLedger(str(target), count)
-        emit(made, json, lambda: f"{made.path}: {made.lines} erasures")
+        found = with_ports(settings_of(data_dir), lambda ports: ledger_files.export(ports, target))
+        made = ExportedLedger(str(target), *found)
+        emit(made, json, lambda: f"{made.path}: {made.lines} erasures, {made.holds} legal holds")
         return
 
     async def run(ports: Ports) -> Reconciled:
-        pages = ledger_lines.read(ports.store) if from_ is None else ledger_files.read(from_)
-        return await Reconciliation(ports, say, dry_run=dry_run).run(pages)
+        if from_ is None:
+            holds, pages = hold_lines.read(ports.store), ledger_lines.read(ports.store)
+        else:
+            holds, pages = ledger_files.read_holds(from_), ledger_files.read(from_)
+        return await Reconciliation(ports, say, dry_run=dry_run).run(holds, pages)
 
     done = with_ports(settings_of(data_dir), run, store=True)
     emit(done, json, lambda: _sentence(done, dry_run))
@@ -78,13 +83,16 @@ def erase(
 
 
 def _sentence(done: Reconciled, dry_run: bool) -> str:
+    lost = f"; {done.holds} lost legal holds" if done.holds else ""
+    if lost and not dry_run:
+        lost += ", which were placed again"
     back = (
         f"{done.lines} erasures in the ledger; {done.end_users} end users, {done.recordings} recordings and "
         f"the audio of {done.audio} more"
     )
     if done.end_users + done.recordings + done.audio == 0:
-        return f"{done.lines} erasures in the ledger; the database has none of these resources"
+        return f"{done.lines} erasures in the ledger; the database has none of these resources{lost}"
     if dry_run:
-        return f"{back} are back; nothing was erased"
+        return f"{back} are back; nothing was erased{lost}"
     ended = f"{done.erased} erased again, {done.held} kept by legal holds, {done.open} unfinished"
-    return f"{back} were back: {ended}"
+    return f"{back} were back: {ended}{lost}"

@@ -1,4 +1,4 @@
-"""The ledger in a file: NDJSON, one erasure a line."""
+"""The ledger in a file: NDJSON, one erasure or hold a line."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from lapel.cli.shared.faults import CommandError
-from lapel.slices.erasure.outside import ledger_line_queries
+from lapel.slices.erasure.outside import hold_line_queries, hold_lines, ledger_line_queries
+from lapel.slices.erasure.outside.hold_lines import HeldResource, HoldLine
 from lapel.slices.erasure.outside.ledger_lines import ErasedResource, LedgerLine
 
 if TYPE_CHECKING:
@@ -23,50 +24,78 @@ _MOST_BYTES = 4096
 _PAGE = 1000
 
 
-async def export(ports: Ports, target: Path) -> int:
-    """Write the whole ledger to a file, except what a hold keeps. Returns the number of lines.
+async def export(ports: Ports, target: Path) -> tuple[int, int]:
+    """Write the ledger, except what a hold keeps, and the holds that are in force to a file.
+
+    Returns the number of erasures and of holds.
 
     The file appears complete or not at all. Raises OSError when it cannot be written, and Unavailable while
     the database is unavailable.
     """
     unfinished = target.with_name(f"{target.name}.{secrets.token_hex(4)}.unfinished")
-    count = 0
+    count = holds = 0
     try:
         with unfinished.open("xb") as file:
             async with ports.database.transaction() as connection:
                 async for line in ledger_line_queries.export(connection):
                     file.write(msgspec.json.encode(line) + b"\n")
                     count += 1
+                # After the erasures: what was erased before a hold is there, and nothing that the hold keeps.
+                async for row in hold_line_queries.export(connection):
+                    file.write(msgspec.json.encode(hold_lines.placed(row)) + b"\n")
+                    holds += 1
             file.flush()
             os.fsync(file.fileno())
         unfinished.replace(target)
     finally:
         unfinished.unlink(missing_ok=True)
-    return count
+    return count, holds
 
 
 async def read(source: Path) -> AsyncGenerator[list[ErasedResource]]:
     """The erasures of a file, a thousand at a time. Raises CommandError for a line of another kind."""
-    decoder = msgspec.json.Decoder(LedgerLine)
-    page: list[ErasedResource] = []
+    async for page in _pages(source):
+        yield [
+            ErasedResource(
+                line.project_id, line.mode, line.resource_type, line.resource_id, line.recording_id
+            )
+            for line in page
+            if isinstance(line, LedgerLine)
+        ]
+
+
+async def read_holds(source: Path) -> AsyncGenerator[list[HeldResource]]:
+    """The holds of a file, a thousand lines at a time. Raises CommandError for a line of another kind."""
+    async for page in _pages(source):
+        yield [
+            HeldResource(line.id, line.project_id, line.mode, line.resource_type, line.resource_id)
+            for line in page
+            if isinstance(line, HoldLine)
+        ]
+
+
+class _Kind(msgspec.Struct, frozen=True):
+    """Only the line of a hold has this field."""
+
+    hold: str | None = None
+
+
+async def _pages(source: Path) -> AsyncGenerator[list[LedgerLine | HoldLine]]:
+    kinds, erasures, holds = (
+        msgspec.json.Decoder(_Kind),
+        msgspec.json.Decoder(LedgerLine),
+        msgspec.json.Decoder(HoldLine),
+    )
+    page: list[LedgerLine | HoldLine] = []
     with source.open("rb") as file:
         for number, line in enumerate(iter(lambda: file.readline(_MOST_BYTES), b""), start=1):
             try:
-                read_line = decoder.decode(line)
+                page.append((holds if kinds.decode(line).hold else erasures).decode(line))
             except (msgspec.MsgspecError, UnicodeDecodeError) as fault:
                 raise CommandError(
                     f"{source}, line {number}: this is no line of `lapel erase --export` ({fault}). "
                     "Nothing of this line or a later one was erased."
                 ) from None
-            page.append(
-                ErasedResource(
-                    read_line.project_id,
-                    read_line.mode,
-                    read_line.resource_type,
-                    read_line.resource_id,
-                    read_line.recording_id,
-                )
-            )
             if len(page) == _PAGE:
                 yield page
                 page = []

@@ -8,10 +8,11 @@ import msgspec
 
 from lapel.app import open_services
 from lapel.foundation.core.errors import NotFound
+from lapel.slices.end_users.end_user_holds import EndUserHolds
 from lapel.slices.end_users.service import EndUsers
 from lapel.slices.erasure.outside import ledger_line_queries
 from lapel.slices.erasure.payloads import EraseEndUser
-from lapel.slices.erasure.service import RECONCILE, Erasures
+from lapel.slices.erasure.service import RECONCILE, Erasures, Holds
 from lapel.slices.recordings.access import Reach
 from lapel.slices.recordings.payloads import DeleteOfEndUser
 from lapel.slices.recordings.service import Recordings
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
     from lapel.foundation.ports import Ports
+    from lapel.slices.erasure.outside.hold_lines import HeldResource
     from lapel.slices.erasure.outside.ledger_lines import ErasedResource
     from lapel.slices.erasure.wire import Subject
 
@@ -27,12 +29,14 @@ if TYPE_CHECKING:
 class Reconciled(msgspec.Struct):
     """What `--json` prints: numbers of lines in the ledger, and of resources that the database had again.
 
-    `audio`: audio that had been erased while its recording stayed. `erased`: their objects are gone. `held`:
-    a legal hold keeps them. `open`: a worker or a further run must continue, because objects remain. With
-    `--dry-run` only the first four numbers are counted.
+    `holds`: legal holds that the database had lost, and that were placed again. `audio`: audio that had been
+    erased while its recording stayed. `erased`: their objects are gone. `held`: a legal hold keeps them.
+    `open`: a worker or a further run must continue, because objects remain. With `--dry-run` only the first
+    five numbers are counted.
     """
 
     lines: int = 0
+    holds: int = 0
     recordings: int = 0
     end_users: int = 0
     audio: int = 0
@@ -51,16 +55,24 @@ class Reconciliation:
         self._dry_run = dry_run
         self._erasures = services[Erasures]
         self._end_users = services[EndUsers]
-        self._deletion = services[Recordings].deletion
+        self._end_user_holds = services[EndUserHolds]
+        self._holds = services[Holds]
+        self._recordings = services[Recordings]
+        self._deletion = self._recordings.deletion
         self._worlds: dict[tuple[str, str], int | None] = {}
         self._report = Reconciled()
 
-    async def run(self, pages: AsyncIterator[list[ErasedResource]]) -> Reconciled:
-        """Erase again every resource of these pages that the database has; a page is in memory at a time.
+    async def run(
+        self, holds: AsyncIterator[list[HeldResource]], pages: AsyncIterator[list[ErasedResource]]
+    ) -> Reconciled:
+        """Place again every hold that the database has lost, then erase again what it has again.
 
-        A repeat does only what is left. Raises StoreUnavailable while the store is unavailable, and
-        Unavailable while the database is.
+        A page is in memory at a time. A repeat does only what is left. Raises StoreUnavailable while the
+        store is unavailable, and Unavailable while the database is.
         """
+        async for held in holds:
+            for each in held:
+                await self._place_again(each)
         async for page in pages:
             self._report.lines += len(page)
             worlds = {(each.project_id, each.mode) for each in page}
@@ -70,6 +82,28 @@ class Reconciliation:
                     own = [each for each in page if (each.project_id, each.mode) == (project_id, mode)]
                     await self._of_world(world_id, own)
         return self._report
+
+    async def _place_again(self, hold: HeldResource) -> None:
+        world_id = await self._world(hold.project_id, hold.mode)
+        if world_id is None:
+            return
+        if hold.resource_type == "recording":
+            present, place = self._deletion.find_present, self._recordings.holds.place_again
+        else:
+            present, place = self._end_users.find_present, self._end_user_holds.place_again
+        if self._dry_run:
+            is_lost = bool(await present(world_id, [hold.resource_id])) and not await self._is_known(
+                world_id, hold
+            )
+        else:
+            is_lost = await place(world_id, hold.resource_id, hold.id)
+        if is_lost:
+            self._report.holds += 1
+            self._say(f"the legal hold {hold.id} on {hold.resource_id} was lost")
+
+    async def _is_known(self, world_id: int, hold: HeldResource) -> bool:
+        async with self._ports.database.acquire() as connection:
+            return await self._holds.knows(connection, world_id, hold.id, hold.resource_id)
 
     async def _world(self, project_id: str, mode: str) -> int | None:
         if (project_id, mode) not in self._worlds:

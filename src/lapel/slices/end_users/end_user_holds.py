@@ -19,7 +19,7 @@ OnRelease: TypeAlias = Callable[["Connection", int, str], Awaitable[None]]
 
 
 class EndUserHolds:
-    """Places and releases holds. Both methods raise Unavailable while the database is unavailable."""
+    """Places and releases holds. Every method raises Unavailable while the database is unavailable."""
 
     def __init__(self, ports: Ports, holds: Holds) -> None:
         self._ports = ports
@@ -37,6 +37,15 @@ class EndUserHolds:
                 raise unknown()
             return await self._holds.place(
                 connection, actor, ("end_user", end_user_id), body, end_user_id=end_user_id
+            )
+
+    async def place_again(self, world_id: int, end_user_id: str, hold_id: str) -> bool:
+        """Place a hold that a restored database has lost. False when there is nobody to keep, or a hold."""
+        async with self._ports.database.transaction() as connection:
+            if not await queries.lock(connection, world_id, end_user_id):
+                return False
+            return await self._holds.place_again(
+                connection, world_id, hold_id, ("end_user", end_user_id), end_user_id=end_user_id
             )
 
     async def release(self, actor: Actor, end_user_id: str) -> None:

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from lapel.foundation.database.audit import OPERATOR
 from lapel.foundation.database.pool import affected
-from lapel.foundation.database.rows import fetch_row, fetch_rows
+from lapel.foundation.database.rows import fetch_only_value, fetch_row, fetch_rows
 from lapel.slices.erasure.wire import HoldSubject
 
 if TYPE_CHECKING:
@@ -72,8 +73,21 @@ ON CONFLICT (world_id, resource_id) WHERE released_at IS NULL DO NOTHING
 RETURNING {_COLUMNS}
 """
 
+# After a restore. The database may have the hold already, or another one of this resource.
+INSERT_AGAIN = f"""
+INSERT INTO holds (world_id, id, resource_type, resource_id, reason, placed_by_kind, created_at)
+VALUES ($1, $2, $3, $4, $5, $6, $7)
+ON CONFLICT DO NOTHING
+RETURNING {_COLUMNS}
+"""
+
 READ_ACTIVE = f"""
 SELECT {_COLUMNS} FROM holds WHERE world_id = $1 AND resource_id = $2 AND released_at IS NULL
+"""
+
+KNOWS = """
+SELECT EXISTS (SELECT FROM holds WHERE world_id = $1 AND id = $2)
+    OR EXISTS (SELECT FROM holds WHERE world_id = $1 AND resource_id = $3 AND released_at IS NULL)
 """
 
 READ_NEWEST = f"""
@@ -87,7 +101,7 @@ WHERE world_id = $1 AND id = $2 AND released_at IS NOT NULL AND settled_at IS NU
 """
 
 RELEASE = f"""
-UPDATE holds SET released_at = $3, released_by_kind = $4, released_by_id = $5
+UPDATE holds SET released_at = $3, released_by_kind = $4, released_by_id = $5, is_told = false
 WHERE world_id = $1 AND resource_id = $2 AND resource_type = $6 AND released_at IS NULL
 RETURNING {_COLUMNS}
 """
@@ -146,9 +160,27 @@ async def insert(
     )
 
 
+async def insert_again(
+    connection: Connection,
+    world_id: int,
+    hold_id: str,
+    subject: tuple[HoldSubject, str],
+    reason: str,
+    now: datetime,
+) -> HoldRow | None:
+    """Insert a hold that the database has lost. None when it has this hold, or another one in force."""
+    given = (world_id, hold_id, *subject, reason, OPERATOR, now)
+    return await fetch_row(connection, HoldRow, INSERT_AGAIN, *given)
+
+
 async def read_active(connection: Connection, world_id: int, resource_id: str) -> HoldRow | None:
     """The hold of a resource that is in force."""
     return await fetch_row(connection, HoldRow, READ_ACTIVE, world_id, resource_id)
+
+
+async def knows(connection: Connection, world_id: int, hold_id: str, resource_id: str) -> bool:
+    """Whether there is this hold, or another one in force of the resource."""
+    return await fetch_only_value(connection, bool, KNOWS, world_id, hold_id, resource_id)
 
 
 async def read_newest(

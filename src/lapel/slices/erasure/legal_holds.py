@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 # `place` tries again when the hold that prevents its insert is released before it is read.
 _TRIES = 3
 _BATCH = 100
+LOST_REASON = "Placed again by `lapel erase --reconcile` after a restore; the original reason is lost."
 
 
 class Holds:
@@ -71,12 +72,31 @@ class Holds:
                 connection, actor.world_id, ids.new("hld"), subject, body.reason, actor, now
             )
             if made is not None:
-                await self._record(connection, actor, made, now, about=end_user_id)
+                await self._record(connection, actor, made, now, about=end_user_id, world_id=actor.world_id)
                 return _hold(made, actor.project_id), True
             row = await hold_queries.read_active(connection, actor.world_id, subject[1])
             if row is not None:
                 return _hold(row, actor.project_id), False
         raise Conflict("The hold of this resource is being changed by another request. Repeat the request.")
+
+    async def place_again(
+        self,
+        connection: Connection,
+        world_id: int,
+        hold_id: str,
+        subject: tuple[HoldSubject, str],
+        *,
+        end_user_id: str,
+    ) -> bool:
+        """Place a hold of a resource (type, id) that a restored database has lost. Its reason is lost.
+
+        As `place`. False when the resource has a hold in force, or had this one.
+        """
+        now = self._ports.clock.now()
+        row = await hold_queries.insert_again(connection, world_id, hold_id, subject, LOST_REASON, now)
+        if row is not None:
+            await self._record(connection, None, row, now, about=end_user_id, world_id=world_id)
+        return row is not None
 
     async def release(
         self, connection: Connection, actor: Actor, subject: tuple[HoldSubject, str]
@@ -89,7 +109,7 @@ class Holds:
         now = self._ports.clock.now()
         row = await hold_queries.release(connection, actor.world_id, subject, now, actor)
         if row is not None:
-            await self._record(connection, actor, row, now)
+            await self._record(connection, actor, row, now, world_id=actor.world_id)
             return row.id
         if await hold_queries.read_newest(connection, actor.world_id, subject) is None:
             raise NotFound("There is no legal hold on a resource with this id.")
@@ -98,6 +118,10 @@ class Holds:
     async def is_held(self, connection: Connection, world_id: int, resource_id: str) -> bool:
         """Whether a hold on exactly this resource is in force."""
         return await hold_queries.read_active(connection, world_id, resource_id) is not None
+
+    async def knows(self, connection: Connection, world_id: int, hold_id: str, resource_id: str) -> bool:
+        """Whether there is this hold, released or not, or another one in force of the resource."""
+        return await hold_queries.knows(connection, world_id, hold_id, resource_id)
 
     async def released(self, connection: Connection, world_id: int, hold_id: str) -> HoldRow | None:
         """A released hold, until `settle` is called for it."""
@@ -117,7 +141,14 @@ class Holds:
         await hold_queries.forget_reasons(connection, world_id, resource_ids)
 
     async def _record(
-        self, connection: Connection, actor: Actor, row: HoldRow, now: datetime, *, about: str | None = None
+        self,
+        connection: Connection,
+        actor: Actor | None,
+        row: HoldRow,
+        now: datetime,
+        *,
+        world_id: int,
+        about: str | None = None,
     ) -> None:
         """Record a hold that was placed or released. `about`: the end user whom the reason may concern.
 
@@ -135,7 +166,7 @@ class Holds:
             connection,
             self._ports.ids,
             now,
-            worlds=[actor.world_id],
+            worlds=[world_id],
             actor=actor,
             change=change,
             about=about,

@@ -26,7 +26,7 @@ from lapel.slices.erasure.causes import RECONCILE, RETENTION, Cause, requested_b
 from lapel.slices.erasure.copies import LocalCopies
 from lapel.slices.erasure.hold_queries import held
 from lapel.slices.erasure.legal_holds import Holds
-from lapel.slices.erasure.outside import ledger_line_queries, ledger_lines
+from lapel.slices.erasure.outside import hold_lines, ledger_line_queries, ledger_lines
 from lapel.slices.erasure.payloads import (
     ERASE_END_USER,
     ERASE_ENTRIES,
@@ -248,13 +248,18 @@ class Erasures:
         async with self._ports.database.acquire() as connection:
             line = await ledger_line_queries.read_line(connection, world_id, resource_type, resource_id)
         if line is not None:
+            # Otherwise a reconciliation could erase what a hold keeps, for example of this end user.
+            await hold_lines.tell(self._ports, world_id)
             await ledger_lines.write(self._ports.store, line)
 
     async def run_due(self) -> int:
-        """One round over every entry that is due. Returns their number.
+        """One round over every entry that is due, and every hold of which the bucket does not tell.
+
+        Returns the number of entries.
 
         Raises StoreUnavailable when the store is unavailable. The next round begins with the other entries.
         """
+        await hold_lines.tell(self._ports)
         done = 0
         began = self._ports.clock.now()
         while True:

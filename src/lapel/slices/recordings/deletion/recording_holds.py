@@ -12,7 +12,7 @@ from lapel.foundation.core.crash_points import crash_point
 from lapel.foundation.core.errors import Unavailable
 from lapel.foundation.queue import jobs
 from lapel.slices.end_users.service import erase_released, lock_even_deleted, share
-from lapel.slices.recordings.access import reach, unknown
+from lapel.slices.recordings.access import Reach, reach, unknown
 from lapel.slices.recordings.deletion import deletion_queries
 from lapel.slices.recordings.payloads import ERASE_RELEASED, EraseReleased
 from lapel.slices.recordings.records import record_queries
@@ -61,6 +61,20 @@ class RecordingHolds:
             crash_point("hold:before-place")
         crash_point("hold:placed")
         return placed
+
+    async def place_again(self, world_id: int, recording_id: str, hold_id: str) -> bool:
+        """Place a hold that a restored database has lost. False when there is nothing to keep, or a hold."""
+        at = Reach(world_id, recording_id)
+        async with self._ports.database.transaction() as connection:
+            if await record_queries.lock(connection, at) is None:
+                return False
+            return await self._holds.place_again(
+                connection,
+                world_id,
+                hold_id,
+                ("recording", recording_id),
+                end_user_id=await deletion_queries.read_end_user(connection, at) or "",
+            )
 
     async def release(self, actor: Actor, recording_id: str) -> None:
         """Release the hold of a recording, which may be deleted. Raises NotFound when it never had a hold."""
