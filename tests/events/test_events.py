@@ -7,7 +7,9 @@ from typing import Any
 import httpx
 import pytest
 
+from lapel.app import SLICES
 from lapel.foundation.ports import Ports
+from lapel.slices.events.filters import SCOPE_OF_RESOURCE, scope_of
 from tests.events.writing import write
 from tests.support.tenants import Tenant, bearer, make_key
 
@@ -96,6 +98,33 @@ async def test_a_test_event_and_another_worlds_event_are_404(
         assert event_id not in (await client.get("/v1/events", headers=bearer(stranger.test_key))).text
     scopeless = await make_key(ports, tenant.test_world, "rk_test", scopes=("recordings:read",))
     assert (await client.get("/v1/events", headers=bearer(scopeless))).status_code == 403
+
+
+async def test_a_key_sees_only_events_of_resources_that_it_may_read(
+    client: httpx.AsyncClient, ports: Ports, tenant: Tenant, made: list[str]
+) -> None:
+    """An event has its resource in it: a transcription with all its text, a recording, a device."""
+    spoken = await write(ports, tenant.test_world, "tr_1", type="transcription.completed")
+    scopes = ("webhooks:read", "devices:read")
+    key = bearer(await make_key(ports, tenant.test_world, "rk_test", scopes=scopes))
+    shown = await client.get("/v1/events", headers=key)
+    assert [each["id"] for each in shown.json()["data"]] == [made[4], made[2]]
+    about_one = await client.get("/v1/events?resource_id=rec_0", headers=key)
+    assert [each["id"] for each in about_one.json()["data"]] == [made[4], made[2]]
+    assert (await client.get(f"/v1/events/{made[2]}", headers=key)).status_code == 200
+    asked = ("?types=transcription.*", "?types=device.bound,transcription.failed", f"/{spoken}")
+    for path in (*asked, "/stream?types=transcription.completed"):
+        refused = await client.get(f"/v1/events{path}", headers=key)
+        assert refused.status_code == 403
+        assert "`transcriptions:read`" in refused.json()["error"]["message"]
+        assert "recordings:read" not in refused.text
+
+
+def test_every_type_of_event_has_the_scope_of_its_resource() -> None:
+    declared = {scope for each in SLICES for scope in each.scopes}
+    types = {name for each in SLICES for name in each.events}
+    assert {scope_of(name) for name in types} <= declared
+    assert {name.partition(".")[0] for name in types} == set(SCOPE_OF_RESOURCE)
 
 
 async def test_a_page_of_large_events_ends_early(

@@ -49,6 +49,20 @@ async def test_a_client_that_connects_again_continues_where_it_stopped(live: Run
     assert found == [f"rec_{number}" for number in range(5)]
 
 
+async def test_a_stream_has_only_events_of_resources_that_its_key_may_read(
+    live: Running, tenant: Tenant
+) -> None:
+    ports, world = live.ports, tenant.test_world
+    await write(ports, world, "tr_1", type="transcription.completed")
+    await write(ports, world, "rec_1", type="recording.created")
+    await place(ports)
+    scopes = ("webhooks:read", "recordings:read")
+    key = bearer(await make_key(ports, world, "rk_test", scopes=scopes))
+    async with following(live.url, key, after="0") as (_, events):
+        (found,) = await some(events, 1)
+    assert json.loads(found.data or b"")["type"] == "recording.created"
+
+
 async def test_under_load_no_event_is_missed_and_none_comes_twice(live: Running, tenant: Tenant) -> None:
     ports, world, total = live.ports, tenant.test_world, 120
     chance = random.Random(11)
@@ -144,7 +158,12 @@ def _service(ports: Ports) -> Events:
 
 def _actor(tenant: Tenant) -> Actor:
     return Actor(
-        kind="key", id="key_1", world_id=tenant.test_world, project_id=tenant.project_id, mode="test"
+        kind="key",
+        id="key_1",
+        world_id=tenant.test_world,
+        project_id=tenant.project_id,
+        mode="test",
+        scopes=frozenset({"devices:read", "recordings:read"}),
     )
 
 

@@ -7,10 +7,15 @@ from typing import Annotated, TypeAlias
 import msgspec
 from cyclopts import Parameter
 
+from lapel.slices.events.filters import SCOPE_OF_RESOURCE
+
 Types: TypeAlias = Annotated[
     str | None,
     Parameter(help="Only events of these types, with commas between them, such as recording.*,ota.failed."),
 ]
+
+# With these scopes a key may read every event.
+EVENT_SCOPES = sorted({"webhooks:read", *SCOPE_OF_RESOURCE.values()})
 
 
 class EventHead(msgspec.Struct, frozen=True):

@@ -12,7 +12,7 @@ import aiohttp
 import msgspec
 from cyclopts import Parameter
 
-from lapel.cli.events.event_heads import EventHead, Types
+from lapel.cli.events.event_heads import EVENT_SCOPES, EventHead, Types
 from lapel.cli.events.listen_state import ListenState
 from lapel.cli.shared.event_stream import UnknownPlace, follow
 from lapel.cli.shared.faults import CommandError
@@ -76,7 +76,7 @@ def listen(
     _check_target(forward_to)
     state = ListenState(settings_of(data_dir).data_dir)
     with server_access(
-        url, key, project, data_dir, scopes=["webhooks:read"], name="lapel listen", lives=_KEY_LIVES
+        url, key, project, data_dir, scopes=EVENT_SCOPES, name="lapel listen", lives=_KEY_LIVES
     ) as access:
         listener = _Listener(access, state, forward_to, json)
         run_until_interrupted(listener.run(events, from_now=from_now))

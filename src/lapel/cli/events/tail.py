@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import msgspec
 from cyclopts import Parameter
 
-from lapel.cli.events.event_heads import EventHead, Types
+from lapel.cli.events.event_heads import EVENT_SCOPES, EventHead, Types
 from lapel.cli.shared.event_stream import follow
 from lapel.cli.shared.following import JsonLines, line, lost, run_until_interrupted, session
 from lapel.cli.shared.options import DataDir, say
@@ -47,7 +47,7 @@ def tail(
         lapel events tail --json | jq .data.id
     """
     with server_access(
-        url, key, project, data_dir, scopes=["webhooks:read"], name="lapel events tail", lives=_KEY_LIVES
+        url, key, project, data_dir, scopes=EVENT_SCOPES, name="lapel events tail", lives=_KEY_LIVES
     ) as access:
         run_until_interrupted(_show(access, types, after, json))
 

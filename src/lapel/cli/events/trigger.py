@@ -133,7 +133,10 @@ async def _find(
     ) as answer:
         body = await answer.read()
         if answer.status in (401, 403):
-            raise CommandError(f"the key may not read events ({answer.status}): give it webhooks:read.")
+            raise CommandError(
+                f"the key may not read events ({answer.status}): give it webhooks:read, and the scope of "
+                "the resource, such as recordings:read."
+            )
         if answer.status != 200:
             return None
         events = msgspec.json.decode(body, type=_FoundEvents).data

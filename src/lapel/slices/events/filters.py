@@ -1,13 +1,43 @@
-"""The `types` filter of lists and streams."""
+"""The types of events that a caller may read, and those that it asks for."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from lapel.foundation.core.errors import InvalidRequest
+from lapel.foundation.core.errors import Forbidden, InvalidRequest
 
 if TYPE_CHECKING:
     from collections.abc import Set as AbstractSet
+
+# An event shows its resource, so a key needs the scope of the resource too. By the first part of the type.
+SCOPE_OF_RESOURCE = {
+    "device": "devices:read",
+    "ota": "devices:read",
+    "recording": "recordings:read",
+    "transcription": "transcriptions:read",
+    "webhook": "webhooks:read",
+}
+
+
+def scope_of(type_: str) -> str:
+    """The scope with which a key may read events of a type."""
+    return SCOPE_OF_RESOURCE[type_.partition(".")[0]]
+
+
+def readable_types(text: str | None, known: AbstractSet[str], scopes: AbstractSet[str]) -> list[str] | None:
+    """The types that a filter names; None for all types. Without a filter, all that the scopes allow.
+
+    Raises InvalidRequest for a name that stands for none of the `known` types, and Forbidden when the filter
+    names a type that the scopes do not allow.
+    """
+    wanted = types_of(text, known)
+    lacking = {scope_of(name) for name in wanted or known} - scopes
+    if not lacking:
+        return wanted
+    if wanted is not None:
+        missing = ", ".join(f"`{scope}`" for scope in sorted(lacking))
+        raise Forbidden(f"To read events of these types, this key needs {missing}.")
+    return sorted(name for name in known if scope_of(name) in scopes)
 
 
 def types_of(text: str | None, known: AbstractSet[str]) -> list[str] | None:

@@ -31,7 +31,8 @@ def operations(service: Events, webhooks: Webhooks) -> tuple[Operation, ...]:
             "List events",
             lambda call: service.list(call.actor, call.query),
             "Newest first, without test events. Each event is shown as webhooks receive it. Events are kept "
-            "for 90 days. They are erased earlier if their recording, device or end user is deleted.",
+            "for 90 days. They are erased earlier if their recording, device or end user is deleted. A key "
+            "sees only events of resources that it may read: `transcription.*` needs `transcriptions:read`.",
             sized=lambda call: service.size_of_list(call.actor, call.query),
         ),
         events.get("/v1/events/stream", "stream_events", query=StreamQuery).stream(
@@ -40,7 +41,8 @@ def operations(service: Events, webhooks: Webhooks) -> tuple[Operation, ...]:
             "Server-sent events, in the order of the world's stream. `data` of each one is an event as "
             "webhooks receive it; `id` is its place in the stream, and has no other meaning. A client that "
             "connects again with the last `id` misses no event and gets none twice. A quiet stream sends a "
-            "comment every 15 seconds. The stream ends when the key is revoked, and when the server stops.",
+            "comment every 15 seconds. The stream ends when the key is revoked, and when the server stops. "
+            "A key sees only events of resources that it may read.",
         ),
         events.get("/v1/events/{event_id}", "get_event", Event).plain(
             "Read an event",

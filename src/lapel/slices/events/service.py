@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from lapel.foundation.core.clock import EPOCH
-from lapel.foundation.core.errors import InvalidRequest, NotFound
+from lapel.foundation.core.errors import Forbidden, InvalidRequest, NotFound
 from lapel.foundation.database.listening import woken
 from lapel.foundation.database.outbox import POSITIONS_CHANNEL
 from lapel.foundation.http.input.pagination import page, window
 from lapel.slices.events import queries
-from lapel.slices.events.filters import types_of
+from lapel.slices.events.filters import readable_types, scope_of
 from lapel.slices.events.wakes import Wakes
 from lapel.slices.events.wire import Event, EventPage
 
@@ -52,10 +52,10 @@ class Events:
     async def list(self, actor: Actor, query: EventQuery) -> EventPage:
         """One page, newest first.
 
-        Raises InvalidRequest for a bad cursor or an unknown type, Unavailable while the database is
-        unavailable.
+        Raises InvalidRequest for a bad cursor or an unknown type, Forbidden for a type that the key may not
+        read, Unavailable while the database is unavailable.
         """
-        asked, only = self._asked(query)
+        asked, only = self._asked(actor, query)
         async with self._ports.database.acquire() as connection:
             rows = await queries.list_page(connection, actor.world_id, asked, only)
         data, has_more, next_cursor = page(
@@ -65,26 +65,33 @@ class Events:
 
     async def size_of_list(self, actor: Actor, query: EventQuery) -> int:
         """Approximate size of the page's JSON, in bytes. Raises what `list` raises."""
-        asked, only = self._asked(query)
+        asked, only = self._asked(actor, query)
         async with self._ports.database.acquire() as connection:
             size = await queries.list_size(connection, actor.world_id, asked, only)
         return min(size, 2 * 2**20)
 
-    def _asked(self, query: EventQuery) -> tuple[PageWindow, queries.Filter]:
+    def _asked(self, actor: Actor, query: EventQuery) -> tuple[PageWindow, queries.Filter]:
         asked = window(query, "events")
         if query.created_before is not None and query.created_before <= asked.before_time:
             # No id is smaller than the empty one: the page has only events before this time.
             asked = replace(asked, before_time=query.created_before, before_id="")
-        types = types_of(query.types, self._types)
+        types = readable_types(query.types, self._types, actor.scopes)
         return asked, queries.Filter(query.created_after or EPOCH, query.resource_id, types)
 
     async def read(self, actor: Actor, event_id: str) -> Event:
-        """One event. Raises NotFound, and Unavailable while the database is unavailable."""
+        """One event.
+
+        Raises NotFound, Forbidden when the key may not read its type, and Unavailable while the database is
+        unavailable.
+        """
         async with self._ports.database.acquire() as connection:
             body = await queries.find(connection, actor.world_id, event_id)
         if body is None:
             raise NotFound("There is no event with this id. Events are kept for 90 days.")
-        return _decode(body)
+        event = _decode(body)
+        if scope_of(event.type) not in actor.scopes:
+            raise Forbidden(f"To read this event, this key needs `{scope_of(event.type)}`.")
+        return event
 
     async def size(self, actor: Actor, event_id: str) -> int:
         """The size of an event's body, in bytes. Raises Unavailable while the database is unavailable."""
@@ -97,9 +104,10 @@ class Events:
         """Events in the order of their positions, as server-sent events, for ever.
 
         `last_event_id`: the stream continues after this event; it wins over `query.after`. Raises
-        InvalidRequest for an unknown type or position, Unavailable while the database is unavailable.
+        InvalidRequest for an unknown type or position, Forbidden for a type that the key may not read,
+        Unavailable while the database is unavailable.
         """
-        types = types_of(query.types, self._types)
+        types = readable_types(query.types, self._types, actor.scopes)
         with self._wakes.of(actor.world_id) as wake:
             position = await self._beginning(actor, query.after, last_event_id)
             # The client knows where it is before the first event comes.
