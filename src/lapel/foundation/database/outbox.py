@@ -199,7 +199,7 @@ NEXT_WORLD_WITH_ERASED = "SELECT min(world_id) FROM events WHERE erased AND worl
 HOLD_ERASED = """
 SELECT id FROM events WHERE world_id = $1 AND erased ORDER BY id LIMIT $2 FOR UPDATE SKIP LOCKED
 """
-REMOVE_ERASED = "DELETE FROM events WHERE world_id = $1 AND id = ANY($2::text[]) AND erased"
+REMOVE_ERASED = "DELETE FROM events WHERE world_id = $1 AND id = ANY($2::text[])"
 ERASE_EVENTS_OF_END_USER = deleting_some(
     "events", "SELECT ctid FROM events WHERE world_id = $1 AND end_user_id = $2 LIMIT $3 FOR UPDATE"
 )
@@ -347,7 +347,7 @@ async def hold_erased(connection: Connection, world_id: int, limit: int) -> list
 
 
 async def remove_erased(connection: Connection, world_id: int, event_ids: list[str]) -> None:
-    """Delete the rows of these erased events."""
+    """Delete the rows of erased events that this transaction has locked."""
     await connection.execute(REMOVE_ERASED, world_id, event_ids)
 
 

@@ -31,9 +31,12 @@ WITH held AS MATERIALIZED (
 SELECT count(*) FROM held
 """
 
+# In the order of an index, because PostgreSQL may otherwise read the table from its beginning for each batch,
+# past all deliveries of other webhooks.
 DELETE_SOME = deleting_some(
     "webhook_deliveries",
-    "SELECT ctid FROM webhook_deliveries WHERE world_id = $1 AND webhook_id = $2 LIMIT $3 FOR UPDATE",
+    """SELECT ctid FROM webhook_deliveries WHERE world_id = $1 AND webhook_id = $2
+    ORDER BY state, created_at DESC, id DESC LIMIT $3 FOR UPDATE""",
 )
 
 # Indexes: events_of_end_user, and the unique one of a delivery's event.
