@@ -5,8 +5,12 @@ from __future__ import annotations
 import asyncio
 
 import msgspec
+import structlog
+from structlog.typing import EventDict
 
 from lapel.foundation.core.asgi import Message
+from lapel.foundation.core.request_id import REQUEST_ID
+from lapel.foundation.http.api import Api
 from lapel.foundation.http.authorization import PUBLIC, Access
 from lapel.foundation.http.calls import Content, NoBody, NoQuery, Reply, StoredCall
 from lapel.foundation.http.operations import Operation
@@ -31,13 +35,19 @@ class Call:
     """One request to an API with one operation, piece by piece, and what was sent as its answer."""
 
     def __init__(
-        self, ports: Ports, operation: Operation, seconds: float, *headers: tuple[bytes, bytes]
+        self,
+        ports: Ports,
+        operation: Operation,
+        seconds: float,
+        *headers: tuple[bytes, bytes],
+        api: Api | None = None,
     ) -> None:
         self.pieces: asyncio.Queue[Message] = asyncio.Queue()
         self.sent: list[Message] = []
         self.answered = asyncio.Event()
         self.pause = 0.0  # before each message of the answer is taken
-        api = api_of(ports, [operation], body_limit=1000, answer_timeout=seconds)
+        api = api or api_of(ports, [operation], body_limit=1000, answer_timeout=seconds)
+        self.api = api
         scope = {"type": "http", "method": operation.method, "path": operation.path, "query_string": b""}
         self.task = asyncio.create_task(api(scope | {"headers": headers}, self.pieces.get, self._send))
 
@@ -73,6 +83,28 @@ async def test_the_time_begins_with_the_last_byte(ports: Ports) -> None:
     assert int(head[b"retry-after"]) >= 1
     assert b'"unavailable"' in call.sent[1]["body"]
     await call.task
+
+
+async def test_the_log_names_the_request_that_is_late(ports: Ports) -> None:
+    async def hang(_call: object) -> Thing:
+        return await asyncio.Future()
+
+    def add_request_id(_: object, __: str, event: EventDict) -> EventDict:
+        event["request_id"] = REQUEST_ID.get()
+        return event
+
+    with structlog.testing.capture_logs(processors=[add_request_id]) as lines:
+        operation = THING.plain("", hang)
+        first = Call(ports, operation, 0.05)
+        calls = [first, Call(ports, operation, 0.05, api=first.api)]  # one timer for both
+        for call in calls:
+            call.give(b"{}", more=False)
+        for call in calls:
+            await call.answered.wait()
+            await call.task
+    answered = [dict(call.sent[0]["headers"])[b"x-request-id"].decode() for call in calls]
+    told = [line["request_id"] for line in lines if line["event"] == "request.late"]
+    assert sorted(told) == sorted(answered)
 
 
 def test_upload_complete_alone_has_longer(live: Running) -> None:

@@ -163,7 +163,11 @@ class Api:
         return refuse(refusal, exchange.request_id, problem(exchange.headers))
 
     async def _answer_late(self, exchange: Exchange, send: Send) -> None:
-        """Send the 503 of a request whose deadline has passed."""
+        """Send the 503 of a request whose deadline has passed.
+
+        Its task has the context of the request that started the timer.
+        """
+        REQUEST_ID.set(exchange.request_id)
         _log.warning("request.late", operation=exchange.operation.name if exchange.operation else None)
         late = Unavailable("The answer took too long to make. Repeat the request.", retry_after=2)
         answer = self._refuse(late, exchange)
