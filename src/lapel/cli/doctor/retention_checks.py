@@ -19,7 +19,8 @@ async def retention(ports: Ports) -> Finding:
         return Finding(
             "retention",
             "warning",
-            f"of {late} project modes, something fell due more than a day ago and is not erased",
+            f"of {late} project modes, something fell due more than a day ago and is not erased, "
+            "or the search for it took too long",
             "Start a worker (`lapel serve --role worker`), and look for retention.stuck in its log.",
         )
     return Finding("retention", "ok", f"nothing is late; {ruled} project modes have a rule")

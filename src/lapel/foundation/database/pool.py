@@ -47,6 +47,8 @@ DATABASE_AWAY: tuple[type[BaseException], ...] = (
     OSError,
     TimeoutError,
 )
+# Which of these comes first, PostgreSQL's own limit or asyncpg's, is chance.
+_TIMED_OUT = (asyncpg.QueryCanceledError, TimeoutError)
 
 CONNECTIONS = 10
 ACQUIRE_SECONDS = 3.0
@@ -58,6 +60,10 @@ _log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
 
 # While the database is unavailable, asyncpg logs every retry with a traceback; /health reports it once.
 logging.getLogger("asyncpg.pool").setLevel(logging.CRITICAL)
+
+
+class StatementTimedOut(Unavailable):
+    """The database answers, but not this statement in time; the cause may be what the statement reads."""
 
 
 class PooledConnection(asyncpg.Connection):
@@ -152,7 +158,7 @@ class Database:
 
         Raises Unavailable: at once when the pool is not open; on entering the block when the database is
         unavailable or no connection becomes free in time; on leaving the block when the database failed
-        during it.
+        during it, and then as StatementTimedOut if a statement took too long.
         """
         if self._connections is None:
             raise Unavailable("The database is not open.")
@@ -262,6 +268,8 @@ class _Lease:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         await self._connections.give_back(self._connection, self._share, failed=error is not None)
+        if isinstance(error, _TIMED_OUT):
+            raise StatementTimedOut("The database did not answer in time. Repeat the request.") from error
         if isinstance(error, DATABASE_AWAY):
             raise Unavailable("The connection to the database broke. Repeat the request.") from error
 

@@ -1,9 +1,10 @@
 """The rules of retention: what falls due is shown beforehand, and erased by an hourly run.
 
 A run takes the worlds in turn, a batch of each, so that a world with very many due recordings delays no
-other world. Each batch is a transaction of its own: it locks due recordings, writes their ledger entries, and
-deletes them. So a killed run has done some batches as a whole, and the next run does the rest. Runs of
-several workers at once take different recordings, because they skip locked rows.
+other world. It takes them in any order, so that the same ones are not left over each time. Each batch is a
+transaction of its own: it locks due recordings, writes their ledger entries, and deletes them. So a killed
+run has done some batches as a whole, and the next run does the rest. Runs of several workers at once take
+different recordings, because they skip locked rows.
 """
 
 from __future__ import annotations
@@ -11,7 +12,8 @@ from __future__ import annotations
 from collections import deque
 from contextlib import AsyncExitStack, aclosing
 from datetime import timedelta
-from typing import TYPE_CHECKING
+from random import SystemRandom
+from typing import TYPE_CHECKING, NamedTuple
 
 import asyncpg
 import structlog
@@ -19,6 +21,7 @@ import structlog
 from lapel.foundation.core.clock import EPOCH
 from lapel.foundation.core.crash_points import crash_point
 from lapel.foundation.core.errors import Unavailable
+from lapel.foundation.database.pool import StatementTimedOut
 from lapel.slices.end_users.service import share_all
 from lapel.slices.retention import queries
 from lapel.slices.retention.previews import Previews
@@ -27,6 +30,7 @@ from lapel.slices.retention.queries import BATCH, ERASED, KINDS
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
     from datetime import datetime
+    from random import Random
 
     from lapel.foundation.database.connection import Connection
     from lapel.foundation.ports import Ports
@@ -38,7 +42,7 @@ __all__ = ["ERASED", "Retention"]
 
 # Rules that one statement checks.
 _RULES = 500
-# The most turns of a run; a turn is one batch or one page of rules. More work is left for the next run.
+# The most turns of a run; a turn is one batch. More work is left for the next run.
 _TURNS = 10_000
 # After this time since it fell due, something that is not erased yet counts as late.
 LATE = timedelta(hours=24)
@@ -46,14 +50,30 @@ LATE = timedelta(hours=24)
 _log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
 
 
+class _Turn(NamedTuple):
+    """What a world did. `is_batch` is false for a page of rules, which takes no turn of a run."""
+
+    kind: ErasedKind
+    erased: int
+    is_batch: bool
+
+
 class Retention:
     """The eraser, and the preview (`previews`). Methods raise Unavailable while the database is away."""
 
     def __init__(
-        self, ports: Ports, recordings: Recordings, *, batch: int = BATCH, turns: int = _TURNS
+        self,
+        ports: Ports,
+        recordings: Recordings,
+        *,
+        batch: int = BATCH,
+        turns: int = _TURNS,
+        random: Random | None = None,
     ) -> None:
-        """`batch`: the recordings of one transaction, at most `BATCH`. `turns`: the most turns of a run."""
+        """`batch`: the recordings of one transaction, at most `BATCH`. `turns`: the most turns of a run.
+        `random` draws the order of the worlds."""
         self._ports = ports
+        self._random = random or SystemRandom()
         self._batch = batch
         self._turns = turns
         self._recordings = recordings
@@ -69,36 +89,39 @@ class Retention:
         now = self._ports.clock.now()
         async with self._ports.database.acquire() as connection:
             worlds = await queries.worlds(connection)
+        self._random.shuffle(worlds)
+        left = self._turns
         waiting = deque((world_id, self._turns_of(world_id, now)) for world_id in worlds)
         async with AsyncExitStack() as closing:
             for _, turns in waiting:
                 closing.push_async_callback(turns.aclose)
-            for _ in range(self._turns):
-                if not waiting:
-                    break
+            while waiting and left > 0:
                 world_id, turns = waiting.popleft()
                 done = await self._turn(world_id, turns)
                 if done is not None:
-                    kind, count = done
-                    erased[kind] += count
+                    left -= done.is_batch
+                    erased[done.kind] += done.erased
                     waiting.append((world_id, turns))
         if any(erased.values()):
             _log.info("retention.erased", recordings=erased["recording"], audio=erased["audio"])
         return erased
 
     async def find_late(self) -> tuple[int, int]:
-        """The number of worlds with a rule, and of those in which something is late by more than `LATE`."""
+        """The number of worlds with a rule, and of those in which something is late by more than `LATE`.
+
+        A world whose search takes too long counts as late.
+        """
         late = self._ports.clock.now() - LATE
         async with self._ports.database.acquire() as connection:
             worlds = await queries.worlds(connection)
         return len(worlds), sum([await self._has_due(world_id, late) for world_id in worlds])
 
-    async def _turn(
-        self, world_id: int, turns: AsyncGenerator[tuple[ErasedKind, int]]
-    ) -> tuple[ErasedKind, int] | None:
+    async def _turn(self, world_id: int, turns: AsyncGenerator[_Turn]) -> _Turn | None:
         """The next turn of a world. None when the world has no more, or when it fails."""
         try:
             return await anext(turns, None)
+        except StatementTimedOut as error:  # before Unavailable: the database does answer other worlds
+            _log.error("retention.stuck", world=world_id, exc_info=error)
         except Unavailable:
             raise
         except (asyncpg.LockNotAvailableError, asyncpg.DeadlockDetectedError) as error:
@@ -108,12 +131,15 @@ class Retention:
         return None
 
     async def _has_due(self, world_id: int, moment: datetime) -> bool:
-        for kind in KINDS:
-            async with aclosing(self._rules(world_id, moment, kind)) as pages:
-                async for rules in pages:
-                    for rule in rules:
-                        if await self._makes_due(world_id, moment, kind, rule):
-                            return True
+        try:
+            for kind in KINDS:
+                async with aclosing(self._rules(world_id, moment, kind)) as pages:
+                    async for rules in pages:
+                        for rule in rules:
+                            if await self._makes_due(world_id, moment, kind, rule):
+                                return True
+        except StatementTimedOut:  # a run stops at the same place
+            return True
         return False
 
     async def _makes_due(
@@ -127,17 +153,17 @@ class Retention:
                 return True
         return False
 
-    async def _turns_of(self, world_id: int, now: datetime) -> AsyncGenerator[tuple[ErasedKind, int]]:
-        """Erase what is due in a world. Yields the kind and the number after each turn."""
+    async def _turns_of(self, world_id: int, now: datetime) -> AsyncGenerator[_Turn]:
+        """Erase what is due in a world, one batch a turn. Yields after a page of rules too, for others."""
         for kind in KINDS:
             async with aclosing(self._rules(world_id, now, kind)) as pages:
                 async for rules in pages:
-                    yield kind, 0
+                    yield _Turn(kind, 0, is_batch=False)
                     for rule in rules:
                         after: tuple[datetime, str] | None = (EPOCH, "")
                         while after is not None:
                             count, after = await self._erase_batch(world_id, now, kind, rule, after)
-                            yield kind, count
+                            yield _Turn(kind, count, is_batch=True)
 
     async def _rules(
         self, world_id: int, moment: datetime, kind: ErasedKind
