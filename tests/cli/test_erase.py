@@ -92,7 +92,44 @@ def test_what_was_erased_after_the_backup_is_erased_again_after_the_restore(tmp_
 
 
 def test_flags_that_contradict_each_other_are_refused(tmp_path: Path) -> None:
-    for flags in ((), ("--reconcile", "--export", "x"), ("--export", "x", "--dry-run")):
+    for flags in (
+        (),
+        ("--reconcile", "--export", "x"),
+        ("--export", "x", "--dry-run"),
+        ("rec_1", "--reconcile"),
+        ("rec_1", "--dry-run"),
+        ("--yes", "--reconcile"),
+    ):
         done = run("erase", *flags, "--data-dir", tmp_path / "none")
         assert done.returncode == 1
-        assert "--reconcile" in done.stderr
+        assert "--reconcile" in done.stderr or "--yes belongs" in done.stderr
+
+
+def test_a_recording_and_an_end_user_are_erased_by_id(tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    with serving(data) as server:
+        key = server.told["key"]
+        auth = {"authorization": f"Bearer {key}"}
+        gone, with_person, kept = [
+            start_upload(server.url, key, each).recording for each in (GONE, WITH_PERSON, KEPT)
+        ]
+        for each in (gone, with_person, kept):
+            complete_upload(server.url, key, each)
+        person = end_user_of(server.url, auth, with_person)
+        http.post(f"{server.url}/v1/recordings/{kept}/hold", json={"reason": "a case"}, headers=auth)
+        done = run("erase", gone, "--data-dir", data)
+        assert done.returncode == 1
+        assert "--yes" in done.stderr
+        assert files_of(data, GONE)
+        assert told("erase", gone, "--yes", "--data-dir", data)["state"] in ("erased", "closed")
+        assert http.get(f"{server.url}/v1/recordings/{gone}", headers=auth).status_code == 404
+        entries = http.get(f"{server.url}/v1/erasures?resource_id={gone}", headers=auth).json()["data"]
+        assert (entries[0]["reason"], entries[0]["requested_by"]["kind"]) == ("request", "operator")
+    # With the server stopped, too.
+    assert told("erase", person, "--yes", "--data-dir", data)["state"] in ("erased", "closed")
+    assert told("erase", kept, "--yes", "--data-dir", data)["state"] == "held"
+    assert [bool(files_of(data, each)) for each in (GONE, WITH_PERSON, KEPT)] == [False, False, True]
+    for unknown in (gone, person, "rec_x", "../x"):
+        done = run("erase", unknown, "--yes", "--data-dir", data)
+        assert done.returncode == 1
+        assert "there is no recording and no end user" in done.stderr

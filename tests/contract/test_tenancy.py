@@ -104,6 +104,7 @@ _REASONS = {
         "lapel.slices.firmware.queries.PROMISED_FILES",
         "lapel.slices.recordings.records.record_queries.PROMISED_MEDIA",
         "lapel.slices.end_users.queries.FIND_IN_ANY_WORLD",
+        "lapel.slices.recordings.deletion.deletion_queries.FIND_WORLD",
         "lapel.slices.projects.queries.ANY_KEY",
         "lapel.slices.projects.queries.FIND_KEY_OF_ANY_WORLD",
         "lapel.slices.transcription.slots.slot_queries.LIST_KEYS",

@@ -89,7 +89,7 @@ COMMANDS = (
         app,
         "erase",
         "lapel.cli.erase.erase:erase",
-        "Erase again what a restored backup brought back, or write the erasure ledger to a file.",
+        "Erase a recording or an end user, or again what a restored backup brought back; export the ledger.",
     ),
     (
         app,

@@ -8,7 +8,9 @@ from typing import Annotated
 import msgspec
 from cyclopts import Parameter
 
+from lapel.app import open_services
 from lapel.cli.erase import ledger_files
+from lapel.cli.erase.one_resource import erase_one, sentence
 from lapel.cli.erase.reconciliation import Reconciled, Reconciliation
 from lapel.cli.shared.faults import CommandError
 from lapel.cli.shared.installation import settings_of, with_ports
@@ -26,7 +28,12 @@ class ExportedLedger(msgspec.Struct, frozen=True):
 
 
 def erase(
+    resource_id: Annotated[
+        str | None, Parameter(help="A recording, rec_…, or an end user, eu_…, to erase.")
+    ] = None,
+    /,
     *,
+    yes: Annotated[bool, Parameter(negative=(), help="Really erase this resource.")] = False,
     reconcile: Annotated[
         bool, Parameter(negative=(), help="Erase again what had been erased before a restore.")
     ] = False,
@@ -41,23 +48,39 @@ def erase(
     data_dir: DataDir = None,
     json: Json = False,
 ) -> None:
-    """Erase again what a restored backup brought back, or write the erasure ledger to a file.
+    """Erase a recording or an end user, or again what a restored backup brought back; export the ledger.
+
+    With an id, the command does what a DELETE request does, and erases the objects at once. It works with the
+    server running or stopped. A legal hold postpones it as it postpones a DELETE.
 
     A backup is older than some erasures. The bucket has a small object for each erasure (`ledger/…`). After a
     restore, `--reconcile` compares these objects with the database, places lost legal holds again, and erases
-    what is there again. If the
-    bucket was restored too, as `lapel restore` does it, give a file that `--export` wrote later than the
-    backup. Store this file apart from the backups. The command may be repeated, with the server running or
-    stopped. Its status is 1 if objects remain.
+    what is there again. If the bucket was restored too, as `lapel restore` does it, give a file that
+    `--export` wrote later than the backup. Store this file apart from the backups. The command may be
+    repeated, with the server running or stopped. Its status is 1 if objects remain.
 
     For example:
 
+        lapel erase rec_… --yes
         lapel erase --export /backups/erased.ndjson
         lapel erase --reconcile --from /backups/erased.ndjson --dry-run
         lapel erase --reconcile
     """
-    if reconcile == (export is not None):
-        raise CommandError("give either --reconcile or --export FILE; `lapel erase --help` explains both.")
+    if [resource_id is not None, reconcile, export is not None].count(True) != 1:
+        raise CommandError(
+            "give either an id, or --reconcile, or --export FILE; `lapel erase --help` explains them."
+        )
+    if yes and resource_id is None:
+        raise CommandError("--yes belongs to an id; leave it out.")
+    if resource_id is not None:
+        if from_ is not None or dry_run:
+            raise CommandError("--from and --dry-run belong to --reconcile; leave them out with an id.")
+        asked = resource_id
+        one = with_ports(
+            settings_of(data_dir), lambda ports: erase_one(open_services(ports), asked, yes=yes), store=True
+        )
+        emit(one, json, lambda: sentence(one))
+        return
     if export is not None:
         if from_ is not None or dry_run:
             raise CommandError("--from and --dry-run belong to --reconcile; leave them out with --export.")

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING
 
 import msgspec
 
 from lapel.app import open_services
+from lapel.cli.erase.eraser import Eraser
 from lapel.foundation.core.errors import NotFound
 from lapel.slices.end_users.end_user_holds import EndUserHolds
 from lapel.slices.end_users.service import EndUsers
 from lapel.slices.erasure.outside import ledger_line_queries
-from lapel.slices.erasure.payloads import EraseEndUser
 from lapel.slices.erasure.service import RECONCILE, Erasures, Holds
-from lapel.slices.recordings.access import Reach
-from lapel.slices.recordings.payloads import DeleteOfEndUser
 from lapel.slices.recordings.service import Recordings
 
 if TYPE_CHECKING:
@@ -23,7 +22,7 @@ if TYPE_CHECKING:
     from lapel.foundation.ports import Ports
     from lapel.slices.erasure.outside.hold_lines import HeldResource
     from lapel.slices.erasure.outside.ledger_lines import ErasedResource
-    from lapel.slices.erasure.wire import Subject
+    from lapel.slices.erasure.wire import State
 
 
 class Reconciled(msgspec.Struct):
@@ -54,6 +53,7 @@ class Reconciliation:
         self._say = say
         self._dry_run = dry_run
         self._erasures = services[Erasures]
+        self._eraser = Eraser(services, RECONCILE)
         self._end_users = services[EndUsers]
         self._end_user_holds = services[EndUserHolds]
         self._holds = services[Holds]
@@ -136,21 +136,12 @@ class Reconciliation:
                 await self._erase_audio(world_id, media_id, recording_id)
 
     async def _erase_end_user(self, world_id: int, end_user_id: str) -> None:
-        try:
-            await self._end_users.delete(world_id, end_user_id, RECONCILE)
-        except NotFound:  # another run was faster
-            return
-        await self._deletion.delete_of_end_user(DeleteOfEndUser(world_id, end_user_id))
-        await self._erasures.erase_end_user(EraseEndUser(world_id, end_user_id))
-        await self._count(world_id, "end_user", end_user_id)
+        with contextlib.suppress(NotFound):  # another run was faster
+            self._count(end_user_id, await self._eraser.end_user(world_id, end_user_id))
 
     async def _erase_recording(self, world_id: int, recording_id: str) -> None:
-        try:
-            await self._deletion.delete(Reach(world_id, recording_id), RECONCILE)
-        except NotFound:
-            return
-        await self._erasures.erase_at_once(world_id, "recording", recording_id)
-        await self._count(world_id, "recording", recording_id)
+        with contextlib.suppress(NotFound):
+            self._count(recording_id, await self._eraser.recording(world_id, recording_id))
 
     async def _erase_audio(self, world_id: int, media_id: str, recording_id: str) -> None:
         try:
@@ -159,13 +150,13 @@ class Reconciliation:
             return
         if erased:
             await self._erasures.erase_at_once(world_id, "media", media_id)
-            await self._count(world_id, "media", media_id)
+            self._count(media_id, await self._erasures.state_of(world_id, "media", media_id))
         else:  # no entry: while a hold keeps an audio, its recording shows it
             self._report.held += 1
             self._say(f"a legal hold keeps {media_id}: repeat the command after you release the hold")
 
-    async def _count(self, world_id: int, resource_type: Subject, resource_id: str) -> None:
-        match await self._erasures.state_of(world_id, resource_type, resource_id):
+    def _count(self, resource_id: str, state: State | None) -> None:
+        match state:
             case "erased" | "closed":
                 self._report.erased += 1
             case "held":

@@ -48,6 +48,11 @@ FIND_PRESENT = f"""
 SELECT r.id FROM recordings r WHERE r.world_id = $1 AND r.id = ANY($2::text[]) AND {PRESENT}
 """
 
+# For the operator's command, which knows only the id.
+FIND_WORLD = f"""
+SELECT w.id FROM worlds w JOIN recordings r ON r.world_id = w.id AND r.id = $1 WHERE {PRESENT}
+"""
+
 # The hidden recordings of an end user, or only the recording $5, in order of id.
 LOCK_HIDDEN = """
 SELECT r.id FROM recordings r
@@ -96,6 +101,11 @@ DELETE_RECORDINGS = "DELETE FROM recordings WHERE world_id = $1 AND id = ANY($2:
 async def find_present(connection: Connection, world_id: int, ids: Sequence[str]) -> list[str]:
     """Those of these recordings that are not deleted."""
     return await fetch_values(connection, str, FIND_PRESENT, world_id, list(ids))
+
+
+async def find_world(connection: Connection, recording_id: str) -> int | None:
+    """The world of a recording that is not deleted."""
+    return await fetch_value(connection, int, FIND_WORLD, recording_id)
 
 
 async def read_end_user(connection: Connection, at: Reach) -> str | None:

@@ -127,6 +127,11 @@ class Deletion:
         async with self._ports.database.acquire() as connection:
             return await deletion_queries.find_present(connection, world_id, recording_ids)
 
+    async def find_world(self, recording_id: str) -> int | None:
+        """For the operator: the world of a recording that is not deleted. Raises Unavailable."""
+        async with self._ports.database.acquire() as connection:
+            return await deletion_queries.find_world(connection, recording_id)
+
     async def find_present_audio(
         self, world_id: int, audio: Sequence[tuple[str, str]]
     ) -> list[tuple[str, str]]:
