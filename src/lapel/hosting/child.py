@@ -118,6 +118,10 @@ def _confine_store(settings: Settings, parent: FromParent) -> None:
 async def _worker(settings: Settings, parent: FromParent, stop: asyncio.Event) -> None:
     from lapel.hosting.worker import run_worker  # noqa: PLC0415  # only this role needs it
 
+    # Hundreds of attempts of deliveries live at a time, and each collection looks at all of them in vain. An
+    # attempt took 125 us of CPU time with this threshold, and 155 us with Python's 700 (medians of 8 turns of
+    # 3,000 attempts, 100 at a time, on a busy machine).
+    gc.set_threshold(20_000)
     await run_worker(settings, stop, lambda: _say_ready(parent))
 
 
