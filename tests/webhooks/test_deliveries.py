@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -194,6 +195,24 @@ async def test_a_recovery_gives_what_did_not_arrive_and_nothing_twice(hooks: Hoo
         }
     assert {early, late}.isdisjoint(found)
     assert {before[each] for each in before} < set(await hooks.states(webhook))
+
+
+async def test_a_webhook_has_one_recovery_at_a_time(hooks: Hooks, ports: Ports) -> None:
+    webhook, other = await hooks.add(), await hooks.add()
+    body = {"since": "2026-01-15T12:00:00Z", "until": "2026-01-15T13:00:00Z"}
+    begun = await asyncio.gather(*(hooks.call("POST", f"/{webhook}/recover", body) for _ in range(4)))
+    assert sorted(answer.status_code for answer in begun) == [202, 409, 409, 409]
+    refused = next(answer.json()["error"] for answer in begun if answer.status_code == 409)
+    assert refused["code"] == "conflict"
+    assert refused["message"] == (
+        "A recovery of this webhook has not ended yet. Repeat the request when it has: what arrived meanwhile"
+        " is not delivered again."
+    )
+    assert (await hooks.call("POST", f"/{other}/recover", body)).status_code == 202
+    assert await hooks.queued(RECOVER) == 2
+    async with ports.database.acquire() as connection:  # as a worker does at the end of the job
+        await connection.execute("DELETE FROM jobs.pgqueuer WHERE entrypoint = $1", RECOVER)
+    assert (await hooks.call("POST", f"/{webhook}/recover", body)).status_code == 202
 
 
 async def test_a_recovery_continues_over_many_batches(

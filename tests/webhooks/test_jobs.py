@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from types import ModuleType
 
@@ -11,15 +12,19 @@ import httpx
 import pytest
 
 from lapel.foundation.database import outbox
+from lapel.foundation.database.pool import Database
 from lapel.foundation.ports import Ports
-from lapel.slices.webhooks.payloads import RecoveryJob, WebhookJob
+from lapel.foundation.queue.jobs import enqueue
+from lapel.foundation.queue.queue_worker import QueueWorker
+from lapel.slices.webhooks.jobs import handlers
+from lapel.slices.webhooks.payloads import END_PENDING, RECOVER, REMOVE, RecoveryJob, WebhookJob
 from lapel.slices.webhooks.records import ending_queries, endings, erased_events, recoveries
 from lapel.slices.webhooks.records.endings import Endings, erase_some_deliveries
 from lapel.slices.webhooks.records.erased_events import ErasedEvents
 from lapel.slices.webhooks.records.recoveries import Recoveries
 from lapel.slices.webhooks.slice import SLICE
 from tests.support.locks import until_waiting
-from tests.support.tenants import Tenant
+from tests.support.tenants import Tenant, make_tenant
 from tests.webhooks.support import Hooks
 
 BEGIN = datetime(2026, 1, 15, 12, tzinfo=UTC)
@@ -166,6 +171,50 @@ async def test_a_webhook_that_is_not_deleted_keeps_its_row(
     webhook = await hooks.add()
     await Endings(ports).remove(WebhookJob(hooks.world, webhook))
     assert await hooks.rows(webhook) == (1, 0, 0)
+
+
+@pytest.mark.parametrize("entrypoint", [RECOVER, REMOVE, END_PENDING])
+async def test_the_jobs_of_one_world_hold_up_no_other(
+    client: httpx.AsyncClient, tenant: Tenant, ports: Ports, entrypoint: str
+) -> None:
+    """Each job of the first world waits for a lock, and the job of the other world was enqueued last."""
+    many, other = Hooks(client, tenant, ports), Hooks(client, await make_tenant(ports), ports)
+    range_ = {"since": BEGIN, "until": BEGIN + timedelta(hours=1)} if entrypoint == RECOVER else {}
+    kind, waiting = (RecoveryJob if range_ else WebhookJob), [await many.add() for _ in range(6)]
+    webhook = await other.add()
+    if entrypoint != RECOVER:
+        for hooks, each in (*((many, each) for each in waiting), (other, webhook)):
+            await hooks.delivery(each, await hooks.event("ota.failed", BEGIN))
+            if entrypoint == REMOVE:
+                await hooks.call("DELETE", f"/{each}")
+            else:
+                await hooks.call("PATCH", f"/{each}", {"status": "disabled"})
+    async with ports.database.transaction() as connection:
+        await connection.execute("DELETE FROM jobs.pgqueuer")
+        for hooks, each in (*((many, each) for each in waiting), (other, webhook)):
+            await enqueue(connection, entrypoint, kind(hooks.world, each, **range_))
+    patient = Database(ports.database.dsn, lock_seconds=600)
+    await patient.open()
+    patient_ports = replace(ports, database=patient)
+    jobs = handlers(Endings(patient_ports), Recoveries(patient_ports))
+    stop = asyncio.Event()
+    worker = QueueWorker(
+        ports.database.dsn, ports.database, ports.clock, jobs, (), grace=60, lane=jobs[0].lane
+    )
+    async with ports.database.transaction() as lock:
+        await lock.execute("SELECT FROM webhooks WHERE world_id = $1 FOR UPDATE", many.world)
+        await lock.execute("SELECT FROM webhook_deliveries WHERE world_id = $1 FOR UPDATE", many.world)
+        running = asyncio.create_task(worker.run(stop))
+        while await other.queued(entrypoint):  # noqa: ASYNC110 - the database tells nobody
+            await asyncio.sleep(0.02)
+        left = await many.queued(entrypoint)
+        tries: int = await lock.fetchval("SELECT max(attempts) FROM jobs.pgqueuer")
+    assert (left, tries) == (len(waiting), 0), "the other job came after a time limit"
+    while await many.queued(entrypoint):  # noqa: ASYNC110
+        await asyncio.sleep(0.02)
+    stop.set()
+    await running
+    await patient.close()
 
 
 @pytest.mark.parametrize(

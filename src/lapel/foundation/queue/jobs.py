@@ -112,13 +112,13 @@ async def enqueue(
     *,
     dedupe: str | None = None,
     after: timedelta | None = None,
-) -> None:
+) -> bool:
     """Enqueue one job in the connection's transaction; the job runs after the commit.
 
     With `dedupe`, the job is dropped if a job of this entrypoint with the same `dedupe` is still waiting or
-    running. `after` delays the job.
+    running. `after` delays the job. Returns whether the job was enqueued.
     """
-    await queries(AsyncpgDriver(connection), Queries).enqueue(
+    (job_id,) = await queries(AsyncpgDriver(connection), Queries).enqueue(
         [entrypoint],
         [msgspec.json.encode(payload)],
         [0],
@@ -126,3 +126,4 @@ async def enqueue(
         [f"{entrypoint}:{dedupe}" if dedupe else None],
         on_conflict="skip",
     )
+    return job_id is not None

@@ -180,7 +180,8 @@ def _repetitions(deliveries: Deliveries, samples: Samples, path: _Path) -> tuple
                 "has subscribed to now and that did not reach it: those whose delivery failed, and those "
                 "that have no delivery, also from before the webhook was created. A job makes their "
                 "deliveries due, after this answer. A delivery that succeeded stays as it is, and a pending "
-                "one keeps its schedule. Events are kept for 90 days. 409 if the webhook is disabled."
+                "one keeps its schedule. Events are kept for 90 days. 409 if the webhook is disabled, or "
+                "while an earlier recovery of it has not ended."
             ),
             status=202,
             errors=(Conflict,),

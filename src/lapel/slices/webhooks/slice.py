@@ -69,5 +69,6 @@ SLICE = Slice(
         Table("webhook_attempts", grows=True),
     ),
     events=SAMPLES,
+    lanes=(jobs.MANY_DELIVERIES,),
     crash_points=_CRASH_POINTS,
 )

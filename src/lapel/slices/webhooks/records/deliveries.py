@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from lapel.foundation.core.clock import timestamp
-from lapel.foundation.core.errors import InvalidRequest, NotFound
+from lapel.foundation.core.errors import Conflict, InvalidRequest, NotFound
 from lapel.foundation.database import audit
 from lapel.foundation.http.input.pagination import page, window
 from lapel.foundation.queue.jobs import enqueue
@@ -81,7 +81,7 @@ class Deliveries:
         """Begin to deliver all events of a range of time again that did not reach the webhook.
 
         Raises NotFound when there is no such webhook, InvalidRequest when `since` is not before `until`, and
-        Conflict when the webhook is disabled.
+        Conflict when the webhook is disabled or an earlier recovery of it has not ended.
         """
         await check_enabled(connection, actor.world_id, webhook_id)
         now = self._ports.clock.now()
@@ -89,7 +89,11 @@ class Deliveries:
         if body.since >= until:
             raise InvalidRequest("`since` must be before `until`.", param="since")
         job = RecoveryJob(actor.world_id, webhook_id, body.since, until)
-        await enqueue(connection, RECOVER, job)
+        if not await enqueue(connection, RECOVER, job, dedupe=webhook_id):
+            raise Conflict(
+                "A recovery of this webhook has not ended yet. Repeat the request when it has: what arrived "
+                "meanwhile is not delivered again."
+            )
         await audit.note(connection, self._ports.ids, now, actor, "webhook.recovered", webhook_id)
         return Recovery(
             webhook_id=webhook_id, since=timestamp(body.since), until=timestamp(until), status="processing"
