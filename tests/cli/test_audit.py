@@ -177,6 +177,10 @@ def test_each_command_that_writes_leaves_its_entry(
     assert log.new() == [("provider.removed", "deepgram")]
     log.told("export", installed.person, "-o", tmp_path / "jane.zip")
     assert log.new() == [("end_user.exported", installed.person)]
+    log.told("erase", installed.recording, "--yes")
+    assert log.new() == [("recording.deleted", installed.recording)]
+    log.told("erase", installed.person, "--yes")
+    assert log.new() == [("end_user.deleted", installed.person)]
     for reads in (("projects", "list"), ("config", "show"), ("providers", "list", *of), ("keys", "list"),
                   ("migrate",), ("backup", tmp_path / "copy"), ("audit", "verify")):  # fmt: skip
         log.told(*reads)
