@@ -109,12 +109,14 @@ def _sentence(done: Reconciled, dry_run: bool) -> str:
     lost = f"; {done.holds} lost legal holds" if done.holds else ""
     if lost and not dry_run:
         lost += ", which were placed again"
+    if done.hidden:
+        lost += f"; legal holds keep {done.hidden} deleted resources hidden"
     back = (
         f"{done.lines} erasures in the ledger; {done.end_users} end users, {done.recordings} recordings and "
         f"the audio of {done.audio} more"
     )
     if done.end_users + done.recordings + done.audio == 0:
-        return f"{done.lines} erasures in the ledger; the database has none of these resources{lost}"
+        return f"{done.lines} erasures in the ledger; the database shows none of these resources{lost}"
     if dry_run:
         return f"{back} are back; nothing was erased{lost}"
     ended = f"{done.erased} erased again, {done.held} kept by legal holds, {done.open} unfinished"

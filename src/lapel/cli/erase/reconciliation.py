@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from lapel.foundation.ports import Ports
     from lapel.slices.erasure.outside.hold_lines import HeldResource
     from lapel.slices.erasure.outside.ledger_lines import ErasedResource
-    from lapel.slices.erasure.wire import State
+    from lapel.slices.erasure.wire import State, Subject
 
 
 class Reconciled(msgspec.Struct):
@@ -30,8 +30,9 @@ class Reconciled(msgspec.Struct):
 
     `holds`: legal holds that the database had lost, and that were placed again. `audio`: audio that had been
     erased while its recording stayed. `erased`: their objects are gone. `held`: a legal hold keeps them.
-    `open`: a worker or a further run must continue, because objects remain. With `--dry-run` only the first
-    five numbers are counted.
+    `open`: a worker or a further run must continue, because objects remain. `hidden`: resources that were
+    deleted before this run, and that a legal hold keeps; of an end user, perhaps only recordings. With
+    `--dry-run`, `erased`, `held` and `open` are not counted.
     """
 
     lines: int = 0
@@ -42,6 +43,7 @@ class Reconciled(msgspec.Struct):
     erased: int = 0
     held: int = 0
     open: int = 0
+    hidden: int = 0
 
 
 class Reconciliation:
@@ -114,13 +116,15 @@ class Reconciliation:
 
     async def _of_world(self, world_id: int, lines: list[ErasedResource]) -> None:
         people = sorted({each.resource_id for each in lines if each.resource_type == "end_user"})
+        recordings = sorted({each.resource_id for each in lines if each.resource_type == "recording"})
+        await self._name_hidden(world_id, "end_user", people)
+        await self._name_hidden(world_id, "recording", recordings)
         for end_user_id in await self._end_users.find_present(world_id, people):
             self._report.end_users += 1
             self._say(f"end user {end_user_id} is back")
             if not self._dry_run:
                 await self._erase_end_user(world_id, end_user_id)
         # A recording of a deleted end user is not found here: it goes with the end user.
-        recordings = sorted({each.resource_id for each in lines if each.resource_type == "recording"})
         for recording_id in await self._deletion.find_present(world_id, recordings):
             self._report.recordings += 1
             self._say(f"recording {recording_id} is back")
@@ -134,6 +138,18 @@ class Reconciliation:
             self._say(f"audio {media_id} of recording {recording_id} is back")
             if not self._dry_run:
                 await self._erase_audio(world_id, media_id, recording_id)
+
+    async def _name_hidden(self, world_id: int, resource_type: Subject, ids: list[str]) -> None:
+        """What the backup had hidden under a hold that was released later is neither back nor erased."""
+        async with self._ports.database.acquire() as connection:
+            held = await ledger_line_queries.find_held(connection, world_id, resource_type, ids)
+        of = "recording {}" if resource_type == "recording" else "end user {}, or recordings of it"
+        for resource_id in held:
+            self._report.hidden += 1
+            self._say(
+                f"a legal hold keeps the deleted {of.format(resource_id)}: hidden, and erased when you "
+                "release the hold"
+            )
 
     async def _erase_end_user(self, world_id: int, end_user_id: str) -> None:
         with contextlib.suppress(NotFound):  # another run was faster

@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from lapel.foundation.database.rows import fetch_row, fetch_value
+from lapel.foundation.database.rows import fetch_row, fetch_value, fetch_values
 from lapel.slices.erasure.hold_queries import kept
 from lapel.slices.erasure.outside.ledger_lines import LedgerLine
 from lapel.slices.erasure.wire import State, Subject
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator
+    from collections.abc import AsyncGenerator, Sequence
 
     from lapel.foundation.database.connection import Connection
 
@@ -47,6 +47,13 @@ READ_STATE = """
 SELECT id, state FROM erasures WHERE world_id = $1 AND resource_type = $2 AND resource_id = $3
 """
 
+# What a legal hold keeps hidden, of resources of a type.
+FIND_HELD = """
+SELECT resource_id FROM erasures
+WHERE world_id = $1 AND resource_type = $2 AND resource_id = ANY($3::text[]) AND state = 'held'
+ORDER BY resource_id
+"""
+
 FIND_WORLD = "SELECT id FROM worlds WHERE project_id = $1 AND mode = $2"
 
 
@@ -55,6 +62,13 @@ async def read_line(
 ) -> LedgerLine | None:
     """The line of a resource whose objects may remain; None when there is no open entry."""
     return await fetch_row(connection, LedgerLine, READ_LINE, world_id, resource_type, resource_id)
+
+
+async def find_held(
+    connection: Connection, world_id: int, resource_type: Subject, ids: Sequence[str]
+) -> list[str]:
+    """Those of these deleted resources that a legal hold keeps; of an end user, perhaps only recordings."""
+    return await fetch_values(connection, str, FIND_HELD, world_id, resource_type, ids)
 
 
 async def read_state(
