@@ -121,6 +121,7 @@ async def test_it_is_walked_by_page_and_filtered_by_type_and_resource(log: Log, 
                 worlds=[log.tenant.test_world],
                 actor=None,
                 change=change,
+                about=None,
             )
 
     async def walk(**query: Any) -> list[int]:
@@ -162,7 +163,9 @@ async def test_a_change_that_does_not_commit_leaves_no_entry(log: Log, ports: Po
     async def write_and_fail() -> None:
         async with ports.database.transaction() as connection:
             worlds, now = [log.tenant.test_world], ports.clock.now()
-            await audit.record(connection, ports.ids, now, worlds=worlds, actor=None, change=change)
+            await audit.record(
+                connection, ports.ids, now, worlds=worlds, actor=None, change=change, about=None
+            )
             raise RuntimeError
 
     with pytest.raises(RuntimeError):

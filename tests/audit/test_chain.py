@@ -96,6 +96,7 @@ async def test_an_entry_that_commits_late_comes_later(ports: Ports, tenant: Tena
             worlds=[world],
             actor=None,
             change=audit.happened("thing.made", "thing_late"),
+            about=None,
         )
         await write_entries(ports, world, 2)
         assert await AuditChains(ports).chain(world) == 2

@@ -43,7 +43,7 @@ async def test_every_statement_walks_along_keys(fresh_database: str) -> None:
         assert set(await indexes_of(connection, queries.RESOLVE_DEVICE)) == LEVELS | {"devices_pkey"}
         for statement in (queries.READ_OVERRIDE, queries.DELETE_OVERRIDE, queries.DELETE_OVERRIDES):
             assert await indexes_of(connection, statement) == ["config_overrides_pkey"]
-        for statement in (queries.HOLD_DEVICE, queries.RAISE_DEVICES):
+        for statement in (queries.LOCK_DEVICE, queries.RAISE_DEVICES):
             assert await indexes_of(connection, statement) == ["devices_pkey"]
         for statement in (queries.LOCK_END_USER, queries.RAISE_END_USER):
             assert await indexes_of(connection, statement) == ["end_users_pkey"]

@@ -115,7 +115,7 @@ async def test_who_comes_second_waits_and_gets_the_later_revision(
     world = fleet.tenant.test_world
     subject = fleet.end_user if first == "end_user" else ""
     async with fleet.ports.database.transaction() as connection:
-        assert await queries.hold(connection, world, first, subject)  # pyright: ignore[reportArgumentType]
+        assert await queries.lock_subject(connection, world, first, subject)  # pyright: ignore[reportArgumentType]
         early = await queries.raise_revision(connection, world, first, [subject])  # pyright: ignore[reportArgumentType]
         if second == "bind":
             bind = fleet.ask("POST", f"/v1/devices/{fleet.device}/bind", {"end_user_id": fleet.end_user})
@@ -132,7 +132,7 @@ async def test_what_concerns_one_device_does_not_wait_for_other_devices(fleet: F
     other = (await fleet.ask("POST", "/v1/devices", made, status=201))["id"]
     world = fleet.tenant.test_world
     async with fleet.ports.database.transaction() as connection:
-        assert await queries.hold(connection, world, "device", other)
+        assert await queries.lock_subject(connection, world, "device", other)
         await queries.raise_revision(connection, world, "device", [other])
         await fleet.set("device", "upload", {"allow_roaming": True})
         await fleet.ask("POST", f"/v1/devices/{fleet.device}/unbind")

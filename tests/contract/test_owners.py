@@ -43,7 +43,7 @@ READS: dict[str, tuple[str, ...]] = {
         "slices.configuration.service.REVISION end_users",
     ),
     "an override has a subject; devices stand above the configuration, whose sections their settings are": (
-        "slices.configuration.queries.HOLD_DEVICE devices",
+        "slices.configuration.queries.LOCK_DEVICE devices",
         "slices.configuration.queries.RESOLVE_DEVICE devices",
         "slices.configuration.queries.RESOLVE_END_USER end_users",
     ),

@@ -34,8 +34,8 @@ OF_A_DELETION = {("erasures", "resource_id"), ("erasures", "end_user_id"), ("pgq
 # Columns that have the id of the end user, and nothing else.
 IDS = ("id", "end_user_id", "named_for", "subject_id", "principal", "resource_id", "actor_id")
 BYTES = ("segments", "segments_plain", "result", "peaks", "body", "answer", "sealed_body")
-# What the test writes where the API takes no free text, or seals it. `$1` is the world, `$2` a text. Every
-# row of the world is about the one end user of its project.
+# What the test writes where the API takes no free text, or seals it. `$1` is the world, `$2` a text,
+# `{person}` the end user. The other rows of the world are about this end user, too.
 PLANTED = """
 UPDATE commands SET result = jsonb_build_object('m', $2::text), error = jsonb_build_object('m', $2::text),
     idempotency_key = $2 || id WHERE world_id = $1;
@@ -50,7 +50,7 @@ INSERT INTO webhooks (world_id, id, url, events, status, sealed_secret, created_
     VALUES ($1, 'wh_1', 'https://example.com', '{*}', 'disabled', '', now(), now());
 INSERT INTO webhook_deliveries (world_id, id, webhook_id, event_id, resource_id, position, state, created_at)
     SELECT world_id, 'whd_' || id, 'wh_1', id, resource_id, 1, 'succeeded', now()
-    FROM events WHERE world_id = $1;
+    FROM events WHERE world_id = $1 AND end_user_id = '{person}';
 INSERT INTO webhook_attempts (world_id, delivery_id, number, started_at, latency_ms, status, answer)
     SELECT world_id, id, 1, now(), 1, 200, convert_to($2, 'UTF8') FROM webhook_deliveries WHERE world_id = $1;
 """
@@ -114,9 +114,15 @@ async def plant(ports: Ports, life: Life, world: int) -> None:
             before=marker(life, DETAILS),
         )
         await audit.record(
-            connection, ports.ids, ports.clock.now(), worlds=[world], actor=about_them, change=change
+            connection,
+            ports.ids,
+            ports.clock.now(),
+            worlds=[world],
+            actor=about_them,
+            change=change,
+            about=None,
         )
-        for statement in filter(str.strip, PLANTED.split(";")):
+        for statement in filter(str.strip, PLANTED.replace("{person}", life.person).split(";")):
             arguments = (world, life.word)[: 2 if "$2" in statement else 1]
             await connection.execute(statement, *arguments)
 

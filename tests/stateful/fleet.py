@@ -64,7 +64,7 @@ class Device:
 
     serial: str
     end_user: str | None = None
-    # Who wore it when it got its name.
+    # Who wears it, if it got its name since then.
     named_for: str | None = None
     generation: int = 0
     tokens: dict[str, State] = field(default_factory=dict[str, State])
@@ -101,6 +101,8 @@ class Device:
         """The binding ends with its tokens and what was still to do; the tokens that end."""
         ended = list(self.tokens)
         self.end_user, self.tokens, self.held, self.records = None, {}, "", False
+        if self.named_for is not None:
+            self.facts["name"], self.named_for = None, None
         for command in self.commands.values():
             if command.open:
                 command.status = "cancelled"
@@ -145,8 +147,6 @@ class Device:
 
     def forget(self, end_user: str) -> None:
         """What the end user's device was told is gone with the end user."""
-        if self.named_for == end_user:
-            self.facts["name"], self.named_for = None, None
         self.commands = {one: each for one, each in self.commands.items() if each.end_user != end_user}
 
     def deliver(self) -> list[str]:

@@ -54,7 +54,7 @@ class Life:
 
 
 async def lead_a_life(operator: Device, ports: Ports) -> Life:
-    """A new end user: two devices are bound now, two were."""
+    """A new end user: two devices are bound now, two were, and are bound to others."""
     once, word = {"Idempotency-Key": "once"}, f"zq{next(_numbers)}q"
     facts = {
         "external_id": f"crm:{word}-1",
@@ -108,6 +108,11 @@ async def _wear(operator: Device, life: Life, number: int) -> None:
     await operator.post(f"{path}/commands", 201, command, **{"Idempotency-Key": f"c{number}"})
     if number >= 2:
         await operator.post(f"{path}/unbind", 200)
+        # The device reports without a wearer, then another end user wears it: both make events of the device.
+        await operator.post(f"{path}/heartbeat", 200, {"battery_percent": 90})
+        await operator.post(f"{path}/heartbeat", 200, {"battery_percent": 4})
+        other = await operator.end_user()
+        await operator.post(f"{path}/bind", 200, {"end_user_id": other})
 
 
 async def record(operator: Device, ports: Ports, life: Life) -> str:

@@ -121,12 +121,13 @@ async def record(
     worlds: Sequence[int],
     actor: Actor | Provider | System | None,
     change: Change,
-    about: str | None = None,
+    about: str | None,
 ) -> None:
     """Write an entry about a change into each of `worlds`. `actor` None stands for the operator.
 
-    `about`: the end user whom the values or the address concern. The values and the address are erased with
-    this end user, or with the actor's end user.
+    `about`: the end user who is the resource, or to whom the resource belongs (docs/audit.md, "What can be
+    erased"); None: nobody. The values and the address are erased with this end user, or with the actor's end
+    user. The caller has locked a row that the deletion of this end user or its job waits for.
     """
     kind, actor_id, end_user_id = OPERATOR, None, about
     if actor is not None:
@@ -153,7 +154,7 @@ async def note(
     actor: Actor,
     action: str,
     resource_id: str,
-    about: str | None = None,
+    about: str | None,
 ) -> None:
     """`record` a change without values in the actor's world."""
     change = happened(action, resource_id)

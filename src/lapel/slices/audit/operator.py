@@ -72,7 +72,7 @@ class OperatorAudit:
                     after=after,
                 )
                 await audit.record(
-                    connection, self._ports.ids, now, worlds=[world.id], actor=None, change=change
+                    connection, self._ports.ids, now, worlds=[world.id], actor=None, change=change, about=None
                 )
 
     async def _worlds(self) -> list[WorldRow]:

@@ -15,8 +15,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from lapel.foundation.database.rows import fetch_only_value, fetch_rows, fetch_value
-from lapel.slices.configuration.rows import OverrideRow
+from lapel.foundation.database.rows import fetch_only_value, fetch_row, fetch_rows, fetch_value
+from lapel.slices.configuration.rows import OverrideRow, SubjectRow
 from lapel.slices.end_users.service import LOCK_END_USER
 from lapel.slices.projects.service import WORLDS_IN_PROJECTS
 
@@ -95,9 +95,9 @@ WHERE o.section = 'retention'
 """
 
 # A writer of an override locks the override's subject.
-HOLD_WORLD = "SELECT 1 FROM worlds WHERE id = $1 FOR NO KEY UPDATE"
-HOLD_DEVICE = """
-SELECT 1 FROM devices WHERE world_id = $1 AND id = $2 AND deleted_at IS NULL FOR NO KEY UPDATE
+LOCK_WORLD = "SELECT NULL::text AS end_user_id FROM worlds WHERE id = $1 FOR NO KEY UPDATE"
+LOCK_DEVICE = """
+SELECT end_user_id FROM devices WHERE world_id = $1 AND id = $2 AND deleted_at IS NULL FOR NO KEY UPDATE
 """
 
 # These locks are statements of their own, before the statement that draws the revision. So a transaction that
@@ -157,13 +157,16 @@ async def resolve_device(
     return await fetch_rows(connection, OverrideRow, RESOLVE_DEVICE, world_id, device_id, only)
 
 
-async def hold(connection: Connection, world_id: int, level: Level, subject_id: str) -> bool:
-    """Whether there is such a subject. If there is, its row is locked until the transaction ends."""
+async def lock_subject(
+    connection: Connection, world_id: int, level: Level, subject_id: str
+) -> SubjectRow | None:
+    """A subject, whose row is locked until the transaction ends. None when there is no such subject."""
     if level == "device":
-        return await fetch_value(connection, int, HOLD_DEVICE, world_id, subject_id) is not None
+        return await fetch_row(connection, SubjectRow, LOCK_DEVICE, world_id, subject_id)
     if level == "end_user":
-        return await fetch_value(connection, int, LOCK_END_USER, world_id, subject_id) is not None
-    return await fetch_value(connection, int, HOLD_WORLD, world_id) is not None
+        found = await fetch_value(connection, int, LOCK_END_USER, world_id, subject_id)
+        return None if found is None else SubjectRow(subject_id)
+    return await fetch_row(connection, SubjectRow, LOCK_WORLD, world_id)
 
 
 async def raise_revision(connection: Connection, world_id: int, level: Level, subject_ids: list[str]) -> int:

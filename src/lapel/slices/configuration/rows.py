@@ -20,3 +20,10 @@ class OrganizationRow(msgspec.Struct, frozen=True):
 
     id: str
     name: str
+
+
+class SubjectRow(msgspec.Struct, frozen=True):
+    """The locked subject of an override. `end_user_id`: the end user who is the subject, or who wears the
+    device; None: nobody."""
+
+    end_user_id: str | None

@@ -160,7 +160,8 @@ class Configuration:
         """
         now, world_id = self._ports.clock.now(), actor.world_id
         async with self._ports.database.transaction() as connection:
-            if not await queries.hold(connection, world_id, level, subject_id):
+            subject = await queries.lock_subject(connection, world_id, level, subject_id)
+            if subject is None:
                 raise NotFound(_UNKNOWN[level])
             at = (world_id, level, subject_id, section.name)
             before = read(section, await queries.read_override(connection, at))
@@ -178,7 +179,7 @@ class Configuration:
                     worlds=[world_id],
                     actor=actor,
                     change=change_of(level, subject_id or actor.project_id, section, before, after),
-                    about=subject_id if level == "end_user" else None,
+                    about=subject.end_user_id,
                 )
             return shown(section, await self._rows(connection, actor, level, subject_id))
 

@@ -103,31 +103,22 @@ WHERE world_id = $1 AND id = $2 AND end_user_id IS NULL AND deleted_at IS NULL
 RETURNING {_COLUMNS}
 """
 
+# A name that the device got in the binding may name the end user, so it ends with the binding.
+_END_BINDING = """end_user_id = NULL, public_key = NULL, bound_at = NULL, updated_at = $3,
+    name = CASE WHEN named_for IS NULL THEN name END, named_for = NULL"""
+
 UNBIND = f"""
-UPDATE devices SET end_user_id = NULL, public_key = NULL, bound_at = NULL, updated_at = $3
+UPDATE devices SET {_END_BINDING}
 WHERE world_id = $1 AND id = $2 AND end_user_id IS NOT NULL AND deleted_at IS NULL
 RETURNING {_COLUMNS}
 """
 
-HOLD_BINDING = """
+LOCK_BINDING = """
 SELECT end_user_id FROM devices WHERE world_id = $1 AND id = $2 AND deleted_at IS NULL FOR NO KEY UPDATE
 """
 
-# Locks all these devices in one statement and in one order, to avoid a deadlock of two deletions: each end
-# user may have a device that was named for the other end user.
-HOLD_OF_END_USER = """
-SELECT id FROM devices WHERE world_id = $1 AND (end_user_id = $2 OR named_for = $2) AND deleted_at IS NULL
-ORDER BY id FOR NO KEY UPDATE
-"""
-
-# Includes devices that are bound to another end user now. Index: devices_named_for.
-FORGET_NAMES = """
-UPDATE devices SET name = NULL, named_for = NULL, updated_at = $3
-WHERE world_id = $1 AND named_for = $2 AND deleted_at IS NULL
-"""
-
 UNBIND_ALL = f"""
-UPDATE devices SET end_user_id = NULL, public_key = NULL, bound_at = NULL, updated_at = $3
+UPDATE devices SET {_END_BINDING}
 WHERE world_id = $1 AND end_user_id = $2 AND deleted_at IS NULL
 RETURNING {_COLUMNS}, (SELECT w.project_id FROM worlds w WHERE w.id = devices.world_id) AS project_id
 """
@@ -275,25 +266,22 @@ async def bind(
 
 
 async def unbind(connection: Connection, world_id: int, device_id: str, now: datetime) -> DeviceRow | None:
-    """Unbind a device, and return its row. None when there is no such device, or when it is not bound."""
+    """Unbind a device, and return its row. None when there is no such device, or when it is not bound.
+
+    A name that the device got in the binding is erased.
+    """
     return await fetch_row(connection, DeviceRow, UNBIND, world_id, device_id, now)
 
 
-async def hold_binding(connection: Connection, world_id: int, device_id: str) -> str | None:
+async def lock_binding(connection: Connection, world_id: int, device_id: str) -> str | None:
     """The end user to whom a device is bound. The device's row is locked until the transaction ends."""
-    return await fetch_value(connection, str, HOLD_BINDING, world_id, device_id)
-
-
-async def forget_names(connection: Connection, world_id: int, end_user_id: str, now: datetime) -> None:
-    """Lock the end user's devices, and erase the names that devices got in bindings to the end user."""
-    await connection.execute(HOLD_OF_END_USER, world_id, end_user_id)
-    await connection.execute(FORGET_NAMES, world_id, end_user_id, now)
+    return await fetch_value(connection, str, LOCK_BINDING, world_id, device_id)
 
 
 async def unbind_all(
     connection: Connection, world_id: int, end_user_id: str, now: datetime
 ) -> list[UnboundRow]:
-    """Unbind all devices of an end user. Returns their rows, each with its `project_id`."""
+    """As `unbind`, of all devices of an end user. Returns their rows, each with its `project_id`."""
     return await fetch_rows(connection, UnboundRow, UNBIND_ALL, world_id, end_user_id, now)
 
 

@@ -135,7 +135,7 @@ class Devices:
                 self._ports.clock.now(),
             )
             if row is not None:
-                await self._note(connection, actor, "device.created", row.id)
+                await self._note(connection, actor, "device.created", row.id, row.end_user_id)
                 return device_of(row, actor.project_id), True
             row = await queries.read_by_serial(connection, actor.world_id, body.serial_number)
             if row is not None:
@@ -220,7 +220,7 @@ class Devices:
             )
             if row is None:
                 raise unknown_device()
-            await self._note(connection, actor, "device.updated", device_id)
+            await self._note(connection, actor, "device.updated", device_id, row.end_user_id)
         return device_of(row, actor.project_id)
 
     async def change_settings(
@@ -240,7 +240,7 @@ class Devices:
             row = await queries.update(connection, world_id, device_id, now, settings=(True, settings))
             if row is None:
                 raise unknown_device()
-            await self._note(connection, actor, "device.updated", device_id)
+            await self._note(connection, actor, "device.updated", device_id, row.end_user_id)
         return settings_of(row)
 
     async def delete(self, actor: Actor, device_id: str) -> None:
@@ -259,7 +259,7 @@ class Devices:
                 await hook(connection, world_id, [device_id], now)
             await outbox.erase(connection, world_id, [device_id])
             await queries.delete(connection, world_id, device_id, now)
-            await self._note(connection, actor, "device.deleted", device_id)
+            await self._note(connection, actor, "device.deleted", device_id, None)
 
     async def bind(
         self, connection: Connection, actor: Actor, device_id: str, body: BindDevice
@@ -306,16 +306,17 @@ class Devices:
         """
         now, world_id, project_id = self._ports.clock.now(), actor.world_id, actor.project_id
         async with self._ports.database.transaction() as connection:
+            end_user_id = await queries.lock_binding(connection, world_id, device_id)
             device = await self.unbind_in(connection, world_id, project_id, device_id, now)
             if device is not None:
-                await self._note(connection, actor, "device.unbound", device_id)
+                await self._note(connection, actor, "device.unbound", device_id, end_user_id)
         return await self.read(actor, device_id) if device is None else device
 
     async def unbind_in(
         self, connection: Connection, world_id: int, project_id: str, device_id: str, now: datetime
     ) -> Device | None:
         """`unbind` in the caller's transaction; None for a device that is not bound or does not exist."""
-        end_user_id = await queries.hold_binding(connection, world_id, device_id)
+        end_user_id = await queries.lock_binding(connection, world_id, device_id)
         row = await queries.unbind(connection, world_id, device_id, now)
         if row is None:
             return None
@@ -326,8 +327,7 @@ class Devices:
     async def unbind_all_of(
         self, connection: Connection, world_id: int, end_user_id: str, now: datetime
     ) -> None:
-        """Unbind the devices of an end user that is being deleted, and erase names given in its bindings."""
-        await queries.forget_names(connection, world_id, end_user_id, now)
+        """Unbind the devices of an end user that is being deleted."""
         rows = await queries.unbind_all(connection, world_id, end_user_id, now)
         devices = [device_of(row, row.project_id) for row in rows]
         await self._unbound(connection, world_id, devices, now, None)
@@ -358,7 +358,7 @@ class Devices:
                 connection, world_id, actor.id, self._ports.hasher.hash(token), self._ports.hasher.secret_id,
                 generation, "fresh", now,
             )  # fmt: skip
-            await self._note(connection, actor, "device.token_refreshed", actor.id)
+            await self._note(connection, actor, "device.token_refreshed", actor.id, actor.end_user_id)
         return RefreshedToken(device_token=token)
 
     async def tell(
@@ -376,10 +376,10 @@ class Devices:
         await events.publish_episodes(connection, self._ports.ids, now, world_id, type, episodes)
 
     async def _note(
-        self, connection: Connection, actor: Actor, action: str, device_id: str, about: str | None = None
+        self, connection: Connection, actor: Actor, action: str, device_id: str, end_user_id: str | None
     ) -> None:
-        now = self._ports.clock.now()
-        await audit.note(connection, self._ports.ids, now, actor, action, device_id, about)
+        ids, now = self._ports.ids, self._ports.clock.now()
+        await audit.note(connection, ids, now, actor, action, device_id, end_user_id)
 
     async def _unbound(
         self,

@@ -51,7 +51,9 @@ class EndUserHolds:
     async def release(self, actor: Actor, end_user_id: str) -> None:
         """Release the hold of an end user, who may be deleted. Raises NotFound without any hold."""
         async with self._ports.database.transaction() as connection:
-            hold_id = await self._holds.release(connection, actor, ("end_user", end_user_id))
+            hold_id = await self._holds.release(
+                connection, actor, ("end_user", end_user_id), end_user_id=end_user_id
+            )
             if hold_id is not None:
                 for hook in self.on_release:
                     await hook(connection, actor.world_id, hold_id)

@@ -256,7 +256,13 @@ class EndUsers:
                 revoked.extend(await hook(connection, world_id, end_user_id, now) or ())
             deleted = audit.happened("end_user.deleted", end_user_id)
             await audit.record(
-                connection, self._ports.ids, now, worlds=[world_id], actor=actor, change=deleted
+                connection,
+                self._ports.ids,
+                now,
+                worlds=[world_id],
+                actor=actor,
+                change=deleted,
+                about=end_user_id,
             )
         await self._ports.revocations.announce(revoked)
 
@@ -342,9 +348,8 @@ class EndUsers:
                 await self._note(connection, actor, "end_user.token_revoked", end_user_id)
 
     async def _note(self, connection: Connection, actor: Actor, action: str, end_user_id: str) -> None:
-        """The address of a caller who is not the end user stays, because it tells who did this."""
         now = self._ports.clock.now()
-        await audit.note(connection, self._ports.ids, now, actor, action, end_user_id)
+        await audit.note(connection, self._ports.ids, now, actor, action, end_user_id, end_user_id)
 
 
 async def _refuse_duplicate(connection: Connection, world_id: int, external_id: str | None) -> None:

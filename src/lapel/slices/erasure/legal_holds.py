@@ -62,7 +62,7 @@ class Holds:
     ) -> tuple[Hold, bool]:
         """Place a hold on a resource (type, id) that the caller has locked.
 
-        `end_user_id`: the end user of the resource, with whom the audit log loses the reason. Returns the
+        `end_user_id`: the end user to whom the resource belongs. Returns the
         hold, and whether it is new: a resource with a hold keeps that hold and its reason. Raises Conflict
         when concurrent requests keep placing and releasing holds of this resource.
         """
@@ -99,17 +99,22 @@ class Holds:
         return row is not None
 
     async def release(
-        self, connection: Connection, actor: Actor, subject: tuple[HoldSubject, str]
+        self,
+        connection: Connection,
+        actor: Actor,
+        subject: tuple[HoldSubject, str],
+        *,
+        end_user_id: str | None,
     ) -> str | None:
         """Release the hold of a resource (type, id), which may be deleted already.
 
-        Returns the hold's id, or None when it was released before. Raises NotFound when the resource never
-        had a hold.
+        `end_user_id`: the end user to whom the resource belongs; None if the resource is erased. Returns the
+        hold's id, or None when it was released before. Raises NotFound when the resource never had a hold.
         """
         now = self._ports.clock.now()
         row = await hold_queries.release(connection, actor.world_id, subject, now, actor)
         if row is not None:
-            await self._record(connection, actor, row, now, world_id=actor.world_id)
+            await self._record(connection, actor, row, now, about=end_user_id, world_id=actor.world_id)
             return row.id
         if await hold_queries.read_newest(connection, actor.world_id, subject) is None:
             raise NotFound("There is no legal hold on a resource with this id.")
@@ -148,12 +153,9 @@ class Holds:
         now: datetime,
         *,
         world_id: int,
-        about: str | None = None,
+        about: str | None,
     ) -> None:
-        """Record a hold that was placed or released. `about`: the end user whom the reason may concern.
-
-        The entry of a release has no reason: it may be written after the end user was deleted.
-        """
+        """Record a hold that was placed or released."""
         is_release = row.released_at is not None
         change = audit.Change(
             action="hold.released" if is_release else "hold.placed",

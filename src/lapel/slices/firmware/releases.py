@@ -185,7 +185,7 @@ class Releases:
                         connection, actor.world_id, body.model, body.version
                     ),
                 )
-            await audit.note(connection, self._ports.ids, now, actor, "firmware.created", release_id)
+            await audit.note(connection, self._ports.ids, now, actor, "firmware.created", release_id, None)
             crash_point("firmware:before-commit")
         crash_point("firmware:committed")
         return release_of(row)
@@ -204,7 +204,9 @@ class Releases:
             if row is None:
                 raise unknown_release()
             if row.released_at == now:
-                await audit.note(connection, self._ports.ids, now, actor, "firmware.released", release_id)
+                await audit.note(
+                    connection, self._ports.ids, now, actor, "firmware.released", release_id, None
+                )
         return release_of(row)
 
     async def read(self, actor: Actor, release_id: str) -> Release:

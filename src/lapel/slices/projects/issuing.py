@@ -77,7 +77,8 @@ async def revoke(
 ) -> None:
     """Revoke a key and, with `issued`, the tokens that it issued. `by`: the caller; None: the operator."""
     now = ports.clock.now()
-    row = await queries.read_key(connection, world.id, key_id)
+    # The deletion of the key's end user, who is named in the entry, waits for this lock.
+    row = (await queries.lock_keys(connection, world.id, [key_id])).get(key_id)
     if row is not None and await queries.revoke_key(connection, world.id, key_id, now, issued=issued):
         before = {"revoked_at": timestamp_or_none(row.revoked_at)}
         after = {"revoked_at": timestamp(row.revoked_at or now), "issued_tokens_revoked": issued}

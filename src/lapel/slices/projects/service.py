@@ -111,7 +111,7 @@ async def create_project(
     project_id = ports.ids.new("proj")
     worlds = await queries.insert_project(connection, project_id, organization_id, name, now)
     made = audit.happened("project.created", project_id)
-    await audit.record(connection, ports.ids, now, worlds=worlds, actor=None, change=made)
+    await audit.record(connection, ports.ids, now, worlds=worlds, actor=None, change=made, about=None)
     return Project(id=project_id, organization_id=organization_id, name=name, created_at=timestamp(now))
 
 

@@ -101,7 +101,8 @@ class Transcriptions:
         )
         if created is None:
             raise AssertionError("only automatic transcriptions are made once")
-        await audit.note(connection, self._ports.ids, now, actor, "transcription.created", created)
+        about = audio.end_user_id
+        await audit.note(connection, self._ports.ids, now, actor, "transcription.created", created, about)
         return await self._read_in(connection, actor, created)
 
     async def replayed(self, actor: Actor, stored: Transcription) -> Transcription:

@@ -13,7 +13,7 @@ from lapel.foundation.database.rows import (
     fetch_values,
 )
 from lapel.slices.end_users.service import present_or_none
-from lapel.slices.webhooks.rows import SealedRow, WalkedRow, WebhookRow
+from lapel.slices.webhooks.rows import ResentRow, SealedRow, WalkedRow, WebhookRow
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -76,7 +76,7 @@ RETURNING {_COLUMNS}
 
 # An event of a deleted end user is not found. The row is locked because rows that refer to it follow.
 FIND_PLACED = f"""
-SELECT e.id, e.type, e.resource_id, e.position, e.created_at FROM {EVENT_ROWS}
+SELECT e.id, e.type, e.resource_id, e.position, e.created_at, e.end_user_id FROM {EVENT_ROWS}
 WHERE e.world_id = $1 AND e.id = $2 AND e.test_for IS NULL AND e.position IS NOT NULL
     AND {present_or_none("e")} AND {NOT_ERASED}
 FOR KEY SHARE
@@ -191,9 +191,9 @@ async def list_sealed(connection: Connection) -> list[SealedRow]:
     return await fetch_rows(connection, SealedRow, LIST_SEALED)
 
 
-async def find_placed(connection: Connection, world_id: int, event_id: str) -> WalkedRow | None:
+async def find_placed(connection: Connection, world_id: int, event_id: str) -> ResentRow | None:
     """An event that has its position and is no test event. It stays until the transaction ends."""
-    return await fetch_row(connection, WalkedRow, FIND_PLACED, world_id, event_id)
+    return await fetch_row(connection, ResentRow, FIND_PLACED, world_id, event_id)
 
 
 async def subscribed(connection: Connection, world_id: int, type_: str) -> list[str]:

@@ -47,6 +47,12 @@ class WalkedRow(msgspec.Struct, frozen=True):
     created_at: datetime
 
 
+class ResentRow(WalkedRow, frozen=True):
+    """An event without its body, with the end user whom it is about."""
+
+    end_user_id: str | None
+
+
 class WebhookDeliveryRow(msgspec.Struct, frozen=True):
     """A delivery. `started_at`, `status` and `error` are those of its newest attempt."""
 

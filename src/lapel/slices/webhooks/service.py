@@ -191,7 +191,9 @@ class Webhooks:
             new = [(self._ports.ids.new("whd"), each) for each in webhooks]
             await queries.resend(connection, world_id, event, new)
             now = self._ports.clock.now()
-            await audit.note(connection, self._ports.ids, now, actor, "event.resent", event_id)
+            await audit.note(
+                connection, self._ports.ids, now, actor, "event.resent", event_id, event.end_user_id
+            )
         return webhooks
 
     def _check_url(self, url: str) -> None:
@@ -219,7 +221,7 @@ class Webhooks:
             after=after,
         )
         await audit.record(
-            connection, self._ports.ids, now, worlds=[actor.world_id], actor=actor, change=change
+            connection, self._ports.ids, now, worlds=[actor.world_id], actor=actor, change=change, about=None
         )
 
 

@@ -73,6 +73,7 @@ class OperatorConfiguration:
                     worlds=worlds,
                     actor=None,
                     change=change_of("organization", organization_id, section, before, after),
+                    about=None,
                 )
             return shown(
                 section, await operator_queries.list_overrides(connection, organization_id, self._mode)

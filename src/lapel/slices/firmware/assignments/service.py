@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from lapel.foundation.core.errors import Conflict, InvalidRequest
 from lapel.foundation.database import audit
-from lapel.slices.devices.service import find_device, hold_device
+from lapel.slices.devices.service import find_device, lock_device, unknown_device
 from lapel.slices.firmware import queries
 from lapel.slices.firmware.assignments import assignment_queries, assignment_state_queries, failures
 from lapel.slices.firmware.releases import unknown_release
@@ -49,7 +49,7 @@ class Offers:
           the same moment.
         """
         now, world_id = self._ports.clock.now(), actor.world_id
-        device = await hold_device(connection, world_id, device_id)
+        device = await _lock(connection, world_id, device_id)
         release = await queries.read_release(connection, world_id, body.firmware_release_id)
         if release is None:
             raise unknown_release()
@@ -68,7 +68,8 @@ class Offers:
             raise Conflict(
                 "Another request offered the device a release at the same moment. Repeat the request."
             )
-        await audit.note(connection, self._ports.ids, now, actor, "ota.assigned", row.id)
+        about = device.end_user_id
+        await audit.note(connection, self._ports.ids, now, actor, "ota.assigned", row.id, about)
         return assignment_of(row)
 
     async def _make_room(self, connection: Connection, world_id: int, device_id: str, now: datetime) -> None:
@@ -82,12 +83,14 @@ class Offers:
     async def cancel(self, actor: Actor, device_id: str) -> None:
         """Cancel a device's open offer, if there is one. Raises NotFound when there is no such device."""
         async with self._ports.database.transaction() as connection:
-            await hold_device(connection, actor.world_id, device_id)
-            now = self._ports.clock.now()
+            device = await _lock(connection, actor.world_id, device_id)
+            now, about = self._ports.clock.now(), device.end_user_id
             for assignment_id in await assignment_state_queries.cancel(
                 connection, actor.world_id, [device_id], now, "The assignment was cancelled."
             ):
-                await audit.note(connection, self._ports.ids, now, actor, "ota.cancelled", assignment_id)
+                await audit.note(
+                    connection, self._ports.ids, now, actor, "ota.cancelled", assignment_id, about
+                )
 
     async def current(self, actor: Actor, device_id: str) -> CurrentAssignment:
         """A device's newest assignment, in any status. Raises NotFound when there is no such device."""
@@ -105,6 +108,17 @@ class Offers:
             await find_device(connection, actor.world_id, device_id, actor.end_user_id)
             rows = await assignment_queries.history(connection, actor.world_id, device_id, query.limit, now)
         return Assignments(data=[assignment_of(row) for row in rows])
+
+
+async def _lock(connection: Connection, world_id: int, device_id: str) -> DeviceSummary:
+    """A device, which is neither deleted nor unbound until the transaction ends.
+
+    Raises NotFound when there is no such device.
+    """
+    device = await lock_device(connection, world_id, device_id)
+    if device is None:
+        raise unknown_device()
+    return device
 
 
 async def _check(connection: Connection, world_id: int, device: DeviceSummary, release: ReleaseRow) -> None:

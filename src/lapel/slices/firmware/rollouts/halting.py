@@ -47,7 +47,7 @@ async def halt_if_failing(connection: Connection, ids: Ids, rollout: HeldRollout
         action="rollout.halted", resource_type="rollout", resource_id=rollout_id, after={"halt_reason": why}
     )
     actor = audit.System("firmware")
-    await audit.record(connection, ids, now, worlds=[world_id], actor=actor, change=change)
+    await audit.record(connection, ids, now, worlds=[world_id], actor=actor, change=change, about=None)
     crash_point("rollout:halted")
     _log.warning("rollout.halted", rollout=rollout_id, failed=failed, ended=ended)
     return True

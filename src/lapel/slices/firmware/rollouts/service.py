@@ -84,7 +84,7 @@ class Rollouts:
         ):
             raise Conflict("Another rollout for this model began at the same moment. Repeat the request.")
         await _advance(connection, world_id, rollout_id)
-        await audit.note(connection, self._ports.ids, now, actor, "rollout.created", rollout_id)
+        await audit.note(connection, self._ports.ids, now, actor, "rollout.created", rollout_id, None)
         return await self._read(connection, world_id, release_id, rollout_id, now)
 
     async def read(self, actor: Actor, release_id: str, rollout_id: str) -> Rollout:
@@ -119,7 +119,7 @@ class Rollouts:
             await rollout_queries.hold(connection, world_id, rollout_id)  # a resume under way comes first
             if await rollout_queries.pause(connection, world_id, release_id, rollout_id, now):
                 await enqueue_withdrawal(connection, world_id, rollout_id)
-                await audit.note(connection, self._ports.ids, now, actor, "rollout.paused", rollout_id)
+                await audit.note(connection, self._ports.ids, now, actor, "rollout.paused", rollout_id, None)
             rollout = await self._read(connection, world_id, release_id, rollout_id, now)
             if rollout.status != "paused":
                 raise Conflict(f"The rollout is {rollout.status}, which is final. Start another one.")
@@ -135,7 +135,7 @@ class Rollouts:
             await rollout_queries.hold(connection, world_id, rollout_id)  # a pause under way comes first
             if await rollout_queries.resume(connection, world_id, release_id, rollout_id, now):
                 await _advance(connection, world_id, rollout_id)
-                await audit.note(connection, self._ports.ids, now, actor, "rollout.resumed", rollout_id)
+                await audit.note(connection, self._ports.ids, now, actor, "rollout.resumed", rollout_id, None)
             rollout = await self._read(connection, world_id, release_id, rollout_id, now)
             if rollout.status != "running":
                 raise Conflict(f"The rollout is {rollout.status}, which is final. Start another one.")

@@ -79,7 +79,10 @@ class RecordingHolds:
     async def release(self, actor: Actor, recording_id: str) -> None:
         """Release the hold of a recording, which may be deleted. Raises NotFound when it never had a hold."""
         async with self._ports.database.transaction() as connection:
-            hold_id = await self._holds.release(connection, actor, ("recording", recording_id))
+            end_user_id = await self._end_user_of(connection, actor.world_id, recording_id)
+            hold_id = await self._holds.release(
+                connection, actor, ("recording", recording_id), end_user_id=end_user_id
+            )
             if hold_id is not None:
                 await self.start_released(connection, actor.world_id, hold_id)
             crash_point("hold:before-release")

@@ -190,6 +190,7 @@ class OperatorProviders:
                 before=self._told(before),
                 after=self._told(after),
             ),
+            about=None,
         )
 
     def _told(self, row: SlotRow | None) -> dict[str, str | bool | None] | None:

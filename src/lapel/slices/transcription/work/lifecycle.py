@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from lapel.foundation.ports import Ports
     from lapel.slices.recordings.service import Audio
     from lapel.slices.transcription.providers.choice import Slot
-    from lapel.slices.transcription.rows import TranscriptionRow
+    from lapel.slices.transcription.rows import ChangedTranscriptionRow
     from lapel.slices.transcription.speech.failures import Code
     from lapel.slices.transcription.speech.transcript import Origin, Transcript
     from lapel.slices.transcription.wire import TranscribeRecording
@@ -171,7 +171,7 @@ async def _record(
     ports: Ports,
     now: datetime,
     world_id: int,
-    row: TranscriptionRow,
+    row: ChangedTranscriptionRow,
     action: str,
 ) -> None:
     """What came of a provider's work is an entry of the audit log, with the provider as the actor."""
@@ -182,4 +182,5 @@ async def _record(
         worlds=[world_id],
         actor=audit.Provider(row.provider),
         change=audit.happened(action, row.id),
+        about=row.end_user_id,
     )

@@ -70,8 +70,9 @@ class Deliveries:
             raise _unknown_delivery()
         await check_enabled(connection, world_id, row.webhook_id)
         await delivery_queries.redeliver(connection, world_id, delivery_id)
+        about = await delivery_queries.find_end_user(connection, world_id, delivery_id)
         now, ids = self._ports.clock.now(), self._ports.ids
-        await audit.note(connection, ids, now, actor, "webhook_delivery.redelivered", delivery_id)
+        await audit.note(connection, ids, now, actor, "webhook_delivery.redelivered", delivery_id, about)
         again = await delivery_queries.read(connection, world_id, delivery_id, webhook_id)
         if again is None:
             raise _unknown_delivery()
@@ -94,7 +95,7 @@ class Deliveries:
                 "A recovery of this webhook has not ended yet. Repeat the request when it has: what arrived "
                 "meanwhile is not delivered again."
             )
-        await audit.note(connection, self._ports.ids, now, actor, "webhook.recovered", webhook_id)
+        await audit.note(connection, self._ports.ids, now, actor, "webhook.recovered", webhook_id, None)
         return Recovery(
             webhook_id=webhook_id, since=timestamp(body.since), until=timestamp(until), status="processing"
         )

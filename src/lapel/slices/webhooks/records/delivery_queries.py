@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from lapel.foundation.database.outbox import EVENT_ROWS, EVENTS_CHANNEL, NOT_ERASED
-from lapel.foundation.database.rows import fetch_only_value, fetch_row, fetch_rows
+from lapel.foundation.database.rows import fetch_only_value, fetch_row, fetch_rows, fetch_value
 from lapel.slices.end_users.service import present_or_none
 from lapel.slices.webhooks.rows import DeliveryAttemptRow, WebhookDeliveryRow
 
@@ -82,6 +82,12 @@ WITH due AS (
 SELECT count(pg_notify('{EVENTS_CHANNEL}', '')) FROM due
 """
 
+FIND_END_USER = f"""
+SELECT e.end_user_id FROM webhook_deliveries v
+JOIN {EVENT_ROWS} ON e.world_id = v.world_id AND e.id = v.event_id
+WHERE v.world_id = $1 AND v.id = $2
+"""
+
 
 async def list_page(
     connection: Connection,
@@ -115,3 +121,8 @@ async def list_attempts(connection: Connection, world_id: int, delivery_id: str)
 async def redeliver(connection: Connection, world_id: int, delivery_id: str) -> None:
     """Make a delivery due now, with a new schedule, and wake the workers."""
     await fetch_only_value(connection, int, REDELIVER, world_id, delivery_id)
+
+
+async def find_end_user(connection: Connection, world_id: int, delivery_id: str) -> str | None:
+    """The end user whom the event of a delivery is about, if there is one."""
+    return await fetch_value(connection, str, FIND_END_USER, world_id, delivery_id)

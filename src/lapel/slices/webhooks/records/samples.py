@@ -51,7 +51,7 @@ class Samples:
             data=sample.data,
             test_for=webhook_id,
         )
-        await audit.note(connection, ids, now, actor, "webhook.tested", webhook_id)
+        await audit.note(connection, ids, now, actor, "webhook.tested", webhook_id, None)
         return SentTest(id=event_id, type=body.type, created_at=timestamp(now), data=msgspec.Raw(sample.data))
 
     def _refused(self, type_: str) -> InvalidRequest:

@@ -37,4 +37,4 @@ async def disable(
         after={"status": row.status, "disabled_reason": row.disabled_reason},
     )
     actor = audit.System("webhooks")
-    await audit.record(connection, ports.ids, now, worlds=[world_id], actor=actor, change=change)
+    await audit.record(connection, ports.ids, now, worlds=[world_id], actor=actor, change=change, about=None)
