@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import asyncpg
@@ -66,6 +67,41 @@ async def test_each_statement_has_its_index(fresh_database: str) -> None:
         await a_look_reads_few_rows(connection)
 
 
+# All but ten deliveries of the dead webhook end.
+MOST_END = """
+UPDATE webhook_deliveries SET state = 'succeeded', due_at = NULL, ended_at = now()
+WHERE webhook_id = 'wh_00500' AND state = 'pending' AND id NOT IN (
+    SELECT id FROM webhook_deliveries WHERE webhook_id = 'wh_00500' ORDER BY due_at DESC, id DESC LIMIT 10)
+"""
+
+
+async def test_a_claim_passes_by_what_has_ended_while_a_snapshot_is_held(fresh_database: str) -> None:
+    async with filled(fresh_database, FILL) as connection:
+        # As pg_dump does for the time of a backup.
+        holder = await asyncpg.connect(fresh_database)
+        async with holder.transaction(isolation="repeatable_read"):
+            await holder.fetchval("SELECT count(*) FROM worlds")
+            await connection.execute(
+                "UPDATE webhook_deliveries SET due_at = due_at + position * interval '1 us'"
+                " WHERE webhook_id = 'wh_00500' AND state = 'pending'"
+            )
+            await connection.execute(MOST_END)
+            (visited,) = [
+                row
+                for row in await connection.fetch(claim_queries.VISIT, 0, "", 2000)
+                if row["webhook_id"] == "wh_00500"
+            ]
+            room = [[visited["world_id"]], ["wh_00500"], [10], claim_queries.LEASE, [visited["first_due"]]]
+            async with connection.transaction():
+                text = await connection.fetchval(
+                    f"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) {claim_queries.CLAIM}", *room
+                )
+        await holder.close()
+    plan = json.loads(text)[0]["Plan"]
+    assert plan["Actual Rows"] == 10
+    assert plan["Shared Hit Blocks"] + plan["Shared Read Blocks"] < 2000
+
+
 async def a_look_reads_few_rows(connection: asyncpg.Connection[Any]) -> None:
     """Beside 100,000 deliveries of the dead webhook, a look and a claim read what they give. Leases change
     rows where they are, without an entry in any index (HOT), as far as their pages have room."""
@@ -77,7 +113,8 @@ async def a_look_reads_few_rows(connection: asyncpg.Connection[Any]) -> None:
         visited = await connection.fetch(claim_queries.VISIT, 0, "", 2000)
         assert len(visited) == 1000
         rooms = [[row["world_id"] for row in visited], [row["webhook_id"] for row in visited], [10] * 1000]
-        claimed = await connection.fetch(claim_queries.CLAIM, *rooms, claim_queries.LEASE)
+        first_due = [row["first_due"] for row in visited]
+        claimed = await connection.fetch(claim_queries.CLAIM, *rooms, claim_queries.LEASE, first_due)
         assert len(claimed) == 999 + 10
         read, leased, in_place = await connection.fetchrow(counted) or (0, 0, 0)
         assert read < 10_000

@@ -10,7 +10,7 @@ no plan reads all pending deliveries, or compares all rows of one table with all
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -22,7 +22,7 @@ from lapel.slices.end_users.service import present_or_none
 from lapel.slices.webhooks.waiting_queries import VISITED
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from lapel.foundation.database.connection import Connection
 
@@ -41,7 +41,8 @@ WITH RECURSIVE {VISITED}
 SELECT v.world_id, v.webhook_id,
     w.status = 'disabled' AND w.deleted_at IS NULL AS disabled,
     w.status = 'enabled' AND v.due_at <= now() AS due,
-    w.paused_until IS NOT NULL AS broken, coalesce(w.paused_until > now(), false) AS paused
+    w.paused_until IS NOT NULL AS broken, coalesce(w.paused_until > now(), false) AS paused,
+    v.due_at AS first_due
 FROM visited v CROSS JOIN LATERAL (
     SELECT h.status, h.deleted_at, h.paused_until FROM webhooks h
     WHERE h.world_id = v.world_id AND h.id = v.webhook_id OFFSET 0
@@ -57,10 +58,13 @@ _SENT = f"{present_or_none('e')} AND {NOT_ERASED}"
 # window could wait for deliveries outside of it. If another transaction changed a row since this statement
 # began, the lock is on the changed row, whose ctid the UPDATE does not see: the row is left out.
 # The deliveries of a deleted end user's events are leased and not given, so the next claim takes others.
+# The walk has found the first pending delivery of each webhook, so the claim begins there: while an old
+# snapshot is held, the index still has an entry for each delivery that has ended before.
 CLAIM = f"""
 WITH chosen AS MATERIALIZED (
     SELECT r.world_id, c.id
-    FROM unnest($1::bigint[], $2::text[], $3::bigint[]) AS r (world_id, webhook_id, places)
+    FROM unnest($1::bigint[], $2::text[], $3::bigint[], $5::timestamptz[])
+        AS r (world_id, webhook_id, places, first_due)
     CROSS JOIN LATERAL (
         SELECT h.id FROM webhooks h
         WHERE h.world_id = r.world_id AND h.id = r.webhook_id AND h.status = 'enabled' OFFSET 0
@@ -69,7 +73,7 @@ WITH chosen AS MATERIALIZED (
         SELECT n.id FROM (
             SELECT d.id, d.resource_id, d.position, d.attempts, d.due_at FROM webhook_deliveries d
             WHERE d.world_id = r.world_id AND d.webhook_id = r.webhook_id
-                AND d.state = 'pending' AND d.due_at <= now()
+                AND d.state = 'pending' AND d.due_at BETWEEN r.first_due AND now()
                 AND (d.leased_until IS NULL OR d.leased_until <= now())
             ORDER BY d.due_at LIMIT {_WINDOW}
         ) n
@@ -151,7 +155,7 @@ WHERE d.ctid = ANY({_HELD}) AND d.world_id = ANY($1)
 
 class VisitRow(msgspec.Struct, frozen=True):
     """A webhook with pending deliveries. `due`: it is enabled, and the first of them is due now. `broken`:
-    its circuit is open; `paused`: it gets no probe yet."""
+    its circuit is open; `paused`: it gets no probe yet. `first_due`: when the first of them is due."""
 
     world_id: int
     webhook_id: str
@@ -159,6 +163,7 @@ class VisitRow(msgspec.Struct, frozen=True):
     due: bool
     broken: bool
     paused: bool
+    first_due: datetime
 
 
 class ClaimedRow(msgspec.Struct, frozen=True):
@@ -191,9 +196,15 @@ async def visit(connection: Connection, after: tuple[int, str], limit: int) -> l
     return await fetch_rows(connection, VisitRow, VISIT, *after, limit)
 
 
-async def claim(connection: Connection, rooms: Sequence[tuple[int, str, int]]) -> list[ClaimedRow]:
-    """Lease due deliveries. `rooms`: world, webhook, and how many of its deliveries at most."""
-    return await fetch_rows(connection, ClaimedRow, CLAIM, *columns(rooms), LEASE)
+async def claim(
+    connection: Connection,
+    rooms: Sequence[tuple[int, str, int]],
+    first_due: Mapping[tuple[int, str], datetime],
+) -> list[ClaimedRow]:
+    """Lease due deliveries. `rooms`: world, webhook, and how many of its deliveries at most. `first_due`: for
+    each world and webhook, the time before which none of its pending deliveries is due."""
+    begin = [first_due[world_id, webhook_id] for world_id, webhook_id, _ in rooms]
+    return await fetch_rows(connection, ClaimedRow, CLAIM, *columns(rooms), LEASE, begin)
 
 
 async def take_probes(connection: Connection, webhooks: Sequence[tuple[int, str]]) -> list[tuple[int, str]]:

@@ -58,7 +58,8 @@ class Claims:
                 found.probes = set(await claim_queries.take_probes(connection, broken))
                 rooms += [(*key, 1) for key in found.probes]
             if rooms:
-                found.claimed = await claim_queries.claim(connection, rooms)
+                first_due = {_key(row): row.first_due for row in due}
+                found.claimed = await claim_queries.claim(connection, rooms, first_due)
         crash_point("delivery:claimed")
         self._after = BEGINNING if at_end else _key(visited[-1])
         claimed = len(found.claimed)
