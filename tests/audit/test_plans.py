@@ -35,4 +35,5 @@ async def test_each_list_has_its_index(fresh_database: str) -> None:
             index = {"none": "audit_log_newest"}.get(name, f"audit_log_of_{name}")
             assert set(await indexes_of(connection, statement)) == {index} | ALSO
         assert set(await indexes_of(connection, queries.EXPORT)) == {"audit_log_newest"} | ALSO
+        assert "audit_details_of_end_user" in await indexes_of(connection, queries.OF_END_USER)
         assert await indexes_of(connection, audit.ERASE_DETAILS) == ["audit_details_of_end_user"]

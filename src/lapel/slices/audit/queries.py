@@ -72,6 +72,12 @@ EXPORT = f"""{_ENTRIES}
 ORDER BY a.created_at, a.id LIMIT $5
 """
 
+# Index: audit_details_of_end_user.
+OF_END_USER = f"""{_ENTRIES}
+    AND d.end_user_id = $2 AND d.entry_id < $3
+ORDER BY d.entry_id DESC LIMIT $4
+"""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Filters:
@@ -125,3 +131,10 @@ async def list_after(
 ) -> list[AuditRow]:
     """Entries between a time and id, both exclusive, and a time, oldest first; `limit` at most."""
     return await fetch_rows(connection, AuditRow, EXPORT, world_id, *after, until, limit)
+
+
+async def list_of_end_user(
+    connection: Connection, world_id: int, end_user_id: str, before: str, limit: int
+) -> list[AuditRow]:
+    """Entries that belong to an end user, before an id, newest first; `limit` at most."""
+    return await fetch_rows(connection, AuditRow, OF_END_USER, world_id, end_user_id, before, limit)

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from lapel.slices.audit.queries import AuditRow
     from lapel.slices.audit.wire import AuditExportQuery
 
-__all__ = ["AuditLog", "AuditQuery"]
+__all__ = ["AuditLog"]
 
 _EXPORTED_AT_ONCE = 500
 _EXPORT_HEADERS = (
@@ -76,6 +76,19 @@ class AuditLog:
                 yield piece
 
         return Reply(pieces(), headers=_EXPORT_HEADERS)
+
+    async def of_end_user(self, actor: Actor, end_user_id: str) -> AsyncGenerator[list[AuditEntry]]:
+        """All entries that belong to an end user who is not deleted, newest first, a page at a time."""
+        before = _LAST_ID
+        while True:
+            async with self._ports.database.acquire() as connection:
+                rows = await queries.list_of_end_user(
+                    connection, actor.world_id, end_user_id, before, _EXPORTED_AT_ONCE
+                )
+            if not rows:
+                return
+            before = rows[-1].id
+            yield [_entry(row, actor.project_id) for row in rows]
 
     async def lines(
         self, world_id: int, project_id: str, since: datetime | None, until: datetime | None

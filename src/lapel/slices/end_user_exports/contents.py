@@ -18,7 +18,6 @@ from lapel.foundation.core.errors import NotFound
 from lapel.foundation.database import outbox
 from lapel.foundation.http.input.fields import raw
 from lapel.foundation.http.input.pagination import PageQuery
-from lapel.slices.audit.service import AuditQuery
 from lapel.slices.devices.service import DeviceQuery, client_context
 from lapel.slices.end_user_exports.readme import README
 from lapel.slices.end_user_exports.wire import DeviceReport
@@ -103,7 +102,7 @@ class Contents:
         for file in self._about_the_person():
             yield file
         if self._with_audit_log:
-            yield FileToExport("audit_log.json", _array(self._audit_entries(self._id)))
+            yield FileToExport("audit_log.json", _array(self._audit_entries()))
         async for recording_id in self._recording_ids():
             async with aclosing(self._recording(recording_id)) as files:
                 async for file in files:
@@ -160,9 +159,6 @@ class Contents:
             if text is not None:
                 yield FileToExport(f"{path}.txt", text)
         yield FileToExport(f"{folder}/events.json", _array(self._events_of(resource_ids)))
-        entries = await _if_any(self._audit_entries(*resource_ids)) if self._with_audit_log else None
-        if entries is not None:
-            yield FileToExport(f"{folder}/audit_log.json", _array(entries))
 
     async def _media(self, at: Reach, media_ids: list[str], folder: str) -> AsyncGenerator[FileToExport]:
         taken: set[str] = set()
@@ -205,11 +201,10 @@ class Contents:
             DeviceQuery(limit=_PAGE_ROWS), lambda query: self._from.devices.list(self._actor, query)
         )
 
-    async def _audit_entries(self, *resource_ids: str) -> _Pages[AuditEntry]:
+    async def _audit_entries(self) -> _Pages[AuditEntry]:
         """All entries but those of legal holds: telling a person of a hold may be forbidden."""
-        for resource_id in resource_ids:
-            query = AuditQuery(limit=_PAGE_ROWS, resource_id=resource_id)
-            async for page in _pages(query, lambda query: self._from.audit.list(self._actor, query)):
+        async with aclosing(self._from.audit.of_end_user(self._actor, self._id)) as pages:
+            async for page in pages:
                 yield [each for each in page if not each.action.startswith("hold.")]
 
     async def _events_of(self, resource_ids: Sequence[str]) -> _Pages[msgspec.Raw]:
@@ -247,20 +242,6 @@ async def _array(pages: _Pages[Item]) -> AsyncGenerator[bytes]:
                 yield before + b",\n".join(_encode(each) for each in page)
                 before = b",\n"
     yield b"[]\n" if before == b"[\n" else b"\n]\n"
-
-
-async def _if_any(pages: _Pages[Item]) -> _Pages[Item] | None:
-    """The same pages; None if they have no row."""
-    async for first in pages:
-        if first:
-
-            async def all_pages(first: Sequence[Item] = first) -> _Pages[Item]:
-                yield first
-                async for page in pages:
-                    yield page
-
-            return all_pages()
-    return None
 
 
 async def _object(read: Callable[[], Awaitable[msgspec.Struct | None]]) -> AsyncGenerator[bytes]:

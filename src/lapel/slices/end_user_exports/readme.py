@@ -15,14 +15,14 @@ device_states.json     what each of these devices last reported
 commands.json          the commands to devices, while they were bound to the person
 diagnostics.json       the diagnostic messages of devices, while they were bound to the person
 events.json            messages about devices, as they are kept for other systems of the customer
-audit_log.json         who changed what about the person, and when; this export too
+audit_log.json         who changed what about the person, the person's recordings and devices, and when; this
+                       export too
 recordings/ID/         one folder for each recording:
   recording.json         time, name, duration, consent, further facts (metadata), media
   (a name).opus, .jpg    the media: audio, images, video, as they were uploaded
   transcriptions/ID.json what was said, with the time of each word
   transcriptions/ID.txt  the same as plain text
   events.json            messages about the recording, as they are kept for other systems of the customer
-  audit_log.json         who changed what about the recording, if there are entries
 manifest.json          each file with its size and SHA-256 sum, and what could not be included
 
 audit_log.json is only in archives that the customer made, not in those made with a key that reads only this
