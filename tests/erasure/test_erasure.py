@@ -353,6 +353,8 @@ async def test_the_ledger_is_filtered_by_state_and_resource(device: Device, port
         ("?state=open", [person, second]),
         ("?state=open&resource_type=recording", [second]),
         ("?resource_type=end_user", [person]),
+        ("?resource_type=recording", [second, first]),
+        ("?resource_type=recording&limit=1&offset=1", [first]),
         (f"?resource_id={first}", [first]),
         (f"?resource_id={first}&state=open", []),
         (f"?resource_id={first}&resource_type=end_user", []),

@@ -45,6 +45,11 @@ INSERT INTO erasures (world_id, id, resource_type, resource_id, end_user_id, pre
         CASE WHEN n % 2 = 0 THEN 'eu_' || (n % 100) END, '{}',
         now(), CASE WHEN n % 100 = 0 THEN 'open' ELSE 'closed' END, now() - make_interval(secs => n), now()
     FROM first w, generate_series(1, 20000) n;
+INSERT INTO erasures (world_id, id, resource_type, resource_id, prefixes, links_expire_at, state,
+        created_at, entered)
+    SELECT w.id, 'ere_' || n, 'end_user', 'eu_' || n, '{}', now(),
+        CASE n % 100 WHEN 0 THEN 'open' WHEN 1 THEN 'erased' ELSE 'closed' END, now(), true
+    FROM first w, generate_series(1, 5000) n;
 UPDATE recordings SET deleted_at = now() WHERE id LIKE '%77';
 INSERT INTO holds (world_id, id, resource_type, resource_id, reason, placed_by_kind, created_at, released_at,
         settled_at)
@@ -93,6 +98,10 @@ SINGLE = {
     reconcile_queries.LOCK_BY_PROJECT: ["worlds_project_id_mode_key", "recordings_pkey"],
     queries.LIST: ["erasures_newest"],
     queries.LIST_OF_STATE: ["erasures_by_state"],
+    queries.LIST_OF_TYPE: ["erasures_by_type"],
+    queries.FOLLOW_ERASED: ["erasures_unfinished_end_users", "erasures_unfinished_of_end_user"],
+    queries.FOLLOW_CLOSED: ["erasures_unfinished_end_users", "erasures_unfinished_of_end_user"],
+    queries.FIND_OPEN_OF_END_USER: ["erasures_unfinished_of_end_user"],
     queries.LIST_OF_RESOURCE: ["erasures_world_id_resource_type_resource_id_key"],
     queries.FIND_END_USER: ["erasures_world_id_resource_type_resource_id_key"],
     queries.FIND_DUE: ["erasures_unfinished"],
@@ -113,7 +122,6 @@ async def test_lists_and_hot_statements_have_their_index(fresh_database: str) ->
             reconcile_queries.PRUNE_ATTEMPTS,
             reconcile_queries.PRUNE_TOKENS,
             deletion_queries.READ_LOCKED,
-            queries.FIND_OPEN_OF_END_USER,
             queries.SET_HELD,
             queries.RESUME,
             queries.RESUME_END_USER,

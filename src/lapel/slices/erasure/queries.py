@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, get_args
 
 import msgspec
 
@@ -106,8 +106,8 @@ FROM unnest($2::text[], $3::text[], $4::text[], $5::text[], $6::timestamptz[], $
     $14::text[]) AS entry (id, recording_id, staging, final, links_expire_at, held_for, media_id)
 """
 
-# This entry names no objects: all objects belong to recordings, and the recordings' entries name them. This
-# entry is closed when all recordings are entered and all their entries are closed.
+# It names no objects: all objects belong to recordings, whose entries name them. It is closed when all
+# recordings are entered and all their entries are closed.
 OPEN_END_USER = """
 INSERT INTO erasures (world_id, id, resource_type, resource_id, prefixes, links_expire_at, state, created_at,
     entered, due_at, reason, requested_by_kind, requested_by_id)
@@ -121,17 +121,24 @@ SELECT x.resource_id FROM erasures x
 WHERE x.world_id = $1 AND x.resource_type = 'end_user' AND NOT x.entered
 """
 
-# Three statements instead of one with `OR`, so that the prepared plan of each uses its own index.
+# Four statements instead of one with `OR`, so that the prepared plan of each uses its own index.
 LIST = f"""
-SELECT {_COLUMNS} FROM erasures
-WHERE world_id = $1 AND (created_at, id) < ($2, $3) AND ($6::text IS NULL OR resource_type = $6)
+SELECT {_COLUMNS} FROM erasures WHERE world_id = $1 AND (created_at, id) < ($2, $3)
 ORDER BY created_at DESC, id DESC LIMIT $4 OFFSET $5
 """
 
 LIST_OF_STATE = f"""
-SELECT {_COLUMNS} FROM erasures
-WHERE world_id = $1 AND state = $7 AND (created_at, id) < ($2, $3)
-  AND ($6::text IS NULL OR resource_type = $6)
+SELECT {_COLUMNS} FROM erasures WHERE world_id = $1 AND state = $6 AND (created_at, id) < ($2, $3)
+ORDER BY created_at DESC, id DESC LIMIT $4 OFFSET $5
+"""
+
+# One walk for each of the states $7, so that one index serves this list with a state and without.
+LIST_OF_TYPE = f"""
+SELECT {_COLUMNS} FROM unnest($7::text[]) AS wanted (state_of_walk) CROSS JOIN LATERAL (
+    SELECT {_COLUMNS} FROM erasures
+    WHERE world_id = $1 AND resource_type = $6 AND state = state_of_walk AND (created_at, id) < ($2, $3)
+    ORDER BY created_at DESC, id DESC LIMIT $4::bigint + $5::bigint
+) walked
 ORDER BY created_at DESC, id DESC LIMIT $4 OFFSET $5
 """
 
@@ -139,8 +146,7 @@ ORDER BY created_at DESC, id DESC LIMIT $4 OFFSET $5
 LIST_OF_RESOURCE = f"""
 SELECT {_COLUMNS} FROM erasures
 WHERE world_id = $1 AND resource_type IN ('recording', 'end_user', 'media') AND resource_id = $8
-  AND (created_at, id) < ($2, $3)
-  AND ($6::text IS NULL OR resource_type = $6) AND ($7::text IS NULL OR state = $7)
+  AND (created_at, id) < ($2, $3) AND ($6::text IS NULL OR resource_type = $6) AND state = ANY($7::text[])
 ORDER BY created_at DESC, id DESC LIMIT $4 OFFSET $5
 """
 
@@ -226,18 +232,19 @@ WHERE e.world_id = $1 AND e.resource_type = 'end_user' AND e.resource_id = $2 AN
 RETURNING e.id
 """
 
-# An end user's own entry follows the entries of the end user's recordings.
+# An end user's own entry follows the entries of the end user's recordings. NOT IN keeps PostgreSQL from the
+# index by state, which has the entries of all other end users and recordings too.
 FOLLOW_ERASED = """
 UPDATE erasures e SET state = 'erased', first_empty_at = $1
-WHERE e.resource_type = 'end_user' AND e.state = 'open' AND e.entered AND NOT EXISTS (
-    SELECT 1 FROM erasures own
-    WHERE own.world_id = e.world_id AND own.end_user_id = e.resource_id AND own.state IN ('open', 'held'))
+WHERE e.resource_type = 'end_user' AND e.state NOT IN ('held', 'erased', 'closed') AND e.entered
+  AND NOT EXISTS (SELECT FROM erasures own WHERE own.world_id = e.world_id
+    AND own.end_user_id = e.resource_id AND own.state NOT IN ('erased', 'closed'))
 """
 FOLLOW_CLOSED = """
 UPDATE erasures e SET state = 'closed', closed_at = $1
-WHERE e.resource_type = 'end_user' AND e.state = 'erased' AND NOT EXISTS (
-    SELECT 1 FROM erasures own
-    WHERE own.world_id = e.world_id AND own.end_user_id = e.resource_id AND own.state <> 'closed')
+WHERE e.resource_type = 'end_user' AND e.state NOT IN ('open', 'held', 'closed')
+  AND NOT EXISTS (SELECT FROM erasures own WHERE own.world_id = e.world_id
+    AND own.end_user_id = e.resource_id AND own.state <> 'closed')
 """
 
 
@@ -298,10 +305,13 @@ async def list_page(
     resource_type: Subject | None,
     resource_id: str | None,
 ) -> list[ErasureRow]:
-    """Rows of one page, plus one row that tells whether more follow. A filter of None admits any row."""
-    window = (world_id, asked.before_time, asked.before_id, asked.fetch, asked.offset, resource_type)
+    """Rows of one page, plus one that tells whether more follow. A filter of None admits any row."""
+    window = (world_id, asked.before_time, asked.before_id, asked.fetch, asked.offset)
+    of = (*window, resource_type, get_args(State) if state is None else (state,))
     if resource_id is not None:
-        return await fetch_rows(connection, ErasureRow, LIST_OF_RESOURCE, *window, state, resource_id)
+        return await fetch_rows(connection, ErasureRow, LIST_OF_RESOURCE, *of, resource_id)
+    if resource_type is not None:
+        return await fetch_rows(connection, ErasureRow, LIST_OF_TYPE, *of)
     if state is not None:
         return await fetch_rows(connection, ErasureRow, LIST_OF_STATE, *window, state)
     return await fetch_rows(connection, ErasureRow, LIST, *window)
