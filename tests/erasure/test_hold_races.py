@@ -3,15 +3,24 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from datetime import timedelta
+from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 
+from lapel.foundation.core.clock import ManualClock
 from lapel.foundation.ports import Ports
+from lapel.foundation.storage.errors import StoreUnavailable
+from lapel.slices.erasure import legal_holds
+from lapel.slices.recordings.service import Recordings
 from tests.erasure.support import REASON, WORDS, entry, erase_released, everything, hold, rounds, rows
-from tests.recordings.support import Device
+from tests.recordings.support import Device, later
 from tests.support.erasing import delete_rows
 from tests.support.locks import until_waiting
+
+if TYPE_CHECKING:
+    from lapel.foundation.storage.client import ObjectStore
 
 
 async def test_of_a_hold_and_a_deletion_at_once_one_comes_first(device: Device, ports: Ports) -> None:
@@ -114,3 +123,38 @@ async def test_a_release_killed_after_its_last_recording_still_opens_the_end_use
     assert (await entry(device, person))["state"] == "held"
     await erase_released(ports)
     assert (await entry(device, person))["state"] == "open"
+
+
+class RefusingStore:
+    """The real store, which takes no line about the erasure of one end user."""
+
+    def __init__(self, store: ObjectStore, person: str) -> None:
+        self._store = store
+        self._person = person
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._store, name)
+
+    async def put(self, key: str, content: bytes) -> None:
+        """As of the real store."""
+        if self._person in key and "/holds/" not in key:
+            raise StoreUnavailable
+        await self._store.put(key, content)
+
+
+async def test_releases_that_fail_do_not_keep_the_later_ones(
+    device: Device, ports: Ports, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(legal_holds, "_BATCH", 1)
+    first, second = [await device.end_user() for _ in range(2)]
+    for person in (first, second):
+        await hold(device, f"end-users/{person}")
+        await device.call("DELETE", f"/v1/end-users/{person}", 204)
+        await delete_rows(ports, device.tenant.test_world, person)
+        await device.call("DELETE", f"/v1/end-users/{person}/hold", 204)
+    store = cast("ObjectStore", RefusingStore(ports.store, first))
+    clock = ManualClock(ports.clock.now() + timedelta(minutes=6))
+    await Recordings(replace(ports, store=store, clock=clock)).holds.run_due()
+    assert [(await entry(device, each))["state"] for each in (first, second)] == ["held", "open"]
+    await later(ports, timedelta(minutes=7)).holds.run_due()
+    assert (await entry(device, first))["state"] == "open"

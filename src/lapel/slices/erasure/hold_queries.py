@@ -111,7 +111,8 @@ SETTLE = "UPDATE holds SET settled_at = $3 WHERE world_id = $1 AND id = $2 AND s
 # Over all worlds, because the worker's rounds serve the whole server.
 FIND_UNSETTLED = """
 SELECT world_id, id FROM holds
-WHERE released_at IS NOT NULL AND settled_at IS NULL AND released_at <= $1 ORDER BY released_at LIMIT $2
+WHERE released_at IS NOT NULL AND settled_at IS NULL AND released_at <= $1 AND id <> ALL($3::text[])
+ORDER BY released_at LIMIT $2
 """
 
 # The text may be about a person, so it goes with the resource.
@@ -210,9 +211,11 @@ async def settle(connection: Connection, world_id: int, hold_id: str, now: datet
     return affected(await connection.execute(SETTLE, world_id, hold_id, now)) > 0
 
 
-async def find_unsettled(connection: Connection, released_before: datetime, limit: int) -> list[ReleasedRow]:
-    """Released holds whose deletions should be done by now, longest released first."""
-    return await fetch_rows(connection, ReleasedRow, FIND_UNSETTLED, released_before, limit)
+async def find_unsettled(
+    connection: Connection, released_before: datetime, limit: int, without: Sequence[str]
+) -> list[ReleasedRow]:
+    """Released holds whose deletions should be done by now, longest released first; none of `without`."""
+    return await fetch_rows(connection, ReleasedRow, FIND_UNSETTLED, released_before, limit, list(without))
 
 
 async def forget_reasons(connection: Connection, world_id: int, resource_ids: Sequence[str]) -> None:

@@ -136,10 +136,12 @@ class Holds:
         """Store that all deletions that a released hold postponed are done, or wait for another hold."""
         await hold_queries.settle(connection, world_id, hold_id, now)
 
-    async def find_unsettled(self, released_before: datetime) -> Sequence[ReleasedRow]:
-        """At most `_BATCH` released holds whose job has not settled them."""
+    async def find_unsettled(
+        self, released_before: datetime, without: Sequence[str]
+    ) -> Sequence[ReleasedRow]:
+        """At most `_BATCH` released holds whose job has not settled them; none of the holds `without`."""
         async with self._ports.database.acquire() as connection:
-            return await hold_queries.find_unsettled(connection, released_before, _BATCH)
+            return await hold_queries.find_unsettled(connection, released_before, _BATCH, without)
 
     async def forget(self, connection: Connection, world_id: int, resource_ids: Sequence[str]) -> None:
         """Remove the reasons of the holds of resources that are being erased."""

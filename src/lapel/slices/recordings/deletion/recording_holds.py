@@ -132,13 +132,17 @@ class RecordingHolds:
 
     async def run_due(self) -> int:
         """Continue after releases whose worker died. Returns the number of holds."""
-        due = await self._holds.find_unsettled(self._ports.clock.now() - _JOB_PATIENCE)
-        for each in due:
-            try:
-                await self.erase_released(EraseReleased(each.world_id, each.id))
-            except Exception as error:  # noqa: BLE001 - a hold that fails must not stop the others
-                _log.error("release.stuck", hold=each.id, exc_info=error)
-        return len(due)
+        done, before = 0, self._ports.clock.now() - _JOB_PATIENCE
+        stuck: list[str] = []
+        while due := await self._holds.find_unsettled(before, stuck):
+            for each in due:
+                try:
+                    await self.erase_released(EraseReleased(each.world_id, each.id))
+                except Exception as error:  # noqa: BLE001 - a hold that fails must not stop the others
+                    _log.error("release.stuck", hold=each.id, exc_info=error)
+                    stuck.append(each.id)
+            done += len(due)
+        return done
 
     async def _end_user_of(self, connection: Connection, world_id: int, recording_id: str) -> str | None:
         """The end user of a recording, also when an earlier run of the job has erased its row."""
