@@ -12,6 +12,8 @@ from lapel import __version__
 from tests.webhooks.delivery.support import OK, Received, Receiver, World, answer, receiving, until
 
 PAUSE = "UPDATE webhooks SET paused_until = now() + $2::text::interval WHERE world_id = $1"
+# Without a probe.
+UNPAUSE = "UPDATE webhooks SET paused_until = NULL WHERE world_id = $1"
 # As a recovery makes them: due now, and so later than those that are there.
 RECOVERED = """
 INSERT INTO webhook_deliveries
@@ -98,6 +100,42 @@ async def test_a_later_event_of_a_resource_waits_for_the_first_attempt_of_an_ear
     await world.all_due()
     await world.attempted(5)
     assert receiver.received[-1].event_id == first
+
+
+async def test_the_many_events_of_one_resource_do_not_hold_up_the_others(
+    world: World, receiver: Receiver
+) -> None:
+    """More deliveries of one resource than one look takes are due first, and the first of them hangs."""
+    let_go = asyncio.Event()
+
+    async def respond(request: Received, writer: asyncio.StreamWriter) -> None:
+        if resource[request.event_id] == "dev_5":
+            await let_go.wait()
+        writer.write(OK)
+
+    receiver.respond = respond
+    webhook = await world.webhook(receiver.url)
+    await world.execute(PAUSE, world.id, "1 hour")
+    resource = {await world.publish("dev_5"): "dev_5" for _ in range(MORE_THAN_A_LOOK)}
+    await world.settled(MORE_THAN_A_LOOK, "pending")
+    others = {
+        await world.publish(each): each for each in ("dev_1", "dev_1", *(f"dev_{n}" for n in range(6, 60)))
+    }
+    resource |= others
+    await world.settled(len(resource), "pending")
+    await world.execute(UNPAUSE, world.id)
+    done = [row for row in await world.settled(len(others), "succeeded") if row["state"] == "succeeded"]
+    assert {row["event_id"] for row in done} == set(others)
+    assert [each.event_id for each in receiver.received if each.event_id not in others] == [
+        next(iter(resource))
+    ]
+    let_go.set()
+    await world.settled(len(resource), "succeeded")
+    order = [each.event_id for each in receiver.received]
+    for one in ("dev_1", "dev_5"):
+        assert [each for each in order if resource[each] == one] == [
+            event for event, of in resource.items() if of == one
+        ], webhook.id
 
 
 async def test_a_thousand_webhooks_of_one_project_get_an_event(world: World, receiver: Receiver) -> None:

@@ -65,6 +65,7 @@ async def test_each_statement_has_its_index(fresh_database: str) -> None:
             found = set(await indexes_of(connection, sql, may_sort=True))
             assert found - {"worlds_pkey"} == expected, sql
         await a_look_reads_few_rows(connection)
+        await a_claim_beside_one_hot_resource_reads_few_rows(connection)
 
 
 # All but ten deliveries of the dead webhook end.
@@ -120,3 +121,23 @@ async def a_look_reads_few_rows(connection: asyncpg.Connection[Any]) -> None:
         assert read < 10_000
         assert leased == len(claimed)
         assert in_place > 0.9 * leased
+
+
+async def a_claim_beside_one_hot_resource_reads_few_rows(connection: asyncpg.Connection[Any]) -> None:
+    """Nearly all of 100,000 deliveries are of one resource and due first: the claim finds the others."""
+    await connection.execute(
+        "UPDATE webhook_deliveries SET leased_until = NULL,"
+        " resource_id = CASE WHEN position <= 99000 THEN 'dev_3' ELSE resource_id END"
+        " WHERE webhook_id = 'wh_00500'"
+    )
+    await connection.execute("VACUUM webhook_deliveries")
+    read = "SELECT idx_tup_fetch FROM pg_stat_xact_user_tables WHERE relname = 'webhook_deliveries'"
+    async with connection.transaction():
+        world: int = await connection.fetchval("SELECT id FROM worlds WHERE project_id = 'proj_1'")
+        rooms = [world], ["wh_00500"], [100]
+        first = await connection.fetch(claim_queries.CLAIM, *rooms, claim_queries.LEASE)
+        second = await connection.fetch(claim_queries.CLAIM, *rooms, claim_queries.LEASE)
+        assert (len(first), len(second)) == (100, 100)
+        positions = [row["position"] for row in (*first, *second)]
+        assert len({position for position in positions if position <= 99000}) == 1
+        assert await connection.fetchval(read) < 5000

@@ -31,7 +31,8 @@ LEASE = timedelta(seconds=10)
 # Until a probe ends, the webhook gets no other attempt. An attempt may be two requests, if the first is
 # answered 401.
 PROBE = timedelta(seconds=75)
-# To find the next deliveries of a webhook, a claim looks at this many of them.
+# To find the next deliveries of a webhook, a claim looks at this many that are due first. If they are of few
+# resources, it then looks at this many resources.
 _WINDOW = 200
 # Larger bodies are read one by one, see `attempts.py`.
 SMALL_BODY_BYTES = 64 * 1024
@@ -57,6 +58,8 @@ _SENT = f"{present_or_none('e')} AND {NOT_ERASED}"
 # due later. A recovery may add earlier ones that are due later: if the others waited for those, all of the
 # window could wait for deliveries outside of it. If another transaction changed a row since this statement
 # began, the lock is on the changed row, whose ctid the UPDATE does not see: the row is left out.
+# If the window is full and gives too few, because many deliveries of one resource are due first, the claim
+# walks from resource to resource (a loose index scan, as in VISITED) and takes the first of each.
 # The deliveries of a deleted end user's events are leased and not given, so the next claim takes others.
 # The walk has found the first pending delivery of each webhook, so the claim begins there: while an old
 # snapshot is held, the index still has an entry for each delivery that has ended before.
@@ -70,20 +73,42 @@ WITH chosen AS MATERIALIZED (
         WHERE h.world_id = r.world_id AND h.id = r.webhook_id AND h.status = 'enabled' OFFSET 0
     ) w
     CROSS JOIN LATERAL (
-        SELECT n.id FROM (
+        WITH RECURSIVE looked_at AS MATERIALIZED (
             SELECT d.id, d.resource_id, d.position, d.attempts, d.due_at FROM webhook_deliveries d
             WHERE d.world_id = r.world_id AND d.webhook_id = r.webhook_id
                 AND d.state = 'pending' AND d.due_at BETWEEN r.first_due AND now()
                 AND (d.leased_until IS NULL OR d.leased_until <= now())
             ORDER BY d.due_at LIMIT {_WINDOW}
-        ) n
-        WHERE n.attempts > 0 OR n.position = (
-            SELECT f.position FROM webhook_deliveries f
-            WHERE f.world_id = r.world_id AND f.webhook_id = r.webhook_id
-                AND f.resource_id = n.resource_id AND f.state = 'pending' AND f.attempts = 0
-                AND f.due_at <= n.due_at
-            ORDER BY f.position LIMIT 1)
-        ORDER BY n.due_at LIMIT r.places
+        ), ready AS MATERIALIZED (
+            SELECT n.id, n.due_at FROM looked_at n
+            WHERE n.attempts > 0 OR n.position = (
+                SELECT f.position FROM webhook_deliveries f
+                WHERE f.world_id = r.world_id AND f.webhook_id = r.webhook_id
+                    AND f.resource_id = n.resource_id AND f.state = 'pending' AND f.attempts = 0
+                    AND f.due_at <= n.due_at
+                ORDER BY f.position LIMIT 1)
+            ORDER BY n.due_at LIMIT r.places
+        ), walked AS (
+            SELECT '' COLLATE "C" AS resource_id, NULL::text COLLATE "C" AS id, NULL::timestamptz AS due_at,
+                NULL::timestamptz AS leased_until, 0 AS nth
+            WHERE (SELECT count(*) FROM looked_at) = {_WINDOW} AND (SELECT count(*) FROM ready) < r.places
+            UNION ALL
+            SELECT f.resource_id, f.id, f.due_at, f.leased_until, v.nth + 1
+            FROM walked v CROSS JOIN LATERAL (
+                SELECT d.resource_id, d.id, d.due_at, d.leased_until FROM webhook_deliveries d
+                WHERE d.world_id = r.world_id AND d.webhook_id = r.webhook_id
+                    AND d.state = 'pending' AND d.attempts = 0 AND d.resource_id > v.resource_id
+                ORDER BY d.resource_id, d.position LIMIT 1
+            ) f
+            WHERE v.nth < {_WINDOW}
+        )
+        SELECT t.id FROM (
+            SELECT n.id, n.due_at FROM ready n
+            UNION
+            SELECT v.id, v.due_at FROM walked v
+            WHERE v.due_at <= now() AND (v.leased_until IS NULL OR v.leased_until <= now())
+        ) t
+        ORDER BY t.due_at LIMIT r.places
     ) c
 ), held AS MATERIALIZED (
     SELECT l.at FROM chosen c CROSS JOIN LATERAL (
