@@ -60,7 +60,13 @@ class Erasure(msgspec.Struct, frozen=True, kw_only=True):
             "the release of the last hold. Null while a hold keeps them."
         ),
     ]
-    objects_erased: int
+    objects_erased: Annotated[
+        int,
+        msgspec.Meta(
+            description="About how many objects were deleted: an object counts twice if two workers erase it "
+            "at once, and not at all if the worker is killed before it counts."
+        ),
+    ]
     links_expire_at: Annotated[
         Timestamp, msgspec.Meta(description="The time at which the last upload URL expires.")
     ]
