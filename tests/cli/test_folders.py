@@ -21,7 +21,7 @@ from tests.support.serving import run
         ("keys", "create"), ("keys", "list"), ("keys", "revoke", "key_x"), ("keys", "rotate", "key_x"),
         ("projects", "create", "Ours"), ("projects", "list"), ("providers", "list"), ("migrate",),
         ("backup", "copy"), ("config", "show"), ("config", "set", "upload", "allow_roaming=true"),
-        ("config", "clear", "upload"),
+        ("config", "clear", "upload"), ("audit", "list"), ("erasures", "list"), ("holds", "list"),
     ],
 )  # fmt: skip
 def test_a_mistyped_data_folder_is_refused_and_not_made(

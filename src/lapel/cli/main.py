@@ -17,7 +17,9 @@ app = App(
 projects = App(name="projects", help="Make and list projects.")
 config = App(name="config", help="The configuration that an organization sets for all its projects.")
 providers = App(name="providers", help="Which engine transcribes for each provider name.")
-audit = App(name="audit", help="Verify and export the audit log.")
+audit = App(name="audit", help="List, verify and export the audit log.")
+erasures = App(name="erasures", help="List the erasure ledger.")
+holds = App(name="holds", help="List legal holds.")
 logs = App(name="logs", help="Show the requests of a project as they are answered.")
 events = App(name="events", help="Show events as they happen, and deliver them again.")
 keys = App(name="keys", help="Make, list, revoke and rotate API keys, with the server running or stopped.")
@@ -188,6 +190,7 @@ COMMANDS = (
         "lapel.cli.commands.keys:rotate",
         "Replace a key by a new one; both work during the overlap. Into a pipe it prints JSON.",
     ),
+    (audit, "list", "lapel.cli.commands.lists:audit", "List the newest entries of the audit log."),
     (
         audit,
         "verify",
@@ -200,6 +203,8 @@ COMMANDS = (
         "lapel.cli.commands.audit_log:export",
         "Write the audit log to a file as NDJSON, oldest first, project after project.",
     ),
+    (erasures, "list", "lapel.cli.commands.lists:erasures", "List the newest entries of the erasure ledger."),
+    (holds, "list", "lapel.cli.commands.lists:holds", "List the newest legal holds."),
 )
 for _parent, _name, _place, _help in COMMANDS:
     # When this command runs, pass no help text: it would replace the docstring in the command's own help.
@@ -211,6 +216,8 @@ app.command(events)
 app.command(logs)
 app.command(keys)
 app.command(audit)
+app.command(erasures)
+app.command(holds)
 
 
 def _check_arguments(arguments: list[str]) -> None:
