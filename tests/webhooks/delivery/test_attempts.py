@@ -13,7 +13,7 @@ from lapel.slices.webhooks import signing_secrets
 from lapel.slices.webhooks.delivery.claim_queries import ClaimedRow
 from lapel.slices.webhooks.delivery.delivery_outcome import DeliveryOutcome
 from lapel.slices.webhooks.delivery.posting.attempts import Attempts
-from tests.webhooks.delivery.support import World, a_secret
+from tests.webhooks.delivery.support import OK, Received, Receiver, World, a_secret
 
 THREADS_OF_A_WORLD = 8
 
@@ -50,3 +50,42 @@ async def test_a_name_that_could_not_be_looked_up_is_no_failure_of_the_webhook(w
             assert outcome is not None
             assert [each.error for each in outcome.attempts] == ["the name of the host cannot be resolved"]
         go.set()
+
+
+async def test_a_kept_connection_that_the_receiver_closes_is_no_failure(
+    world: World, receiver: Receiver
+) -> None:
+    """The receiver answers one request of each connection, and closes it when the next one comes."""
+    served: set[asyncio.StreamWriter] = set()
+
+    async def once(_: Received, writer: asyncio.StreamWriter) -> None:
+        if writer in served:
+            writer.close()
+        else:
+            served.add(writer)
+            writer.write(OK)
+
+    receiver.respond = once
+    async with open_client(OutboundPolicy.of(world.ports.settings), total=None, connect=5) as client:
+        attempts = Attempts(world.ports, client, lambda: 0.0)
+        for _ in range(3):
+            outcome = await attempts.make(claim_of(world, receiver.url), probe=False)
+            assert outcome is not None
+            assert [(each.status, each.error) for each in outcome.attempts] == [(200, None)]
+    assert (receiver.connections, len(receiver.received)) == (3, 5)
+
+
+async def test_a_fresh_connection_that_the_receiver_closes_is_a_failure(
+    world: World, receiver: Receiver
+) -> None:
+    async def never(_: Received, writer: asyncio.StreamWriter) -> None:
+        writer.close()
+
+    receiver.respond = never
+    async with open_client(OutboundPolicy.of(world.ports.settings), total=None, connect=5) as client:
+        outcome = await Attempts(world.ports, client, lambda: 0.0).make(
+            claim_of(world, receiver.url), probe=False
+        )
+    assert outcome is not None
+    assert [each.error for each in outcome.attempts] == ["the connection was closed without an answer"]
+    assert len(receiver.received) == 1

@@ -13,6 +13,7 @@ import socket
 import ssl
 from contextvars import ContextVar
 from typing import TYPE_CHECKING
+from weakref import WeakSet
 
 import aiohttp
 from aiohttp.abc import AbstractResolver, ResolveResult
@@ -34,6 +35,10 @@ _MOST_ADDRESSES = 8
 # to the resolver nor to the function that makes sockets. These run in the same task, or in one that has a
 # copy of its context.
 _secure: ContextVar[bool] = ContextVar("_secure", default=False)
+# Whether the connection that this task got last had served a request before.
+_reused: ContextVar[bool] = ContextVar("_reused", default=False)
+# Seconds for which an idle connection is kept: less than the 5 after which many servers close it.
+_KEPT = 4.0
 
 
 class ForbiddenAddress(aiohttp.ClientConnectionError):
@@ -65,27 +70,38 @@ class GuardedConnector(aiohttp.TCPConnector):
             resolver=CheckingResolver(policy, lookups),
             socket_factory=self._socket,
             use_dns_cache=False,
+            keepalive_timeout=_KEPT,
             limit=limit,
             limit_per_host=limit_per_host,
             ssl=tls or True,
         )
         self._policy = policy
+        self._known: WeakSet[object] = WeakSet()
 
     async def connect(
         self, req: aiohttp.ClientRequest, traces: list[Trace], timeout: aiohttp.ClientTimeout
     ) -> Connection:
         """A connection for the request. Raises ForbiddenAddress, and what aiohttp raises."""
+        _reused.set(False)
         token = _secure.set(req.is_ssl())
         try:
-            return await super().connect(req, traces, timeout)
+            connection = await super().connect(req, traces, timeout)
         finally:
             _secure.reset(token)
+        _reused.set(connection.protocol in self._known)
+        self._known.add(connection.protocol)
+        return connection
 
     def _socket(self, info: _AddressInfo) -> socket.socket:
         family, kind, protocol, _, at = info
         host = str(at[0])
         check(self._policy, host, host, secure=_secure.get())
         return socket.socket(family, kind, protocol)
+
+
+def connection_was_reused() -> bool:
+    """Whether the connection of this task's last request had served a request before."""
+    return _reused.get()
 
 
 class CheckingResolver(AbstractResolver):

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Self
 
 import aiohttp
 
-from lapel.foundation.outbound.guarded_connector import GuardedConnector
+from lapel.foundation.outbound.guarded_connector import GuardedConnector, connection_was_reused
 from lapel.foundation.outbound.lookups import Lookup, Lookups, system_lookup
 
 if TYPE_CHECKING:
@@ -23,6 +23,10 @@ if TYPE_CHECKING:
     from yarl import URL
 
     from lapel.foundation.outbound.policy import OutboundPolicy
+
+
+# So many kept connections may be closed already, before the fault counts.
+_MOST_STALE = 3
 
 
 class OutboundClient:
@@ -44,6 +48,23 @@ class OutboundClient:
         Raises, when it is entered: ForbiddenAddress, another aiohttp.ClientError, or TimeoutError.
         """
         return self._session.request(method, url, data=data, headers=headers, allow_redirects=False)
+
+    async def post_repeatably(
+        self, url: str | URL, *, data: bytes, headers: Mapping[str, str]
+    ) -> aiohttp.ClientResponse:
+        """POST what may arrive twice; the caller leaves the response, which is a context manager.
+
+        If the receiver closes a kept connection just when it is used again, the request is sent once more.
+        Raises ForbiddenAddress, another aiohttp.ClientError, or TimeoutError.
+        """
+        stale = 0
+        while True:
+            try:
+                return await self._session.post(url, data=data, headers=headers, allow_redirects=False)
+            except (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError):
+                stale += 1
+                if stale > _MOST_STALE or not connection_was_reused():
+                    raise
 
     async def __aenter__(self) -> Self:
         return self

@@ -139,8 +139,8 @@ class Attempts:
         began = ended = time.perf_counter()
         try:
             async with asyncio.timeout(SECONDS) as limit:
-                async with self._client.request(
-                    "POST", _parsed(claim.url), data=body, headers=headers
+                async with await self._client.post_repeatably(
+                    _parsed(claim.url), data=body, headers=headers
                 ) as response:
                     ended = time.perf_counter()
                     status = response.status
