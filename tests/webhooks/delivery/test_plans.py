@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import UTC, datetime
 from typing import Any
 
 import asyncpg
@@ -11,7 +12,7 @@ from lapel.foundation.database import outbox
 from lapel.slices.webhooks import waiting_queries
 from lapel.slices.webhooks.delivery import claim_queries
 from lapel.slices.webhooks.delivery.settling import outcome_queries
-from tests.support.plans import filled, indexes_of
+from tests.support.plans import filled, indexes_of, steps_of
 
 # 1,000 webhooks with a delivery each that is due, one dead webhook with 100,000, and 40,000 that have ended.
 FILL = """
@@ -68,12 +69,25 @@ async def test_each_statement_has_its_index(fresh_database: str) -> None:
         await a_claim_beside_one_hot_resource_reads_few_rows(connection)
 
 
-# All but ten deliveries of the dead webhook end.
+# All but ten deliveries of the dead webhook end, and all of most others.
 MOST_END = """
 UPDATE webhook_deliveries SET state = 'succeeded', due_at = NULL, ended_at = now()
-WHERE webhook_id = 'wh_00500' AND state = 'pending' AND id NOT IN (
+WHERE webhook_id >= 'wh_00040' AND state = 'pending' AND id NOT IN (
     SELECT id FROM webhook_deliveries WHERE webhook_id = 'wh_00500' ORDER BY due_at DESC, id DESC LIMIT 10)
 """
+
+
+async def test_a_claim_reads_what_is_due_first_also_after_a_backlog(fresh_database: str) -> None:
+    """The index of due deliveries is large then and has few entries, so it looks dear."""
+    async with filled(fresh_database, FILL) as connection:
+        await connection.execute(MOST_END)
+        await connection.execute("VACUUM ANALYZE webhook_deliveries")
+        (window,) = [
+            step
+            for step in await steps_of(connection, claim_queries.CLAIM)
+            if "leased_until" in step.get("Filter", "") and "Index Name" in step
+        ]
+        assert window["Index Name"] == DUE
 
 
 async def test_a_claim_passes_by_what_has_ended_while_a_snapshot_is_held(fresh_database: str) -> None:
@@ -134,9 +148,9 @@ async def a_claim_beside_one_hot_resource_reads_few_rows(connection: asyncpg.Con
     read = "SELECT idx_tup_fetch FROM pg_stat_xact_user_tables WHERE relname = 'webhook_deliveries'"
     async with connection.transaction():
         world: int = await connection.fetchval("SELECT id FROM worlds WHERE project_id = 'proj_1'")
-        rooms = [world], ["wh_00500"], [100]
-        first = await connection.fetch(claim_queries.CLAIM, *rooms, claim_queries.LEASE)
-        second = await connection.fetch(claim_queries.CLAIM, *rooms, claim_queries.LEASE)
+        asked = [world], ["wh_00500"], [100], claim_queries.LEASE, [datetime(2000, 1, 1, tzinfo=UTC)]
+        first = await connection.fetch(claim_queries.CLAIM, *asked)
+        second = await connection.fetch(claim_queries.CLAIM, *asked)
         assert (len(first), len(second)) == (100, 100)
         positions = [row["position"] for row in (*first, *second)]
         assert len({position for position in positions if position <= 99000}) == 1
