@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, Literal, Protocol, TypeVar
 
 from cyclopts import Parameter
@@ -11,7 +12,7 @@ from cyclopts.validators import Number
 from lapel.cli.shared.faults import CommandError
 from lapel.cli.shared.installation import settings_of, with_ports
 from lapel.cli.shared.options import DataDir, Json, emit, table
-from lapel.foundation.core.actors import Actor, Mode
+from lapel.foundation.core.actors import ANONYMOUS, Actor, Mode
 from lapel.slices.audit.service import AuditLog
 from lapel.slices.audit.wire import AuditActor, AuditEntry, AuditPage, AuditQuery
 from lapel.slices.erasure.service import Erasures, Holds
@@ -165,7 +166,7 @@ def holds(
 
 
 async def _operator_in(ports: Ports, project_id: str | None, mode: Mode) -> Actor:
-    """The operator, as a reader of one world. Raises CommandError when the project is unknown or unclear."""
+    """The operator, without a token, as a reader of a world. Raises CommandError without a clear project."""
     async with ports.database.acquire() as connection:
         worlds = [each for each in await list_worlds(connection, project_id) if each.mode == mode]
     if len(worlds) > 1:
@@ -173,7 +174,7 @@ async def _operator_in(ports: Ports, project_id: str | None, mode: Mode) -> Acto
     if not worlds:
         raise CommandError("there is no such project; `lapel projects list` shows them.")
     (world,) = worlds
-    return Actor(kind="operator", id="", world_id=world.id, project_id=world.project_id, mode=mode)
+    return replace(ANONYMOUS, world_id=world.id, project_id=world.project_id, mode=mode)
 
 
 async def _newest(
