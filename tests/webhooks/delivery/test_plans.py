@@ -12,7 +12,7 @@ from lapel.foundation.database import outbox
 from lapel.slices.webhooks import waiting_queries
 from lapel.slices.webhooks.delivery import claim_queries
 from lapel.slices.webhooks.delivery.settling import outcome_queries
-from tests.support.plans import filled, indexes_of, steps_of
+from tests.support.plans import filled, indexes_of
 
 # 1,000 webhooks with a delivery each that is due, one dead webhook with 100,000, and 40,000 that have ended.
 FILL = """
@@ -75,19 +75,6 @@ UPDATE webhook_deliveries SET state = 'succeeded', due_at = NULL, ended_at = now
 WHERE webhook_id >= 'wh_00040' AND state = 'pending' AND id NOT IN (
     SELECT id FROM webhook_deliveries WHERE webhook_id = 'wh_00500' ORDER BY due_at DESC, id DESC LIMIT 10)
 """
-
-
-async def test_a_claim_reads_what_is_due_first_also_after_a_backlog(fresh_database: str) -> None:
-    """The index of due deliveries is large then and has few entries, so it looks dear."""
-    async with filled(fresh_database, FILL) as connection:
-        await connection.execute(MOST_END)
-        await connection.execute("VACUUM ANALYZE webhook_deliveries")
-        (window,) = [
-            step
-            for step in await steps_of(connection, claim_queries.CLAIM)
-            if "leased_until" in step.get("Filter", "") and "Index Name" in step
-        ]
-        assert window["Index Name"] == DUE
 
 
 async def test_a_claim_passes_by_what_has_ended_while_a_snapshot_is_held(fresh_database: str) -> None:

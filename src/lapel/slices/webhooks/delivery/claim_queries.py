@@ -63,8 +63,6 @@ _SENT = f"{present_or_none('e')} AND {NOT_ERASED}"
 # The deliveries of a deleted end user's events are leased and not given, so the next claim takes others.
 # The walk has found the first pending delivery of each webhook, so the claim begins there: while an old
 # snapshot is held, the index still has an entry for each delivery that has ended before.
-# The window is a range of rows: after a backlog, the index of due deliveries is large for its few entries.
-# For equations PostgreSQL then takes the index of the lists, reads all pending deliveries there, and sorts.
 CLAIM = f"""
 WITH chosen AS MATERIALIZED (
     SELECT r.world_id, c.id
@@ -77,10 +75,10 @@ WITH chosen AS MATERIALIZED (
     CROSS JOIN LATERAL (
         WITH RECURSIVE looked_at AS MATERIALIZED (
             SELECT d.id, d.resource_id, d.position, d.attempts, d.due_at FROM webhook_deliveries d
-            WHERE (d.world_id, d.webhook_id, d.due_at) >= (r.world_id, r.webhook_id, r.first_due)
-                AND (d.world_id, d.webhook_id, d.due_at) <= (r.world_id, r.webhook_id, now())
-                AND d.state = 'pending' AND (d.leased_until IS NULL OR d.leased_until <= now())
-            ORDER BY d.world_id, d.webhook_id, d.due_at LIMIT {_WINDOW}
+            WHERE d.world_id = r.world_id AND d.webhook_id = r.webhook_id
+                AND d.state = 'pending' AND d.due_at BETWEEN r.first_due AND now()
+                AND (d.leased_until IS NULL OR d.leased_until <= now())
+            ORDER BY d.due_at LIMIT {_WINDOW}
         ), ready AS MATERIALIZED (
             SELECT n.id, n.due_at FROM looked_at n
             WHERE n.attempts > 0 OR n.position = (
