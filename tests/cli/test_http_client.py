@@ -84,8 +84,10 @@ def test_a_redirect_is_an_answer(base_url: str) -> None:
 def test_a_refused_connection_is_no_answer() -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))  # and nobody listens
-        with pytest.raises(NoAnswer, match="ClientConnectorError"):
-            request("GET", f"http://127.0.0.1:{taken.getsockname()[1]}/", timeout=60)
+        server = f"http://127.0.0.1:{taken.getsockname()[1]}"
+        with pytest.raises(NoAnswer) as caught:
+            request("GET", f"{server}/link?signature=secret", timeout=60)
+    assert str(caught.value) == f"no connection to {server}: Connection refused"
 
 
 def test_an_answer_that_breaks_off_is_no_answer() -> None:
@@ -113,7 +115,7 @@ def test_an_answer_that_takes_ten_timeouts_is_no_answer() -> None:
         thread.start()
         began = time.monotonic()
         try:
-            with pytest.raises(NoAnswer, match="TimeoutError"):
+            with pytest.raises(NoAnswer, match="does not answer in time"):
                 request("GET", f"http://127.0.0.1:{listener.getsockname()[1]}/", timeout=0.3)
         finally:
             ended.set()

@@ -56,8 +56,10 @@ async def forget_dead_caches(served: Served) -> None:
 
 
 @contextlib.contextmanager
-def listening(*flags: str, data_dir: Path) -> Generator[tuple[Warm, dict[str, Any]]]:
-    """`lapel listen`, ended by Ctrl-C after the block, and its first line."""
+def listening(
+    *flags: str, data_dir: Path, errors_to: list[str] | None = None
+) -> Generator[tuple[Warm, dict[str, Any]]]:
+    """`lapel listen`, ended by Ctrl-C after the block, and its first line. `errors_to` gets its stderr."""
     command = ["listen", "--json", "--data-dir", str(data_dir), *flags]
     with Warm(*command, env=os.environ) as process:
         assert process.stdout is not None
@@ -68,6 +70,8 @@ def listening(*flags: str, data_dir: Path) -> Generator[tuple[Warm, dict[str, An
             output, errors = process.communicate(timeout=60)
         assert process.returncode == 0, errors
         assert "Traceback" not in output + errors
+        if errors_to is not None:
+            errors_to.append(errors)
 
 
 def test_no_event_is_missed_or_repeated_when_the_server_is_killed(tmp_path: Path) -> None:
@@ -75,7 +79,10 @@ def test_no_event_is_missed_or_repeated_when_the_server_is_killed(tmp_path: Path
     with receiving() as receiver, contextlib.ExitStack() as stack:
         with serving(data) as first:
             key = told("keys", "create", "--data-dir", data)["key"]
-            process, begun = stack.enter_context(listening("--forward-to", receiver.url, data_dir=data))
+            errors: list[str] = []
+            process, begun = stack.enter_context(
+                listening("--forward-to", receiver.url, data_dir=data, errors_to=errors)
+            )
             assert begun["forward_to"] == receiver.url
             place = eventually(lambda: list((data / "listen").glob("*.json")))[0]
             make_events(first, key, 3)
@@ -98,7 +105,10 @@ def test_no_event_is_missed_or_repeated_when_the_server_is_killed(tmp_path: Path
             sequences = [int(headers["x-lapel-sequence"]) for headers, _ in receiver.got]
             assert sequences == sorted(set(sequences))
             stack.close()
-            assert process.stdout is not None
+            outage, _, end = errors[0].partition("; connecting again.\n")
+            assert outage.startswith("lapel: the stream is interrupted (")
+            assert "Error" not in outage
+            assert end == "lapel: connected again.\n"
 
             # The next run continues where this one stopped.
             make_events(second, key, 1)
@@ -110,6 +120,14 @@ def test_no_event_is_missed_or_repeated_when_the_server_is_killed(tmp_path: Path
                 shown = json.loads(process.stdout.readline())
             assert (shown["status"], shown["type"], shown["error"]) == (500, "recording.created", None)
             assert forwarded(receiver)[6:] == [shown["id"]] == listed(second, key)[6:]
+
+            # With --after, events are forwarded again.
+            receiver.status = 200
+            with listening(*flags, "--after", str(shown["sequence"] - 1), data_dir=data) as (process, _):
+                assert process.stdout is not None
+                again = json.loads(process.stdout.readline())
+            assert (again["id"], again["status"]) == (shown["id"], 200)
+            assert again["at"][10:11] + again["at"][19:20] + again["at"][23:] == "T.Z"
 
             # With --from-now, and at a place that the stream does not have, only new events are forwarded.
             make_events(second, key, 1)
@@ -127,7 +145,7 @@ def test_no_event_is_missed_or_repeated_when_the_server_is_killed(tmp_path: Path
             keys = told("keys", "list", "--data-dir", data)["data"]
             assert [each["revoked_at"] is not None for each in keys if each["name"] == "lapel listen"] == [
                 True
-            ] * 4
+            ] * 5
             tails(second, key, listed(second, key))
 
 
@@ -153,6 +171,9 @@ def test_a_url_that_is_none_is_refused(tmp_path: Path) -> None:
         done = run("listen", "--forward-to", url, "--data-dir", tmp_path)
         assert done.returncode == 1
         assert "lapel: --forward-to takes a URL such as http://localhost:4242/hooks." in done.stderr
+    done = run("listen", "--forward-to", "http://localhost:1/", "--from-now", "--after", "0")
+    assert done.returncode == 1
+    assert "give one" in done.stderr
     done = run("listen", "--forward-to", "http://localhost:1/", "--data-dir", tmp_path / "none")
     assert done.returncode == 1
     assert "no server runs on" in done.stderr

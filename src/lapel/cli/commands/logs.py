@@ -109,9 +109,10 @@ class _Tail:
             if self._missed:
                 say(f"{_requests(self._missed)} not shown in all.")
 
-    def _lost(self, why: str) -> None:
-        self._connected = False
-        lost(why)
+    def _lost(self, why: str | None) -> None:
+        if why is not None:  # after the outage, `_show` says what is shown
+            self._connected = False
+            lost(why)
 
     def _show(self, event: Streamed) -> None:
         if not self._connected:

@@ -17,6 +17,7 @@ from lapel.cli.events.listen_state import ListenState
 from lapel.cli.shared.event_stream import UnknownPlace, follow
 from lapel.cli.shared.faults import CommandError
 from lapel.cli.shared.following import JsonLines, line, lost, now, run_until_interrupted, session
+from lapel.cli.shared.http_client import NoAnswer, answered
 from lapel.cli.shared.installation import settings_of
 from lapel.cli.shared.options import DataDir, say
 from lapel.cli.shared.server import Key, Project, ServerAccess, Url, server_access
@@ -42,7 +43,7 @@ class Forwarded(msgspec.Struct, frozen=True):
     at: str
     id: str
     type: str
-    sequence: str
+    sequence: int
     status: int | None
     ms: int
     error: str | None
@@ -55,6 +56,13 @@ def listen(
     from_now: Annotated[
         bool, Parameter(negative=(), help="Begin with the next event, not where the last run stopped.")
     ] = False,
+    after: Annotated[
+        str | None,
+        Parameter(
+            help="Begin after this place, the first column of a line, and so forward events again; 0 is "
+            "before the oldest event."
+        ),
+    ] = None,
     url: Url = None,
     key: Key = None,
     project: Project = None,
@@ -65,7 +73,8 @@ def listen(
 
     Prints the signing secret, which stays the same for a data folder, then a line for each event. Ctrl-C ends
     it. The next run with the same URL continues where this one stopped, so it also forwards the events that
-    happened meanwhile. An event that the URL does not accept is not sent again.
+    happened meanwhile. An event that the URL does not accept is not sent again by itself: `--after` with a
+    place before that event forwards it again, and all that follow.
 
     For example:
 
@@ -74,12 +83,14 @@ def listen(
         LAPEL_KEY=sk_test_… lapel listen --forward-to http://localhost:4242 --url https://api.example.com
     """
     _check_target(forward_to)
+    if from_now and after is not None:
+        raise CommandError("--from-now and --after name two places to begin at: give one.")
     state = ListenState(settings_of(data_dir).data_dir)
     with server_access(
         url, key, project, data_dir, scopes=EVENT_SCOPES, name="lapel listen", lives=_KEY_LIVES
     ) as access:
         listener = _Listener(access, state, forward_to, json)
-        run_until_interrupted(listener.run(events, from_now=from_now))
+        run_until_interrupted(listener.run(events, after, from_now=from_now))
 
 
 def _check_target(url: str) -> None:
@@ -100,16 +111,20 @@ class _Listener:
         self._json = json
         self._secret = state.secret()
 
-    async def run(self, types: str | None, *, from_now: bool) -> None:
+    async def run(self, types: str | None, after: str | None, *, from_now: bool) -> None:
         """Forwards until it is cancelled. Raises CommandError when the server refuses the stream."""
         shown = f"Forwarding events to {self._forward_to}. Signing secret: {self._secret}"
         line(Listening(self._forward_to, self._secret), self._json, shown)
-        last = None if from_now else self._state.last(self._forward_to, self._access.world)
+        last = after
+        if after is None and not from_now:
+            last = self._state.last(self._forward_to, self._access.world)
         params = {"types": types} if types else {}
         async with session() as http:
             try:
                 await self._follow(http, params, last)
             except UnknownPlace:
+                if after is not None:
+                    raise
                 say("the stream does not have the place of the last run; beginning with the next event.")
                 await self._follow(http, params, None)
 
@@ -131,13 +146,14 @@ class _Listener:
         began = time.perf_counter()
         status, error = None, None
         try:
-            async with http.post(
-                self._forward_to, data=body, headers=signed, timeout=_ANSWER, allow_redirects=False
-            ) as answer:
-                status = answer.status
-        except (aiohttp.ClientError, OSError) as fault:  # TimeoutError is an OSError
-            error = f"{type(fault).__name__}: {fault}".rstrip(": ")
+            with answered(self._forward_to):
+                async with http.post(
+                    self._forward_to, data=body, headers=signed, timeout=_ANSWER, allow_redirects=False
+                ) as answer:
+                    status = answer.status
+        except NoAnswer as fault:
+            error = str(fault)
         ms = round((time.perf_counter() - began) * 1000)
-        forwarded = Forwarded(now(), head.id, head.type, event.id, status, ms, error)
-        shown = f"{forwarded.at}  {head.type}  {head.id}  → {error or status} ({ms} ms)"
+        forwarded = Forwarded(now(), head.id, head.type, int(event.id), status, ms, error)
+        shown = f"{event.id}  {forwarded.at}  {head.type}  {head.id}  → {error or status} ({ms} ms)"
         line(forwarded, self._json, shown)

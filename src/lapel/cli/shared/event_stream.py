@@ -13,6 +13,7 @@ import aiohttp
 import msgspec
 
 from lapel.cli.shared.faults import CommandError
+from lapel.cli.shared.http_client import NoAnswer, answered
 from lapel.cli.shared.server import ServerAway
 
 if TYPE_CHECKING:
@@ -52,9 +53,10 @@ async def follow(
     path: str,
     params: Mapping[str, str],
     last_id: str | None,
-    lost: Callable[[str], None],
+    lost: Callable[[str | None], None],
 ) -> AsyncGenerator[Streamed]:
-    """The events of a stream after `last_id`, for ever. `lost` gets the reason of each outage, once.
+    """The events of a stream after `last_id`, for ever. `lost` gets the reason of each outage, once, and
+    None when the stream continues.
 
     Raises CommandError when the server refuses the request for good, and UnknownPlace when it refuses
     `last_id`.
@@ -65,29 +67,31 @@ async def follow(
         if last_id is not None:
             headers["Last-Event-ID"] = last_id
         try:
-            async with session.get(
-                f"{access.base_url()}{path}",
-                params=params,
-                headers=headers,
-                timeout=_TIMEOUT,
-                allow_redirects=False,
-            ) as answer:
-                if answer.status == 200:
-                    async for event in _events(answer.content.iter_any()):
-                        pause, told = _FIRST_PAUSE, False
-                        last_id = event.id
-                        yield event
-                    why = "the server ended the stream"
-                elif answer.status in _LATER:
-                    why = f"the server answers {answer.status}"
-                    asked = answer.headers.get("Retry-After", "")
-                    pause = max(pause, min(float(asked), 60.0) if asked.isdigit() else 0.0)
-                else:
-                    raise _refused(answer.status, await answer.read())
-        except ServerAway as fault:
+            base_url = access.base_url()
+            with answered(base_url):
+                async with session.get(
+                    f"{base_url}{path}",
+                    params=params,
+                    headers=headers,
+                    timeout=_TIMEOUT,
+                    allow_redirects=False,
+                ) as answer:
+                    if answer.status == 200:
+                        async for event in _events(answer.content.iter_any()):
+                            if told:
+                                lost(None)
+                            pause, told = _FIRST_PAUSE, False
+                            last_id = event.id
+                            yield event
+                        why = "the server ended the stream"
+                    elif answer.status in _LATER:
+                        why = f"the server answers {answer.status}"
+                        asked = answer.headers.get("Retry-After", "")
+                        pause = max(pause, min(float(asked), 60.0) if asked.isdigit() else 0.0)
+                    else:
+                        raise _refused(answer.status, await answer.read())
+        except (ServerAway, NoAnswer) as fault:
             why = str(fault).rstrip(".")
-        except (aiohttp.ClientError, OSError) as fault:  # TimeoutError is an OSError
-            why = f"{type(fault).__name__}: {fault}".rstrip(": ")
         if not told:
             lost(why)
             told = True

@@ -39,9 +39,9 @@ def session() -> aiohttp.ClientSession:
     return aiohttp.ClientSession(headers={"Accept-Encoding": "identity"}, cookie_jar=aiohttp.DummyCookieJar())
 
 
-def lost(why: str) -> None:
-    """Tells of an outage."""
-    say(f"the stream is interrupted ({why}); connecting again.")
+def lost(why: str | None) -> None:
+    """Tells of an outage, or with None of its end."""
+    say("connected again." if why is None else f"the stream is interrupted ({why}); connecting again.")
 
 
 def line(value: msgspec.Struct, as_json: bool, text: str) -> None:
@@ -50,5 +50,5 @@ def line(value: msgspec.Struct, as_json: bool, text: str) -> None:
 
 
 def now() -> str:
-    """The time, for the beginning of a line."""
-    return datetime.now(UTC).strftime("%Y-%m-%d %H:%M:%SZ")
+    """The time as the API writes it, for a line."""
+    return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

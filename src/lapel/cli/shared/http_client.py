@@ -7,7 +7,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+import contextlib
+import os
+import socket
+from collections.abc import Generator, Mapping
 from typing import NamedTuple
 
 import aiohttp
@@ -45,11 +48,42 @@ def request(
 
     Raises NoAnswer.
     """
-    call = _request(method, URL(url, encoded=True), headers or {}, body, timeout, verify)
+    with answered(url):
+        return asyncio.run(_request(method, URL(url, encoded=True), headers or {}, body, timeout, verify))
+
+
+@contextlib.contextmanager
+def answered(url: str) -> Generator[None]:
+    """A call to `url`. Raises NoAnswer, with a reason for people, instead of aiohttp's and OS errors."""
     try:
-        return asyncio.run(call)
+        yield
     except (aiohttp.ClientError, OSError) as fault:  # TimeoutError is an OSError
-        raise NoAnswer(f"{type(fault).__name__}: {fault}") from fault
+        raise NoAnswer(_outage(fault, url)) from fault
+
+
+def _outage(fault: aiohttp.ClientError | OSError, url: str) -> str:
+    # Only the server is named, because a signed link is a secret.
+    server = str(URL(url, encoded=True).origin())
+    if isinstance(fault, aiohttp.ClientSSLError):
+        return f"no secure connection to {server}: {fault.os_error.strerror or fault}"
+    if isinstance(fault, aiohttp.ClientConnectorError):
+        return f"no connection to {server}: {_reason(fault.os_error)}"
+    if isinstance(fault, TimeoutError):
+        return f"{server} does not answer in time"
+    if isinstance(fault, aiohttp.ServerDisconnectedError):
+        return f"{server} ended the connection without an answer"
+    if isinstance(fault, aiohttp.ClientPayloadError):
+        return f"{server} broke off its answer"
+    if isinstance(fault, OSError):
+        return f"the connection to {server} broke off: {_reason(fault)}"
+    return f"the connection to {server} broke off: {fault}".rstrip(": ")
+
+
+def _reason(fault: OSError) -> str:
+    """The system's words. asyncio's own words repeat the address."""
+    if fault.errno is None or isinstance(fault, socket.gaierror):  # whose numbers are not those of a system
+        return fault.strerror or str(fault)
+    return os.strerror(fault.errno)
 
 
 async def _request(
