@@ -319,9 +319,11 @@ def test_export_writes_lines_for_the_owner_alone(
     installed: Installation, restored: Restored, tmp_path: Path
 ) -> None:
     log, file = restored.log, tmp_path / "audit.ndjson"
-    done = log.told("audit", "export", file, "--mode", "test", "--project", installed.project)
+    done = log.told("audit", "export", file, "--project", installed.project)
     lines = [json.loads(line) for line in file.read_text().splitlines()]
-    assert done == {"path": str(file), "entries": len(lines)}
+    assert done == {"path": str(file), "mode": "test", "entries": len(lines)}
+    shown = run("audit", "export", tmp_path / "live", "--mode", "live", *log.place, env=log.env).stdout
+    assert shown.endswith(" entries of live worlds\n")
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
     times = [each["created_at"] for each in lines]
     assert times == sorted(times)

@@ -62,14 +62,21 @@ def test_what_was_erased_after_the_backup_is_erased_again_after_the_restore(tmp_
         assert http.patch(rule, json={"audio_days": 1}, headers=auth).status_code == 200
         erase_old_audio(data)
         eventually(lambda: not files_of(data, OLD))
-        assert told("erase", "--export", ledger, "--data-dir", data)["lines"] >= 3
     restored = tmp_path / "restored"
     done = run("restore", copy, "--data-dir", restored)
     assert done.returncode == 0, done.stderr
-    assert "lapel erase --reconcile" in done.stderr
+    assert "lapel erase --reconcile --from FILE" in done.stderr
     assert files_of(restored, GONE)
     assert files_of(restored, WITH_PERSON)
     assert files_of(restored, OLD)
+
+    # The bucket is as old as the database: it tells of nothing, and the command says so.
+    done = run("erase", "--reconcile", "--dry-run", "--data-dir", restored)
+    assert (done.returncode, done.stdout[:2]) == (0, "0 ")
+    assert "the bucket tells of no erasure and no hold" in done.stderr
+    assert "add `--from FILE`" in done.stderr
+    # The old data folder still tells of it, with its server stopped.
+    assert told("erase", "--export", ledger, "--data-dir", data)["lines"] >= 3
 
     again = ("erase", "--reconcile", "--from", ledger, "--data-dir", restored)
     seen = told(*again, "--dry-run")

@@ -49,7 +49,7 @@ def test_the_operator_lists_audit_log_ledger_and_holds(tmp_path: Path) -> None:
     assert shown.returncode == 0, shown.stderr
     assert people[0] in shown.stdout
     assert "a case" in shown.stdout
-    assert run("audit", "list", "--data-dir", data).returncode == 0  # the live world has no entries of these
+    assert run("audit", "list", "--data-dir", data).returncode == 0
 
     told("projects", "create", "Another", "--data-dir", data)
     for flags, status, said in (

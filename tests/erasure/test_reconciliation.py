@@ -106,6 +106,10 @@ async def test_what_the_bucket_tells_of_is_erased_again(device: Device, ports: P
     await app.open_services(ports)[Erasures].erase_end_user(EraseEndUser(world, person))
     file = tmp_path / "erased.ndjson"
     assert (await ledger_files.export(ports, file))[0] >= 2
+    now = ports.clock.now()
+    assert await ledger_lines.tells_between(ports.store, now - timedelta(hours=1), now + timedelta(hours=1))
+    later = now + timedelta(hours=1), now + timedelta(hours=2)
+    assert not await ledger_lines.tells_between(ports.store, *later)
     await script(ports, world, RESTORE)
     assert await left(ports, world) == 5
     for source in (ledger_lines.read(ports.store), ledger_files.read(file)):

@@ -116,7 +116,7 @@ COMMANDS = (
         config,
         "set",
         "lapel.cli.commands.config:set_",
-        "Override fields of a section for all projects of the organization; a project's own levels win.",
+        "Override fields of a section for all projects of the organization.",
     ),
     (
         config,
@@ -201,7 +201,7 @@ COMMANDS = (
         audit,
         "export",
         "lapel.cli.commands.audit_log:export",
-        "Write the audit log to a file as NDJSON, oldest first, project after project.",
+        "Write the audit log of the test or live worlds as NDJSON, oldest first.",
     ),
     (erasures, "list", "lapel.cli.commands.lists:erasures", "List the newest entries of the erasure ledger."),
     (holds, "list", "lapel.cli.commands.lists:holds", "List the newest legal holds."),

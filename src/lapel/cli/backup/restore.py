@@ -83,10 +83,7 @@ def restore(directory: Source, /, *, data_dir: DataDir = None, json: Json = Fals
             if settings.uses_embedded_database or settings.uses_embedded_store
             else None
         )
-    say(
-        f"What was erased after {manifest.created_at} is back. `lapel erase --reconcile` erases it again. "
-        "If the bucket was restored too, add `--from FILE`, with a file of `lapel erase --export`."
-    )
+    say(_reminder(settings, manifest))
     secrets = ["secret"] if archive.secret_previous() is None else ["secret", "secret_previous"]
     done = Restored(folder, newest_revision(), count, size, secrets)
     emit(
@@ -104,6 +101,27 @@ async def _record(settings: Settings, manifest: ArchiveManifest) -> None:
     """Write the restore into the audit log at once, also if an object of the backup is damaged."""
     async with open_ports(settings) as ports:
         await OperatorAudit(ports).record_restore(datetime.fromisoformat(manifest.created_at))
+
+
+def _reminder(settings: Settings, manifest: ArchiveManifest) -> str:
+    """What must be done before the server starts."""
+    back = (
+        f"What was erased after {manifest.created_at} is back, and legal holds that were placed later are "
+        "lost. "
+    )
+    file = (
+        "FILE is of `lapel erase --export`, written after the backup. While the old installation exists, "
+        "`lapel erase --export FILE --data-dir OLD` writes it."
+    )
+    if settings.uses_embedded_store:
+        return (
+            f"{back}The bucket is as old as the backup. Before you start the server, run "
+            f"`lapel erase --reconcile --from FILE`. {file}"
+        )
+    return (
+        f"{back}Before you start the server, run `lapel erase --reconcile`. If the bucket is not the one "
+        f"that the installation used until now, add `--from FILE`. {file}"
+    )
 
 
 def _named(secrets: list[str]) -> str:

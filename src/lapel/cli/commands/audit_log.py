@@ -23,7 +23,10 @@ if TYPE_CHECKING:
     from lapel.slices.projects.service import WorldRow
 
 Project = Annotated[str | None, Parameter(help="Id of a project. Default: all projects.")]
-Mode = Annotated[Literal["test", "live"], Parameter(help="Worlds to export: test or live.")]
+Mode = Annotated[
+    Literal["test", "live"],
+    Parameter(help="The worlds to export: test or live. A line does not name its world."),
+]
 File = Annotated[
     Path,
     Parameter(
@@ -51,6 +54,7 @@ class ExportedAudit(msgspec.Struct, frozen=True):
     """What `lapel audit export --json` prints."""
 
     path: str
+    mode: Literal["test", "live"]
     entries: int
 
 
@@ -146,19 +150,19 @@ def export(
     /,
     *,
     project: Project = None,
-    mode: Mode = "live",
+    mode: Mode = "test",
     since: Since = None,
     until: Until = None,
     data_dir: DataDir = None,
     json: Json = False,
 ) -> None:
-    """Write the audit log to a file as NDJSON, oldest first, project after project.
+    """Write the audit log of the test or live worlds as NDJSON, oldest first.
 
     For example:
 
-        lapel audit export audit.ndjson --project proj_…
-        lapel audit export - --mode test --since 2027-01-01T00:00:00Z
-        lapel audit export audit.ndjson --until 2027-02-01T00:00:00Z --json
+        lapel audit export audit.ndjson --mode live --project proj_…
+        lapel audit export - --since 2027-01-01T00:00:00Z
+        lapel audit export audit.ndjson --mode live --until 2027-02-01T00:00:00Z --json
     """
     if str(file) != "-" and str(file).startswith("-"):
         raise CommandError(f"{file} is no flag of this command; write ./{file} for a file of this name.")
@@ -183,8 +187,8 @@ def export(
             written = with_ports(settings, lambda ports: work(ports, out))
     except FileExistsError:
         raise CommandError(f"{file} exists; name a new file.") from None
-    done = ExportedAudit(str(file), written)
-    emit(done, json, lambda: f"{done.path}: {done.entries:,} entries")
+    done = ExportedAudit(str(file), mode, written)
+    emit(done, json, lambda: f"{done.path}: {done.entries:,} entries of {done.mode} worlds")
 
 
 def _private(path: str, flags: int) -> int:

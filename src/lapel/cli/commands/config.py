@@ -67,7 +67,11 @@ def set_(
     data_dir: DataDir = None,
     json: Json = False,
 ) -> None:
-    """Override fields of a section for all projects of the organization; a project's own levels win.
+    """Override fields of a section for all projects of the organization.
+
+    The levels of a project, an end user and a device are merged with it, for most fields so that the nearest
+    level wins. Of some fields the strictest value counts: a project can keep recordings shorter than the
+    `retention` of its organization, but not longer. docs/configuration.md tells the rule of each field.
 
     For example:
 

@@ -52,7 +52,7 @@ class _Listing(Protocol[T_co]):
 def audit(
     *,
     project: Project = None,
-    mode: World = "live",
+    mode: World = "test",
     action: Action = None,
     actor: ByActor = None,
     resource: Resource = None,
@@ -65,7 +65,7 @@ def audit(
     For example:
 
         lapel audit list
-        lapel audit list --mode test --action config.updated --limit 100
+        lapel audit list --mode live --action config.updated --limit 100
         lapel audit list --project proj_… --actor operator --json
     """
 
@@ -89,7 +89,7 @@ def audit(
 def erasures(
     *,
     project: Project = None,
-    mode: World = "live",
+    mode: World = "test",
     state: State = None,
     resource: Resource = None,
     limit: Limit = 20,
@@ -131,7 +131,7 @@ def erasures(
 def holds(
     *,
     project: Project = None,
-    mode: World = "live",
+    mode: World = "test",
     active: Active = False,
     resource: Resource = None,
     limit: Limit = 20,
@@ -144,7 +144,7 @@ def holds(
 
         lapel holds list
         lapel holds list --active --limit 1000
-        lapel holds list --mode test --resource eu_… --json
+        lapel holds list --mode live --resource eu_… --json
     """
 
     async def work(ports: Ports) -> list[Hold]:

@@ -15,7 +15,9 @@ from lapel.cli.erase.reconciliation import Reconciled, Reconciliation
 from lapel.cli.shared.faults import CommandError
 from lapel.cli.shared.installation import settings_of, with_ports
 from lapel.cli.shared.options import DataDir, Json, emit, say
+from lapel.foundation.core.clock import timestamp
 from lapel.foundation.ports import Ports
+from lapel.slices.audit.operator import OperatorAudit
 from lapel.slices.erasure.outside import hold_lines, ledger_lines
 
 
@@ -55,15 +57,16 @@ def erase(
 
     A backup is older than some erasures. The bucket has a small object for each erasure (`ledger/…`). After a
     restore, `--reconcile` compares these objects with the database, places lost legal holds again, and erases
-    what is there again. If the bucket was restored too, as `lapel restore` does it, give a file that
-    `--export` wrote later than the backup. Store this file apart from the backups. The command may be
-    repeated, with the server running or stopped. Its status is 1 if objects remain.
+    what is there again. If the bucket was restored too, as `lapel restore` does it into a data folder, give a
+    file that `--export` wrote later than the backup; while the old data folder exists, `--export` also writes
+    it now. Keep this file on another machine than the backups. The command may be repeated, with the server
+    running or stopped. Its status is 1 if objects remain.
 
     For example:
 
         lapel erase rec_… --yes
-        lapel erase --export /backups/erased.ndjson
-        lapel erase --reconcile --from /backups/erased.ndjson --dry-run
+        lapel erase --export /elsewhere/erased.ndjson
+        lapel erase --reconcile --from /elsewhere/erased.ndjson --dry-run
         lapel erase --reconcile
     """
     if [resource_id is not None, reconcile, export is not None].count(True) != 1:
@@ -92,6 +95,7 @@ def erase(
 
     async def run(ports: Ports) -> Reconciled:
         if from_ is None:
+            await _warn_of_old_bucket(ports)
             holds, pages = hold_lines.read(ports.store), ledger_lines.read(ports.store)
         else:
             holds, pages = ledger_files.read_holds(from_), ledger_files.read(from_)
@@ -103,6 +107,19 @@ def erase(
         raise CommandError(
             f"objects of {done.open} of them remain; a running worker erases them, or repeat the command."
         )
+
+
+async def _warn_of_old_bucket(ports: Ports) -> None:
+    restore = await OperatorAudit(ports).last_restore()
+    if restore is None or await ledger_lines.tells_between(ports.store, *restore):
+        return
+    say(
+        f"Warning: the database was restored from a backup of {timestamp(restore.backup_created_at)}, and "
+        "the bucket tells of no erasure and no hold between the backup and the restore. If the bucket was "
+        "restored too, this command finds nothing: add `--from FILE`, with a file that "
+        "`lapel erase --export` wrote after the backup. While the old data folder exists, "
+        "`lapel erase --export FILE --data-dir OLD` writes it."
+    )
 
 
 def _sentence(done: Reconciled, dry_run: bool) -> str:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from lapel.foundation.core.clock import timestamp
 from lapel.foundation.core.errors import NotFound
 from lapel.foundation.database import audit
+from lapel.slices.audit.chain import chain_queries
 from lapel.slices.audit.chain.chaining import AuditChains
 from lapel.slices.audit.chain.verification import verify_chain
 from lapel.slices.audit.service import AuditLog
@@ -15,13 +17,19 @@ from lapel.slices.projects.service import list_worlds
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Callable
-    from datetime import datetime
 
     from lapel.foundation.core.actors import Mode
     from lapel.foundation.ports import Ports
     from lapel.slices.audit.chain.kept_checkpoints import KeptCheckpoints
     from lapel.slices.audit.chain.verification import ChainReport
     from lapel.slices.projects.service import WorldRow
+
+
+class Restore(NamedTuple):
+    """A restore, and when its backup was begun."""
+
+    backup_created_at: datetime
+    restored_at: datetime
 
 
 class OperatorAudit:
@@ -74,6 +82,15 @@ class OperatorAudit:
                 await audit.record(
                     connection, self._ports.ids, now, worlds=[world.id], actor=None, change=change, about=None
                 )
+
+    async def last_restore(self) -> Restore | None:
+        """The newest restore of the database; None if it was never restored, or has no project."""
+        oldest = min(await self._worlds(), key=lambda world: world.id, default=None)
+        if oldest is None:  # a restore writes its entry into each world that there is
+            return None
+        async with self._ports.database.acquire() as connection:
+            row = await chain_queries.find_last_restore(connection, oldest.id)
+        return None if row is None else Restore(datetime.fromisoformat(row.backup_created_at), row.created_at)
 
     async def _worlds(self) -> list[WorldRow]:
         async with self._ports.database.acquire() as connection:

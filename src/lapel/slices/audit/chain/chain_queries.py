@@ -165,6 +165,12 @@ WHERE a.world_id = $1 AND a.action = 'project.restored' AND a.created_at >= $2
 ORDER BY a.created_at LIMIT 1
 """
 
+FIND_LAST_RESTORE = f"""
+SELECT a.created_at, {_BACKUP} AS backup_created_at FROM {ENTRIES}
+WHERE a.world_id = $1 AND a.action = 'project.restored'
+ORDER BY a.created_at DESC, a.id DESC LIMIT 1
+"""
+
 # The tables that must only grow, if the role of this connection may change or delete their rows.
 CHANGEABLE_TABLES = """
 SELECT relname::text FROM pg_class
@@ -196,6 +202,11 @@ async def changeable_tables(connection: Connection) -> list[str]:
 async def find_restore(connection: Connection, world_id: int, at: datetime) -> RestoreRow | None:
     """The restore by which a world lost what it had at this time; None when there was none."""
     return await fetch_row(connection, RestoreRow, FIND_RESTORE, world_id, at)
+
+
+async def find_last_restore(connection: Connection, world_id: int) -> RestoreRow | None:
+    """The newest restore that the log of a world tells of."""
+    return await fetch_row(connection, RestoreRow, FIND_LAST_RESTORE, world_id)
 
 
 async def lock_chain(connection: Connection, world_id: int) -> None:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from lapel.foundation.core.actors import Mode
+from lapel.foundation.core.ids import made_at
 from lapel.foundation.storage.object_names import LEDGER
 from lapel.slices.erasure.wire import Reason, Subject
 
@@ -76,6 +77,20 @@ def resource_of(name: str) -> ErasedResource | None:
 async def write(store: ObjectStore, line: LedgerLine) -> None:
     """Write a line into the bucket; a repeat changes nothing. Raises StoreUnavailable."""
     await store.put(name_of(line), msgspec.json.encode(line))
+
+
+async def tells_between(store: ObjectStore, since: datetime, until: datetime) -> bool:
+    """Whether the bucket tells of an erasure or a hold whose id was made between two times.
+
+    Raises StoreUnavailable when the store fails.
+    """
+    async for page in store.pages(LEDGER):
+        for info in page:
+            # The last part of an erasure's name is its id; after the id of a hold comes its state.
+            times = [made_at(part) for part in info.key.split("/")[-2:]]
+            if any(time is not None and since <= time < until for time in times):
+                return True
+    return False
 
 
 async def read(store: ObjectStore) -> AsyncGenerator[list[ErasedResource]]:
