@@ -204,3 +204,48 @@ async def test_a_redelivery_takes_an_attempt_that_is_under_way_for_its_first(
         assert (delivery["state"], delivery["attempts"], delivery["tries"]) == ("pending", 1, 1)
         assert delivery["wait"] > 0
         assert len(receiver.received) == 1
+
+
+@pytest.mark.parametrize("probe", [False, True])
+async def test_an_answer_that_decides_about_a_webhook_is_not_lost_while_its_row_is_locked(
+    world: World, *, probe: bool
+) -> None:
+    slow = Slow(lambda _: OK if probe else answer(410))
+    async with receiving(slow.respond) as receiver:
+        webhook = await world.webhook(receiver.url)
+        if probe:
+            await world.execute(
+                "UPDATE webhooks SET failures = 10, failing_since = now(), paused_until = now()"
+                " WHERE world_id = $1",
+                world.id,
+            )
+        await world.publish()
+        await until(lambda: len(receiver.received) == 1)
+        async with world.ports.database.transaction() as lock:
+            await lock.execute("SELECT FROM webhooks WHERE id = $1 FOR NO KEY UPDATE", webhook.id)
+            slow.let_go.set()
+            await world.attempted(1)
+        field_, wanted = ("failures", 0) if probe else ("disabled_reason", "gone")
+        async with asyncio.timeout(60):
+            while (row := await world.state(webhook))[field_] != wanted:  # noqa: ASYNC110
+                await asyncio.sleep(0.02)
+    assert (row["status"], row["paused_until"]) == ("enabled" if probe else "disabled", None)
+
+
+async def test_deliveries_that_are_locked_hold_up_no_other_outcome(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As many of them as one transaction writes."""
+    monkeypatch.setattr("lapel.slices.webhooks.delivery.settling.outcomes._MOST", 1)
+    slow = Slow()
+    async with receiving(slow.respond) as receiver, receiving() as other:
+        await world.webhook(receiver.url, "device.bound")
+        await world.publish(type="device.bound")
+        await until(lambda: len(receiver.received) == 1)
+        async with world.ports.database.transaction() as lock:
+            await lock.execute("SELECT FROM webhook_deliveries WHERE world_id = $1 FOR UPDATE", world.id)
+            slow.let_go.set()
+            await world.webhook(other.url, "device.unbound")
+            await world.publish(type="device.unbound")
+            await world.settled(1, "succeeded")
+        await world.settled(2, "succeeded")

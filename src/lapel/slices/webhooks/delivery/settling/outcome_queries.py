@@ -59,15 +59,14 @@ SELECT d.world_id, d.id FROM webhook_deliveries d
 WHERE d.world_id = ANY($1::bigint[]) AND d.id = ANY($2::text[])
 """
 
-# A healthy webhook whose attempts all succeeded needs no change. A webhook that is locked is left out: the
-# next outcomes change it.
-HOLD_WEBHOOKS = """
+# A healthy webhook whose attempts all succeeded needs no change. A webhook that is locked is left out.
+CHANGED_WEBHOOKS = """
 SELECT w.world_id, w.id, w.url, w.failures, w.failing_since, w.paused_until, now() AS at
 FROM unnest($1::bigint[], $2::text[], $3::bool[]) AS g (world_id, id, failed)
 JOIN webhooks w ON w.world_id = g.world_id AND w.id = g.id
 WHERE w.status = 'enabled' AND (g.failed OR w.failures > 0 OR w.paused_until IS NOT NULL)
-FOR NO KEY UPDATE OF w SKIP LOCKED
 """
+HOLD_WEBHOOKS = f"{CHANGED_WEBHOOKS} FOR NO KEY UPDATE OF w SKIP LOCKED"
 
 SET_CIRCUITS = """
 UPDATE webhooks w SET failures = g.failures, failing_since = g.failing_since, paused_until = g.paused_until
@@ -137,6 +136,14 @@ async def hold_webhooks(
 ) -> list[HeldWebhookRow]:
     """Lock those of the webhooks (world, id, whether an attempt failed) whose circuit may change."""
     return await fetch_rows(connection, HeldWebhookRow, HOLD_WEBHOOKS, *columns(webhooks))
+
+
+async def locked_webhooks(
+    connection: Connection, webhooks: Sequence[tuple[int, str, bool]]
+) -> set[tuple[int, str]]:
+    """Those of the webhooks (world, id) that `hold_webhooks` left out, although their circuit may change."""
+    rows = await fetch_rows(connection, HeldWebhookRow, CHANGED_WEBHOOKS, *columns(webhooks))
+    return {(row.world_id, row.id) for row in rows}
 
 
 async def set_circuits(connection: Connection, circuits: Sequence[tuple[int, str, Circuit]]) -> None:

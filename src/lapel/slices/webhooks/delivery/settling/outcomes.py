@@ -44,6 +44,8 @@ class OutcomeWriter:
         self._written = written
         self._chance = chance
         self._waiting: list[DeliveryOutcome] = []
+        # Written outcomes that decide about their webhook, whose row another transaction had locked.
+        self._undecided: list[DeliveryOutcome] = []
         self._some = asyncio.Event()
         self._size = _MOST
 
@@ -61,7 +63,7 @@ class OutcomeWriter:
 
     async def drain(self) -> None:
         """Write all that is kept. Raises Unavailable when the database is away."""
-        while self._waiting:
+        while self._waiting or self._undecided:
             await self._flush()
 
     async def _flush(self) -> None:
@@ -78,40 +80,46 @@ class OutcomeWriter:
             self._size = 1  # find the outcome that the database refuses
         else:
             self._size = min(2 * self._size, _MOST)
-            # Outcomes may have come meanwhile, behind the batch.
+            # Behind all others, so that many locked deliveries do not hold them up.
             left = [each for each in batch if (each.world_id, each.delivery_id) in locked]
-            self._waiting[: len(batch)] = left
+            self._waiting[: len(batch)] = []
+            self._waiting += left
             for outcome in batch:
                 if (outcome.world_id, outcome.delivery_id) not in locked:
                     self._written(outcome)
-            if left:
+            if left or self._undecided:
                 await asyncio.sleep(_LOCKED)
         finally:
-            if self._waiting:
+            if self._waiting or self._undecided:
                 self._some.set()
 
     async def _write(self, batch: Sequence[DeliveryOutcome]) -> set[tuple[int, str]]:
         """Write these outcomes; returns the deliveries that another transaction has locked."""
-        if not batch:
+        if not batch and not self._undecided:
             return set()
         async with self._ports.database.transaction() as connection:
-            locked = await outcome_queries.write(connection, batch)
+            locked = await outcome_queries.write(connection, batch) if batch else set[tuple[int, str]]()
             done = [each for each in batch if (each.world_id, each.delivery_id) not in locked]
-            if done:
-                await self._settle_webhooks(connection, done)
+            undecided = await self._settle_webhooks(connection, [*self._undecided, *done])
             crash_point("delivery:before-commit")
+        self._undecided = undecided
         crash_point("delivery:committed")
         return locked
 
-    async def _settle_webhooks(self, connection: Connection, outcomes: Sequence[DeliveryOutcome]) -> None:
-        """Change the circuits of the outcomes' webhooks, and disable those that are gone or fail too long."""
+    async def _settle_webhooks(
+        self, connection: Connection, outcomes: Sequence[DeliveryOutcome]
+    ) -> list[DeliveryOutcome]:
+        """Change the circuits of the outcomes' webhooks, and disable those that are gone or fail too long.
+
+        Returns the outcomes for which their webhook must be changed later, because it is locked.
+        """
+        if not outcomes:
+            return []
         by_webhook: defaultdict[tuple[int, str], list[DeliveryOutcome]] = defaultdict(list)
         for outcome in outcomes:
             by_webhook[outcome.world_id, outcome.webhook_id].append(outcome)
-        held = await outcome_queries.hold_webhooks(
-            connection,
-            [(*key, any(o.state != "succeeded" for o in each)) for key, each in by_webhook.items()],
-        )
+        asked = [(*key, any(o.state != "succeeded" for o in each)) for key, each in by_webhook.items()]
+        held = await outcome_queries.hold_webhooks(connection, asked)
         changed: list[tuple[int, str, Circuit]] = []
         ended: list[tuple[int, str, DisabledReason]] = []
         for webhook in held:
@@ -127,6 +135,12 @@ class OutcomeWriter:
             await outcome_queries.set_circuits(connection, changed)
         for world_id, webhook_id, reason in ended:
             await disable(connection, self._ports, world_id, webhook_id, reason)
+        decide = [o for o in outcomes if o.gone or o.probe]
+        missed = {(o.world_id, o.webhook_id) for o in decide} - {(each.world_id, each.id) for each in held}
+        if not missed:
+            return []
+        locked = await outcome_queries.locked_webhooks(connection, [e for e in asked if e[:2] in missed])
+        return [o for o in decide if (o.world_id, o.webhook_id) in locked]
 
     def _circuit(self, webhook: HeldWebhookRow, outcomes: Sequence[DeliveryOutcome]) -> Circuit:
         before = Circuit(webhook.failures, webhook.failing_since, webhook.paused_until)
