@@ -88,6 +88,7 @@ _REASONS = {
         "lapel.slices.projects.queries.RECORD_USE",
         "lapel.slices.transcription.work.work_queries.WAITING",
         "lapel.slices.webhooks.delivery.claim_queries.TAKE_PROBES",
+        "lapel.slices.webhooks.delivery.settling.outcome_queries.CHANGED_WEBHOOKS",
         "lapel.slices.webhooks.delivery.settling.outcome_queries.HOLD_WEBHOOKS",
         "lapel.slices.webhooks.delivery.settling.outcome_queries.SET_CIRCUITS",
     ),
