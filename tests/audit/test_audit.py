@@ -91,6 +91,8 @@ async def test_of_a_deleted_end_user_only_the_fact_stays(log: Log) -> None:
     erased = {"before": None, "after": None, "address": None, "salt": None}
     assert kept == {**before[0], **erased}
     assert other == before[1]
+    refused = await log.ask("GET", "/v1/audit-log?action=nix", status=400)
+    assert refused.json()["error"]["param"] == "action"
 
 
 async def test_what_changes_nothing_is_not_written_down(log: Log) -> None:

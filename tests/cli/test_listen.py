@@ -160,7 +160,7 @@ def tails(served: Served, key: str, made: list[str]) -> None:
     assert process.returncode == 0
     refused = run("events", "tail", "--types", "nothing.*", env={"LAPEL_URL": served.url, "LAPEL_KEY": key})
     assert refused.returncode == 1
-    assert "lapel: the server refuses the stream (400): No event has this type." in refused.stderr
+    assert "lapel: the server refuses the stream (400): No event has the type `nothing.*`." in refused.stderr
     wrong = run("events", "tail", env={"LAPEL_URL": served.url, "LAPEL_KEY": "sk_test_nonsense"})
     assert wrong.returncode == 1
     assert "(401)" in wrong.stderr

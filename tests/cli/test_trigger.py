@@ -93,13 +93,18 @@ async def test_what_cannot_be_triggered_is_told(live: Running, tenant: Tenant) -
     poor = await make_key(live.ports, tenant.test_world, "rk_test", scopes=("end_users:write",))
     refused = await _run(live, poor, "device.bound")
     assert refused.returncode == 1
-    assert "lapel: device.bound was not caused: device: 403" in refused.stderr
+    assert "lapel: device.bound was not caused: device: 403 " in refused.stderr
+    assert "devices:write" in refused.stderr
+    assert "{" not in refused.stderr
 
 
 async def test_resending_names_the_webhooks_or_the_fault(live: Running, tenant: Tenant) -> None:
     events = (await _get(live, tenant, "/v1/events"))["data"]
     assert events == []
-    for event_id, said in (("evt_0", "is not delivered again (404)"), ("rec_0", "begins with evt_")):
+    for event_id, said in (
+        ("evt_0", "lapel: not delivered again (404): There is no event with this id"),
+        ("rec_0", "begins with evt_"),
+    ):
         done = await _run(live, tenant.test_key, event_id, command=("events", "resend"))
         assert done.returncode == 1
         assert said in done.stderr
@@ -107,6 +112,8 @@ async def test_resending_names_the_webhooks_or_the_fault(live: Running, tenant: 
     await place(live.ports)
     done = await _run(live, tenant.test_key, made, "--json", command=("events", "resend"))
     assert json.loads(done.stdout) == {"event_id": made, "webhook_ids": []}
+    assert done.returncode == 1
+    assert f"{made} is not delivered again: no enabled webhook" in done.stderr
     async with live.ports.database.acquire() as connection:
         await connection.execute("DELETE FROM events WHERE world_id = $1", tenant.test_world)
 

@@ -166,6 +166,7 @@ async def test_the_actor_may_be_an_id_or_a_kind(pair: Pair) -> None:
     [
         ("status", "600"), ("status", "4x"), ("status", "200,"), ("status", "²00"), ("method", "GET,BREW"),
         ("path", "v1"), ("path", "/" + "x" * 200), ("actor", "x" * 65),
+        ("actor", "foo"),
     ],
 )  # fmt: skip
 async def test_a_filter_that_no_request_can_match_is_400(pair: Pair, name: str, value: str) -> None:

@@ -50,6 +50,8 @@ def resend(
 ) -> None:
     """Deliver an event to webhooks again, with the same bytes, whatever became of an earlier delivery.
 
+    Status 1 when no webhook gets the event.
+
     For example:
 
         lapel events resend evt_…
@@ -62,8 +64,13 @@ def resend(
     ) as access:
         body = {} if webhook is None else {"webhook_id": webhook}
         done = _post(f"{access.base_url()}/v1/events/{event_id}/resend", access.key, body)
-    shown = ", ".join(done.webhook_ids) or "no webhook: none is enabled and has subscribed to its type"
-    emit(done, json, lambda: f"{event_id} is delivered again to {shown}")
+    if done.webhook_ids or json:
+        emit(done, json, lambda: f"{event_id} is delivered again to {', '.join(done.webhook_ids)}")
+    if not done.webhook_ids:
+        raise CommandError(
+            f"{event_id} is not delivered again: no enabled webhook has subscribed to its type. `--webhook` "
+            "names a webhook that gets it without a subscription."
+        )
 
 
 def _post(url: str, key: str, body: dict[str, str]) -> Resent:
@@ -78,4 +85,4 @@ def _post(url: str, key: str, body: dict[str, str]) -> Resent:
         message = msgspec.json.decode(answer.body, type=_ResendRefusal).error.message
     except msgspec.DecodeError as fault:
         raise CommandError(f"the server answers {answer.status}; is this a Lapel server?") from fault
-    raise CommandError(f"the event is not delivered again ({answer.status}): {message}")
+    raise CommandError(f"not delivered again ({answer.status}): {message}")

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from lapel.cli.shared.server import ServerAccess
 
 _KEY_LIVES = timedelta(hours=1)
-_LOOK_SECONDS = 0.3
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.25, 3.0
 _TELL_SECONDS = 60.0
 
 
@@ -107,6 +107,7 @@ async def _await_event(
 ) -> str:
     """The id of the event. Raises CommandError when it does not come within `seconds`."""
     began = told = time.monotonic()
+    pause = _FIRST_PAUSE
     while True:
         found = await _find(http, base_url, key, type_, resource_id)
         if found is not None:
@@ -119,7 +120,8 @@ async def _await_event(
         if now - told > _TELL_SECONDS:
             told = now
             say(f"waiting for {type_} of {resource_id} for {now - began:.0f} s.")
-        await asyncio.sleep(_LOOK_SECONDS)
+        await asyncio.sleep(pause)
+        pause = min(2 * pause, _LONGEST_PAUSE)
 
 
 async def _find(

@@ -185,8 +185,9 @@ class Caller:
     def _checked(self, name: str, answer: Answer, expected: Collection[int]) -> Answer:
         if answer.status in expected:
             return answer
-        self._meter.errors[f"{name}: {answer.status} {_code(answer.content)}"] += 1
-        shown = answer.content[:300].decode(errors="replace")
+        error = _error(answer.content)
+        self._meter.errors[f"{name}: {answer.status} {error.code}"] += 1
+        shown = error.message or answer.content[:300].decode(errors="replace")
         raise CallFailed(name, answer.status, f"{answer.status} {shown}")
 
 
@@ -201,14 +202,15 @@ def _reason_to_repeat(answer: Answer) -> str | None:
 
 class _Error(msgspec.Struct):
     code: str
+    message: str = ""
 
 
 class _Refusal(msgspec.Struct):
     error: _Error
 
 
-def _code(content: bytes) -> str:
+def _error(content: bytes) -> _Error:
     try:
-        return msgspec.json.decode(content, type=_Refusal).error.code
+        return msgspec.json.decode(content, type=_Refusal).error
     except msgspec.DecodeError:
-        return "without an error code"
+        return _Error("without an error code")

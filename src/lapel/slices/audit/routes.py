@@ -31,7 +31,8 @@ def operations(service: AuditLog) -> tuple[Operation, ...]:
             "Export the audit log",
             lambda call: service.export(call.actor, call.query),
             "The entries of a time range as NDJSON: one entry a line, as the list shows it, oldest first. "
-            "Without `until`, the export ends with the time of the request.",
+            "Without `until`, the export ends with the time of the request. The other filters of the list "
+            "do not apply.",
             answer="file",
             file_types=("application/x-ndjson",),
         ),

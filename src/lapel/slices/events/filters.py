@@ -51,8 +51,8 @@ def types_of(text: str | None, known: AbstractSet[str]) -> list[str] | None:
         matching = {name for name in known if name == each or _begins(name, each)}
         if not matching:
             raise InvalidRequest(
-                f"No event has this type. The types are {', '.join(sorted(known))}; `recording.*` stands for "
-                "all types that begin with `recording.`.",
+                f"No event has the type `{each}`. The types are {', '.join(sorted(known))}; "
+                "`recording.*` stands for all types that begin with `recording.`.",
                 param="types",
             )
         found |= matching

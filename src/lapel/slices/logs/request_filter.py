@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"})
 _STATUS = re.compile(r"([1-5])(xx|[0-9]{2})\Z", re.IGNORECASE)
+_ACTOR = re.compile(r"(key|device|upload|[a-z]+_\w+)\Z", re.ASCII)
 
 
 class RequestFilter(msgspec.Struct, frozen=True):
@@ -45,6 +46,10 @@ class RequestFilter(msgspec.Struct, frozen=True):
 
 def filter_of(query: LogStreamQuery) -> RequestFilter:
     """The filter that a query asks for. Raises InvalidRequest for a value that no request can have."""
+    if query.actor is not None and not _ACTOR.match(query.actor):
+        raise InvalidRequest(
+            "An actor is an id, such as dev_…, or one of key, device, upload and end_user.", param="actor"
+        )
     if query.path is not None and not query.path.startswith("/"):
         raise InvalidRequest("A path begins with a slash, such as /v1/recordings.", param="path")
     return RequestFilter(

@@ -181,7 +181,7 @@ class Webhooks:
         world_id = actor.world_id
         event = await queries.find_placed(connection, world_id, event_id)
         if event is None:
-            raise NotFound("There is no event with this id that was given to webhooks already.")
+            raise NotFound("There is no event with this id, or a worker has not yet placed it in the stream.")
         if webhook_id is None:
             webhooks = await queries.subscribed(connection, world_id, event.type)
         else:
