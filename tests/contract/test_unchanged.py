@@ -52,7 +52,9 @@ CHANGES: dict[str, set[str]] = {
     "bind_device": {
         "dev.status", "dev.end_user_id", "dev.bound_at", "dev.binding_generation", "dev.updated_at",
     },
-    "unbind_device": {"dev.status", "dev.end_user_id", "dev.bound_at", "dev.updated_at", "cmd.status"},
+    "unbind_device": {
+        "dev.name", "dev.status", "dev.end_user_id", "dev.bound_at", "dev.updated_at", "cmd.status",
+    },
     "send_heartbeat": {
         "dev.name", "dev.firmware_version", "dev.signal_strength_dbm", "dev.recording_state",
         "dev.last_heartbeat_at", "dev.last_seen_at", "dev.updated_at", *DELIVERED,
