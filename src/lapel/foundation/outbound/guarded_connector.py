@@ -45,7 +45,7 @@ class ForbiddenAddress(aiohttp.ClientConnectionError):
     """A URL leads to an address that the policy does not allow. No connection was made.
 
     The message names no address that the name server told, so that tenants may read it. `host`: of the URL;
-    `address`: the refused one, for the operator's log.
+    `address`: the refused one, which `lapel doctor` shows to the operator.
     """
 
     def __init__(self, host: str, address: str, message: str) -> None:

@@ -32,7 +32,11 @@ class ForbiddenUrl(ValueError):
 
 
 def check_url(text: str, policy: OutboundPolicy) -> str:
-    """The URL in the one form that is stored and connected to. Raises ForbiddenUrl when it cannot be used."""
+    """The URL in a normal form. Raises ForbiddenUrl when it cannot be used.
+
+    A speech service is stored and called in this form. A webhook keeps the text that its owner wrote, as the
+    contract says; aiohttp connects to the same host.
+    """
     _check_characters(text)
     secure = _is_secure(text, policy)
     authority = re.split(r"[/?]", text.partition("://")[2], maxsplit=1)[0]

@@ -124,7 +124,7 @@ class DeliveryEngine:
                     async with self._ports.database.acquire() as connection:
                         await claim_queries.release(connection, list(self._held))
         if self._client is not None:
-            await self._client.__aexit__(None, None, None)
+            await self._client.close()
 
     def _told(self, payload: str) -> None:
         if payload == outbox.ERASED:
