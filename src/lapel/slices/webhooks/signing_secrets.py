@@ -7,20 +7,18 @@ Source: Standard Webhooks, "Signature scheme".
 
 from __future__ import annotations
 
-import base64
 import secrets
 from typing import TYPE_CHECKING
+
+from lapel.foundation.identity import webhook_signatures
 
 if TYPE_CHECKING:
     from lapel.foundation.identity.seal import Sealer
 
-_PREFIX = "whsec_"
-_RANDOM_BYTES = 32
-
 
 def new_secret() -> str:
     """A fresh secret of 256 random bits."""
-    return _PREFIX + base64.b64encode(secrets.token_bytes(_RANDOM_BYTES)).decode()
+    return webhook_signatures.new_secret(secrets.token_bytes(webhook_signatures.SECRET_BYTES))
 
 
 def sealed(sealer: Sealer, world_id: int, webhook_id: str, secret: str) -> bytes:
