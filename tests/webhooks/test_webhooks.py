@@ -197,6 +197,7 @@ async def test_an_unknown_event_type_is_told_with_the_known_ones(
     )
     message = refused.json()["error"]["message"]
     assert "`recording.eaten`" in message
+    assert "no pattern" in message
     assert "transcription.completed" in message
 
 

@@ -79,7 +79,7 @@ def listen(
     For example:
 
         lapel listen --forward-to http://localhost:4242/hooks
-        lapel listen --forward-to http://localhost:4242/hooks --events recording.*,transcription.completed
+        lapel listen --forward-to http://localhost:4242/hooks --events 'recording.*,transcription.completed'
         LAPEL_KEY=sk_test_… lapel listen --forward-to http://localhost:4242 --url https://api.example.com
     """
     _check_target(forward_to)

@@ -43,7 +43,7 @@ def tail(
     For example:
 
         lapel events tail
-        lapel events tail --types recording.* --after 0
+        lapel events tail --types 'recording.*' --after 0
         lapel events tail --json | jq .data.id
     """
     with server_access(

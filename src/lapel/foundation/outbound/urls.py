@@ -78,7 +78,7 @@ def _is_secure(text: str, policy: OutboundPolicy) -> bool:
     if not policy.networks:
         raise ForbiddenUrl(
             "The URL must begin with https://. http:// is allowed only to networks that the operator names "
-            "in LAPEL_OUTBOUND_NETWORKS."
+            "in LAPEL_OUTBOUND_NETWORKS, such as 127.0.0.0/8 for this machine."
         )
     return False
 

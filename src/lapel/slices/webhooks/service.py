@@ -255,7 +255,8 @@ def _check_events(events: list[str]) -> None:
     if unknown:
         known = ", ".join(EVENT_TYPES)
         raise InvalidRequest(
-            f"`{unknown[0][:_SHOWN]}` is no event type. The event types are: {known}; or `*` for all events.",
+            f"`{unknown[0][:_SHOWN]}` is no event type. Name each type, or use `*` for all events; a "
+            f"webhook takes no pattern such as `recording.*`. The event types are: {known}.",
             param="events",
         )
     if len(set(events)) < len(events):
