@@ -37,6 +37,11 @@ class Chosen(msgspec.Struct, kw_only=True):
     hash: Annotated[str, msgspec.Meta(pattern=r"^[0-9a-f]{4}\Z")] | None = None
     tag: Annotated[str, msgspec.Meta(pattern=r"^[a-z][a-z0-9-]{0,31}\Z")] | None = None
     when: Moment | None = None
+    reason: Annotated[str, msgspec.Meta(min_length=1, max_length=3, pattern=r"\S")] | None = None
+    code: Annotated[str, msgspec.Meta(min_length=2)] | None = None
+    events: Annotated[list[str], msgspec.Meta(min_length=1, max_length=2)] | None = None
+    limit: Annotated[int, msgspec.Meta(ge=1, le=100)] | None = None
+    share: Annotated[float, msgspec.Meta(gt=0, lt=1.5)] | None = None
 
 
 @pytest.mark.parametrize(
@@ -47,6 +52,16 @@ class Chosen(msgspec.Struct, kw_only=True):
         ({"only": "applied"}, "`only` must be `failed`."),
         ({"version": "1.6 beta"}, "`version` must be 1 to 32 characters of A-Za-z0-9._+-."),
         ({"hash": "ABCD"}, "`hash` must be 4 characters of 0-9a-f."),
+        ({"reason": ""}, "`reason` must not be empty."),
+        ({"reason": " "}, "`reason` must not be blank."),
+        ({"reason": "four"}, "`reason` must have at most 3 characters."),
+        ({"code": "a"}, "`code` must have at least 2 characters."),
+        ({"events": []}, "`events` must not be empty."),
+        ({"events": ["a", "b", "c"]}, "`events` must have at most 2 entries."),
+        ({"limit": 0}, "`limit` must be at least 1."),
+        ({"limit": 101}, "`limit` must be at most 100."),
+        ({"share": 0}, "`share` must be more than 0."),
+        ({"share": 1.5}, "`share` must be less than 1.5."),
         ({"tag": "1a"}, "`tag` must be 1 to 32 characters of a-z0-9-, the first one of a-z."),
         ({"when": "2026-01-15"}, "`when` must be a time with its offset, such as 2026-01-15T12:00:00Z."),
         (

@@ -150,7 +150,7 @@ BIN = part("bin", b"abc", filename="a.bin")
         (part("bin", b"abc", filename="bin") + END, "400 The name of the file `bin` must end in .bin."),
         (part("name", b"\xff") + END, "400 `name` is not UTF-8."),
         (part("name", b"a\0b") + END, "400 Strings may not contain NUL characters."),
-        (part("name", b"x" * 101) + END, "400 `name`: Expected `str` of length <= 100."),
+        (part("name", b"x" * 101) + END, "400 `name` must have at most 100 characters."),
         (NAME + part("count", b"many") + END, "400 `count`: Expected `int`"),
         (NAME + part("yes", b"perhaps") + END, "400 `yes`: Expected `bool`"),
         (BIN + END, "400 `name` is required."),

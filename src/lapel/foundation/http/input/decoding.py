@@ -41,6 +41,11 @@ _CHARACTERS = re.compile(
     r"Expected `str` matching regex "
     r"'\^(?:\[(?P<first>[^]]+)\])?\[(?P<of>[^]]+)\]\{(?P<many>[0-9,]+)\}\\\\Z'\Z"
 )
+_BOUND = re.compile(
+    r"Expected `(?P<kind>str|array|object|int|float)`(?: of length)? (?P<sign>[<>]=?) (?P<bound>-?[0-9.]+)\Z"
+)
+_BOUND_WORDS = {">=": "at least", "<=": "at most", ">": "more than", "<": "less than"}
+_COUNTED = {"str": "characters", "array": "entries", "object": "fields"}
 _SHAPES = {
     "Invalid RFC3339 encoded datetime": "a time with its offset, such as 2026-01-15T12:00:00Z",
     "Expected `datetime` with a timezone component": "a time with its offset, such as 2026-01-15T12:00:00Z",
@@ -221,11 +226,24 @@ def _in_words(reason: str, struct: type[msgspec.Struct], path: str) -> str | Non
         words = [f"`{word}`" for word in _words(struct, path)]
         if words:
             return f"must be one of {', '.join(words)}" if len(words) > 1 else f"must be {words[0]}"
+    if reason == r"Expected `str` matching regex '\\S'":
+        return "must not be blank"
+    bound = _BOUND.match(reason)
+    if bound is not None:
+        return _of_bound(bound)
     for begin, shape in _SHAPES.items():
         if reason.startswith(begin):
             return f"must be {shape}"
     pattern = _CHARACTERS.match(reason)
     return _of_characters(pattern) if pattern else None
+
+
+def _of_bound(bound: re.Match[str]) -> str:
+    counted, number = _COUNTED.get(bound["kind"]), bound["bound"].removesuffix(".0")
+    words = f"{_BOUND_WORDS[bound['sign']]} {number}"
+    if counted is None:
+        return f"must be {words}"
+    return "must not be empty" if words == "at least 1" else f"must have {words} {counted}"
 
 
 def _of_characters(pattern: re.Match[str]) -> str:
