@@ -31,7 +31,7 @@ setup: $(VENV)/.runtime-ok $(VENV)/.weights-ok ## make .venv with the lapel comm
 
 setup-dev: $(VENV)/.dev-ok $(VENV)/.weights-ok ## the same, with the packages of tests, checks and benchmarks
 
-demo: $(VENV)/.runtime-ok $(VENV)/.weights-ok ## the main job on real speech: upload, complete, signed link, download
+demo: $(VENV)/.runtime-ok $(VENV)/.weights-ok ## the main job on real speech: upload, signed link, download, transcript, and the event at a webhook
 	@$(BIN)/lapel demo $(ARGS)
 
 serve: $(VENV)/.runtime-ok $(VENV)/.weights-ok ## run a server on this machine (stop it with Ctrl-C)

@@ -114,6 +114,8 @@ def test_the_demo_brings_the_sample_back_and_leaves_nothing(tmp_path: Path) -> N
     assert f"{size} bytes came back as they went in" in output
     assert re.findall(r"^✓ (.+?)  +[\d,.]+ ms$", output, re.MULTILINE) == steps(size)
     assert re.search(r"^whisper-base, language en; 1 speaker; word error [0-9]\.[0-9]%", output, re.MULTILINE)
+    came = r"^recording.uploaded evt_\w+ came to the webhook, .+:\n  webhook-signature: v1,\S{44}$"
+    assert re.search(came, output, re.MULTILINE)
     base_url = re.search(r"export LAPEL_URL=(\S+)", output)
     assert base_url
     assert not is_reachable(base_url[1])

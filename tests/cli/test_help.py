@@ -34,6 +34,8 @@ def test_every_command_has_examples_json_and_its_line_in_the_overview(command: A
     full = " ".join(["lapel", *([parent.name[0]] if parent.name[0] != "lapel" else []), name])
     assert f"`{full}" in DOCS.read_text(), f"docs/cli.md does not tell of `{full}`"
     assert f"    {full}" in text, "no example calls it"
+    long = [line for line in text.splitlines() if line.startswith("    ") and len(line) > 82]
+    assert not long, "a terminal of 80 columns would wrap these examples"
 
 
 def test_help_says_where_the_data_folder_comes_from() -> None:

@@ -8,7 +8,7 @@ import pytest
 from rich.console import Group
 from rich.text import Text
 
-from lapel.cli.shared.options import emit, named, table
+from lapel.cli.shared.options import counted, emit, named, table
 
 LONG = "https://store.example.com/" + "a" * 300
 
@@ -60,3 +60,9 @@ def test_a_terminal_without_colours_gets_none(monkeypatch: pytest.MonkeyPatch) -
 def test_a_text_is_printed_as_it_is(capsys: pytest.CaptureFixture[str]) -> None:
     emit({}, False, lambda: "a\tb\a\r  \nc \n")
     assert capsys.readouterr().out == "a\tb\a\r  \nc \n"
+
+
+def test_a_number_of_things_has_a_plural() -> None:
+    assert [counted(number, "erasure") for number in (0, 1, 2000)] == [
+        "0 erasures", "1 erasure", "2,000 erasures"
+    ]  # fmt: skip

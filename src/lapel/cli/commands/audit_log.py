@@ -103,7 +103,7 @@ def verify(
         )
         for each in reports
     ]
-    head = ("PROJECT", "MODE", "ENTRIES", "ERASED", "SIGNED UP TO", "CHAIN")
+    head = ("PROJECT", "MODE", "GOOD ENTRIES", "ERASED", "SIGNED UP TO", "CHAIN")
     emit({"data": reports}, json, lambda: table(head, rows))
     broken = [each for each in reports if each.broken is not None]
     for each in broken:
@@ -162,7 +162,7 @@ def export(
 
         lapel audit export audit.ndjson --mode live --project proj_…
         lapel audit export - --since 2027-01-01T00:00:00Z
-        lapel audit export audit.ndjson --mode live --until 2027-02-01T00:00:00Z --json
+        lapel audit export audit.ndjson --mode live --until 2027-02-01T00:00:00Z
     """
     if str(file) != "-" and str(file).startswith("-"):
         raise CommandError(f"{file} is no flag of this command; write ./{file} for a file of this name.")

@@ -76,8 +76,8 @@ def set_(
     For example:
 
         lapel config set upload daily_data_limit_mb=200 allow_roaming=false
-        lapel config set connection power_management.wifi_idle_timeout_seconds=60 --mode live
-        lapel config set connection 'upload_network_preference=["cellular","wifi","ble"]' --json
+        lapel config set ota auto_update.enabled=true --mode live
+        lapel config set connection 'upload_network_preference=["wifi","ble"]'
         lapel config set retention recordings_days=null
     """
     change = _change(list(fields))

@@ -81,7 +81,8 @@ def tail(
         lapel logs tail
         lapel logs tail --status 4xx,5xx
         lapel logs tail --method POST --path /v1/recordings --json
-        LAPEL_KEY=sk_live_… lapel logs tail --url https://api.example.com --actor device
+        export LAPEL_URL=https://api.example.com LAPEL_KEY=sk_live_…
+        lapel logs tail --actor device
     """
     asked = {"method": method, "status": status, "path": path, "actor": actor}
     params = {name: value for name, value in asked.items() if value is not None}

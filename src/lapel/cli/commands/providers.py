@@ -134,7 +134,7 @@ def set_(  # noqa: PLR0913  # each is a flag
         lapel providers set deepgram --region eu --key-file deepgram.key
         lapel providers set assemblyai --key-env ASSEMBLYAI_API_KEY --mode live
         pass show elevenlabs | lapel providers set elevenlabs --key-file - --json
-        lapel providers set whisper --engine openai --base-url https://speech.example.com/v1 --key-file key
+        lapel providers set whisper --engine openai --base-url https://…/v1
     """
     wanted = Wanted(
         engine=engine, model=model, base_url=base_url, region=region, allow_training=allow_training,

@@ -64,7 +64,7 @@ def simulate(  # noqa: PLR0913 - a flag each
         lapel simulate
         lapel simulate --devices 200 --minutes 5 --drop 0.1
         lapel simulate --devices 50 --minutes 1 --speed 20 --seed 7 --json
-        lapel simulate --devices 100000 --minutes 3 --only-heartbeats --connections 128
+        lapel simulate --devices 100000 --only-heartbeats --connections 128
         LAPEL_KEY=sk_test_… lapel simulate --url https://api.example.com --keep
     """
     plan = FleetPlan(

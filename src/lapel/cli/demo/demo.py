@@ -242,14 +242,14 @@ def _conclude(console: Console, base_url: str, outcome: DemoOutcome, *, keep: bo
     console.print(
         f"{outcome.bytes:,} bytes came back as they went in, SHA-256 {outcome.sha256}", soft_wrap=True
     )
-    for name, url in (
-        ("API", f"{base_url}/v1"),
-        ("docs", f"{base_url}/docs"),
-        ("link", outcome.download_url),
-    ):
-        console.print(Text(f"  {name:<5} {url}"), soft_wrap=True)
+    event = outcome.delivered
+    came = f"{event.event_type} {event.event_id} came to the webhook, with a signature that fits its secret:"
+    console.print(Text(f"{came}\n  webhook-signature: {event.signature}"), soft_wrap=True)
     if keep:
+        links = {"API": f"{base_url}/v1", "docs": f"{base_url}/docs", "link": outcome.download_url}
+        for name, url in links.items():
+            console.print(Text(f"  {name:<5} {url}"), soft_wrap=True)
         end = "The server keeps running, and the link works for an hour. Ctrl-C stops the server."
     else:
-        end = "The server stops now. With --keep it keeps running, for the link and the commands above."
+        end = "The server stops now. With --keep it keeps running, for the commands above."
     console.print(end, soft_wrap=True)

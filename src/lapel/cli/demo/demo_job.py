@@ -55,11 +55,15 @@ class HeardSpeech(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Delivered(msgspec.Struct, frozen=True, kw_only=True):
-    """The delivery of the event `recording.uploaded` to the demo's receiver."""
+    """The delivery of the event `recording.uploaded` to the demo's receiver.
+
+    `signature`: its header `webhook-signature`, which fits the webhook's secret.
+    """
 
     webhook_id: str
     event_id: str
     event_type: str
+    signature: str
 
 
 class DemoOutcome(msgspec.Struct, frozen=True, kw_only=True):
@@ -208,7 +212,12 @@ class MainJob:
                 raise DemoError(f"no event {UPLOADED} within {ANSWER_TIMEOUT} s")
             if not event.genuine:
                 raise DemoError(f"the signature of {event.id} does not fit the webhook's secret")
-            return Delivered(webhook_id=webhook_id, event_id=event.id, event_type=event.type)
+            return Delivered(
+                webhook_id=webhook_id,
+                event_id=event.id,
+                event_type=event.type,
+                signature=event.signature,
+            )
 
         path = f"/v1/webhooks/{webhook_id}/deliveries"
         curl = f'curl -fsS "$LAPEL_URL{path}" -H "Authorization: Bearer $LAPEL_KEY"'

@@ -26,12 +26,14 @@ _MAX_BODY = 2**20
 
 
 class ReceivedEvent(msgspec.Struct, frozen=True, kw_only=True):
-    """An event that arrived. `genuine`: its signature was verified with the webhook's secret."""
+    """An event that arrived. `genuine`: its signature was verified with the webhook's secret. `signature`:
+    the header `webhook-signature`."""
 
     id: str
     type: str
     resource_id: str
     genuine: bool
+    signature: str
 
 
 class _Data(msgspec.Struct):
@@ -60,7 +62,13 @@ class Receiver:
         genuine = _is_genuine(self.secret, headers, body)
         event = msgspec.json.decode(body, type=_Event)
         self._events.put(
-            ReceivedEvent(id=event.id, type=event.type, resource_id=event.data.id, genuine=genuine)
+            ReceivedEvent(
+                id=event.id,
+                type=event.type,
+                resource_id=event.data.id,
+                genuine=genuine,
+                signature=headers.get("webhook-signature", ""),
+            )
         )
         return genuine
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from lapel.cli.doctor.checks import Finding
+from lapel.cli.shared.options import counted
 from lapel.slices.recordings.service import Recordings
 from lapel.slices.retention.service import Retention
 
@@ -19,8 +20,8 @@ async def retention(ports: Ports) -> Finding:
         return Finding(
             "retention",
             "warning",
-            f"of {late} project modes, something fell due more than a day ago and is not erased, "
+            f"in {counted(late, 'project mode')}, something fell due more than a day ago and is not erased, "
             "or the search for it took too long",
             "Start a worker (`lapel serve --role worker`), and look for retention.stuck in its log.",
         )
-    return Finding("retention", "ok", f"nothing is late; {ruled} project modes have a rule")
+    return Finding("retention", "ok", f"nothing is late; {counted(ruled, 'project mode')} with a rule")

@@ -14,7 +14,7 @@ from lapel.cli.erase.one_resource import erase_one, sentence
 from lapel.cli.erase.reconciliation import Reconciled, Reconciliation
 from lapel.cli.shared.faults import CommandError
 from lapel.cli.shared.installation import settings_of, with_ports
-from lapel.cli.shared.options import DataDir, Json, emit, say
+from lapel.cli.shared.options import DataDir, Json, counted, emit, say
 from lapel.foundation.core.clock import timestamp
 from lapel.foundation.ports import Ports
 from lapel.slices.audit.operator import OperatorAudit
@@ -90,7 +90,11 @@ def erase(
         target = export
         found = with_ports(settings_of(data_dir), lambda ports: ledger_files.export(ports, target))
         made = ExportedLedger(str(target), *found)
-        emit(made, json, lambda: f"{made.path}: {made.lines} erasures, {made.holds} legal holds")
+        emit(
+            made,
+            json,
+            lambda: f"{made.path}: {counted(made.lines, 'erasure')}, {counted(made.holds, 'legal hold')}",
+        )
         return
 
     async def run(ports: Ports) -> Reconciled:
@@ -123,18 +127,19 @@ async def _warn_of_old_bucket(ports: Ports) -> None:
 
 
 def _sentence(done: Reconciled, dry_run: bool) -> str:
-    lost = f"; {done.holds} lost legal holds" if done.holds else ""
+    lost = f"; {counted(done.holds, 'lost legal hold')}" if done.holds else ""
     if lost and not dry_run:
-        lost += ", which were placed again"
+        lost += ", placed again"
     if done.hidden:
-        lost += f"; legal holds keep {done.hidden} deleted resources hidden"
-    back = (
-        f"{done.lines} erasures in the ledger; {done.end_users} end users, {done.recordings} recordings and "
-        f"the audio of {done.audio} more"
+        lost += f"; legal holds keep {counted(done.hidden, 'deleted resource')} hidden"
+    ledger = f"{counted(done.lines, 'erasure')} in the ledger"
+    resources = (
+        f"{counted(done.end_users, 'end user')}, {counted(done.recordings, 'recording')} and the audio of "
+        f"{done.audio} more"
     )
     if done.end_users + done.recordings + done.audio == 0:
-        return f"{done.lines} erasures in the ledger; the database shows none of these resources{lost}"
+        return f"{ledger}; the database shows none of these resources{lost}"
     if dry_run:
-        return f"{back} are back; nothing was erased{lost}"
+        return f"{ledger}; back in the database: {resources}; nothing was erased{lost}"
     ended = f"{done.erased} erased again, {done.held} kept by legal holds, {done.open} unfinished"
-    return f"{back} were back: {ended}{lost}"
+    return f"{ledger}; back in the database: {resources}; {ended}{lost}"

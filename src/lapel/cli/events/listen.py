@@ -79,8 +79,10 @@ def listen(
     For example:
 
         lapel listen --forward-to http://localhost:4242/hooks
-        lapel listen --forward-to http://localhost:4242/hooks --events 'recording.*,transcription.completed'
-        LAPEL_KEY=sk_test_… lapel listen --forward-to http://localhost:4242 --url https://api.example.com
+        lapel listen --forward-to http://localhost:4242 --events 'recording.*'
+        lapel listen --forward-to http://localhost:4242 --after 44
+        export LAPEL_URL=https://api.example.com LAPEL_KEY=sk_test_…
+        lapel listen --forward-to http://localhost:4242
     """
     _check_target(forward_to)
     if from_now and after is not None:

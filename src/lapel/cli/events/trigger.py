@@ -69,7 +69,8 @@ def trigger(
         lapel trigger
         lapel trigger recording.uploaded
         lapel trigger device.offline --wait
-        LAPEL_KEY=sk_test_… lapel trigger ota.failed --url https://api.example.com --json
+        export LAPEL_URL=https://api.example.com LAPEL_KEY=sk_test_…
+        lapel trigger ota.failed --json
     """
     if type is None:
         rows = [(name, cause.told) for name, cause in CAUSES.items()]

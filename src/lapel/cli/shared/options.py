@@ -73,6 +73,11 @@ def visible(text: str) -> str:
     return "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in text)
 
 
+def counted(number: int, noun: str) -> str:
+    """A number of things, with an s for the plural: 1 erasure, 2,000 erasures."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
 def table(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> Table:
     """A table. Each column is as wide as its widest cell, and each row is one line."""
     made = Table(*head, box=None, pad_edge=False, header_style="bold")

@@ -175,7 +175,9 @@ def _verify_link(link: LinkRow, walk: _Walk) -> bytes:
     if entry is None:
         raise _BrokenError("missing", link.number, link.entry_id, "the entry is missing")
     if next_hash(walk.hash, entry) != link.hash:
-        raise _BrokenError("changed", link.number, link.entry_id, "the entry or its hash was changed")
+        raise _BrokenError(
+            "changed", link.number, link.entry_id, "the entry or its hash is not what was chained"
+        )
     if link.salt is None or link.details is None:
         walk.erased += 1
     elif hash_of(link.salt, link.details.encode()) != entry.details_hash:
