@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import httpx
 import pytest
@@ -308,6 +308,12 @@ async def test_the_preview_is_paged_counted_and_filtered(
     # Without `before`: a week from now.
     soon = await device.call("GET", "/v1/retention/preview", 200)
     assert {(each["kind"], each["rule"]["source"]) for each in soon["data"]} == {("audio", "end_user")}
+    # The rule of the end users was just made: it erases nothing before it is in force.
+    in_force = {each["rule"]["in_force_at"] for each in soon["data"]}
+    assert len(in_force) == 1
+    assert max(in_force) <= min(each["falls_due_at"] for each in soon["data"])
+    hours = [(datetime.fromisoformat(each) - ports.clock.now()) / timedelta(hours=1) for each in in_force]
+    assert all(0 < each <= 22 for each in hours)
     await device.call("GET", "/v1/retention/preview?cursor=x", 400)
 
     scopes = ("recordings:read", "config:read")

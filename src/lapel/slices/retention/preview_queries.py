@@ -74,16 +74,16 @@ ORDER BY u.level, u.subject_id, x.{age}, x.id
 # `is_listed`: it falls due until $2, and the rule that found it decides.
 _FOUND = """
 SELECT r.level AS source, r.subject_id, r.id AS recording_id, r.end_user_id, r.{age} AS received_at,
-    {own} AS falls_due_at, r.{kind}_days AS days, r.world_id, r.audio_erased_at, r.file_size_bytes,
-    coalesce({other} < {own}, false) AS audio_is_listed, {held} AS held,
+    {own} AS falls_due_at, r.{kind}_days AS days, r.in_force_at, r.world_id, r.audio_erased_at,
+    r.file_size_bytes, coalesce({other} < {own}, false) AS audio_is_listed, {held} AS held,
     coalesce({due} AND r.level = {deciding} {goes_alone}, false) AS is_listed
 FROM ({walk} LIMIT {limit}) r
 {joins}
 """
 
 _PAGE = """
-SELECT f.recording_id, f.end_user_id, '{kind}' AS kind, f.falls_due_at, f.source, f.days, f.held,
-    f.subject_id, f.received_at
+SELECT f.recording_id, f.end_user_id, '{kind}' AS kind, f.falls_due_at, f.source, f.days, f.in_force_at,
+    f.held, f.subject_id, f.received_at
 FROM ({found}) f WHERE f.is_listed
 ORDER BY f.source, f.subject_id, f.received_at, f.recording_id LIMIT {limit}
 """

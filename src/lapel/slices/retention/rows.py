@@ -56,6 +56,7 @@ class FallingDueRow(msgspec.Struct, frozen=True):
     falls_due_at: datetime
     source: Level
     days: int
+    in_force_at: datetime
     held: bool
     subject_id: str
     received_at: datetime

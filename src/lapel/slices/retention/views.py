@@ -21,7 +21,7 @@ def falling_due(row: FallingDueRow) -> FallingDue:
         kind=row.kind,
         falls_due_at=timestamp(row.falls_due_at),
         held=row.held,
-        rule=RetentionRule(source=row.source, days=row.days),
+        rule=RetentionRule(source=row.source, days=row.days, in_force_at=timestamp(row.in_force_at)),
     )
 
 

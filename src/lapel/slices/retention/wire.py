@@ -15,6 +15,12 @@ class RetentionRule(msgspec.Struct, frozen=True, kw_only=True):
 
     source: Literal["organization", "project", "end_user", "device"]
     days: Count
+    in_force_at: Annotated[
+        Timestamp,
+        msgspec.Meta(
+            description="22 hours after the last change of the override. Before, it erases nothing."
+        ),
+    ]
 
 
 class FallingDue(msgspec.Struct, frozen=True, kw_only=True):
