@@ -11,7 +11,7 @@ from lapel.slices.events.filters import SCOPE_OF_RESOURCE
 
 Types: TypeAlias = Annotated[
     str | None,
-    Parameter(help="Only events of these types, with commas between them, such as recording.*,ota.failed."),
+    Parameter(help="Only events of these types, with commas between them, such as 'recording.*,ota.failed'."),
 ]
 
 # With these scopes a key may read every event.
