@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import socket
 from collections.abc import AsyncGenerator
 from pathlib import Path
 from random import Random
@@ -116,6 +117,17 @@ async def test_resending_names_the_webhooks_or_the_fault(live: Running, tenant: 
     assert f"{made} is not delivered again: no enabled webhook" in done.stderr
     async with live.ports.database.acquire() as connection:
         await connection.execute("DELETE FROM events WHERE world_id = $1", tenant.test_world)
+
+
+def test_a_server_that_is_away_is_told_in_plain_words() -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))  # and nobody listens
+        url = f"http://127.0.0.1:{taken.getsockname()[1]}"
+        for command in (("trigger", "device.bound"), ("events", "resend", "evt_0")):
+            done = run(*command, env={"LAPEL_URL": url, "LAPEL_KEY": "sk_test_x"})
+            assert done.returncode == 1
+            said = f"lapel: the server does not answer: no connection to {url}: Connection refused"
+            assert done.stderr.strip() == said
 
 
 async def _run(live: Running, key: str, *arguments: str, command: tuple[str, ...] = ("trigger",)) -> Any:
