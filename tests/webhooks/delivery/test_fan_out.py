@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncGenerator
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import pytest
 
 from lapel.foundation.database import outbox
 from lapel.foundation.ports import Ports
+from lapel.slices.webhooks.delivery import claim_queries
 from lapel.slices.webhooks.delivery.fan_out import MOST_DELIVERIES, FanOut
 from tests.support.tenants import Tenant
 from tests.webhooks.delivery.support import World, world_of
+
+if TYPE_CHECKING:
+    from lapel.foundation.database.connection import Connection
 
 FORGET = "DELETE FROM events WHERE world_id = $1"
 PLACED = "SELECT count(position)::int AS placed FROM events WHERE world_id = $1"
@@ -134,3 +140,35 @@ async def test_an_erasure_that_is_taken_back_leaves_the_order_of_its_resource(wo
     assert await fan_out.place_some() == 2
     of_resource = await world.fetch(OF_RESOURCE, world.id, "dev_1")
     assert [(row["id"], row["position"]) for row in of_resource] == [(first, 2), (second, 3)]
+
+
+async def test_a_fan_out_that_began_before_another_makes_later_deliveries(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The loop of its worker was busy between BEGIN and the lock, while another worker placed an event."""
+    other = await place_all(world)
+    webhook = await world.webhook(URL)
+    hold, began, go_on = outbox.hold_positions, asyncio.Event(), asyncio.Event()
+
+    async def hold_late(connection: Connection) -> bool:
+        if not began.is_set():
+            began.set()
+            await go_on.wait()
+        return await hold(connection)
+
+    monkeypatch.setattr(outbox, "hold_positions", hold_late)
+    late = asyncio.create_task(FanOut(world.ports).place_some())
+    await began.wait()
+    events = [await world.publish("dev_1")]
+    assert await other.place_some() == 1
+    events.append(await world.publish("dev_1"))
+    go_on.set()
+    assert await late == 1
+    first, second = await world.deliveries()
+    assert [first["event_id"], second["event_id"]] == events
+    assert first["due_at"] < second["due_at"]
+    rooms = [(world.id, webhook.id, 10)]
+    begin = {(world.id, webhook.id): min(first["due_at"], second["due_at"])}
+    async with world.ports.database.acquire() as connection:
+        claims = [await claim_queries.claim(connection, rooms, begin) for _ in range(2)]
+    assert [[row.event_id for row in claim] for claim in claims] == [[events[0]], []]

@@ -47,13 +47,15 @@ SELECT e.world_id, e.id, o.id, e.resource_id, e.position
 FROM placed e JOIN open o ON o.world_id = e.world_id AND o.id = e.test_for
 """
 
-# Deliveries of one batch are due in the order of their positions, a microsecond apart: a claim takes those
-# that are due first, and an event waits for earlier ones of its resource.
+# Deliveries are due in the order of their positions, those of one batch a microsecond apart: a claim takes
+# those that are due first, and an event waits for earlier ones of its resource that are not due later. The
+# time is read after the transaction got the lock on positions. `now()` is the time of its BEGIN, and another
+# fan-out may have placed earlier events of the resource between the two.
 INSERT_DELIVERIES = """
 INSERT INTO webhook_deliveries
     (world_id, id, webhook_id, event_id, resource_id, position, state, due_at, created_at)
 SELECT d.world_id, d.id, d.webhook_id, d.event_id, d.resource_id, d.position, 'pending',
-    now() + d.nth * interval '1 microsecond', now()
+    (SELECT clock_timestamp()) + d.nth * interval '1 microsecond', now()
 FROM unnest($1::bigint[], $2::text[], $3::text[], $4::text[], $5::text[], $6::bigint[])
     WITH ORDINALITY AS d (world_id, id, webhook_id, event_id, resource_id, position, nth)
 ON CONFLICT (world_id, event_id, webhook_id) DO NOTHING
