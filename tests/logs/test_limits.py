@@ -211,7 +211,12 @@ def test_announcements_of_another_version_and_of_too_many_tails_are_ignored() ->
         ("/v1/recordings/rec_0VcDtuPqY6bM1sXkW9hLz3aE", "/v1/recordings/rec_0VcDtuPqY6bM1sXkW9hLz3aE"),
         ("/v1/devices/stats", "/v1/devices/stats"),
         (f"/v1/devices/dev_{'0' * 38}", "/v1/devices/dev_***"),
-        (f"/v1/{'a_' * 150}", f"/v1/{'a_' * 98}…"),
+        ("/v1/devices/dG9r-ZW4tc2Vj_cmV0LXZh-bHVlMTIz_NDU2Nzg5", "/v1/devices/***"),
+        ("/v1/devices/01890a5d-ac96-774b-bcce-b302099a8057/config", "/v1/devices/***/config"),
+        (f"/v1/devices/a-{'0' * 25}-b", "/v1/devices/***"),
+        (f"/v1/devices/sk_test_{'0' * 38}", "/v1/devices/sk_test_***"),
+        (f"/v1/recordings/é{'-ü' * 20}", "/v1/recordings/***"),
+        (f"/v1/{'ab/' * 150}", f"/v1/{'ab/' * 65}a…"),
     ],
 )
 def test_the_shown_path(path: str, expected: str) -> None:

@@ -32,8 +32,9 @@ ANNOUNCE_SECONDS = 5.0
 _RETRY_MS = 2000
 _LONGEST_PATH = 200
 _LONGEST_ADDRESS = 64
-# Ids have 24 letters and digits after their prefix. What is longer in a path may be a secret.
-_LONG_RUN = re.compile(r"[A-Za-z0-9]{25,}")
+# Ids have 24 characters after their prefix. A segment of a path that has more may be a secret, whatever its
+# characters: base64url and UUIDs have others between letters and digits.
+_LONG_SEGMENT = re.compile(r"/([a-z]{1,5}_)?+[^/]{25,}")
 
 
 class Logs:
@@ -106,5 +107,5 @@ def shown_path(path: str) -> str:
 
     A client can put anything into a path, also its token: the answer is 404, and the request is shown.
     """
-    hidden = _LONG_RUN.sub("***", redact(path))
+    hidden = _LONG_SEGMENT.sub(r"/\1***", redact(path))
     return hidden if len(hidden) <= _LONGEST_PATH else f"{hidden[:_LONGEST_PATH]}…"
