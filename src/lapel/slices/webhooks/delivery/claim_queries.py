@@ -136,18 +136,34 @@ CROSS JOIN LATERAL (
 ) e
 """
 
-# Of several workers, one gets the probe.
+# Of several workers, one gets the probe: the others leave the webhook out.
+HOLD_PROBES = """
+SELECT w.world_id, w.id
+FROM unnest($1::bigint[], $2::text[]) AS p (world_id, id)
+JOIN webhooks w ON w.world_id = p.world_id AND w.id = p.id
+WHERE w.paused_until <= now() AND w.status = 'enabled'
+FOR NO KEY UPDATE OF w SKIP LOCKED
+"""
+
+# In the transaction that holds the webhooks.
 TAKE_PROBES = """
-WITH held AS MATERIALIZED (
-    SELECT w.world_id, w.id
-    FROM unnest($1::bigint[], $2::text[]) AS p (world_id, id)
-    JOIN webhooks w ON w.world_id = p.world_id AND w.id = p.id
-    WHERE w.paused_until <= now() AND w.status = 'enabled'
-    FOR NO KEY UPDATE OF w SKIP LOCKED
-)
-UPDATE webhooks w SET paused_until = now() + $3 FROM held h
+UPDATE webhooks w SET paused_until = now() + $3
+FROM unnest($1::bigint[], $2::text[]) AS p (world_id, id)
+WHERE w.world_id = p.world_id AND w.id = p.id
+RETURNING w.world_id, w.id, w.paused_until AS until
+"""
+
+# The pause of a probe has its time, which nothing else sets: a pause that a receiver asked for stays.
+PAUSED_BY_PROBES = """
+SELECT w.world_id, w.id
+FROM unnest($1::bigint[], $2::text[], $3::timestamptz[]) AS p (world_id, id, until)
+JOIN webhooks w ON w.world_id = p.world_id AND w.id = p.id
+WHERE w.paused_until = p.until
+"""
+END_PAUSES = f"""
+WITH held AS MATERIALIZED ({PAUSED_BY_PROBES} FOR NO KEY UPDATE OF w SKIP LOCKED)
+UPDATE webhooks w SET paused_until = now() FROM held h
 WHERE w.world_id = h.world_id AND w.id = h.id
-RETURNING w.world_id, w.id
 """
 
 READ_BODY = f"""
@@ -209,11 +225,19 @@ class ClaimedRow(msgspec.Struct, frozen=True):
     body: bytes | None
 
 
-class ProbeRow(msgspec.Struct, frozen=True):
-    """A webhook that gets one attempt, which decides whether it gets others."""
+class WebhookKeyRow(msgspec.Struct, frozen=True):
+    """World and id of a webhook."""
 
     world_id: int
     id: str
+
+
+class ProbeRow(msgspec.Struct, frozen=True):
+    """A webhook that gets one attempt, which decides about others; it gets no other one before `until`."""
+
+    world_id: int
+    id: str
+    until: datetime
 
 
 async def visit(connection: Connection, after: tuple[int, str], limit: int) -> list[VisitRow]:
@@ -232,10 +256,29 @@ async def claim(
     return await fetch_rows(connection, ClaimedRow, CLAIM, *columns(rooms), LEASE, begin)
 
 
-async def take_probes(connection: Connection, webhooks: Sequence[tuple[int, str]]) -> list[tuple[int, str]]:
-    """Which of these webhooks (world, id) this worker may probe."""
-    rows = await fetch_rows(connection, ProbeRow, TAKE_PROBES, *columns(webhooks), PROBE)
+async def hold_probes(connection: Connection, webhooks: Sequence[tuple[int, str]]) -> list[tuple[int, str]]:
+    """Lock those of these webhooks (world, id) that may be probed now, and that nobody else has locked."""
+    rows = await fetch_rows(connection, WebhookKeyRow, HOLD_PROBES, *columns(webhooks))
     return [(row.world_id, row.id) for row in rows]
+
+
+async def take_probes(
+    connection: Connection, webhooks: Sequence[tuple[int, str]]
+) -> dict[tuple[int, str], datetime]:
+    """Pause webhooks (world, id) that the transaction holds, for their probes. Returns until when."""
+    rows = await fetch_rows(connection, ProbeRow, TAKE_PROBES, *columns(webhooks), PROBE)
+    return {(row.world_id, row.id): row.until for row in rows}
+
+
+async def end_pauses(
+    connection: Connection, pauses: Sequence[tuple[int, str, datetime]]
+) -> set[tuple[int, str]]:
+    """End the pauses of probes (world, webhook, until when). Returns the webhooks that are locked."""
+    if not pauses:
+        return set()
+    await connection.execute(END_PAUSES, *columns(pauses))
+    rows = await fetch_rows(connection, WebhookKeyRow, PAUSED_BY_PROBES, *columns(pauses))
+    return {(row.world_id, row.id) for row in rows}
 
 
 async def read_body(connection: Connection, world_id: int, delivery_id: str) -> bytes | None:

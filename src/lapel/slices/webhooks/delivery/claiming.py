@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from lapel.foundation.core.crash_points import crash_point
 from lapel.slices.webhooks.delivery import claim_queries
+from lapel.slices.webhooks.delivery.probing import Probes
 from lapel.slices.webhooks.waiting_queries import BEGINNING
 
 if TYPE_CHECKING:
@@ -31,18 +32,23 @@ class Look:
 
 
 class Claims:
-    """Looks for due deliveries, some webhooks at a time. The next look goes on where the last one ended."""
+    """Looks for due deliveries, some webhooks at a time. The next look goes on where the last one ended.
+
+    `probes`: is told how the probes of this worker ended.
+    """
 
     def __init__(self, ports: Ports, places: WebhookPlaces) -> None:
         self._ports = ports
         self._places = places
         self._after = BEGINNING
         self._given = 0
+        self.probes = Probes()
 
     async def look(self) -> Look:
         """Claim what is due of the next webhooks. Raises Unavailable when the database is away."""
         found = Look()
         async with self._ports.database.acquire() as connection:
+            await self.probes.end_pauses(connection)
             visited = await claim_queries.visit(connection, self._after, _VISITS)
             at_end = len(visited) < _VISITS
             found.disabled = [_key(row) for row in visited if row.disabled]
@@ -53,16 +59,19 @@ class Claims:
             ready = [_key(row) for row in (*due[begin:], *due[:begin]) if not row.broken]
             rooms = self._places.rooms(ready)
             self._given += len(rooms)
+            first_due = {_key(row): row.first_due for row in due}
+            if rooms:
+                found.claimed = await claim_queries.claim(connection, rooms, first_due)
+            claimed = len(found.claimed)
+            # Probes come last: if the database goes away here, what was claimed before waits for its lease. A
+            # pause would be longer.
             broken = [_key(row) for row in due if row.broken and self._places.idle(_key(row))]
             if broken:
-                found.probes = set(await claim_queries.take_probes(connection, broken))
-                rooms += [(*key, 1) for key in found.probes]
-            if rooms:
-                first_due = {_key(row): row.first_due for row in due}
-                found.claimed = await claim_queries.claim(connection, rooms, first_due)
+                probes = await self.probes.claim(connection, broken, first_due)
+                found.probes = {(row.world_id, row.webhook_id) for row in probes}
+                found.claimed += probes
         crash_point("delivery:claimed")
         self._after = BEGINNING if at_end else _key(visited[-1])
-        claimed = len(found.claimed)
         found.more = not at_end or claimed >= sum(room for *_, room in rooms) > 0
         return found
 

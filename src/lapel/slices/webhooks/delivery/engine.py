@@ -120,9 +120,10 @@ class DeliveryEngine:
         with contextlib.suppress(TimeoutError, Unavailable, asyncpg.PostgresError, *DATABASE_AWAY):
             async with asyncio.timeout(_LAST_WRITE):
                 await self._outcomes.drain()
-                if self._held:
-                    async with self._ports.database.acquire() as connection:
+                async with self._ports.database.acquire() as connection:
+                    if self._held:
                         await claim_queries.release(connection, list(self._held))
+                    await self._claims.probes.end_pauses(connection)
         if self._client is not None:
             await self._client.close()
 
@@ -188,6 +189,10 @@ class DeliveryEngine:
             _log.exception("webhooks.attempt_failed", delivery=claim.id)
         finally:
             del self._attempting[key]
+            if probe and outcome is None:
+                self._claims.probes.lost(claim.world_id, claim.webhook_id)
+            elif probe:
+                self._claims.probes.decided(claim.world_id, claim.webhook_id)
         if outcome is not None:
             crash_point("delivery:attempted")
             self._outcomes.put(outcome)

@@ -1,0 +1,122 @@
+"""A probe that decides nothing does not pause its webhook."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from lapel.slices.webhooks.delivery import engine
+from lapel.slices.webhooks.delivery.claim_queries import ClaimedRow
+from lapel.slices.webhooks.delivery.claiming import Claims
+from lapel.slices.webhooks.delivery.fan_out import FanOut
+from lapel.slices.webhooks.delivery.webhook_places import WebhookPlaces
+from tests.webhooks.delivery.support import OK, Received, Receiver, Webhook, World, delivering, until
+
+
+async def an_open_circuit(world: World, url: str) -> Webhook:
+    """A webhook that may be probed now."""
+    webhook = await world.webhook(url)
+    await world.execute(
+        "UPDATE webhooks SET failures = 10, failing_since = now(), paused_until = now() WHERE world_id = $1",
+        world.id,
+    )
+    return webhook
+
+
+async def place_all(world: World) -> None:
+    fan_out = FanOut(world.ports)
+    while await fan_out.place_some():
+        pass
+
+
+async def probes(world: World, claims: Claims) -> list[ClaimedRow]:
+    """What looks at all webhooks claim of the world's: probes only."""
+    claimed: list[ClaimedRow] = []
+    while True:
+        found = await claims.look()
+        own = [row for row in found.claimed if row.world_id == world.id]
+        assert all((row.world_id, row.webhook_id) in found.probes for row in own)
+        claimed += own
+        if not found.more:
+            return claimed
+
+
+async def test_a_webhook_whose_due_delivery_is_under_way_elsewhere_is_not_paused(world: World) -> None:
+    webhook = await an_open_circuit(world, "http://127.0.0.1:9/")
+    await world.publish()
+    await place_all(world)
+    await world.execute(
+        "UPDATE webhook_deliveries SET leased_until = now() + interval '1 hour' WHERE world_id = $1", world.id
+    )
+    claims = Claims(world.ports, WebhookPlaces())
+    assert await probes(world, claims) == []
+    assert (await world.state(webhook))["pause"] <= 0
+    await world.execute("UPDATE webhook_deliveries SET leased_until = NULL WHERE world_id = $1", world.id)
+    assert len(await probes(world, claims)) == 1
+    assert (await world.state(webhook))["pause"] > 60
+
+
+async def test_behind_a_delivery_of_an_erased_event_the_next_one_is_the_probe(world: World) -> None:
+    await an_open_circuit(world, "http://127.0.0.1:9/")
+    erased, event = await world.publish(), await world.publish()
+    await place_all(world)
+    await world.execute("UPDATE events SET erased = true WHERE id = $1", erased)
+    claims = Claims(world.ports, WebhookPlaces())
+    assert await probes(world, claims) == []
+    assert [row.event_id for row in await probes(world, claims)] == [event]
+
+
+async def test_a_probe_without_an_outcome_ends_its_pause(world: World) -> None:
+    webhook = await an_open_circuit(world, "http://127.0.0.1:9/")
+    events = [await world.publish(), await world.publish()]
+    await place_all(world)
+    claims = Claims(world.ports, WebhookPlaces())
+    (first,) = await probes(world, claims)
+    assert await probes(world, claims) == []
+    claims.probes.lost(world.id, webhook.id)
+    # A request of another kind has the row: the pause ends in a later look.
+    async with world.ports.database.transaction() as lock:
+        await lock.execute("SELECT FROM webhooks WHERE id = $1 FOR NO KEY UPDATE", webhook.id)
+        assert await probes(world, claims) == []
+    (second,) = await probes(world, claims)
+    assert [first.event_id, second.event_id] == events
+
+
+async def test_a_pause_that_the_receiver_asked_for_meanwhile_stays(world: World) -> None:
+    webhook = await an_open_circuit(world, "http://127.0.0.1:9/")
+    await world.publish()
+    await world.publish()
+    await place_all(world)
+    claims = Claims(world.ports, WebhookPlaces())
+    assert len(await probes(world, claims)) == 1
+    await world.execute(
+        "UPDATE webhooks SET paused_until = now() + interval '1 hour' WHERE id = $1", webhook.id
+    )
+    claims.probes.lost(world.id, webhook.id)
+    assert await probes(world, claims) == []
+    assert (await world.state(webhook))["pause"] > 3000
+
+
+async def test_a_worker_that_stops_leaves_the_probe_to_others_at_once(
+    world: World, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(engine, "_LAST_SECONDS", 0.1)
+    answering = False
+
+    async def respond(_: Received, writer: asyncio.StreamWriter) -> None:
+        if answering:
+            writer.write(OK)
+        else:
+            await asyncio.sleep(60)
+
+    receiver.respond = respond
+    webhook = await an_open_circuit(world, receiver.url)
+    await world.publish()
+    async with delivering(world.ports):
+        await until(lambda: len(receiver.received) == 1)
+    assert (await world.state(webhook))["pause"] <= 0
+    answering = True
+    async with delivering(world.ports):
+        await world.settled(1, "succeeded")
+    assert (await world.state(webhook))["paused_until"] is None
