@@ -12,6 +12,7 @@ import pytest
 from lapel.foundation.database import outbox
 from lapel.foundation.ports import Ports
 from lapel.slices.events.queries import read_stream, size
+from lapel.slices.events.wire import Event
 from lapel.slices.webhooks import queries
 from lapel.slices.webhooks.delivery import claim_queries
 from lapel.slices.webhooks.delivery.fan_out import FanOut
@@ -22,7 +23,7 @@ from tests.support.tenants import Tenant
 from tests.webhooks.delivery.support import OK, Received, Receiver, World, delivering, until, world_of
 
 WEBHOOKS = 3
-OF_RESOURCE = "SELECT id, type, body FROM events WHERE world_id = $1 AND resource_id = $2"
+OF_RESOURCE = "SELECT body FROM events WHERE world_id = $1 AND resource_id = $2 ORDER BY id"
 ROWS = """
 SELECT (SELECT count(*) FROM events WHERE world_id = $1 AND erased) AS events,
     (SELECT count(*) FROM webhook_deliveries WHERE world_id = $1) AS deliveries
@@ -45,6 +46,11 @@ async def rows(world: World) -> tuple[int, int]:
     """How many rows there are of erased events, and of deliveries."""
     (row,) = await world.fetch(ROWS, world.id)
     return row["events"], row["deliveries"]
+
+
+def event_of(row: dict[str, Any]) -> Event:
+    """The event as a server shows it that knows of no erased events, such as one before an upgrade."""
+    return msgspec.json.decode(row["body"], type=Event)
 
 
 async def a_device(operator: Device) -> str:
@@ -85,12 +91,16 @@ async def test_a_deletion_deletes_no_deliveries_itself(
     await world.webhooks("http://127.0.0.1:9/", WEBHOOKS)
     device = await a_device(operator)
     await place_all(world)
-    events = [row["id"] for row in await world.fetch(OF_RESOURCE, world.id, device)]
+    found = [event_of(row) for row in await world.fetch(OF_RESOURCE, world.id, device)]
+    told = [(each.id, each.type, each.created_at) for each in found]
+    events = [each.id for each in found]
     assert len(events) == 2
     assert await answers(world, operator, events) >= set(events)
     await operator.call("DELETE", f"/v1/devices/{device}", 204)
     assert await rows(world) == (2, 2 * WEBHOOKS)
-    assert {row["body"] for row in await world.fetch(OF_RESOURCE, world.id, device)} == {b""}
+    emptied = [event_of(row) for row in await world.fetch(OF_RESOURCE, world.id, device)]
+    assert [(each.id, each.type, each.created_at) for each in emptied] == told
+    assert {bytes(each.data) for each in emptied} == {b'{"id" : "%s"}' % device.encode()}
     assert await answers(world, operator, events) == set()
     removal, seen = ErasedEvents(world.ports), [2 * WEBHOOKS]
     while await removal.remove_some():

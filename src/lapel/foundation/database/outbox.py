@@ -186,11 +186,15 @@ SELECT id, body FROM events WHERE world_id = $1 AND end_user_id = $2 AND type LI
 ERASE_WAITING = """
 DELETE FROM events WHERE world_id = $1 AND resource_id = ANY($2::text[]) AND coalesce(position, 0) = 0
 """
-# An event may have a thousand deliveries, and a resource hundreds of events. So the body goes now, and a
-# worker removes the rows in batches.
+# An event may have a thousand deliveries, and a resource hundreds of events. So the data goes now, and a
+# worker removes the rows in batches. The body stays an event, with the id of the resource alone: until an
+# upgrade has reached all processes, the old ones do not know of `erased`, and may still send or show it.
 ERASE_EVENTS = f"""
 WITH emptied AS (
-    UPDATE events SET erased = true, body = ''
+    UPDATE events SET erased = true, body = convert_to(json_build_object(
+        'id', id, 'type', type,
+        'created_at', to_char(created_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"'),
+        'data', json_build_object('id', resource_id))::text, 'UTF8')
     WHERE world_id = $1 AND resource_id = ANY($2::text[]) AND NOT erased RETURNING 1
 )
 SELECT count(pg_notify('{EVENTS_CHANNEL}', '{ERASED}')) FROM emptied
@@ -328,7 +332,7 @@ async def place(connection: Connection, chosen: Sequence[WaitingRow]) -> list[Pl
 
 
 async def erase(connection: Connection, world_id: int, resource_ids: list[str]) -> None:
-    """Erase the events of deleted resources: their bodies at once, and from every answer and delivery.
+    """Erase the events of deleted resources: their data at once, and from every answer and delivery.
 
     A worker removes their rows later, with their deliveries.
     """

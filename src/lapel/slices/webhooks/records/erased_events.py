@@ -1,6 +1,6 @@
 """Removes the rows of erased events, in bounded batches.
 
-The deletion of a device or a recording empties the bodies of its events and hides them. Each event may have
+The deletion of a device or a recording takes the data out of its events and hides them. Each event may have
 a delivery for each of a thousand webhooks, so that transaction does not delete their rows.
 """
 

@@ -5,7 +5,7 @@ from lapel.foundation.database.migrations import build_index, script
 revision = "0036"
 down_revision = "0035"
 
-# Until the row of an erased event is removed, its body is empty and nothing shows or sends it.
+# Until the row of an erased event is removed, its body has no data and nothing shows or sends it.
 EVENTS = "ALTER TABLE events ADD COLUMN IF NOT EXISTS erased boolean NOT NULL DEFAULT false;"
 
 
