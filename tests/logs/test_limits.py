@@ -9,6 +9,7 @@ from dataclasses import replace
 
 import msgspec
 import pytest
+from structlog.testing import capture_logs
 
 from lapel.foundation.core.actors import Actor
 from lapel.foundation.core.errors import Unavailable
@@ -165,6 +166,23 @@ async def test_a_stream_ends_when_its_announcements_fail_for_long(pair: Pair) ->
         _ = [each async for each in stream]
 
 
+async def test_the_end_of_a_tail_is_announced_again_after_a_failure(pair: Pair) -> None:
+    world = pair.tenant.test_world
+    database = Database(pair.one.ports.database.dsn)
+    await database.open()
+    logs = Logs(replace(pair.one.ports, database=database), announce_every=2)
+    async with overheard(pair.one.ports.database.dsn) as heard:
+        stream = logs.stream(actor_of(pair.tenant), LogStreamQuery())
+        await anext(stream)
+        await database.close()
+        with capture_logs() as logged:
+            await stream.aclose()
+            await until(lambda: [each for each in logged if each["event"] == "logs.not_announced"])
+        await database.open()
+        await until(lambda: [each for _, each in heard if each["world"] == world and each.get("ended")])
+    await database.close()
+
+
 async def test_one_world_leaves_room_for_others(pair: Pair) -> None:
     logs = Logs(pair.one.ports, batch_every=0.01)
     worlds = range(10**6, 10**6 + 6)
@@ -203,6 +221,18 @@ def test_announcements_of_another_version_and_of_too_many_tails_are_ignored() ->
     tails.hear(notice(9999))
     assert 9999 in tails.by_world
     assert 0 not in tails.by_world
+
+
+def test_tails_of_killed_processes_take_no_room_in_worlds_without_requests() -> None:
+    tails = KnownTails(-1)
+    for number in range(5000):
+        tails.hear(notice(number, f"t{number}"))
+        assert not tails.has(number, f"t{number}")
+    assert list(tails.by_world) == [4999]
+    tails.add_own(TailNotice("own", 1, RequestFilter()))
+    tails.hear(notice(2))
+    assert tails.has(1, "own")
+    assert list(tails.by_world) == [1, 2]
 
 
 @pytest.mark.parametrize(

@@ -48,6 +48,7 @@ class KnownTails:
         """`lives`: seconds for which a tail of another process is known after each announcement."""
         self.lives = lives
         self._count = 0
+        self._expires = inf  # no tail is forgotten before this time
         self.by_world: dict[int, dict[str, _KnownTail]] = {}
 
     def add_own(self, notice: TailNotice) -> None:
@@ -60,13 +61,15 @@ class KnownTails:
             notice = _decode(payload)
         except msgspec.DecodeError:  # of another version
             return
+        now = time.monotonic()
+        self._forget(now)
         known = self.by_world.get(notice.world, {}).get(notice.tail)
         if known is not None and known.until == inf:
             return  # the announcement of a tail of this process
         if notice.ended:
             self.drop(notice.world, notice.tail)
         elif known is not None or self._count < _CAPACITY:
-            self._put(notice, time.monotonic() + self.lives)
+            self._put(notice, now + self.lives)
 
     def drop(self, world_id: int, tail: str) -> None:
         """Forget a tail."""
@@ -77,18 +80,15 @@ class KnownTails:
             self.by_world.pop(world_id, None)
 
     def has(self, world_id: int, tail: str) -> bool:
-        """Whether a tail is known."""
-        return tail in self.by_world.get(world_id, ())
+        """Whether a tail is known, and was announced lately."""
+        known = self.by_world.get(world_id, {}).get(tail)
+        return known is not None and known.until >= time.monotonic()
 
     def matching(self, request: AnsweredRequest) -> list[tuple[str, str]]:
-        """The tails that show a request if its shown path begins with their path: (tail, path).
-
-        Forgets the world's tails that are no longer announced.
-        """
-        now, actor = time.monotonic(), request.actor
+        """The tails that show a request if its shown path begins with their path: (tail, path)."""
+        self._forget(time.monotonic())
+        actor = request.actor
         tails = self.by_world.get(actor.world_id, {})
-        for gone in [tail for tail, known in tails.items() if known.until < now]:
-            self.drop(actor.world_id, gone)
         return [
             (tail, known.filter.path)
             for tail, known in tails.items()
@@ -99,3 +99,15 @@ class KnownTails:
         tails = self.by_world.setdefault(notice.world, {})
         self._count += notice.tail not in tails
         tails[notice.tail] = _KnownTail(notice.filter, until)
+        self._expires = min(self._expires, until)
+
+    def _forget(self, now: float) -> None:
+        """Forget the tails of all worlds that are no longer announced: a quiet world's take room too."""
+        if self._expires >= now:
+            return
+        for world_id, tails in list(self.by_world.items()):
+            for gone in [tail for tail, known in tails.items() if known.until < now]:
+                self.drop(world_id, gone)
+        self._expires = min(
+            (known.until for tails in self.by_world.values() for known in tails.values()), default=inf
+        )

@@ -192,19 +192,22 @@ class OpenTails:
     async def _keep_announcing(self) -> None:
         """Announce until no tail is open and the others know of it."""
         loop = asyncio.get_running_loop()
-        announced_at = loop.time()
+        announced_at, failed = loop.time(), False
         while self._open or self._ended:
             self._changed.clear()
-            if not self._ended:
+            if failed or not self._ended:
                 await woken(self._changed, loop.time() + self._announce_every)
             ended, self._ended = self._ended, []
             try:
                 await self._announce([*ended, *(each.notice for each in self._open.values())])
-                announced_at = loop.time()
+                announced_at, failed = loop.time(), False
             except (Unavailable, asyncpg.PostgresError) as error:
                 _log.warning("logs.not_announced", error=type(error).__name__)
+                failed = True
                 if loop.time() > announced_at + self._known.lives:  # other processes have forgotten them
                     self._end_all()
+                else:
+                    self._ended = [*ended, *self._ended]
 
     async def _announce(self, notices: list[TailNotice]) -> None:
         async with self._database.acquire() as connection:
