@@ -19,6 +19,10 @@ from tests.support.locks import until_waiting
 from tests.support.running import Running
 from tests.support.tenants import Tenant, bearer
 
+# As a server of an older release unbinds: it knows no `named_for`.
+OLD_UNBIND = """
+UPDATE devices SET end_user_id = NULL, public_key = NULL, bound_at = NULL WHERE world_id = $1 AND id = $2
+"""
 EVENTS = "SELECT type, body FROM events WHERE world_id = $1 AND resource_id = $2 ORDER BY id"
 PUBLIC_KEY = "SELECT public_key FROM devices WHERE world_id = $1 AND id = $2"
 
@@ -293,3 +297,19 @@ async def test_binding_and_unbinding_at_once_leave_one_story(wearer: Wearer, por
         assert types.count("device.bound") == generation
         assert types.count("device.unbound") == generation - len(alive)
         await wearer.post("unbind")
+
+
+async def test_a_name_of_a_binding_that_an_older_server_ended_ends_with_the_next_one(
+    wearer: Wearer, ports: Ports
+) -> None:
+    path, headers = f"/v1/devices/{wearer.device}", wearer.tenant.headers
+    for named_in_binding, expected in ((False, "Desk"), (True, None)):
+        if named_in_binding:
+            await wearer.bind()
+        name = "Jane's pendant" if named_in_binding else "Desk"
+        await wearer.client.patch(path, json={"name": name}, headers=headers)
+        async with ports.database.acquire() as connection:
+            await connection.execute(OLD_UNBIND, wearer.tenant.test_world, wearer.device)
+        assert (await wearer.bind())["name"] == expected
+        async with ports.database.acquire() as connection:
+            await connection.execute(OLD_UNBIND, wearer.tenant.test_world, wearer.device)

@@ -95,17 +95,19 @@ WHERE world_id = $1 AND end_user_id = $6 AND (created_at, id) < ($2, $3) AND del
 ORDER BY created_at DESC, id DESC LIMIT $4 OFFSET $5
 """
 
+# A name that the device got in a binding may name the end user, so it ends with the binding.
+_END_NAME = "name = CASE WHEN named_for IS NULL THEN name END, named_for = NULL"
+
 # Of two concurrent bindings, the second waits for the row, and then finds that the device is bound.
+# A server of an older release, during an update, leaves the name when it unbinds.
 BIND = f"""
 UPDATE devices SET end_user_id = $3, public_key = $4, bound_at = $5, updated_at = $5,
-    binding_generation = binding_generation + 1
+    binding_generation = binding_generation + 1, {_END_NAME}
 WHERE world_id = $1 AND id = $2 AND end_user_id IS NULL AND deleted_at IS NULL
 RETURNING {_COLUMNS}
 """
 
-# A name that the device got in the binding may name the end user, so it ends with the binding.
-_END_BINDING = """end_user_id = NULL, public_key = NULL, bound_at = NULL, updated_at = $3,
-    name = CASE WHEN named_for IS NULL THEN name END, named_for = NULL"""
+_END_BINDING = f"end_user_id = NULL, public_key = NULL, bound_at = NULL, updated_at = $3, {_END_NAME}"
 
 UNBIND = f"""
 UPDATE devices SET {_END_BINDING}
