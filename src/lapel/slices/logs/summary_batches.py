@@ -32,8 +32,8 @@ _PAYLOAD_BYTES = 7_900
 # The payloads that may wait at one time: of one world, and of all worlds.
 _OF_ONE_WORLD = 4
 _TOTAL = 16
-# Bytes; no summary is longer.
-_LONGEST = 1_000
+# Bytes; no summary is longer: a control character of a path or an address is six bytes in JSON, as \u0001.
+_LONGEST = 2_000
 _TAILS_AT_ONCE = 100
 
 _encode = msgspec.json.Encoder().encode

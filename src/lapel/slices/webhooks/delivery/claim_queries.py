@@ -59,7 +59,9 @@ _SENT = f"{present_or_none('e')} AND {NOT_ERASED}"
 # window could wait for deliveries outside of it. If another transaction changed a row since this statement
 # began, the lock is on the changed row, whose ctid the UPDATE does not see: the row is left out.
 # If the window is full and gives too few, because many deliveries of one resource are due first, the claim
-# walks from resource to resource (a loose index scan, as in VISITED) and takes the first of each.
+# walks from resource to resource (a loose index scan, as in VISITED) and takes the first of each. Each walk
+# begins at the first resource and ends after _WINDOW resources: while other workers lease the deliveries of
+# these, a claim finds none of the resources behind them, and waits.
 # The deliveries of a deleted end user's events are leased and not given, so the next claim takes others.
 # The walk has found the first pending delivery of each webhook, so the claim begins there: while an old
 # snapshot is held, the index still has an entry for each delivery that has ended before.
