@@ -61,6 +61,10 @@ UPDATE recordings SET audio_erased_at = NULL WHERE world_id = $1;
 DROP TABLE kept_end_users, kept_recordings, kept_media;
 """
 LOSE_HOLDS = "DELETE FROM holds WHERE world_id = $1; DELETE FROM recordings WHERE world_id = $1;"
+# As a server of an older release does it, which tells the bucket nothing of it.
+OLD_RELEASE = """
+UPDATE holds SET released_at = now(), released_by_kind = 'key' WHERE world_id = $1 AND released_at IS NULL
+"""
 LEFT = """
 SELECT (SELECT count(*) FROM recordings WHERE world_id = $1)
      + (SELECT count(*) FROM end_users WHERE world_id = $1 AND deleted_at IS NULL)
@@ -305,6 +309,16 @@ async def test_a_hold_that_was_released_meanwhile_is_not_placed_again(device: De
     await rounds(ports, timedelta(0)).run_due()
     told = [each.resource_id async for page in hold_lines.read(ports.store) for each in page]
     assert told.count(recording_id) == 1
+
+
+async def test_a_hold_that_an_older_server_released_is_not_placed_again(device: Device, ports: Ports) -> None:
+    recording_id, _ = await device.upload(WORDS)
+    await device.post(f"/v1/recordings/{recording_id}/hold", 201, {"reason": "Case 7"})
+    for told in (True, False):
+        await rounds(ports, timedelta(0)).run_due()
+        found = [each.resource_id async for page in hold_lines.read(ports.store) for each in page]
+        assert (recording_id in found) == told
+        await script(ports, device.tenant.test_world, OLD_RELEASE)
 
 
 async def test_an_end_user_is_told_of_as_soon_as_only_recordings_are_held(

@@ -79,7 +79,7 @@ time: when Lapel did something, or when something ends; what it was is in other 
     findings            last_found_at
     firmware_releases   released_at created_at updated_at
     full_worlds         measured_at
-    holds               created_at released_at settled_at
+    holds               created_at released_at settled_at told_released_at
     idempotency_keys    created_at
     job_starts          last_started_at
     key_caches          seen_at

@@ -101,7 +101,7 @@ WHERE world_id = $1 AND id = $2 AND released_at IS NOT NULL AND settled_at IS NU
 """
 
 RELEASE = f"""
-UPDATE holds SET released_at = $3, released_by_kind = $4, released_by_id = $5, is_told = false
+UPDATE holds SET released_at = $3, released_by_kind = $4, released_by_id = $5
 WHERE world_id = $1 AND resource_id = $2 AND resource_type = $6 AND released_at IS NULL
 RETURNING {_COLUMNS}
 """

@@ -34,20 +34,24 @@ _COLUMNS = """
 h.world_id, h.id, w.project_id, w.mode, h.resource_type, h.resource_id, h.created_at, h.released_at
 """
 
+# A server of an older release, during an update, stores a release without `is_told = false`.
+_UNTOLD = "(NOT h.is_told OR h.released_at IS DISTINCT FROM h.told_released_at)"
+
 FIND_UNTOLD = f"""
 SELECT {_COLUMNS} FROM holds h JOIN worlds w ON w.id = h.world_id
-WHERE h.world_id = $1 AND NOT h.is_told ORDER BY h.id LIMIT $2
+WHERE h.world_id = $1 AND {_UNTOLD} ORDER BY h.id LIMIT $2
 """
 
 # Over all worlds, because the worker's rounds serve the whole server.
 FIND_UNTOLD_OF_ALL = f"""
 SELECT {_COLUMNS} FROM holds h JOIN worlds w ON w.id = h.world_id
-WHERE NOT h.is_told ORDER BY h.world_id, h.id LIMIT $1
+WHERE {_UNTOLD} ORDER BY h.world_id, h.id LIMIT $1
 """
 
 # A hold that was released meanwhile stays untold.
 SET_TOLD = """
-UPDATE holds SET is_told = true WHERE world_id = $1 AND id = $2 AND released_at IS NOT DISTINCT FROM $3
+UPDATE holds SET is_told = true, told_released_at = released_at
+WHERE world_id = $1 AND id = $2 AND released_at IS NOT DISTINCT FROM $3
 """
 
 # Of the whole server, for the operator.
