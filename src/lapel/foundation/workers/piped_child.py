@@ -76,9 +76,10 @@ class PipedChild:
         await self._ended.wait()
 
     async def close(self) -> None:
-        """Close our ends of the streams."""
+        """Close our ends of the streams, when the child has ended or was killed. What is unsent is lost."""
         await self.connected()
-        self.stdin.close()
+        # Not `close`, which first sends the rest: a grandchild that holds the child's end may never read it.
+        self.stdin.transport.abort()
         self._errors.close()
 
     def _watch(self) -> None:
