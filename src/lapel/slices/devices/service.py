@@ -306,23 +306,22 @@ class Devices:
         """
         now, world_id, project_id = self._ports.clock.now(), actor.world_id, actor.project_id
         async with self._ports.database.transaction() as connection:
-            end_user_id = await queries.lock_binding(connection, world_id, device_id)
-            device = await self.unbind_in(connection, world_id, project_id, device_id, now)
-            if device is not None:
-                await self._note(connection, actor, "device.unbound", device_id, end_user_id)
-        return await self.read(actor, device_id) if device is None else device
+            unbound = await self.unbind_in(connection, world_id, project_id, device_id, now)
+            if unbound is not None:
+                await self._note(connection, actor, "device.unbound", device_id, unbound[1])
+        return await self.read(actor, device_id) if unbound is None else unbound[0]
 
     async def unbind_in(
         self, connection: Connection, world_id: int, project_id: str, device_id: str, now: datetime
-    ) -> Device | None:
-        """`unbind` in the caller's transaction; None for a device that is not bound or does not exist."""
+    ) -> tuple[Device, str | None] | None:
+        """`unbind` in the caller's transaction: the device, and its end user until now; None if not bound."""
         end_user_id = await queries.lock_binding(connection, world_id, device_id)
         row = await queries.unbind(connection, world_id, device_id, now)
         if row is None:
             return None
         device = device_of(row, project_id)
         await self._unbound(connection, world_id, [device], now, end_user_id)
-        return device
+        return device, end_user_id
 
     async def unbind_all_of(
         self, connection: Connection, world_id: int, end_user_id: str, now: datetime
