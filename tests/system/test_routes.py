@@ -98,6 +98,23 @@ def samples(text: str) -> dict[str, float]:
     }
 
 
+async def test_metrics_without_what_waits_do_not_say_that_the_database_is_away(
+    fresh_database: str, tmp_path: Path
+) -> None:
+    behind = {"lapel_events_waiting_seconds", "lapel_webhook_overdue_seconds", "lapel_webhooks_overdue"}
+    async with running(tmp_path, fresh_database) as live, api_client(live.url) as client:
+        for table in ("webhook_deliveries", "events"):
+            async with live.ports.database.transaction() as lock:
+                await lock.execute(f"LOCK TABLE {table} IN ACCESS EXCLUSIVE MODE")
+                values = samples((await client.get("/metrics")).text)
+            assert values["lapel_database_up"] == 1
+            assert "lapel_workers" in values
+            assert values.keys() & behind == set()
+        values = samples((await client.get("/metrics")).text)
+        assert values["lapel_database_up"] == 1
+        assert values.keys() & behind == behind
+
+
 async def test_metrics_name_no_tenant(client: httpx.AsyncClient, tenant: Tenant, ports: Ports) -> None:
     made = await client.post("/v1/end-users", json={"name": "Jane"}, headers=tenant.headers)
     await client.get(f"/v1/end-users/{made.json()['id']}", headers=tenant.headers)

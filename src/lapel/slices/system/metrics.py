@@ -85,8 +85,6 @@ class Metrics:
                 workers = await count_workers(connection)
                 findings = await connection.fetch(FINDINGS)
                 erased = await connection.fetch(ERASED)
-                backlog = await measure_backlog(connection)
-                waiting = await outbox.waiting_seconds(connection)
         except AWAY as error:
             _log.warning("metrics.database_away", error=type(error).__name__)
             return [GaugeMetricFamily("lapel_database_up", up, 0)]
@@ -115,8 +113,23 @@ class Metrics:
             queued,
             found,
             retention,
-            *_waiting(backlog, waiting),
+            *await self._waiting(),
         ]
+
+    async def _waiting(self) -> list[Metric]:
+        """How far the workers are behind; nothing if the database cannot tell in time.
+
+        While a snapshot is held for long, these statements read what has ended since. So they have a time of
+        their own: if it ends, the database is not away.
+        """
+        try:
+            async with asyncio.timeout(PROBE_SECONDS), self._ports.database.acquire() as connection:
+                backlog = await measure_backlog(connection)
+                waiting = await outbox.waiting_seconds(connection)
+        except AWAY as error:
+            _log.warning("metrics.waiting_unknown", error=type(error).__name__)
+            return []
+        return _waiting(backlog, waiting)
 
 
 def _waiting(backlog: BacklogRow, waiting: float) -> list[Metric]:
