@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -77,6 +78,19 @@ def test_what_was_erased_after_the_backup_is_erased_again_after_the_restore(tmp_
     assert "add `--from FILE`" in done.stderr
     # The old data folder still tells of it, with its server stopped.
     assert told("erase", "--export", ledger, "--data-dir", data)["lines"] >= 3
+    assert ledger.stat().st_mode & 0o777 == 0o600
+    others = (tmp_path / "notes.txt", tmp_path / "pipe", tmp_path / "link")
+    others[0].write_text("no ledger\n")
+    os.mkfifo(others[1])
+    others[2].symlink_to(ledger)
+    for each in others:
+        done = run("erase", "--export", each, "--data-dir", data)
+        assert (done.returncode, "name a new file" in done.stderr) == (1, True), each
+    assert others[0].read_text() == "no ledger\n"
+    assert (others[1].is_fifo(), others[2].is_symlink()) == (True, True)
+    assert told("erase", "--export", ledger, "--data-dir", data)["lines"] >= 3, (
+        "an earlier ledger is replaced"
+    )
 
     again = ("erase", "--reconcile", "--from", ledger, "--data-dir", restored)
     seen = told(*again, "--dry-run")

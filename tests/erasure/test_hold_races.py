@@ -12,7 +12,7 @@ import pytest
 from lapel.foundation.core.clock import ManualClock
 from lapel.foundation.ports import Ports
 from lapel.foundation.storage.errors import StoreUnavailable
-from lapel.slices.erasure import legal_holds
+from lapel.slices.erasure import hold_queries, legal_holds
 from lapel.slices.recordings.service import Recordings
 from tests.erasure.support import REASON, WORDS, entry, erase_released, everything, hold, rounds, rows
 from tests.recordings.support import Device, later
@@ -65,6 +65,29 @@ async def test_a_hold_on_the_end_user_waits_for_the_deletion_of_a_recording(
     await deleted
     await placed
     assert (await entry(device, recording_id))["state"] == "open"
+
+
+async def test_a_release_after_which_a_hold_is_in_force_is_no_success(
+    device: Device, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A hold is placed just after the release found none in force."""
+    recording_id = await device.recording()
+    path = f"recordings/{recording_id}"
+    await hold(device, path)
+    await device.call("DELETE", f"/v1/{path}/hold", 204)
+    find = hold_queries.release
+
+    async def and_then_placed(*given: Any) -> hold_queries.HoldRow | None:
+        monkeypatch.setattr(hold_queries, "release", find)
+        found = await find(*given)
+        assert found is None
+        await hold(device, path)
+        return found
+
+    monkeypatch.setattr(hold_queries, "release", and_then_placed)
+    await device.call("DELETE", f"/v1/{path}/hold", 204)
+    page = await device.client.get("/v1/holds?active=true", headers=device.headers)
+    assert recording_id not in page.text
 
 
 @pytest.mark.parametrize(

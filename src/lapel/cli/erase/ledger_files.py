@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import secrets
+import stat
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -29,13 +30,15 @@ async def export(ports: Ports, target: Path) -> tuple[int, int]:
 
     Returns the number of erasures and of holds.
 
-    The file appears complete or not at all. Raises OSError when it cannot be written, and Unavailable while
-    the database is unavailable.
+    The file appears complete or not at all, and only its owner can read it. It replaces an earlier ledger,
+    and nothing else: raises CommandError when `target` is something else. Raises OSError when it cannot be
+    written, and Unavailable while the database is unavailable.
     """
+    _check_replaceable(target)
     unfinished = target.with_name(f"{target.name}.{secrets.token_hex(4)}.unfinished")
     count = holds = 0
     try:
-        with unfinished.open("xb") as file:
+        with os.fdopen(os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
             async with ports.database.transaction() as connection:
                 async for line in ledger_line_queries.export(connection):
                     file.write(msgspec.json.encode(line) + b"\n")
@@ -50,6 +53,24 @@ async def export(ports: Ports, target: Path) -> tuple[int, int]:
     finally:
         unfinished.unlink(missing_ok=True)
     return count, holds
+
+
+def _check_replaceable(target: Path) -> None:
+    """Raises CommandError for a device, a pipe, a link, a folder, and a file that is no ledger."""
+    try:
+        kind = target.lstat().st_mode
+    except FileNotFoundError:
+        return
+    if stat.S_ISREG(kind):
+        with target.open("rb") as file:
+            line = file.readline(_MOST_BYTES)
+        try:
+            if line:  # a ledger may be empty
+                _line(line)
+        except (msgspec.MsgspecError, UnicodeDecodeError):
+            raise CommandError(f"{target} is no earlier ledger; name a new file.") from None
+    else:
+        raise CommandError(f"{target} exists and is no file; name a new file.")
 
 
 async def read(source: Path) -> AsyncGenerator[list[ErasedResource]]:
@@ -80,17 +101,22 @@ class _Kind(msgspec.Struct, frozen=True):
     hold: str | None = None
 
 
+_kind = msgspec.json.Decoder(_Kind).decode
+_erasure = msgspec.json.Decoder(LedgerLine).decode
+_hold = msgspec.json.Decoder(HoldLine).decode
+
+
+def _line(text: bytes) -> LedgerLine | HoldLine:
+    """Raises msgspec.MsgspecError and UnicodeDecodeError for a line of another kind."""
+    return _hold(text) if _kind(text).hold else _erasure(text)
+
+
 async def _pages(source: Path) -> AsyncGenerator[list[LedgerLine | HoldLine]]:
-    kinds, erasures, holds = (
-        msgspec.json.Decoder(_Kind),
-        msgspec.json.Decoder(LedgerLine),
-        msgspec.json.Decoder(HoldLine),
-    )
     page: list[LedgerLine | HoldLine] = []
     with source.open("rb") as file:
         for number, line in enumerate(iter(lambda: file.readline(_MOST_BYTES), b""), start=1):
             try:
-                page.append((holds if kinds.decode(line).hold else erasures).decode(line))
+                page.append(_line(line))
             except (msgspec.MsgspecError, UnicodeDecodeError) as fault:
                 raise CommandError(
                     f"{source}, line {number}: this is no line of `lapel erase --export` ({fault}). "

@@ -98,6 +98,7 @@ def operations(service: EndUsers, holds: EndUserHolds) -> tuple[Operation, ...]:
             "Also of an end user who was deleted meanwhile. What was deleted during the hold is erased now, "
             "except recordings that have a hold of their own. A repeat is 204; an end user who never had a "
             "hold is 404.",
+            errors=(Conflict,),
             natural=True,
             audit="hold.released",
         ),

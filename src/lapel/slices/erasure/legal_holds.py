@@ -77,7 +77,7 @@ class Holds:
             row = await hold_queries.read_active(connection, actor.world_id, subject[1])
             if row is not None:
                 return _hold(row, actor.project_id), False
-        raise Conflict("The hold of this resource is being changed by another request. Repeat the request.")
+        raise _changed_meanwhile()
 
     async def place_again(
         self,
@@ -109,16 +109,22 @@ class Holds:
         """Release the hold of a resource (type, id), which may be deleted already.
 
         `end_user_id`: the end user to whom the resource belongs; None if the resource is erased. Returns the
-        hold's id, or None when it was released before. Raises NotFound when the resource never had a hold.
+        hold's id, or None when it was released before. Raises NotFound when the resource never had a hold,
+        and Conflict when concurrent requests keep placing and releasing holds of this resource.
         """
         now = self._ports.clock.now()
-        row = await hold_queries.release(connection, actor.world_id, subject, now, actor)
-        if row is not None:
-            await self._record(connection, actor, row, now, about=end_user_id, world_id=actor.world_id)
-            return row.id
-        if await hold_queries.read_newest(connection, actor.world_id, subject) is None:
-            raise NotFound("There is no legal hold on a resource with this id.")
-        return None
+        for _ in range(_TRIES):
+            row = await hold_queries.release(connection, actor.world_id, subject, now, actor)
+            if row is not None:
+                await self._record(connection, actor, row, now, about=end_user_id, world_id=actor.world_id)
+                return row.id
+            newest = await hold_queries.read_newest(connection, actor.world_id, subject)
+            if newest is None:
+                raise NotFound("There is no legal hold on a resource with this id.")
+            if newest.released_at is not None:
+                return None
+            # It was placed since the statement before.
+        raise _changed_meanwhile()
 
     async def is_held(self, connection: Connection, world_id: int, resource_id: str) -> bool:
         """Whether a hold on exactly this resource is in force."""
@@ -193,3 +199,7 @@ def _hold(row: HoldRow, project_id: str) -> Hold:
         ),
         released_at=timestamp_or_none(row.released_at),
     )
+
+
+def _changed_meanwhile() -> Conflict:
+    return Conflict("The hold of this resource is being changed by another request. Repeat the request.")

@@ -106,6 +106,7 @@ def _holds(service: Recordings) -> tuple[Operation, ...]:
             lambda call: holds.release(call.actor, call.id),
             "Also of a recording that was deleted meanwhile: it is erased now, unless its end user has a "
             "hold. A repeat is 204; a recording that never had a hold is 404.",
+            errors=(Conflict,),
             natural=True,
             audit="hold.released",
         ),
