@@ -177,19 +177,21 @@ def test_what_cannot_be_done_is_one_line_and_status_1(
     assert "Traceback" not in done.stderr
 
 
-@pytest.mark.skipif(not Path("/dev/full").exists(), reason="the system has no /dev/full")
-def test_a_result_that_cannot_be_written_is_told(data: Path) -> None:
-    with Path("/dev/full").open("w") as full:
-        done = subprocess.run(
-            [*LAPEL, "config", "show", "--data-dir", str(data)],
-            stdout=full,
-            stderr=subprocess.PIPE,
-            text=True,
-            check=False,
-            timeout=120,
-        )
+@pytest.mark.parametrize(
+    ("redirection", "why"), [(">/dev/full", "No space left on device"), (">&-", "standard output is closed")]
+)
+def test_a_result_that_cannot_be_written_is_told(data: Path, redirection: str, why: str) -> None:
+    if "full" in redirection and not Path("/dev/full").exists():
+        pytest.skip("the system has no /dev/full")
+    done = subprocess.run(
+        ["sh", "-c", f'exec "$@" {redirection}', "sh", *LAPEL, "config", "show", "--data-dir", str(data)],
+        stderr=subprocess.PIPE,
+        text=True,
+        check=False,
+        timeout=120,
+    )
     assert done.returncode == 1
-    assert done.stderr == "lapel: the result could not be written: No space left on device.\n"
+    assert done.stderr == f"lapel: the result could not be written: {why}.\n"
 
 
 @pytest.mark.parametrize(

@@ -36,7 +36,8 @@ def emit(value: object, as_json: bool, shown: Callable[[], RenderableType]) -> N
 
     Rich builds the whole table in memory before it prints, so a table should have at most a few thousand
     rows.
-    Raises CommandError when the result cannot be written (a full disk, a closed pipe).
+    Raises CommandError when the result cannot be written (a full disk, a pipe without a reader, a
+    closed stdout).
     """
     text = msgspec.json.encode(value).decode() if as_json else _text(shown())
     with _read_by_somebody():
@@ -54,6 +55,8 @@ def put(data: bytes) -> None:
 
 @contextlib.contextmanager
 def _read_by_somebody() -> Generator[None]:
+    if sys.stdout is None:  # the caller has closed it, as `>&-` does
+        raise CommandError("the result could not be written: standard output is closed.")
     try:
         yield
     except OSError as fault:  # a full disk, or a pipe without a reader
@@ -64,8 +67,8 @@ def _read_by_somebody() -> Generator[None]:
 
 
 def is_piped() -> bool:
-    """Whether stdout is not a terminal: a pipe or a file."""
-    return not sys.stdout.isatty()
+    """Whether stdout is not a terminal: a pipe, a file, or closed."""
+    return sys.stdout is None or not sys.stdout.isatty()
 
 
 def visible(text: str) -> str:
