@@ -12,6 +12,7 @@ from contextlib import contextmanager, suppress
 import pytest
 
 from lapel.cli.shared.http_client import HttpAnswer, NoAnswer, request
+from tests.support.serving import run
 
 
 class Echo(http.server.BaseHTTPRequestHandler):
@@ -23,7 +24,7 @@ class Echo(http.server.BaseHTTPRequestHandler):
         self._answer(200, f"{self.requestline}|{named}|".encode() + body)
 
     def do_GET(self) -> None:
-        self._answer(302, b"elsewhere")
+        self._answer(200 if self.path == "/v1/events/stream" else 302, b"elsewhere")
 
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002
         """Nothing: the base class would write to stderr."""
@@ -79,6 +80,12 @@ def test_a_signed_url_is_sent_as_it_is(base_url: str) -> None:
 
 def test_a_redirect_is_an_answer(base_url: str) -> None:
     assert request("GET", base_url, timeout=60) == HttpAnswer(302, "text/plain", b"elsewhere")
+
+
+def test_a_stream_of_another_kind_of_server_is_refused(base_url: str) -> None:
+    done = run("events", "tail", env={"LAPEL_URL": base_url, "LAPEL_KEY": "sk_test_any"})
+    assert done.returncode == 1
+    assert done.stderr == f"lapel: {base_url} answers, but not as Lapel does; is the URL right?\n"
 
 
 def test_a_refused_connection_is_no_answer() -> None:

@@ -58,8 +58,8 @@ async def follow(
     """The events of a stream after `last_id`, for ever. `lost` gets the reason of each outage, once, and
     None when the stream continues.
 
-    Raises CommandError when the server refuses the request for good, and UnknownPlace when it refuses
-    `last_id`.
+    Raises CommandError when the server refuses the request for good or answers with something else than a
+    stream, and UnknownPlace when it refuses `last_id`.
     """
     pause, told = _FIRST_PAUSE, False
     while True:
@@ -77,6 +77,10 @@ async def follow(
                     allow_redirects=False,
                 ) as answer:
                     if answer.status == 200:
+                        if answer.content_type != "text/event-stream":
+                            raise CommandError(
+                                f"{base_url} answers, but not as Lapel does; is the URL right?"
+                            )
                         async for event in _events(answer.content.iter_any()):
                             if told:
                                 lost(None)
