@@ -167,10 +167,12 @@ def tails(served: Served, key: str, made: list[str]) -> None:
 
 
 def test_a_url_that_is_none_is_refused(tmp_path: Path) -> None:
-    for url in ("localhost:4242", "ftp://localhost/", "http://"):
+    for url in ("localhost:4242", "ftp://localhost/", "http://", "http://user:hidden@localhost/"):
         done = run("listen", "--forward-to", url, "--data-dir", tmp_path)
         assert done.returncode == 1
-        assert "lapel: --forward-to takes a URL such as http://localhost:4242/hooks." in done.stderr
+        told_of = "lapel: --forward-to takes a URL such as http://localhost:4242/hooks, without a user."
+        assert told_of in done.stderr
+        assert "hidden" not in done.stdout + done.stderr
     done = run("listen", "--forward-to", "http://localhost:1/", "--from-now", "--after", "0")
     assert done.returncode == 1
     assert "give one" in done.stderr

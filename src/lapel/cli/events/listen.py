@@ -99,10 +99,11 @@ def _check_target(url: str) -> None:
     try:
         parts = urlsplit(url)
         valid = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+        valid = valid and "@" not in parts.netloc  # the URL is printed and stored, so it may hold no password
     except ValueError:
         valid = False
     if not valid:
-        raise CommandError("--forward-to takes a URL such as http://localhost:4242/hooks.")
+        raise CommandError("--forward-to takes a URL such as http://localhost:4242/hooks, without a user.")
 
 
 class _Listener:
