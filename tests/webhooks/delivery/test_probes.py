@@ -83,6 +83,23 @@ async def test_a_probe_without_an_outcome_ends_its_pause(world: World) -> None:
     assert [first.event_id, second.event_id] == events
 
 
+async def test_a_probe_that_is_lost_while_the_pauses_of_others_end_is_not_forgotten(world: World) -> None:
+    first = await an_open_circuit(world, "http://127.0.0.1:9/")
+    second = await an_open_circuit(world, "http://127.0.0.1:9/")
+    await world.publish()
+    await world.publish()
+    await place_all(world)
+    claims = Claims(world.ports, WebhookPlaces())
+    assert len(await probes(world, claims)) == 2
+    claims.probes.lost(world.id, first.id)
+    async with world.ports.database.acquire() as connection:
+        ending = asyncio.create_task(claims.probes.end_pauses(connection))
+        await asyncio.sleep(0)  # the task waits for the database now
+        claims.probes.lost(world.id, second.id)
+        await ending
+    assert {row.webhook_id for row in await probes(world, claims)} == {first.id, second.id}
+
+
 async def test_a_pause_that_the_receiver_asked_for_meanwhile_stays(world: World) -> None:
     webhook = await an_open_circuit(world, "http://127.0.0.1:9/")
     await world.publish()

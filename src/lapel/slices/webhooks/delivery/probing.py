@@ -59,8 +59,9 @@ class Probes:
         """Let webhooks whose probes had no outcome be probed again. Those that are locked stay for later."""
         if not self._lost:
             return
-        pauses = [(*key, self._until[key]) for key in self._lost if key in self._until]
-        left = await claim_queries.end_pauses(connection, pauses)
-        for key in self._lost - left:
+        lost = set(self._lost)  # others may be added during the statements
+        pauses = [(*key, self._until[key]) for key in lost if key in self._until]
+        ended = lost - await claim_queries.end_pauses(connection, pauses)
+        self._lost -= ended
+        for key in ended:
             self._until.pop(key, None)
-        self._lost = left
