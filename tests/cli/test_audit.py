@@ -309,6 +309,11 @@ def test_what_verify_and_export_cannot_do_is_one_line(restored: Restored, tmp_pa
         (("export", "-", "--project", "proj_none"), "no project"),
         (("export", "-", "--since", "yesterday"), "not a time"),
         (("export", "-", "--until", "2027-01-31T00:00:00"), "no time zone"),
+        (
+            ("export", "-", "--since", "9999-12-31T23:59:59-14:00"),
+            "--since '9999-12-31T23:59:59-14:00' is not",
+        ),
+        (("export", "-", "--until", "0001-01-01T00:00:00+01:00"), "not within the years 1 to 9999 in UTC."),
         (("export", tmp_path), "exists"),
         (("export", "--world"), "no flag"),
     ):

@@ -157,6 +157,7 @@ def test_an_organization_is_configured_shown_and_cleared(data: Path) -> None:
         (("keys", "create", "--scopes", "recording:read"), "There is no scope 'recording:read'"),
         (("keys", "create", "--expires", "soon"), "write it as 90d or 2027-01-31T12:00:00Z"),
         (("keys", "create", "--expires", "2027-01-31T12:00:00"), "has no time zone"),
+        (("keys", "create", "--expires", "9999-12-31T23:59:59-14:00"), "-14:00' is not within the years 1"),
         (("keys", "create", "--project", "proj_none"), "`lapel projects list` shows them."),
         (("keys", "list", "--project", "proj_none"), "`lapel projects list` shows them."),
         (("keys", "revoke", "key_none"), "There is no key with this id. `lapel keys list` shows them."),

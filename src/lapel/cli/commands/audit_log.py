@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import sys
-from datetime import datetime
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Annotated, Literal
 
@@ -13,7 +12,7 @@ from cyclopts import Parameter
 
 from lapel.cli.shared.faults import CommandError
 from lapel.cli.shared.installation import settings_of, with_ports
-from lapel.cli.shared.options import DataDir, Json, emit, put, say, table
+from lapel.cli.shared.options import DataDir, Json, emit, moment, put, say, table
 from lapel.slices.audit.chain.kept_checkpoints import KeptCheckpoints
 from lapel.slices.audit.operator import OperatorAudit
 
@@ -166,7 +165,10 @@ def export(
     """
     if str(file) != "-" and str(file).startswith("-"):
         raise CommandError(f"{file} is no flag of this command; write ./{file} for a file of this name.")
-    begin, end = (None if each is None else _moment(each) for each in (since, until))
+    begin, end = (
+        None if text is None else moment(flag, text, "2027-01-31T12:00:00Z")
+        for flag, text in (("--since", since), ("--until", until))
+    )
 
     async def work(ports: Ports, out: IO[bytes] | None) -> int:
         written = 0
@@ -194,13 +196,3 @@ def export(
 def _private(path: str, flags: int) -> int:
     """Opens a file that only its owner can read, because entries have addresses."""
     return os.open(path, flags, 0o600)
-
-
-def _moment(text: str) -> datetime:
-    try:
-        moment = datetime.fromisoformat(text)
-    except ValueError:
-        raise CommandError(f"{text!r} is not a time; write it as 2027-01-31T12:00:00Z.") from None
-    if moment.tzinfo is None:
-        raise CommandError(f"{text!r} has no time zone; add Z for UTC, or an offset such as +01:00.")
-    return moment

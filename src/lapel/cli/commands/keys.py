@@ -14,7 +14,7 @@ from cyclopts import Parameter
 from lapel.cli.doctor.secret_checks import unusable
 from lapel.cli.shared.faults import CommandError
 from lapel.cli.shared.installation import revoking, settings_of, with_ports
-from lapel.cli.shared.options import DataDir, Json, emit, is_piped, say, table
+from lapel.cli.shared.options import DataDir, Json, emit, is_piped, moment, say, table
 from lapel.foundation.core.errors import InvalidRequest, NotFound
 from lapel.slices.projects.operator import OperatorKeys
 
@@ -99,7 +99,7 @@ def create(
         with _refusals_of_flags():
             return await OperatorKeys(ports).create(
                 mode=mode, project_id=project, scopes=wanted, end_user_id=end_user, name=name,
-                expires_at=_moment(expires, ports.clock.now()) if expires else None,
+                expires_at=_end(expires, ports.clock.now()) if expires else None,
             )  # fmt: skip
 
     made = _new(with_ports(settings_of(data_dir), work))
@@ -243,21 +243,11 @@ def _seconds(text: str) -> float:
     return int(found[1]) * _UNITS[found[2]]
 
 
-def _moment(text: str, now: datetime) -> datetime:
+def _end(text: str, now: datetime) -> datetime:
     """The end that the text names: a point in time, or a duration from `now` such as 90d.
 
-    Raises CommandError when the text is neither.
+    Raises CommandError when the text is neither, and what `moment` raises.
     """
     if _DURATION.fullmatch(text):
         return now + timedelta(seconds=_seconds(text))
-    try:
-        moment = datetime.fromisoformat(text)
-    except ValueError:
-        raise CommandError(
-            f"--expires {text!r} is not a time; write it as 90d or 2027-01-31T12:00:00Z."
-        ) from None
-    if moment.tzinfo is None:
-        raise CommandError(
-            f"--expires {text!r} has no time zone; add Z for UTC, or an offset such as +01:00."
-        )
-    return moment
+    return moment("--expires", text, "90d or 2027-01-31T12:00:00Z")

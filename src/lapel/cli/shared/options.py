@@ -7,6 +7,7 @@ import io
 import os
 import sys
 from collections.abc import Callable, Generator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, TypeAlias
 
@@ -64,6 +65,23 @@ def _read_by_somebody() -> Generator[None]:
         with contextlib.suppress(OSError, ValueError), Path(os.devnull).open("wb") as nowhere:
             os.dup2(nowhere.fileno(), sys.stdout.fileno())
         raise CommandError(f"the result could not be written: {fault.strerror}.") from fault
+
+
+def moment(flag: str, text: str, examples: str) -> datetime:
+    """The point in time that the value of a flag names, in UTC. `examples`: how to write one.
+
+    Raises CommandError when the text is no time, has no time zone, or is outside the years 1 to 9999 in UTC.
+    """
+    try:
+        named_time = datetime.fromisoformat(text)
+    except ValueError:
+        raise CommandError(f"{flag} {text!r} is not a time; write it as {examples}.") from None
+    if named_time.tzinfo is None:
+        raise CommandError(f"{flag} {text!r} has no time zone; add Z for UTC, or an offset such as +01:00.")
+    try:
+        return named_time.astimezone(UTC)
+    except OverflowError:
+        raise CommandError(f"{flag} {text!r} is not within the years 1 to 9999 in UTC.") from None
 
 
 def is_piped() -> bool:
