@@ -140,7 +140,8 @@ class Settings:
     trusted_proxies: tuple[IPv4Network | IPv6Network, ...] = setting(
         (),
         "Networks of the proxies before the API, separated by commas, such as 10.1.0.0/16. A client's "
-        "address is taken from their `X-Forwarded-For`.",
+        "address is taken from their `X-Forwarded-For`. A proxy on the same machine (127.0.0.0/8, ::1) is "
+        "trusted without being named.",
         parsers.networks,
     )
     rate_limits: bool | None = setting(

@@ -55,6 +55,11 @@ def test_without_trusted_proxies_the_header_is_ignored() -> None:
     assert address("10.0.0.1", "198.51.100.1", trusted=()) == "10.0.0.1"
 
 
+@pytest.mark.parametrize("peer", ["127.0.0.1", "127.8.8.8", "::1"])
+def test_a_proxy_on_this_machine_is_trusted_without_being_named(peer: str) -> None:
+    assert address(peer, "198.51.100.1", trusted=()) == "198.51.100.1"
+
+
 def test_proxies_that_add_a_line_each_tell_the_same_as_in_one_line() -> None:
     assert address("10.0.0.1", "192.0.2.66", "198.51.100.1", "10.9.9.9") == "198.51.100.1"
 
