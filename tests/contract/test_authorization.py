@@ -36,7 +36,7 @@ REPEATABLE = {
     "create_webhook", "create_webhook_endpoint", "update_webhook", "update_webhook_endpoint",
     "rotate_webhook_secret", "rotate_webhook_endpoint_secret",
     "redeliver_webhook_delivery", "redeliver_webhook_endpoint_delivery", "redeliver_to_webhook",
-    "redeliver_to_webhook_endpoint", "recover_webhook", "recover_webhook_endpoint", "test_webhook",
+    "redeliver_to_webhook_endpoint", "test_webhook",
     "test_webhook_endpoint", "resend_event",
 }  # fmt: skip
 # A device names itself here, and is told so when it names another one, whose id it then knows.

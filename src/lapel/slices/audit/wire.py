@@ -99,7 +99,15 @@ class AuditQuery(PageQuery, frozen=True, kw_only=True):
         ]
         | None
     ) = None
-    action: Annotated[str, msgspec.Meta(description="Only this action.")] | None = None
+    action: (
+        Annotated[
+            str,
+            msgspec.Meta(
+                pattern=r"^[a-z_]+\.[a-z_]+\Z", description="Only this action.", examples=["config.updated"]
+            ),
+        ]
+        | None
+    ) = None
     since: _Since | None = None
     until: _Until | None = None
 
