@@ -322,6 +322,13 @@ def test_what_verify_and_export_cannot_do_is_one_line(restored: Restored, tmp_pa
         assert why in done.stderr
 
 
+def test_an_export_that_fails_leaves_no_file(tmp_path: Path) -> None:
+    """So that the corrected command may name the same file."""
+    file, place = tmp_path / "audit.ndjson", tmp_path / "nowhere"
+    assert run("audit", "export", file, "--data-dir", place).returncode == 1
+    assert list(tmp_path.glob("*audit*")) == []
+
+
 def test_export_writes_lines_for_the_owner_alone(
     installed: Installation, restored: Restored, tmp_path: Path
 ) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Annotated, Literal
@@ -12,6 +11,7 @@ from cyclopts import Parameter
 
 from lapel.cli.shared.faults import CommandError
 from lapel.cli.shared.installation import settings_of, with_ports
+from lapel.cli.shared.new_file import new_file
 from lapel.cli.shared.options import DataDir, Json, emit, moment, put, say, table
 from lapel.slices.audit.chain.kept_checkpoints import KeptCheckpoints
 from lapel.slices.audit.operator import OperatorAudit
@@ -184,15 +184,7 @@ def export(
     if str(file) == "-":
         with_ports(settings, lambda ports: work(ports, None))
         return
-    try:
-        with open(file, "xb", opener=_private) as out:
-            written = with_ports(settings, lambda ports: work(ports, out))
-    except FileExistsError:
-        raise CommandError(f"{file} exists; name a new file.") from None
+    with new_file(file, "name a new file.") as out:  # for the owner alone, because entries have addresses
+        written = with_ports(settings, lambda ports: work(ports, out))
     done = ExportedAudit(str(file), mode, written)
     emit(done, json, lambda: f"{done.path}: {done.entries:,} entries of {done.mode} worlds")
-
-
-def _private(path: str, flags: int) -> int:
-    """Opens a file that only its owner can read, because entries have addresses."""
-    return os.open(path, flags, 0o600)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
@@ -14,6 +13,7 @@ from cyclopts import Parameter
 
 from lapel.cli.shared.faults import CommandError
 from lapel.cli.shared.installation import settings_of, with_ports
+from lapel.cli.shared.new_file import new_file
 from lapel.cli.shared.options import DataDir, Json, emit, say, visible
 from lapel.foundation.core.errors import NotFound, Unavailable
 from lapel.settings import MIB
@@ -82,34 +82,18 @@ def export(
 
 
 async def write_whole(path: Path, pieces: AsyncGenerator[bytes], clock: Callable[[], float]) -> int:
-    """Write all pieces to a new file (0600), and return their size in bytes.
+    """Write all pieces to a new file, and return their size in bytes.
 
-    The file gets its name when it is complete and synced; if anything fails before, no file is left. `clock`:
-    seconds, for the messages about the progress. Raises CommandError when the file exists, OSError when it
-    cannot be written, and what `pieces` raises.
+    `clock`: seconds, for the messages about the progress. Raises CommandError when the file exists, OSError
+    when it cannot be written, and what `pieces` raises; then no file is left.
     """
-    _check_free(path)
-    temporary, size, told = path.with_name(f".{path.name}.part"), 0, clock()
-    handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            async with aclosing(pieces):
-                async for piece in pieces:
-                    file.write(piece)
-                    size += len(piece)
-                    if clock() - told >= _TELL_EVERY:
-                        told = clock()
-                        say(f"{size // MIB:,} MiB written")
-            file.flush()
-            os.fsync(handle)
-        _check_free(path)
-        temporary.replace(path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
+    size, told = 0, clock()
+    with new_file(path, "name another file with --output, or remove this one.") as file:
+        async with aclosing(pieces):
+            async for piece in pieces:
+                file.write(piece)
+                size += len(piece)
+                if clock() - told >= _TELL_EVERY:
+                    told = clock()
+                    say(f"{size // MIB:,} MiB written")
     return size
-
-
-def _check_free(path: Path) -> None:
-    if path.exists():
-        raise CommandError(f"{path} exists already; name another file with --output, or remove this one.")
