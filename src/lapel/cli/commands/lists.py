@@ -14,12 +14,14 @@ from lapel.cli.shared.installation import settings_of, with_ports
 from lapel.cli.shared.options import DataDir, Json, emit, table
 from lapel.foundation.core.actors import ANONYMOUS, Actor, Mode
 from lapel.slices.audit.service import AuditLog
-from lapel.slices.audit.wire import AuditActor, AuditEntry, AuditPage, AuditQuery
+from lapel.slices.audit.wire import AuditActor, AuditPage, AuditQuery
 from lapel.slices.erasure.service import Erasures, Holds
-from lapel.slices.erasure.wire import Erasure, ErasurePage, ErasureQuery, Hold, HoldPage, HoldQuery, Requester
+from lapel.slices.erasure.wire import ErasurePage, ErasureQuery, HoldPage, HoldQuery, Requester
 from lapel.slices.projects.service import list_worlds
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from lapel.foundation.ports import Ports
 
 T = TypeVar("T")
@@ -69,14 +71,11 @@ def audit(
         lapel audit list --project proj_… --actor operator --json
     """
 
-    async def work(ports: Ports) -> list[AuditEntry]:
-        def page(operator: Actor, count: int, cursor: str) -> Awaitable[AuditPage]:
-            asked = AuditQuery(limit=count, cursor=cursor, action=action, actor=actor, resource_id=resource)
-            return AuditLog(ports).list(operator, asked)
+    def page(ports: Ports, operator: Actor, count: int, cursor: str) -> Awaitable[AuditPage]:
+        asked = AuditQuery(limit=count, cursor=cursor, action=action, actor=actor, resource_id=resource)
+        return AuditLog(ports).list(operator, asked)
 
-        return await _newest(await _operator_in(ports, project, mode), limit, page)
-
-    found = with_ports(settings_of(data_dir), work)
+    found = _newest(data_dir, project, mode, limit, page)
     rows = [
         (each.created_at, each.action, each.resource_id or each.resource_type, _by(each.actor),
          each.address or "")
@@ -105,14 +104,11 @@ def erasures(
         lapel erasures list --resource rec_… --json
     """
 
-    async def work(ports: Ports) -> list[Erasure]:
-        def page(operator: Actor, count: int, cursor: str) -> Awaitable[ErasurePage]:
-            asked = ErasureQuery(limit=count, cursor=cursor, state=state, resource_id=resource)
-            return Erasures(ports).list(operator, asked)
+    def page(ports: Ports, operator: Actor, count: int, cursor: str) -> Awaitable[ErasurePage]:
+        asked = ErasureQuery(limit=count, cursor=cursor, state=state, resource_id=resource)
+        return Erasures(ports).list(operator, asked)
 
-        return await _newest(await _operator_in(ports, project, mode), limit, page)
-
-    found = with_ports(settings_of(data_dir), work)
+    found = _newest(data_dir, project, mode, limit, page)
     rows = [
         (
             each.created_at,
@@ -147,15 +143,12 @@ def holds(
         lapel holds list --mode live --resource eu_… --json
     """
 
-    async def work(ports: Ports) -> list[Hold]:
-        def page(operator: Actor, count: int, cursor: str) -> Awaitable[HoldPage]:
-            in_force = "true" if active else None
-            asked = HoldQuery(limit=count, cursor=cursor, active=in_force, resource_id=resource)
-            return Holds(ports).list(operator, asked)
+    def page(ports: Ports, operator: Actor, count: int, cursor: str) -> Awaitable[HoldPage]:
+        in_force = "true" if active else None
+        asked = HoldQuery(limit=count, cursor=cursor, active=in_force, resource_id=resource)
+        return Holds(ports).list(operator, asked)
 
-        return await _newest(await _operator_in(ports, project, mode), limit, page)
-
-    found = with_ports(settings_of(data_dir), work)
+    found = _newest(data_dir, project, mode, limit, page)
     rows = [
         (each.created_at, each.id, each.resource_id, _by(each.placed_by), each.released_at or "",
          each.reason or "")
@@ -177,16 +170,26 @@ async def _operator_in(ports: Ports, project_id: str | None, mode: Mode) -> Acto
     return replace(ANONYMOUS, world_id=world.id, project_id=world.project_id, mode=mode)
 
 
-async def _newest(
-    operator: Actor, limit: int, page_of: Callable[[Actor, int, str], Awaitable[_Listing[T]]]
+def _newest(
+    data_dir: Path | None,
+    project: str | None,
+    mode: Mode,
+    limit: int,
+    page_of: Callable[[Ports, Actor, int, str], Awaitable[_Listing[T]]],
 ) -> list[T]:
-    found: list[T] = []
-    cursor: str | None = ""
-    while cursor is not None and len(found) < limit:
-        page = await page_of(operator, min(limit - len(found), _PAGE), cursor)
-        found += page.data
-        cursor = page.next_cursor
-    return found
+    """The newest rows of a world. `page_of` gets the most rows of a page, and the last page's cursor."""
+
+    async def work(ports: Ports) -> list[T]:
+        operator = await _operator_in(ports, project, mode)
+        found: list[T] = []
+        cursor: str | None = ""
+        while cursor is not None and len(found) < limit:
+            page = await page_of(ports, operator, min(limit - len(found), _PAGE), cursor)
+            found += page.data
+            cursor = page.next_cursor
+        return found
+
+    return with_ports(settings_of(data_dir), work)
 
 
 def _by(caller: AuditActor | Requester | None) -> str:

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-import secrets
 from typing import TYPE_CHECKING
 
 import msgspec
 
 from lapel.cli.shared.faults import CommandError
-from lapel.foundation.identity.webhook_signatures import SECRET_BYTES, new_secret
 from lapel.hosting.data_folder import DataFolder, write_durably
+from lapel.slices.webhooks.signing_secrets import new_secret
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -37,7 +36,7 @@ class ListenState:
         """The secret that signs forwarded events; made by the first call."""
         path = self._folder / "secret"
         if not path.exists():
-            write_durably(path, new_secret(secrets.token_bytes(SECRET_BYTES)).encode())
+            write_durably(path, new_secret().encode())
         return path.read_text().strip()
 
     def last(self, forward_to: str, world: str) -> str | None:

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from lapel.foundation.database.audit import OPERATOR
-from lapel.foundation.database.pool import affected
 from lapel.foundation.database.rows import fetch_only_value, fetch_row, fetch_rows
 from lapel.slices.erasure.wire import HoldSubject
 
@@ -206,9 +205,9 @@ async def release(
     return await fetch_row(connection, HoldRow, RELEASE, *given)
 
 
-async def settle(connection: Connection, world_id: int, hold_id: str, now: datetime) -> bool:
-    """Store that all deletions that this hold postponed are done. False when that is stored already."""
-    return affected(await connection.execute(SETTLE, world_id, hold_id, now)) > 0
+async def settle(connection: Connection, world_id: int, hold_id: str, now: datetime) -> None:
+    """Store that all deletions that this hold postponed are done."""
+    await connection.execute(SETTLE, world_id, hold_id, now)
 
 
 async def find_unsettled(
