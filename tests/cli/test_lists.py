@@ -50,6 +50,8 @@ def test_the_operator_lists_audit_log_ledger_and_holds(tmp_path: Path) -> None:
     assert people[0] in shown.stdout
     assert "a case" in shown.stdout
     assert run("audit", "list", "--data-dir", data).returncode == 0
+    refused = run("audit", "list", "--action", "nix", "--data-dir", data)
+    assert (refused.returncode, "two words with a dot" in refused.stderr) == (2, True), refused
 
     told("projects", "create", "Another", "--data-dir", data)
     for flags, status, said in (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, Literal, Protocol, TypeVar
@@ -14,7 +15,7 @@ from lapel.cli.shared.installation import settings_of, with_ports
 from lapel.cli.shared.options import DataDir, Json, emit, table
 from lapel.foundation.core.actors import ANONYMOUS, Actor, Mode
 from lapel.slices.audit.service import AuditLog
-from lapel.slices.audit.wire import AuditActor, AuditPage, AuditQuery
+from lapel.slices.audit.wire import ACTION, AuditActor, AuditPage, AuditQuery
 from lapel.slices.erasure.service import Erasures, Holds
 from lapel.slices.erasure.wire import ErasurePage, ErasureQuery, HoldPage, HoldQuery, Requester
 from lapel.slices.projects.service import list_worlds
@@ -35,7 +36,16 @@ Resource = Annotated[str | None, Parameter(help="Only what concerns the resource
 ByActor = Annotated[
     str | None, Parameter(help="Only changes by the actor with this id, or by the `operator`.")
 ]
-Action = Annotated[str | None, Parameter(help="Only this action, such as config.updated.")]
+
+
+def _check_action(_: object, action: str | None) -> None:
+    if action is not None and not re.match(ACTION, action):
+        raise ValueError("An action is two words with a dot between, such as config.updated.")
+
+
+Action = Annotated[
+    str | None, Parameter(help="Only this action, such as config.updated.", validator=_check_action)
+]
 State = Annotated[
     Literal["open", "held", "erased", "closed"] | None, Parameter(help="Only entries in this state.")
 ]

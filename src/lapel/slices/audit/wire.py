@@ -9,6 +9,9 @@ import msgspec
 from lapel.foundation.http.input.fields import Moment, Timestamp
 from lapel.foundation.http.input.pagination import PageQuery
 
+ACTION = r"^[a-z_]+\.[a-z_]+\Z"
+"""The pattern of an action."""
+
 
 class AuditActor(msgspec.Struct, frozen=True, kw_only=True):
     """The actor of a change: the holder of a token, a speech service, the operator on the command line, or
@@ -102,9 +105,7 @@ class AuditQuery(PageQuery, frozen=True, kw_only=True):
     action: (
         Annotated[
             str,
-            msgspec.Meta(
-                pattern=r"^[a-z_]+\.[a-z_]+\Z", description="Only this action.", examples=["config.updated"]
-            ),
+            msgspec.Meta(pattern=ACTION, description="Only this action.", examples=["config.updated"]),
         ]
         | None
     ) = None
