@@ -253,7 +253,7 @@ class Erasures:
             await ledger_lines.write(self._ports.store, line)
 
     async def run_due(self) -> int:
-        """One round over every entry that is due, and every hold of which the bucket does not tell.
+        """One round over every entry that is due, and every hold whose line in the bucket is missing or old.
 
         Returns the number of entries.
 

@@ -252,7 +252,7 @@ async def claim(
     rule: tuple[Level, str],
     found: list[str],
 ) -> list[str]:
-    """Lock those of the found recordings that are still due by the rule, and that nobody else has locked."""
+    """Lock the found recordings that are still due by the rule. Those that are locked are left out."""
     given = (world_id, now, *rule, found)
     return await fetch_values(connection, str, CLAIMS[kind, SCOPES[rule[0]]], *given)
 

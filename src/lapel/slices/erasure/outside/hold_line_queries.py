@@ -62,7 +62,7 @@ WHERE h.released_at IS NULL ORDER BY h.world_id, h.id
 
 
 async def find_untold(connection: Connection, world_id: int | None, limit: int) -> list[UntoldHoldRow]:
-    """Holds of a world, or of all worlds, of which the bucket does not tell as they are."""
+    """Holds whose line in the bucket is missing or old, of a world or of all worlds."""
     if world_id is None:
         return await fetch_rows(connection, UntoldHoldRow, FIND_UNTOLD_OF_ALL, limit)
     return await fetch_rows(connection, UntoldHoldRow, FIND_UNTOLD, world_id, limit)

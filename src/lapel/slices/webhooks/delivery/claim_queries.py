@@ -259,7 +259,7 @@ async def claim(
 
 
 async def hold_probes(connection: Connection, webhooks: Sequence[tuple[int, str]]) -> list[tuple[int, str]]:
-    """Lock those of these webhooks (world, id) that may be probed now, and that nobody else has locked."""
+    """Lock the webhooks (world, id) that may be probed now. Those that are locked are left out."""
     rows = await fetch_rows(connection, WebhookKeyRow, HOLD_PROBES, *columns(webhooks))
     return [(row.world_id, row.id) for row in rows]
 
