@@ -14,9 +14,10 @@ from hypothesis import strategies as st
 
 from lapel.foundation import telemetry
 from lapel.foundation.core.actors import ANONYMOUS, Actor
+from lapel.foundation.core.base62 import ALPHABET
 from lapel.foundation.core.request_id import REQUEST_ID
 from lapel.foundation.identity.tokens import new_token
-from tests.support.declared import TOKEN_PREFIXES
+from tests.support.declared import ID_PREFIXES, TOKEN_PREFIXES
 
 LINK = (
     "https://h/lapel/media/a?X-Amz-Algorithm=AWS4-HMAC-SHA256&X-Amz-Credential=AK%2F20260101&X-Amz-Date=1"
@@ -62,6 +63,33 @@ def test_tokens_never_reach_the_log(lines: io.StringIO, prefix: str) -> None:
     assert f"{prefix}_***" in written
 
 
+# What may stand directly before a token: a word and an underscore, or a character as a path, JSON or Python's
+# repr writes it.
+BEFORE = st.sampled_from(
+    ["", " ", "=", '"', "/", "_", "x_", "key_", "rec_", "K9_", "%20", "%3d", r"\n", r"\u001b", r"\x1b"]
+)
+
+
+@given(BEFORE, st.sampled_from(TOKEN_PREFIXES), st.text(ALPHABET, min_size=38, max_size=38))
+def test_no_part_of_a_token_stays_whatever_stands_before_it(before: str, prefix: str, body: str) -> None:
+    assert telemetry.redact(f"GET {before}{prefix}_{body} 404") == f"GET {before}{prefix}_*** 404"
+
+
+@given(
+    BEFORE,
+    st.sampled_from(["sk_live", "sk_test", "rk_live", "rk_test", "eut", "dtok", "whsec"]),
+    st.text(ALPHABET, min_size=8, max_size=50),
+)
+def test_no_part_of_a_cut_token_stays_either(before: str, prefix: str, body: str) -> None:
+    assert telemetry.redact(f"{before}{prefix}_{body}") == f"{before}{prefix}_***"
+
+
+@given(BEFORE, st.sampled_from(ID_PREFIXES), st.text(ALPHABET, min_size=24, max_size=24))
+def test_ids_stay(before: str, prefix: str, body: str) -> None:
+    text = f"{before}{prefix}_{body}"
+    assert telemetry.redact(text) == text
+
+
 @given(st.text(alphabet="abcXYZ019+/=", min_size=8, max_size=60))
 def test_no_part_of_a_webhook_secret_stays(body: str) -> None:
     assert telemetry.redact(f"x whsec_{body} y") == "x whsec_*** y"
@@ -76,6 +104,9 @@ def test_no_part_of_a_webhook_secret_stays(body: str) -> None:
         ("postgresql://u:p@ss@h/db", "postgresql://u:***@h/db"),
         ("postgresql://lapel@/lapel?host=/run/x", "postgresql://lapel@/lapel?host=/run/x"),
         ("up_to_date up_link rec_0VvPabcdefgh", "up_to_date up_link rec_0VvPabcdefgh"),
+        ("set_up_completed task_test_recordings", "set_up_completed task_test_recordings"),
+        (r'{"event": "lost:\nBearer abc123/xyz"}', r'{"event": "lost:\nBearer ***"}'),
+        (r"'\npostgresql://u:p@ss@h/db'", r"'\npostgresql://u:***@h/db'"),
     ],
 )
 def test_redaction_takes_secrets_and_leaves_the_rest(text: str, shown: str) -> None:

@@ -114,7 +114,7 @@ async def test_no_secret_is_shown(pair: Pair) -> None:
         "/v1/devices/me/heartbeat",
         "/v1/recordings",
         "/v1/devices/sk_test_***",
-        "/v1/devices/dev_***",
+        "/v1/devices/dev_dtok_***",
         "/v1/devices/dtok_***",
         "/v1/recordings/***",
     ]

@@ -35,6 +35,7 @@ def declared_services(more: tuple[Slice, ...] = ()) -> Services:
 
 TOKEN_KINDS = tuple(kind for each in app.SLICES for kind in each.token_kinds)
 TOKEN_PREFIXES = tuple(prefix for kind in TOKEN_KINDS for prefix in kind.prefixes)
+ID_PREFIXES = tuple(prefix for each in app.SLICES for prefix in each.ids.values())
 
 
 def authenticator(ports: Ports) -> Authenticator:
