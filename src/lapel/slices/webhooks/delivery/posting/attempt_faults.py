@@ -9,6 +9,12 @@ import aiohttp
 from lapel.foundation.outbound.guarded_connector import ForbiddenAddress
 
 _LONGEST = 200
+# One sentence for a name that does not exist and for one that leads to a refused address. Two sentences would
+# tell tenants which names the operator's network has.
+NAME_NOT_CALLED = (
+    "the host's name cannot be resolved, or leads to an address that may not be called: allowed are public "
+    "addresses by https, and the networks of LAPEL_OUTBOUND_NETWORKS"
+)
 
 
 def told(fault: BaseException) -> str:
@@ -19,14 +25,15 @@ def told(fault: BaseException) -> str:
 def _told(fault: BaseException) -> str:
     match fault:
         case ForbiddenAddress():
-            return f"refused: {fault}"
+            written = fault.host == fault.address  # in the URL, by the owner
+            return f"refused: {fault}" if written else NAME_NOT_CALLED
         case aiohttp.ClientConnectorCertificateError():
             why = getattr(fault.certificate_error, "verify_message", "")
             return f"TLS: {why or 'the certificate is not valid'}"
         case aiohttp.ClientSSLError():
             return "TLS: no secure connection could be made"
         case aiohttp.ClientConnectorDNSError():
-            return "the name of the host cannot be resolved"
+            return NAME_NOT_CALLED
         case aiohttp.ConnectionTimeoutError():
             return "timeout: no connection was made"
         case TimeoutError():

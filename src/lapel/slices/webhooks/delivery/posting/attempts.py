@@ -22,6 +22,7 @@ from lapel.slices.webhooks import signing_secrets
 from lapel.slices.webhooks.delivery import claim_queries, delivery_metrics
 from lapel.slices.webhooks.delivery.delivery_outcome import DeliveryAttempt, DeliveryOutcome
 from lapel.slices.webhooks.delivery.posting.attempt_faults import told
+from lapel.slices.webhooks.delivery.posting.operator_log import OperatorLog
 from lapel.slices.webhooks.delivery.posting.retry_schedule import asked_wait, wait_after
 
 if TYPE_CHECKING:
@@ -44,7 +45,6 @@ _OWN_FAULTS = {errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS}
 # Large bodies (up to 1 MiB each) in memory at once, and of these of one world and of one webhook.
 _LARGE, _LARGE_OF_WORLD, _LARGE_OF_WEBHOOK = 32, 8, 4
 _MOST_SECRETS = 10_000
-_REMEDY = "Set LAPEL_SECRET_PREVIOUS to the secret with which the webhook was made, or rotate its secret."
 
 _log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
 
@@ -70,6 +70,7 @@ class Attempts:
         self._ports = ports
         self._client = client
         self._chance = chance
+        self._operator = OperatorLog()
         self._secrets: dict[bytes, str] = {}
         self._large = asyncio.Semaphore(_LARGE)
         self._large_of_world: WeakValueDictionary[int, asyncio.Semaphore] = WeakValueDictionary()
@@ -102,7 +103,7 @@ class Attempts:
         try:
             secrets = self._signing(claim)
         except SealBroken:
-            _log.error("webhook.secret_unreadable", webhook=claim.webhook_id, remedy=_REMEDY)
+            self._operator.secret_unreadable(claim.webhook_id)
             attempt = DeliveryAttempt(
                 self._ports.clock.now(), 0, None, "the server cannot read the secret", None
             )
@@ -157,6 +158,7 @@ class Attempts:
                 if (own := _own_fault(fault)) is not None:
                     raise OwnFault(str(own)) from fault
                 error = told(fault)
+                self._operator.not_called(claim.webhook_id, fault)
         attempt = DeliveryAttempt(
             started, round((ended - began) * 1000), status, error, bytes(answer) or None
         )
