@@ -11,8 +11,10 @@ import pytest
 
 from lapel.foundation.core.actors import Actor
 from lapel.foundation.core.errors import InvalidRequest
+from lapel.foundation.database.outbox import POSITIONS_CHANNEL
 from lapel.foundation.ports import Ports
 from lapel.slices.events.service import Events
+from lapel.slices.events.wakes import Wakes
 from lapel.slices.events.wire import StreamQuery
 from tests.events.writing import body_of, place, write
 from tests.support.event_stream import following, some
@@ -206,3 +208,17 @@ async def test_the_listening_connection_ends_with_the_last_stream(ports: Ports, 
     assert len(mine) == 1, "one connection for both"
     with pytest.raises(InvalidRequest):
         await anext(service.stream(_actor(tenant), StreamQuery(after="1"), None))
+
+
+async def test_positions_of_a_world_wake_no_stream_of_another_world(
+    ports: Ports, tenant: Tenant, stranger: Tenant
+) -> None:
+    wakes = Wakes(ports.database.dsn, POSITIONS_CHANNEL)
+    with wakes.of(tenant.test_world) as own, wakes.of(stranger.test_world) as other:
+        await asyncio.gather(own.wait(), other.wait())  # after the connect, for what came before
+        own.clear()
+        other.clear()
+        await write(ports, tenant.test_world, "rec_wakes")
+        await place(ports)
+        await own.wait()
+        assert not other.is_set()

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lapel.foundation.outbound.addresses import is_public, special_use, unmapped
+from lapel.foundation.outbound.addresses import Address, special_use, unmapped
 
 
 def words(text: str) -> list[str]:
@@ -34,6 +34,10 @@ PUBLIC_V6 = ["2400::/12", "2600::/12", "2610::/23", "2620::/23", "2800::/12", "2
 def within(text: str) -> st.SearchStrategy[int]:
     network = ip_network(text)
     return st.integers(int(network.network_address), int(network.broadcast_address))
+
+
+def is_public(address: Address) -> bool:
+    return special_use(address) is None
 
 
 @given(st.sampled_from(NOT_PUBLIC_V4).flatmap(within))

@@ -8,6 +8,7 @@ import threading
 from collections.abc import Sequence
 
 import msgspec
+import pytest
 from structlog.testing import capture_logs
 
 from lapel.foundation.identity.seal import Sealer
@@ -19,7 +20,7 @@ from lapel.slices.webhooks.delivery.claim_queries import ClaimedRow
 from lapel.slices.webhooks.delivery.delivery_outcome import DeliveryOutcome
 from lapel.slices.webhooks.delivery.posting.attempt_faults import NAME_NOT_CALLED
 from lapel.slices.webhooks.delivery.posting.attempts import Attempts
-from tests.webhooks.delivery.support import OK, Received, Receiver, World, a_secret
+from tests.webhooks.delivery.support import OK, Received, Receiver, World, a_secret, answer
 
 THREADS_OF_A_WORLD = 8
 
@@ -139,3 +140,21 @@ async def test_a_fresh_connection_that_the_receiver_closes_is_a_failure(
     assert outcome is not None
     assert [each.error for each in outcome.attempts] == ["the connection was closed without an answer"]
     assert len(receiver.received) == 1
+
+
+@pytest.mark.parametrize(("size", "connections"), [(0, 1), (4095, 1), (4096, 1), (10**6, 3)])
+async def test_an_answer_of_4_kib_keeps_its_connection_and_a_large_one_does_not(
+    world: World, receiver: Receiver, size: int, connections: int
+) -> None:
+    async def respond(_: Received, writer: asyncio.StreamWriter) -> None:
+        writer.write(answer(200, body=b"x" * size))
+
+    receiver.respond = respond
+    async with open_client(OutboundPolicy.of(world.ports.settings), total=None, connect=5) as client:
+        attempts = Attempts(world.ports, client, lambda: 0.0)
+        for _ in range(3):
+            outcome = await attempts.make(claim_of(world, receiver.url), probe=False)
+            assert outcome is not None
+            (attempt,) = outcome.attempts
+            assert (attempt.answer or b"", attempt.status) == (b"x" * min(size, 4096), 200)
+    assert receiver.connections == connections

@@ -94,8 +94,3 @@ def special_use(address: Address) -> str | None:
     if use is None and address not in _GLOBAL_V6:
         return "not assigned, RFC 4291"
     return use
-
-
-def is_public(address: Address) -> bool:
-    """Whether the address can be a server on the internet."""
-    return special_use(address) is None

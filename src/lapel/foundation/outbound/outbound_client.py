@@ -118,17 +118,3 @@ def open_client(
             trust_env=False,
         )
     )
-
-
-async def read_at_most(response: aiohttp.ClientResponse, most: int) -> bytes:
-    """The first `most` bytes of the body. A connection whose answer is longer is closed.
-
-    The call's `total` time limits the reading. Raises TimeoutError and aiohttp.ClientError.
-    """
-    content = bytearray()
-    async for chunk in response.content.iter_any():
-        content += chunk[: most - len(content)]
-        if len(content) == most and not response.content.at_eof():
-            response.close()
-            break
-    return bytes(content)

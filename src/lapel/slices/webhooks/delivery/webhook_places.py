@@ -48,10 +48,6 @@ class WebhookPlaces:
         if not self._of_world[webhook[0]]:
             del self._of_world[webhook[0]]
 
-    def of(self, webhook: WebhookKey) -> int:
-        """The attempts that run now for a webhook."""
-        return self._of_webhook[webhook]
-
     def idle(self, webhook: WebhookKey) -> bool:
         """Whether no attempt of the webhook runs."""
         return webhook not in self._of_webhook
