@@ -72,9 +72,9 @@ def listen(
     """Forward events to a URL as they happen, signed like the deliveries of a webhook.
 
     Prints the signing secret, which stays the same for a data folder, then a line for each event. Ctrl-C ends
-    it. The next run with the same URL continues where this one stopped, so it also forwards the events that
-    happened meanwhile. An event that the URL does not accept is not sent again by itself: `--after` with a
-    place before that event forwards it again, and all that follow.
+    it. The next run with the same URL (and the same key, if one is given) continues where this one stopped,
+    so it also forwards the events that happened meanwhile. An event that the URL does not accept is not sent
+    again by itself: `--after` with a place before that event forwards it again, and all that follow.
 
     For example:
 

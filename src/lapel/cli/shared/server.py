@@ -46,8 +46,9 @@ class ServerAway(CommandError):
 @dataclass(frozen=True, slots=True)
 class ServerAccess:
     """How to call the API. `base_url` is asked again after an outage, because a local server may move to
-    another port; it raises ServerAway while the server is stopped. `world` is a name that stays the same for
-    the same world of the same server."""
+    another port; it raises ServerAway while the server is stopped. `world` is a name for the world
+    that no other world has. If a key was given, another key has another name, because the server does not
+    tell the world of a key."""
 
     base_url: Callable[[], str]
     key: str
