@@ -143,6 +143,10 @@ async def test_it_is_walked_by_page_and_filtered_by_type_and_resource(log: Log, 
     assert await walk(resource_id="thing_1") == [4, 1]
     assert await walk(resource_id="thing_1", resource_type="thing") == [1]
     assert await walk(resource_type="nothing") == []
+    assert await walk(action="nothing.changed") == []
+    for name, misspelt in (("resource_type", "end-user"), ("action", "end-user.updated")):
+        refused = await log.client.get("/v1/audit-log", params={name: misspelt}, headers=log.tenant.headers)
+        assert (refused.status_code, refused.json()["error"]["param"]) == (400, name), refused.text
 
 
 async def test_each_world_has_its_own(

@@ -87,7 +87,15 @@ class AuditQuery(PageQuery, frozen=True, kw_only=True):
     """The filters of the audit log."""
 
     resource_type: (
-        Annotated[str, msgspec.Meta(description="Only changes to resources of this type.")] | None
+        Annotated[
+            str,
+            msgspec.Meta(
+                pattern=r"^[a-z_]{1,64}\Z",
+                description="Only changes to resources of this type.",
+                examples=["end_user"],
+            ),
+        ]
+        | None
     ) = None
     resource_id: (
         Annotated[str, msgspec.Meta(description="Only changes to the resource with this id.")] | None
