@@ -64,7 +64,7 @@ class Erasure(msgspec.Struct, frozen=True, kw_only=True):
         int,
         msgspec.Meta(
             description="About how many objects were deleted: an object counts twice if two workers erase it "
-            "at once, and not at all if the worker is killed before it counts."
+            "at once, and not at all if something fails between its deletion and its counting."
         ),
     ]
     links_expire_at: Annotated[
