@@ -179,23 +179,6 @@ def test_what_cannot_be_done_is_one_line_and_status_1(
 
 
 @pytest.mark.parametrize(
-    ("redirection", "why"), [(">/dev/full", "No space left on device"), (">&-", "standard output is closed")]
-)
-def test_a_result_that_cannot_be_written_is_told(data: Path, redirection: str, why: str) -> None:
-    if "full" in redirection and not Path("/dev/full").exists():
-        pytest.skip("the system has no /dev/full")
-    done = subprocess.run(
-        ["sh", "-c", f'exec "$@" {redirection}', "sh", *LAPEL, "config", "show", "--data-dir", str(data)],
-        stderr=subprocess.PIPE,
-        text=True,
-        check=False,
-        timeout=120,
-    )
-    assert done.returncode == 1
-    assert done.stderr == f"lapel: the result could not be written: {why}.\n"
-
-
-@pytest.mark.parametrize(
     ("arguments", "where"),
     [
         (("projects", "create", ""), "the argument after `create` is empty; give one."),

@@ -122,6 +122,18 @@ def test_the_demo_brings_the_sample_back_and_leaves_nothing(tmp_path: Path) -> N
     assert list(tmp_path.iterdir()) == []
 
 
+def test_when_nobody_reads_it_the_demo_ends_quietly_and_leaves_nothing(tmp_path: Path) -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    with (
+        os.fdopen(writer, "wb") as pipe,
+        Warm("demo", env=os.environ | {"TMPDIR": str(tmp_path)}, stdout=pipe) as process,
+    ):
+        _, errors = process.communicate(timeout=110)
+    assert (process.returncode, errors) == (141, "")
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_json_tells_every_step_and_the_outcome(kept: Kept) -> None:
     told = kept.told
     assert told["data_dir"] == str(kept.data_dir)

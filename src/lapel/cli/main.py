@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import sys
+from collections.abc import Generator
+from pathlib import Path
 
 from cyclopts import App
 
@@ -220,6 +224,31 @@ app.command(erasures)
 app.command(holds)
 
 
+# 128 + SIGPIPE: what a shell reports for most programs when the reader of their output ends before them.
+_READER_GONE = 141
+
+
+@contextlib.contextmanager
+def _stderr() -> Generator[None]:
+    """Without stderr the work goes on: what is said, logged or written by children to it is then discarded.
+
+    Without this, a closed stderr (`2>&-`) is None in Python, and if its disk is full, or its pipe has no
+    reader, Python tries to write the rest at exit and replaces the status by 120.
+    """
+    if sys.stderr is None:
+        sys.stderr = Path(os.devnull).open("w")  # noqa: SIM115  # until the process ends
+        os.dup2(sys.stderr.fileno(), 2)
+        os.set_inheritable(2, True)
+    try:
+        yield
+    finally:
+        try:
+            sys.stderr.flush()
+        except OSError:
+            with Path(os.devnull).open("wb") as nowhere:
+                os.dup2(nowhere.fileno(), sys.stderr.fileno())
+
+
 def _check_arguments(arguments: list[str]) -> None:
     """Ends with status 2 when an argument is empty (usually an unset shell variable) or not UTF-8.
 
@@ -233,36 +262,58 @@ def _check_arguments(arguments: list[str]) -> None:
                 said = f"{name or flag}: the value is empty; give one, or leave the flag out"
             else:
                 said = f"the argument after `{after}` is empty; give one"
-            sys.stderr.write(f"lapel: {said}.\n")
+            _say(f"{said}.")
             raise SystemExit(2)
         if any("\ud800" <= character <= "\udfff" for character in each):
-            sys.stderr.write(f"lapel: {each!a} is not UTF-8.\n")
+            _say(f"{each!a} is not UTF-8.")
             raise SystemExit(2)
         flag = each if each.startswith("--") else ""
         after = each
 
 
+def _say(sentence: str) -> None:
+    from lapel.cli.shared.options import say  # noqa: PLC0415  # imports much; only needed then
+
+    say(sentence)
+
+
 def main() -> None:
     """Runs the command line.
 
-    Raises SystemExit: with status 1 and one line on stderr for an error that the operator can repair, and
-    with status 130 at Ctrl-C.
+    Raises SystemExit: with status 1 and one line on stderr for an error that the operator can repair, with
+    status 130 at Ctrl-C, and with status 141 when the reader of stdout has ended.
     """
     if sys.platform == "win32":
         raise SystemExit("lapel: Windows is not supported; use Linux or macOS, or WSL on Windows.")
-    _check_arguments(sys.argv[1:])
-    try:
-        app()
-    except Exception as fault:
-        from lapel.cli.shared.faults import explain  # noqa: PLC0415  # imports what can fail; only needed then
-
-        sentence = explain(fault)
-        if sentence is None:
+    with _stderr():
+        _check_arguments(sys.argv[1:])
+        try:
+            app()
+        except Exception as fault:
+            status = _told(fault)
+            if status is None:
+                raise
+            raise SystemExit(status) from None
+        except SystemExit as end:
+            if isinstance(end.__context__, BrokenPipeError):  # so Rich ends the process
+                raise SystemExit(_READER_GONE) from None
             raise
-        sys.stderr.write(f"lapel: {sentence}\n")
-        raise SystemExit(1) from None
-    except KeyboardInterrupt:
-        raise SystemExit(130) from None
+        except KeyboardInterrupt:
+            raise SystemExit(130) from None
+
+
+def _told(fault: Exception) -> int | None:
+    """Says what is wrong, and returns the process's status; None for a defect, which needs a traceback."""
+    from lapel.cli.shared.faults import explain  # noqa: PLC0415  # imports what can fail; only needed then
+    from lapel.cli.shared.options import ReaderGone  # noqa: PLC0415
+
+    if isinstance(fault, ReaderGone):
+        return _READER_GONE
+    sentence = explain(fault)
+    if sentence is None:
+        return None
+    _say(sentence)
+    return 1
 
 
 if __name__ == "__main__":

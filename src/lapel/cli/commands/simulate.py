@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import secrets
 import signal
-import sys
 from datetime import timedelta
 from typing import Annotated
 
@@ -141,7 +140,7 @@ async def _simulate(plan: FleetPlan, base_url: str, key: str, *, quiet: bool) ->
     try:
         return await fleet.run()
     except asyncio.CancelledError:
-        sys.stderr.write("lapel: ended without a report.\n")
+        say("ended without a report.")
         raise SystemExit(130) from None
     finally:
         if watching is not None:

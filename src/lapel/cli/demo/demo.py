@@ -24,7 +24,7 @@ from rich.text import Text
 from lapel.cli.demo.demo_job import DemoError, DemoOutcome, DemoStep, HeardSpeech, MainJob
 from lapel.cli.demo.receiver import receiver
 from lapel.cli.shared.http_client import NoAnswer, request
-from lapel.cli.shared.options import Json
+from lapel.cli.shared.options import Json, emit
 from lapel.sample import speech
 
 START_TIMEOUT = 90
@@ -91,8 +91,7 @@ def demo(
                 outcome = job.run(f"DEMO{secrets.token_hex(4).upper()}")
             if json:
                 done = Demo(base_url=base_url, data_dir=str(folder), steps=steps, outcome=outcome)
-                sys.stdout.write(msgspec.json.encode(done).decode() + "\n")
-                sys.stdout.flush()
+                emit(done, True, str)
             else:
                 _conclude(console, base_url, outcome, keep=keep)
             if keep:

@@ -26,10 +26,18 @@ _UNLIMITED = 1 << 20  # columns
 Json: TypeAlias = Annotated[bool, Parameter(name="--json", negative=(), help="Print one JSON document.")]
 
 
+class ReaderGone(Exception):
+    """The program that reads standard output has ended, such as `head -1`. The command ends quietly."""
+
+
 def say(sentence: str) -> None:
-    """Prints a sentence for people to stderr, so that the sentence never mixes with the result on stdout."""
-    sys.stderr.write(f"lapel: {sentence}\n")
-    sys.stderr.flush()
+    """Prints a sentence for people to stderr, so that the sentence never mixes with the result on stdout.
+
+    No effect when stderr cannot be written (a full disk, a pipe without a reader): the work goes on.
+    """
+    with contextlib.suppress(OSError):
+        sys.stderr.write(f"lapel: {sentence}\n")
+        sys.stderr.flush()
 
 
 def emit(value: object, as_json: bool, shown: Callable[[], RenderableType]) -> None:
@@ -37,8 +45,8 @@ def emit(value: object, as_json: bool, shown: Callable[[], RenderableType]) -> N
 
     Rich builds the whole table in memory before it prints, so a table should have at most a few thousand
     rows.
-    Raises CommandError when the result cannot be written (a full disk, a pipe without a reader, a
-    closed stdout).
+    Raises CommandError when the result cannot be written (a full disk, a closed stdout), and ReaderGone when
+    stdout is a pipe without a reader.
     """
     text = msgspec.json.encode(value).decode() if as_json else _text(shown())
     with _read_by_somebody():
@@ -47,7 +55,7 @@ def emit(value: object, as_json: bool, shown: Callable[[], RenderableType]) -> N
 
 
 def put(data: bytes) -> None:
-    """Writes bytes to standard output unchanged. Raises CommandError when they cannot be written."""
+    """Writes bytes to standard output unchanged. Raises CommandError and ReaderGone as `emit` does."""
     with _read_by_somebody():
         sys.stdout.flush()
         sys.stdout.buffer.write(data)
@@ -64,6 +72,8 @@ def _read_by_somebody() -> Generator[None]:
         # The text is still in the buffer: at exit Python would write it again, fail, and set its own status.
         with contextlib.suppress(OSError, ValueError), Path(os.devnull).open("wb") as nowhere:
             os.dup2(nowhere.fileno(), sys.stdout.fileno())
+        if isinstance(fault, BrokenPipeError):
+            raise ReaderGone from fault
         raise CommandError(f"the result could not be written: {fault.strerror}.") from fault
 
 

@@ -15,7 +15,7 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from lapel.cli.shared.faults import CommandError
-from lapel.cli.shared.options import Json, emit
+from lapel.cli.shared.options import Json, emit, is_piped, say
 from lapel.cli.transcribe.batch import SPARE_BYTES, FileJob, transcribe_all
 from lapel.cli.transcribe.output import SEPARATED, STDIN, BatchReport, Writer
 from lapel.foundation import telemetry
@@ -96,7 +96,7 @@ def _check_names(files: list[str]) -> None:
     """
     for name in files:
         if name.startswith("-") and name != STDIN and not Path(name).exists():
-            sys.stderr.write(f"lapel: {name}: neither an option nor a file; see `lapel transcribe --help`.\n")
+            say(f"{name}: neither an option nor a file; see `lapel transcribe --help`.")
             raise SystemExit(2)
     if files.count(STDIN) > 1:
         raise CommandError("standard input (-) can be read only once.")
@@ -186,7 +186,7 @@ def _differ(names: list[str]) -> bool:
 
 
 def _check_stdout(chosen: Format, count: int) -> None:
-    if chosen.name == "docx" and sys.stdout.isatty():
+    if chosen.name == "docx" and not is_piped():
         raise CommandError("docx is binary; name a file with --output, or redirect with `>`.")
     if count > 1 and chosen.name not in _IN_A_ROW:
         raise CommandError(f"several {chosen.name} documents need a folder; name the folder with --output.")
@@ -220,10 +220,11 @@ def _leave(signum: int, frame: object) -> None:
 def _stdin(folder: Path) -> Path:
     """Copies standard input to a file.
 
-    Raises CommandError when standard input is a terminal, or cannot be stored.
+    Raises CommandError when standard input is closed or a terminal, or cannot be stored.
     """
-    if sys.stdin.isatty():
-        raise CommandError("standard input is the terminal; name a file, or redirect audio with `|` or `<`.")
+    if sys.stdin is None or sys.stdin.isatty():
+        found = "closed" if sys.stdin is None else "the terminal"
+        raise CommandError(f"standard input is {found}; name a file, or redirect audio with `|` or `<`.")
     path = folder / "stdin"
     try:
         with private_file(path) as file:

@@ -1,0 +1,53 @@
+"""What commands do when their output cannot be written."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.support.serving import LAPEL, told
+
+
+@pytest.fixture(scope="module")
+def data(module_folder: Path) -> Path:
+    """An installation that nobody serves."""
+    told("init", "--data-dir", module_folder / "data")
+    return module_folder / "data"
+
+
+def shell(script: str, *arguments: str, data: Path) -> subprocess.CompletedProcess[str]:
+    """Runs the script with bash. In it, `"$@"` is lapel with these arguments and `--data-dir`."""
+    command = ["bash", "-c", script, "bash", *LAPEL, *arguments, "--data-dir", str(data)]
+    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
+
+
+@pytest.mark.parametrize(
+    ("redirection", "why"), [(">/dev/full", "No space left on device"), (">&-", "standard output is closed")]
+)
+def test_a_result_that_cannot_be_written_is_told(data: Path, redirection: str, why: str) -> None:
+    if "full" in redirection and not Path("/dev/full").exists():
+        pytest.skip("the system has no /dev/full")
+    done = shell(f'"$@" {redirection}', "config", "show", data=data)
+    assert done.returncode == 1
+    assert done.stderr == f"lapel: the result could not be written: {why}.\n"
+
+
+@pytest.mark.parametrize(
+    "arguments", [("config", "show"), ("config", "show", "--json"), ("config", "--help")]
+)
+def test_when_nobody_reads_the_result_a_command_ends_quietly(data: Path, arguments: tuple[str, ...]) -> None:
+    """As programs end of SIGPIPE."""
+    done = shell('"$@" | sleep 0; exit ${PIPESTATUS[0]}', *arguments, data=data)
+    assert (done.returncode, done.stderr) == (141, "")
+
+
+@pytest.mark.parametrize("redirection", ["2>&-", "2>/dev/full", "2> >(sleep 0)"])
+def test_a_sentence_that_cannot_be_written_changes_no_status(data: Path, redirection: str) -> None:
+    made = shell(f'"$@" {redirection}', "projects", "create", "Unheard", data=data)
+    assert (made.returncode, "Unheard" in made.stdout) == (0, True)
+    refused = shell(f'"$@" {redirection}', "config", "show", "uploads", data=data)
+    assert (refused.returncode, refused.stdout) == (1, "")
+    bad = shell(f'"$@" {redirection}', "config", "show", "", data=data)
+    assert (bad.returncode, bad.stdout) == (2, "")
