@@ -33,6 +33,15 @@ SELECT $1, 'evt_' || n, 'recording.created', 'rec_' || n, n::text, '', now() - m
 FROM generate_series(1, 4) n
 """
 
+# One was never rotated; of three others the overlap ended a day ago, an hour ago, and has not ended.
+WEBHOOKS = """
+INSERT INTO webhooks (world_id, id, url, events, status, sealed_secret, sealed_previous_secret,
+    previous_secret_until, created_at, updated_at)
+SELECT $1, 'wh_' || n, 'https://example.com', '{*}', 'enabled', 'present',
+    CASE WHEN n > 0 THEN 'previous'::bytea END, now() + ends, now(), now()
+FROM (VALUES (0, NULL), (1, '-1 day'::interval), (2, '-1 hour'), (3, '1 hour')) AS w (n, ends)
+"""
+
 
 @pytest.fixture
 async def aged(fresh_database: str, data_folder: Callable[[str], Path]) -> AsyncGenerator[Ports]:
@@ -43,6 +52,7 @@ async def aged(fresh_database: str, data_folder: Callable[[str], Path]) -> Async
         async with ports.database.acquire() as connection:
             await connection.execute(FILL)
             await connection.execute(EVENTS, tenant.test_world)
+            await connection.execute(WEBHOOKS, tenant.test_world)
         yield ports
 
 
@@ -53,12 +63,17 @@ async def test_what_is_old_goes_and_what_is_young_stays(aged: Ports) -> None:
         "queue_log": 3,
         "job_starts": 4,
         "workers": 2,
+        "webhook_secrets": 2,
         "events": 2,
     }
     assert await jobs.prune(aged) == expected
     assert not any((await jobs.prune(aged)).values())
     async with aged.database.acquire() as connection:
         assert await connection.fetchval("SELECT count(*) FROM idempotency_keys") == 4
+        secrets = await connection.fetch("SELECT * FROM webhooks ORDER BY id")
+        assert [each["sealed_previous_secret"] for each in secrets] == [None, None, None, b"previous"]
+        assert [each["previous_secret_until"] is None for each in secrets] == [True, True, True, False]
+        assert {each["sealed_secret"] for each in secrets} == {b"present"}
         # Not folded into the statistics yet.
         assert await connection.fetchval("SELECT count(*) FROM jobs.pgqueuer_log WHERE NOT aggregated") == 1
 
@@ -66,15 +81,16 @@ async def test_what_is_old_goes_and_what_is_young_stays(aged: Ports) -> None:
 HOLD = (
     "SELECT 1 FROM idempotency_keys WHERE key = 'k6' FOR UPDATE",
     "SELECT 1 FROM events WHERE id = 'evt_4' FOR UPDATE",
+    "SELECT 1 FROM webhooks WHERE id = 'wh_1' FOR UPDATE",
 )
 
 
-async def test_who_erases_answers_and_events_is_not_waited_for(aged: Ports) -> None:
+async def test_who_holds_what_is_old_is_not_waited_for(aged: Ports) -> None:
     """Deleting an end user takes many rows, too: each could hold what the other wants next."""
     async with aged.database.transaction() as connection:
         for statement in HOLD:
             assert await connection.fetchval(statement) == 1
         pruned = await jobs.prune(aged)
-        assert (pruned["answers"], pruned["events"]) == (3, 1)
+        assert (pruned["answers"], pruned["webhook_secrets"], pruned["events"]) == (3, 1, 1)
     pruned = await jobs.prune(aged)
-    assert (pruned["answers"], pruned["events"]) == (1, 1)
+    assert (pruned["answers"], pruned["webhook_secrets"], pruned["events"]) == (1, 1, 1)

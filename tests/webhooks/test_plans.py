@@ -45,6 +45,7 @@ LOOKUPS = [
     (queries.KEEP, ONE),
     (queries.UPDATE, ONE),
     (queries.ROTATE, ONE),
+    (queries.FORGET_SECRETS, {"webhooks_previous_secrets"}),
     (queries.DELETE, ONE),
     (queries.COUNT, {"webhooks_by_age"}),
     (queries.LIST, {"webhooks_by_age"}),

@@ -1,4 +1,4 @@
-"""Deletes rows that have expired: stored answers, old events, rate windows, the queue's log."""
+"""Deletes what has expired: stored answers, old events, rate windows, the queue's log, replaced secrets."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from lapel.foundation.http.rate_limits import PRUNE_WINDOWS
 from lapel.foundation.http.strategies.idempotency import KEEP_ANSWERS, PRUNE_ANSWERS
 from lapel.foundation.queue.jobs import Schedule
 from lapel.foundation.queue.queue_queries import PRUNE_QUEUE_LOG, PRUNE_STARTS, PRUNE_WORKERS
+from lapel.slices.webhooks.service import FORGET_SECRETS
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -36,6 +37,8 @@ _KEPT = (
     ("queue_log", PRUNE_QUEUE_LOG, timedelta(days=7), _BATCH),
     ("job_starts", PRUNE_STARTS, timedelta(days=7), _BATCH),
     ("workers", PRUNE_WORKERS, timedelta(days=1), _BATCH),
+    # The row of the webhook stays, without its previous secret.
+    ("webhook_secrets", FORGET_SECRETS, timedelta(0), _BATCH),
     ("events", PRUNE_EVENTS, timedelta(days=90), _EVENTS),
 )
 

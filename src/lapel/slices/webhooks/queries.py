@@ -65,6 +65,13 @@ WHERE world_id = $1 AND id = $2 AND deleted_at IS NULL
 RETURNING {_COLUMNS}
 """
 
+# Of all worlds. Statements that hold a webhook meanwhile are not waited for.
+FORGET_SECRETS = """
+UPDATE webhooks SET sealed_previous_secret = NULL, previous_secret_until = NULL WHERE ctid = ANY(ARRAY(
+    SELECT ctid FROM webhooks WHERE sealed_previous_secret IS NOT NULL AND previous_secret_until < $1
+    ORDER BY previous_secret_until LIMIT $2 FOR NO KEY UPDATE SKIP LOCKED))
+"""
+
 # The row stays until a job has deleted its deliveries. Nobody needs the rest of it.
 DELETE = f"""
 UPDATE webhooks SET deleted_at = $3, status = 'disabled', disabled_reason = 'request', url = '',

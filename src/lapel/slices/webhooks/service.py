@@ -19,6 +19,7 @@ from lapel.foundation.queue.jobs import enqueue
 from lapel.slices.projects.service import hold_world
 from lapel.slices.webhooks import queries, signing_secrets
 from lapel.slices.webhooks.payloads import END_PENDING, REMOVE, WebhookJob
+from lapel.slices.webhooks.queries import FORGET_SECRETS
 from lapel.slices.webhooks.views import webhook_of
 from lapel.slices.webhooks.waiting_queries import LATE, BacklogRow, measure_backlog
 from lapel.slices.webhooks.wire import (
@@ -39,7 +40,7 @@ if TYPE_CHECKING:
     from lapel.slices.webhooks.rows import WebhookRow
     from lapel.slices.webhooks.wire import CreateWebhook, UpdateWebhook, Webhook
 
-__all__ = ["LATE", "BacklogRow", "Webhooks", "measure_backlog"]
+__all__ = ["FORGET_SECRETS", "LATE", "BacklogRow", "Webhooks", "measure_backlog"]
 
 # The most webhooks of a world: each event makes a delivery for each of them.
 MAX_WEBHOOKS = 1000
