@@ -66,6 +66,10 @@ class StatementTimedOut(Unavailable):
     """The database answers, but not this statement in time; the cause may be what the statement reads."""
 
 
+class ConnectionBroken(Unavailable):
+    """The connection could not be made, or it broke: what only reads may try again on another one."""
+
+
 class PooledConnection(asyncpg.Connection):
     """A connection that returns to the pool without a round trip."""
 
@@ -156,9 +160,10 @@ class Database:
     def acquire(self) -> AbstractAsyncContextManager[Connection]:
         """A connection outside a transaction.
 
-        Raises Unavailable: at once when the pool is not open; on entering the block when the database is
-        unavailable or no connection becomes free in time; on leaving the block when the database failed
-        during it, and then as StatementTimedOut if a statement took too long.
+        Raises Unavailable: at once when the pool is not open; on entering the block when no connection
+        becomes free in time, or none can be made, and then as ConnectionBroken; on leaving the block when the
+        database failed during it, as StatementTimedOut if a statement took too long, else as
+        ConnectionBroken.
         """
         if self._connections is None:
             raise Unavailable("The database is not open.")
@@ -261,17 +266,21 @@ class _Lease:
         try:
             self._connection, self._share = await self._connections.take()
         except DATABASE_AWAY as error:
-            raise Unavailable("The database does not answer. Repeat the request.") from error
+            _log.warning("database.away", error=repr(error))
+            kind = Unavailable if isinstance(error, TimeoutError) else ConnectionBroken
+            raise kind("The database does not answer. Repeat the request.") from error
         return self._connection  # pyright: ignore[reportReturnType] - a proxy with the connection's methods
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         await self._connections.give_back(self._connection, self._share, failed=error is not None)
+        if isinstance(error, DATABASE_AWAY):
+            _log.warning("database.away", error=repr(error))
         if isinstance(error, _TIMED_OUT):
             raise StatementTimedOut("The database did not answer in time. Repeat the request.") from error
         if isinstance(error, DATABASE_AWAY):
-            raise Unavailable("The connection to the database broke. Repeat the request.") from error
+            raise ConnectionBroken("The connection to the database broke. Repeat the request.") from error
 
 
 def _alive(connection: PoolConnectionProxy) -> bool:

@@ -11,6 +11,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from lapel.foundation.core.errors import Unauthorized
+from lapel.foundation.database.pool import ConnectionBroken
 from lapel.foundation.identity.tokens import token_prefix
 
 if TYPE_CHECKING:
@@ -76,6 +77,12 @@ class Authenticator:
         kind = self._by_prefix.get(token_prefix(token) or "")
         if kind is None:
             raise Unauthorized("This token is malformed. Check that it was copied whole.")
+        try:
+            return await self._look_up(kind, token)
+        except ConnectionBroken:  # a look-up changes nothing, and other connections may work
+            return await self._look_up(kind, token)
+
+    async def _look_up(self, kind: TokenKind, token: str) -> Actor:
         generation, read_at, now = self._revocations.generation, time.monotonic(), self._clock.now()
         async with self._database.acquire() as connection:
             # A token may expire while the request waits for a connection, so the time is read again. For a
