@@ -164,9 +164,3 @@ async def test_a_key_that_may_not_is_told(live: Running, tenant: Tenant) -> None
     key = await make_key(live.ports, tenant.test_world, "rk_test", scopes=("devices:read",))
     with pytest.raises(SimulationError, match="end_users:write"):
         await simulated(live, key, "refused")
-
-
-async def test_a_server_that_is_not_there_is_told() -> None:
-    fleet = Fleet(FleetPlan(run="nobody", **_USUAL), "http://127.0.0.1:1", "sk_test_x", asyncio.Event())
-    with pytest.raises(SimulationError, match=r"http://127\.0\.0\.1:1 does not answer"):
-        await fleet.run()

@@ -57,7 +57,7 @@ class Fleet:
     async def run(self) -> FleetReport:
         """Runs the whole simulation.
 
-        Raises SimulationError when the server does not answer or the devices cannot be made.
+        Raises SimulationError when the devices cannot be made.
         """
         dice = Random(self.plan.seed)  # noqa: S311
         connector = aiohttp.TCPConnector(limit=self.plan.connections, limit_per_host=0)
@@ -101,7 +101,6 @@ class Fleet:
         )
 
     async def _make(self, backend: Backend, dice: Random) -> None:
-        await backend.caller.reach()
         self._begin("registering")
 
         async def one(device: SimulatedDevice) -> None:

@@ -15,7 +15,7 @@ from rich.console import Console
 
 from lapel.cli.shared.faults import CommandError
 from lapel.cli.shared.options import DataDir, Json, emit, say
-from lapel.cli.shared.server import Key, Project, Url, server_access
+from lapel.cli.shared.server import Key, Project, Url, reach, server_access
 from lapel.simulate.backend import SCOPES
 from lapel.simulate.client.caller import SimulationError
 from lapel.simulate.dashboard import watch
@@ -90,6 +90,7 @@ def simulate(  # noqa: PLR0913 - a flag each
             name=f"lapel simulate {plan.run}",
             lives=timedelta(minutes=plan.minutes) + _AFTERWARDS,
         ) as access:
+            reach(access.base_url())
             report = _run(plan, access.base_url(), access.key, quiet=json)
     except SimulationError as fault:
         raise CommandError(str(fault)) from fault

@@ -12,7 +12,7 @@ from cyclopts import Parameter
 from lapel.cli.shared.faults import CommandError
 from lapel.cli.shared.http_client import NoAnswer, request
 from lapel.cli.shared.options import DataDir, Json, emit
-from lapel.cli.shared.server import Key, Project, Url, server_access
+from lapel.cli.shared.server import Key, Project, Url, server_access, unanswered
 
 _KEY_LIVES = timedelta(minutes=10)
 _TIMEOUT = 30.0  # seconds
@@ -78,7 +78,7 @@ def _post(url: str, key: str, body: dict[str, str]) -> Resent:
     try:
         answer = request("POST", url, headers, msgspec.json.encode(body), timeout=_TIMEOUT)
     except NoAnswer as fault:
-        raise CommandError(f"the server does not answer: {fault}") from fault
+        raise unanswered(fault) from fault
     try:
         if answer.status == 202:
             return msgspec.json.decode(answer.body, type=Resent)

@@ -19,7 +19,7 @@ from lapel.cli.shared.faults import CommandError
 from lapel.cli.shared.following import session
 from lapel.cli.shared.http_client import NoAnswer, answered
 from lapel.cli.shared.options import DataDir, Json, emit, say, table
-from lapel.cli.shared.server import Key, Project, Url, server_access
+from lapel.cli.shared.server import Key, Project, Url, reach, server_access, unanswered
 from lapel.simulate.client.caller import Caller, CallFailed, SimulationError
 from lapel.simulate.client.meter import Meter
 
@@ -29,7 +29,6 @@ if TYPE_CHECKING:
 _KEY_LIVES = timedelta(hours=1)
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.25, 3.0
 _TELL_SECONDS = 60.0
-_ANSWER = aiohttp.ClientTimeout(total=30)
 
 
 class Triggered(msgspec.Struct, frozen=True):
@@ -84,6 +83,7 @@ def trigger(
     with server_access(
         url, key, project, data_dir, scopes=SCOPES, name="lapel trigger", lives=_KEY_LIVES
     ) as access:
+        reach(access.base_url())
         try:
             done = asyncio.run(_cause(access, type, wait=wait))
         except (CallFailed, SimulationError) as fault:
@@ -95,25 +95,12 @@ async def _cause(access: ServerAccess, type_: str, *, wait: bool) -> Triggered:
     cause, base_url = CAUSES[type_], access.base_url()
     async with session() as http:
         caller = Caller(http, base_url, Meter(), SystemRandom(), 0)
-        await _reach(http, base_url)
         resource_id = await cause.run(Causes(caller, access.key, secrets.token_hex(4)))
         if type_ in LATE and not wait:
             say(f"done: {cause.told}. The event {type_} comes then; --wait waits for it.")
             return Triggered(type_, resource_id, None)
         event_id = await _await_event(http, base_url, access.key, type_, resource_id, cause.seconds)
         return Triggered(type_, resource_id, event_id)
-
-
-async def _reach(http: aiohttp.ClientSession, base_url: str) -> None:
-    """Ask the server once, because the caller repeats a call without an answer for a minute."""
-    try:
-        with answered(base_url):
-            async with http.get(f"{base_url}/health", timeout=_ANSWER) as answer:
-                status = answer.status
-    except NoAnswer as fault:
-        raise CommandError(f"the server does not answer: {fault}") from fault
-    if status != 200:
-        raise CommandError(f"{base_url}/health is {status}; is this a Lapel server?")
 
 
 async def _await_event(
@@ -123,7 +110,11 @@ async def _await_event(
     began = told = time.monotonic()
     pause = _FIRST_PAUSE
     while True:
-        found = await _find(http, base_url, key, type_, resource_id)
+        try:
+            with answered(base_url):
+                found = await _find(http, base_url, key, type_, resource_id)
+        except NoAnswer as fault:
+            raise unanswered(fault) from fault
         if found is not None:
             return found
         now = time.monotonic()

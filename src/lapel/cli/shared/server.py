@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 from cyclopts import Parameter
 
 from lapel.cli.shared.faults import CommandError
+from lapel.cli.shared.http_client import NoAnswer, request
 from lapel.cli.shared.installation import revoking, settings_of, with_ports
 from lapel.hosting import prepare
 from lapel.hosting.data_folder import DataFolder
@@ -37,6 +38,9 @@ Key: TypeAlias = Annotated[
 Project: TypeAlias = Annotated[
     str | None, Parameter(help="Id of the project, if the data folder's server has several.")
 ]
+
+
+_ANSWER = 30.0  # seconds
 
 
 class ServerAway(CommandError):
@@ -92,6 +96,29 @@ def _check(url: str, key: str) -> None:
         raise CommandError("--url takes a base URL, such as https://api.example.com, without a user.")
     if not (key.isascii() and key.isprintable()):
         raise CommandError("--key holds characters that no key has. Copy the key again.")
+
+
+def reach(base_url: str) -> None:
+    """Ask the server once, before calls that are repeated for a minute if nothing answers.
+
+    Raises CommandError unless the server answers as Lapel does.
+    """
+    try:
+        status = request("GET", f"{base_url}/health", timeout=_ANSWER).status
+    except NoAnswer as fault:
+        raise unanswered(fault) from fault
+    if status != 200:
+        raise CommandError(
+            f"{base_url}/health answers {status}: this is no Lapel server, or it is not ready. Correct "
+            "--url, or try again later."
+        )
+
+
+def unanswered(fault: NoAnswer) -> CommandError:
+    """The error of a command whose server does not answer."""
+    return CommandError(
+        f"the server does not answer: {fault}. Start the server, or name another one with --url."
+    )
 
 
 def is_base(url: str) -> bool:

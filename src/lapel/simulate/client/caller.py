@@ -70,16 +70,6 @@ class Caller:
         self._dice = dice
         self._drop = drop
 
-    async def reach(self) -> None:
-        """Asks /health once. Raises SimulationError unless the server answers 200."""
-        try:
-            async with self._session.get(f"{self._base_url}/health", timeout=_TIMEOUT) as response:
-                status = response.status
-        except (aiohttp.ClientError, TimeoutError, OSError) as fault:
-            raise SimulationError(f"{self._base_url} does not answer: {fault}") from fault
-        if status != 200:
-            raise SimulationError(f"{self._base_url}/health is {status}; is this a Lapel server?")
-
     async def api(
         self,
         name: str,
