@@ -11,11 +11,12 @@ from pathlib import Path
 import aiohttp
 import pytest
 
+from lapel.foundation.outbound.bounded_answers import MOST_INTERIM, TooManyAnswers
 from lapel.foundation.outbound.guarded_connector import CheckingResolver, ForbiddenAddress
 from lapel.foundation.outbound.lookups import Lookups
 from lapel.foundation.outbound.outbound_client import OutboundClient, open_client
 from lapel.foundation.outbound.policy import OutboundPolicy
-from tests.support.receivers import certificate_for, receiving
+from tests.support.receivers import certificate_for, ok, receiving
 
 PUBLIC = OutboundPolicy()
 LOOPBACK = OutboundPolicy(networks=(ip_network("127.0.0.1/32"),))
@@ -193,6 +194,44 @@ async def test_an_answer_whose_head_never_ends_is_cut(piece: bytes) -> None:
         with pytest.raises((aiohttp.ClientError, TimeoutError)):
             await get(client, f"http://hooks.example:{receiver.port}/")
     assert sent < 64 * 2**20
+
+
+async def test_twenty_interim_answers_are_read_for_each_request_and_no_more() -> None:
+    count = MOST_INTERIM
+
+    async def interim(_head: str, writer: asyncio.StreamWriter) -> None:
+        early = b"HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n"
+        writer.write(early * count + b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
+
+    async with receiving(interim) as receiver, client_of(Names(["127.0.0.1"])) as client:
+        url = f"http://hooks.example:{receiver.port}/"
+        for _ in range(2):
+            assert await get(client, url) == (200, b"ok")
+        assert receiver.connections == 1
+        count += 1
+        with pytest.raises(TooManyAnswers):
+            await get(client, url)
+        count = 0
+        assert await get(client, url) == (200, b"ok")
+        assert receiver.connections == 2
+
+
+async def test_an_answer_to_no_request_is_not_that_of_the_next_one() -> None:
+    """Some servers send 408 before they close an idle connection."""
+    idle = asyncio.Event()
+
+    async def respond(_head: str, writer: asyncio.StreamWriter) -> None:
+        await ok(_head, writer)
+        await idle.wait()
+        writer.write(b"HTTP/1.1 408 Request Timeout\r\nContent-Length: 0\r\n\r\n")
+
+    async with receiving(respond) as receiver, client_of(Names(["127.0.0.1"])) as client:
+        url = f"http://hooks.example:{receiver.port}/"
+        assert await get(client, url) == (200, b"ok")
+        idle.set()
+        await asyncio.sleep(0.1)  # the client reads it
+        assert await get(client, url) == (200, b"ok")
+        assert receiver.connections == 2
 
 
 async def test_the_second_address_of_a_name_is_tried_after_the_first() -> None:

@@ -281,6 +281,9 @@ async def test_faults_are_told_in_a_sentence(
     async def nonsense(_: Received, writer: asyncio.StreamWriter) -> None:
         writer.write(b"SMTP ready\r\n\r\n")
 
+    async def never_ready(_: Received, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"HTTP/1.1 102 Processing\r\n\r\n" * 100)
+
     ask = socket.getaddrinfo
 
     names = {"inside.example": "127.0.0.1", "private.example": "10.1.2.3", "public.example": "1.1.1.1"}
@@ -294,12 +297,14 @@ async def test_faults_are_told_in_a_sentence(
         receiving(slowly) as slow,
         receiving(closing) as rude,
         receiving(nonsense) as other,
+        receiving(never_ready) as busy,
         receiving_tls(tls=tls) as unknown,
     ):
         urls = {
             slow.url: "timeout after 30 s",
             rude.url: "the connection was closed without an answer",
             other.url: "the answer is not valid HTTP",
+            busy.url: "more than 20 interim answers (1xx) came before the answer",
             f"https://127.0.0.1:{unknown.port}/": "TLS: self-signed certificate",
             "http://127.0.0.1:1/": "no connection: Connection refused",
             "http://inside.example:1/": "no connection: Connection refused",

@@ -8,16 +8,20 @@ Host header, SNI and the name in the certificate stay those of the URL.
 
 from __future__ import annotations
 
+import asyncio
 import ipaddress
 import socket
 import ssl
 from contextvars import ContextVar
+from functools import partial
 from typing import TYPE_CHECKING
 from weakref import WeakSet
 
 import aiohttp
 from aiohttp.abc import AbstractResolver, ResolveResult
 from aiohttp.helpers import is_ip_address
+
+from lapel.foundation.outbound.bounded_answers import BoundedAnswers
 
 if TYPE_CHECKING:
     from aiohttp.connector import Connection
@@ -75,6 +79,7 @@ class GuardedConnector(aiohttp.TCPConnector):
             limit_per_host=limit_per_host,
             ssl=tls or True,
         )
+        self._factory = partial(BoundedAnswers, loop=asyncio.get_running_loop())
         self._policy = policy
         self._known: WeakSet[object] = WeakSet()
 
@@ -90,6 +95,8 @@ class GuardedConnector(aiohttp.TCPConnector):
             _secure.reset(token)
         _reused.set(connection.protocol in self._known)
         self._known.add(connection.protocol)
+        if isinstance(connection.protocol, BoundedAnswers):
+            connection.protocol.expect()
         return connection
 
     def _socket(self, info: _AddressInfo) -> socket.socket:

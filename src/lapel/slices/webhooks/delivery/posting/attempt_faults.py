@@ -6,6 +6,7 @@ import os
 
 import aiohttp
 
+from lapel.foundation.outbound.bounded_answers import MOST_INTERIM, TooManyAnswers
 from lapel.foundation.outbound.guarded_connector import ForbiddenAddress
 
 _LONGEST = 200
@@ -43,6 +44,8 @@ def _told(fault: BaseException) -> str:
             return f"no connection: {os.strerror(fault.errno) if fault.errno else 'unknown reason'}"
         case aiohttp.ServerDisconnectedError():
             return "the connection was closed without an answer"
+        case TooManyAnswers():
+            return f"more than {MOST_INTERIM} interim answers (1xx) came before the answer"
         case aiohttp.ClientResponseError():
             return "the answer is not valid HTTP"
         case aiohttp.InvalidURL() | ValueError():

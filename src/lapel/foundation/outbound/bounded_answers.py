@@ -1,0 +1,55 @@
+"""Bounds how many answers a receiver may send to one request.
+
+An answer may follow any number of interim ones (1xx, RFC 9110, section 15.2), which aiohttp reads and drops.
+Some connections that are full of them keep the event loop busy for seconds. aiohttp also reads answers that
+come while a connection is idle, and takes the first of them for the answer to the next request.
+
+aiohttp has neither a setting nor a public hook for this: `GuardedConnector` replaces the class that aiohttp
+makes for each connection.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import aiohttp
+from aiohttp.client_proto import ResponseHandler
+
+if TYPE_CHECKING:
+    import asyncio
+
+    from aiohttp.http import RawResponseMessage
+    from aiohttp.streams import StreamReader
+
+MOST_INTERIM = 20
+_SWITCHED = 101
+
+
+class TooManyAnswers(aiohttp.ClientConnectionError):
+    """A receiver sent more interim answers than are read. The connection is closed."""
+
+
+class BoundedAnswers(ResponseHandler):
+    """The client's end of a connection."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        super().__init__(loop)
+        self._interim = 0
+        self._expected = False
+
+    def expect(self) -> None:
+        """A request follows: read one answer, after at most `MOST_INTERIM` interim ones."""
+        self._interim = 0
+        self._expected = True
+
+    def feed_data(self, data: tuple[RawResponseMessage, StreamReader], size: int = 0) -> None:
+        """Take the next answer, or close the connection. aiohttp calls this with the head of each answer."""
+        interim = 100 <= data[0].code < 200 and data[0].code != _SWITCHED
+        if self._expected and (not interim or self._interim < MOST_INTERIM):
+            self._interim += 1
+            self._expected = interim
+            super().feed_data(data, size)
+        elif self.transport is not None:
+            self._expected = False
+            self.set_exception(TooManyAnswers(f"more than {MOST_INTERIM} interim answers"))
+            self.transport.abort()
