@@ -29,7 +29,7 @@ AT_ONCE, BY_THE_JOB, KEPT, NOT_ABOUT_IT = "at once", "by the job", "kept", "—"
 # Entries of the audit log cannot be changed, not even by a test.
 DETAILS = ("audit_details", "details")
 OF_THE_DEVICE = ("devices", "metadata")
-# These begin with the deletion.
+# These begin with the deletion. tests/erasure/test_payloads.py shows the fate of the payloads, with a worker.
 OF_A_DELETION = {("erasures", "resource_id"), ("erasures", "end_user_id"), ("pgqueuer", "payload")}
 # Columns that have the id of the end user, and nothing else.
 IDS = ("id", "end_user_id", "named_for", "subject_id", "principal", "resource_id", "actor_id")
