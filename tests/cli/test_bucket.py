@@ -47,6 +47,9 @@ def answering(answer: bytes) -> Generator[int]:
         thread.join(10)
 
 
+MORE = "`lapel doctor` says more."
+
+
 def said(fault: BaseException) -> str:
     """The one sentence for the operator."""
     return explain(fault) or ""
@@ -57,18 +60,22 @@ def test_a_store_that_is_away_is_not_called_the_database(tmp_path: Path) -> None
         port: int = taken.getsockname()[1]
     with pytest.raises(StoreUnavailable) as caught:
         client_of(port, tmp_path).exists()
-    assert said(caught.value).startswith("the store does not answer: 127.0.0.1:")
+    assert said(caught.value) == f"the store does not answer: 127.0.0.1:{port}: Connection refused. {MORE}"
 
 
 @pytest.mark.parametrize(
-    "answer",
-    [b"", b"nonsense", b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nab"],
+    ("answer", "words"),
+    [
+        (b"", "ended the connection without an answer"),
+        (b"nonsense", "answers, but not with HTTP. Check LAPEL_S3_ENDPOINT"),
+        (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nab", "broke off its answer"),
+    ],
     ids=["nothing", "no http", "half a chunk"],
 )
-def test_a_store_that_breaks_off_is_told_so(tmp_path: Path, answer: bytes) -> None:
+def test_a_store_that_breaks_off_is_told_so(tmp_path: Path, answer: bytes, words: str) -> None:
     with answering(answer) as port, pytest.raises(StoreUnavailable) as caught:
         client_of(port, tmp_path).open_to_browsers()
-    assert said(caught.value).startswith("the store does not answer: ")
+    assert said(caught.value) == f"the store does not answer: 127.0.0.1:{port} {words}. {MORE}"
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no device that is always full")

@@ -152,7 +152,10 @@ def prepare_database(settings: Settings, folder: DataFolder | None) -> None:
 
 def check_schema(database_url: str) -> None:
     """Raises DataFolderError when the database cannot be reached, or has another schema than this code."""
-    import asyncpg  # noqa: PLC0415  # not needed with the embedded database
+    # Not needed with the embedded database.
+    import asyncpg  # noqa: PLC0415
+
+    from lapel.foundation.database.pool import words_of_database  # noqa: PLC0415
 
     async def ask() -> str | None:
         connection = await asyncpg.connect(database_url, timeout=10)
@@ -167,7 +170,7 @@ def check_schema(database_url: str) -> None:
         found = asyncio.run(ask())
     except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as fault:
         raise DataFolderError(
-            f"The database of LAPEL_DATABASE_URL cannot be reached ({type(fault).__name__}: {fault}). "
+            f"The database of LAPEL_DATABASE_URL cannot be reached: {words_of_database(fault)}. "
             "Check the URL and that the server accepts this machine."
         ) from fault
     needed = newest_revision()

@@ -25,6 +25,7 @@ from typing import IO, TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from lapel.cli.shared.faults import CommandError
+from lapel.foundation.core.errors import words_of
 from lapel.foundation.ports import credential_source
 from lapel.foundation.storage.errors import StoreUnavailable
 from lapel.foundation.storage.sigv4 import ALGORITHM, encode_path, signature, signing_key
@@ -174,11 +175,11 @@ class BucketClient:
         try:
             yield connection
         except http.client.HTTPException as fault:
-            raise StoreUnavailable(f"{self._host} broke off its answer ({type(fault).__name__})") from fault
+            raise StoreUnavailable(f"{self._host} {_broken_off(fault)}") from fault
         except OSError as fault:
             if fault.filename is not None or fault.errno in _OF_FILES:
                 raise
-            raise StoreUnavailable(f"{self._host}: {fault}") from fault
+            raise StoreUnavailable(f"{self._host}: {words_of(fault)}") from fault
         finally:
             connection.close()
 
@@ -235,6 +236,16 @@ async def prepare_bucket(ports: Ports) -> tuple[bool, str]:
         return made, "built in"
     await asyncio.to_thread(client.open_to_browsers)
     return made, "set"
+
+
+def _broken_off(fault: http.client.HTTPException) -> str:
+    match fault:
+        case http.client.RemoteDisconnected():
+            return "ended the connection without an answer"
+        case http.client.IncompleteRead():
+            return "broke off its answer"
+        case _:
+            return "answers, but not with HTTP. Check LAPEL_S3_ENDPOINT"
 
 
 def _stamp(moment: datetime) -> str:

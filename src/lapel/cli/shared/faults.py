@@ -6,7 +6,7 @@ import asyncpg
 
 from lapel.embedded.postgres.install import PostgresError
 from lapel.foundation.core.errors import ApiError, NotFound
-from lapel.foundation.database.pool import DATABASE_AWAY
+from lapel.foundation.database.pool import DATABASE_AWAY, words_of_database
 from lapel.foundation.storage.errors import StoreUnavailable
 from lapel.foundation.telemetry import redact
 from lapel.hosting.data_folder import DataFolderError
@@ -34,7 +34,10 @@ def explain(fault: BaseException) -> str | None:
         return f"the store does not answer: {redact(str(fault))}. `lapel doctor` says more."
     if isinstance(fault, OSError) and fault.filename is not None:  # a file; connections have no name
         return f"{fault.filename}: {fault.strerror}. Name another path, or repair this one."
-    if isinstance(fault, (*DATABASE_AWAY, asyncpg.PostgresError)):
-        shown = f"{type(fault).__name__}: {redact(str(fault))}"
-        return f"the database does not answer ({shown}). `lapel doctor` says more."
+    if isinstance(fault, DATABASE_AWAY):
+        return f"the database does not answer: {redact(words_of_database(fault))}. `lapel doctor` says more."
+    if isinstance(fault, asyncpg.PostgresError):
+        return (
+            f"the database refuses a statement: {redact(words_of_database(fault))}. `lapel doctor` says more."
+        )
     return None

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
-import socket
 from collections.abc import Generator, Mapping
 from typing import NamedTuple
 
 import aiohttp
 from yarl import URL
+
+from lapel.foundation.core.errors import words_of
 
 # Limit of a whole call, in multiples of `timeout`: a server could send one byte within each timeout.
 _TOTAL = 10
@@ -67,7 +67,7 @@ def _outage(fault: aiohttp.ClientError | OSError, url: str) -> str:
     if isinstance(fault, aiohttp.ClientSSLError):
         return f"no secure connection to {server}: {fault.os_error.strerror or fault}"
     if isinstance(fault, aiohttp.ClientConnectorError):
-        return f"no connection to {server}: {_reason(fault.os_error)}"
+        return f"no connection to {server}: {words_of(fault.os_error)}"
     if isinstance(fault, TimeoutError):
         return f"{server} does not answer in time"
     if isinstance(fault, aiohttp.ServerDisconnectedError):
@@ -75,15 +75,8 @@ def _outage(fault: aiohttp.ClientError | OSError, url: str) -> str:
     if isinstance(fault, aiohttp.ClientPayloadError):
         return f"{server} broke off its answer"
     if isinstance(fault, OSError):
-        return f"the connection to {server} broke off: {_reason(fault)}"
+        return f"the connection to {server} broke off: {words_of(fault)}"
     return f"the connection to {server} broke off: {fault}".rstrip(": ")
-
-
-def _reason(fault: OSError) -> str:
-    """The system's words. asyncio's own words repeat the address."""
-    if fault.errno is None or isinstance(fault, socket.gaierror):  # whose numbers are not those of a system
-        return fault.strerror or str(fault)
-    return os.strerror(fault.errno)
 
 
 async def _request(

@@ -1,11 +1,15 @@
 """The errors of the API: each has a status, a code, and a message that says what to do.
 
 The request path turns an ApiError that a handler raises into the error body of the HTTP contract. Any other
-exception becomes a 500 without details, and is logged with its request id.
+exception becomes a 500 without details, and is logged with its request id. `words_of` is for messages about
+errors of the operating system.
 """
 
 from __future__ import annotations
 
+import os
+import socket
+import ssl
 from typing import ClassVar
 
 import msgspec
@@ -143,3 +147,11 @@ class Unavailable(ApiError):
 
     def __init__(self, message: str, *, retry_after: int = 1) -> None:
         super().__init__(message, headers=(("Retry-After", str(retry_after)),))
+
+
+def words_of(fault: OSError) -> str:
+    """The system's words, such as `Connection refused`. asyncio's own words repeat the address."""
+    # The numbers of name servers and of OpenSSL are not those of the system.
+    if fault.errno is None or isinstance(fault, (socket.gaierror, ssl.SSLError)):
+        return fault.strerror or str(fault)
+    return os.strerror(fault.errno)

@@ -21,7 +21,7 @@ import asyncpg
 import structlog
 from asyncpg.exceptions import InternalClientError
 
-from lapel.foundation.core.errors import Unavailable
+from lapel.foundation.core.errors import Unavailable, words_of
 from lapel.foundation.database.fair_semaphore import FairSemaphore
 from lapel.foundation.database.own_connection import OwnConnection
 from lapel.foundation.database.world_shares import WorldShares
@@ -49,6 +49,16 @@ DATABASE_AWAY: tuple[type[BaseException], ...] = (
 )
 # Which of these comes first, PostgreSQL's own limit or asyncpg's, is chance.
 _TIMED_OUT = (asyncpg.QueryCanceledError, TimeoutError)
+
+
+def words_of_database(fault: BaseException) -> str:
+    """What PostgreSQL, its driver or the system says of a database that fails: a line without a period."""
+    if isinstance(fault, TimeoutError):
+        return "no answer in time"
+    if isinstance(fault, OSError):
+        return words_of(fault)
+    return "; ".join(str(fault).splitlines()).rstrip(".")
+
 
 CONNECTIONS = 10
 ACQUIRE_SECONDS = 3.0
