@@ -149,6 +149,37 @@ def test_no_event_is_missed_or_repeated_when_the_server_is_killed(tmp_path: Path
             tails(second, key, listed(second, key))
 
 
+def test_the_place_is_kept_for_each_world_whatever_the_key(tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    with receiving() as receiver, serving(data) as served:
+        one, another, live = (
+            told("keys", "create", "--mode", mode, "--data-dir", data)["key"]
+            for mode in ("test", "test", "live")
+        )
+
+        def listen(key: str) -> contextlib.AbstractContextManager[object]:
+            flags = ("--forward-to", receiver.url, "--url", served.url, "--key", key)
+            return listening(*flags, data_dir=tmp_path / "developer")
+
+        def places() -> int:
+            return len(list((tmp_path / "developer" / "listen").glob("*.json")))
+
+        with listen(one):
+            eventually(lambda: places() == 1)
+            make_events(served, one, 1)
+            eventually(lambda: len(receiver.got) == 1)
+        make_events(served, one, 1)
+        make_events(served, live, 3)
+        with listen(another):
+            eventually(lambda: len(receiver.got) == 2)
+        assert forwarded(receiver) == listed(served, one)
+        with listen(live):
+            eventually(lambda: places() == 2)
+            make_events(served, live, 1)
+            eventually(lambda: len(receiver.got) == 3)
+        assert forwarded(receiver)[2:] == listed(served, live)[3:]
+
+
 def tails(served: Served, key: str, made: list[str]) -> None:
     """`lapel events tail` shows events from a place on, and a wrong key or type is told."""
     env = os.environ | {"LAPEL_URL": served.url, "LAPEL_KEY": key}

@@ -171,7 +171,8 @@ def _actor(tenant: Tenant) -> Actor:
 
 async def test_a_quiet_stream_sends_comments_with_its_place(ports: Ports, tenant: Tenant) -> None:
     stream = _service(ports).stream(_actor(tenant), StreamQuery(types="device.bound"), None)
-    assert await anext(stream) == b"retry: 2000\nid: 0\n\n"
+    world = f": world {tenant.project_id} test\n".encode()
+    assert await anext(stream) == world + b"retry: 2000\nid: 0\n\n"
     assert await anext(stream) == b": heartbeat\nid: 0\n\n"
     await write(ports, tenant.test_world, "rec_1")
     await place(ports)

@@ -24,6 +24,8 @@ from lapel.cli.shared.server import Key, Project, ServerAccess, Url, server_acce
 from lapel.foundation.identity.webhook_signatures import delivery_headers
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator
+
     from lapel.cli.shared.event_stream import Streamed
 
 _KEY_LIVES = timedelta(days=30)
@@ -72,9 +74,9 @@ def listen(
     """Forward events to a URL as they happen, signed like the deliveries of a webhook.
 
     Prints the signing secret, which stays the same for a data folder, then a line for each event. Ctrl-C ends
-    it. The next run with the same URL (and the same key, if one is given) continues where this one stopped,
-    so it also forwards the events that happened meanwhile. An event that the URL does not accept is not sent
-    again by itself: `--after` with a place before that event forwards it again, and all that follow.
+    it. The next run with the same URL, for the same world, continues where this one stopped, so it also
+    forwards the events that happened meanwhile. An event that the URL does not accept is not sent again by
+    itself: `--after` with a place before that event forwards it again, and all that follow.
 
     For example:
 
@@ -118,28 +120,38 @@ class _Listener:
         """Forwards until it is cancelled. Raises CommandError when the server refuses the stream."""
         shown = f"Forwarding events to {self._forward_to}. Signing secret: {self._secret}"
         line(Listening(self._forward_to, self._secret), self._json, shown)
-        last = after
-        if after is None and not from_now:
-            last = self._state.last(self._forward_to, self._access.world)
         params = {"types": types} if types else {}
         async with session() as http:
-            try:
-                await self._follow(http, params, last)
-            except UnknownPlace:
-                if after is not None:
-                    raise
-                say("the stream does not have the place of the last run; beginning with the next event.")
-                await self._follow(http, params, None)
+            # A stream that begins with the next event tells its world, and the place before that event.
+            async with contextlib.aclosing(self._stream(http, params, None)) as stream:
+                begin = await anext(stream)
+            world = f"{self._access.server} {begin.comment.removeprefix('world ')}".lstrip()
+            last = after or (None if from_now else self._state.last(self._forward_to, world))
+            if last is not None:
+                try:
+                    await self._follow(http, params, world, last)
+                except UnknownPlace:
+                    if after is not None:
+                        raise
+                    say("the stream does not have the place of the last run; beginning with the next event.")
+            self._state.note(self._forward_to, world, begin.id)
+            await self._follow(http, params, world, begin.id)
 
-    async def _follow(self, http: aiohttp.ClientSession, params: dict[str, str], last: str | None) -> None:
-        stream = follow(http, self._access, "/v1/events/stream", params, last, lost)
-        async with contextlib.aclosing(stream) as events:
+    def _stream(
+        self, http: aiohttp.ClientSession, params: dict[str, str], last: str | None
+    ) -> AsyncGenerator[Streamed]:
+        return follow(http, self._access, "/v1/events/stream", params, last, lost)
+
+    async def _follow(
+        self, http: aiohttp.ClientSession, params: dict[str, str], world: str, last: str
+    ) -> None:
+        async with contextlib.aclosing(self._stream(http, params, last)) as events:
             async for event in events:
                 if event.data is not None:
                     await self._forward(http, event, event.data)
                 if event.id != last:
                     last = event.id
-                    self._state.note(self._forward_to, self._access.world, last)
+                    self._state.note(self._forward_to, world, last)
 
     async def _forward(self, http: aiohttp.ClientSession, event: Streamed, body: bytes) -> None:
         head = msgspec.json.decode(body, type=EventHead)

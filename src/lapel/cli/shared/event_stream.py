@@ -27,11 +27,12 @@ _LATER = frozenset({408, 425, 429, 500, 502, 503, 504})
 
 class Streamed(NamedTuple):
     """One event: its id, its data without the line breaks at the ends (None when only the id or a comment
-    came), and the name of its kind, which is empty for usual events."""
+    came), the name of its kind, which is empty for usual events, and the comment before it."""
 
     id: str
     data: bytes | None
     name: str = ""
+    comment: str = ""
 
 
 class UnknownPlace(CommandError):
@@ -114,7 +115,7 @@ def _refused(status: int, body: bytes) -> CommandError:
 
 
 async def _events(pieces: AsyncIterator[bytes]) -> AsyncGenerator[Streamed]:
-    event_id, kind, data = "", "", list[bytes]()
+    event_id, kind, comment, data = "", "", "", list[bytes]()
     async for line in _lines(pieces):
         name, _, value = line.partition(b":")
         value = value.removeprefix(b" ")
@@ -125,8 +126,10 @@ async def _events(pieces: AsyncIterator[bytes]) -> AsyncGenerator[Streamed]:
         elif name == b"event":
             kind = value.decode()
         elif not line:
-            yield Streamed(event_id, b"\n".join(data) if data else None, kind)
-            kind, data = "", []
+            yield Streamed(event_id, b"\n".join(data) if data else None, kind, comment)
+            kind, comment, data = "", "", []
+        elif not name:
+            comment = value.decode()
 
 
 async def _lines(pieces: AsyncIterator[bytes]) -> AsyncGenerator[bytes]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
@@ -50,13 +49,12 @@ class ServerAway(CommandError):
 @dataclass(frozen=True, slots=True)
 class ServerAccess:
     """How to call the API. `base_url` is asked again after an outage, because a local server may move to
-    another port; it raises ServerAway while the server is stopped. `world` is a name for the world
-    that no other world has. If a key was given, another key has another name, because the server does not
-    tell the world of a key."""
+    another port; it raises ServerAway while the server is stopped. `server`: the URL that was given; empty
+    for the server of the data folder."""
 
     base_url: Callable[[], str]
     key: str
-    world: str
+    server: str
 
 
 @contextlib.contextmanager
@@ -83,12 +81,12 @@ def server_access(
             raise CommandError("--url and --key (or LAPEL_URL and LAPEL_KEY) need each other: give both.")
         _check(url, key)
         base_url = url.rstrip("/")
-        yield ServerAccess(lambda: base_url, key, f"{base_url} {hashlib.sha256(key.encode()).hexdigest()}")
+        yield ServerAccess(lambda: base_url, key, base_url)
         return
     settings = settings_of(data_dir)
     _running(settings)
-    with _own_key(settings, project, scopes, name, lives) as (project_id, made):
-        yield ServerAccess(lambda: _running(settings), made, f"{project_id} test")
+    with _own_key(settings, project, scopes, name, lives) as made:
+        yield ServerAccess(lambda: _running(settings), made, "")
 
 
 def _check(url: str, key: str) -> None:
@@ -148,10 +146,10 @@ def _running(settings: Settings) -> str:
 @contextlib.contextmanager
 def _own_key(
     settings: Settings, project: str | None, scopes: Sequence[str], name: str, lives: timedelta
-) -> Generator[tuple[str, str]]:
-    """The project and a key of its test world. The key is revoked after the block."""
+) -> Generator[str]:
+    """A key of the project's test world. The key is revoked after the block."""
 
-    async def make(ports: Ports) -> tuple[str, str, str]:
+    async def make(ports: Ports) -> tuple[str, str]:
         made = await OperatorKeys(ports).create(
             mode="test",
             project_id=project,
@@ -159,11 +157,11 @@ def _own_key(
             expires_at=ports.clock.now() + lives,
             name=name,
         )
-        return made.project_id, made.id, made.key
+        return made.id, made.key
 
-    project_id, key_id, key = with_ports(settings, make)
+    key_id, key = with_ports(settings, make)
     try:
-        yield project_id, key
+        yield key
     finally:
 
         async def end(ports: Ports) -> None:

@@ -40,8 +40,9 @@ def operations(service: Events, webhooks: Webhooks) -> tuple[Operation, ...]:
             lambda call: service.stream(call.actor, call.query, call.last_event_id),
             "Server-sent events, in the order of the world's stream. `data` of each one is an event as "
             "webhooks receive it; `id` is its place in the stream, and has no other meaning. A client that "
-            "connects again with the last `id` misses no event and gets none twice. A quiet stream sends a "
-            "comment every 15 seconds. The stream ends when the key is revoked, and when the server stops. "
+            "connects again with the last `id` misses no event and gets none twice. The first message is a "
+            "comment with the project and the mode of the world. A quiet stream sends a comment every 15 "
+            "seconds. The stream ends when the key is revoked, and when the server stops. "
             "A key sees only events of resources that it may read.",
         ),
         events.get("/v1/events/{event_id}", "get_event", Event).plain(

@@ -111,7 +111,8 @@ class Events:
         with self._wakes.of(actor.world_id) as wake:
             position = await self._beginning(actor, query.after, last_event_id)
             # The client knows where it is before the first event comes.
-            yield b"retry: %d\nid: %d\n\n" % (_RETRY_MS, position)
+            world = f"{actor.project_id} {actor.mode}".encode()
+            yield b": world %b\nretry: %d\nid: %d\n\n" % (world, _RETRY_MS, position)
             loop = asyncio.get_running_loop()
             quiet_until = loop.time() + self._heartbeat
             while True:
