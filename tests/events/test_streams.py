@@ -120,7 +120,8 @@ async def test_each_world_has_its_own_stream(live: Running, tenant: Tenant, stra
 async def test_a_revoked_key_gets_no_further_event(
     live: Running, client: httpx.AsyncClient, tenant: Tenant
 ) -> None:
-    made = await client.post("/v1/api-keys", json={"scopes": ["webhooks:read"]}, headers=tenant.headers)
+    scopes = ["webhooks:read", "recordings:read"]
+    made = await client.post("/v1/api-keys", json={"scopes": scopes}, headers=tenant.headers)
     async with following(live.url, bearer(made.json()["key"])) as (_, events):
         await anext(events)
         gone = await client.delete(f"/v1/api-keys/{made.json()['id']}", headers=tenant.headers)

@@ -15,6 +15,8 @@ from datetime import UTC, datetime, timedelta
 from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 
+import asyncpg
+
 from lapel import app
 from lapel.foundation.core import crash_points
 from lapel.foundation.core.clock import ManualClock
@@ -24,6 +26,12 @@ from lapel.settings import Settings
 from tests.support.forks import FORKS, end_with_parent, nothing, start, status, take_environment
 
 CRASHED = 70
+# As if some seconds had passed since every worker died: what they held is free. Nothing here waits for that.
+END_LEASES = """
+UPDATE jobs.pgqueuer SET heartbeat = now() - interval '1 minute' WHERE status = 'picked';
+UPDATE speech_work SET available_at = now() WHERE lease IS NOT NULL;
+UPDATE webhook_deliveries SET leased_until = NULL WHERE state = 'pending';
+"""
 
 
 def _run(
@@ -41,7 +49,11 @@ def _run(
 
 
 class Process:
-    """A process of one role; started again whenever it dies, until `stop`."""
+    """A process of one role; started again whenever it dies, until `stop`.
+
+    A worker that dies at a crash point must be the only worker of its database: the next one takes its work
+    at once.
+    """
 
     def __init__(
         self,
@@ -53,6 +65,7 @@ class Process:
     ) -> None:
         self.exits: list[int | None] = []
         self._role = role
+        self._database_url = settings.database_url
         self._environment = settings.to_env() | ({"LAPEL_CRASH": crash} if crash else {})
         self._listener = listener
         self._before = before
@@ -72,6 +85,15 @@ class Process:
             if self._stopping:  # `stop` was called while the process was starting
                 started.kill()
             self.exits.append(await asyncio.to_thread(status, started))
+            if self._role == "worker" and self.exits[-1] == CRASHED:
+                await self._end_leases()
+
+    async def _end_leases(self) -> None:
+        connection = await asyncpg.connect(self._database_url)
+        try:
+            await connection.execute(END_LEASES)
+        finally:
+            await connection.close()
 
     def stop(self) -> None:
         """End it for good."""

@@ -20,6 +20,7 @@ from lapel.embedded.postgres.supervisor import EmbeddedPostgres
 from lapel.hosting.listener import listen
 from lapel.slices.firmware.slice import SLICE
 from tests.faults.processes import CRASHED, armed, errand, instructions, process, run_schedules
+from tests.faults.rest import empty
 from tests.firmware.support import Fleet, Json
 from tests.support.client import api_client
 from tests.support.postgres import create_database, drop_database
@@ -149,8 +150,8 @@ async def test_a_rollout_whose_worker_dies_goes_on(opened: Opener) -> None:
         # Whatever is repeated now changes nothing.
         before = [await each.state() for each in played]
         await run_schedules(settings, timedelta(minutes=10))
-        async with process("worker", settings):
-            await asyncio.sleep(1)
+        async with process("worker", settings), scene.live.ports.database.acquire() as connection:
+            await empty(connection)
         assert [await each.state() for each in played] == before
         for one, (rollout, histories) in zip(played, before, strict=True):
             assert all(len(history) == 1 for history in histories)

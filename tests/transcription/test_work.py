@@ -307,7 +307,7 @@ async def test_a_backlog_of_one_project_does_not_keep_another_waiting(
         ports = opened.live.ports
         other = await make_tenant(ports)
         await opened.set_slot("deepgram", "deepgram", opened.fake.url, other.test_world)
-        backlog = [(await opened.transcribe())[1] for _ in range(24)]
+        backlog = [(await opened.transcribe())[1] for _ in range(16)]
         late = Office(opened.client, other, other.headers, opened.live, opened.fake)
         _, one = await late.transcribe()
         async with working(opened.live):

@@ -18,8 +18,6 @@ from tests.webhooks.delivery.support import Receiver, World, out_of_order, recei
 
 POINTS = [point for point in SLICE.crash_points if point.startswith(("fan-out:", "delivery:"))]
 WEBHOOKS, EVENTS, RESOURCES = 2, 9, 2
-# As if ten seconds had passed since the worker died.
-END_LEASES = "UPDATE webhook_deliveries SET leased_until = NULL WHERE world_id = $1 AND state = 'pending'"
 
 
 @pytest.mark.timeout(240)
@@ -50,7 +48,6 @@ async def dies(world: World, folder: Path, point: str) -> None:
     async with asyncio.timeout(30):
         while marker.exists():  # noqa: ASYNC110 - another process removes it
             await asyncio.sleep(0.02)
-    await world.execute(END_LEASES, world.id)
 
 
 async def agree(world: World, receiver: Receiver) -> None:
