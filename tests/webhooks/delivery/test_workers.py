@@ -17,6 +17,7 @@ from lapel.foundation.core.errors import Unavailable
 from lapel.foundation.database.pool import CONNECTIONS
 from lapel.slices.webhooks.delivery import engine
 from lapel.slices.webhooks.delivery.fan_out import FanOut
+from lapel.slices.webhooks.delivery.webhook_places import OF_WEBHOOK
 from tests.webhooks.delivery.support import OK, Received, Receiver, World, answer, delivering, until
 
 
@@ -130,6 +131,24 @@ async def test_outcomes_wait_while_another_transaction_has_the_delivery(
             await asyncio.sleep(0.2)
             assert await world.attempts() == []
         await world.settled(1, "succeeded")
+
+
+async def test_successes_that_cannot_be_written_yet_hold_up_no_others_until_they_are_many(
+    world: World, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    most, events = 150, 400
+    monkeypatch.setattr(engine, "_MOST_KEPT", most)
+    await world.webhook(receiver.url)
+    async with delivering(world.ports):
+        async with world.ports.database.transaction() as connection:
+            await connection.execute("LOCK TABLE webhook_attempts IN SHARE MODE")
+            for _ in range(events):
+                await world.publish()
+            await until(lambda: len(receiver.received) >= most)
+            await asyncio.sleep(1.5)  # there is a look each second
+            assert len(receiver.received) < most + 2 * OF_WEBHOOK
+        await world.settled(events, "succeeded")
+    assert len(receiver.received) == events
 
 
 async def test_a_dead_database_connection_loses_no_outcome(world: World, receiver: Receiver) -> None:

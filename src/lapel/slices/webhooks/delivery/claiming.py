@@ -20,14 +20,16 @@ _VISITS = 1000
 
 class Look:
     """What one look found. `probes`: webhooks whose claimed delivery decides about the others. `disabled`:
-    webhooks whose pending deliveries end. `more`: whether another look may claim more at once."""
+    webhooks whose pending deliveries end. `full`: whether all free places are taken. `more`: whether another
+    look may claim more at once."""
 
-    __slots__ = ("claimed", "disabled", "more", "probes")
+    __slots__ = ("claimed", "disabled", "full", "more", "probes")
 
     def __init__(self) -> None:
         self.claimed: list[ClaimedRow] = []
         self.probes: set[tuple[int, str]] = set()
         self.disabled: list[tuple[int, str]] = []
+        self.full = False
         self.more = False
 
 
@@ -72,7 +74,8 @@ class Claims:
                 found.claimed += probes
         crash_point("delivery:claimed")
         self._after = BEGINNING if at_end else _key(visited[-1])
-        found.more = not at_end or claimed >= sum(room for *_, room in rooms) > 0
+        found.full = claimed >= sum(room for *_, room in rooms) > 0
+        found.more = found.full or not at_end
         return found
 
 

@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import random
 import time
+from functools import partial
 from typing import TYPE_CHECKING
 
 import asyncpg
@@ -29,6 +30,7 @@ from lapel.slices.webhooks.delivery.delivery_metrics import IN_FLIGHT
 from lapel.slices.webhooks.delivery.fan_out import FanOut
 from lapel.slices.webhooks.delivery.posting.attempts import Attempts
 from lapel.slices.webhooks.delivery.settling.outcomes import OutcomeWriter
+from lapel.slices.webhooks.delivery.start_queue import StartQueue
 from lapel.slices.webhooks.delivery.webhook_places import WebhookPlaces
 from lapel.slices.webhooks.payloads import WebhookJob
 from lapel.slices.webhooks.records.erased_events import ErasedEvents
@@ -48,6 +50,8 @@ _GATHER = 0.01
 # one waits as long as the look took, and claims more at once.
 _BETWEEN_LOOKS = 0.005
 _LONGEST_BETWEEN_LOOKS = 0.2
+# While so many outcomes are not written, no deliveries are claimed.
+_MOST_KEPT = 1000
 _RENEW = 3.0
 _CONNECT = 10.0
 _AGAIN = 0.5
@@ -72,6 +76,7 @@ class DeliveryEngine:
         self._outcomes = OutcomeWriter(ports, self._ended, random.random)
         # The deliveries that this worker holds, until their outcomes are written; renewed together.
         self._held: set[tuple[int, str]] = set()
+        self._starts = StartQueue()
         self._attempting: dict[tuple[int, str], asyncio.Task[None]] = {}
         self._disabled: set[tuple[int, str]] = set()
         self._erased_events = ErasedEvents(ports)
@@ -110,6 +115,7 @@ class DeliveryEngine:
     async def stop(self) -> None:
         """Let running attempts end for two seconds, and leave the others to other workers at once."""
         self._stopping = True
+        self._starts.clear()
         self._wake()
         if self._attempting:
             await asyncio.wait(self._attempting.values(), timeout=_LAST_SECONDS)
@@ -158,14 +164,19 @@ class DeliveryEngine:
     async def _claim(self, attempts: Attempts) -> None:
         """Begin attempts of the deliveries that are due, once some may be."""
         await _set_or_late(self._look_again)
-        while not self._stopping:
+        while not self._stopping and self._outcomes.kept < _MOST_KEPT:
             began = time.monotonic()
             found = await self._claims.look()
             took = time.monotonic() - began
             self._disabled.update(found.disabled)
             for claim in found.claimed:
                 self._begin(attempts, claim, probe=(claim.world_id, claim.webhook_id) in found.probes)
-            await asyncio.sleep(min(max(took, _BETWEEN_LOOKS), _LONGEST_BETWEEN_LOOKS))
+            if found.full:
+                # Claim the next ones while those that wait begin, so that the worker never waits for claims.
+                await asyncio.sleep(_BETWEEN_LOOKS)
+                await self._starts.half_started()
+            else:
+                await asyncio.sleep(min(max(took, _BETWEEN_LOOKS), _LONGEST_BETWEEN_LOOKS))
             if not found.more:
                 return
 
@@ -175,6 +186,10 @@ class DeliveryEngine:
             return
         self._held.add(key)
         self._places.take((claim.world_id, claim.webhook_id))
+        self._starts.put(partial(self._start, attempts, claim, probe=probe))
+
+    def _start(self, attempts: Attempts, claim: ClaimedRow, *, probe: bool) -> None:
+        key = claim.world_id, claim.id
         self._attempting[key] = asyncio.create_task(self._attempt(attempts, claim, probe=probe))
 
     async def _attempt(self, attempts: Attempts, claim: ClaimedRow, *, probe: bool) -> None:
@@ -196,16 +211,19 @@ class DeliveryEngine:
         if outcome is not None:
             crash_point("delivery:attempted")
             self._outcomes.put(outcome)
+            if _frees_its_place(outcome):
+                self._places.give_back((outcome.world_id, outcome.webhook_id))
+                self._look_again.set()
         else:
-            self._let_go(key, (claim.world_id, claim.webhook_id))
+            self._held.discard(key)
+            self._places.give_back((claim.world_id, claim.webhook_id))
+            self._look_again.set()
 
     def _ended(self, outcome: DeliveryOutcome) -> None:
         """The outcome is written: its place is free, and a later event of the resource may be due."""
-        self._let_go((outcome.world_id, outcome.delivery_id), (outcome.world_id, outcome.webhook_id))
-
-    def _let_go(self, delivery: tuple[int, str], webhook: tuple[int, str]) -> None:
-        self._held.discard(delivery)
-        self._places.give_back(webhook)
+        self._held.discard((outcome.world_id, outcome.delivery_id))
+        if not _frees_its_place(outcome):
+            self._places.give_back((outcome.world_id, outcome.webhook_id))
         self._look_again.set()
 
     async def _renew(self) -> None:
@@ -227,6 +245,11 @@ class DeliveryEngine:
         await _set_or_late(self._erased)
         while not self._stopping and await self._erased_events.remove_some():
             self._look_again.set()  # a later event of the resource waits for the removed deliveries
+
+
+def _frees_its_place(outcome: DeliveryOutcome) -> bool:
+    """Whether another attempt may begin before the outcome is written. A failure may open the circuit."""
+    return outcome.state == "succeeded" and not outcome.probe
 
 
 async def _set_or_late(event: asyncio.Event) -> None:

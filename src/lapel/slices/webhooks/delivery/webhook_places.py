@@ -38,7 +38,7 @@ class WebhookPlaces:
         self._of_webhook[webhook] += 1
 
     def give_back(self, webhook: WebhookKey) -> None:
-        """Stop counting an attempt, whose outcome is written."""
+        """Stop counting an attempt."""
         self._free += 1
         self._of_world[webhook[0]] -= 1
         self._of_webhook[webhook] -= 1

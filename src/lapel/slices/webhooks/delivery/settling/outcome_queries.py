@@ -18,34 +18,43 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from lapel.foundation.database.connection import Connection
-    from lapel.slices.webhooks.delivery.delivery_outcome import DeliveryOutcome
+    from lapel.slices.webhooks.delivery.delivery_outcome import DeliveryAttempt, DeliveryOutcome
     from lapel.slices.webhooks.delivery.settling.circuit import Circuit
     from lapel.slices.webhooks.wire import DisabledReason
 
-# An attempt that ends after its delivery was ended by others still counts; a success ends every delivery.
+# The last attempt of each delivery is written here, as nearly all have one. An attempt that ends after its
+# delivery was ended by others still counts; a success ends every delivery.
 WRITE_OUTCOMES = """
 WITH held AS MATERIALIZED (
-    SELECT l.at, g.state, g.wait_seconds, g.made
-    FROM unnest($1::bigint[], $2::text[], $3::text[], $4::float8[], $5::int[])
-        AS g (world_id, id, state, wait_seconds, made)
+    SELECT l.at, g.*
+    FROM unnest($1::bigint[], $2::text[], $3::text[], $4::float8[], $5::int[], $6::timestamptz[], $7::int[],
+            $8::int[], $9::text[], $10::bytea[])
+        AS g (world_id, id, state, wait_seconds, made, started_at, latency_ms, status, error, answer)
     CROSS JOIN LATERAL (
         SELECT d.ctid AS at FROM webhook_deliveries d
         WHERE d.world_id = g.world_id AND d.id = g.id
         FOR NO KEY UPDATE SKIP LOCKED
     ) l
+), written AS (
+    UPDATE webhook_deliveries d SET
+        attempts = d.attempts + h.made,
+        leased_until = NULL,
+        tries = CASE WHEN d.state = 'pending' THEN d.tries + 1 ELSE d.tries END,
+        state = CASE WHEN d.state = 'pending' OR h.state = 'succeeded' THEN h.state ELSE d.state END,
+        due_at = CASE WHEN d.state = 'pending' AND h.state = 'pending'
+            THEN now() + make_interval(secs => h.wait_seconds) END,
+        ended_at = CASE WHEN d.state = 'pending' AND h.state = 'pending' THEN NULL
+            WHEN d.state = 'pending' OR h.state = 'succeeded' THEN now() ELSE d.ended_at END
+    FROM held h
+    WHERE d.ctid = h.at AND d.world_id = ANY($1)
+    RETURNING d.world_id, d.id, d.attempts, h.started_at, h.latency_ms, h.status, h.error, h.answer
+), told AS (
+    INSERT INTO webhook_attempts
+        (world_id, delivery_id, number, started_at, latency_ms, status, error, answer)
+    SELECT w.world_id, w.id, w.attempts, w.started_at, w.latency_ms, w.status, w.error, w.answer
+    FROM written w
 )
-UPDATE webhook_deliveries d SET
-    attempts = d.attempts + h.made,
-    leased_until = NULL,
-    tries = CASE WHEN d.state = 'pending' THEN d.tries + 1 ELSE d.tries END,
-    state = CASE WHEN d.state = 'pending' OR h.state = 'succeeded' THEN h.state ELSE d.state END,
-    due_at = CASE WHEN d.state = 'pending' AND h.state = 'pending'
-        THEN now() + make_interval(secs => h.wait_seconds) END,
-    ended_at = CASE WHEN d.state = 'pending' AND h.state = 'pending' THEN NULL
-        WHEN d.state = 'pending' OR h.state = 'succeeded' THEN now() ELSE d.ended_at END
-FROM held h
-WHERE d.ctid = h.at AND d.world_id = ANY($1)
-RETURNING d.world_id, d.id, d.attempts - h.made AS before
+SELECT w.world_id, w.id, w.attempts FROM written w
 """
 
 INSERT_ATTEMPTS = """
@@ -84,11 +93,11 @@ RETURNING w.id, w.url, w.events, w.description, w.metadata, w.status, w.disabled
 
 
 class WrittenDeliveryRow(msgspec.Struct, frozen=True):
-    """A delivery whose outcome is written. `before`: the number of its attempts until then."""
+    """A delivery whose outcome is written. `attempts`: the number of its attempts now."""
 
     world_id: int
     id: str
-    before: int
+    attempts: int
 
 
 class DeliveryKeyRow(msgspec.Struct, frozen=True):
@@ -113,18 +122,21 @@ class HeldWebhookRow(msgspec.Struct, frozen=True):
 async def write(connection: Connection, outcomes: Sequence[DeliveryOutcome]) -> set[tuple[int, str]]:
     """Write these outcomes, of one delivery each. Returns the deliveries (world, id) that are locked, of
     which nothing was written."""
-    deliveries = [(o.world_id, o.delivery_id, o.state, o.wait_seconds, len(o.attempts)) for o in outcomes]
-    rows = await fetch_rows(connection, WrittenDeliveryRow, WRITE_OUTCOMES, *columns(deliveries))
-    before = {(row.world_id, row.id): row.before for row in rows}
-    attempts = [
-        (*key, before[key] + nth, a.started_at, a.latency_ms, a.status, a.error, a.answer)
+    deliveries = [
+        (o.world_id, o.delivery_id, o.state, o.wait_seconds, len(o.attempts), *_columns_of(o.attempts[-1]))
         for o in outcomes
-        if (key := (o.world_id, o.delivery_id)) in before
-        for nth, a in enumerate(o.attempts, 1)
     ]
-    if attempts:
-        await connection.execute(INSERT_ATTEMPTS, *columns(attempts))
-    left = [key for o in outcomes if (key := (o.world_id, o.delivery_id)) not in before]
+    rows = await fetch_rows(connection, WrittenDeliveryRow, WRITE_OUTCOMES, *columns(deliveries))
+    written = {(row.world_id, row.id): row.attempts for row in rows}
+    earlier = [
+        (*key, written[key] - len(o.attempts) + nth, *_columns_of(attempt))
+        for o in outcomes
+        if len(o.attempts) > 1 and (key := (o.world_id, o.delivery_id)) in written
+        for nth, attempt in enumerate(o.attempts[:-1], 1)
+    ]
+    if earlier:
+        await connection.execute(INSERT_ATTEMPTS, *columns(earlier))
+    left = [key for o in outcomes if (key := (o.world_id, o.delivery_id)) not in written]
     if not left:
         return set()
     still_there = await fetch_rows(connection, DeliveryKeyRow, STILL_THERE, *columns(left))
@@ -160,3 +172,7 @@ async def disable(
 ) -> DisabledWebhookRow | None:
     """Disable a webhook; None if it is disabled or gone already."""
     return await fetch_row(connection, DisabledWebhookRow, DISABLE, world_id, webhook_id, reason, now)
+
+
+def _columns_of(attempt: DeliveryAttempt) -> tuple[object, ...]:
+    return attempt.started_at, attempt.latency_ms, attempt.status, attempt.error, attempt.answer

@@ -49,6 +49,11 @@ class OutcomeWriter:
         self._some = asyncio.Event()
         self._size = _MOST
 
+    @property
+    def kept(self) -> int:
+        """How many outcomes are not written yet."""
+        return len(self._waiting) + len(self._undecided)
+
     def put(self, outcome: DeliveryOutcome) -> None:
         """Keep an outcome for the next batch."""
         self._waiting.append(outcome)

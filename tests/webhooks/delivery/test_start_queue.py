@@ -1,0 +1,45 @@
+"""Attempts begin some at a time, so that the event loop also does other things meanwhile."""
+
+from __future__ import annotations
+
+import asyncio
+from functools import partial
+from itertools import pairwise
+
+from lapel.slices.webhooks.delivery.start_queue import StartQueue
+
+
+async def test_other_tasks_run_between_the_starts() -> None:
+    queue, started = StartQueue(), list[int]()
+    for number in range(100):
+        queue.put(partial(started.append, number))
+    counts = [0]
+    while counts[-1] < 100:
+        await asyncio.sleep(0)
+        counts.append(len(started))
+    assert started == list(range(100))
+    assert max(later - before for before, later in pairwise(counts)) == 32
+
+
+async def test_the_wait_for_half_of_them_ends_before_all_have_begun() -> None:
+    queue, started = StartQueue(), list[int]()
+    for number in range(100):
+        queue.put(partial(started.append, number))
+    await queue.half_started()
+    assert 50 <= len(started) < 100
+
+
+async def test_without_starts_there_is_nothing_to_wait_for() -> None:
+    queue = StartQueue()
+    await queue.half_started()
+
+
+async def test_what_is_cleared_does_not_start() -> None:
+    queue, started = StartQueue(), list[int]()
+    queue.put(partial(started.append, 1))
+    waiting = asyncio.create_task(queue.half_started())
+    await asyncio.sleep(0)
+    queue.put(partial(started.append, 2))
+    queue.clear()
+    await waiting
+    assert 2 not in started
