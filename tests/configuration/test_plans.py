@@ -50,7 +50,7 @@ async def test_every_statement_walks_along_keys(fresh_database: str) -> None:
         for statement in (queries.LOCK_ORGANIZATION_OF_WORLD, queries.SHARE_ORGANIZATION_OF_WORLD):
             assert set(await indexes_of(connection, statement)) == {"worlds_pkey", "projects_pkey"}
         own = {"projects_by_organization", "worlds_project_id_mode_key"}
-        assert set(await indexes_of(connection, operator_queries.HOLD_WORLDS, may_sort=True)) == own
+        assert set(await indexes_of(connection, operator_queries.LOCK_WORLDS, may_sort=True)) == own
         one = f"""
             SELECT {REVISION} FROM devices d JOIN worlds w ON w.id = d.world_id
             WHERE d.world_id = $1 AND d.id = $2"""

@@ -249,7 +249,7 @@ async def test_a_first_use_that_was_overtaken_ends_nothing(wearer: Wearer, ports
     fresh = await wearer.refresh(old)
     world, old_hash = wearer.tenant.test_world, ports.hasher.hash(old)
     async with ports.database.transaction() as connection:
-        generation = await token_queries.hold(connection, world, wearer.device)
+        generation = await token_queries.lock(connection, world, wearer.device)
         assert generation == 1
         using = asyncio.create_task(wearer.works(fresh))
         await until_waiting(ports, 1)

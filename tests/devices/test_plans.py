@@ -37,10 +37,10 @@ async def test_each_list_has_its_index(fresh_database: str) -> None:
             queries.BIND,
             queries.UNBIND,
             queries.SYNCED,
-            token_queries.HOLD,
-            queries.HOLD_ACTIVE,
-            queries.HOLD_SETTINGS,
-            queries.HOLD_TO_DELETE,
+            token_queries.LOCK,
+            queries.LOCK_ACTIVE,
+            queries.LOCK_SETTINGS,
+            queries.LOCK_TO_DELETE,
         ):
             assert await indexes_of(connection, sql) == ["devices_pkey"]
         assert set(await indexes_of(connection, queries.READ)) == {"devices_pkey", "recordings_pkey"}

@@ -11,7 +11,7 @@ from tests.support.statements import statements
 # Statements on devices that say nothing of deletion, and why that is right.
 EXCEPTIONS: dict[str, str] = {
     "lapel.slices.configuration.queries.RAISE_DEVICES": "its callers hold the devices' rows, found alive",
-    "lapel.slices.devices.tokens.lookup_queries.HOLD_DEVICE": "follows a token; deleted devices have none",
+    "lapel.slices.devices.tokens.lookup_queries.LOCK_DEVICE": "follows a token; deleted devices have none",
 }
 
 _READS = re.compile(r"\b(?:FROM|JOIN|UPDATE|INTO)\s+devices\b", re.IGNORECASE)

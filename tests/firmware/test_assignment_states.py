@@ -61,7 +61,7 @@ async def assign(connection: Connection, of: Row, now: datetime) -> None:
 
 
 async def offer(connection: Connection, of: Row, now: datetime) -> None:
-    rollout = await rollout_queries.hold(connection, of.world_id, of.rollout_id)
+    rollout = await rollout_queries.lock(connection, of.world_id, of.rollout_id)
     assert rollout is not None
     await assignment_state_queries.offer(connection, rollout, DEADLINE, now, ["ota_new"])
 

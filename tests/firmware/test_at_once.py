@@ -139,7 +139,7 @@ async def test_who_waits_for_a_rollout_holds_no_offers_meanwhile(fleet: Fleet, l
     await rollouts.advance(job)
     await fleet.rollout(made, "/pause")
     async with fleet.ports.database.transaction() as connection:
-        assert await rollout_queries.hold(connection, world, made["id"])
+        assert await rollout_queries.lock(connection, world, made["id"])
         withdrawing = asyncio.create_task(rollouts.withdraw(job))
         await until_waiting(fleet.ports, 1)
         assert await connection.fetch(LOCKED, world) == []

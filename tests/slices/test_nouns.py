@@ -18,6 +18,11 @@ EXCEPTIONS: dict[tuple[str, str], str] = {
     ("storage/object_names.py", "table media"): "the folder of verified objects",
     ("telemetry.py", "token prefix dtok"): "masks tokens in processes that load no slice, too",
     ("telemetry.py", "token prefix eut"): "masks tokens in processes that load no slice, too",
+    ("telemetry.py", "token prefix rk_live"): "masks tokens in processes that load no slice, too",
+    ("telemetry.py", "token prefix rk_test"): "masks tokens in processes that load no slice, too",
+    ("telemetry.py", "token prefix sk_live"): "masks tokens in processes that load no slice, too",
+    ("telemetry.py", "token prefix sk_test"): "masks tokens in processes that load no slice, too",
+    ("telemetry.py", "token prefix up"): "masks tokens in processes that load no slice, too",
 }
 # Keys are the callers that have scopes: the request path treats them differently from other callers. `key` is
 # also the name of other things.

@@ -120,8 +120,8 @@ async def test_an_event_that_is_written_while_its_recording_is_deleted_goes_with
     claim = await claim_next(ports, "decode")
     assert claim is not None
     async with ports.database.transaction() as connection:  # as the last step ends
-        assert await audio_of(connection, world_id, recording_id, claim.media_id, hold=True) is not None
-        assert await work_queries.hold(connection, claim)
+        assert await audio_of(connection, world_id, recording_id, claim.media_id, lock=True) is not None
+        assert await work_queries.lock(connection, claim)
         segments = stored_segments(TRANSCRIPT.segments)
         await lifecycle.complete(connection, ports, world_id, transcription_id, TRANSCRIPT, segments)
         published = await connection.fetchval(
@@ -201,7 +201,7 @@ async def test_a_probe_that_fails_while_its_recording_is_deleted_waits_for_that(
         await connection.execute("SELECT FROM recordings WHERE id = $1 FOR UPDATE", recording_id)
         failing = asyncio.create_task(other.run("decode"))
         await until_waiting(ports, 1)
-        await work_queries.hold_of_recordings(connection, world_id, [recording_id])
+        await work_queries.lock_of_recordings(connection, world_id, [recording_id])
         await connection.execute("DELETE FROM recordings WHERE id = $1", recording_id)
     await failing
     await other.stop()

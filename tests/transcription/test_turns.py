@@ -154,10 +154,10 @@ async def test_a_step_whose_worker_is_silent_is_free_again_and_the_silent_one_ha
     assert (second.id, second.starts) == (first.id, 2)
     async with line.database.transaction() as connection:
         assert not await work_queries.renew(connection, first, SECOND)
-        assert not await work_queries.hold(connection, first)
+        assert not await work_queries.lock(connection, first)
         assert not await work_queries.put_back(connection, first, SECOND, failed=True)
         assert await work_queries.renew(connection, second, SECOND)
-        assert await work_queries.hold(connection, second)
+        assert await work_queries.lock(connection, second)
 
 
 async def test_what_was_put_back_waits_and_counts_as_a_start_only_when_it_failed(line: Line) -> None:

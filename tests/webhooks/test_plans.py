@@ -41,7 +41,7 @@ PERSON, OF_EVENT = {"end_users_pkey"}, {"webhook_deliveries_world_id_event_id_we
 
 LOOKUPS = [
     (queries.READ, ONE),
-    (queries.HOLD, ONE),
+    (queries.LOCK, ONE),
     (queries.KEEP, ONE),
     (queries.UPDATE, ONE),
     (queries.ROTATE, ONE),
@@ -55,12 +55,12 @@ LOOKUPS = [
     (delivery_queries.READ, DELIVERY | ATTEMPTS | EVENT | ONE | PERSON),
     (delivery_queries.LIST_ATTEMPTS, ATTEMPTS),
     (delivery_queries.REDELIVER, DELIVERY),
-    (recovery_queries.HOLD_ENABLED, ONE),
+    (recovery_queries.LOCK_ENABLED, ONE),
     (queries.SUBSCRIBED, ONE),
     (queries.FIND_PLACED, EVENT | PERSON),
     (recovery_queries.WALK, {"events_newest"} | PERSON),
     (ending_queries.DELETE_WEBHOOK, ONE),
-    (ending_queries.HOLD_DISABLED, ONE),
+    (ending_queries.LOCK_DISABLED, ONE),
 ]
 
 

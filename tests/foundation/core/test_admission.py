@@ -29,7 +29,7 @@ class Crowd:
         await settle()
 
     async def _stay(self, name: str, units: int) -> None:
-        async with self.admission.hold(ord(name[0]), units):
+        async with self.admission.place(ord(name[0]), units):
             self.inside.append(name)
             await self._leave[name].wait()
         self.inside.remove(name)
@@ -103,30 +103,30 @@ async def test_who_gives_up_leaves_the_line_to_the_others() -> None:
 
 async def test_units_are_given_back_early() -> None:
     admission = Admission(10, 10, patience=LONG)
-    async with admission.hold(1, 10) as place:
+    async with admission.place(1, 10) as place:
         admission.shrink(place, 4)
-        async with admission.hold(2, 6):
+        async with admission.place(2, 6):
             pass
-    async with admission.hold(3, 10):
+    async with admission.place(3, 10):
         pass
 
 
 async def test_patience_ends() -> None:
     admission = Admission(1, 1, patience=0.01)
-    async with admission.hold(1):
+    async with admission.place(1):
         with pytest.raises(NoRoom):
-            async with admission.hold(2):
+            async with admission.place(2):
                 pass
-    async with admission.hold(2):
+    async with admission.place(2):
         pass
 
 
 async def test_an_error_of_the_block_is_its_own() -> None:
     admission = Admission(1, 1, patience=0.01)
     with pytest.raises(TimeoutError):
-        async with admission.hold(1):
+        async with admission.place(1):
             raise TimeoutError
-    async with admission.hold(1):
+    async with admission.place(1):
         pass
 
 
@@ -139,19 +139,19 @@ def moving(place: Place, *, fast: bool) -> None:
 
 async def stand_still(admission: Admission, world_id: int) -> None:
     """Hold a place and move nothing, until it is taken away."""
-    async with admission.hold(world_id) as place:
+    async with admission.place(world_id) as place:
         moving(place, fast=False)
         await asyncio.sleep(LONG)
 
 
 async def test_while_others_wait_the_slow_lose_their_units_and_the_fast_do_not() -> None:
     admission = Admission(2, 1, patience=LONG, window=0.02)
-    async with admission.hold(1) as place:
+    async with admission.place(1) as place:
         moving(place, fast=True)
         slow = asyncio.create_task(stand_still(admission, 2))
         await asyncio.sleep(0.2)
         assert not slow.done(), "nobody waits: it may take its time"
-        async with admission.hold(3):
+        async with admission.place(3):
             with pytest.raises(TooSlow):
                 await slow
 
@@ -160,7 +160,7 @@ async def test_a_full_world_waits_for_its_own_places_and_takes_no_others() -> No
     admission = Admission(3, 1, patience=LONG, window=0.02)
     others, own = (asyncio.create_task(stand_still(admission, world)) for world in (1, 2))
     await settle()
-    async with admission.hold(2):
+    async with admission.place(2):
         with pytest.raises(TooSlow):
             await own
         await asyncio.sleep(0.1)
@@ -173,7 +173,7 @@ async def test_who_lost_its_units_may_take_its_time_to_leave() -> None:
     left = asyncio.Event()
 
     async def leave_slowly() -> None:
-        async with admission.hold(1) as place:
+        async with admission.place(1) as place:
             moving(place, fast=False)
             try:
                 await asyncio.sleep(LONG)
@@ -181,7 +181,7 @@ async def test_who_lost_its_units_may_take_its_time_to_leave() -> None:
                 await left.wait()
 
     async def pass_through(world_id: int) -> None:
-        async with admission.hold(world_id):
+        async with admission.place(world_id):
             pass
 
     slow = asyncio.create_task(leave_slowly())
@@ -199,8 +199,8 @@ async def test_who_lost_its_units_may_take_its_time_to_leave() -> None:
 
 async def test_who_is_kept_waiting_by_us_is_not_too_slow() -> None:
     admission = Admission(1, 1, patience=0.2, window=0.02)
-    async with admission.hold(1) as place:
+    async with admission.place(1) as place:
         place.least_rate, place.moved = 1000, lambda: None
         with pytest.raises(NoRoom):
-            async with admission.hold(2):
+            async with admission.place(2):
                 pass

@@ -367,7 +367,7 @@ async def test_jobs_whose_turn_does_not_come_make_room_for_those_behind_them(
         handler=handle,
         attempts=1,
         lane=NARROW,
-        turn=lambda payload: places.hold(worlds[payload.word]),
+        turn=lambda payload: places.place(worlds[payload.word]),
     )
     async with database.transaction() as connection:
         for word in ("first", *["many"] * 4, "other"):

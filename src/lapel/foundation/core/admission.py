@@ -85,7 +85,7 @@ class Admission:
         self._timer: asyncio.TimerHandle | None = None
 
     @asynccontextmanager
-    async def hold(self, world_id: int, units: int = 1) -> AsyncGenerator[Place]:
+    async def place(self, world_id: int, units: int = 1) -> AsyncGenerator[Place]:
         """Hold units (at most `total`) for a block.
 
         Raises NoRoom when the units do not become free within `patience`, and TooSlow when they are taken

@@ -13,17 +13,17 @@ def columns(rows: Sequence[tuple[object, ...]]) -> list[list[object]]:
     return [list(column) for column in zip(*rows, strict=True)]
 
 
-def deleting_some(table: str, held: str) -> str:
-    """SQL that deletes the rows of `table` that the SELECT `held` locks, and gives their number.
+def deleting_some(table: str, locked: str) -> str:
+    """SQL that deletes the rows of `table` that the SELECT `locked` locks, and gives their number.
 
-    `held` selects their `ctid`, with a limit. `$1` is the world. The number is that of the locked rows: a row
+    `locked` selects their `ctid`, with a limit. `$1` is the world. The number counts the locked rows: a row
     that another transaction changed meanwhile is not deleted, and the next batch finds its new version.
     """
     return f"""
-WITH held AS MATERIALIZED (
-    {held}
+WITH locked AS MATERIALIZED (
+    {locked}
 ), gone AS (
-    DELETE FROM {table} WHERE ctid = ANY(ARRAY(SELECT ctid FROM held)) AND world_id = $1
+    DELETE FROM {table} WHERE ctid = ANY(ARRAY(SELECT ctid FROM locked)) AND world_id = $1
 )
-SELECT count(*) FROM held
+SELECT count(*) FROM locked
 """  # noqa: S608 - names and conditions of our own SQL

@@ -66,7 +66,7 @@ class LargeAnswers:
         because it reads too slowly.
         """
         try:
-            async with self._admission.hold(world_id, size if made else size * _WHILE_MADE) as place:
+            async with self._admission.place(world_id, size if made else size * _WHILE_MADE) as place:
                 yield place
         except NoRoom:
             raise Unavailable(

@@ -70,7 +70,7 @@ class Lookups:
 
     async def _looked_up(self, tenant: int, host: str) -> Sequence[str] | OSError:
         try:
-            async with self._threads.hold(tenant):
+            async with self._threads.place(tenant):
                 return await self._in_a_thread(host)
         except NoRoom:
             return LookupNotMade("too many names are looked up at once")

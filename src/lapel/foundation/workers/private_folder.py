@@ -35,9 +35,9 @@ class PrivateFolder:
         self.path = root / f"{os.getpid()}-{secrets.token_hex(16)}"
         self.left: set[str] = set()
         self._held: BinaryIO | None = None
-        self.hold()
+        self.lock()
 
-    def hold(self) -> None:
+    def lock(self) -> None:
         """Make and lock the folder again after the folder or its lock file was removed; other content stays.
 
         Raises PermissionError, OSError as the class does.
@@ -54,7 +54,7 @@ class PrivateFolder:
                 return
 
     @property
-    def is_held(self) -> bool:
+    def is_locked(self) -> bool:
         """False once its lock file was removed, for example by a system that removes old temporary files."""
         return (self.path / _HELD).exists()
 

@@ -28,9 +28,9 @@ def device_of_row(row: str, word: Literal["ON", "WHERE"]) -> str:
     return f"devices d {word} d.world_id = {row}.world_id AND d.id = {row}.device_id AND d.deleted_at IS NULL"
 
 
-async def hold_settings(connection: Connection, world_id: int, device_id: str) -> str:
+async def lock_settings(connection: Connection, world_id: int, device_id: str) -> str:
     """A device's settings, as JSON. Locks the device's row. Raises NotFound when there is no such device."""
-    stored = await queries.hold_settings(connection, world_id, device_id)
+    stored = await queries.lock_settings(connection, world_id, device_id)
     if stored is None:
         raise unknown_device()
     return stored
@@ -57,7 +57,7 @@ def _known(device: DeviceSummary | None) -> DeviceSummary:
     return device
 
 
-async def hold_device(
+async def lock_active_device(
     connection: Connection, world_id: int, device_id: str, only: str | None = None
 ) -> DeviceSummary:
     """Keep a device from being deleted until the transaction ends.
@@ -66,7 +66,7 @@ async def hold_device(
     the row. Heartbeats, binding and other updates of the device do not wait. `only`: the end user whose
     devices the caller may see; None: all. Raises NotFound when the caller reaches no such device.
     """
-    return _known(await queries.hold_active(connection, world_id, device_id, only))
+    return _known(await queries.lock_active(connection, world_id, device_id, only))
 
 
 async def mark_synced(

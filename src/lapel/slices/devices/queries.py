@@ -1,7 +1,7 @@
 """All SQL of devices.
 
 A deleted device keeps its row, but every statement here skips that row. A transaction that stores a row about
-a device locks the device's row (HOLD_ACTIVE) until the transaction ends. Only a deletion waits for that lock.
+a device locks the device's row (LOCK_ACTIVE) until the transaction ends. Only a deletion waits for that lock.
 
 A transaction that changes a device's tokens (token_queries.py) locks the device's row first, so binding,
 unbinding, refreshing and the first use of a fresh token (tokens/lookup_queries.py) run one after
@@ -17,7 +17,7 @@ from lapel.slices.devices.rows import (
     CountsRow,
     DeviceRow,
     DeviceSummary,
-    HeldRow,
+    LockedDeviceRow,
     SeenRow,
     StateRow,
     UnboundRow,
@@ -132,14 +132,14 @@ WHERE world_id = $1 AND id = $2 AND ($3::text IS NULL OR end_user_id = $3) AND d
 """
 
 # For a transaction that stores a row about the device. Updates of the device do not wait; a deletion waits.
-HOLD_ACTIVE = f"{FIND} FOR KEY SHARE"
+LOCK_ACTIVE = f"{FIND} FOR KEY SHARE"
 
 # For a transaction that must not run while a binding begins or ends.
 LOCK = f"{FIND} FOR NO KEY UPDATE"
 
-# This lock is stronger than the lock of an UPDATE of these columns. So this statement and every HOLD_ACTIVE
+# This lock is stronger than the lock of an UPDATE of these columns. So this statement and every LOCK_ACTIVE
 # wait for each other.
-HOLD_TO_DELETE = """
+LOCK_TO_DELETE = """
 SELECT end_user_id FROM devices WHERE world_id = $1 AND id = $2 AND deleted_at IS NULL FOR UPDATE
 """
 
@@ -169,7 +169,7 @@ WHERE world_id = $1 AND id = $2 AND deleted_at IS NULL
 RETURNING {_COLUMNS}, last_seen_by
 """
 
-HOLD_SETTINGS = """
+LOCK_SETTINGS = """
 SELECT settings FROM devices WHERE world_id = $1 AND id = $2 AND deleted_at IS NULL FOR NO KEY UPDATE
 """
 
@@ -294,11 +294,11 @@ async def find(
     return await fetch_row(connection, DeviceSummary, FIND, world_id, device_id, only)
 
 
-async def hold_active(
+async def lock_active(
     connection: Connection, world_id: int, device_id: str, only: str | None
 ) -> DeviceSummary | None:
     """As `find`. The device cannot be deleted until the transaction ends."""
-    return await fetch_row(connection, DeviceSummary, HOLD_ACTIVE, world_id, device_id, only)
+    return await fetch_row(connection, DeviceSummary, LOCK_ACTIVE, world_id, device_id, only)
 
 
 async def lock(connection: Connection, world_id: int, device_id: str) -> DeviceSummary | None:
@@ -306,12 +306,12 @@ async def lock(connection: Connection, world_id: int, device_id: str) -> DeviceS
     return await fetch_row(connection, DeviceSummary, LOCK, world_id, device_id, None)
 
 
-async def hold_to_delete(connection: Connection, world_id: int, device_id: str) -> HeldRow | None:
+async def lock_to_delete(connection: Connection, world_id: int, device_id: str) -> LockedDeviceRow | None:
     """Lock a device to delete it, and return its end user.
 
     Until the transaction ends, no other transaction can store a row about the device.
     """
-    return await fetch_row(connection, HeldRow, HOLD_TO_DELETE, world_id, device_id)
+    return await fetch_row(connection, LockedDeviceRow, LOCK_TO_DELETE, world_id, device_id)
 
 
 async def delete(connection: Connection, world_id: int, device_id: str, now: datetime) -> None:
@@ -336,9 +336,9 @@ async def update(
     )
 
 
-async def hold_settings(connection: Connection, world_id: int, device_id: str) -> str | None:
+async def lock_settings(connection: Connection, world_id: int, device_id: str) -> str | None:
     """The JSON text of a device's settings. The device's row is locked until the transaction ends."""
-    return await fetch_value(connection, str, HOLD_SETTINGS, world_id, device_id)
+    return await fetch_value(connection, str, LOCK_SETTINGS, world_id, device_id)
 
 
 async def counts(

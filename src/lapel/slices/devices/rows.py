@@ -67,7 +67,7 @@ class DeviceSummary(msgspec.Struct, frozen=True):
     binding_generation: int
 
 
-class HeldRow(msgspec.Struct, frozen=True):
+class LockedDeviceRow(msgspec.Struct, frozen=True):
     """A device that is locked to be deleted."""
 
     end_user_id: str | None

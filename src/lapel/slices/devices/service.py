@@ -18,9 +18,9 @@ from lapel.slices.devices.access import (
     OWN_DEVICE,
     device_of_row,
     find_device,
-    hold_device,
-    hold_settings,
+    lock_active_device,
     lock_device,
+    lock_settings,
     mark_synced,
     unknown_device,
 )
@@ -42,7 +42,7 @@ from lapel.slices.devices.reports.report_queries import (
 from lapel.slices.devices.tokens import lookup_queries, token_queries
 from lapel.slices.devices.views import ONLINE_FOR, device_of, settings_of, state_of
 from lapel.slices.devices.wire import BoundDevice, DevicePage, DeviceQuery, DeviceStats, RefreshedToken
-from lapel.slices.end_users.service import hold_active
+from lapel.slices.end_users.service import lock_active_end_user
 
 if TYPE_CHECKING:
     from lapel.foundation.core.actors import Actor
@@ -81,7 +81,7 @@ __all__ = [
     "find_device",
     "find_silent",
     "forget_reports",
-    "hold_device",
+    "lock_active_device",
     "lock_device",
     "mark_synced",
     "store_active",
@@ -206,7 +206,7 @@ class Devices:
         async with self._ports.database.transaction() as connection:
             settings = (False, settings_bodies.NOTHING)
             if body.settings is not msgspec.UNSET:
-                stored = await hold_settings(connection, world_id, device_id)
+                stored = await lock_settings(connection, world_id, device_id)
                 settings = (True, settings_bodies.merged(stored, change))
             row = await queries.update(
                 connection,
@@ -234,7 +234,7 @@ class Devices:
         change, world_id, now = settings_bodies.body_change(body), actor.world_id, self._ports.clock.now()
         async with self._ports.database.transaction() as connection:
             stored = (
-                settings_bodies.NOTHING if reset else await hold_settings(connection, world_id, device_id)
+                settings_bodies.NOTHING if reset else await lock_settings(connection, world_id, device_id)
             )
             settings = settings_bodies.merged(stored, change)
             row = await queries.update(connection, world_id, device_id, now, settings=(True, settings))
@@ -250,10 +250,10 @@ class Devices:
         """
         now, world_id = self._ports.clock.now(), actor.world_id
         async with self._ports.database.transaction() as connection:
-            held = await queries.hold_to_delete(connection, world_id, device_id)
-            if held is None:
+            locked = await queries.lock_to_delete(connection, world_id, device_id)
+            if locked is None:
                 raise unknown_device()
-            if held.end_user_id is not None:
+            if locked.end_user_id is not None:
                 raise DeviceAlreadyBound("This device is bound. Unbind it first.", resource_id=device_id)
             for hook in self.on_delete:
                 await hook(connection, world_id, [device_id], now)
@@ -272,7 +272,7 @@ class Devices:
         its Idempotency-Key, or unbinds the device.
         """
         now, world_id = self._ports.clock.now(), actor.world_id
-        await hold_active(connection, world_id, body.end_user_id)
+        await lock_active_end_user(connection, world_id, body.end_user_id)
         row = await queries.bind(connection, world_id, device_id, body.end_user_id, body.pk_d, now)
         if row is None:
             if await queries.read(connection, world_id, device_id, None) is None:
@@ -345,7 +345,7 @@ class Devices:
         now, world_id, caller = self._ports.clock.now(), actor.world_id, actor.token_hash
         token = new_token(lookup_queries.PREFIX)
         async with self._ports.database.transaction() as connection:
-            generation = await token_queries.hold(connection, world_id, actor.id)
+            generation = await token_queries.lock(connection, world_id, actor.id)
             # After the authentication, the device may have been unbound, or its new token may have been used.
             if generation is None or not await token_queries.token_lives(
                 connection, world_id, actor.id, caller

@@ -42,8 +42,8 @@ __all__ = [
     "EndUsers",
     "Issuer",
     "OnDelete",
-    "erase_released",
-    "hold_active",
+    "erase_unless_held",
+    "lock_active_end_user",
     "lock_against_deletion",
     "lock_even_deleted",
     "present",
@@ -106,7 +106,7 @@ def unknown() -> NotFound:
     return NotFound("There is no end user with this id.")
 
 
-async def hold_active(connection: Connection, world_id: int, end_user_id: str) -> None:
+async def lock_active_end_user(connection: Connection, world_id: int, end_user_id: str) -> None:
     """Keep an end user from being deleted until the transaction ends. Raises NotFound if it is not active.
 
     Every transaction that stores a row about an end user calls this first. So a deletion waits, and then
@@ -116,7 +116,7 @@ async def hold_active(connection: Connection, world_id: int, end_user_id: str) -
         raise NotFound("There is no end user with this `end_user_id`.", param="end_user_id")
 
 
-async def erase_released(connection: Connection, holds: Holds, world_id: int, end_user_id: str) -> bool:
+async def erase_unless_held(connection: Connection, holds: Holds, world_id: int, end_user_id: str) -> bool:
     """Erase the fields of a deleted end user, if no hold keeps the end user. Whether they are erased."""
     if not await lock_even_deleted(connection, world_id, end_user_id):
         return False

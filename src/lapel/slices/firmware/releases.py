@@ -104,7 +104,7 @@ class Releases:
         - StoreUnavailable when the store is unavailable.
         """
         try:
-            async with self.uploads.hold(actor.world_id) as place:
+            async with self.uploads.place(actor.world_id) as place:
                 place.least_rate, place.moved = LEAST_RATE, form.moved
                 return await self._upload(actor, form)
         except NoRoom:

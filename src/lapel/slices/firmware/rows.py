@@ -92,7 +92,7 @@ class CountedRow(RolloutRow, frozen=True):
     cancelled: int
 
 
-class HeldRolloutRow(RolloutRow, frozen=True):
+class LockedRolloutRow(RolloutRow, frozen=True):
     """A locked rollout, and what its walk needs. `position`: the last device that the walk has seen."""
 
     position: str

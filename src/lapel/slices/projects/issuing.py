@@ -12,7 +12,7 @@ from lapel.foundation.core.clock import timestamp, timestamp_or_none
 from lapel.foundation.core.errors import Conflict, InvalidRequest, NotFound
 from lapel.foundation.database import audit
 from lapel.foundation.identity.tokens import hint, new_token
-from lapel.slices.end_users.service import hold_active
+from lapel.slices.end_users.service import lock_active_end_user
 from lapel.slices.projects import queries
 from lapel.slices.projects.grants import Grant
 from lapel.slices.projects.key_queries import PREFIXES
@@ -113,7 +113,7 @@ def _audited(key: CreatedApiKey) -> dict[str, object]:
 
 async def _insert(connection: Connection, ports: Ports, world: WorldRow, grant: Grant) -> CreatedApiKey:
     if grant.end_user_id is not None:
-        await hold_active(connection, world.id, grant.end_user_id)
+        await lock_active_end_user(connection, world.id, grant.end_user_id)
     key = new_token(PREFIXES[grant.kind, world.mode])
     row = await queries.insert_key(
         connection,
@@ -128,14 +128,14 @@ async def _insert(connection: Connection, ports: Ports, world: WorldRow, grant: 
     return CreatedApiKey(**msgspec.structs.asdict(api_key(row, world)), key=key)
 
 
-async def hold_owner(connection: Connection, world: WorldRow, key_id: str) -> None:
+async def lock_owner(connection: Connection, world: WorldRow, key_id: str) -> None:
     """Lock the end user of a key, if the key has one. Everywhere the end user is locked before the key.
 
     Raises NotFound when that end user is not active.
     """
     row = await queries.read_key(connection, world.id, key_id)
     if row is not None and row.end_user_id is not None:
-        await hold_active(connection, world.id, row.end_user_id)
+        await lock_active_end_user(connection, world.id, row.end_user_id)
 
 
 async def replace(
@@ -148,7 +148,7 @@ async def replace(
 ) -> RotatedApiKey:
     """Replace the key `old` by a new key with the same rights, and set the end of `old`.
 
-    Before the call, the caller must call `hold_owner` and then lock `old`. `old` works for `overlap_seconds`
+    Before the call, the caller must call `lock_owner` and then lock `old`. `old` works for `overlap_seconds`
     more; 0 revokes it now. `by`: the caller; None: the operator.
 
     Raises Conflict when `old` has ended, or already has a successor that works.

@@ -114,7 +114,7 @@ class OperatorKeys:
         body = body_of(RotateApiKey, {"overlap_seconds": overlap_seconds})
         async with self._ports.database.transaction() as connection:
             world = await self._world_of(connection, key_id)
-            await issuing.hold_owner(connection, world, key_id)
+            await issuing.lock_owner(connection, world, key_id)
             row = (await queries.lock_keys(connection, world.id, [key_id]))[key_id]
             rotated = await issuing.replace(connection, self._ports, world, row, body.overlap_seconds, None)
         await self._ports.revocations.announce([key_id])

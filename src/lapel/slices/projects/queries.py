@@ -40,10 +40,10 @@ INSERT_WORLDS = "INSERT INTO worlds (project_id, mode) VALUES ($1, 'live'), ($1,
 # For statements of other slices: worlds `w`, each with its project `p`.
 WORLDS_IN_PROJECTS = "worlds w JOIN projects p ON p.id = w.project_id"
 LIST_ORGANIZATIONS = "SELECT id, name FROM organizations ORDER BY created_at, id"
-HOLD_ORGANIZATION = "SELECT 1 FROM organizations WHERE id = $1 FOR NO KEY UPDATE"
+LOCK_ORGANIZATION_ROW = "SELECT 1 FROM organizations WHERE id = $1 FOR NO KEY UPDATE"
 LIST_PROJECTS = "SELECT id, organization_id, name, created_at FROM projects ORDER BY created_at, id"
 FIND_WORLD = "SELECT id FROM worlds WHERE project_id = $1 AND mode = $2"
-HOLD_WORLD = f"{FIND_WORLD} FOR NO KEY UPDATE"
+LOCK_WORLD = f"{FIND_WORLD} FOR NO KEY UPDATE"
 LIST_WORLDS = """
 SELECT w.id, w.project_id, w.mode FROM worlds w JOIN projects p ON p.id = w.project_id
 WHERE $1::text IS NULL OR p.id = $1 ORDER BY p.created_at, p.id, w.mode
@@ -161,9 +161,9 @@ async def find_world(connection: Connection, project_id: str, mode: Mode) -> int
     return await fetch_value(connection, int, FIND_WORLD, project_id, mode)
 
 
-async def hold_world(connection: Connection, project_id: str, mode: Mode) -> int | None:
+async def lock_world(connection: Connection, project_id: str, mode: Mode) -> int | None:
     """The number of a project's world. The world's row is locked until the transaction ends."""
-    return await fetch_value(connection, int, HOLD_WORLD, project_id, mode)
+    return await fetch_value(connection, int, LOCK_WORLD, project_id, mode)
 
 
 async def list_worlds(connection: Connection, project_id: str | None) -> list[WorldRow]:

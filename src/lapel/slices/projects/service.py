@@ -15,12 +15,12 @@ from lapel.slices.end_users.service import Issuer
 from lapel.slices.projects import issuing, queries
 from lapel.slices.projects.grants import Grant
 from lapel.slices.projects.queries import (
-    HOLD_ORGANIZATION,
     LIST_ORGANIZATIONS,
+    LOCK_ORGANIZATION_ROW,
     WORLDS_IN_PROJECTS,
     find_world,
-    hold_world,
     list_worlds,
+    lock_world,
     project_of,
 )
 from lapel.slices.projects.rows import WorldRow
@@ -38,16 +38,16 @@ if TYPE_CHECKING:
     from lapel.slices.projects.wire import CreateApiKey, CreatedApiKey, Kind, RotateApiKey, RotatedApiKey
 
 __all__ = [
-    "HOLD_ORGANIZATION",
     "LIST_ORGANIZATIONS",
+    "LOCK_ORGANIZATION_ROW",
     "WORLDS_IN_PROJECTS",
     "Keys",
     "Projects",
     "WorldRow",
     "create_project",
     "find_world",
-    "hold_world",
     "list_worlds",
+    "lock_world",
     "project_of",
 ]
 
@@ -191,7 +191,7 @@ class Keys(Issuer):
         """
         now = self._ports.clock.now()
         world = _world_of(actor)
-        await issuing.hold_owner(connection, world, key_id)
+        await issuing.lock_owner(connection, world, key_id)
         caller, target = await self._caller_and(connection, actor, key_id, now)
         _may_handle(actor, caller, target.kind, target.scopes)
         rotated = await issuing.replace(connection, self._ports, world, target, body.overlap_seconds, actor)

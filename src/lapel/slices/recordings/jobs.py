@@ -49,7 +49,7 @@ def handlers(service: Recordings) -> tuple[Job, ...]:
             return
 
     def turn(payload: VerifyUpload) -> AbstractAsyncContextManager[object]:
-        return verifying.hold(payload.world_id)
+        return verifying.place(payload.world_id)
 
     return (
         Job(

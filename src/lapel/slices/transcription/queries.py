@@ -164,7 +164,7 @@ DELETE_PIECES = "DELETE FROM transcription_pieces WHERE world_id = $1 AND transc
 
 # The lock waits for transactions that are writing an event of these rows. So the erasure that follows sees
 # these events too.
-HOLD_OF_RECORDINGS = """
+LOCK_OF_RECORDINGS = """
 SELECT id FROM transcriptions WHERE world_id = $1 AND recording_id = ANY($2::text[]) FOR UPDATE
 """
 
@@ -394,6 +394,6 @@ async def delete_pieces(connection: Connection, world_id: int, transcription_id:
     await connection.execute(DELETE_PIECES, world_id, transcription_id)
 
 
-async def hold_of_recordings(connection: Connection, world_id: int, recording_ids: list[str]) -> list[str]:
+async def lock_of_recordings(connection: Connection, world_id: int, recording_ids: list[str]) -> list[str]:
     """The ids of all transcriptions of these recordings. The rows are locked until the transaction ends."""
-    return await fetch_values(connection, str, HOLD_OF_RECORDINGS, world_id, recording_ids)
+    return await fetch_values(connection, str, LOCK_OF_RECORDINGS, world_id, recording_ids)

@@ -81,7 +81,7 @@ class Transcriptions:
         now, world_id = self._ports.clock.now(), actor.world_id
         if wish.language is not None:
             _check_tag(wish.language)
-        audio = await find_audio(connection, actor, recording_id, hold=True)
+        audio = await find_audio(connection, actor, recording_id, lock=True)
         running = await queries.find_running(connection, world_id, recording_id, now - _PATIENCE)
         if running is not None:
             raise TranscriptionInProgress(
@@ -289,7 +289,7 @@ class Transcriptions:
         now, world_id = self._ports.clock.now(), told.world_id
         crash_point("process:begin")
         async with self._ports.database.transaction() as connection:
-            audio = await audio_of(connection, world_id, told.recording_id, told.media_id, hold=True)
+            audio = await audio_of(connection, world_id, told.recording_id, told.media_id, lock=True)
             if audio is None:  # deleted meanwhile
                 return
             if await queries.find_running(connection, world_id, audio.recording_id, now - _PATIENCE):
@@ -313,8 +313,8 @@ class Transcriptions:
         The rows of the transcriptions are deleted together with the recordings. The caller has locked the
         recordings, so that no work on them begins meanwhile.
         """
-        await work_queries.hold_of_recordings(connection, world_id, recording_ids)
-        found = await queries.hold_of_recordings(connection, world_id, recording_ids)
+        await work_queries.lock_of_recordings(connection, world_id, recording_ids)
+        found = await queries.lock_of_recordings(connection, world_id, recording_ids)
         if found:
             await outbox.erase(connection, world_id, found)
 

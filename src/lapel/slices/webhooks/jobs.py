@@ -31,7 +31,7 @@ def handlers(endings: Endings, recoveries: Recoveries) -> tuple[Job, ...]:
     turns = Admission(_TURNS, _TURNS_OF_ONE_WORLD, patience=_PATIENCE)
 
     def turn(payload: WebhookJob) -> AbstractAsyncContextManager[object]:
-        return turns.hold(payload.world_id)
+        return turns.place(payload.world_id)
 
     return (
         Job(

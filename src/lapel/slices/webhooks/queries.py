@@ -36,7 +36,7 @@ RETURNING {_COLUMNS}
 READ = f"SELECT {_COLUMNS} FROM webhooks WHERE world_id = $1 AND id = $2 AND deleted_at IS NULL"
 
 # Deliveries refer to the row, and a fan-out may insert them meanwhile.
-HOLD = f"{READ} FOR NO KEY UPDATE"
+LOCK = f"{READ} FOR NO KEY UPDATE"
 
 # The row cannot be removed until deliveries refer to it.
 KEEP = f"{READ} FOR KEY SHARE"
@@ -143,9 +143,9 @@ async def read(connection: Connection, world_id: int, webhook_id: str) -> Webhoo
     return await fetch_row(connection, WebhookRow, READ, world_id, webhook_id)
 
 
-async def hold(connection: Connection, world_id: int, webhook_id: str) -> WebhookRow | None:
+async def lock(connection: Connection, world_id: int, webhook_id: str) -> WebhookRow | None:
     """One webhook. Its row is locked until the transaction ends."""
-    return await fetch_row(connection, WebhookRow, HOLD, world_id, webhook_id)
+    return await fetch_row(connection, WebhookRow, LOCK, world_id, webhook_id)
 
 
 async def keep(connection: Connection, world_id: int, webhook_id: str) -> WebhookRow | None:

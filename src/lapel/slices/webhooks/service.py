@@ -16,7 +16,7 @@ from lapel.foundation.http.input.pagination import page, window
 from lapel.foundation.outbound.policy import OutboundPolicy
 from lapel.foundation.outbound.urls import ForbiddenUrl, check_url
 from lapel.foundation.queue.jobs import enqueue
-from lapel.slices.projects.service import hold_world
+from lapel.slices.projects.service import lock_world
 from lapel.slices.webhooks import queries, signing_secrets
 from lapel.slices.webhooks.payloads import END_PENDING, REMOVE, WebhookJob
 from lapel.slices.webhooks.queries import FORGET_SECRETS
@@ -74,7 +74,7 @@ class Webhooks:
         metadata = metadata_text(body.metadata)
         now, world_id = self._ports.clock.now(), actor.world_id
         # Only one transaction at a time adds a webhook to a world, so the count holds.
-        await hold_world(connection, actor.project_id, actor.mode)
+        await lock_world(connection, actor.project_id, actor.mode)
         if await queries.count(connection, world_id) >= MAX_WEBHOOKS:
             raise Conflict(
                 f"This project has {MAX_WEBHOOKS} webhooks, which is the limit. Delete some first."
@@ -116,7 +116,7 @@ class Webhooks:
         given = {name: value for name, value in _columns(body).items() if value is not msgspec.UNSET}
         now, world_id = self._ports.clock.now(), actor.world_id
         async with self._ports.database.transaction() as connection:
-            before = await queries.hold(connection, world_id, webhook_id)
+            before = await queries.lock(connection, world_id, webhook_id)
             if before is None:
                 raise unknown_webhook()
             wanted = msgspec.structs.replace(before, **given)
@@ -164,7 +164,7 @@ class Webhooks:
         """
         now, world_id = self._ports.clock.now(), actor.world_id
         async with self._ports.database.transaction() as connection:
-            before = await queries.hold(connection, world_id, webhook_id)
+            before = await queries.lock(connection, world_id, webhook_id)
             if before is None:
                 raise unknown_webhook()
             await queries.delete(connection, world_id, webhook_id, now)

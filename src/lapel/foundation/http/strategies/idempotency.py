@@ -48,13 +48,13 @@ SET fingerprint = excluded.fingerprint, status = excluded.status, sealed_body = 
 
 # Keep the row and drop only the answer: with the row gone, a repeated request would run again.
 BLANK = """
-WITH held AS MATERIALIZED (
+WITH locked AS MATERIALIZED (
     SELECT ctid FROM idempotency_keys WHERE world_id = $1 AND end_user_id = $2 LIMIT $3 FOR UPDATE
 ), blank AS (
     UPDATE idempotency_keys SET sealed_body = '', end_user_id = NULL
-    WHERE ctid = ANY(ARRAY(SELECT ctid FROM held)) AND world_id = $1
+    WHERE ctid = ANY(ARRAY(SELECT ctid FROM locked)) AND world_id = $1
 )
-SELECT count(*) FROM held
+SELECT count(*) FROM locked
 """
 PRUNE_ANSWERS = """
 DELETE FROM idempotency_keys WHERE ctid = ANY(ARRAY(

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from lapel.foundation.database.rows import fetch_only_value, fetch_rows, fetch_value, fetch_values
 from lapel.slices.configuration.queries import NEXT_REVISION
 from lapel.slices.configuration.rows import OrganizationRow, OverrideRow
-from lapel.slices.projects.service import HOLD_ORGANIZATION, LIST_ORGANIZATIONS, WORLDS_IN_PROJECTS
+from lapel.slices.projects.service import LIST_ORGANIZATIONS, LOCK_ORGANIZATION_ROW, WORLDS_IN_PROJECTS
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -23,7 +23,7 @@ SELECT 'organization' AS level, section, value FROM organization_config_override
 WHERE organization_id = $1 AND mode = $2
 """
 
-HOLD_WORLDS = f"""
+LOCK_WORLDS = f"""
 SELECT w.id FROM {WORLDS_IN_PROJECTS}
 WHERE p.organization_id = $1 AND w.mode = $2 ORDER BY w.id FOR NO KEY UPDATE OF w
 """
@@ -56,10 +56,10 @@ async def list_overrides(connection: Connection, organization_id: str, mode: Mod
     return await fetch_rows(connection, OverrideRow, LIST_OVERRIDES, organization_id, mode)
 
 
-async def hold(connection: Connection, organization_id: str, mode: Mode) -> list[int]:
+async def lock_worlds(connection: Connection, organization_id: str, mode: Mode) -> list[int]:
     """Lock an organization and its worlds of a mode until the transaction ends. Returns the worlds."""
-    await connection.execute(HOLD_ORGANIZATION, organization_id)
-    return await fetch_values(connection, int, HOLD_WORLDS, organization_id, mode)
+    await connection.execute(LOCK_ORGANIZATION_ROW, organization_id)
+    return await fetch_values(connection, int, LOCK_WORLDS, organization_id, mode)
 
 
 async def raise_revision(connection: Connection, organization_id: str, worlds: list[int]) -> int:

@@ -57,7 +57,7 @@ class OperatorConfiguration:
         async with self._ports.database.transaction() as connection:
             organization_id = await self._organization(connection)
             at = (organization_id, self._mode, name)
-            worlds = await operator_queries.hold(connection, organization_id, self._mode)
+            worlds = await operator_queries.lock_worlds(connection, organization_id, self._mode)
             before = read(section, await operator_queries.read_override(connection, at))
             after = change(before)
             if after != before:

@@ -44,7 +44,7 @@ WHERE t.token_hash = ANY($1::bytea[]) AND t.binding_generation = d.binding_gener
 
 # The first use of a fresh token makes it the current token, and deletes its predecessor. The device's row is
 # locked meanwhile, because a refresh with the predecessor may replace the fresh token at the same moment.
-HOLD_DEVICE = "SELECT 1 FROM devices WHERE world_id = $1 AND id = $2 FOR NO KEY UPDATE"
+LOCK_DEVICE = "SELECT 1 FROM devices WHERE world_id = $1 AND id = $2 FOR NO KEY UPDATE"
 END_REFRESHING = """
 DELETE FROM device_tokens WHERE world_id = $1 AND device_id = $2 AND state = 'refreshing'
   AND EXISTS (SELECT 1 FROM device_tokens f WHERE f.token_hash = $3 AND f.state = 'fresh')
@@ -77,7 +77,7 @@ async def _find(connection: Connection, hashes: list[bytes], _now: datetime) -> 
 
 async def _promote(connection: Connection, row: DeviceHolderRow) -> None:
     async with connection.transaction():
-        await connection.execute(HOLD_DEVICE, row.world_id, row.id)
+        await connection.execute(LOCK_DEVICE, row.world_id, row.id)
         await connection.execute(END_REFRESHING, row.world_id, row.id, row.token_hash)
         await connection.execute(PROMOTE_FRESH, row.token_hash)
 

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from lapel.foundation.database.connection import Connection
 
 # For a refresh: lock the device's row and read its binding, then look for the calling token.
-HOLD = """
+LOCK = """
 SELECT binding_generation FROM devices WHERE world_id = $1 AND id = $2 AND deleted_at IS NULL
 FOR NO KEY UPDATE
 """
@@ -38,9 +38,9 @@ VALUES ($1, $2, $3, $4, $5, $6, $7)
 """
 
 
-async def hold(connection: Connection, world_id: int, device_id: str) -> int | None:
+async def lock(connection: Connection, world_id: int, device_id: str) -> int | None:
     """Lock the device's row, which guards its tokens, and return its binding generation."""
-    return await fetch_value(connection, int, HOLD, world_id, device_id)
+    return await fetch_value(connection, int, LOCK, world_id, device_id)
 
 
 async def token_lives(connection: Connection, world_id: int, device_id: str, token_hash: bytes) -> bool:

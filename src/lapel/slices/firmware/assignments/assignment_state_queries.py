@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from lapel.foundation.database.connection import Connection
-    from lapel.slices.firmware.rows import HeldRolloutRow
+    from lapel.slices.firmware.rows import LockedRolloutRow
 
 _ENDED = f"{ASSIGNMENT}, a.status, a.error_message, f.version, f.model, w.project_id"
 
@@ -76,15 +76,15 @@ WITH page AS MATERIALIZED (
            SELECT count(*) FROM firmware_releases runs
            WHERE runs.world_id = $1 AND runs.model = $3 AND runs.version = p.firmware_version
              AND runs.release_sequence >= $6) = 0)
-), held AS MATERIALIZED (
+), locked AS MATERIALIZED (
     SELECT d.id FROM devices d
     WHERE d.world_id = $1 AND d.id = ANY(ARRAY(SELECT id FROM fit)) AND d.deleted_at IS NULL
     ORDER BY d.id FOR KEY SHARE
 ), offered AS (
     INSERT INTO ota_assignments
         (world_id, id, device_id, firmware_release_id, rollout_id, status, deadline_at, assigned_at)
-    SELECT $1, ($13::text[])[row_number() OVER (ORDER BY held.id)], held.id, $9, $2, 'pending', $10, $11
-    FROM held
+    SELECT $1, ($13::text[])[row_number() OVER (ORDER BY locked.id)], locked.id, $9, $2, 'pending', $10, $11
+    FROM locked
     ON CONFLICT (world_id, device_id) WHERE status IN ('pending', 'delivered') DO NOTHING
     RETURNING 1
 )
@@ -150,7 +150,7 @@ RETURNING id
 WITHDRAW = """
 WITH stopped AS MATERIALIZED (
     SELECT status FROM rollouts WHERE world_id = $1 AND id = $2 AND status IN ('paused', 'halted') FOR SHARE
-), held AS MATERIALIZED (
+), locked AS MATERIALIZED (
     SELECT p.id FROM ota_assignments p
     WHERE p.world_id = $1 AND p.rollout_id = $2 AND p.status = 'pending' AND p.deadline_at > $3
       AND (SELECT count(*) FROM stopped) = 1
@@ -159,7 +159,7 @@ WITH stopped AS MATERIALIZED (
 UPDATE ota_assignments a SET status = 'cancelled', ended_at = $3, withdrawn = true,
     error_message = 'The rollout was ' || stopped.status || '.'
 FROM stopped
-WHERE a.world_id = $1 AND a.id = ANY(ARRAY(SELECT id FROM held))
+WHERE a.world_id = $1 AND a.id = ANY(ARRAY(SELECT id FROM locked))
 """
 
 
@@ -180,7 +180,7 @@ async def assign(
 
 async def offer(
     connection: Connection,
-    rollout: HeldRolloutRow,
+    rollout: LockedRolloutRow,
     deadline_at: datetime,
     now: datetime,
     assignment_ids: Sequence[str],

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from lapel.foundation.core.ids import Ids
     from lapel.foundation.database.connection import Connection
-    from lapel.slices.firmware.rows import HeldRolloutRow
+    from lapel.slices.firmware.rows import LockedRolloutRow
 
 # The failure rate counts when this many updates have ended, or all updates.
 ENOUGH = 5
@@ -29,7 +29,7 @@ ENOUGH = 5
 _log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
 
 
-async def halt_if_failing(connection: Connection, ids: Ids, rollout: HeldRolloutRow, now: datetime) -> bool:
+async def halt_if_failing(connection: Connection, ids: Ids, rollout: LockedRolloutRow, now: datetime) -> bool:
     """Halt the rollout if too many updates have failed. Returns whether it is halted.
 
     The halt is an entry of the audit log, because nobody asked for it.

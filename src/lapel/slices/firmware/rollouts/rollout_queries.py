@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from lapel.foundation.database.rows import fetch_row, fetch_rows, fetch_values
-from lapel.slices.firmware.rows import CountedRow, HeldRolloutRow, OfferCountsRow, RunningRow
+from lapel.slices.firmware.rows import CountedRow, LockedRolloutRow, OfferCountsRow, RunningRow
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -72,7 +72,7 @@ RETURNING id
 """
 
 # New assignments refer to the rollout's row. This lock does not block them.
-HOLD = f"""
+LOCK = f"""
 SELECT {_COLUMNS}, r.position, f.version, f.release_sequence, f.allow_downgrade
 FROM rollouts r JOIN firmware_releases f ON f.world_id = r.world_id AND f.id = r.firmware_release_id
 WHERE r.world_id = $1 AND r.id = $2
@@ -173,9 +173,9 @@ async def resume(
     return await connection.fetchval(RESUME, world_id, release_id, rollout_id, now) is not None
 
 
-async def hold(connection: Connection, world_id: int, rollout_id: str) -> HeldRolloutRow | None:
+async def lock(connection: Connection, world_id: int, rollout_id: str) -> LockedRolloutRow | None:
     """Lock a rollout until the transaction ends. Returns it with the version and sequence of its release."""
-    return await fetch_row(connection, HeldRolloutRow, HOLD, world_id, rollout_id)
+    return await fetch_row(connection, LockedRolloutRow, LOCK, world_id, rollout_id)
 
 
 async def count(connection: Connection, world_id: int, rollout_id: str, now: datetime) -> OfferCountsRow:

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from lapel.foundation.core.actors import Actor
     from lapel.foundation.database.connection import Connection
     from lapel.foundation.ports import Ports
-    from lapel.slices.firmware.rows import HeldRolloutRow
+    from lapel.slices.firmware.rows import LockedRolloutRow
     from lapel.slices.firmware.wire import CreateRollout, Rollout, RolloutQuery
 
 # The delay between the end of a walk and the next walk, which finds devices that were added meanwhile.
@@ -116,7 +116,7 @@ class Rollouts:
         """
         now, world_id = self._ports.clock.now(), actor.world_id
         async with self._ports.database.transaction() as connection:
-            await rollout_queries.hold(connection, world_id, rollout_id)  # a resume under way comes first
+            await rollout_queries.lock(connection, world_id, rollout_id)  # a resume under way comes first
             if await rollout_queries.pause(connection, world_id, release_id, rollout_id, now):
                 await enqueue_withdrawal(connection, world_id, rollout_id)
                 await audit.note(connection, self._ports.ids, now, actor, "rollout.paused", rollout_id, None)
@@ -132,7 +132,7 @@ class Rollouts:
         """
         now, world_id = self._ports.clock.now(), actor.world_id
         async with self._ports.database.transaction() as connection:
-            await rollout_queries.hold(connection, world_id, rollout_id)  # a pause under way comes first
+            await rollout_queries.lock(connection, world_id, rollout_id)  # a pause under way comes first
             if await rollout_queries.resume(connection, world_id, release_id, rollout_id, now):
                 await _advance(connection, world_id, rollout_id)
                 await audit.note(connection, self._ports.ids, now, actor, "rollout.resumed", rollout_id, None)
@@ -160,7 +160,7 @@ class Rollouts:
         """Offer the release to one batch of devices. Returns whether another batch follows."""
         now = self._ports.clock.now()
         async with self._ports.database.transaction() as connection:
-            rollout = await rollout_queries.hold(connection, job.world_id, job.rollout_id)
+            rollout = await rollout_queries.lock(connection, job.world_id, job.rollout_id)
             if rollout is None or rollout.status != "running":
                 return False
             if (look and await halt_if_failing(connection, self._ports.ids, rollout, now)) or not _due(
@@ -187,7 +187,7 @@ class Rollouts:
         return last is not None
 
     async def _end_walk(
-        self, connection: Connection, rollout: HeldRolloutRow, offered: int, now: datetime
+        self, connection: Connection, rollout: LockedRolloutRow, offered: int, now: datetime
     ) -> None:
         """Save the end of a walk. The next walk looks for devices that were added meanwhile.
 
@@ -224,7 +224,7 @@ class Rollouts:
                 await _advance(connection, each.world_id, each.id)
 
 
-def _due(rollout: HeldRolloutRow, now: datetime) -> bool:
+def _due(rollout: LockedRolloutRow, now: datetime) -> bool:
     """Whether a walk is under way, or the next one is due."""
     walked_at = rollout.walked_at
     return walked_at is None or rollout.position != "" or walked_at <= now - WALK_EVERY

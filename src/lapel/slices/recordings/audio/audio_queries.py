@@ -79,7 +79,7 @@ LEFT JOIN media m ON m.world_id = r.world_id AND m.recording_id = r.id AND m.typ
 WHERE r.world_id = $1 AND r.id = $2 AND ($3::text IS NULL OR r.end_user_id = $3) AND {PRESENT}
 """
 # Concurrent requests for a transcription run one after the other.
-HOLD_AUDIO = f"{FIND_AUDIO} FOR NO KEY UPDATE OF r"
+LOCK_AUDIO = f"{FIND_AUDIO} FOR NO KEY UPDATE OF r"
 
 SET_TRANSCRIPTION = """
 UPDATE recordings SET transcription_id = $3, updated_at = $4
@@ -97,12 +97,12 @@ WHERE world_id = $1 AND id = $2 AND duration_ms IS NULL
 """
 
 
-async def find(connection: Connection, at: Reach, *, hold: bool) -> AudioRow | None:
-    """The recording, with its uploaded audio, if any. `hold`: lock the recording."""
+async def find(connection: Connection, at: Reach, *, lock: bool) -> AudioRow | None:
+    """The recording, with its uploaded audio, if any. `lock`: lock the recording."""
     return await fetch_row(
         connection,
         AudioRow,
-        HOLD_AUDIO if hold else FIND_AUDIO,
+        LOCK_AUDIO if lock else FIND_AUDIO,
         at.world_id,
         at.recording_id,
         at.end_user_id,

@@ -32,14 +32,14 @@ class Audio:
     size: int
 
 
-async def find_audio(connection: Connection, actor: Actor, recording_id: str, *, hold: bool = False) -> Audio:
+async def find_audio(connection: Connection, actor: Actor, recording_id: str, *, lock: bool = False) -> Audio:
     """The uploaded audio of a recording that the caller may see.
 
-    `hold`: lock the recording until the transaction ends. Raises NotFound when the caller reaches no such
+    `lock`: lock the recording until the transaction ends. Raises NotFound when the caller reaches no such
     recording, and MediaNotUploaded when no audio is uploaded yet or the audio was erased.
     """
     at = reach(actor, recording_id)
-    row = await audio_queries.find(connection, at, hold=hold)
+    row = await audio_queries.find(connection, at, lock=lock)
     if row is None:
         raise unknown()
     audio = _audio(row)
@@ -49,10 +49,10 @@ async def find_audio(connection: Connection, actor: Actor, recording_id: str, *,
 
 
 async def audio_of(
-    connection: Connection, world_id: int, recording_id: str, media_id: str, *, hold: bool = False
+    connection: Connection, world_id: int, recording_id: str, media_id: str, *, lock: bool = False
 ) -> Audio | None:
     """The audio, for jobs that process it; None when the audio or its recording is deleted."""
-    row = await audio_queries.find(connection, Reach(world_id, recording_id), hold=hold)
+    row = await audio_queries.find(connection, Reach(world_id, recording_id), lock=lock)
     return _audio(row) if row is not None and row.media_id == media_id else None
 
 

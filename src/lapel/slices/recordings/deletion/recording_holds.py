@@ -11,7 +11,7 @@ import structlog
 from lapel.foundation.core.crash_points import crash_point
 from lapel.foundation.core.errors import Unavailable
 from lapel.foundation.queue import jobs
-from lapel.slices.end_users.service import erase_released, lock_even_deleted, share
+from lapel.slices.end_users.service import erase_unless_held, lock_even_deleted, share
 from lapel.slices.recordings.access import Reach, reach, unknown
 from lapel.slices.recordings.deletion import deletion_queries
 from lapel.slices.recordings.payloads import ERASE_RELEASED, EraseReleased
@@ -120,7 +120,7 @@ class RecordingHolds:
                 await self._erase(world_id, end_user_id, only)
             async with self._ports.database.transaction() as connection:
                 now = self._ports.clock.now()
-                if end_user_id is not None and await erase_released(
+                if end_user_id is not None and await erase_unless_held(
                     connection, self._holds, world_id, end_user_id
                 ):
                     await self._erasures.resume_end_user(connection, world_id, end_user_id, now)

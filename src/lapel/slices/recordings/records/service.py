@@ -11,7 +11,7 @@ from lapel.foundation.database import audit
 from lapel.foundation.http.input.fields import given, metadata_text, value_of
 from lapel.foundation.http.input.pagination import page, window
 from lapel.slices.devices.service import find_device
-from lapel.slices.end_users.service import hold_active
+from lapel.slices.end_users.service import lock_active_end_user
 from lapel.slices.recordings import events
 from lapel.slices.recordings.access import Reach, reach, unknown
 from lapel.slices.recordings.records import record_queries
@@ -62,7 +62,7 @@ class Records:
         recording_uuid = _checked_uuid(body)
         metadata = metadata_text(body.metadata)
         end_user_id, device_id, generation = await self._owner(connection, actor, body)
-        await hold_active(connection, actor.world_id, end_user_id)
+        await lock_active_end_user(connection, actor.world_id, end_user_id)
         new = record_queries.NewRecording(
             end_user_id=end_user_id,
             device_id=device_id,

@@ -193,7 +193,7 @@ class Completion:
         loop = asyncio.get_running_loop()
         asked = loop.time()
         try:
-            async with self._examining.hold(snapshot.at.world_id):
+            async with self._examining.place(snapshot.at.world_id):
                 waited = loop.time() - asked > _HARDLY
                 if waited and await self._look(snapshot.at) != snapshot:
                     return CommitOutcome()  # another request has changed the recording meanwhile

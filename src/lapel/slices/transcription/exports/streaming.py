@@ -98,7 +98,7 @@ class Turns:
     async def _rest(self, world_id: int, pieces: Iterator[bytes]) -> AsyncGenerator[bytes]:
         more = True
         while more:
-            async with self._free.hold(world_id):
+            async with self._free.place(world_id):
                 chunk, more = await asyncio.to_thread(_turn, pieces)
             if chunk:
                 yield chunk

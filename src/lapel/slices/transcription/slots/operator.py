@@ -16,7 +16,7 @@ from lapel.foundation.core.errors import Conflict, InvalidRequest, NotFound
 from lapel.foundation.database import audit
 from lapel.foundation.identity.seal import SealBroken
 from lapel.foundation.outbound.policy import OutboundPolicy
-from lapel.slices.projects.service import Projects, find_world, hold_world
+from lapel.slices.projects.service import Projects, find_world, lock_world
 from lapel.slices.transcription.providers.choice import SLOTS, Engine, Slot, SlotChoice
 from lapel.slices.transcription.slots import slot_queries
 from lapel.slices.transcription.slots.regions import address_of, region_of
@@ -119,7 +119,7 @@ class OperatorProviders:
         name = checked_slot(slot)
         project_id = await self._project()
         async with self._ports.database.transaction() as connection:
-            world = await self._world(connection, project_id, hold=True)
+            world = await self._world(connection, project_id, lock=True)
             row = await slot_queries.read(connection, world.id, name)
             choice = self._changed(name, row, wanted)
             await self._put(connection, world, choice)
@@ -136,7 +136,7 @@ class OperatorProviders:
         name = checked_slot(slot)
         project_id = await self._project()
         async with self._ports.database.transaction() as connection:
-            world = await self._world(connection, project_id, hold=True)
+            world = await self._world(connection, project_id, lock=True)
             row = await slot_queries.read(connection, world.id, name)
             if row is not None:
                 await slot_queries.delete(connection, world.id, name)
@@ -241,9 +241,9 @@ class OperatorProviders:
             raise Conflict(f"Name the project (--project), there are several: {listed}.")
         return projects[0].id
 
-    async def _world(self, connection: Connection, project_id: str, *, hold: bool = False) -> _World:
-        """The world of the project. `hold`: lock the world, so that its slots change one after the other."""
-        world_id = await (hold_world if hold else find_world)(connection, project_id, self._mode)
+    async def _world(self, connection: Connection, project_id: str, *, lock: bool = False) -> _World:
+        """The world of the project. `lock`: lock the world, so that its slots change one after the other."""
+        world_id = await (lock_world if lock else find_world)(connection, project_id, self._mode)
         if world_id is None:
             raise NotFound("There is no project with this id.", param="project_id")
         return _World(id=world_id, project_id=project_id)

@@ -251,9 +251,9 @@ class Runner:
         the recording (`probe`, `finish`) and the recording or its audio is deleted.
         """
         async with self._ports.database.transaction() as connection:
-            if claim.stage in ("probe", "finish") and await _hold_audio(connection, claim) is None:
+            if claim.stage in ("probe", "finish") and await _lock_audio(connection, claim) is None:
                 raise Gone
-            if not await work_queries.hold(connection, claim):
+            if not await work_queries.lock(connection, claim):
                 return False
             await ending.write(connection)
             following = ending.next
@@ -279,8 +279,8 @@ class Runner:
         """End the step and its transcription as failed. If the step is the probe, store the audio's fault."""
         now = self._ports.clock.now()
         async with self._ports.database.transaction() as connection:
-            audio = await _hold_audio(connection, claim) if claim.stage == "probe" else None
-            if not await work_queries.hold(connection, claim):
+            audio = await _lock_audio(connection, claim) if claim.stage == "probe" else None
+            if not await work_queries.lock(connection, claim):
                 return
             if audio is not None:
                 await fact_queries.put_fault(
@@ -347,10 +347,10 @@ class Runner:
                 )
 
 
-async def _hold_audio(connection: Connection, claim: ClaimRow) -> Audio | None:
+async def _lock_audio(connection: Connection, claim: ClaimRow) -> Audio | None:
     """The audio, with its recording locked until the transaction ends; None if the audio is deleted.
 
     All code that writes or refers to a recording locks the recording first and the work on it second. A
     deletion uses the same order.
     """
-    return await audio_of(connection, claim.world_id, claim.recording_id, claim.media_id, hold=True)
+    return await audio_of(connection, claim.world_id, claim.recording_id, claim.media_id, lock=True)

@@ -198,7 +198,7 @@ class Scratch:
         async with self._beginning:
             if self._closed:
                 raise TryAgain("processing_error", "Audio is not fetched any more: we are shutting down.")
-            if self._own is None or not self._own.is_held:
+            if self._own is None or not self._own.is_locked:
                 begun = self._own is None
                 self._own = await asyncio.to_thread(self._begin)
                 await self._forget_left(self._own)
@@ -211,7 +211,7 @@ class Scratch:
         try:
             if self._own is None:
                 return PrivateFolder(self.root)
-            self._own.hold()
+            self._own.lock()
         except PermissionError as error:
             raise PermissionError(f"{error}; set LAPEL_SCRATCH_DIR to another folder") from error
         return self._own

@@ -98,10 +98,10 @@ WHERE s.lease IS NULL OR s.available_at <= clock_timestamp()
 """
 
 # The end of a step locks its row until the transaction ends. A worker without the lease changes nothing.
-HOLD = "SELECT id FROM speech_work WHERE world_id = $1 AND id = $2 AND lease = $3 FOR UPDATE"
+LOCK = "SELECT id FROM speech_work WHERE world_id = $1 AND id = $2 AND lease = $3 FOR UPDATE"
 
 # Locks are taken in this order: recording, work, transcription.
-HOLD_OF_RECORDINGS = (
+LOCK_OF_RECORDINGS = (
     "SELECT id FROM speech_work WHERE world_id = $1 AND recording_id = ANY($2::text[]) FOR UPDATE"
 )
 
@@ -188,17 +188,17 @@ async def renew(connection: Connection, step: ClaimRow, until: timedelta) -> boo
     return renewed is not None
 
 
-async def hold(connection: Connection, step: ClaimRow) -> bool:
+async def lock(connection: Connection, step: ClaimRow) -> bool:
     """Lock the step until the transaction ends. Returns whether this worker still has its lease."""
-    return await fetch_value(connection, str, HOLD, step.world_id, step.id, step.lease) is not None
+    return await fetch_value(connection, str, LOCK, step.world_id, step.id, step.lease) is not None
 
 
-async def hold_of_recordings(connection: Connection, world_id: int, recording_ids: list[str]) -> None:
+async def lock_of_recordings(connection: Connection, world_id: int, recording_ids: list[str]) -> None:
     """Lock the steps of these recordings until the transaction ends, so that no worker can end one of them.
 
     If a worker is ending one of these steps now, this call waits until that step has ended.
     """
-    await connection.execute(HOLD_OF_RECORDINGS, world_id, recording_ids)
+    await connection.execute(LOCK_OF_RECORDINGS, world_id, recording_ids)
 
 
 async def waiting(connection: Connection, recordings: Sequence[tuple[int, str]]) -> set[tuple[int, str]]:

@@ -14,21 +14,21 @@ if TYPE_CHECKING:
     from lapel.foundation.database.connection import Connection
 
 # The lock is shared with the deliveries' references. Enabling the webhook waits for it.
-HOLD_DISABLED = """
+LOCK_DISABLED = """
 SELECT true FROM webhooks WHERE world_id = $1 AND id = $2 AND status = 'disabled' FOR SHARE
 """
 
 # Counts the rows that were locked, and not those that were changed: a worker may have ended one of them
 # meanwhile.
 END_SOME = """
-WITH held AS MATERIALIZED (
+WITH locked AS MATERIALIZED (
     SELECT ctid FROM webhook_deliveries
     WHERE world_id = $1 AND webhook_id = $2 AND state = 'pending' LIMIT $4 FOR UPDATE
 ), ended AS (
     UPDATE webhook_deliveries SET state = 'failed', due_at = NULL, ended_at = $3
-    WHERE ctid = ANY(ARRAY(SELECT ctid FROM held)) AND world_id = $1
+    WHERE ctid = ANY(ARRAY(SELECT ctid FROM locked)) AND world_id = $1
 )
-SELECT count(*) FROM held
+SELECT count(*) FROM locked
 """
 
 # In the order of an index, because PostgreSQL may otherwise read the table from its beginning for each batch,
@@ -61,9 +61,9 @@ WHERE NOT EXISTS (SELECT FROM webhook_deliveries d WHERE d.world_id = $1 AND d.e
 DELETE_WEBHOOK = "DELETE FROM webhooks WHERE world_id = $1 AND id = $2 AND deleted_at IS NOT NULL"
 
 
-async def hold_disabled(connection: Connection, world_id: int, webhook_id: str) -> bool:
+async def lock_disabled(connection: Connection, world_id: int, webhook_id: str) -> bool:
     """Whether a webhook is disabled, or being deleted. It stays so until the transaction ends."""
-    return await fetch_value(connection, bool, HOLD_DISABLED, world_id, webhook_id) is not None
+    return await fetch_value(connection, bool, LOCK_DISABLED, world_id, webhook_id) is not None
 
 
 async def end_some(connection: Connection, world_id: int, webhook_id: str, now: datetime, limit: int) -> int:

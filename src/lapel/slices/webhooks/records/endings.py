@@ -41,7 +41,7 @@ class Endings:
         ended = 1
         while ended:
             async with self._ports.database.transaction() as connection:
-                if not await ending_queries.hold_disabled(connection, job.world_id, job.webhook_id):
+                if not await ending_queries.lock_disabled(connection, job.world_id, job.webhook_id):
                     return
                 now = self._ports.clock.now()
                 ended = await ending_queries.end_some(connection, job.world_id, job.webhook_id, now, _BATCH)

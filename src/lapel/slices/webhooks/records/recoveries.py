@@ -38,7 +38,7 @@ class Recoveries:
     ) -> tuple[datetime, str] | None:
         """One batch. Returns the last event that it looked at, None when no event follows."""
         async with self._ports.database.transaction() as connection:
-            types = await recovery_queries.hold_enabled(connection, job.world_id, job.webhook_id)
+            types = await recovery_queries.lock_enabled(connection, job.world_id, job.webhook_id)
             if types is None:
                 return None
             events = await recovery_queries.walk(connection, job.world_id, after, _BATCH)

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from lapel.foundation.database.connection import Connection
 
 # The webhook cannot be removed until the deliveries refer to it.
-HOLD_ENABLED = """
+LOCK_ENABLED = """
 SELECT events FROM webhooks WHERE world_id = $1 AND id = $2 AND status = 'enabled' FOR KEY SHARE
 """
 
@@ -58,9 +58,9 @@ class SubscriptionRow(msgspec.Struct, frozen=True):
     events: list[str]
 
 
-async def hold_enabled(connection: Connection, world_id: int, webhook_id: str) -> list[str] | None:
+async def lock_enabled(connection: Connection, world_id: int, webhook_id: str) -> list[str] | None:
     """The event types of a webhook; None when it is disabled or gone."""
-    row = await fetch_row(connection, SubscriptionRow, HOLD_ENABLED, world_id, webhook_id)
+    row = await fetch_row(connection, SubscriptionRow, LOCK_ENABLED, world_id, webhook_id)
     return None if row is None else row.events
 
 
