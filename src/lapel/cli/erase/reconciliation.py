@@ -13,7 +13,7 @@ from lapel.foundation.core.errors import NotFound
 from lapel.slices.end_users.end_user_holds import EndUserHolds
 from lapel.slices.end_users.service import EndUsers
 from lapel.slices.erasure.outside import ledger_line_queries
-from lapel.slices.erasure.service import RECONCILE, Erasures, Holds
+from lapel.slices.erasure.service import RECONCILE, Erasures, knows_hold
 from lapel.slices.recordings.service import Recordings
 
 if TYPE_CHECKING:
@@ -58,7 +58,6 @@ class Reconciliation:
         self._eraser = Eraser(services, RECONCILE)
         self._end_users = services[EndUsers]
         self._end_user_holds = services[EndUserHolds]
-        self._holds = services[Holds]
         self._recordings = services[Recordings]
         self._deletion = self._recordings.deletion
         self._worlds: dict[tuple[str, str], int | None] = {}
@@ -105,7 +104,7 @@ class Reconciliation:
 
     async def _is_known(self, world_id: int, hold: HeldResource) -> bool:
         async with self._ports.database.acquire() as connection:
-            return await self._holds.knows(connection, world_id, hold.id, hold.resource_id)
+            return await knows_hold(connection, world_id, hold.id, hold.resource_id)
 
     async def _world(self, project_id: str, mode: str) -> int | None:
         if (project_id, mode) not in self._worlds:

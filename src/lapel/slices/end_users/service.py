@@ -27,7 +27,7 @@ from lapel.slices.end_users.queries import (
     share_all,
 )
 from lapel.slices.end_users.wire import EndUser, EndUserPage, EndUserToken, EndUserTokenFacts
-from lapel.slices.erasure.service import Holds, open_end_user
+from lapel.slices.erasure.service import forget_reasons, is_held, open_end_user
 
 if TYPE_CHECKING:
     from lapel.foundation.database.connection import Connection
@@ -116,14 +116,14 @@ async def lock_active_end_user(connection: Connection, world_id: int, end_user_i
         raise NotFound("There is no end user with this `end_user_id`.", param="end_user_id")
 
 
-async def erase_unless_held(connection: Connection, holds: Holds, world_id: int, end_user_id: str) -> bool:
+async def erase_unless_held(connection: Connection, world_id: int, end_user_id: str) -> bool:
     """Erase the fields of a deleted end user, if no hold keeps the end user. Whether they are erased."""
     if not await lock_even_deleted(connection, world_id, end_user_id):
         return False
-    if await holds.is_held(connection, world_id, end_user_id):
+    if await is_held(connection, world_id, end_user_id):
         return False
     await queries.erase_person(connection, world_id, end_user_id)
-    await holds.forget(connection, world_id, [end_user_id])
+    await forget_reasons(connection, world_id, [end_user_id])
     return True
 
 
@@ -137,7 +137,6 @@ class EndUsers:
         """`issuer` limits the lifetime of a token."""
         self._ports = ports
         self._issuer = issuer
-        self._holds = Holds(ports)
         # Hooks that delete or revoke the rows of an end user. The deleting transaction calls them in this
         # order.
         self.on_delete: Final[list[OnDelete]] = []
@@ -245,12 +244,12 @@ class EndUsers:
         async with self._ports.database.transaction() as connection:
             if not await queries.hide_person(connection, world_id, end_user_id, now):
                 raise unknown()
-            held = await self._holds.is_held(connection, world_id, end_user_id)
+            held = await is_held(connection, world_id, end_user_id)
             entry_id = self._ports.ids.new("era")
             await open_end_user(connection, world_id, entry_id, end_user_id, now, cause=cause, held=held)
             if not held:
                 await queries.erase_person(connection, world_id, end_user_id)
-                await self._holds.forget(connection, world_id, [end_user_id])
+                await forget_reasons(connection, world_id, [end_user_id])
             await queries.delete_token(connection, world_id, end_user_id)
             for hook in self.on_delete:
                 revoked.extend(await hook(connection, world_id, end_user_id, now) or ())

@@ -178,8 +178,13 @@ async def read_active(connection: Connection, world_id: int, resource_id: str) -
     return await fetch_row(connection, HoldRow, READ_ACTIVE, world_id, resource_id)
 
 
-async def knows(connection: Connection, world_id: int, hold_id: str, resource_id: str) -> bool:
-    """Whether there is this hold, or another one in force of the resource."""
+async def is_held(connection: Connection, world_id: int, resource_id: str) -> bool:
+    """Whether a hold on exactly this resource is in force."""
+    return await read_active(connection, world_id, resource_id) is not None
+
+
+async def knows_hold(connection: Connection, world_id: int, hold_id: str, resource_id: str) -> bool:
+    """Whether there is this hold, released or not, or another one in force of the resource."""
     return await fetch_only_value(connection, bool, KNOWS, world_id, hold_id, resource_id)
 
 
@@ -191,8 +196,8 @@ async def read_newest(
     return await fetch_row(connection, HoldRow, READ_NEWEST, world_id, resource_id, resource_type)
 
 
-async def read_released(connection: Connection, world_id: int, hold_id: str) -> HoldRow | None:
-    """A released hold, until the deletions that it postponed are done."""
+async def read_released_hold(connection: Connection, world_id: int, hold_id: str) -> HoldRow | None:
+    """A released hold, until `settle_hold` is called for it."""
     return await fetch_row(connection, HoldRow, READ_RELEASED, world_id, hold_id)
 
 
@@ -205,8 +210,8 @@ async def release(
     return await fetch_row(connection, HoldRow, RELEASE, *given)
 
 
-async def settle(connection: Connection, world_id: int, hold_id: str, now: datetime) -> None:
-    """Store that all deletions that this hold postponed are done."""
+async def settle_hold(connection: Connection, world_id: int, hold_id: str, now: datetime) -> None:
+    """Store that all deletions that a released hold postponed are done, or wait for another hold."""
     await connection.execute(SETTLE, world_id, hold_id, now)
 
 
@@ -218,7 +223,7 @@ async def find_unsettled(
 
 
 async def forget_reasons(connection: Connection, world_id: int, resource_ids: Sequence[str]) -> None:
-    """Remove the reasons of the holds of erased resources."""
+    """Remove the reasons of the holds of resources that are being erased."""
     await connection.execute(FORGET_REASONS, world_id, list(resource_ids))
 
 

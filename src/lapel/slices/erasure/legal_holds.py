@@ -126,32 +126,12 @@ class Holds:
             # It was placed since the statement before.
         raise _changed_meanwhile()
 
-    async def is_held(self, connection: Connection, world_id: int, resource_id: str) -> bool:
-        """Whether a hold on exactly this resource is in force."""
-        return await hold_queries.read_active(connection, world_id, resource_id) is not None
-
-    async def knows(self, connection: Connection, world_id: int, hold_id: str, resource_id: str) -> bool:
-        """Whether there is this hold, released or not, or another one in force of the resource."""
-        return await hold_queries.knows(connection, world_id, hold_id, resource_id)
-
-    async def released(self, connection: Connection, world_id: int, hold_id: str) -> HoldRow | None:
-        """A released hold, until `settle` is called for it."""
-        return await hold_queries.read_released(connection, world_id, hold_id)
-
-    async def settle(self, connection: Connection, world_id: int, hold_id: str, now: datetime) -> None:
-        """Store that all deletions that a released hold postponed are done, or wait for another hold."""
-        await hold_queries.settle(connection, world_id, hold_id, now)
-
     async def find_unsettled(
         self, released_before: datetime, without: Sequence[str]
     ) -> Sequence[ReleasedRow]:
         """At most `_BATCH` released holds whose job has not settled them; none of the holds `without`."""
         async with self._ports.database.acquire() as connection:
             return await hold_queries.find_unsettled(connection, released_before, _BATCH, without)
-
-    async def forget(self, connection: Connection, world_id: int, resource_ids: Sequence[str]) -> None:
-        """Remove the reasons of the holds of resources that are being erased."""
-        await hold_queries.forget_reasons(connection, world_id, resource_ids)
 
     async def _record(
         self,

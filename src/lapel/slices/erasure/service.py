@@ -24,7 +24,14 @@ from lapel.foundation.storage.errors import StoreUnavailable
 from lapel.slices.erasure import local_copy_queries, queries
 from lapel.slices.erasure.causes import RECONCILE, RETENTION, Cause, requested_by
 from lapel.slices.erasure.copies import LocalCopies
-from lapel.slices.erasure.hold_queries import held
+from lapel.slices.erasure.hold_queries import (
+    forget_reasons,
+    held,
+    is_held,
+    knows_hold,
+    read_released_hold,
+    settle_hold,
+)
 from lapel.slices.erasure.legal_holds import Holds
 from lapel.slices.erasure.outside import hold_lines, ledger_line_queries, ledger_lines
 from lapel.slices.erasure.payloads import (
@@ -59,9 +66,14 @@ __all__ = [
     "LocalCopies",
     "PlaceHold",
     "RecordingToErase",
+    "forget_reasons",
     "held",
+    "is_held",
+    "knows_hold",
     "open_end_user",
+    "read_released_hold",
     "requested_by",
+    "settle_hold",
 ]
 
 # The scopes that a key needs to place or release a hold, beside the scope to write the resource. So a key

@@ -12,6 +12,7 @@ from lapel.foundation.core.crash_points import crash_point
 from lapel.foundation.core.errors import Unavailable
 from lapel.foundation.queue import jobs
 from lapel.slices.end_users.service import erase_unless_held, lock_even_deleted, share
+from lapel.slices.erasure.service import forget_reasons, read_released_hold, settle_hold
 from lapel.slices.recordings.access import Reach, reach, unknown
 from lapel.slices.recordings.deletion import deletion_queries
 from lapel.slices.recordings.payloads import ERASE_RELEASED, EraseReleased
@@ -103,7 +104,7 @@ class RecordingHolds:
         world_id = payload.world_id
         try:
             async with self._ports.database.transaction() as connection:
-                hold = await self._holds.released(connection, world_id, payload.hold_id)
+                hold = await read_released_hold(connection, world_id, payload.hold_id)
                 if hold is None:
                     return
                 only = hold.resource_id if hold.resource_type == "recording" else None
@@ -120,11 +121,9 @@ class RecordingHolds:
                 await self._erase(world_id, end_user_id, only)
             async with self._ports.database.transaction() as connection:
                 now = self._ports.clock.now()
-                if end_user_id is not None and await erase_unless_held(
-                    connection, self._holds, world_id, end_user_id
-                ):
+                if end_user_id is not None and await erase_unless_held(connection, world_id, end_user_id):
                     await self._erasures.resume_end_user(connection, world_id, end_user_id, now)
-                await self._holds.settle(connection, world_id, payload.hold_id, now)
+                await settle_hold(connection, world_id, payload.hold_id, now)
                 crash_point("release:before-commit")
         except (asyncpg.LockNotAvailableError, asyncpg.DeadlockDetectedError) as error:
             raise Unavailable("A row of the recording is held by a request or a worker.") from error
@@ -165,7 +164,7 @@ class RecordingHolds:
         gone = [row.id for row in rows if not row.held]
         if gone:
             await self._erasures.resume(connection, world_id, gone, end_user_id, self._ports.clock.now())
-            await self._holds.forget(connection, world_id, gone)
+            await forget_reasons(connection, world_id, gone)
             await deletion_queries.delete_recordings(connection, world_id, gone)
             crash_point("release:rows-deleted")
         return max((row.id for row in rows), default=None)

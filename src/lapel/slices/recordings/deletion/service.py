@@ -26,7 +26,7 @@ from lapel.foundation.http.input.pagination import BEFORE_ALL
 from lapel.foundation.queue import jobs
 from lapel.foundation.storage import object_names
 from lapel.slices.end_users.service import share
-from lapel.slices.erasure.service import RETENTION, Holds, RecordingToErase
+from lapel.slices.erasure.service import RETENTION, RecordingToErase, forget_reasons
 from lapel.slices.recordings import events
 from lapel.slices.recordings.access import Reach, unknown
 from lapel.slices.recordings.deletion import audio_erasure_queries, deletion_queries
@@ -85,7 +85,6 @@ class Deletion:
         the recordings are deleted, and `last_of_end_user` after that."""
         self._ports = ports
         self._erasures = erasures
-        self._holds = Holds(ports)
         self._on_delete = on_delete
         self._of_end_user = of_end_user
         self._last_of_end_user = last_of_end_user
@@ -305,7 +304,7 @@ class Deletion:
         if kept:
             await deletion_queries.hide(connection, world_id, kept, now)
         if gone:
-            await self._holds.forget(connection, world_id, gone)
+            await forget_reasons(connection, world_id, gone)
             await deletion_queries.delete_recordings(connection, world_id, gone)
         crash_point("delete:rows-deleted")
         deleted = [events.deleted_recording(row.id, row.project_id, row.created_at, now) for row in rows]
