@@ -1,7 +1,7 @@
 """Bounds how many answers a receiver may send to one request.
 
 An answer may follow any number of interim ones (1xx, RFC 9110, section 15.2), which aiohttp reads and drops.
-Some connections that are full of them keep the event loop busy for seconds. aiohttp also reads answers that
+A few connections that are full of them keep the event loop busy for seconds. aiohttp also reads answers that
 come while a connection is idle, and takes the first of them for the answer to the next request.
 
 aiohttp has neither a setting nor a public hook for this: `GuardedConnector` replaces the class that aiohttp
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 MOST_INTERIM = 20
 _SWITCHED = 101
+# Bytes that are parsed at once until the answer is known.
+_PIECE = 4096
 
 
 class TooManyAnswers(aiohttp.ClientConnectionError):
@@ -41,6 +43,15 @@ class BoundedAnswers(ResponseHandler):
         """A request follows: read one answer, after at most `MOST_INTERIM` interim ones."""
         self._interim = 0
         self._expected = True
+
+    def data_received(self, data: bytes) -> None:
+        """Parse what came. aiohttp parses all that it is given before it calls `feed_data`, so it is given
+        little at once until the answer is known, and nothing after a fault."""
+        while self._expected and self.exception() is None and len(data) > _PIECE:
+            super().data_received(data[:_PIECE])
+            data = data[_PIECE:]
+        if self.exception() is None:
+            super().data_received(data)
 
     def feed_data(self, data: tuple[RawResponseMessage, StreamReader], size: int = 0) -> None:
         """Take the next answer, or close the connection. aiohttp calls this with the head of each answer."""
