@@ -19,8 +19,8 @@ app = App(
     help_format="markdown",
 )
 projects = App(name="projects", help="Make and list projects.")
-config = App(name="config", help="The configuration that an organization sets for all its projects.")
-providers = App(name="providers", help="Which engine transcribes for each provider name.")
+config = App(name="config", help="Show and set the configuration of all projects of an organization.")
+providers = App(name="providers", help="List, set and test the engines behind the provider names.")
 audit = App(name="audit", help="List, verify and export the audit log.")
 erasures = App(name="erasures", help="List the erasure ledger.")
 holds = App(name="holds", help="List legal holds.")

@@ -50,7 +50,7 @@ def trigger(
     /,
     *,
     wait: Annotated[
-        bool, Parameter(negative=(), help="Also wait for an event that comes minutes later, device.offline.")
+        bool, Parameter(negative=(), help="Wait also for device.offline, which comes minutes later.")
     ] = False,
     url: Url = None,
     key: Key = None,
