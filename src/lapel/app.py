@@ -12,7 +12,7 @@ from lapel.slices.commands.service import cancel_open, erase_commands_of_devices
 from lapel.slices.commands.slice import SLICE as COMMANDS
 from lapel.slices.configuration.service import Configuration
 from lapel.slices.configuration.slice import SLICE as CONFIGURATION
-from lapel.slices.devices.service import Devices, forget_reports
+from lapel.slices.devices.service import DeviceBindings, Devices, forget_reports
 from lapel.slices.devices.slice import SLICE as DEVICES
 from lapel.slices.end_user_exports.slice import SLICE as END_USER_EXPORTS
 from lapel.slices.end_users.end_user_holds import EndUserHolds
@@ -79,8 +79,9 @@ def _connect(services: Services) -> None:
     firmware, configuration = services[Firmware], services[Configuration]
     recordings, transcriptions = services[Recordings], services[Transcriptions]
     # A hook that locks the whole organization comes last.
-    devices.on_bind.append(configuration.raise_devices)
-    devices.on_unbind.extend([cancel_open, forget_reports, configuration.raise_devices])
+    bindings = services[DeviceBindings]
+    bindings.on_bind.append(configuration.raise_devices)
+    bindings.on_unbind.extend([cancel_open, forget_reports, configuration.raise_devices])
     devices.on_delete.extend(
         [
             erase_commands_of_devices,
@@ -108,7 +109,7 @@ def _connect(services: Services) -> None:
     end_users.on_delete.extend(
         [
             keys.revoke_all_of,
-            devices.unbind_all_of,
+            bindings.unbind_all_of,
             configuration.forget_end_user,
             recordings.deletion.start_end_user,
         ]

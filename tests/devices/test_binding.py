@@ -12,7 +12,7 @@ import pytest
 from lapel.foundation.core.actors import Actor
 from lapel.foundation.core.errors import Unauthorized
 from lapel.foundation.ports import Ports
-from lapel.slices.devices.service import Devices
+from lapel.slices.devices.service import DeviceBindings
 from lapel.slices.devices.tokens import token_queries
 from tests.support.declared import authenticator
 from tests.support.locks import until_waiting
@@ -231,16 +231,16 @@ async def test_a_refresh_that_was_overtaken_gets_nothing(wearer: Wearer, live: R
     late: Actor = await authenticate(f"Bearer {old}".encode())
     new = await wearer.refresh(old)
     assert await wearer.works(new)
-    devices: Devices = live.services[Devices]
+    bindings: DeviceBindings = live.services[DeviceBindings]
     with pytest.raises(Unauthorized):
-        await devices.refresh_token(late, "me")
+        await bindings.refresh_token(late, "me")
     assert await wearer.works(new)
     # Nor after the device was given to somebody else.
     current = await authenticate(f"Bearer {new}".encode())
     await wearer.post("unbind")
     await wearer.bind()
     with pytest.raises(Unauthorized):
-        await devices.refresh_token(current, "me")
+        await bindings.refresh_token(current, "me")
 
 
 async def test_a_first_use_that_was_overtaken_ends_nothing(wearer: Wearer, ports: Ports) -> None:

@@ -44,7 +44,7 @@ if TYPE_CHECKING:
         Report,
         ReportedResult,
     )
-    from lapel.slices.devices.service import Devices
+    from lapel.slices.devices.service import DeviceBindings
 
 __all__ = [
     "COMMANDED_TO_RECORD",
@@ -74,9 +74,9 @@ class Commands:
     Methods that open a connection raise Unavailable while the database is unavailable.
     """
 
-    def __init__(self, ports: Ports, devices: Devices) -> None:
+    def __init__(self, ports: Ports, bindings: DeviceBindings) -> None:
         self._ports = ports
-        self._devices = devices
+        self._bindings = bindings
 
     async def create(
         self, connection: Connection, actor: Actor, device_id: str, body: CreateCommand
@@ -273,7 +273,7 @@ class Commands:
             connection, world_id, actor.id, command_id, reported, generation, now
         )
         if row is not None:
-            await self._devices.unbind_in(connection, world_id, actor.project_id, actor.id, now)
+            await self._bindings.unbind_in(connection, world_id, actor.project_id, actor.id, now)
         return row
 
     async def wifi_grant(self, actor: Actor, device_id: str, body: AskWifiGrant) -> WifiGrant:

@@ -32,7 +32,7 @@ from lapel.slices.end_users.service import READERS
 
 if TYPE_CHECKING:
     from lapel.foundation.http.operations import Operation
-    from lapel.slices.devices.service import Devices
+    from lapel.slices.devices.service import DeviceBindings, Devices
 
 _READ = Access("devices:read", READERS, "filter")
 _WRITE = Access("devices:write")
@@ -40,7 +40,7 @@ _REFRESHING = replace(OWN_DEVICE, refreshing_tokens=True)
 _ONE = "/v1/devices/{device_id}"
 
 
-def operations(service: Devices) -> tuple[Operation, ...]:
+def operations(service: Devices, bindings: DeviceBindings) -> tuple[Operation, ...]:
     """All routes of devices."""
     devices = Routes("Devices", read=_READ, write=_WRITE)
     return (
@@ -102,7 +102,7 @@ def operations(service: Devices) -> tuple[Operation, ...]:
         ),
         devices.post(f"{_ONE}/bind", "bind_device", BoundDevice, BindDevice).stored(
             "Bind a device to an end user",
-            lambda call: service.bind(call.connection, call.actor, call.id, call.body),
+            lambda call: bindings.bind(call.connection, call.actor, call.id, call.body),
             "Only this answer shows the device token. A device that is already bound is refused, even for "
             "the same end user. If the answer is lost, repeat the request with its Idempotency-Key, or "
             "unbind the device and bind it again.",
@@ -112,7 +112,7 @@ def operations(service: Devices) -> tuple[Operation, ...]:
         ),
         devices.post(f"{_ONE}/unbind", "unbind_device", Device).plain(
             "Unbind a device",
-            lambda call: service.unbind(call.actor, call.id),
+            lambda call: bindings.unbind(call.actor, call.id),
             "The device's token stops working at once; recordings keep their end user. Unbinding an "
             "unbound device changes nothing.",
             natural=True,
@@ -122,7 +122,7 @@ def operations(service: Devices) -> tuple[Operation, ...]:
             f"{_ONE}/token/refresh", "refresh_device_token", RefreshedToken, access=_REFRESHING
         ).plain(
             "Replace the calling device's token",
-            lambda call: service.refresh_token(call.actor, call.id),
+            lambda call: bindings.refresh_token(call.actor, call.id),
             "`device_id` is the calling device's own, or `me`. After this call, the old token may only "
             "repeat the call, in case the answer was lost. When the new token is first used, the old token "
             "ends.",

@@ -6,13 +6,13 @@ from lapel.foundation.slices import Slice, Table
 from lapel.slices.devices import routes
 from lapel.slices.devices.errors import DeviceAlreadyBound
 from lapel.slices.devices.events import SAMPLES
-from lapel.slices.devices.service import Devices
+from lapel.slices.devices.service import DeviceBindings, Devices
 from lapel.slices.devices.tokens.lookup_queries import DEVICE_TOKEN
 
 SLICE = Slice(
     name="devices",
-    build=lambda services: (Devices(services.ports),),
-    operations=lambda services: routes.operations(services[Devices]),
+    build=lambda services: (Devices(services.ports), DeviceBindings(services.ports)),
+    operations=lambda services: routes.operations(services[Devices], services[DeviceBindings]),
     scopes=("devices:read", "devices:write"),
     ids={"device_id": "dev"},
     token_kinds=(DEVICE_TOKEN,),
