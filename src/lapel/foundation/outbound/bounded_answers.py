@@ -38,11 +38,17 @@ class BoundedAnswers(ResponseHandler):
         super().__init__(loop)
         self._interim = 0
         self._expected = False
+        self._used = False
 
-    def expect(self) -> None:
-        """A request follows: read one answer, after at most `MOST_INTERIM` interim ones."""
+    def expect(self) -> bool:
+        """A request follows: read one answer, after at most `MOST_INTERIM` interim ones.
+
+        Returns whether there was a request before.
+        """
+        used, self._used = self._used, True
         self._interim = 0
         self._expected = True
+        return used
 
     def data_received(self, data: bytes) -> None:
         """Parse what came. aiohttp parses all that it is given before it calls `feed_data`, so it is given

@@ -15,7 +15,6 @@ import ssl
 from contextvars import ContextVar
 from functools import partial
 from typing import TYPE_CHECKING
-from weakref import WeakSet
 
 import aiohttp
 from aiohttp.abc import AbstractResolver, ResolveResult
@@ -81,7 +80,6 @@ class GuardedConnector(aiohttp.TCPConnector):
         )
         self._factory = partial(BoundedAnswers, loop=asyncio.get_running_loop())
         self._policy = policy
-        self._known: WeakSet[object] = WeakSet()
 
     async def connect(
         self, req: aiohttp.ClientRequest, traces: list[Trace], timeout: aiohttp.ClientTimeout
@@ -93,10 +91,8 @@ class GuardedConnector(aiohttp.TCPConnector):
             connection = await super().connect(req, traces, timeout)
         finally:
             _secure.reset(token)
-        _reused.set(connection.protocol in self._known)
-        self._known.add(connection.protocol)
         if isinstance(connection.protocol, BoundedAnswers):
-            connection.protocol.expect()
+            _reused.set(connection.protocol.expect())
         return connection
 
     def _socket(self, info: _AddressInfo) -> socket.socket:
