@@ -21,23 +21,23 @@ async def test_other_tasks_run_between_the_starts() -> None:
     assert max(later - before for before, later in pairwise(counts)) == 32
 
 
-async def test_the_wait_for_half_of_them_ends_before_all_have_begun() -> None:
+async def test_the_wait_for_a_quarter_of_them_ends_before_all_have_begun() -> None:
     queue, started = StartQueue(), list[int]()
     for number in range(100):
         queue.put(partial(started.append, number))
-    await queue.half_started()
-    assert 50 <= len(started) < 100
+    await queue.quarter_started()
+    assert 25 <= len(started) < 100
 
 
 async def test_without_starts_there_is_nothing_to_wait_for() -> None:
     queue = StartQueue()
-    await queue.half_started()
+    await queue.quarter_started()
 
 
 async def test_what_is_cleared_does_not_start() -> None:
     queue, started = StartQueue(), list[int]()
     queue.put(partial(started.append, 1))
-    waiting = asyncio.create_task(queue.half_started())
+    waiting = asyncio.create_task(queue.quarter_started())
     await asyncio.sleep(0)
     queue.put(partial(started.append, 2))
     queue.clear()

@@ -51,7 +51,7 @@ _GATHER = 0.01
 _BETWEEN_LOOKS = 0.005
 _LONGEST_BETWEEN_LOOKS = 0.2
 # While so many outcomes are not written, no deliveries are claimed.
-_MOST_KEPT = 1000
+_MOST_KEPT = 2000
 _RENEW = 3.0
 _CONNECT = 10.0
 _AGAIN = 0.5
@@ -174,7 +174,7 @@ class DeliveryEngine:
             if found.full:
                 # Claim the next ones while those that wait begin, so that the worker never waits for claims.
                 await asyncio.sleep(_BETWEEN_LOOKS)
-                await self._starts.half_started()
+                await self._starts.quarter_started()
             else:
                 await asyncio.sleep(min(max(took, _BETWEEN_LOOKS), _LONGEST_BETWEEN_LOOKS))
             if not found.more:

@@ -32,9 +32,9 @@ class StartQueue:
         if self._turn is None:
             self._turn = asyncio.get_running_loop().call_soon(self._start_some)
 
-    async def half_started(self) -> None:
-        """Return when half of the attempts that wait now, or more, have begun."""
-        self._few = len(self._starts) // 2
+    async def quarter_started(self) -> None:
+        """Return when a quarter of the attempts that wait now, or more, have begun."""
+        self._few = len(self._starts) * 3 // 4
         self._only_few.clear()
         if self._starts:
             await self._only_few.wait()

@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Sequence
 
 # Attempts of one worker at once.
-ALL = 1000
+ALL = 2000
 # Of these, of one webhook.
 OF_WEBHOOK = 100
 
