@@ -95,7 +95,7 @@ _REASONS = {
         "lapel.slices.webhooks.delivery.claim_queries.PAUSED_BY_PROBES",
         "lapel.slices.webhooks.delivery.claim_queries.TAKE_PROBES",
         "lapel.slices.webhooks.delivery.settling.outcome_queries.CHANGED_WEBHOOKS",
-        "lapel.slices.webhooks.delivery.settling.outcome_queries.HOLD_WEBHOOKS",
+        "lapel.slices.webhooks.delivery.settling.outcome_queries.LOCK_WEBHOOKS",
         "lapel.slices.webhooks.delivery.settling.outcome_queries.SET_CIRCUITS",
     ),
     "what lies in a worker's own folder, of whatever worlds": (

@@ -58,7 +58,7 @@ LOOKUPS = [
     (claim_queries.RENEW, {KEY}),
     (claim_queries.RELEASE, {KEY}),
     (outcome_queries.WRITE_OUTCOMES, {KEY}),
-    (outcome_queries.HOLD_WEBHOOKS, {"webhooks_pkey"}),
+    (outcome_queries.LOCK_WEBHOOKS, {"webhooks_pkey"}),
     (outcome_queries.SET_CIRCUITS, {"webhooks_pkey"}),
 ]
 

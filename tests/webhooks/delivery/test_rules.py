@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 from lapel.slices.webhooks.delivery.posting.attempt_faults import told
 from lapel.slices.webhooks.delivery.posting.retry_schedule import WAITS, asked_wait, wait_after
 from lapel.slices.webhooks.delivery.settling.circuit import (
-    HEALTHY,
     OPENS_AFTER,
     AttemptEnd,
     Circuit,
@@ -23,6 +22,7 @@ from lapel.slices.webhooks.delivery.webhook_places import ALL, OF_WEBHOOK, Webho
 NOW = datetime(2026, 11, 28, 12, tzinfo=UTC)
 MINUTE, HOUR = 60, 3600
 FAILED = AttemptEnd(False)
+HEALTHY = Circuit(0, None, None)
 
 
 def test_the_schedule_is_that_of_the_contract() -> None:

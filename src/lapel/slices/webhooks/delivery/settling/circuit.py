@@ -42,9 +42,6 @@ class Circuit(msgspec.Struct, frozen=True):
         return self.failing_since is not None and self.failing_since <= now - DISABLED_AFTER
 
 
-HEALTHY = Circuit(0, None, None)
-
-
 def after_attempts(
     circuit: Circuit, ends: Iterable[AttemptEnd], now: datetime, chance: Callable[[], float]
 ) -> Circuit:

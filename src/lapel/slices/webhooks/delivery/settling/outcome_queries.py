@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 # The last attempt of each delivery is written here, as nearly all have one. An attempt that ends after its
 # delivery was ended by others still counts; a success ends every delivery.
 WRITE_OUTCOMES = """
-WITH held AS MATERIALIZED (
-    SELECT l.at, g.*
+WITH locked AS MATERIALIZED (
+    SELECT t.at, g.*
     FROM unnest($1::bigint[], $2::text[], $3::text[], $4::float8[], $5::int[], $6::timestamptz[], $7::int[],
             $8::int[], $9::text[], $10::bytea[])
         AS g (world_id, id, state, wait_seconds, made, started_at, latency_ms, status, error, answer)
@@ -34,20 +34,20 @@ WITH held AS MATERIALIZED (
         SELECT d.ctid AS at FROM webhook_deliveries d
         WHERE d.world_id = g.world_id AND d.id = g.id
         FOR NO KEY UPDATE SKIP LOCKED
-    ) l
+    ) t
 ), written AS (
     UPDATE webhook_deliveries d SET
-        attempts = d.attempts + h.made,
+        attempts = d.attempts + l.made,
         leased_until = NULL,
         tries = CASE WHEN d.state = 'pending' THEN d.tries + 1 ELSE d.tries END,
-        state = CASE WHEN d.state = 'pending' OR h.state = 'succeeded' THEN h.state ELSE d.state END,
-        due_at = CASE WHEN d.state = 'pending' AND h.state = 'pending'
-            THEN now() + make_interval(secs => h.wait_seconds) END,
-        ended_at = CASE WHEN d.state = 'pending' AND h.state = 'pending' THEN NULL
-            WHEN d.state = 'pending' OR h.state = 'succeeded' THEN now() ELSE d.ended_at END
-    FROM held h
-    WHERE d.ctid = h.at AND d.world_id = ANY($1)
-    RETURNING d.world_id, d.id, d.attempts, h.started_at, h.latency_ms, h.status, h.error, h.answer
+        state = CASE WHEN d.state = 'pending' OR l.state = 'succeeded' THEN l.state ELSE d.state END,
+        due_at = CASE WHEN d.state = 'pending' AND l.state = 'pending'
+            THEN now() + make_interval(secs => l.wait_seconds) END,
+        ended_at = CASE WHEN d.state = 'pending' AND l.state = 'pending' THEN NULL
+            WHEN d.state = 'pending' OR l.state = 'succeeded' THEN now() ELSE d.ended_at END
+    FROM locked l
+    WHERE d.ctid = l.at AND d.world_id = ANY($1)
+    RETURNING d.world_id, d.id, d.attempts, l.started_at, l.latency_ms, l.status, l.error, l.answer
 ), told AS (
     INSERT INTO webhook_attempts
         (world_id, delivery_id, number, started_at, latency_ms, status, error, answer)
@@ -75,7 +75,7 @@ FROM unnest($1::bigint[], $2::text[], $3::bool[]) AS g (world_id, id, failed)
 JOIN webhooks w ON w.world_id = g.world_id AND w.id = g.id
 WHERE w.status = 'enabled' AND (g.failed OR w.failures > 0 OR w.paused_until IS NOT NULL)
 """
-HOLD_WEBHOOKS = f"{CHANGED_WEBHOOKS} FOR NO KEY UPDATE OF w SKIP LOCKED"
+LOCK_WEBHOOKS = f"{CHANGED_WEBHOOKS} FOR NO KEY UPDATE OF w SKIP LOCKED"
 
 SET_CIRCUITS = """
 UPDATE webhooks w SET failures = g.failures, failing_since = g.failing_since, paused_until = g.paused_until
@@ -107,7 +107,7 @@ class DeliveryKeyRow(msgspec.Struct, frozen=True):
     id: str
 
 
-class HeldWebhookRow(msgspec.Struct, frozen=True):
+class LockedWebhookRow(msgspec.Struct, frozen=True):
     """A webhook whose circuit is about to change. `at`: the database's time."""
 
     world_id: int
@@ -143,18 +143,18 @@ async def write(connection: Connection, outcomes: Sequence[DeliveryOutcome]) -> 
     return {(row.world_id, row.id) for row in still_there}
 
 
-async def hold_webhooks(
+async def lock_webhooks(
     connection: Connection, webhooks: Sequence[tuple[int, str, bool]]
-) -> list[HeldWebhookRow]:
+) -> list[LockedWebhookRow]:
     """Lock those of the webhooks (world, id, whether an attempt failed) whose circuit may change."""
-    return await fetch_rows(connection, HeldWebhookRow, HOLD_WEBHOOKS, *columns(webhooks))
+    return await fetch_rows(connection, LockedWebhookRow, LOCK_WEBHOOKS, *columns(webhooks))
 
 
 async def locked_webhooks(
     connection: Connection, webhooks: Sequence[tuple[int, str, bool]]
 ) -> set[tuple[int, str]]:
-    """Those of the webhooks (world, id) that `hold_webhooks` left out, although their circuit may change."""
-    rows = await fetch_rows(connection, HeldWebhookRow, CHANGED_WEBHOOKS, *columns(webhooks))
+    """Those of the webhooks (world, id) that `lock_webhooks` left out, although their circuit may change."""
+    rows = await fetch_rows(connection, LockedWebhookRow, CHANGED_WEBHOOKS, *columns(webhooks))
     return {(row.world_id, row.id) for row in rows}
 
 

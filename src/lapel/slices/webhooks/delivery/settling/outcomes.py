@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from lapel.foundation.database.connection import Connection
     from lapel.foundation.ports import Ports
     from lapel.slices.webhooks.delivery.delivery_outcome import DeliveryOutcome
-    from lapel.slices.webhooks.delivery.settling.outcome_queries import HeldWebhookRow
+    from lapel.slices.webhooks.delivery.settling.outcome_queries import LockedWebhookRow
     from lapel.slices.webhooks.wire import DisabledReason
 
 # Outcomes of one transaction.
@@ -124,10 +124,10 @@ class OutcomeWriter:
         for outcome in outcomes:
             by_webhook[outcome.world_id, outcome.webhook_id].append(outcome)
         asked = [(*key, any(o.state != "succeeded" for o in each)) for key, each in by_webhook.items()]
-        held = await outcome_queries.hold_webhooks(connection, asked)
+        locked = await outcome_queries.lock_webhooks(connection, asked)
         changed: list[tuple[int, str, Circuit]] = []
         ended: list[tuple[int, str, DisabledReason]] = []
-        for webhook in held:
+        for webhook in locked:
             # What the receiver at an earlier URL answered says nothing about the present one.
             own = [o for o in by_webhook[webhook.world_id, webhook.id] if o.url == webhook.url]
             circuit = self._circuit(webhook, own)
@@ -141,13 +141,13 @@ class OutcomeWriter:
         for world_id, webhook_id, reason in ended:
             await disable(connection, self._ports, world_id, webhook_id, reason)
         decide = [o for o in outcomes if o.gone or o.probe]
-        missed = {(o.world_id, o.webhook_id) for o in decide} - {(each.world_id, each.id) for each in held}
+        missed = {(o.world_id, o.webhook_id) for o in decide} - {(each.world_id, each.id) for each in locked}
         if not missed:
             return []
         locked = await outcome_queries.locked_webhooks(connection, [e for e in asked if e[:2] in missed])
         return [o for o in decide if (o.world_id, o.webhook_id) in locked]
 
-    def _circuit(self, webhook: HeldWebhookRow, outcomes: Sequence[DeliveryOutcome]) -> Circuit:
+    def _circuit(self, webhook: LockedWebhookRow, outcomes: Sequence[DeliveryOutcome]) -> Circuit:
         before = Circuit(webhook.failures, webhook.failing_since, webhook.paused_until)
         ends = [AttemptEnd(o.state == "succeeded", o.probe, o.pause_seconds) for o in outcomes]
         return after_attempts(before, ends, webhook.at, self._chance)
