@@ -10,10 +10,9 @@ import httpx
 import pytest
 
 from lapel.foundation.core.actors import Actor
-from lapel.foundation.core.errors import NotFound
 from lapel.foundation.database import outbox
 from lapel.foundation.ports import Ports
-from lapel.slices.devices.service import Devices, lock_active_device
+from lapel.slices.devices.service import Devices, lock_device
 from tests.devices.conftest import Registry
 from tests.support.locks import until_waiting
 from tests.support.tenants import Tenant, bearer
@@ -251,28 +250,15 @@ async def test_a_deletion_waits_for_what_is_being_tied_to_the_device(
     """And whoever comes after it finds no device."""
     device = await registry.device("HELD0001", model="bota_pin")
     async with ports.database.transaction() as connection:
-        locked = await lock_active_device(connection, tenant.test_world, device)
+        locked = await lock_device(connection, tenant.test_world, device)
+        assert locked
         assert (locked.id, locked.serial_number, locked.model) == (device, "HELD0001", "bota_pin")
-        # Reports and changes go on meanwhile.
-        assert (await registry.ask("PATCH", f"/devices/{device}", {"name": "x"})).status_code == 200
         deleting = asyncio.create_task(registry.ask("DELETE", f"/devices/{device}"))
         await until_waiting(ports, 1)
         assert not deleting.done()
     assert (await deleting).status_code == 204
     async with ports.database.transaction() as connection:
-        with pytest.raises(NotFound):
-            await lock_active_device(connection, tenant.test_world, device)
-
-
-async def test_holding_respects_who_may_see_the_device(registry: Registry, ports: Ports) -> None:
-    bound = await registry.bound("HELD0002")
-    world = registry.tenant.test_world
-    async with ports.database.transaction() as connection:
-        locked = await lock_active_device(connection, world, bound["id"], bound["end_user_id"])
-        assert (locked.end_user_id, locked.binding_generation) == (bound["end_user_id"], 1)
-        for where, only in ((world, "eu_other"), (registry.tenant.live_world, None)):
-            with pytest.raises(NotFound):
-                await lock_active_device(connection, where, bound["id"], only)
+        assert await lock_device(connection, tenant.test_world, device) is None
 
 
 LEFT = """

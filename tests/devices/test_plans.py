@@ -38,7 +38,6 @@ async def test_each_list_has_its_index(fresh_database: str) -> None:
             queries.UNBIND,
             queries.SYNCED,
             token_queries.LOCK,
-            queries.LOCK_ACTIVE,
             queries.LOCK_SETTINGS,
             queries.LOCK_TO_DELETE,
         ):

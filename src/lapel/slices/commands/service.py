@@ -52,7 +52,6 @@ __all__ = [
     "WAITING",
     "Command",
     "Commands",
-    "StoredCommand",
     "cancel_open",
     "erase_commands_of_devices",
     "erase_some_commands",

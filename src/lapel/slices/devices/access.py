@@ -1,4 +1,4 @@
-"""Functions with which other slices find a device, keep it from being deleted, or lock its binding."""
+"""Functions with which other slices find a device, or lock it against deletion and changes of its binding."""
 
 from __future__ import annotations
 
@@ -43,30 +43,15 @@ async def find_device(
 
     Raises NotFound when the caller reaches no such device.
     """
-    return _known(await queries.find(connection, world_id, device_id, only))
-
-
-async def lock_device(connection: Connection, world_id: int, device_id: str) -> DeviceSummary | None:
-    """A device, if there is one. Its binding stays as it is until the transaction ends."""
-    return await queries.lock(connection, world_id, device_id)
-
-
-def _known(device: DeviceSummary | None) -> DeviceSummary:
+    device = await queries.find(connection, world_id, device_id, only)
     if device is None:
         raise unknown_device()
     return device
 
 
-async def lock_active_device(
-    connection: Connection, world_id: int, device_id: str, only: str | None = None
-) -> DeviceSummary:
-    """Keep a device from being deleted until the transaction ends.
-
-    Every transaction that stores a row about a device calls this first. So a deletion waits, and then finds
-    the row. Heartbeats, binding and other updates of the device do not wait. `only`: the end user whose
-    devices the caller may see; None: all. Raises NotFound when the caller reaches no such device.
-    """
-    return _known(await queries.lock_active(connection, world_id, device_id, only))
+async def lock_device(connection: Connection, world_id: int, device_id: str) -> DeviceSummary | None:
+    """A device, if there is one. It is not deleted, bound or unbound until the transaction ends."""
+    return await queries.lock(connection, world_id, device_id)
 
 
 async def mark_synced(

@@ -1,7 +1,7 @@
 """All SQL of devices.
 
 A deleted device keeps its row, but every statement here skips that row. A transaction that stores a row about
-a device locks the device's row (LOCK_ACTIVE) until the transaction ends. Only a deletion waits for that lock.
+a device locks the device's row until the transaction ends, and a deletion waits for that lock.
 
 A transaction that changes a device's tokens (token_queries.py) locks the device's row first, so binding,
 unbinding, refreshing and the first use of a fresh token (tokens/lookup_queries.py) run one after
@@ -131,14 +131,11 @@ SELECT id, serial_number, model, firmware_version, end_user_id, binding_generati
 WHERE world_id = $1 AND id = $2 AND ($3::text IS NULL OR end_user_id = $3) AND deleted_at IS NULL
 """
 
-# For a transaction that stores a row about the device. Updates of the device do not wait; a deletion waits.
-LOCK_ACTIVE = f"{FIND} FOR KEY SHARE"
-
 # For a transaction that must not run while a binding begins or ends.
 LOCK = f"{FIND} FOR NO KEY UPDATE"
 
-# This lock is stronger than the lock of an UPDATE of these columns. So this statement and every LOCK_ACTIVE
-# wait for each other.
+# This lock is stronger than the lock of an UPDATE of these columns. So this statement also waits for a `FOR
+# KEY SHARE` of another slice.
 LOCK_TO_DELETE = """
 SELECT end_user_id FROM devices WHERE world_id = $1 AND id = $2 AND deleted_at IS NULL FOR UPDATE
 """
@@ -292,13 +289,6 @@ async def find(
 ) -> DeviceSummary | None:
     """A device, if the caller may see it."""
     return await fetch_row(connection, DeviceSummary, FIND, world_id, device_id, only)
-
-
-async def lock_active(
-    connection: Connection, world_id: int, device_id: str, only: str | None
-) -> DeviceSummary | None:
-    """As `find`. The device cannot be deleted until the transaction ends."""
-    return await fetch_row(connection, DeviceSummary, LOCK_ACTIVE, world_id, device_id, only)
 
 
 async def lock(connection: Connection, world_id: int, device_id: str) -> DeviceSummary | None:

@@ -17,13 +17,12 @@ from lapel.slices.devices.access import (
     OWN_DEVICE,
     device_of_row,
     find_device,
-    lock_active_device,
     lock_device,
     lock_settings,
     mark_synced,
     unknown_device,
 )
-from lapel.slices.devices.counting import LOW_BATTERY_PERCENT, FleetCounts, count
+from lapel.slices.devices.counting import FleetCounts, count
 from lapel.slices.devices.errors import DeviceAlreadyBound
 from lapel.slices.devices.queries import COUNT_DEVICES, client_context
 from lapel.slices.devices.reports.report_queries import (
@@ -60,7 +59,6 @@ if TYPE_CHECKING:
 __all__ = [
     "COUNT_DEVICES",
     "LOCKED_BEAT",
-    "LOW_BATTERY_PERCENT",
     "OF_KEY",
     "OF_TOKEN",
     "ONLINE_FOR",
@@ -71,7 +69,6 @@ __all__ = [
     "DeviceQuery",
     "DeviceSummary",
     "Devices",
-    "Hook",
     "begin_low_battery",
     "begin_offline",
     "client_context",
@@ -79,7 +76,6 @@ __all__ = [
     "find_device",
     "find_silent",
     "forget_reports",
-    "lock_active_device",
     "lock_device",
     "mark_synced",
     "store_active",
