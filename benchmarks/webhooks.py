@@ -24,8 +24,10 @@ from benchmarks.rig import Api, Rig, Server, free_port, rig
 from lapel.foundation.core.clock import SystemClock
 from lapel.foundation.core.ids import TimeOrderedIds
 from lapel.foundation.database import outbox
+from lapel.foundation.database.outbox import OF_WAITING
 from lapel.foundation.identity.seal import sealer
 from lapel.slices.webhooks.signing_secrets import new_secret, sealed
+from lapel.slices.webhooks.waiting_queries import OF_PENDING
 
 if TYPE_CHECKING:
     import psutil
@@ -45,9 +47,9 @@ INSERT INTO webhooks (world_id, id, url, events, status, sealed_secret, created_
 VALUES ($1, $2, $3, ARRAY[$4], 'enabled', $5, now(), now())
 """
 _FORGET = "DELETE FROM webhooks WHERE world_id = $1"
-_LEFT = """
-SELECT EXISTS (SELECT FROM events WHERE position IS NULL)
-    OR EXISTS (SELECT FROM webhook_deliveries WHERE state = 'pending')
+_LEFT = f"""
+SELECT EXISTS (SELECT FROM events e WHERE ({OF_WAITING}) IS NOT NULL)
+    OR EXISTS (SELECT FROM webhook_deliveries d WHERE ({OF_PENDING}) IS NOT NULL)
 """
 
 

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import json
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from typing import Any
 
 import asyncpg
 
+from lapel.embedded.postgres.supervisor import EmbeddedPostgres
 from lapel.foundation.database import outbox
 from lapel.slices.webhooks import waiting_queries
 from lapel.slices.webhooks.delivery import claim_queries
 from lapel.slices.webhooks.delivery.settling import outcome_queries
-from tests.support.plans import filled, indexes_of
+from tests.support.plans import copy_of, filled_once, indexes_of
 
 # 1,000 webhooks with a delivery each that is due, one dead webhook with 100,000, and 40,000 that have ended.
 FILL = """
@@ -30,7 +33,8 @@ INSERT INTO events (world_id, id, type, resource_id, dedupe, body, created_at, p
     FROM w, generate_series(1, 100000) n;
 INSERT INTO webhook_deliveries (world_id, id, webhook_id, event_id, resource_id, position, state, due_at,
         created_at)
-    SELECT w.id, 'whd_dead' || n, 'wh_00500', 'evt_' || n, 'dev_' || n % 5000, n, 'pending', now(), now()
+    SELECT w.id, 'whd_dead' || n, 'wh_00500', 'evt_' || n, 'dev_' || n % 5000, n, 'pending',
+           now() - interval '1 minute' + n * interval '1 us', now()
     FROM w, generate_series(1, 100000) n;
 INSERT INTO webhook_deliveries (world_id, id, webhook_id, event_id, resource_id, position, state, due_at,
         created_at)
@@ -63,48 +67,84 @@ LOOKUPS = [
 ]
 
 
-async def test_each_statement_has_its_index(fresh_database: str) -> None:
-    async with filled(fresh_database, FILL) as connection:
-        for sql, expected in LOOKUPS:
-            found = set(await indexes_of(connection, sql, may_sort=True))
-            assert found - {"worlds_pkey"} == expected, sql
+filled = filled_once(FILL)
+
+
+async def test_each_statement_has_its_index(postgres: EmbeddedPostgres, filled: str) -> None:
+    async with copy_of(postgres, filled) as connection:
+        await each_has_its_index(connection)
         await a_look_reads_few_rows(connection)
         await a_claim_beside_one_hot_resource_reads_few_rows(connection)
+        async with a_snapshot(postgres, connection):
+            await a_claim_asks_once_for_the_first_delivery_of_the_hot_resource(connection)
 
 
 # All but ten deliveries of the dead webhook end, and all of most others.
 MOST_END = """
 UPDATE webhook_deliveries SET state = 'succeeded', due_at = NULL, ended_at = now()
-WHERE webhook_id >= 'wh_00040' AND state = 'pending' AND id NOT IN (
-    SELECT id FROM webhook_deliveries WHERE webhook_id = 'wh_00500' ORDER BY due_at DESC, id DESC LIMIT 10)
+WHERE webhook_id >= 'wh_00040' AND state = 'pending' AND (webhook_id, position) NOT IN (
+    SELECT 'wh_00500', n FROM generate_series(99991, 100000) n)
+"""
+# 20,000 events wait for their positions, and all but ten get them.
+MOST_ARE_PLACED = """
+UPDATE events SET position = NULL WHERE position > 80000;
+UPDATE events SET position = substr(id, 5)::bigint WHERE position IS NULL AND id NOT LIKE 'evt_9999_';
 """
 
 
-async def test_a_claim_passes_by_what_has_ended_while_a_snapshot_is_held(fresh_database: str) -> None:
-    async with filled(fresh_database, FILL) as connection:
-        # As pg_dump does for the time of a backup.
-        holder = await asyncpg.connect(fresh_database)
+async def test_each_statement_keeps_its_index_after_a_backlog(
+    postgres: EmbeddedPostgres, filled: str
+) -> None:
+    """The indexes of rows that wait have many pages for few entries, and the statistics say so."""
+    async with copy_of(postgres, filled) as connection:
+        async with a_snapshot(postgres, connection):
+            await connection.execute(MOST_END)
+            await a_claim_passes_by_what_has_ended(connection)
+            await connection.execute("ANALYZE webhook_deliveries")
+            await each_has_its_index(connection)
+            await a_claim_passes_by_what_has_ended(connection)
+        await connection.execute(MOST_ARE_PLACED)
+        await connection.execute("VACUUM (ANALYZE) webhook_deliveries, events")
+        await each_has_its_index(connection)
+
+
+async def each_has_its_index(connection: asyncpg.Connection[Any]) -> None:
+    for sql, expected in LOOKUPS:
+        found = set(await indexes_of(connection, sql, may_sort=True))
+        assert found - {"worlds_pkey"} == expected, sql
+
+
+@asynccontextmanager
+async def a_snapshot(server: EmbeddedPostgres, connection: asyncpg.Connection[Any]) -> AsyncGenerator[None]:
+    """Another session holds a snapshot of the connection's database, as pg_dump does during a backup."""
+    name: str = await connection.fetchval("SELECT current_database()")
+    holder = await asyncpg.connect(server.dsn(database=name))
+    try:
         async with holder.transaction(isolation="repeatable_read"):
             await holder.fetchval("SELECT count(*) FROM worlds")
-            await connection.execute(
-                "UPDATE webhook_deliveries SET due_at = due_at + position * interval '1 us'"
-                " WHERE webhook_id = 'wh_00500' AND state = 'pending'"
-            )
-            await connection.execute(MOST_END)
-            (visited,) = [
-                row
-                for row in await connection.fetch(claim_queries.VISIT, 0, "", 2000)
-                if row["webhook_id"] == "wh_00500"
-            ]
-            room = [[visited["world_id"]], ["wh_00500"], [10], claim_queries.LEASE, [visited["first_due"]]]
-            async with connection.transaction():
-                text = await connection.fetchval(
-                    f"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) {claim_queries.CLAIM}", *room
-                )
+            yield
+    finally:
         await holder.close()
+
+
+async def read_by_a_claim(connection: asyncpg.Connection[Any]) -> tuple[int, int]:
+    """How many deliveries of the dead webhook a claim leases, ten at most, and how many pages it reads."""
+    visited = await connection.fetch(claim_queries.VISIT, 0, "", 2000)
+    (dead,) = [row for row in visited if row["webhook_id"] == "wh_00500"]
+    asked = [dead["world_id"]], ["wh_00500"], [10], claim_queries.LEASE, [dead["first_due"]]
+    transaction = connection.transaction()
+    await transaction.start()
+    text = await connection.fetchval(f"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) {claim_queries.CLAIM}", *asked)
+    await transaction.rollback()
     plan = json.loads(text)[0]["Plan"]
-    assert plan["Actual Rows"] == 10
-    assert plan["Shared Hit Blocks"] + plan["Shared Read Blocks"] < 2000
+    return round(plan["Actual Rows"]), plan["Shared Hit Blocks"] + plan["Shared Read Blocks"]
+
+
+async def a_claim_passes_by_what_has_ended(connection: asyncpg.Connection[Any]) -> None:
+    """The indexes still have the entries of all deliveries that have ended since the snapshot."""
+    leased, pages = await read_by_a_claim(connection)
+    assert leased == 10
+    assert pages < 2000
 
 
 async def a_look_reads_few_rows(connection: asyncpg.Connection[Any]) -> None:
@@ -145,3 +185,17 @@ async def a_claim_beside_one_hot_resource_reads_few_rows(connection: asyncpg.Con
         positions = [row["position"] for row in (*first, *second)]
         assert len({position for position in positions if position <= 99000}) == 1
         assert await connection.fetchval(read) < 5000
+
+
+async def a_claim_asks_once_for_the_first_delivery_of_the_hot_resource(
+    connection: asyncpg.Connection[Any],
+) -> None:
+    """The index still has entries of its 50,000 deliveries that have ended since the snapshot."""
+    await connection.execute(
+        "UPDATE webhook_deliveries SET leased_until = NULL WHERE leased_until IS NOT NULL;"
+        "UPDATE webhook_deliveries SET state = 'succeeded', due_at = NULL, ended_at = now()"
+        " WHERE webhook_id = 'wh_00500' AND position <= 50000"
+    )
+    leased, pages = await read_by_a_claim(connection)
+    assert leased == 10
+    assert pages < 20_000

@@ -5,7 +5,8 @@ transaction has locked: it leaves that row out, so no deadlock is possible.
 
 The numbers of rows change too quickly for the planner's statistics. So each row is looked up in a LATERAL
 subquery that cannot be turned into a join (OFFSET 0, FOR UPDATE), and locked rows are updated by their ctid:
-no plan reads all pending deliveries, or compares all rows of one table with all of another.
+no plan reads all pending deliveries, or compares all rows of one table with all of another. Pending
+deliveries are found by expressions (`OF_PENDING`, `_OF_NEW`), so that each look-up can use one index only.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from lapel.foundation.database.batches import columns
 from lapel.foundation.database.outbox import EVENT_ROWS, NOT_ERASED
 from lapel.foundation.database.rows import fetch_rows, fetch_value
 from lapel.slices.end_users.service import present_or_none
-from lapel.slices.webhooks.waiting_queries import VISITED
+from lapel.slices.webhooks.waiting_queries import OF_PENDING, VISITED
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -36,6 +37,10 @@ PROBE = timedelta(seconds=75)
 _WINDOW = 200
 # Larger bodies are read one by one, see `attempts.py`.
 SMALL_BODY_BYTES = 64 * 1024
+
+# The webhook of a pending delivery `d` that was never attempted: the first column of the index
+# webhook_deliveries_first.
+_OF_NEW = "CASE WHEN d.state = 'pending' AND d.attempts = 0 THEN d.world_id::text || d.webhook_id END"
 
 VISIT = f"""
 WITH RECURSIVE {VISITED}
@@ -64,31 +69,35 @@ _SENT = f"{present_or_none('e')} AND {NOT_ERASED}"
 # these, a claim finds none of the resources behind them, and waits.
 # The deliveries of a deleted end user's events are leased and not given, so the next claim takes others.
 # The walk has found the first pending delivery of each webhook, so the claim begins there: while an old
-# snapshot is held, the index still has an entry for each delivery that has ended before.
+# snapshot is held, the index still has an entry for each delivery that has ended before. For the same reason,
+# a position is compared with the first one of the window before the look-up: the look-ups of a resource pass
+# by these entries about once, and not once for each of its deliveries in the window. The window is sorted
+# before (OFFSET 0), so that the look-ups end when all places are taken.
 CLAIM = f"""
 WITH chosen AS MATERIALIZED (
     SELECT r.world_id, c.id
     FROM unnest($1::bigint[], $2::text[], $3::bigint[], $5::timestamptz[])
         AS r (world_id, webhook_id, places, first_due)
     CROSS JOIN LATERAL (
-        SELECT h.id FROM webhooks h
+        SELECT h.world_id::text || h.id AS key FROM webhooks h
         WHERE h.world_id = r.world_id AND h.id = r.webhook_id AND h.status = 'enabled' OFFSET 0
     ) w
     CROSS JOIN LATERAL (
         WITH RECURSIVE looked_at AS MATERIALIZED (
             SELECT d.id, d.resource_id, d.position, d.attempts, d.due_at FROM webhook_deliveries d
-            WHERE d.world_id = r.world_id AND d.webhook_id = r.webhook_id
-                AND d.state = 'pending' AND d.due_at BETWEEN r.first_due AND now()
+            WHERE ({OF_PENDING}) = w.key AND d.due_at BETWEEN r.first_due AND now()
                 AND (d.leased_until IS NULL OR d.leased_until <= now())
             ORDER BY d.due_at LIMIT {_WINDOW}
         ), ready AS MATERIALIZED (
-            SELECT n.id, n.due_at FROM looked_at n
-            WHERE n.attempts > 0 OR n.position = (
-                SELECT f.position FROM webhook_deliveries f
-                WHERE f.world_id = r.world_id AND f.webhook_id = r.webhook_id
-                    AND f.resource_id = n.resource_id AND f.state = 'pending' AND f.attempts = 0
-                    AND f.due_at <= n.due_at
-                ORDER BY f.position LIMIT 1)
+            SELECT n.id, n.due_at FROM (
+                SELECT l.*, min(l.position) FILTER (WHERE l.attempts = 0)
+                    OVER (PARTITION BY l.resource_id ORDER BY l.due_at) AS first
+                FROM looked_at l ORDER BY l.due_at OFFSET 0
+            ) n
+            WHERE n.attempts > 0 OR n.position = n.first AND n.position = (
+                SELECT d.position FROM webhook_deliveries d
+                WHERE ({_OF_NEW}) = w.key AND d.resource_id = n.resource_id AND d.due_at <= n.due_at
+                ORDER BY d.position LIMIT 1)
             ORDER BY n.due_at LIMIT r.places
         ), walked AS (
             SELECT '' COLLATE "C" AS resource_id, NULL::text COLLATE "C" AS id, NULL::timestamptz AS due_at,
@@ -98,8 +107,7 @@ WITH chosen AS MATERIALIZED (
             SELECT f.resource_id, f.id, f.due_at, f.leased_until, v.nth + 1
             FROM walked v CROSS JOIN LATERAL (
                 SELECT d.resource_id, d.id, d.due_at, d.leased_until FROM webhook_deliveries d
-                WHERE d.world_id = r.world_id AND d.webhook_id = r.webhook_id
-                    AND d.state = 'pending' AND d.attempts = 0 AND d.resource_id > v.resource_id
+                WHERE ({_OF_NEW}) = w.key AND d.resource_id > v.resource_id
                 ORDER BY d.resource_id, d.position LIMIT 1
             ) f
             WHERE v.nth < {_WINDOW}

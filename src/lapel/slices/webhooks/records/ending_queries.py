@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from lapel.foundation.database.batches import deleting_some
 from lapel.foundation.database.outbox import EVENT_ROWS
 from lapel.foundation.database.rows import fetch_only_value, fetch_value, fetch_values
+from lapel.slices.webhooks.waiting_queries import OF_PENDING
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -20,10 +21,10 @@ SELECT true FROM webhooks WHERE world_id = $1 AND id = $2 AND status = 'disabled
 
 # Counts the rows that were locked, and not those that were changed: a worker may have ended one of them
 # meanwhile.
-END_SOME = """
+END_SOME = f"""
 WITH locked AS MATERIALIZED (
-    SELECT ctid FROM webhook_deliveries
-    WHERE world_id = $1 AND webhook_id = $2 AND state = 'pending' LIMIT $4 FOR UPDATE
+    SELECT d.ctid FROM webhook_deliveries d
+    WHERE ({OF_PENDING}) = ($1::bigint::text || $2) LIMIT $4 FOR UPDATE
 ), ended AS (
     UPDATE webhook_deliveries SET state = 'failed', due_at = NULL, ended_at = $3
     WHERE ctid = ANY(ARRAY(SELECT ctid FROM locked)) AND world_id = $1
