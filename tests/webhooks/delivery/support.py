@@ -183,6 +183,20 @@ class World:
                 test_for=test_for,
             )
 
+    async def publish_many(self, resource: str, count: int) -> None:
+        """Publish events of one resource in one statement."""
+        ids = self.ports.ids
+        async with self.ports.database.transaction() as connection:
+            await outbox.publish_many(
+                connection,
+                ids,
+                self.ports.clock.now(),
+                world_id=self.id,
+                type="device.bound",
+                resources=[(resource, b"{}")] * count,
+                dedupes=[ids.new("once") for _ in range(count)],
+            )
+
     async def execute(self, sql: str, *arguments: object) -> None:
         async with self.ports.database.acquire() as connection:
             await connection.execute(sql, *arguments)

@@ -12,7 +12,7 @@ import pytest
 from lapel.foundation.database import outbox
 from lapel.foundation.ports import Ports
 from lapel.slices.webhooks.delivery import claim_queries
-from lapel.slices.webhooks.delivery.fan_out import MOST_DELIVERIES, FanOut
+from lapel.slices.webhooks.delivery.fan_out import MOST_DELIVERIES, MOST_EVENTS, FanOut
 from tests.support.tenants import Tenant
 from tests.webhooks.delivery.support import World, world_of
 
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 FORGET = "DELETE FROM events WHERE world_id = $1"
 PLACED = "SELECT count(position)::int AS placed FROM events WHERE world_id = $1"
 OF_RESOURCE = "SELECT id, position FROM events WHERE world_id = $1 AND resource_id = $2 ORDER BY position"
+HOLD = "SELECT id FROM events WHERE world_id = $1 AND id = $2 FOR UPDATE"
 URL = "http://127.0.0.1:9/"
 
 
@@ -123,6 +124,24 @@ async def test_an_erasure_during_a_fan_out_is_no_deadlock(world: World) -> None:
         await outbox.erase(connection, world.id, ["dev_b"])
         assert await fan_out.place_some() == 1
         await outbox.erase(connection, world.id, ["dev_a"])
+
+
+async def test_a_locked_event_holds_up_no_other_resource(world: World) -> None:
+    """More events wait behind the locked one than a transaction places."""
+    fan_out = await place_all(world)
+    first = await world.publish("dev_busy")
+    await world.publish_many("dev_busy", MOST_EVENTS)
+    await world.publish("dev_2")
+    async with world.ports.database.transaction() as connection:
+        await connection.execute(HOLD, world.id, first)
+        assert await fan_out.place_some() == 1
+        assert await placed(world) == 1
+        assert await fan_out.place_some() == 0
+    while await fan_out.place_some():
+        pass
+    of_resource = await world.fetch(OF_RESOURCE, world.id, "dev_busy")
+    assert [row["position"] for row in of_resource] == list(range(2, MOST_EVENTS + 3))
+    assert [row["id"] for row in of_resource] == sorted(row["id"] for row in of_resource)
 
 
 async def test_an_erasure_that_is_taken_back_leaves_the_order_of_its_resource(world: World) -> None:

@@ -21,7 +21,7 @@ from lapel.foundation.database.batches import columns, deleting_some
 from lapel.foundation.database.rows import fetch_only_value, fetch_rows, fetch_value, fetch_values
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Collection, Sequence
 
     from lapel.foundation.core.ids import Ids
     from lapel.foundation.database.connection import Connection
@@ -108,13 +108,13 @@ _WAITING_WORLDS = f"""found AS (
     WHERE w.nth < $2
 )"""
 
-# $3: the most events, which the worlds share.
+# $3: the most events, which the worlds share. $4: resources whose events are left out.
 WAITING = f"""
 WITH RECURSIVE {_WAITING_WORLDS}
 SELECT e.world_id, e.id, e.type, e.resource_id, e.test_for
 FROM found w CROSS JOIN LATERAL (
     SELECT e.world_id, e.id, e.type, e.resource_id, e.test_for, e.inserted FROM events e
-    WHERE ({OF_WAITING}) = w.world_id
+    WHERE ({OF_WAITING}) = w.world_id AND e.resource_id <> ALL($4::text[])
     ORDER BY e.inserted NULLS FIRST, e.id LIMIT greatest($3::bigint / (SELECT count(*) FROM found), 1)
 ) e
 ORDER BY w.nth, e.inserted NULLS FIRST, e.id
@@ -310,13 +310,15 @@ async def hold_positions(connection: Connection) -> bool:
     return bool(await fetch_value(connection, bool, LOCK_POSITIONS))
 
 
-async def waiting(connection: Connection, first_world: int, worlds: int, events: int) -> list[WaitingRow]:
+async def waiting(
+    connection: Connection, first_world: int, worlds: int, events: int, left_out: Collection[str] = ()
+) -> list[WaitingRow]:
     """Committed events without a position: of each world the oldest, in their order.
 
     The worlds are those from `first_world` on, by their ids, `worlds` at most. They share the number
-    `events`, with at least one for each.
+    `events`, with at least one for each. `left_out`: no events of these resources.
     """
-    return await fetch_rows(connection, WaitingRow, WAITING, first_world, worlds, events)
+    return await fetch_rows(connection, WaitingRow, WAITING, first_world, worlds, events, list(left_out))
 
 
 async def waiting_seconds(connection: Connection) -> float:

@@ -42,17 +42,29 @@ class FanOut:
     async def place_some(self) -> int:
         """Place the next events and make their deliveries; returns the number of events.
 
-        Returns 0 when no event waits, or when another worker places events now: that worker looks again after
-        its transaction, so no event is left. Raises Unavailable when the database is away.
+        Returns 0 when no event waits that is not locked, or when another worker places events now: that
+        worker looks again after its transaction, so no event is left. Raises Unavailable when the database is
+        away.
         """
+        behind_locked: set[str] = set()
+        while True:
+            chosen, placed = await self._place_batch(behind_locked)
+            if placed or not chosen:
+                return placed
+            # All of them are behind locked events of their resources. Other resources may have events, too.
+            behind_locked.update(row.resource_id for row in chosen)
+
+    async def _place_batch(self, left_out: set[str]) -> tuple[list[WaitingRow], int]:
+        """Place events, none of the resources `left_out`: those chosen, and how many of them are placed."""
         async with self._ports.database.transaction() as connection:
             if not await outbox.hold_positions(connection):
-                return 0
-            waiting = await outbox.waiting(connection, self._first_world, _MOST_WORLDS, MOST_EVENTS)
+                return [], 0
+            asked = _MOST_WORLDS, MOST_EVENTS, left_out
+            waiting = await outbox.waiting(connection, self._first_world, *asked)
             if not waiting and self._first_world:
-                waiting = await outbox.waiting(connection, 0, _MOST_WORLDS, MOST_EVENTS)
+                waiting = await outbox.waiting(connection, 0, *asked)
             if not waiting:
-                return 0
+                return [], 0
             worlds = list({row.world_id for row in waiting})
             webhooks = await fan_out_queries.count_subscribed(connection, worlds)
 
@@ -69,7 +81,7 @@ class FanOut:
                 await fan_out_queries.insert_deliveries(connection, self._ports.ids, matches)
             crash_point("fan-out:before-commit")
         crash_point("fan-out:committed")
-        return len(placed)
+        return chosen, len(placed)
 
 
 def share(
