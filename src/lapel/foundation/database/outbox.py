@@ -133,7 +133,7 @@ FROM found w CROSS JOIN LATERAL (
 # So this statement waits for no event. A locked one is left out, and the later ones of its resource too,
 # because the deletion may be taken back. The look-up does not ask for events without a position. Otherwise
 # PostgreSQL may read all of them for each event, because their index is small when statistics are made.
-PLACE_EVENTS = """
+PLACE_EVENTS = f"""
 WITH chosen AS MATERIALIZED (
     SELECT c.world_id, c.id, c.resource_id, c.nth, l.id IS NULL AS locked
     FROM unnest($1::bigint[], $2::text[], $3::text[]) WITH ORDINALITY AS c (world_id, id, resource_id, nth)
@@ -153,7 +153,7 @@ WITH chosen AS MATERIALIZED (
     INSERT INTO event_positions AS p (world_id, last)
     SELECT world_id, count(*) FROM batch GROUP BY world_id
     ON CONFLICT (world_id) DO UPDATE SET last = p.last + excluded.last
-    RETURNING world_id, last
+    RETURNING world_id, last, pg_notify('{POSITIONS_CHANNEL}', world_id::text)
 )
 UPDATE events e SET position = p.position
 FROM (
@@ -164,8 +164,6 @@ FROM (
 WHERE e.world_id = p.world_id AND e.id = p.id
 RETURNING e.world_id, e.id, e.type, e.resource_id, e.position, e.test_for
 """
-
-TELL_POSITIONS = f"SELECT pg_notify('{POSITIONS_CHANNEL}', w.id::text) FROM unnest($1::bigint[]) AS w (id)"
 
 # The age is an expression, so that its index serves only this statement: with an index of `created_at`,
 # PostgreSQL may read the events of all worlds by their age to make one world's list.
@@ -334,7 +332,6 @@ async def place(connection: Connection, chosen: Sequence[WaitingRow]) -> list[Pl
     """
     events = [(row.world_id, row.id, row.resource_id) for row in chosen]
     placed = await fetch_rows(connection, PlacedRow, PLACE_EVENTS, *columns(events))
-    await connection.execute(TELL_POSITIONS, list({row.world_id for row in placed}))
     return sorted(placed, key=lambda row: (row.world_id, row.position))
 
 

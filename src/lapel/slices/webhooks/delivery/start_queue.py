@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 # Attempts that begin in one turn.
-_OF_A_TURN = 32
+_OF_A_TURN = 16
 
 
 class StartQueue:
