@@ -91,7 +91,7 @@ _REASONS = {
         "lapel.slices.projects.queries.RECORD_USE",
         "lapel.slices.transcription.work.work_queries.WAITING",
         "lapel.slices.webhooks.delivery.claim_queries.END_PAUSES",
-        "lapel.slices.webhooks.delivery.claim_queries.HOLD_PROBES",
+        "lapel.slices.webhooks.delivery.claim_queries.LOCK_PROBES",
         "lapel.slices.webhooks.delivery.claim_queries.PAUSED_BY_PROBES",
         "lapel.slices.webhooks.delivery.claim_queries.TAKE_PROBES",
         "lapel.slices.webhooks.delivery.settling.outcome_queries.CHANGED_WEBHOOKS",

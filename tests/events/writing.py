@@ -38,7 +38,7 @@ async def place(ports: Ports, limit: int = 1000) -> list[outbox.PlacedRow]:
     found: list[outbox.PlacedRow] = []
     while True:
         async with ports.database.transaction() as connection:
-            assert await outbox.hold_positions(connection)
+            assert await outbox.lock_positions(connection)
             waiting = await outbox.waiting(connection, 0, limit, limit)
             if not waiting:
                 return found

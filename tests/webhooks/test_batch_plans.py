@@ -41,7 +41,7 @@ LOOKUPS = [
     (outbox.ERASE_WAITING, {"events_of_resource"}),
     (outbox.ERASE_EVENTS, {"events_of_resource"}),
     (outbox.NEXT_WORLD_WITH_ERASED, {"events_erased"}),
-    (outbox.HOLD_ERASED, {"events_erased"}),
+    (outbox.LOCK_ERASED, {"events_erased"}),
     (outbox.REMOVE_ERASED, {"events_pkey"}),
     (fan_out_queries.COUNT_SUBSCRIBED, {"webhooks_pkey"}),
     (fan_out_queries.MATCH, {"webhooks_pkey"}),

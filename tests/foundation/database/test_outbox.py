@@ -81,11 +81,11 @@ async def test_an_event_that_commits_late_gets_a_later_position(ports: Ports, te
 
 async def test_one_transaction_at_a_time_gives_positions(ports: Ports) -> None:
     async with ports.database.transaction() as first:
-        assert await outbox.hold_positions(first)
+        assert await outbox.lock_positions(first)
         async with ports.database.transaction() as second:
-            assert not await outbox.hold_positions(second)
+            assert not await outbox.lock_positions(second)
     async with ports.database.transaction() as third:
-        assert await outbox.hold_positions(third)
+        assert await outbox.lock_positions(third)
 
 
 async def test_a_repeat_of_an_event_is_dropped_and_takes_no_position(ports: Ports, tenant: Tenant) -> None:

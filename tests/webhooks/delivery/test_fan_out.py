@@ -167,15 +167,15 @@ async def test_a_fan_out_that_began_before_another_makes_later_deliveries(
     """The loop of its worker was busy between BEGIN and the lock, while another worker placed an event."""
     other = await place_all(world)
     webhook = await world.webhook(URL)
-    hold, began, go_on = outbox.hold_positions, asyncio.Event(), asyncio.Event()
+    lock, began, go_on = outbox.lock_positions, asyncio.Event(), asyncio.Event()
 
-    async def hold_late(connection: Connection) -> bool:
+    async def lock_late(connection: Connection) -> bool:
         if not began.is_set():
             began.set()
             await go_on.wait()
-        return await hold(connection)
+        return await lock(connection)
 
-    monkeypatch.setattr(outbox, "hold_positions", hold_late)
+    monkeypatch.setattr(outbox, "lock_positions", lock_late)
     late = asyncio.create_task(FanOut(world.ports).place_some())
     await began.wait()
     events = [await world.publish("dev_1")]

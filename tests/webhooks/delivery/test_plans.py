@@ -54,7 +54,7 @@ LOOKUPS = [
     (claim_queries.VISIT, {DUE, "webhooks_pkey"}),
     (claim_queries.CLAIM, {DUE, "webhook_deliveries_first", KEY, "webhooks_pkey", "events_pkey", PERSON}),
     (waiting_queries.BACKLOG, {DUE, "webhooks_pkey"}),
-    (claim_queries.HOLD_PROBES, {"webhooks_pkey"}),
+    (claim_queries.LOCK_PROBES, {"webhooks_pkey"}),
     (claim_queries.TAKE_PROBES, {"webhooks_pkey"}),
     (claim_queries.END_PAUSES, {"webhooks_pkey"}),
     (claim_queries.PAUSED_BY_PROBES, {"webhooks_pkey"}),

@@ -203,7 +203,7 @@ WITH emptied AS (
 SELECT count(pg_notify('{EVENTS_CHANNEL}', '{ERASED}')) FROM emptied
 """
 NEXT_WORLD_WITH_ERASED = "SELECT min(world_id) FROM events WHERE erased AND world_id > $1"
-HOLD_ERASED = """
+LOCK_ERASED = """
 SELECT id FROM events WHERE world_id = $1 AND erased ORDER BY id LIMIT $2 FOR UPDATE SKIP LOCKED
 """
 REMOVE_ERASED = "DELETE FROM events WHERE world_id = $1 AND id = ANY($2::text[])"
@@ -303,7 +303,7 @@ def _frozen(event_id: str, type_: str, now: datetime, data: bytes) -> bytes:
     )
 
 
-async def hold_positions(connection: Connection) -> bool:
+async def lock_positions(connection: Connection) -> bool:
     """Whether this transaction may give positions; not while another one does."""
     return bool(await fetch_value(connection, bool, LOCK_POSITIONS))
 
@@ -349,9 +349,9 @@ async def next_world_with_erased(connection: Connection, after: int) -> int | No
     return await fetch_value(connection, int, NEXT_WORLD_WITH_ERASED, after)
 
 
-async def hold_erased(connection: Connection, world_id: int, limit: int) -> list[str]:
+async def lock_erased(connection: Connection, world_id: int, limit: int) -> list[str]:
     """Lock rows of erased events, `limit` at most, without those that another transaction has locked."""
-    return await fetch_values(connection, str, HOLD_ERASED, world_id, limit)
+    return await fetch_values(connection, str, LOCK_ERASED, world_id, limit)
 
 
 async def remove_erased(connection: Connection, world_id: int, event_ids: list[str]) -> None:

@@ -120,7 +120,7 @@ WITH chosen AS MATERIALIZED (
         ) t
         ORDER BY t.due_at LIMIT r.places
     ) c
-), held AS MATERIALIZED (
+), locked AS MATERIALIZED (
     SELECT l.at FROM chosen c CROSS JOIN LATERAL (
         SELECT d.ctid AS at FROM webhook_deliveries d
         WHERE d.world_id = c.world_id AND d.id = c.id
@@ -128,7 +128,7 @@ WITH chosen AS MATERIALIZED (
     ) l
 ), leased AS (
     UPDATE webhook_deliveries d SET leased_until = now() + $4
-    WHERE d.ctid = ANY(ARRAY(SELECT at FROM held)) AND d.world_id = ANY($1)
+    WHERE d.ctid = ANY(ARRAY(SELECT at FROM locked)) AND d.world_id = ANY($1)
     RETURNING d.world_id, d.id, d.webhook_id, d.event_id, d.position, d.attempts, d.tries
 )
 SELECT d.world_id, d.id, d.webhook_id, d.event_id, d.position, d.attempts, d.tries, w.url,
@@ -147,7 +147,7 @@ CROSS JOIN LATERAL (
 """
 
 # Of several workers, one gets the probe: the others leave the webhook out.
-HOLD_PROBES = """
+LOCK_PROBES = """
 SELECT w.world_id, w.id
 FROM unnest($1::bigint[], $2::text[]) AS p (world_id, id)
 JOIN webhooks w ON w.world_id = p.world_id AND w.id = p.id
@@ -171,9 +171,9 @@ JOIN webhooks w ON w.world_id = p.world_id AND w.id = p.id
 WHERE w.paused_until = p.until
 """
 END_PAUSES = f"""
-WITH held AS MATERIALIZED ({PAUSED_BY_PROBES} FOR NO KEY UPDATE OF w SKIP LOCKED)
-UPDATE webhooks w SET paused_until = now() FROM held h
-WHERE w.world_id = h.world_id AND w.id = h.id
+WITH locked AS MATERIALIZED ({PAUSED_BY_PROBES} FOR NO KEY UPDATE OF w SKIP LOCKED)
+UPDATE webhooks w SET paused_until = now() FROM locked l
+WHERE w.world_id = l.world_id AND w.id = l.id
 """
 
 READ_BODY = f"""
@@ -266,9 +266,9 @@ async def claim(
     return await fetch_rows(connection, ClaimedRow, CLAIM, *columns(rooms), LEASE, begin)
 
 
-async def hold_probes(connection: Connection, webhooks: Sequence[tuple[int, str]]) -> list[tuple[int, str]]:
+async def lock_probes(connection: Connection, webhooks: Sequence[tuple[int, str]]) -> list[tuple[int, str]]:
     """Lock the webhooks (world, id) that may be probed now. Those that are locked are left out."""
-    rows = await fetch_rows(connection, WebhookKeyRow, HOLD_PROBES, *columns(webhooks))
+    rows = await fetch_rows(connection, WebhookKeyRow, LOCK_PROBES, *columns(webhooks))
     return [(row.world_id, row.id) for row in rows]
 
 

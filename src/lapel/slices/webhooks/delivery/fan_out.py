@@ -57,7 +57,7 @@ class FanOut:
     async def _place_batch(self, left_out: set[str]) -> tuple[list[WaitingRow], int]:
         """Place events, none of the resources `left_out`: those chosen, and how many of them are placed."""
         async with self._ports.database.transaction() as connection:
-            if not await outbox.hold_positions(connection):
+            if not await outbox.lock_positions(connection):
                 return [], 0
             asked = _MOST_WORLDS, MOST_EVENTS, left_out
             waiting = await outbox.waiting(connection, self._first_world, *asked)

@@ -34,10 +34,10 @@ class Probes:
         `first_due`: as for `claim_queries.claim`.
         """
         async with connection.transaction():
-            held = await claim_queries.hold_probes(connection, webhooks)
-            if not held:
+            locked = await claim_queries.lock_probes(connection, webhooks)
+            if not locked:
                 return []
-            claimed = await claim_queries.claim(connection, [(*key, 1) for key in held], first_due)
+            claimed = await claim_queries.claim(connection, [(*key, 1) for key in locked], first_due)
             if not claimed:
                 return []
             taken = await claim_queries.take_probes(

@@ -40,11 +40,11 @@ class ErasedEvents:
             if world_id is None:
                 return 0
             self._after = world_id
-            held = await outbox.hold_erased(connection, world_id, _EVENTS)
-            if not held:
+            locked = await outbox.lock_erased(connection, world_id, _EVENTS)
+            if not locked:
                 return 0
-            deleted = await ending_queries.delete_some_of_events(connection, world_id, held, _BATCH)
-            free = await ending_queries.without_deliveries(connection, world_id, held)
+            deleted = await ending_queries.delete_some_of_events(connection, world_id, locked, _BATCH)
+            free = await ending_queries.without_deliveries(connection, world_id, locked)
             await outbox.remove_erased(connection, world_id, free)
             crash_point("remove-erased:before-commit")
         crash_point("remove-erased:committed")
