@@ -169,8 +169,9 @@ async def live(
 ) -> AsyncGenerator[Running]:
     """The server most tests share; they keep apart by having a project each."""
     url = create_database(postgres, "shared", "template")
-    async with running(tmp_path_factory.mktemp("live"), url) as started:
-        yield started
+    with folder_in_memory(tmp_path_factory.mktemp("live")) as folder:
+        async with running(folder, url) as started:
+            yield started
     await check_events(url)
 
 

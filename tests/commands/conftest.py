@@ -11,6 +11,7 @@ from lapel.embedded.postgres.supervisor import EmbeddedPostgres
 from lapel.foundation.core.clock import ManualClock
 from tests.commands.support import Wearer
 from tests.support.client import api_client
+from tests.support.memory import folder_in_memory
 from tests.support.postgres import create_database
 from tests.support.running import Running, running
 from tests.support.tenants import make_tenant
@@ -28,8 +29,9 @@ async def timed(
 ) -> AsyncGenerator[Running]:
     """The server that goes by it."""
     url = create_database(postgres, "commands", "template")
-    async with running(tmp_path_factory.mktemp("commands"), url, clock=clock) as started:
-        yield started
+    with folder_in_memory(tmp_path_factory.mktemp("commands")) as folder:
+        async with running(folder, url, clock=clock) as started:
+            yield started
 
 
 @pytest.fixture

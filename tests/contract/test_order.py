@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import httpx
 import pytest
@@ -49,18 +50,15 @@ class Limited:
 
 
 @pytest.fixture(scope="module")
-async def limited(
-    postgres: EmbeddedPostgres, tmp_path_factory: pytest.TempPathFactory
-) -> AsyncGenerator[Limited]:
-    folder = tmp_path_factory.mktemp("order")
+async def limited(postgres: EmbeddedPostgres, module_folder: Path) -> AsyncGenerator[Limited]:
     database = create_database(postgres, "order_of_checks", "template")
     clock = ManualClock(datetime.now(UTC).replace(second=0, microsecond=0))
     # A request passes that waits too short a time for the counter: on a busy machine that is 400 for 429.
     patient = pytest.MonkeyPatch()
     patient.setattr(rate_limits, "PATIENCE_SECONDS", 60.0)
     async with (
-        running(folder / "free", database, clock=clock) as free,
-        running(folder / "limited", database, clock=clock, **LIMITS) as live,
+        running(module_folder / "free", database, clock=clock) as free,
+        running(module_folder / "limited", database, clock=clock, **LIMITS) as live,
         api_client(free.url) as maker,
         api_client(live.url) as client,
     ):

@@ -13,6 +13,7 @@ import threading
 from collections.abc import Generator
 from contextlib import ExitStack
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl
 
@@ -91,7 +92,7 @@ class Served:
 
 
 @pytest.fixture(scope="module")
-def served(postgres: EmbeddedPostgres, tmp_path_factory: pytest.TempPathFactory) -> Generator[Served]:
+def served(postgres: EmbeddedPostgres, module_folder: Path) -> Generator[Served]:
     with ExitStack() as stack:
         url = create_database(postgres, "schemathesis", "template")
         stack.callback(drop_database, postgres, "schemathesis")
@@ -104,7 +105,7 @@ def served(postgres: EmbeddedPostgres, tmp_path_factory: pytest.TempPathFactory)
         ready = threading.Event()
 
         async def serve() -> None:
-            async with running(tmp_path_factory.mktemp("schemathesis"), url) as live:
+            async with running(module_folder, url) as live:
                 started.append(Served(live.url, loop, live.ports, http))
                 ready.set()
                 await stop.wait()

@@ -9,6 +9,7 @@ import pytest
 
 from lapel.embedded.postgres.supervisor import EmbeddedPostgres
 from tests.recordings.support import Device
+from tests.support.memory import folder_in_memory
 from tests.support.postgres import create_database
 from tests.support.running import Running, running, working
 from tests.support.tenants import Tenant
@@ -20,8 +21,9 @@ async def live(
 ) -> AsyncGenerator[Running]:
     """The server of the tests of erasure."""
     url = create_database(postgres, "erasure", "template")
-    async with running(tmp_path_factory.mktemp("erasure"), url) as started:
-        yield started
+    with folder_in_memory(tmp_path_factory.mktemp("erasure")) as folder:
+        async with running(folder, url) as started:
+            yield started
 
 
 @pytest.fixture

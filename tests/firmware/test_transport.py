@@ -12,7 +12,7 @@ from typing import Any, TypeAlias
 import httpx
 import pytest
 
-from lapel.foundation.core.admission import Admission
+from lapel.foundation.core.admission import Admission, Place
 from lapel.slices.firmware.service import Firmware
 from tests.conformance.servers import free_ports
 from tests.firmware.support import MODEL, Fleet
@@ -31,6 +31,27 @@ HEAD = "".join(
 ).encode()
 END = f"\r\n--{BOUNDARY}--\r\n".encode()
 Opener: TypeAlias = Callable[..., AbstractAsyncContextManager[Fleet]]
+
+
+class Counted(Admission):
+    """An admission that tells how many places it has given."""
+
+    given = 0
+
+    @asynccontextmanager
+    async def place(self, world_id: int, units: int = 1) -> AsyncGenerator[Place]:
+        async with super().place(world_id, units) as place:
+            self.given += 1
+            try:
+                yield place
+            finally:
+                self.given -= 1
+
+    async def until_given(self, count: int) -> None:
+        """Wait until so many places are given."""
+        async with asyncio.timeout(30):
+            while self.given < count:  # noqa: ASYNC110 - requests come by themselves
+                await asyncio.sleep(0.01)
 
 
 @pytest.fixture
@@ -129,19 +150,17 @@ async def test_a_full_disk_and_a_store_that_is_away_are_503(opened: Opener, tmp_
 
 
 async def test_only_so_many_come_at_once(opened: Opener) -> None:
-    async with opened(Admission(8, 2, patience=0.1)) as fleet:
-        begun, go_on = asyncio.Semaphore(0), asyncio.Event()
+    uploads = Counted(8, 2, patience=0.1)
+    async with opened(uploads) as fleet:
+        go_on = asyncio.Event()
 
         async def held() -> AsyncIterator[bytes]:
             yield HEAD + bytes(1000)
-            begun.release()
             await go_on.wait()
             yield END
 
         sending = [asyncio.create_task(send(fleet, held())) for _ in range(2)]
-        for _ in sending:
-            await begun.acquire()
-        await asyncio.sleep(0.2)
+        await uploads.until_given(2)
         refused = await fleet.upload(expect=503)
         assert refused["error"]["message"].startswith("Too many firmware uploads are in progress.")
         other = Fleet(fleet.client, await make_tenant(fleet.ports), fleet.ports)
@@ -177,12 +196,14 @@ async def drip(fleet: Fleet, port: int) -> tuple[asyncio.StreamReader, asyncio.T
 
 
 async def test_two_projects_that_drip_do_not_keep_a_third_from_uploading(opened: Opener) -> None:
-    async with opened(Admission(4, 2, patience=30, window=0.2)) as fleet:
+    uploads = Counted(4, 2, patience=30, window=0.2)
+    async with opened(uploads) as fleet:
         other = Fleet(fleet.client, await make_tenant(fleet.ports), fleet.ports)
         third = Fleet(fleet.client, await make_tenant(fleet.ports), fleet.ports)
         port = fleet.client.base_url.port or 0
         drips = [await drip(each, port) for each in (fleet, fleet, other, other)]
         answers = [asyncio.create_task(reader.readline()) for reader, _ in drips]
+        await uploads.until_given(4)
         await asyncio.sleep(0.6)
         assert not any(answer.done() for answer in answers), "nobody waits: they may take their time"
         await third.upload(os.urandom(1 << 20))
@@ -194,10 +215,11 @@ async def test_two_projects_that_drip_do_not_keep_a_third_from_uploading(opened:
 
 
 async def test_one_project_never_has_all_places(opened: Opener) -> None:
-    async with opened(Admission(3, 2, patience=0.3, window=60)) as fleet:
+    uploads = Counted(3, 2, patience=0.3, window=60)
+    async with opened(uploads) as fleet:
         other = Fleet(fleet.client, await make_tenant(fleet.ports), fleet.ports)
         drips = [await drip(fleet, fleet.client.base_url.port or 0) for _ in range(5)]
-        await asyncio.sleep(0.2)
+        await uploads.until_given(2)
         await other.upload()
         for _, sending in drips:
             sending.cancel()

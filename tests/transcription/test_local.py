@@ -6,6 +6,7 @@ import asyncio
 import os
 import signal
 from collections.abc import AsyncGenerator
+from pathlib import Path
 
 import psutil
 import pytest
@@ -23,11 +24,9 @@ WITHOUT_SPEAKERS = {"provider": "whisper", "language": "en", "diarization": Fals
 
 
 @pytest.fixture(scope="module")
-async def shared(
-    postgres: EmbeddedPostgres, tmp_path_factory: pytest.TempPathFactory
-) -> AsyncGenerator[Office]:
+async def shared(postgres: EmbeddedPostgres, module_folder: Path) -> AsyncGenerator[Office]:
     database = create_database(postgres, "local_office", "template")
-    async with office(tmp_path_factory.mktemp("local"), database) as opened:
+    async with office(module_folder, database) as opened:
         yield opened
     drop_database(postgres, "local_office")
 

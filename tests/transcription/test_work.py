@@ -31,11 +31,9 @@ WITHOUT_INDEX = MP4[: len(MP4) * 3 // 4]
 
 
 @pytest.fixture(scope="module")
-async def shared(
-    postgres: EmbeddedPostgres, tmp_path_factory: pytest.TempPathFactory
-) -> AsyncGenerator[Office]:
+async def shared(postgres: EmbeddedPostgres, module_folder: Path) -> AsyncGenerator[Office]:
     database = create_database(postgres, "office", "template")
-    async with office(tmp_path_factory.mktemp("office"), database) as opened:
+    async with office(module_folder, database) as opened:
         yield opened
     drop_database(postgres, "office")
 
