@@ -10,6 +10,7 @@ from pathlib import Path
 
 import aiohttp
 import pytest
+from aiohttp.client_proto import ResponseHandler
 
 from lapel.foundation.outbound.bounded_answers import MOST_INTERIM, TooManyAnswers
 from lapel.foundation.outbound.guarded_connector import CheckingResolver, ForbiddenAddress
@@ -235,6 +236,31 @@ async def test_an_answer_to_no_request_is_not_that_of_the_next_one() -> None:
         await asyncio.sleep(0.1)  # the client reads it
         assert await get(client, url) == (200, b"ok")
         assert receiver.connections == 2
+
+
+async def test_of_many_answers_to_no_request_only_a_few_are_parsed(monkeypatch: pytest.MonkeyPatch) -> None:
+    idle, parsed = asyncio.Event(), list[int]()
+    parse = ResponseHandler.data_received
+
+    def counted(handler: ResponseHandler, data: bytes) -> None:
+        parsed.append(len(data))
+        parse(handler, data)
+
+    async def respond(_head: str, writer: asyncio.StreamWriter) -> None:
+        await ok(_head, writer)
+        await idle.wait()
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n" * 10_000)
+
+    async with receiving(respond) as receiver, client_of(Names(["127.0.0.1"])) as client:
+        url = f"http://hooks.example:{receiver.port}/"
+        assert await get(client, url) == (200, b"ok")
+        monkeypatch.setattr(ResponseHandler, "data_received", counted)
+        idle.set()
+        async with asyncio.timeout(60):
+            while not parsed:  # noqa: ASYNC110 - the client tells nobody
+                await asyncio.sleep(0.01)
+        assert sum(parsed) <= 4096
+        assert await get(client, url) == (200, b"ok")
 
 
 async def test_the_second_address_of_a_name_is_tried_after_the_first() -> None:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 MOST_INTERIM = 20
 _SWITCHED = 101
-# Bytes that are parsed at once until the answer is known.
+# Bytes that are parsed at once.
 _PIECE = 4096
 
 
@@ -51,13 +51,11 @@ class BoundedAnswers(ResponseHandler):
         return used
 
     def data_received(self, data: bytes) -> None:
-        """Parse what came. aiohttp parses all that it is given before it calls `feed_data`, so it is given
-        little at once until the answer is known, and nothing after a fault."""
-        while self._expected and self.exception() is None and len(data) > _PIECE:
-            super().data_received(data[:_PIECE])
-            data = data[_PIECE:]
-        if self.exception() is None:
-            super().data_received(data)
+        """Parse what came, some at a time: aiohttp parses all that it is given before it calls `feed_data`.
+        Nothing is parsed after a fault. Without data, aiohttp goes on with what it has not parsed yet."""
+        for begin in range(0, len(data) or 1, _PIECE):
+            if self.exception() is None:
+                super().data_received(data[begin : begin + _PIECE])
 
     def feed_data(self, data: tuple[RawResponseMessage, StreamReader], size: int = 0) -> None:
         """Take the next answer, or close the connection. aiohttp calls this with the head of each answer."""
