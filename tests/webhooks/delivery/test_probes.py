@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from lapel.slices.webhooks.delivery import engine
+from lapel.slices.webhooks.delivery import engine, start_queue
 from lapel.slices.webhooks.delivery.claim_queries import ClaimedRow
 from lapel.slices.webhooks.delivery.claiming import Claims
 from lapel.slices.webhooks.delivery.fan_out import FanOut
@@ -137,3 +137,19 @@ async def test_a_worker_that_stops_leaves_the_probe_to_others_at_once(
     async with delivering(world.ports):
         await world.settled(1, "succeeded")
     assert (await world.state(webhook))["paused_until"] is None
+
+
+async def test_a_worker_that_stops_before_a_probe_begins_leaves_it_to_others_at_once(
+    world: World, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    webhook = await an_open_circuit(world, receiver.url)
+    await world.publish()
+    with monkeypatch.context() as busy:
+        busy.setattr(start_queue, "_OF_A_TURN", 0)
+        async with delivering(world.ports), asyncio.timeout(60):
+            while (await world.state(webhook))["pause"] <= 0:  # noqa: ASYNC110 - the database tells nobody
+                await asyncio.sleep(0.01)
+    assert receiver.received == []
+    assert (await world.state(webhook))["pause"] <= 0
+    (delivery,) = await world.deliveries()
+    assert (delivery["state"], delivery["leased_until"]) == ("pending", None)

@@ -34,12 +34,12 @@ async def test_without_starts_there_is_nothing_to_wait_for() -> None:
     await queue.quarter_started()
 
 
-async def test_what_is_cleared_does_not_start() -> None:
+async def test_all_that_wait_may_start_at_once() -> None:
     queue, started = StartQueue(), list[int]()
-    queue.put(partial(started.append, 1))
+    for number in range(100):
+        queue.put(partial(started.append, number))
     waiting = asyncio.create_task(queue.quarter_started())
     await asyncio.sleep(0)
-    queue.put(partial(started.append, 2))
-    queue.clear()
+    queue.start_all()
+    assert started == list(range(100))
     await waiting
-    assert 2 not in started

@@ -115,7 +115,6 @@ class DeliveryEngine:
     async def stop(self) -> None:
         """Let running attempts end for two seconds, and leave the others to other workers at once."""
         self._stopping = True
-        self._starts.clear()
         self._wake()
         if self._attempting:
             await asyncio.wait(self._attempting.values(), timeout=_LAST_SECONDS)
@@ -123,6 +122,7 @@ class DeliveryEngine:
         for task in everything:
             task.cancel()
         await asyncio.gather(*everything, return_exceptions=True)
+        self._starts.start_all()
         with contextlib.suppress(TimeoutError, Unavailable, asyncpg.PostgresError, *DATABASE_AWAY):
             async with asyncio.timeout(_LAST_WRITE):
                 await self._outcomes.drain()
@@ -189,6 +189,11 @@ class DeliveryEngine:
         self._starts.put(partial(self._start, attempts, claim, probe=probe))
 
     def _start(self, attempts: Attempts, claim: ClaimedRow, *, probe: bool) -> None:
+        """Begin an attempt, unless the worker stops: then its lease ends, and the pause of a probe."""
+        if self._stopping:
+            if probe:
+                self._claims.probes.lost(claim.world_id, claim.webhook_id)
+            return
         key = claim.world_id, claim.id
         self._attempting[key] = asyncio.create_task(self._attempt(attempts, claim, probe=probe))
 

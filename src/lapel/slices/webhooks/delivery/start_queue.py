@@ -39,9 +39,10 @@ class StartQueue:
         if self._starts:
             await self._only_few.wait()
 
-    def clear(self) -> None:
-        """Begin none of the attempts that wait."""
-        self._starts.clear()
+    def start_all(self) -> None:
+        """Call all functions that wait, now."""
+        while self._starts:
+            self._starts.popleft()()
 
     def _start_some(self) -> None:
         for _ in range(min(len(self._starts), _OF_A_TURN)):
