@@ -40,6 +40,10 @@ def answering(answer: bytes) -> Generator[int]:
             with connection:
                 connection.recv(65536)
                 connection.sendall(answer)
+                connection.shutdown(socket.SHUT_WR)
+                # A socket that closes before it has read all tells the client of a reset.
+                while connection.recv(65536):
+                    pass
 
         thread = threading.Thread(target=serve)
         thread.start()
