@@ -34,6 +34,20 @@ def test_a_result_that_cannot_be_written_is_told(data: Path, redirection: str, w
     assert done.stderr == f"lapel: the result could not be written: {why}.\n"
 
 
+def test_help_that_cannot_be_written_is_told() -> None:
+    if not Path("/dev/full").exists():
+        pytest.skip("the system has no /dev/full")
+    with Path("/dev/full").open("wb") as full:
+        done = subprocess.run(
+            [*LAPEL, "--help"], stdout=full, stderr=subprocess.PIPE, text=True, check=False, timeout=120
+        )
+    assert done.returncode == 1
+    assert done.stderr == (
+        "lapel: a file or the output could not be written: No space left on device. Make room, or write "
+        "elsewhere.\n"
+    )
+
+
 @pytest.mark.parametrize(
     "arguments", [("config", "show"), ("config", "show", "--json"), ("config", "--help")]
 )
@@ -49,5 +63,6 @@ def test_a_sentence_that_cannot_be_written_changes_no_status(data: Path, redirec
     assert (made.returncode, "Unheard" in made.stdout) == (0, True)
     refused = shell(f'"$@" {redirection}', "config", "show", "uploads", data=data)
     assert (refused.returncode, refused.stdout) == (1, "")
-    bad = shell(f'"$@" {redirection}', "config", "show", "", data=data)
-    assert (bad.returncode, bad.stdout) == (2, "")
+    for arguments in (("config", "show", ""), ("config", "show", "--bogus"), ("bogus",)):
+        bad = shell(f'"$@" {redirection}', *arguments, data=data)
+        assert (bad.returncode, bad.stdout) == (2, "")

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Generator
 from pathlib import Path
 
-from cyclopts import App
+from cyclopts import App, CycloptsError
 
 from lapel import __version__
 
@@ -224,6 +224,7 @@ app.command(erasures)
 app.command(holds)
 
 
+_MISUSED = 2
 # 128 + SIGPIPE: what a shell reports for most programs when the reader of their output ends before them.
 _READER_GONE = 141
 
@@ -263,10 +264,10 @@ def _check_arguments(arguments: list[str]) -> None:
             else:
                 said = f"the argument after `{after}` is empty; give one"
             _say(f"{said}.")
-            raise SystemExit(2)
+            raise SystemExit(_MISUSED)
         if any("\ud800" <= character <= "\udfff" for character in each):
             _say(f"{each!a} is not UTF-8.")
-            raise SystemExit(2)
+            raise SystemExit(_MISUSED)
         flag = each if each.startswith("--") else ""
         after = each
 
@@ -290,16 +291,22 @@ def main() -> None:
         try:
             app()
         except Exception as fault:
-            status = _told(fault)
+            status = _MISUSED if _in_a_parse_error(fault) else _told(fault)
             if status is None:
                 raise
             raise SystemExit(status) from None
         except SystemExit as end:
             if isinstance(end.__context__, BrokenPipeError):  # so Rich ends the process
-                raise SystemExit(_READER_GONE) from None
+                raise SystemExit(_MISUSED if _in_a_parse_error(end) else _READER_GONE) from None
             raise
         except KeyboardInterrupt:
             raise SystemExit(130) from None
+
+
+def _in_a_parse_error(fault: BaseException) -> bool:
+    """Whether stderr failed while Cyclopts said there what is wrong with the command line."""
+    context = fault.__context__
+    return context is not None and (isinstance(context, CycloptsError) or _in_a_parse_error(context))
 
 
 def _told(fault: Exception) -> int | None:

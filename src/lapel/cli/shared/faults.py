@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncpg
 
 from lapel.embedded.postgres.install import PostgresError
-from lapel.foundation.core.errors import ApiError, NotFound
+from lapel.foundation.core.disk_guard import is_disk_full
+from lapel.foundation.core.errors import ApiError, NotFound, words_of
 from lapel.foundation.database.pool import DATABASE_AWAY, words_of_database
 from lapel.foundation.storage.errors import StoreUnavailable
 from lapel.foundation.telemetry import redact
@@ -34,6 +35,9 @@ def explain(fault: BaseException) -> str | None:
         return f"the store does not answer: {redact(str(fault))}. `lapel doctor` says more."
     if isinstance(fault, OSError) and fault.filename is not None:  # a file; connections have no name
         return f"{fault.filename}: {fault.strerror}. Name another path, or repair this one."
+    if isinstance(fault, OSError) and is_disk_full(fault):  # an open file has no name either
+        why = words_of(fault)
+        return f"a file or the output could not be written: {why}. Make room, or write elsewhere."
     if isinstance(fault, DATABASE_AWAY):
         return f"the database does not answer: {redact(words_of_database(fault))}. `lapel doctor` says more."
     if isinstance(fault, asyncpg.PostgresError):
