@@ -77,7 +77,7 @@ class StatementTimedOut(Unavailable):
 
 
 class ConnectionBroken(Unavailable):
-    """The connection could not be made, or it broke: what only reads may try again on another one."""
+    """The connection could not be made, or it broke: what may be repeated may use another one."""
 
 
 class PooledConnection(asyncpg.Connection):

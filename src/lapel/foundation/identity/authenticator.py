@@ -79,7 +79,7 @@ class Authenticator:
             raise Unauthorized("This token is malformed. Check that it was copied whole.")
         try:
             return await self._look_up(kind, token)
-        except ConnectionBroken:  # a look-up changes nothing, and other connections may work
+        except ConnectionBroken:  # a look-up may be repeated, and other connections may work
             return await self._look_up(kind, token)
 
     async def _look_up(self, kind: TokenKind, token: str) -> Actor:
