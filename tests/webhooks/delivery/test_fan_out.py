@@ -144,6 +144,23 @@ async def test_a_locked_event_holds_up_no_other_resource(world: World) -> None:
     assert [row["id"] for row in of_resource] == sorted(row["id"] for row in of_resource)
 
 
+async def test_a_locked_event_holds_up_no_other_resource_while_other_worlds_are_busy(
+    world: World, others: list[World]
+) -> None:
+    fan_out = await place_all(world)
+    first = await world.publish("dev_busy")
+    await world.publish_many("dev_busy", MOST_EVENTS)
+    await world.publish("dev_2")
+    await others[0].publish_many("dev_3", 3 * MOST_EVENTS)
+    async with world.ports.database.transaction() as connection:
+        await connection.execute(HOLD, world.id, first)
+        assert await fan_out.place_some() > 1
+        assert await placed(world) == 1
+        assert await placed(others[0]) < 3 * MOST_EVENTS
+    while await fan_out.place_some():
+        pass
+
+
 async def test_an_erasure_that_is_taken_back_leaves_the_order_of_its_resource(world: World) -> None:
     """It had locked the first event of a resource, and a fan-out came before the end of its transaction."""
     fan_out = await place_all(world)

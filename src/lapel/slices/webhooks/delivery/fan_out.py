@@ -46,25 +46,30 @@ class FanOut:
         worker looks again after its transaction, so no event is left. Raises Unavailable when the database is
         away.
         """
-        behind_locked: set[str] = set()
+        first_world, placed, left_out = self._first_world, 0, set[str]()
         while True:
-            chosen, placed = await self._place_batch(behind_locked)
-            if placed or not chosen:
+            behind_locked, count = await self._place_batch(left_out)
+            placed += count
+            if not behind_locked:
                 return placed
-            # All of them are behind locked events of their resources. Other resources may have events, too.
-            behind_locked.update(row.resource_id for row in chosen)
+            # Their resources may fill each batch, while the next events of the same worlds are of others.
+            left_out |= behind_locked
+            self._first_world = first_world
 
-    async def _place_batch(self, left_out: set[str]) -> tuple[list[WaitingRow], int]:
-        """Place events, none of the resources `left_out`: those chosen, and how many of them are placed."""
+    async def _place_batch(self, left_out: set[str]) -> tuple[set[str], int]:
+        """Place events, none of the resources `left_out`.
+
+        Returns the resources of which it left out events behind locked ones, and how many events it placed.
+        """
         async with self._ports.database.transaction() as connection:
             if not await outbox.lock_positions(connection):
-                return [], 0
+                return set(), 0
             asked = _MOST_WORLDS, MOST_EVENTS, left_out
             waiting = await outbox.waiting(connection, self._first_world, *asked)
             if not waiting and self._first_world:
                 waiting = await outbox.waiting(connection, 0, *asked)
             if not waiting:
-                return [], 0
+                return set(), 0
             worlds = list({row.world_id for row in waiting})
             webhooks = await fan_out_queries.count_subscribed(connection, worlds)
 
@@ -81,7 +86,8 @@ class FanOut:
                 await fan_out_queries.insert_deliveries(connection, self._ports.ids, matches)
             crash_point("fan-out:before-commit")
         crash_point("fan-out:committed")
-        return chosen, len(placed)
+        done = {row.id for row in placed}
+        return {row.resource_id for row in chosen if row.id not in done}, len(placed)
 
 
 def share(
