@@ -15,7 +15,8 @@ from lapel.cli.doctor.webhook_checks import deliveries
 from lapel.foundation.core.clock import ManualClock
 from lapel.foundation.core.errors import Unavailable
 from lapel.foundation.database.pool import CONNECTIONS
-from lapel.slices.webhooks.delivery import engine
+from lapel.slices.webhooks.delivery import engine, start_queue
+from lapel.slices.webhooks.delivery.delivery_metrics import IN_FLIGHT
 from lapel.slices.webhooks.delivery.fan_out import FanOut
 from lapel.slices.webhooks.delivery.webhook_places import OF_WEBHOOK
 from tests.webhooks.delivery.support import OK, Received, Receiver, World, answer, delivering, until
@@ -171,6 +172,31 @@ async def test_a_dead_database_connection_loses_no_outcome(world: World, receive
     (delivery,) = await world.deliveries()
     assert delivery["state"] == "succeeded"
     assert {request.event_id for request in receiver.received} == {event}
+
+
+async def test_the_attempts_that_run_are_counted_without_those_that_wait_to_begin(
+    world: World, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def respond(_: Received, _writer: asyncio.StreamWriter) -> None:
+        await asyncio.sleep(60)
+
+    def running() -> float:
+        (metric,) = IN_FLIGHT.collect()
+        return metric.samples[0].value
+
+    receiver.respond = respond
+    monkeypatch.setattr(engine, "_RENEW", 0.02)
+    monkeypatch.setattr(engine, "_LAST_SECONDS", 0.1)
+    monkeypatch.setattr(start_queue, "_OF_A_TURN", 0)
+    await world.webhook(receiver.url)
+    await world.publish()
+    async with delivering(world.ports), asyncio.timeout(60):
+        while [each["leased_until"] for each in await world.deliveries()] in ([], [None]):  # noqa: ASYNC110 - a table
+            await asyncio.sleep(0.01)
+        await asyncio.sleep(0.2)  # it is counted again and again
+        assert running() == 0
+        monkeypatch.setattr(start_queue, "_OF_A_TURN", 1)
+        await until(lambda: running() == 1)
 
 
 async def test_doctor_tells_of_deliveries_that_no_worker_makes(world: World, receiver: Receiver) -> None:

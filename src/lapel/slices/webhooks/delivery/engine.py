@@ -233,7 +233,7 @@ class DeliveryEngine:
 
     async def _renew(self) -> None:
         await asyncio.sleep(_RENEW)
-        IN_FLIGHT.set(self._places.taken)
+        IN_FLIGHT.set(len(self._attempting))
         if self._held:
             async with self._ports.database.acquire() as connection:
                 await claim_queries.renew(connection, list(self._held))

@@ -26,13 +26,8 @@ class WebhookPlaces:
         self._of_world: Counter[int] = Counter()
         self._of_webhook: Counter[WebhookKey] = Counter()
 
-    @property
-    def taken(self) -> int:
-        """The attempts that run now."""
-        return self._of_world.total()
-
     def take(self, webhook: WebhookKey) -> None:
-        """Count an attempt that begins."""
+        """Count an attempt: it runs, or is about to begin."""
         self._free -= 1
         self._of_world[webhook[0]] += 1
         self._of_webhook[webhook] += 1
@@ -49,7 +44,7 @@ class WebhookPlaces:
             del self._of_world[webhook[0]]
 
     def idle(self, webhook: WebhookKey) -> bool:
-        """Whether no attempt of the webhook runs."""
+        """Whether no attempt of the webhook is counted."""
         return webhook not in self._of_webhook
 
     def rooms(self, webhooks: Sequence[WebhookKey]) -> list[tuple[int, str, int]]:
