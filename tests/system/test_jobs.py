@@ -33,13 +33,13 @@ SELECT $1, 'evt_' || n, 'recording.created', 'rec_' || n, n::text, '', now() - m
 FROM generate_series(1, 4) n
 """
 
-# One was never rotated; of three others the overlap ended a day ago, an hour ago, and has not ended.
+# One was never rotated; of three others the overlap ended a day ago, two hours ago, and half an hour ago.
 WEBHOOKS = """
 INSERT INTO webhooks (world_id, id, url, events, status, sealed_secret, sealed_previous_secret,
     previous_secret_until, created_at, updated_at)
 SELECT $1, 'wh_' || n, 'https://example.com', '{*}', 'enabled', 'present',
     CASE WHEN n > 0 THEN 'previous'::bytea END, now() + ends, now(), now()
-FROM (VALUES (0, NULL), (1, '-1 day'::interval), (2, '-1 hour'), (3, '1 hour')) AS w (n, ends)
+FROM (VALUES (0, NULL), (1, '-1 day'::interval), (2, '-2 hours'), (3, '-30 minutes')) AS w (n, ends)
 """
 
 

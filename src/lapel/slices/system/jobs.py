@@ -37,8 +37,9 @@ _KEPT = (
     ("queue_log", PRUNE_QUEUE_LOG, timedelta(days=7), _BATCH),
     ("job_starts", PRUNE_STARTS, timedelta(days=7), _BATCH),
     ("workers", PRUNE_WORKERS, timedelta(days=1), _BATCH),
-    # The row of the webhook stays, without its previous secret.
-    ("webhook_secrets", FORGET_SECRETS, timedelta(0), _BATCH),
+    # The row of the webhook stays, without its previous secret. A worker uses that secret by the database's
+    # time, and the time here is the worker's own: they may differ.
+    ("webhook_secrets", FORGET_SECRETS, timedelta(hours=1), _BATCH),
     ("events", PRUNE_EVENTS, timedelta(days=90), _EVENTS),
 )
 

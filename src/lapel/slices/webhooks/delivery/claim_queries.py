@@ -36,7 +36,7 @@ PROBE = timedelta(seconds=75)
 # resources, it then looks at this many resources.
 _WINDOW = 200
 # Larger bodies are read one by one, see `attempts.py`.
-SMALL_BODY_BYTES = 64 * 1024
+SMALL_BODY_BYTES = 32 * 1024
 
 # The webhook of a pending delivery `d` that was never attempted: the first column of the index
 # webhook_deliveries_first.
