@@ -12,6 +12,7 @@ from pathlib import Path
 
 import httpx
 import pytest
+import structlog
 from hypothesis import settings
 
 from lapel.embedded.postgres.supervisor import EmbeddedPostgres
@@ -177,6 +178,15 @@ async def live(
         async with running(folder, url) as started:
             yield started
     await check_events(url)
+
+
+@pytest.fixture(autouse=True)
+def logs_as_before() -> Generator[None]:
+    """No test leaves the logs as a command or a server sets them up: later tests could not read theirs."""
+    yield
+    changed = isinstance(structlog.get_config()["logger_factory"], structlog.stdlib.LoggerFactory)
+    structlog.reset_defaults()
+    assert not changed, "the test has set up the logs of its own process, and left them so"
 
 
 @pytest.fixture

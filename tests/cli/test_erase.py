@@ -8,9 +8,10 @@ from datetime import timedelta
 from pathlib import Path
 
 from lapel import app
-from lapel.cli.shared.installation import settings_of, with_ports
+from lapel.cli.shared.installation import with_ports
 from lapel.foundation.core.clock import ManualClock
 from lapel.foundation.ports import Ports
+from lapel.settings import Settings
 from lapel.slices.recordings.service import ErasedKind, Recordings
 from lapel.slices.retention.service import Retention
 from tests.cli.test_backup import complete_upload, start_upload
@@ -40,7 +41,8 @@ def erase_old_audio(data: Path) -> None:
         in_time = replace(ports, clock=ManualClock(ports.clock.now() + timedelta(days=30)))
         return await Retention(in_time, app.open_services(in_time)[Recordings]).run()
 
-    assert with_ports(settings_of(data), run, store=True) == {"recording": 0, "audio": 1}
+    settings = Settings.load(data_dir=data, role="all")
+    assert with_ports(settings, run, store=True) == {"recording": 0, "audio": 1}
 
 
 def test_what_was_erased_after_the_backup_is_erased_again_after_the_restore(tmp_path: Path) -> None:

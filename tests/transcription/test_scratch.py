@@ -226,7 +226,7 @@ def test_many_processes_that_come_and_go_never_remove_anothers_folder(tmp_path: 
         "import sys, pathlib; from lapel.foundation.workers.private_folder import PrivateFolder\n"
         "for _ in range(200):\n"
         "    own = PrivateFolder(pathlib.Path(sys.argv[1]))\n"
-        "    assert own.is_held\n"
+        "    assert own.is_locked\n"
         "    own.forget_left()\n"
         "    own.close()\n"
     )

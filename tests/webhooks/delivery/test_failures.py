@@ -267,13 +267,13 @@ async def test_the_status_line_decides_however_slowly_the_body_comes(
 async def test_faults_are_told_in_a_sentence(
     world: World, receiver: Receiver, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(attempts, "SECONDS", 0.5)
+    monkeypatch.setattr(attempts, "SECONDS", 3)
 
     async def slowly(_: Received, writer: asyncio.StreamWriter) -> None:
         for letter in b"HTTP/1.1 200 OK\r\n":
             writer.write(bytes((letter,)))
             await writer.drain()
-            await asyncio.sleep(0.1)
+            await asyncio.sleep(0.4)
 
     async def closing(_: Received, writer: asyncio.StreamWriter) -> None:
         writer.close()
