@@ -289,7 +289,7 @@ def main() -> None:
     with _stderr():
         _check_arguments(sys.argv[1:])
         try:
-            app()
+            _run()
         except Exception as fault:
             status = _MISUSED if _in_a_parse_error(fault) else _told(fault)
             if status is None:
@@ -301,6 +301,20 @@ def main() -> None:
             raise
         except KeyboardInterrupt:
             raise SystemExit(130) from None
+
+
+def _run() -> None:
+    """Runs the command, and writes what of its result is in the buffer of stdout."""
+    try:
+        app()
+    finally:
+        if sys.stdout is not None:
+            try:
+                sys.stdout.flush()
+            except OSError as fault:
+                from lapel.cli.shared.options import unwritten  # noqa: PLC0415  # imports much
+
+                raise unwritten(fault) from fault
 
 
 def _in_a_parse_error(fault: BaseException) -> bool:

@@ -13,6 +13,7 @@ import pytest
 
 from lapel.cli.commands import providers
 from lapel.cli.shared.faults import CommandError
+from lapel.foundation import telemetry
 from lapel.foundation.core.errors import NotFound
 from lapel.foundation.ports import open_ports
 from lapel.hosting.data_folder import DataFolderError
@@ -25,6 +26,12 @@ from tests.support.speech_providers import KEY, Fake, serving_fake
 
 SECRET = "a-secret-for-tests-that-is-long-enough"
 Call = Callable[..., Any]
+
+
+@pytest.fixture(autouse=True)
+def own_logs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The commands run in this process, and do not set up its logs."""
+    monkeypatch.setattr(telemetry, "configure", lambda *_: None)
 
 
 @pytest.fixture

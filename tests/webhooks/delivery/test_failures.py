@@ -289,6 +289,8 @@ async def test_faults_are_told_in_a_sentence(
     names = {"inside.example": "127.0.0.1", "private.example": "10.1.2.3", "public.example": "1.1.1.1"}
 
     def known(host: str, *arguments: Any, **named: Any) -> Any:
+        if host == "no-such-name.invalid":  # a name server may take its time to say so
+            raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
         return ask(names.get(host, host), *arguments, **named)
 
     monkeypatch.setattr(socket, "getaddrinfo", known)

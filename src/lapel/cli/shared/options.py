@@ -68,13 +68,18 @@ def _read_by_somebody() -> Generator[None]:
         raise CommandError("the result could not be written: standard output is closed.")
     try:
         yield
-    except OSError as fault:  # a full disk, or a pipe without a reader
-        # The text is still in the buffer: at exit Python would write it again, fail, and set its own status.
-        with contextlib.suppress(OSError, ValueError), Path(os.devnull).open("wb") as nowhere:
-            os.dup2(nowhere.fileno(), sys.stdout.fileno())
-        if isinstance(fault, BrokenPipeError):
-            raise ReaderGone from fault
-        raise CommandError(f"the result could not be written: {fault.strerror}.") from fault
+    except OSError as fault:
+        raise unwritten(fault) from fault
+
+
+def unwritten(fault: OSError) -> ReaderGone | CommandError:
+    """What to raise when stdout cannot be written (a full disk, a pipe without a reader)."""
+    # The text is still in the buffer: at exit Python would write it again, fail, and set its own status.
+    with contextlib.suppress(OSError, ValueError), Path(os.devnull).open("wb") as nowhere:
+        os.dup2(nowhere.fileno(), sys.stdout.fileno())
+    if isinstance(fault, BrokenPipeError):
+        return ReaderGone()
+    return CommandError(f"the result could not be written: {fault.strerror}.")
 
 
 def moment(flag: str, text: str, examples: str) -> datetime:
