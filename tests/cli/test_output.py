@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import os
 import subprocess
+from collections.abc import Generator
 from pathlib import Path
 
 import pytest
 
-from tests.support.serving import LAPEL, told
+from tests.support.serving import LAPEL, serving
 
 
 @pytest.fixture(scope="module")
-def data(module_folder: Path) -> Path:
-    """An installation that nobody serves."""
-    told("init", "--data-dir", module_folder / "data")
-    return module_folder / "data"
+def data(module_folder: Path) -> Generator[Path]:
+    """An installation whose server runs, so that each command need not start a database."""
+    with serving(module_folder / "data"):
+        yield module_folder / "data"
 
 
 def shell(script: str, *arguments: str, data: Path) -> subprocess.CompletedProcess[str]:

@@ -62,7 +62,7 @@ CONFIG = SchemathesisConfig.from_dict(
     }
 )
 DRAWN = os.environ.get("LAPEL_FUZZ_DRAWN") == "1"
-EXAMPLES = int(os.environ.get("LAPEL_FUZZ_EXAMPLES", "5"))
+EXAMPLES = int(os.environ.get("LAPEL_FUZZ_EXAMPLES", "3"))
 OPERATIONS = {each.name: each for each in declared_operations()}
 # The older paths of webhooks are the same operations: tests/webhooks/test_webhooks.py compares them.
 ONCE = schemathesis.openapi.from_dict(described_api(), config=CONFIG).exclude(

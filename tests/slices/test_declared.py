@@ -134,8 +134,11 @@ def constant_of(path: Path, node: ast.expr) -> Any:
 def kinds_of_holders() -> Iterator[tuple[str, str]]:
     """(place, kind) where the source names a kind of holder."""
     for path in sorted(SOURCE.rglob("*.py")):
+        name = path.relative_to(SOURCE)
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-            at = f"{path.relative_to(SOURCE)}:{getattr(node, 'lineno', 0)}"
+            if not isinstance(node, ast.Compare | ast.Call):
+                continue
+            at = f"{name}:{node.lineno}"
             match node:
                 case ast.Compare(ast.Attribute(ast.Name("actor"), "kind"), _, compared):
                     yield from ((at, word) for word in _texts(*compared))
