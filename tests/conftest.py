@@ -29,6 +29,9 @@ _numbers = count(1)
 FIXTURES = Path(__file__).parent / "fixtures"
 # The files that take longest, the longest first.
 LONG = (
+    # These take minutes in `make test-deep`.
+    "faults/test_random_kills.py",
+    "faults/test_webhook_kills.py",
     "faults/test_crash_points.py",
     "hosting/test_tree.py",
     "transcription/test_crashes.py",
@@ -49,7 +52,6 @@ LONG = (
     "conformance/test_embedded_limits.py",
     "simulate/test_command.py",
     "contract/test_audit_belongings.py",
-    "faults/test_random_kills.py",
     "faults/test_outages.py",
     "webhooks/delivery/test_delivery.py",
     "embedded/postgres/test_supervisor.py",
@@ -58,7 +60,6 @@ LONG = (
     "cli/test_listen.py",
     "cli/test_first_key.py",
     "webhooks/delivery/test_crash_points.py",
-    "faults/test_webhook_kills.py",
     "faults/test_revocation.py",
     "webhooks/test_plans.py",
     "hosting/test_listener.py",
