@@ -95,6 +95,11 @@ async def accept(_: Received, writer: asyncio.StreamWriter) -> None:
     writer.write(OK)
 
 
+async def never(_: Received, __: asyncio.StreamWriter) -> None:
+    """Keep the connection open, and answer nothing."""
+    await asyncio.sleep(60)
+
+
 @asynccontextmanager
 async def receiving(respond: Respond = accept) -> AsyncGenerator[Receiver]:
     """A server that keeps what it receives, and answers by `respond`."""

@@ -9,7 +9,7 @@ import msgspec
 import pytest
 
 from lapel import __version__
-from tests.webhooks.delivery.support import OK, Received, Receiver, World, answer, receiving, until
+from tests.webhooks.delivery.support import OK, Received, Receiver, World, answer, never, receiving, until
 
 PAUSE = "UPDATE webhooks SET paused_until = now() + $2::text::interval WHERE world_id = $1"
 # Without a probe.
@@ -159,9 +159,6 @@ async def test_the_events_of_each_resource_arrive_in_order(world: World, receive
 
 
 async def test_two_webhooks_do_not_wait_for_each_other(world: World, receiver: Receiver) -> None:
-    async def never(_: Received, __: asyncio.StreamWriter) -> None:
-        await asyncio.sleep(60)
-
     async with receiving(never) as slow:
         await world.webhook(slow.url)
         good = await world.webhook(receiver.url)

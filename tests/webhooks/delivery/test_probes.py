@@ -11,7 +11,7 @@ from lapel.slices.webhooks.delivery.claim_queries import ClaimedRow
 from lapel.slices.webhooks.delivery.claiming import Claims
 from lapel.slices.webhooks.delivery.fan_out import FanOut
 from lapel.slices.webhooks.delivery.webhook_places import WebhookPlaces
-from tests.webhooks.delivery.support import OK, Received, Receiver, Webhook, World, delivering, until
+from tests.webhooks.delivery.support import Receiver, Webhook, World, accept, delivering, never, until
 
 
 async def an_open_circuit(world: World, url: str) -> Webhook:
@@ -119,21 +119,13 @@ async def test_a_worker_that_stops_leaves_the_probe_to_others_at_once(
     world: World, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(engine, "_LAST_SECONDS", 0.1)
-    answering = False
-
-    async def respond(_: Received, writer: asyncio.StreamWriter) -> None:
-        if answering:
-            writer.write(OK)
-        else:
-            await asyncio.sleep(60)
-
-    receiver.respond = respond
+    receiver.respond = never
     webhook = await an_open_circuit(world, receiver.url)
     await world.publish()
     async with delivering(world.ports):
         await until(lambda: len(receiver.received) == 1)
     assert (await world.state(webhook))["pause"] <= 0
-    answering = True
+    receiver.respond = accept
     async with delivering(world.ports):
         await world.settled(1, "succeeded")
     assert (await world.state(webhook))["paused_until"] is None

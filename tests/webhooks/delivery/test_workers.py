@@ -19,29 +19,31 @@ from lapel.slices.webhooks.delivery import engine, start_queue
 from lapel.slices.webhooks.delivery.delivery_metrics import IN_FLIGHT
 from lapel.slices.webhooks.delivery.fan_out import FanOut
 from lapel.slices.webhooks.delivery.webhook_places import OF_WEBHOOK
-from tests.webhooks.delivery.support import OK, Received, Receiver, World, answer, delivering, until
+from tests.webhooks.delivery.support import (
+    OK,
+    Received,
+    Receiver,
+    World,
+    accept,
+    answer,
+    delivering,
+    never,
+    until,
+)
 
 
 async def test_a_worker_that_stops_leaves_its_deliveries_to_others_at_once(
     world: World, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(engine, "_LAST_SECONDS", 0.1)
-    answering = False
-
-    async def respond(_: Received, writer: asyncio.StreamWriter) -> None:
-        if answering:
-            writer.write(OK)
-        else:
-            await asyncio.sleep(60)
-
-    receiver.respond = respond
+    receiver.respond = never
     await world.webhook(receiver.url)
     event = await world.publish()
     async with delivering(world.ports):
         await until(lambda: len(receiver.received) == 1)
     (delivery,) = await world.deliveries()
     assert (delivery["state"], delivery["leased_until"], delivery["attempts"]) == ("pending", None, 0)
-    answering = True
+    receiver.respond = accept
     async with delivering(world.ports):
         await world.settled(1, "succeeded")
     assert [request.event_id for request in receiver.received] == [event, event]
@@ -177,14 +179,11 @@ async def test_a_dead_database_connection_loses_no_outcome(world: World, receive
 async def test_the_attempts_that_run_are_counted_without_those_that_wait_to_begin(
     world: World, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async def respond(_: Received, _writer: asyncio.StreamWriter) -> None:
-        await asyncio.sleep(60)
-
     def running() -> float:
         (metric,) = IN_FLIGHT.collect()
         return metric.samples[0].value
 
-    receiver.respond = respond
+    receiver.respond = never
     monkeypatch.setattr(engine, "_RENEW", 0.02)
     monkeypatch.setattr(engine, "_LAST_SECONDS", 0.1)
     monkeypatch.setattr(start_queue, "_OF_A_TURN", 0)

@@ -6,7 +6,6 @@ import contextlib
 import time
 from datetime import timedelta
 from typing import TYPE_CHECKING, Annotated
-from urllib.parse import urlsplit
 
 import aiohttp
 import msgspec
@@ -20,7 +19,7 @@ from lapel.cli.shared.following import JsonLines, line, lost, now, run_until_int
 from lapel.cli.shared.http_client import NoAnswer, answered
 from lapel.cli.shared.installation import settings_of
 from lapel.cli.shared.options import DataDir, say
-from lapel.cli.shared.server import Key, Project, ServerAccess, Url, server_access
+from lapel.cli.shared.server import Key, Project, ServerAccess, Url, http_url, server_access
 from lapel.foundation.identity.webhook_signatures import delivery_headers
 
 if TYPE_CHECKING:
@@ -98,13 +97,7 @@ def listen(
 
 
 def _check_target(url: str) -> None:
-    try:
-        parts = urlsplit(url)
-        valid = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
-        valid = valid and "@" not in parts.netloc  # the URL is printed and stored, so it may hold no password
-    except ValueError:
-        valid = False
-    if not valid:
+    if http_url(url) is None:  # the URL is printed and stored, so it may hold no password
         raise CommandError("--forward-to takes a URL such as http://localhost:4242/hooks, without a user.")
 
 

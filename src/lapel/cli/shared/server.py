@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, TypeAlias
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 from cyclopts import Parameter
 
@@ -121,13 +121,19 @@ def unanswered(fault: NoAnswer) -> CommandError:
 
 def is_base(url: str) -> bool:
     """Whether the text is an http or https URL without a user, a query and a fragment."""
+    parts = http_url(url)
+    return parts is not None and not (parts.query or parts.fragment)
+
+
+def http_url(url: str) -> SplitResult | None:
+    """The parts of an http or https URL without a user; None for any other text."""
     try:
         parts = urlsplit(url)
         port = parts.port
     except ValueError:  # the port or the address is invalid
-        return False
+        return None
     is_server = parts.scheme in ("http", "https") and bool(parts.hostname) and port != 0
-    return is_server and "@" not in parts.netloc and not (parts.query or parts.fragment)
+    return parts if is_server and "@" not in parts.netloc else None
 
 
 def _running(settings: Settings) -> str:

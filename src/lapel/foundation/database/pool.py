@@ -50,16 +50,6 @@ DATABASE_AWAY: tuple[type[BaseException], ...] = (
 # Which of these comes first, PostgreSQL's own limit or asyncpg's, is chance.
 _TIMED_OUT = (asyncpg.QueryCanceledError, TimeoutError)
 
-
-def words_of_database(fault: BaseException) -> str:
-    """What PostgreSQL, its driver or the system says of a database that fails: a line without a period."""
-    if isinstance(fault, TimeoutError):
-        return "no answer in time"
-    if isinstance(fault, OSError):
-        return words_of(fault)
-    return "; ".join(str(fault).splitlines()).rstrip(".")
-
-
 CONNECTIONS = 10
 ACQUIRE_SECONDS = 3.0
 COMMAND_SECONDS = 15.0
@@ -287,9 +277,8 @@ class _Lease:
         await self._connections.give_back(self._connection, self._share, failed=error is not None)
         if isinstance(error, DATABASE_AWAY):
             _log.warning("database.away", error=repr(error))
-        if isinstance(error, _TIMED_OUT):
-            raise StatementTimedOut("The database did not answer in time. Repeat the request.") from error
-        if isinstance(error, DATABASE_AWAY):
+            if isinstance(error, _TIMED_OUT):
+                raise StatementTimedOut("The database did not answer in time. Repeat the request.") from error
             raise ConnectionBroken("The connection to the database broke. Repeat the request.") from error
 
 
@@ -309,3 +298,12 @@ async def _register_json(connection: Connection) -> None:
 def affected(command_tag: str) -> int:
     """The number of rows that a command changed, from its tag (`UPDATE 3`)."""
     return int(command_tag.rpartition(" ")[2])
+
+
+def words_of_database(fault: BaseException) -> str:
+    """What PostgreSQL, its driver or the system says of a database that fails: a line without a period."""
+    if isinstance(fault, TimeoutError):
+        return "no answer in time"
+    if isinstance(fault, OSError):
+        return words_of(fault)
+    return "; ".join(str(fault).splitlines()).rstrip(".")

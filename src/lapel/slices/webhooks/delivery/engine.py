@@ -216,11 +216,9 @@ class DeliveryEngine:
         if outcome is not None:
             crash_point("delivery:attempted")
             self._outcomes.put(outcome)
-            if _frees_its_place(outcome):
-                self._places.give_back((outcome.world_id, outcome.webhook_id))
-                self._look_again.set()
         else:
             self._held.discard(key)
+        if outcome is None or _frees_its_place(outcome):
             self._places.give_back((claim.world_id, claim.webhook_id))
             self._look_again.set()
 

@@ -59,7 +59,8 @@ class FanOut:
     async def _place_batch(self, left_out: set[str]) -> tuple[set[str], int]:
         """Place events, none of the resources `left_out`.
 
-        Returns the resources of which it left out events behind locked ones, and how many events it placed.
+        Returns the resources with events that were locked or behind a locked one, and the number of placed
+        events.
         """
         async with self._ports.database.transaction() as connection:
             if not await outbox.lock_positions(connection):

@@ -124,10 +124,10 @@ class OutcomeWriter:
         for outcome in outcomes:
             by_webhook[outcome.world_id, outcome.webhook_id].append(outcome)
         asked = [(*key, any(o.state != "succeeded" for o in each)) for key, each in by_webhook.items()]
-        locked = await outcome_queries.lock_webhooks(connection, asked)
+        webhooks = await outcome_queries.lock_webhooks(connection, asked)
         changed: list[tuple[int, str, Circuit]] = []
         ended: list[tuple[int, str, DisabledReason]] = []
-        for webhook in locked:
+        for webhook in webhooks:
             # What the receiver at an earlier URL answered says nothing about the present one.
             own = [o for o in by_webhook[webhook.world_id, webhook.id] if o.url == webhook.url]
             circuit = self._circuit(webhook, own)
@@ -141,7 +141,9 @@ class OutcomeWriter:
         for world_id, webhook_id, reason in ended:
             await disable(connection, self._ports, world_id, webhook_id, reason)
         decide = [o for o in outcomes if o.gone or o.probe]
-        missed = {(o.world_id, o.webhook_id) for o in decide} - {(each.world_id, each.id) for each in locked}
+        missed = {(o.world_id, o.webhook_id) for o in decide} - {
+            (each.world_id, each.id) for each in webhooks
+        }
         if not missed:
             return []
         locked = await outcome_queries.locked_webhooks(connection, [e for e in asked if e[:2] in missed])
