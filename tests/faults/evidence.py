@@ -22,7 +22,13 @@ EVENTS = "SELECT type, resource_id FROM events"
 TOMBSTONES = "SELECT id FROM tombstones"
 ERASURES = "SELECT resource_id, state FROM erasures WHERE resource_type = 'recording'"
 COPIES = "SELECT recording_id FROM local_copies"
-JOBS = "SELECT entrypoint, status::text AS status FROM jobs.pgqueuer"
+# With the error of a job's last try, which a held job needs.
+JOBS = """
+SELECT j.entrypoint, concat_ws(': ', j.status::text, (
+    SELECT l.traceback ->> 'traceback' FROM jobs.pgqueuer_log l
+    WHERE l.job_id = j.id AND l.traceback IS NOT NULL ORDER BY l.id DESC LIMIT 1
+)) AS status FROM jobs.pgqueuer j
+"""
 READERS = 8
 
 

@@ -1,72 +1,23 @@
-"""Jobs on the real queue: enqueued with the transaction, run, tried again, held, never lost."""
+"""Jobs on the real queue: enqueued with the transaction, run in the places of their lane, never lost."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Awaitable, Callable
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack
 from datetime import timedelta
 
-import asyncpg
-import msgspec
 import pytest
 
 from lapel import app
 from lapel.foundation.core.admission import Admission
-from lapel.foundation.core.clock import Clock, ManualClock, SystemClock
-from lapel.foundation.core.errors import Unavailable
+from lapel.foundation.core.clock import ManualClock, SystemClock
 from lapel.foundation.database.pool import Database
 from lapel.foundation.queue import queue_worker
 from lapel.foundation.queue.jobs import USUAL, WORKERS, Job, QueueLane, Schedule, enqueue
-from lapel.foundation.queue.queue_worker import QueueWorker
-from lapel.foundation.storage.errors import StoreUnavailable
+from tests.foundation.queue.workers import Payload, count, until, worker
 from tests.support.running import Running
 
-
-class Payload(msgspec.Struct):
-    """What the jobs of these tests carry."""
-
-    word: str
-
-
-@pytest.fixture
-async def database(fresh_database: str) -> AsyncGenerator[Database]:
-    opened = Database(fresh_database)
-    await opened.open()
-    yield opened
-    await opened.close()
-
-
 NARROW = QueueLane("narrow", 2)
-
-
-@asynccontextmanager
-async def worker(
-    database: Database,
-    *jobs: Job,
-    schedules: tuple[Schedule, ...] = (),
-    clock: Clock | None = None,
-    lane: QueueLane = USUAL,
-) -> AsyncGenerator[None]:
-    stop = asyncio.Event()
-    made = QueueWorker(database.dsn, database, clock or SystemClock(), jobs, schedules, grace=60, lane=lane)
-    running = asyncio.create_task(made.run(stop))
-    try:
-        yield
-    finally:
-        stop.set()
-        await running
-
-
-async def until(condition: Callable[[], Awaitable[bool]], seconds: float = 20) -> None:
-    async with asyncio.timeout(seconds):
-        while not await condition():  # noqa: ASYNC110 - the other side is a database
-            await asyncio.sleep(0.02)
-
-
-async def count(database: Database, sql: str, *arguments: object) -> int:
-    async with database.acquire() as connection:
-        return await connection.fetchval(sql, *arguments)
 
 
 async def _enqueue_and_roll_back(database: Database) -> None:
@@ -103,48 +54,6 @@ async def test_equal_jobs_are_enqueued_once_and_leave_the_transaction_usable(dat
     assert await count(database, "SELECT count(*) FROM jobs.pgqueuer") == 2
 
 
-async def test_a_failing_job_is_tried_again_and_then_held(database: Database) -> None:
-    tries: list[str] = []
-
-    async def fail(payload: Payload) -> None:
-        tries.append(payload.word)
-        raise ValueError("no")
-
-    async with worker(database, Job(entrypoint="fail", payload=Payload, handler=fail, attempts=2)):
-        async with database.transaction() as connection:
-            await enqueue(connection, "fail", Payload("x"))
-
-        async def held() -> bool:
-            return await count(database, "SELECT count(*) FROM jobs.pgqueuer WHERE status = 'failed'") == 1
-
-        await until(held)
-    assert tries == ["x", "x"]
-
-
-@pytest.mark.parametrize(
-    "outage",
-    [Unavailable("the database"), StoreUnavailable("the store"), asyncpg.DiskFullError("no room")],
-)
-async def test_an_outage_uses_up_no_tries(database: Database, outage: Exception) -> None:
-    tries: list[str] = []
-
-    async def need(payload: Payload) -> None:
-        tries.append(payload.word)
-        if len(tries) == 1:
-            raise outage
-
-    async with worker(database, Job(entrypoint="need", payload=Payload, handler=need, attempts=1)):
-        async with database.transaction() as connection:
-            await enqueue(connection, "need", Payload("x"))
-
-        async def done() -> bool:
-            return not await count(database, "SELECT count(*) FROM jobs.pgqueuer")
-
-        await until(done)
-    assert tries == ["x", "x"]
-    assert await count(database, "SELECT count(*) FROM job_starts") == 0
-
-
 async def test_a_job_over_its_time_limit_is_stopped(database: Database) -> None:
     stopped = asyncio.Event()
 
@@ -162,82 +71,6 @@ async def test_a_job_over_its_time_limit_is_stopped(database: Database) -> None:
         async with database.transaction() as connection:
             await enqueue(connection, "sleep", Payload("x"))
         await asyncio.wait_for(stopped.wait(), 20)
-
-
-async def test_a_job_that_always_kills_its_worker_is_held(database: Database) -> None:
-    ran: list[str] = []
-
-    async def handle(payload: Payload) -> None:
-        ran.append(payload.word)
-
-    async with database.transaction() as connection:
-        await enqueue(connection, "deadly", Payload("x"))
-        # Twenty workers began it and none of them lived to tell.
-        await connection.execute(
-            "INSERT INTO job_starts SELECT id, 20, now() FROM jobs.pgqueuer WHERE entrypoint = 'deadly'"
-        )
-    async with worker(database, Job(entrypoint="deadly", payload=Payload, handler=handle, attempts=1)):
-
-        async def held() -> bool:
-            return await count(database, "SELECT count(*) FROM jobs.pgqueuer WHERE status = 'failed'") == 1
-
-        await until(held)
-    assert ran == []
-
-
-@pytest.mark.parametrize("scheduled", [True, False])
-async def test_a_job_under_way_outlives_a_database_that_is_away_for_a_moment(
-    scheduled: bool, database: Database
-) -> None:
-    begun: list[str] = []
-    done = asyncio.Event()
-    admin = await asyncpg.connect(database.dsn, database="postgres")
-    name = await count(database, "SELECT current_database()")
-
-    async def let_in(allowed: str) -> None:
-        await admin.execute(f'ALTER DATABASE "{name}" ALLOW_CONNECTIONS {allowed}')
-
-    async def handle(payload: Payload) -> None:
-        begun.append(payload.word)
-        if len(begun) > 1:
-            return
-        try:
-            await done.wait()
-        except asyncio.CancelledError:
-            await let_in("true")  # the database is back when PgQueuer writes down what it cancelled
-            raise
-
-    async def begun_twice() -> bool:
-        return len(begun) > 1
-
-    async def has_begun() -> bool:
-        return bool(begun)
-
-    async def gone() -> bool:
-        return await count(database, "SELECT count(*) FROM jobs.pgqueuer") == 0
-
-    async def tick() -> None:
-        pass
-
-    try:
-        job = Job(entrypoint="long", payload=Payload, handler=handle)
-        schedule = Schedule(name="tick", expression="* * * * * */3", handler=tick)
-        async with worker(database, job, schedules=(schedule,) if scheduled else ()):
-            async with database.transaction() as connection:
-                await enqueue(connection, "long", Payload("x"))
-            await until(has_begun)
-            await let_in("false")
-            await admin.execute(
-                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = $1", name
-            )
-            try:
-                await until(begun_twice)
-            finally:
-                done.set()
-                await let_in("true")
-            await until(gone)
-    finally:
-        await admin.close()
 
 
 async def test_jobs_outlive_a_database_that_cuts_every_connection(database: Database) -> None:

@@ -64,8 +64,10 @@ class Job:
 
     `handler` gets the decoded payload. A try that takes longer than `time_limit` is stopped. A job that fails
     is tried up to `attempts` times, with backoff; then the job is held, counted in /metrics and shown by
-    `lapel doctor`. `concurrency` is the number of jobs that run at once over all workers (0: no bound). The
-    jobs of one `lane` share a worker's places, so long work of one lane does not delay short work of another.
+    `lapel doctor`. Outages of the database or the store use up no tries. A job whose worker was killed
+    `max_starts` times is held, too; None: never, for a job that makes a worker do steps, which count their
+    own starts. `concurrency` is the number of jobs that run at once over all workers (0: no bound). The jobs
+    of one `lane` share a worker's places, so long work of one lane does not delay short work of another.
     `turn` gets the payload and returns a context manager, in which the job runs. If `turn` raises NoRoom, the
     job goes to the end of the queue; this does not count as a try.
     """
@@ -75,6 +77,7 @@ class Job:
     handler: JobHandler
     time_limit: timedelta = timedelta(minutes=5)
     attempts: int = 8
+    max_starts: int | None = 20
     concurrency: int = 0
     lane: QueueLane = USUAL
     turn: Turn | None = None

@@ -3,7 +3,8 @@
 This module adds what PgQueuer lacks. If a session ends because the database is unavailable, a new session
 begins. A job that is cancelled with its session stays in the queue (PgQueuer would delete it); a job whose
 process ends stays there too. A worker takes such a job again once the job's heartbeat is old. A job that
-kills its worker is held after `_MAX_STARTS` starts.
+kills its worker is held after `max_starts` starts, and a job that fails after `attempts` failures. Outages
+count as neither.
 """
 
 from __future__ import annotations
@@ -15,14 +16,12 @@ import secrets
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from datetime import timedelta
-from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
 import asyncpg
 import msgspec
 import structlog
 from pgqueuer import PgQueuer
-from pgqueuer.core.executors import DatabaseRetryEntrypointExecutor
 from pgqueuer.db import AsyncpgPoolDriver
 from pgqueuer.errors import RetryRequested
 from pgqueuer.queries import Queries
@@ -30,6 +29,7 @@ from pgqueuer.queries import Queries
 from lapel.foundation.core.admission import NoRoom
 from lapel.foundation.core.errors import Unavailable
 from lapel.foundation.database.pool import DATABASE_AWAY, PooledConnection
+from lapel.foundation.queue.job_starts import JobStarts
 from lapel.foundation.queue.jobs import USUAL, Job, QueueLane, Schedule, queries
 from lapel.foundation.storage.errors import StoreUnavailable
 
@@ -46,24 +46,19 @@ if TYPE_CHECKING:
     from lapel.foundation.database.pool import Database, Pool
 
 GRACE_SECONDS = 3.0
-_MAX_STARTS = 20
 _HEARTBEAT = timedelta(seconds=4)
 _DEQUEUE = timedelta(seconds=2)
 _BATCH = 10  # jobs that are taken at once, at most
 _SEEN_EVERY_SECONDS = 5.0
-# The longest delay between two tries of a job that needs an unavailable part.
-_LONGEST_OUTAGE_DELAY = 30.0
+# An outage or a full disk is not the job's fault: the job is tried again as long as the fault lasts.
+_OUTAGES = (Unavailable, StoreUnavailable, asyncpg.InsufficientResourcesError)
+# The longest delays between two tries: of a job that needs an unavailable part, and of a job that fails.
+_LONGEST_OUTAGE_DELAY, _LONGEST_DELAY = 30.0, 300.0
 # A job that got no turn in time is queued again after this delay.
 _OUT_OF_TURN = timedelta(seconds=1)
 # Exit status, for the supervisor: jobs were still running when the grace period ended.
 EXIT_WITH_RUNNING_JOBS = 75
 
-COUNT_START = """
-INSERT INTO job_starts (job_id, starts, last_started_at) VALUES ($1, 1, $2)
-ON CONFLICT (job_id) DO UPDATE SET starts = job_starts.starts + 1, last_started_at = excluded.last_started_at
-RETURNING starts
-"""
-FORGET_STARTS = "DELETE FROM job_starts WHERE job_id = $1"
 # Takes one from the attempts, because the retry that follows adds one.
 PUT_BEHIND = "UPDATE jobs.pgqueuer SET priority = priority - 1, attempts = attempts - 1 WHERE id = $1"
 SEEN = """
@@ -195,7 +190,7 @@ class QueueWorker:
         the lane whose jobs the worker takes."""
         self._dsn = dsn
         self._database = database
-        self._clock = clock
+        self._starts = JobStarts(database, clock)
         self._jobs = [job for job in jobs if job.lane == lane]
         self._lane = lane
         self._schedules = schedules
@@ -251,6 +246,7 @@ class QueueWorker:
             command_timeout=15,
         )
         try:
+            await self._starts.take_back()
             driver = AsyncpgPoolDriver(pool)
             queue = self._register(driver)
             # PgQueuer sends its first probe while it is about to LISTEN. A probe that arrives before LISTEN
@@ -291,18 +287,9 @@ class QueueWorker:
         queue = PgQueuer(driver, queries=patient)
         patient.session_ends = queue.shutdown
         for job in self._jobs:
-            retrying = partial(
-                DatabaseRetryEntrypointExecutor,
-                max_attempts=job.attempts - 1,
-                initial_delay=timedelta(seconds=1),
-                max_delay=timedelta(minutes=5),
+            queue.entrypoint(job.entrypoint, concurrency_limit=job.concurrency, on_failure="hold")(
+                self._runner(job)
             )
-            queue.entrypoint(
-                job.entrypoint,
-                concurrency_limit=job.concurrency,
-                on_failure="hold",
-                executor_factory=retrying,
-            )(self._runner(job))
         for schedule in self._schedules:
             queue.schedule(schedule.name, schedule.expression, clean_old=True)(_scheduled(schedule))
         return queue
@@ -313,10 +300,9 @@ class QueueWorker:
         async def run(queued: QueuedJob) -> None:
             try:
                 await self._run_in_turn(job, queued, decoder)
-            except (Unavailable, StoreUnavailable, asyncpg.InsufficientResourcesError) as error:
-                # An outage or a full disk is not the job's fault: the job is tried again as long as the fault
-                # lasts, and is never held.
-                delay = min(2.0**queued.attempts, _LONGEST_OUTAGE_DELAY)
+            except _OUTAGES as error:
+                # The count of PgQueuer's retries has no bound, as an outage has none.
+                delay = min(2.0 ** min(queued.attempts, 10), _LONGEST_OUTAGE_DELAY)
                 raise RetryRequested(timedelta(seconds=delay), reason=str(error)) from error
 
         return run
@@ -334,23 +320,29 @@ class QueueWorker:
             raise RetryRequested(_OUT_OF_TURN, reason="Its turn did not come.") from error
 
     async def _run_job(self, job: Job, queued: QueuedJob, decoder: msgspec.json.Decoder[Any]) -> None:
-        async with self._database.acquire() as connection:
-            starts: int = await connection.fetchval(COUNT_START, queued.id, self._clock.now())
-        if starts > _MAX_STARTS:
-            raise PoisonedJob(f"{job.entrypoint} was started {starts} times")
+        """Raises RetryRequested when the job failed and has tries left."""
+        starts = await self._starts.begin(queued.id)
+        if job.max_starts is not None and starts > job.max_starts:
+            poisoned = PoisonedJob(f"{job.max_starts} starts, and each time the worker was killed")
+            _log.warning("job.failed", entrypoint=job.entrypoint, job=queued.id, error=repr(poisoned))
+            await self._starts.forget(queued.id)  # an operator who queues it again begins anew
+            raise poisoned
         try:
             async with asyncio.timeout(job.time_limit.total_seconds()):
                 await job.handler(decoder.decode(queued.payload or b"{}"))
+        except (*_OUTAGES, asyncio.CancelledError) as error:
+            _log.warning("job.stopped", entrypoint=job.entrypoint, job=queued.id, error=repr(error))
+            self._starts.survive(queued.id)
+            raise
         except Exception as error:
             _log.warning("job.failed", entrypoint=job.entrypoint, job=queued.id, error=repr(error))
-            with contextlib.suppress(Unavailable):  # it failed, but it did not kill its worker
-                await self._forget_starts(queued)
+            failures = await self._starts.fail(queued.id)
+            if failures < job.attempts:
+                delay = min(2.0 ** (failures - 1), _LONGEST_DELAY)
+                raise RetryRequested(timedelta(seconds=delay), reason=str(error)) from error
+            await self._starts.forget(queued.id)
             raise
-        await self._forget_starts(queued)
-
-    async def _forget_starts(self, queued: QueuedJob) -> None:
-        async with self._database.acquire() as connection:
-            await connection.execute(FORGET_STARTS, queued.id)
+        await self._starts.forget(queued.id)
 
     async def _tell_we_are_here(self) -> None:
         while True:

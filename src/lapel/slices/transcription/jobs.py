@@ -24,12 +24,13 @@ def handlers(service: Transcriptions, runner: Runner) -> tuple[Job, ...]:
         async def step(_: Wake) -> None:
             await runner.work(lane)
 
-        # A step has its own limits, which depend on the length of the audio.
+        # A step has its own limits of time, which depend on the length of the audio, and of starts.
         return Job(
             entrypoint=entrypoint(lane),
             payload=Wake,
             handler=step,
             time_limit=timedelta(hours=8),
+            max_starts=None,
             lane=QUEUE_LANES[lane],
         )
 

@@ -1,0 +1,84 @@
+"""Counts of each job: how often it was started, and how often it failed.
+
+PgQueuer has one count for all its retries. That count cannot tell a job that fails from a job that was only
+running when the database or the store was away.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from typing import TYPE_CHECKING
+
+from lapel.foundation.core.errors import Unavailable
+
+if TYPE_CHECKING:
+    from lapel.foundation.core.clock import Clock
+    from lapel.foundation.database.pool import Database
+
+BEGIN = """
+INSERT INTO job_starts (job_id, starts, last_started_at) VALUES ($1, 1, $2)
+ON CONFLICT (job_id) DO UPDATE SET starts = job_starts.starts + 1, last_started_at = excluded.last_started_at
+RETURNING starts
+"""
+# A job that failed did not kill its worker.
+FAIL = """
+INSERT INTO job_starts (job_id, starts, failures, last_started_at) VALUES ($1, 0, 1, $2)
+ON CONFLICT (job_id) DO UPDATE SET starts = 0, failures = job_starts.failures + 1
+RETURNING failures
+"""
+TAKE_BACK = "UPDATE job_starts SET starts = greatest(starts - 1, 0) WHERE job_id = ANY($1::bigint[])"
+FORGET = "DELETE FROM job_starts WHERE job_id = $1"
+
+
+class JobStarts:
+    """The counts, as one worker writes them. All methods that wait raise Unavailable when the database is
+    away, unless they say otherwise."""
+
+    def __init__(self, database: Database, clock: Clock) -> None:
+        self._database = database
+        self._clock = clock
+        # Jobs whose last start did not kill this worker, but still counts.
+        self._survived: set[int] = set()
+
+    async def begin(self, job_id: int) -> int:
+        """Count a start, before the job runs. Returns how many starts have not ended, this one included."""
+        await self.take_back()
+        async with self._database.acquire() as connection:
+            starts: int = await connection.fetchval(BEGIN, job_id, self._clock.now())
+        return starts
+
+    def survive(self, job_id: int) -> None:
+        """Note that the job stopped without killing this worker. The next `take_back` corrects the count,
+        because the database may be away now."""
+        self._survived.add(job_id)
+
+    async def take_back(self) -> None:
+        """Subtract the starts that this worker has survived."""
+        survived, self._survived = self._survived, set()
+        if not survived:
+            return
+        try:
+            async with self._database.acquire() as connection:
+                await connection.execute(TAKE_BACK, list(survived))
+        except BaseException:
+            self._survived |= survived
+            raise
+
+    async def fail(self, job_id: int) -> int:
+        """Count a failure, and forget the starts. Returns the number of failures.
+
+        When it raises, neither the failure nor the start counts.
+        """
+        try:
+            async with self._database.acquire() as connection:
+                failures: int = await connection.fetchval(FAIL, job_id, self._clock.now())
+        except BaseException:
+            self.survive(job_id)
+            raise
+        return failures
+
+    async def forget(self, job_id: int) -> None:
+        """Delete the counts of a job that ended. Without the database they stay, and are pruned later."""
+        with contextlib.suppress(Unavailable):
+            async with self._database.acquire() as connection:
+                await connection.execute(FORGET, job_id)

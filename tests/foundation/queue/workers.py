@@ -1,0 +1,49 @@
+"""A worker of a test's own, and waiting for what it does."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import asynccontextmanager
+
+import msgspec
+
+from lapel.foundation.core.clock import Clock, SystemClock
+from lapel.foundation.database.pool import Database
+from lapel.foundation.queue.jobs import USUAL, Job, QueueLane, Schedule
+from lapel.foundation.queue.queue_worker import QueueWorker
+
+
+class Payload(msgspec.Struct):
+    """What the jobs of these tests carry."""
+
+    word: str
+
+
+@asynccontextmanager
+async def worker(
+    database: Database,
+    *jobs: Job,
+    schedules: tuple[Schedule, ...] = (),
+    clock: Clock | None = None,
+    lane: QueueLane = USUAL,
+) -> AsyncGenerator[None]:
+    stop = asyncio.Event()
+    made = QueueWorker(database.dsn, database, clock or SystemClock(), jobs, schedules, grace=60, lane=lane)
+    running = asyncio.create_task(made.run(stop))
+    try:
+        yield
+    finally:
+        stop.set()
+        await running
+
+
+async def until(condition: Callable[[], Awaitable[bool]], seconds: float = 20) -> None:
+    async with asyncio.timeout(seconds):
+        while not await condition():  # noqa: ASYNC110 - the other side is a database
+            await asyncio.sleep(0.02)
+
+
+async def count(database: Database, sql: str, *arguments: object) -> int:
+    async with database.acquire() as connection:
+        return await connection.fetchval(sql, *arguments)
