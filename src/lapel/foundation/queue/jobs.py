@@ -9,17 +9,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import TYPE_CHECKING, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, TypeAlias
 
 import msgspec
-from pgqueuer.adapters.persistence.qb import (
-    DBSettings,
-    QueryBuilderEnvironment,
-    QueryQueueBuilder,
-    QuerySchedulerBuilder,
-)
-from pgqueuer.db import AsyncpgDriver
-from pgqueuer.queries import Queries
 
 from lapel.foundation.queue.queue_queries import WORKERS
 
@@ -27,16 +19,10 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
     from contextlib import AbstractAsyncContextManager
 
-    from pgqueuer.ports.driver import Driver
-
     from lapel.foundation.database.connection import Connection
 
     JobHandler: TypeAlias = Callable[..., Awaitable[None]]
     Turn: TypeAlias = Callable[..., AbstractAsyncContextManager[object]]
-
-Q = TypeVar("Q", bound=Queries)
-
-QUEUE_SCHEMA = DBSettings(db_schema="jobs")
 
 
 def jobs_in_queue(entrypoint: str) -> str:
@@ -93,16 +79,6 @@ class Schedule:
     time_limit: timedelta = timedelta(minutes=10)
 
 
-def queries(driver: Driver, kind: type[Q]) -> Q:
-    """PgQueuer's statements, on our schema."""
-    return kind(
-        driver,
-        QueryBuilderEnvironment(QUEUE_SCHEMA),
-        QueryQueueBuilder(QUEUE_SCHEMA),
-        QuerySchedulerBuilder(QUEUE_SCHEMA),
-    )
-
-
 async def count_workers(connection: Connection) -> int:
     """Number of workers that were seen in the last 30 seconds."""
     return await connection.fetchval(WORKERS)
@@ -121,12 +97,12 @@ async def enqueue(
     With `dedupe`, the job is dropped if a job of this entrypoint with the same `dedupe` is still waiting or
     running. `after` delays the job. Returns whether the job was enqueued.
     """
-    (job_id,) = await queries(AsyncpgDriver(connection), Queries).enqueue(
-        [entrypoint],
-        [msgspec.json.encode(payload)],
-        [0],
-        [after],
-        [f"{entrypoint}:{dedupe}" if dedupe else None],
-        on_conflict="skip",
+    from lapel.foundation.queue.queue_statements import insert_job  # noqa: PLC0415  # imports much
+
+    return await insert_job(
+        connection,
+        entrypoint,
+        msgspec.json.encode(payload),
+        after,
+        f"{entrypoint}:{dedupe}" if dedupe else None,
     )
-    return job_id is not None

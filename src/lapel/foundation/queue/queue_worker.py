@@ -30,7 +30,8 @@ from lapel.foundation.core.admission import NoRoom
 from lapel.foundation.core.errors import Unavailable
 from lapel.foundation.database.pool import DATABASE_AWAY, PooledConnection
 from lapel.foundation.queue.job_starts import JobStarts
-from lapel.foundation.queue.jobs import USUAL, Job, QueueLane, Schedule, queries
+from lapel.foundation.queue.jobs import USUAL, Job, QueueLane, Schedule
+from lapel.foundation.queue.queue_statements import queries
 from lapel.foundation.storage.errors import StoreUnavailable
 
 if TYPE_CHECKING:
