@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import linear_sum_assignment
 
 # Start and end in seconds, and the speaker.
 Turn = tuple[float, float, str]
@@ -30,6 +29,8 @@ class Errors:
 
 def errors(reference: Sequence[Turn], found: Sequence[Turn]) -> Errors:
     """Errors of `found` against `reference`. Names of speakers may differ: the best pairing counts."""
+    from scipy.optimize import linear_sum_assignment  # noqa: PLC0415  # slow, and every test process imports this module
+
     steps = round(max(end for _, end, _ in [*reference, *found]) * _STEPS) + 1
     true, told = _speaking(reference, steps), _speaking(found, steps)
     together = true.astype(np.int64) @ told.T.astype(np.int64)

@@ -9,8 +9,6 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy.cluster.hierarchy import linkage
-from scipy.spatial.distance import pdist
 
 from lapel.slices.transcription.models.speakers import clustering
 from lapel.slices.transcription.models.speakers.clustering import cluster
@@ -139,6 +137,10 @@ def test_whatever_is_given_the_answer_is_in_order_and_within_bounds(
 @settings(max_examples=25, deadline=None)
 @given(st.integers(2, 80), st.floats(0.1, 3), st.integers(0, 1000))
 def test_our_joins_are_those_of_scipy(count: int, spread: float, seed: int) -> None:
+    # Slow, and every test process imports this module.
+    from scipy.cluster.hierarchy import linkage  # noqa: PLC0415
+    from scipy.spatial.distance import pdist  # noqa: PLC0415
+
     rows = talk([index % 4 for index in range(count)], spread=spread, seed=seed)
     leaves = clustering._leaves(rows, 1)
     tree = clustering._Tree.grown(rows, leaves)
