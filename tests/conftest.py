@@ -23,6 +23,7 @@ from tests.support.event_check import check_events
 from tests.support.memory import folder_in_memory
 from tests.support.postgres import create_database, drop_database, start_postgres
 from tests.support.running import Running, running
+from tests.support.shares import compile_tests, find_constants
 from tests.support.tenants import Tenant, make_tenant
 
 _numbers = count(1)
@@ -111,17 +112,19 @@ def pytest_make_parametrize_id(val: object) -> str | None:
 
 
 @pytest.hookimpl(wrapper=True)
-def pytest_collection() -> Generator[None, object, object]:
+def pytest_collection(session: pytest.Session) -> Generator[None, object, object]:
     """Modules and cases stay to the end: a search for garbage among them finds next to none."""
     gc.disable()
+    compile_tests(session.config)
     try:
         return (yield)
     finally:
         gc.enable()
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Long files come first, so that no process works at the end while others have nothing."""
+    find_constants(config)
     items.sort(key=lambda item: PLACES.get(item.nodeid.partition("::")[0], len(PLACES)))
     twice = [name for name, count in Counter(item.nodeid for item in items).items() if count > 1]
     if twice:
