@@ -132,8 +132,10 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 def pytest_collection_finish() -> None:
-    """What stays to the end need not be looked at by every collection of garbage, and few are needed."""
-    gc.collect()
+    """What stays to the end need not be looked at by every collection of garbage, and few are needed.
+
+    So does what garbage there is by now: to look for it takes half a second in each test process.
+    """
     gc.freeze()
     gc.set_threshold(50_000, 20, 100)
 
