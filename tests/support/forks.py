@@ -19,7 +19,7 @@ from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 
 FORKS = multiprocessing.get_context("forkserver")
-FORKS.set_forkserver_preload(["tests.support.imports"])
+FORKS.set_forkserver_preload(["tests.support.imports", "tests.support.warm"])
 
 
 def nothing() -> None:
