@@ -322,9 +322,15 @@ async def test_what_may_not_be_rolled_out(
     await fleet.rollout({**made, "firmware_release_id": draft["id"]}, "", 404)
 
 
-async def test_a_worker_does_it_all(fleet: Fleet, live: Running) -> None:
-    devices = await fleet.devices(3)
-    async with working(live):
+async def test_a_worker_does_it_all(fresh_database: str, tmp_path: Path) -> None:
+    # In the shared database, the worker would first do what all earlier tests have left to a worker.
+    async with (
+        running(tmp_path, fresh_database) as live,
+        api_client(live.url) as client,
+        working(live),
+    ):
+        fleet = Fleet(client, await make_tenant(live.ports), live.ports)
+        devices = await fleet.devices(3)
         made = await fleet.roll_out(await fleet.released(), max_failure_rate=0)
         await fleet.until(made, lambda rollout: rollout["counts"]["pending"] == 3)
         for device in devices:
