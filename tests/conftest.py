@@ -20,6 +20,7 @@ from lapel.foundation.database import migrations
 from lapel.foundation.ports import Ports
 from tests.support.client import api_client
 from tests.support.event_check import check_events
+from tests.support.installation import Installation, shared_installation
 from tests.support.memory import folder_in_memory
 from tests.support.postgres import create_database, drop_database, start_postgres
 from tests.support.running import Running, running
@@ -164,6 +165,12 @@ def quick_folder(tmp_path: Path) -> Generator[Path]:
     """An empty folder in which every fsync is free."""
     with folder_in_memory(tmp_path) as folder:
         yield folder
+
+
+@pytest.fixture(scope="session")
+def installation(tmp_path_factory: pytest.TempPathFactory) -> Installation:
+    """An installation to be copied, for tests that are not about a first start."""
+    return shared_installation(tmp_path_factory)
 
 
 @pytest.fixture

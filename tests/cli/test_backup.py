@@ -15,6 +15,7 @@ from lapel.cli.backup.archive import run_tool
 from lapel.embedded.postgres.supervisor import EmbeddedPostgres
 from lapel.sample import speech
 from lapel.settings import Settings
+from tests.support.installation import Installation
 from tests.support.plain_http import http
 from tests.support.postgres import create_database
 from tests.support.serving import run, serving, told
@@ -72,10 +73,10 @@ def complete_upload(url: str, key: str, recording: str) -> None:
 
 
 @pytest.fixture(scope="module")
-def backed(module_folder: Path) -> Backed:
+def backed(installation: Installation, module_folder: Path) -> Backed:
     folder = module_folder
+    key = installation.copy(folder / "data")
     with serving(folder / "data") as server:
-        key = server.told["key"]
         uploaded = start_upload(server.url, key, speech().data)
         complete_upload(server.url, key, uploaded.recording)
         pending = start_upload(server.url, key, b"bytes").recording

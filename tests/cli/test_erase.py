@@ -15,6 +15,7 @@ from lapel.settings import Settings
 from lapel.slices.recordings.service import ErasedKind, Recordings
 from lapel.slices.retention.service import Retention
 from tests.cli.test_backup import complete_upload, start_upload
+from tests.support.installation import Installation
 from tests.support.plain_http import http
 from tests.support.serving import eventually, run, serving, told
 
@@ -45,10 +46,12 @@ def erase_old_audio(data: Path) -> None:
     assert with_ports(settings, run, store=True) == {"recording": 0, "audio": 1}
 
 
-def test_what_was_erased_after_the_backup_is_erased_again_after_the_restore(tmp_path: Path) -> None:
+def test_what_was_erased_after_the_backup_is_erased_again_after_the_restore(
+    installation: Installation, tmp_path: Path
+) -> None:
     data, copy, ledger = tmp_path / "data", tmp_path / "copy", tmp_path / "erased.ndjson"
+    key = installation.copy(data)
     with serving(data) as server:
-        key = server.told["key"]
         auth = {"authorization": f"Bearer {key}"}
         contents = GONE, WITH_PERSON, KEPT, OLD
         started = [start_upload(server.url, key, each) for each in contents]
@@ -128,10 +131,10 @@ def test_flags_that_contradict_each_other_are_refused(tmp_path: Path) -> None:
         assert "--reconcile" in done.stderr or "--yes belongs" in done.stderr
 
 
-def test_a_recording_and_an_end_user_are_erased_by_id(tmp_path: Path) -> None:
+def test_a_recording_and_an_end_user_are_erased_by_id(installation: Installation, tmp_path: Path) -> None:
     data = tmp_path / "data"
+    key = installation.copy(data)
     with serving(data) as server:
-        key = server.told["key"]
         auth = {"authorization": f"Bearer {key}"}
         gone, with_person, kept = [
             start_upload(server.url, key, each).recording for each in (GONE, WITH_PERSON, KEPT)

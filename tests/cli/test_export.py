@@ -14,11 +14,12 @@ import pytest
 from lapel.cli.commands.export import write_whole
 from lapel.cli.shared.faults import CommandError
 from lapel.foundation.core.errors import Unavailable
+from tests.support.installation import Installation
 from tests.support.plain_http import http
 from tests.support.serving import run, serving, told
 
 
-class Installation(NamedTuple):
+class Installed(NamedTuple):
     """A stopped installation with an end user and a recording, and an export made while it ran."""
 
     data: Path
@@ -28,11 +29,11 @@ class Installation(NamedTuple):
 
 
 @pytest.fixture(scope="module")
-def installed(module_folder: Path) -> Installation:
+def installed(installation: Installation, module_folder: Path) -> Installed:
     """One server start for the whole file."""
     data, live = module_folder / "data", module_folder / "live.zip"
+    auth = {"authorization": f"Bearer {installation.copy(data)}"}
     with serving(data) as served:
-        auth = {"authorization": f"Bearer {served.told['key']}"}
 
         def post(path: str, **body: str) -> dict[str, str]:
             answer = http.post(f"{served.url}/v1/{path}", json=body, headers=auth)
@@ -46,10 +47,10 @@ def installed(module_folder: Path) -> Installation:
         post(f"recordings/{recording}/upload-complete")
         done = told("export", person, "-o", live, "--data-dir", data)
         assert (done["path"], done["bytes"]) == (str(live), live.stat().st_size)
-    return Installation(data, person, recording, live)
+    return Installed(data, person, recording, live)
 
 
-def check(path: Path, installed: Installation) -> None:
+def check(path: Path, installed: Installed) -> None:
     """The file is a whole export, which only its owner may read."""
     with zipfile.ZipFile(path) as found:
         assert found.testzip() is None
@@ -65,7 +66,7 @@ def check(path: Path, installed: Installation) -> None:
 
 
 def test_an_export_is_written_with_the_server_running_or_stopped(
-    installed: Installation, tmp_path: Path
+    installed: Installed, tmp_path: Path
 ) -> None:
     check(installed.live, installed)
     stopped = tmp_path / "stopped.zip"
@@ -74,7 +75,7 @@ def test_an_export_is_written_with_the_server_running_or_stopped(
     assert [each.name for each in tmp_path.iterdir()] == ["stopped.zip"]
 
 
-def test_what_cannot_be_exported_is_one_line(installed: Installation, tmp_path: Path) -> None:
+def test_what_cannot_be_exported_is_one_line(installed: Installed, tmp_path: Path) -> None:
     place = ("--data-dir", installed.data)
     there = run("export", installed.person, "-o", installed.live, *place)
     assert (there.returncode, there.stdout) == (1, "")

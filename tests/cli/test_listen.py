@@ -15,6 +15,7 @@ import asyncpg
 import psutil
 from standardwebhooks import Webhook
 
+from tests.support.installation import Installation
 from tests.support.plain_http import http
 from tests.support.receiver import Receiver, receiving
 from tests.support.serving import Served, eventually, run, serving, told
@@ -74,8 +75,11 @@ def listening(
             errors_to.append(errors)
 
 
-def test_no_event_is_missed_or_repeated_when_the_server_is_killed(tmp_path: Path) -> None:
+def test_no_event_is_missed_or_repeated_when_the_server_is_killed(
+    installation: Installation, tmp_path: Path
+) -> None:
     data = tmp_path / "data"
+    installation.copy(data)
     with receiving() as receiver, contextlib.ExitStack() as stack:
         with serving(data) as first:
             key = told("keys", "create", "--data-dir", data)["key"]
@@ -149,8 +153,11 @@ def test_no_event_is_missed_or_repeated_when_the_server_is_killed(tmp_path: Path
             tails(second, key, listed(second, key))
 
 
-def test_the_place_is_kept_for_each_world_whatever_the_key(tmp_path: Path) -> None:
+def test_the_place_is_kept_for_each_world_whatever_the_key(
+    installation: Installation, tmp_path: Path
+) -> None:
     data = tmp_path / "data"
+    installation.copy(data)
     with receiving() as receiver, serving(data) as served:
         one, another, live = (
             told("keys", "create", "--mode", mode, "--data-dir", data)["key"]

@@ -5,14 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from tests.support.installation import Installation
 from tests.support.plain_http import http
 from tests.support.serving import run, serving, told
 
 
-def test_the_operator_lists_audit_log_ledger_and_holds(tmp_path: Path) -> None:
+def test_the_operator_lists_audit_log_ledger_and_holds(installation: Installation, tmp_path: Path) -> None:
     data = tmp_path / "data"
+    auth = {"authorization": f"Bearer {installation.copy(data)}"}
     with serving(data) as server:
-        auth = {"authorization": f"Bearer {server.told['key']}"}
 
         def get(path: str) -> list[dict[str, Any]]:
             return http.get(f"{server.url}/v1/{path}", headers=auth).json()["data"]

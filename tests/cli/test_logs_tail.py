@@ -12,6 +12,7 @@ from typing import IO, Any
 
 import psutil
 
+from tests.support.installation import Installation
 from tests.support.plain_http import http
 from tests.support.serving import Served, eventually, run, serving, told
 from tests.support.warm import Warm
@@ -53,10 +54,12 @@ def tailing(*flags: str, **env: str) -> Generator[Warm]:
         assert "Traceback" not in output + errors
 
 
-def test_requests_of_all_processes_are_shown_also_after_one_is_killed(tmp_path: Path) -> None:
+def test_requests_of_all_processes_are_shown_also_after_one_is_killed(
+    installation: Installation, tmp_path: Path
+) -> None:
     data = tmp_path / "data"
+    key = installation.copy(data)
     with serving(data, "--api-processes", "2") as served:
-        key = served.told["key"]
         with tailing("--data-dir", str(data), "--status", "4xx") as process:
             # Both processes answer some of these; the first ones may come before both know of the tail.
             wanted = {ask(served, key, f"/v1/devices/dev_{number}") for number in range(20)}

@@ -9,12 +9,14 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.installation import Installation
 from tests.support.serving import LAPEL, serving
 
 
 @pytest.fixture(scope="module")
-def data(module_folder: Path) -> Generator[Path]:
+def data(installation: Installation, module_folder: Path) -> Generator[Path]:
     """An installation whose server runs, so that each command need not start a database."""
+    installation.copy(module_folder / "data")
     with serving(module_folder / "data"):
         yield module_folder / "data"
 

@@ -8,14 +8,15 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.installation import Installation
 from tests.support.serving import LAPEL, run, told
 
 
 @pytest.fixture(scope="module")
-def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def data(installation: Installation, module_folder: Path) -> Path:
     """An installation that nobody serves."""
-    folder = tmp_path_factory.mktemp("hostile") / "data"
-    told("init", "--data-dir", folder)
+    folder = module_folder / "data"
+    installation.copy(folder)
     return folder
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import signal
 import socket
 import stat
@@ -20,6 +19,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from lapel.embedded.postgres.supervisor import LOG_LIMIT
+from tests.support.installation import Installation
 from tests.support.plain_http import http
 from tests.support.serving import LAPEL, Served, eventually, run, serving, told
 
@@ -32,23 +32,17 @@ def served(module_folder: Path) -> Generator[Served]:
 
 
 @pytest.fixture(scope="module")
-def cold(prepared: Path, module_folder: Path) -> Generator[Served]:
+def cold(installation: Installation, module_folder: Path) -> Generator[Served]:
     """One whose processes are all Pythons that start anew: commands, environments and restarts are real."""
-    with serving(shutil.copytree(prepared, module_folder / "cold"), cold=True) as server:
+    installation.copy(module_folder / "cold")
+    with serving(module_folder / "cold", cold=True) as server:
         yield server
 
 
-@pytest.fixture(scope="module")
-def prepared(module_folder: Path) -> Path:
-    """A data folder after its first start, to be copied: a second start is much faster."""
-    data = module_folder / "prepared"
-    told("init", "--data-dir", data)
-    return data
-
-
 @pytest.fixture
-def data(prepared: Path, quick_folder: Path) -> Path:
-    return shutil.copytree(prepared, quick_folder / "data")
+def data(installation: Installation, quick_folder: Path) -> Path:
+    installation.copy(quick_folder / "data")
+    return quick_folder / "data"
 
 
 def living(pids: set[int]) -> list[int]:

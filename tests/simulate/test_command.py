@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.installation import Installation
 from tests.support.plain_http import http
 from tests.support.serving import LAPEL, Served, run, serving, told
 from tests.support.warm import DEVNULL, Warm
@@ -22,7 +23,8 @@ SMALL = ("--devices", "8", "--minutes", "0.05", "--speed", "100", "--seed", "5")
 
 
 @pytest.fixture(scope="module")
-def served(module_folder: Path) -> Generator[Served]:
+def served(installation: Installation, module_folder: Path) -> Generator[Served]:
+    installation.copy(module_folder / "data")
     with serving(module_folder / "data") as server:
         yield server
 
