@@ -6,8 +6,9 @@ thing that nobody made yet, the tests say so: teach `populate` to make it.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from dataclasses import fields as dataclass_fields
 from typing import Any
 
 import httpx
@@ -17,6 +18,7 @@ from lapel.foundation.http.calls import NoBody
 from lapel.foundation.http.operations import Operation
 from lapel.foundation.ports import Ports
 from lapel.slices.projects.scopes import SCOPES
+from tests.contract.copies import Model, read_model
 from tests.support.declared import described_api
 from tests.support.matrix import usual_caller
 from tests.support.spoken import complete_transcription, look_at_audio
@@ -130,6 +132,17 @@ class Resources:
         }[kind]
 
     @property
+    def tokens(self) -> list[str]:
+        """All of them."""
+        things = (self.end_user, self.other_end_user, self.held_end_user, self.device, self.other_device)
+        return [
+            self.tenant.live_key,
+            self.tenant.test_key,
+            self.other_scoped_key,
+            *(each.token for each in (*things, *self.recordings.values())),
+        ]
+
+    @property
     def everything(self) -> set[str]:
         """All ids that only callers of this world may ever read."""
         return {
@@ -210,8 +223,39 @@ def call(operation: Operation, resources: Resources) -> Call:
     )
 
 
+# What further projects of a database are copied from, by its URL; None while it has one project only.
+_models: dict[str, tuple[Model, Resources] | None] = {}
+
+
 async def populate(client: httpx.AsyncClient, ports: Ports) -> Resources:
-    """A fresh project with one of everything."""
+    """A fresh project with one of everything: made over HTTP, or a copy of one that was."""
+    database = str(ports.database.dsn)
+    if database not in _models:
+        _models[database] = None
+        return await _make(client, ports)
+    found = _models[database]
+    if found is not None and found[0].lasts:
+        return _renamed(found[1], await found[0].copy(ports))
+    made = await _make(client, ports)
+    _models[database] = await read_model(ports, made.tenant, made.tokens), made
+    return made
+
+
+def _renamed(value: Any, values: Mapping[str, str]) -> Any:
+    """The same with the ids, tokens and worlds of a copy."""
+    match value:
+        case str():
+            return values.get(value, value)
+        case int():
+            return int(values[str(value)])
+        case dict():
+            return {name: _renamed(each, values) for name, each in value.items()}
+        case _:
+            names = [each.name for each in dataclass_fields(value)]
+            return replace(value, **{name: _renamed(getattr(value, name), values) for name in names})
+
+
+async def _make(client: httpx.AsyncClient, ports: Ports) -> Resources:
     tenant = await make_tenant(ports)
     maker = _Maker(client, tenant.headers)
     one, other, held = [await maker.end_user(name) for name in ("one", "other", "held")]

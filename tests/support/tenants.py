@@ -47,6 +47,14 @@ def bearer(token: str) -> dict[str, str]:
 
 async def make_tenant(ports: Ports) -> Tenant:
     """A fresh project, written directly into the database."""
+    project, live, test = await make_worlds(ports)
+    live_key = await make_key(ports, live, "sk_live")
+    test_key = await make_key(ports, test, "sk_test")
+    return Tenant(project, live, test, live_key, test_key)
+
+
+async def make_worlds(ports: Ports) -> tuple[str, int, int]:
+    """A fresh project without keys: its id, its live and its test world."""
     now = ports.clock.now()
     organization, project = ports.ids.new("org"), ports.ids.new("proj")
     async with ports.database.transaction() as connection:
@@ -54,9 +62,7 @@ async def make_tenant(ports: Ports) -> Tenant:
         await connection.execute(INSERT_PROJECT, project, organization, "Test", now)
         live: int = await connection.fetchval(INSERT_WORLD, project, "live")
         test: int = await connection.fetchval(INSERT_WORLD, project, "test")
-    live_key = await make_key(ports, live, "sk_live")
-    test_key = await make_key(ports, test, "sk_test")
-    return Tenant(project, live, test, live_key, test_key)
+    return project, live, test
 
 
 async def make_key(
