@@ -10,7 +10,8 @@ import uvloop
 from lapel.embedded.s3.endpoint import create_store_app
 from lapel.foundation.core.clock import SystemClock
 from lapel.hosting.connection_limits import HttpLimits
-from lapel.hosting.listener import listen, serve
+from lapel.hosting.listener import serve
+from lapel.hosting.sockets import listen
 
 
 async def main() -> None:

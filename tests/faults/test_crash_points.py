@@ -14,7 +14,7 @@ import httpx
 import pytest
 
 from lapel.embedded.postgres.supervisor import EmbeddedPostgres
-from lapel.hosting.listener import listen
+from lapel.hosting.sockets import listen
 from lapel.slices.erasure.slice import SLICE as ERASURE
 from lapel.slices.recordings.slice import SLICE as RECORDINGS
 from tests.faults import bucket

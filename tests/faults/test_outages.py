@@ -14,7 +14,7 @@ import pytest
 
 from lapel.embedded.postgres.supervisor import EmbeddedPostgres
 from lapel.foundation.core.clock import ManualClock
-from lapel.hosting.listener import listen
+from lapel.hosting.sockets import listen
 from tests.faults.conclude import conclude
 from tests.faults.journal import Journal, read
 from tests.faults.lives import INLINE_BYTES

@@ -18,7 +18,7 @@ import httpx
 import pytest
 
 from lapel.foundation.ports import open_ports
-from lapel.hosting.listener import listen
+from lapel.hosting.sockets import listen
 from lapel.slices.projects.operator import OperatorKeys
 from tests.faults.processes import process
 from tests.support.client import api_client

@@ -17,7 +17,7 @@ import pytest
 
 import lapel
 from lapel.embedded.postgres.supervisor import EmbeddedPostgres
-from lapel.hosting.listener import listen
+from lapel.hosting.sockets import listen
 from lapel.slices.firmware.slice import SLICE
 from tests.faults.processes import CRASHED, armed, errand, instructions, process, run_schedules
 from tests.faults.rest import empty

@@ -10,7 +10,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from lapel.hosting.listener import listen
+from lapel.hosting.sockets import listen
 from lapel.slices.heartbeats.slice import SLICE
 from tests.faults.processes import CRASHED, armed, errand, process, run_schedules
 from tests.firmware.support import Fleet

@@ -17,7 +17,8 @@ import pytest
 
 from lapel.foundation.core.asgi import Receive, Scope, Send
 from lapel.hosting.connection_limits import HttpLimits
-from lapel.hosting.listener import AddressInUse, listen, serve
+from lapel.hosting.listener import serve
+from lapel.hosting.sockets import AddressInUse, listen
 
 LIMITS = HttpLimits(header_timeout=0.4, body_timeout=0.4, header_limit=8192, request_id=lambda: "req_test")
 PATIENCE = 20.0  # how long a test waits for what must happen

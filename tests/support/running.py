@@ -16,7 +16,8 @@ from lapel.foundation.ports import Ports
 from lapel.foundation.slices import Services, Slice
 from lapel.hosting.api_server import Server
 from lapel.hosting.connection_limits import HttpLimits
-from lapel.hosting.listener import listen, serve
+from lapel.hosting.listener import serve
+from lapel.hosting.sockets import listen
 from lapel.hosting.worker import work
 from lapel.settings import Settings
 

@@ -15,7 +15,7 @@ from lapel.foundation.database.schema_version import newest_revision
 from lapel.foundation.storage.credentials import botocore_chain
 from lapel.foundation.storage.errors import StoreUnavailable
 from lapel.hosting.data_folder import DataFolder, DataFolderError, store_credentials
-from lapel.hosting.listener import AddressInUse, listen
+from lapel.hosting.sockets import AddressInUse, listen
 from lapel.setting_fields import SettingsError
 from lapel.settings import Settings
 

@@ -14,7 +14,8 @@ from lapel.foundation.core.asgi import ClientGone, Message, Receive, Scope, Send
 from lapel.foundation.core.errors import NotFound, Unavailable
 from lapel.foundation.http.large_responses import IN_PIECES, LargeAnswers
 from lapel.hosting.connection_limits import HttpLimits
-from lapel.hosting.listener import listen, serve
+from lapel.hosting.listener import serve
+from lapel.hosting.sockets import listen
 
 MIB = 1 << 20
 LARGE = bytes(64 * MIB)

@@ -11,7 +11,7 @@ from lapel.foundation.database.pool import DATABASE_AWAY, words_of_database
 from lapel.foundation.storage.errors import StoreUnavailable
 from lapel.foundation.telemetry import redact
 from lapel.hosting.data_folder import DataFolderError
-from lapel.hosting.listener import AddressInUse
+from lapel.hosting.sockets import AddressInUse
 from lapel.hosting.tree import StartFailed
 from lapel.setting_fields import SettingsError
 

@@ -23,7 +23,7 @@ from lapel.foundation import telemetry
 from lapel.hosting import prepare
 from lapel.hosting.children import Child
 from lapel.hosting.data_folder import DataFolder, DataFolderError, Running
-from lapel.hosting.listener import listen
+from lapel.hosting.sockets import listen
 from lapel.process_environment import child_environment
 from lapel.settings import Settings
 
