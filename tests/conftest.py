@@ -1,4 +1,4 @@
-"""Fixtures for everything: one PostgreSQL a test process, one running server, a fresh project per test."""
+"""How tests are collected and run. Their fixtures are in tests/support/fixtures.py."""
 
 from __future__ import annotations
 
@@ -6,28 +6,14 @@ import gc
 import os
 import signal
 from collections import Counter
-from collections.abc import AsyncGenerator, Callable, Generator
-from itertools import count
+from collections.abc import Generator
 from pathlib import Path
 
-import httpx
 import pytest
-import structlog
 from hypothesis import settings
 
-from lapel.embedded.postgres.supervisor import EmbeddedPostgres
-from lapel.foundation.database import migrations
-from lapel.foundation.ports import Ports
-from tests.support.client import api_client
-from tests.support.event_check import check_events
-from tests.support.installation import Installation, shared_installation
-from tests.support.memory import folder_in_memory
-from tests.support.postgres import create_database, drop_database, start_postgres
-from tests.support.running import Running, running
 from tests.support.shares import compile_tests, find_constants
-from tests.support.tenants import Tenant, make_tenant
 
-_numbers = count(1)
 FIXTURES = Path(__file__).parent / "fixtures"
 # The files that take longest, the longest first.
 LONG = (
@@ -87,7 +73,7 @@ settings.register_profile("ours", deadline=None)
 settings.load_profile("ours")
 
 
-def pytest_configure() -> None:
+def pytest_configure(config: pytest.Config) -> None:
     """What runs in the background of a script ignores Ctrl-C, and what nohup runs a closed terminal; the
     programs that the tests start would inherit that."""
     signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -100,6 +86,9 @@ def pytest_configure() -> None:
     os.environ["SSL_CERT_DIR"] = str(FIXTURES / "no-folder")
     # Several test processes share the cores: threads of a speech model that wait for work must not spin.
     os.environ["OMP_WAIT_POLICY"] = "passive"
+    # The process that gives tests to others runs none: it starts the others at once, and imports less.
+    if config.getoption("dist", "no") == "no" or config.getoption("collectonly"):
+        config.pluginmanager.import_plugin("tests.support.fixtures")
 
 
 def pytest_make_parametrize_id(val: object) -> str | None:
@@ -139,95 +128,3 @@ def pytest_collection_finish() -> None:
     """
     gc.freeze()
     gc.set_threshold(50_000, 20, 100)
-
-
-@pytest.fixture(scope="session")
-def postgres(tmp_path_factory: pytest.TempPathFactory) -> Generator[EmbeddedPostgres]:
-    """A real PostgreSQL, with the database `template` migrated to the newest schema."""
-    with folder_in_memory(tmp_path_factory.mktemp("postgres")) as folder:
-        server = start_postgres(folder)
-        try:
-            migrations.upgrade(create_database(server, "template"))
-            yield server
-        finally:
-            server.stop()
-
-
-@pytest.fixture(scope="module")
-def module_folder(tmp_path_factory: pytest.TempPathFactory) -> Generator[Path]:
-    """A folder in memory that the tests of a file share."""
-    with folder_in_memory(tmp_path_factory.mktemp("module")) as folder:
-        yield folder
-
-
-@pytest.fixture
-def quick_folder(tmp_path: Path) -> Generator[Path]:
-    """An empty folder in which every fsync is free."""
-    with folder_in_memory(tmp_path) as folder:
-        yield folder
-
-
-@pytest.fixture(scope="session")
-def installation(tmp_path_factory: pytest.TempPathFactory) -> Installation:
-    """An installation to be copied, for tests that are not about a first start."""
-    return shared_installation(tmp_path_factory)
-
-
-@pytest.fixture
-def fresh_database(postgres: EmbeddedPostgres) -> Generator[str]:
-    """The URL of a migrated database of the test's own."""
-    name = f"fresh_{next(_numbers)}"
-    yield create_database(postgres, name, "template")
-    drop_database(postgres, name)
-
-
-@pytest.fixture(scope="session")
-async def live(
-    postgres: EmbeddedPostgres, tmp_path_factory: pytest.TempPathFactory
-) -> AsyncGenerator[Running]:
-    """The server most tests share; they keep apart by having a project each."""
-    url = create_database(postgres, "shared", "template")
-    with folder_in_memory(tmp_path_factory.mktemp("live")) as folder:
-        async with running(folder, url) as started:
-            yield started
-    await check_events(url)
-
-
-@pytest.fixture(autouse=True)
-def logs_as_before() -> Generator[None]:
-    """No test leaves the logs as a command or a server sets them up: later tests could not read theirs."""
-    yield
-    changed = isinstance(structlog.get_config()["logger_factory"], structlog.stdlib.LoggerFactory)
-    structlog.reset_defaults()
-    assert not changed, "the test has set up the logs of its own process, and left them so"
-
-
-@pytest.fixture
-def ports(live: Running) -> Ports:
-    """The shared server's ports."""
-    return live.ports
-
-
-@pytest.fixture
-async def client(live: Running) -> AsyncGenerator[httpx.AsyncClient]:
-    """HTTP to the shared server, without credentials of its own."""
-    async with api_client(live.url) as opened:
-        yield opened
-
-
-@pytest.fixture
-async def tenant(ports: Ports) -> Tenant:
-    """A project of the test's own."""
-    return await make_tenant(ports)
-
-
-@pytest.fixture
-async def stranger(ports: Ports) -> Tenant:
-    """Another project, which must never see or touch the first one."""
-    return await make_tenant(ports)
-
-
-@pytest.fixture
-def data_folder(tmp_path: Path) -> Callable[[str], Path]:
-    """Folders below the test's own."""
-    return lambda name: tmp_path / name
