@@ -8,16 +8,16 @@ from pathlib import Path
 import pytest
 
 from lapel.embedded.postgres.supervisor import EmbeddedPostgres
-from lapel.foundation.database import migrations
+from tests.support.installation import Installation
 
 
 @pytest.fixture
-def own_postgres(quick_folder: Path) -> Generator[EmbeddedPostgres]:
-    """A server that the test may stop; it must be started in the main thread."""
+def own_postgres(installation: Installation, quick_folder: Path) -> Generator[EmbeddedPostgres]:
+    """A server with a migrated database that the test may stop; it must be started in the main thread."""
+    installation.copy(quick_folder / "database")
     server = EmbeddedPostgres(quick_folder / "database")
     server.start()
     try:
-        migrations.upgrade(server.dsn())
         yield server
     finally:
         server.stop()

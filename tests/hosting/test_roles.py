@@ -22,6 +22,7 @@ from lapel.cli.demo.receiver import receiver
 from lapel.embedded.postgres.supervisor import EmbeddedPostgres
 from tests.conformance.servers import ACCESS_KEY, SECRET, Endpoint, seaweedfs
 from tests.support.beginning import Beginning
+from tests.support.installation import Installation
 from tests.support.plain_http import http
 from tests.support.postgres import create_database, drop_database
 from tests.support.serving import eventually, run, serving, told
@@ -153,19 +154,23 @@ def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     return chain, key
 
 
-def test_one_listener_serves_api_and_store_over_tls(certificate: tuple[Path, Path], tmp_path: Path) -> None:
+def test_one_listener_serves_api_and_store_over_tls(
+    certificate: tuple[Path, Path], installation: Installation, quick_folder: Path
+) -> None:
     chain, key = certificate
+    data = quick_folder / "data"
+    installation.copy(data)
     flags = ("--tls-cert", str(chain), "--tls-key", str(key), "--public-url", "https://localhost")
     trust = ssl.create_default_context(cafile=str(chain))
-    with serving(tmp_path / "data", *flags) as server:
+    with serving(data, *flags) as server:
         assert server.url == "https://localhost"
         with httpx.Client(verify=trust) as client:
             port = server.run_file["port"]
             assert client.get(f"https://localhost:{port}/health").status_code == 200
             assert client.get(f"https://localhost:{port}/store/lapel/x").status_code == 403
-        states = {each["part"]: each for each in told_by_doctor({"LAPEL_DATA_DIR": str(tmp_path / "data")})}
+        states = {each["part"]: each for each in told_by_doctor({"LAPEL_DATA_DIR": str(data)})}
         assert states["server"]["state"] == "ok"
-    env = {"LAPEL_TLS_CERT": str(chain), "LAPEL_TLS_KEY": str(key), "LAPEL_DATA_DIR": str(tmp_path / "data")}
+    env = {"LAPEL_TLS_CERT": str(chain), "LAPEL_TLS_KEY": str(key), "LAPEL_DATA_DIR": str(data)}
     states = {each["part"]: each for each in told_by_doctor(env)}
     assert states["certificate"]["state"] == "warning"  # it ends tomorrow
 
