@@ -19,7 +19,7 @@ from tests.support.client import api_client
 from tests.support.declared import declared_operations
 from tests.support.matrix import callers, private, refused_kinds, usual_caller, wrong_tokens
 from tests.support.running import Running
-from tests.support.tenants import TABLES, Tenant, contents, make_key, make_tenant
+from tests.support.tenants import TABLES, Tenant, contents, forget_keys, make_key, make_tenant
 
 Tokens: TypeAlias = Mapping[str, str]  # by the names of their cases
 OPERATIONS = declared_operations()
@@ -182,6 +182,7 @@ async def test_a_revoked_or_expired_key_is_401(
         )
     tokens = {"revoked": revoked, "expired": expired}
     await all_refused(client, ports, shared, call(operation, shared), tokens, 401)
+    await forget_keys(ports, shared.tenant.test_world, revoked, expired)
 
 
 # --- 403 -------------------------------------------------------------------------------------------
@@ -201,6 +202,7 @@ async def test_without_the_scope_it_is_403_and_the_message_names_it(
     assert answer.json()["error"]["code"] == "forbidden"
     if operation.access.scope is not None:
         assert operation.access.scope in answer.json()["error"]["message"]
+    await forget_keys(ports, shared.tenant.test_world, token)
 
 
 @named([each for each in PRIVATE if each.access.more_scopes])
@@ -212,6 +214,7 @@ async def test_without_one_of_several_scopes_it_is_403_and_the_message_names_it(
         token = await make_key(ports, shared.tenant.test_world, "rk_test", scopes=tuple(scopes))
         answer = await refused(client, ports, shared, call(operation, shared), token, 403)
         assert missing in answer.json()["error"]["message"]
+        await forget_keys(ports, shared.tenant.test_world, token)
 
 
 # From the contract's table of tokens: the end user's own recordings, transcripts, devices and self.
