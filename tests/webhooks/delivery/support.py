@@ -13,7 +13,7 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mappi
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -24,6 +24,9 @@ from lapel.slices.webhooks.records.endings import Endings
 from lapel.slices.webhooks.signing_secrets import sealed
 from tests.support.receivers import accepting
 from tests.support.tenants import Tenant
+
+if TYPE_CHECKING:
+    from lapel.foundation.database.connection import Connection
 
 LOOPBACK = (ipaddress.ip_network("127.0.0.0/8"),)
 INSERT_WEBHOOK = """
@@ -173,20 +176,35 @@ class World:
         test_for: str | None = None,
     ) -> str:
         """Publish one event; returns its id."""
+        async with self.ports.database.transaction() as connection:
+            return await self._publish(connection, resource, data, type, test_for)
+
+    async def publish_all(self, events: Iterable[tuple[str, str]]) -> list[str]:
+        """Publish events, each of a resource and type, in one transaction; returns their ids."""
+        async with self.ports.database.transaction() as connection:
+            return [await self._publish(connection, resource, b"{}", name) for resource, name in events]
+
+    async def _publish(
+        self,
+        connection: Connection,
+        resource: str | None,
+        data: bytes,
+        name: str,
+        test_for: str | None = None,
+    ) -> str:
         ids = self.ports.ids
         once = ids.new("once")
-        async with self.ports.database.transaction() as connection:
-            return await outbox.publish(
-                connection,
-                ids,
-                self.ports.clock.now(),
-                world_id=self.id,
-                type=type,
-                resource_id=resource or once,
-                data=data,
-                dedupe=once,
-                test_for=test_for,
-            )
+        return await outbox.publish(
+            connection,
+            ids,
+            self.ports.clock.now(),
+            world_id=self.id,
+            type=name,
+            resource_id=resource or once,
+            data=data,
+            dedupe=once,
+            test_for=test_for,
+        )
 
     async def publish_many(self, resource: str, count: int) -> None:
         """Publish events of one resource in one statement."""
@@ -248,19 +266,25 @@ class World:
     async def settled(self, count: int, *states: str) -> list[dict[str, Any]]:
         """Wait until so many deliveries are in these states (default: ended)."""
         wanted = states or ("succeeded", "failed")
+        counted = "SELECT count(*) FROM webhook_deliveries WHERE world_id = $1 AND state = ANY($2)"
         async with asyncio.timeout(60):
             while True:
+                await self._until(count, counted, list(wanted))
                 found = await self.deliveries()
                 if len([row for row in found if row["state"] in wanted]) == count:
                     return found
-                await asyncio.sleep(0.01)
 
     async def attempted(self, count: int) -> list[dict[str, Any]]:
         """Wait until so many attempts are written."""
+        counted = "SELECT least(count(*), $2::bigint) AS count FROM webhook_attempts WHERE world_id = $1"
         async with asyncio.timeout(60):
-            while len(found := await self.attempts()) < count:  # noqa: ASYNC110 - the database tells nobody
-                await asyncio.sleep(0.01)
-        return found
+            await self._until(count, counted, count)
+        return await self.attempts()
+
+    async def _until(self, count: int, counted: str, *arguments: object) -> None:
+        """Wait until so many are counted. All rows, read each time, would cost more than what makes them."""
+        while await self.fetch(counted, self.id, *arguments) != [{"count": count}]:  # noqa: ASYNC110 - a table
+            await asyncio.sleep(0.01)
 
 
 async def until(true: Callable[[], bool]) -> None:

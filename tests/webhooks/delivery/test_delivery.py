@@ -116,11 +116,11 @@ async def test_the_many_events_of_one_resource_do_not_hold_up_the_others(
     receiver.respond = respond
     webhook = await world.webhook(receiver.url)
     await world.execute(PAUSE, world.id, "1 hour")
-    resource = {await world.publish("dev_5"): "dev_5" for _ in range(MORE_THAN_A_LOOK)}
+    hot = await world.publish_all([("dev_5", "device.bound")] * MORE_THAN_A_LOOK)
+    resource = dict.fromkeys(hot, "dev_5")
     await world.settled(MORE_THAN_A_LOOK, "pending")
-    others = {
-        await world.publish(each): each for each in ("dev_1", "dev_1", *(f"dev_{n}" for n in range(6, 60)))
-    }
+    names = ["dev_1", "dev_1", *(f"dev_{n}" for n in range(6, 60))]
+    others = dict(zip(await world.publish_all((each, "device.bound") for each in names), names, strict=True))
     resource |= others
     await world.settled(len(resource), "pending")
     await world.execute(UNPAUSE, world.id)
@@ -175,9 +175,11 @@ async def test_events_that_were_recovered_late_hold_up_nothing(world: World, rec
     """More deliveries than one look takes are due before the first event of their resource."""
     webhook = await world.webhook(receiver.url, "device.unbound")
     await world.execute(PAUSE, world.id, "1 hour")
-    for number in range(MORE_THAN_A_LOOK):
-        await world.publish(f"dev_{number}", type="device.bound")
-        await world.publish(f"dev_{number}", type="device.unbound")
+    await world.publish_all(
+        (f"dev_{number}", type_)
+        for number in range(MORE_THAN_A_LOOK)
+        for type_ in ("device.bound", "device.unbound")
+    )
     await world.settled(MORE_THAN_A_LOOK, "pending")
     await world.execute(RECOVERED, world.id, webhook.id)
     await world.execute(PAUSE, world.id, "0 s")

@@ -145,8 +145,7 @@ async def test_successes_that_cannot_be_written_yet_hold_up_no_others_until_they
     async with delivering(world.ports):
         async with world.ports.database.transaction() as connection:
             await connection.execute("LOCK TABLE webhook_attempts IN SHARE MODE")
-            for _ in range(events):
-                await world.publish()
+            await world.publish_all((f"dev_{number}", "device.bound") for number in range(events))
             await until(lambda: len(receiver.received) >= most)
             await asyncio.sleep(1.5)  # there is a look each second
             assert len(receiver.received) < most + 2 * OF_WEBHOOK
