@@ -1,8 +1,12 @@
-"""Calls whose answer is lost at every interesting byte, and then repeated as they were."""
+"""Calls whose answer is lost at every interesting byte, and then repeated as they were.
+
+LAPEL_LOST_DRAWS says at how many more bytes of each side, drawn at random (`make test-deep`: 8).
+"""
 
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -19,6 +23,7 @@ from tests.support.transport import loopback_client
 Json = dict[str, Any]
 T = TypeVar("T")
 _TO_BE_REPEATED = {425, 503}
+_DRAWS = int(os.environ.get("LAPEL_LOST_DRAWS", "1"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +109,7 @@ class Losing:
         # The whole request may have arrived; an answer that has arrived whole is not lost.
         last = length if side == "request" else length - 1
         chosen = {0, 1, head // 3, head - 1, head, head + 1, (head + length) // 2, length - 1, last}
-        chosen |= {self.dice.randrange(length) for _ in range(4)}
+        chosen |= {self.dice.randrange(length) for _ in range(_DRAWS)}
         return sorted(at for at in chosen if 0 <= at <= last)
 
 
