@@ -29,7 +29,7 @@ from benchmarks.fill_devices import fill_devices
 from lapel.embedded.postgres.supervisor import EmbeddedPostgres
 from lapel.foundation.database import migrations
 from lapel.hosting.children import Child, Role, stop_all
-from lapel.hosting.listener import listen
+from lapel.hosting.sockets import listen
 from lapel.process_environment import child_environment
 from lapel.settings import Settings
 

@@ -12,7 +12,8 @@ import sys
 
 import uvicorn
 
-from lapel.hosting.listener import BACKLOG, KEEP_ALIVE
+from lapel.hosting.listener import KEEP_ALIVE
+from lapel.hosting.sockets import BACKLOG
 
 
 def main() -> None:
