@@ -131,7 +131,7 @@ count: a number that Lapel or a device counted or measured
     firmware_releases   release_sequence bin_file_size_bytes ufw_file_size_bytes
     full_worlds         bytes
     idempotency_keys    status
-    job_starts          starts
+    job_starts          starts failures
     media               file_size_bytes duration_ms
     organization_config_overrides revision
     pgqueuer            priority attempts slot
