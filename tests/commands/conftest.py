@@ -11,9 +11,7 @@ from lapel.embedded.postgres.supervisor import EmbeddedPostgres
 from lapel.foundation.core.clock import ManualClock
 from tests.commands.support import Wearer
 from tests.support.client import api_client
-from tests.support.memory import folder_in_memory
-from tests.support.postgres import create_database
-from tests.support.running import Running, running
+from tests.support.running import Running, running_apart
 from tests.support.tenants import make_tenant
 
 
@@ -28,10 +26,8 @@ async def timed(
     postgres: EmbeddedPostgres, tmp_path_factory: pytest.TempPathFactory, clock: ManualClock
 ) -> AsyncGenerator[Running]:
     """The server that goes by it."""
-    url = create_database(postgres, "commands", "template")
-    with folder_in_memory(tmp_path_factory.mktemp("commands")) as folder:
-        async with running(folder, url, clock=clock) as started:
-            yield started
+    async with running_apart(postgres, tmp_path_factory, "commands", clock=clock) as started:
+        yield started
 
 
 @pytest.fixture

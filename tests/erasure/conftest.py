@@ -9,9 +9,7 @@ import pytest
 
 from lapel.embedded.postgres.supervisor import EmbeddedPostgres
 from tests.recordings.support import Device
-from tests.support.memory import folder_in_memory
-from tests.support.postgres import create_database
-from tests.support.running import Running, running, working
+from tests.support.running import Running, running_apart, working
 from tests.support.tenants import Tenant
 
 
@@ -20,10 +18,8 @@ async def live(
     postgres: EmbeddedPostgres, tmp_path_factory: pytest.TempPathFactory
 ) -> AsyncGenerator[Running]:
     """The server of the tests of erasure."""
-    url = create_database(postgres, "erasure", "template")
-    with folder_in_memory(tmp_path_factory.mktemp("erasure")) as folder:
-        async with running(folder, url) as started:
-            yield started
+    async with running_apart(postgres, tmp_path_factory, "erasure") as started:
+        yield started
 
 
 @pytest.fixture

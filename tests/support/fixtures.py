@@ -18,7 +18,7 @@ from tests.support.event_check import check_events
 from tests.support.installation import Installation, shared_installation
 from tests.support.memory import folder_in_memory
 from tests.support.postgres import create_database, drop_database, start_postgres
-from tests.support.running import Running, running
+from tests.support.running import Running, running_apart
 from tests.support.tenants import Tenant, make_tenant
 
 _numbers = count(1)
@@ -69,11 +69,9 @@ async def live(
     postgres: EmbeddedPostgres, tmp_path_factory: pytest.TempPathFactory
 ) -> AsyncGenerator[Running]:
     """The server most tests share; they keep apart by having a project each."""
-    url = create_database(postgres, "shared", "template")
-    with folder_in_memory(tmp_path_factory.mktemp("live")) as folder:
-        async with running(folder, url) as started:
-            yield started
-    await check_events(url)
+    async with running_apart(postgres, tmp_path_factory, "shared") as started:
+        yield started
+    await check_events(started.settings.database_url)
 
 
 @pytest.fixture(autouse=True)

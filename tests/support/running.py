@@ -9,7 +9,10 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import pytest
+
 from lapel import app
+from lapel.embedded.postgres.supervisor import EmbeddedPostgres
 from lapel.foundation.core.clock import Clock
 from lapel.foundation.http.operations import Operation
 from lapel.foundation.ports import Ports
@@ -20,6 +23,8 @@ from lapel.hosting.listener import serve
 from lapel.hosting.sockets import listen
 from lapel.hosting.worker import work
 from lapel.settings import Settings
+from tests.support.memory import folder_in_memory
+from tests.support.postgres import create_database
 
 ACCESS_KEY = "test-access-key"
 SECRET_KEY = "test-secret-key"
@@ -92,6 +97,22 @@ async def running(
     finally:
         stop.set()
         await serving
+
+
+@asynccontextmanager
+async def running_apart(
+    postgres: EmbeddedPostgres,
+    factory: pytest.TempPathFactory,
+    name: str,
+    /,
+    *,
+    clock: Clock | None = None,
+) -> AsyncGenerator[Running]:
+    """Serve, with a database and a folder in memory of its own, until the block ends."""
+    url = create_database(postgres, name, "template")
+    with folder_in_memory(factory.mktemp(name)) as folder:
+        async with running(folder, url, clock=clock) as started:
+            yield started
 
 
 @asynccontextmanager

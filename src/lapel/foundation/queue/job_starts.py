@@ -78,7 +78,10 @@ class JobStarts:
         return failures
 
     async def forget(self, job_id: int) -> None:
-        """Delete the counts of a job that ended. Without the database they stay, and are pruned later."""
+        """Delete the counts of a job that ended.
+
+        Without the database they stay, and are pruned some time after the job has left the queue.
+        """
         with contextlib.suppress(Unavailable):
             async with self._database.acquire() as connection:
                 await connection.execute(FORGET, job_id)

@@ -247,7 +247,7 @@ class QueueWorker:
             command_timeout=15,
         )
         try:
-            await self._starts.take_back()
+            await self._starts.take_back()  # another worker may be the one that starts these jobs again
             driver = AsyncpgPoolDriver(pool)
             queue = self._register(driver)
             # PgQueuer sends its first probe while it is about to LISTEN. A probe that arrives before LISTEN
