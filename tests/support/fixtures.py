@@ -71,7 +71,7 @@ async def live(
     """The server most tests share; they keep apart by having a project each."""
     async with running_apart(postgres, tmp_path_factory, "shared") as started:
         yield started
-    await check_events(started.settings.database_url)
+    await check_events(started.ports.database.dsn)
 
 
 @pytest.fixture(autouse=True)
