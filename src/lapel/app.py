@@ -24,6 +24,7 @@ from lapel.slices.firmware.service import Firmware
 from lapel.slices.firmware.slice import SLICE as FIRMWARE
 from lapel.slices.heartbeats.service import erase_diagnostics_of_devices, erase_some_diagnostics
 from lapel.slices.heartbeats.slice import SLICE as HEARTBEATS
+from lapel.slices.language_models.slice import SLICE as LANGUAGE_MODELS
 from lapel.slices.logs.slice import SLICE as LOGS
 from lapel.slices.projects.service import Keys
 from lapel.slices.projects.slice import SLICE as PROJECTS
@@ -55,6 +56,7 @@ SLICES: tuple[Slice, ...] = (
     AUDIT,
     RECORDINGS,
     TRANSCRIPTION,
+    LANGUAGE_MODELS,
     WEBHOOKS,
     ERASURE,
     RETENTION,

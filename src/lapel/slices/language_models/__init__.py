@@ -1,0 +1,1 @@
+"""Language models: the slots that clients ask for, and the models that answer them."""
