@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 from datetime import timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import msgspec
 
@@ -29,10 +29,16 @@ from lapel.slices.transcription.exports.html import CONTENT_SECURITY_POLICY
 from lapel.slices.transcription.exports.streaming import SLICE, StoredSegments, Turns
 from lapel.slices.transcription.models.whisper.languages import LANGUAGES, primary
 from lapel.slices.transcription.payloads import PROCESS, Process
+from lapel.slices.transcription.reading.stored_segments import (
+    language_of_transcription,
+    segments_of_transcription,
+)
 from lapel.slices.transcription.slots import slot_queries
+from lapel.slices.transcription.speech.transcript import Segment, Word
 from lapel.slices.transcription.views import document_of, segments_of, transcript_of, transcription_of
 from lapel.slices.transcription.wire import LANGUAGE_TAG, TranscribeRecording, TranscriptionPage, Waveform
 from lapel.slices.transcription.work import lifecycle, work_queries
+from lapel.slices.transcription.work.lifecycle import OnComplete
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
@@ -46,7 +52,15 @@ if TYPE_CHECKING:
     from lapel.slices.transcription.providers.choice import Slot
     from lapel.slices.transcription.wire import Transcription, TranscriptionQuery
 
-__all__ = ["SUM_OF_DAY", "Transcriptions"]
+__all__ = [
+    "SUM_OF_DAY",
+    "OnComplete",
+    "Segment",
+    "Transcriptions",
+    "Word",
+    "language_of_transcription",
+    "segments_of_transcription",
+]
 
 # A transcription that has not ended after this time may be replaced by a new one.
 _PATIENCE = timedelta(minutes=10)
@@ -59,6 +73,9 @@ class Transcriptions:
     database is away."""
 
     def __init__(self, ports: Ports, configuration: Configuration) -> None:
+        # Hooks of other slices, called in the transaction that completes a transcription. The worker's runner
+        # keeps this same list, so it also calls the hooks that app.py adds later.
+        self.on_complete: Final[list[OnComplete]] = []
         self._ports = ports
         self._configuration = configuration
         self._turns = Turns()

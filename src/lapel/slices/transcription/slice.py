@@ -27,7 +27,8 @@ def _worker(services: Services) -> tuple[Runner]:
     from lapel.slices.transcription.work.runner import Runner  # noqa: PLC0415
     from lapel.slices.transcription.work.tools import worker_stages  # noqa: PLC0415
 
-    return (Runner(services.ports, worker_stages(services.ports)),)
+    hooks = services[Transcriptions].on_complete
+    return (Runner(services.ports, worker_stages(services.ports), hooks),)
 
 
 def _jobs(services: Services) -> tuple[Job, ...]:

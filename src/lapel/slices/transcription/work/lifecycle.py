@@ -7,7 +7,7 @@ row of the work from step to step, and deletes the row at the end.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from lapel.foundation.database import audit
 from lapel.foundation.queue import jobs
@@ -19,6 +19,7 @@ from lapel.slices.transcription.views import transcription_of
 from lapel.slices.transcription.work import work_queries
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from datetime import datetime, timedelta
 
     from lapel.foundation.database.connection import Connection
@@ -29,6 +30,18 @@ if TYPE_CHECKING:
     from lapel.slices.transcription.speech.failures import Code
     from lapel.slices.transcription.speech.transcript import Origin, Transcript
     from lapel.slices.transcription.wire import TranscribeRecording
+
+
+class OnComplete(Protocol):
+    """A hook with which another slice acts in the transaction that completes a transcription.
+
+    Called after the recording's current transcription is set. The recording is locked. The transcription may
+    be older than the current one, if its work took longer.
+    """
+
+    async def __call__(
+        self, connection: Connection, world_id: int, recording_id: str, transcription_id: str, /
+    ) -> None: ...
 
 
 async def wake(
@@ -110,11 +123,12 @@ async def complete(
     transcription_id: str,
     transcript: Transcript,
     segments: tuple[bytes, bytes],
+    hooks: Sequence[OnComplete] = (),
 ) -> None:
     """Set a transcription to completed, and publish the event. Also delete the results of its steps.
 
     If the transcription has ended before, only the results are deleted. `segments`: JSON with words, and
-    without. The caller has locked the recording.
+    without. `hooks` of other slices are called last. The caller has locked the recording.
     """
     now = ports.clock.now()
     done = await queries.complete(connection, world_id, transcription_id, transcript, segments, now)
@@ -124,6 +138,8 @@ async def complete(
         shown = transcription_of(done)
         await events.publish(connection, ports.ids, now, world_id, "completed", shown, done.end_user_id)
         await _record(connection, ports, now, world_id, done, "transcription.completed")
+        for hook in hooks:
+            await hook(connection, world_id, done.recording_id, transcription_id)
 
 
 async def settle_current(connection: Connection, world_id: int, recording_id: str, now: datetime) -> None:

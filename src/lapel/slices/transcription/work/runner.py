@@ -33,6 +33,8 @@ from lapel.slices.transcription.work.retries import MAX_STARTS, wait_after
 from lapel.slices.transcription.work.steps import Ending, Steps
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from lapel.foundation.database.connection import Connection
     from lapel.foundation.ports import Ports
     from lapel.slices.recordings.service import Audio
@@ -72,10 +74,13 @@ class _Progress:
 class Runner:
     """Does steps, as many in parallel as there are jobs that call `work`."""
 
-    def __init__(self, ports: Ports, stages: WorkerStages) -> None:
+    def __init__(
+        self, ports: Ports, stages: WorkerStages, on_complete: Sequence[lifecycle.OnComplete] = ()
+    ) -> None:
+        """`on_complete`: hooks, called in the transaction that completes a transcription."""
         self._ports = ports
         self._stages = stages
-        self._steps = Steps(ports, stages)
+        self._steps = Steps(ports, stages, on_complete)
         self._running: set[asyncio.Task[Ending]] = set()
         self._stopping = False
         self._models = asyncio.Lock()

@@ -6,7 +6,7 @@ the piece that it was working on.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING
@@ -111,7 +111,11 @@ def _lane(engine: Engine) -> Lane:
 class Steps:
     """Does claimed steps."""
 
-    def __init__(self, ports: Ports, stages: WorkerStages) -> None:
+    def __init__(
+        self, ports: Ports, stages: WorkerStages, on_complete: Sequence[lifecycle.OnComplete] = ()
+    ) -> None:
+        """`on_complete`: hooks, called in the transaction that completes a transcription."""
+        self._on_complete = on_complete
         self._ports = ports
         self._stages = stages
         self._daily_audio = DailyAudio(ports.settings.transcription_hours_per_day)
@@ -290,6 +294,6 @@ class Steps:
 
         async def write(connection: Connection) -> None:
             ended = (claim.world_id, task.transcription_id, transcript, segments)
-            await lifecycle.complete(connection, self._ports, *ended)
+            await lifecycle.complete(connection, self._ports, *ended, hooks=self._on_complete)
 
         return Ending(write, None)

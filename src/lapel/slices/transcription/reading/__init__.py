@@ -1,0 +1,1 @@
+"""Completed transcripts, for other slices."""
