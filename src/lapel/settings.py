@@ -237,7 +237,7 @@ class Settings:
     )
     speech_threads: int = setting(
         0,
-        "Threads of the speech models in a worker; 0 is as many as there are cores.",
+        "Threads of the models for speech and for embeddings in a worker; 0 is as many as there are cores.",
         parsers.whole(0, 1024),
     )
     speech_idle_seconds: float = setting(

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING, Protocol, TypeVar
+from typing import TYPE_CHECKING, Protocol, TypeVar, runtime_checkable
 
 from lapel.foundation.openapi.document import Nouns, document
 
@@ -37,6 +37,15 @@ class WorkerPart(Protocol):
 
     async def stop(self) -> None:
         """Called as soon as the worker is told to stop, while jobs are still running."""
+        ...
+
+
+@runtime_checkable
+class Closable(Protocol):
+    """A service that holds something, such as a child process, until its process ends."""
+
+    async def aclose(self) -> None:
+        """Called when everything else has stopped."""
         ...
 
 
@@ -140,6 +149,12 @@ class Services:
         made = tuple(part for each in self.slices for part in each.worker(self))
         self._made += made
         return made
+
+    async def aclose(self) -> None:
+        """Close the services that hold something, the newest first."""
+        for each in reversed(self._made):
+            if isinstance(each, Closable):
+                await each.aclose()
 
     def jobs(self) -> tuple[Job, ...]:
         """Every kind of background work."""

@@ -72,6 +72,7 @@ class Server:
         use = KeyUse(ports.database)
         await self._open.enter_async_context(use)
         self.services = app.open_services(ports, self._slices)
+        self._open.push_async_callback(self.services.aclose)
         logs = self.services[Logs]
         ports.revocations.listen_also(logs.channel, logs.hear)
         await ports.revocations.start()

@@ -28,7 +28,10 @@ async def run_worker(settings: Settings, stop: asyncio.Event, ready: Callable[[]
         services = app.open_services(ports)
         parts = services.worker_parts()
         ready()
-        await work(services, parts, stop)
+        try:
+            await work(services, parts, stop)
+        finally:
+            await services.aclose()
 
 
 async def work(

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, TypeAlias, assert_never
 
 import numpy as np
 
+from lapel.foundation.workers.cores import cores
 from lapel.foundation.workers.worker_child import Refusal, answer_requests, open_file
 from lapel.slices.transcription.models.weights.whisper_weights import NotHere
 from lapel.slices.transcription.speech.failures import SpeechError
@@ -103,20 +104,6 @@ def _samples(pcm: str, start_ms: int, end_ms: int) -> NDArray[np.float32]:
             return np.zeros(0, np.float32)
         mapped = np.memmap(file, "<i2", "r", offset=first * 2, shape=(last - first,))
         return mapped.astype(np.float32) / np.float32(32768)
-
-
-def cores(quota: Path = Path("/sys/fs/cgroup/cpu.max")) -> int:
-    """The number of cores that this process may use, at least 1.
-
-    `quota`: the file with the container's CPU limit, `cpu.max` of cgroup v2 (quota and period, both in
-    microseconds).
-    """
-    count = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
-    try:
-        share, period = quota.read_text().split()
-        return min(count, max(1, round(int(share) / int(period))))
-    except (OSError, ValueError, ZeroDivisionError):  # there is no such file, or it says `max`
-        return count
 
 
 def main(arguments: list[str]) -> None:

