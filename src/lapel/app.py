@@ -27,6 +27,7 @@ from lapel.slices.heartbeats.service import erase_diagnostics_of_devices, erase_
 from lapel.slices.heartbeats.slice import SLICE as HEARTBEATS
 from lapel.slices.language_models.slice import SLICE as LANGUAGE_MODELS
 from lapel.slices.logs.slice import SLICE as LOGS
+from lapel.slices.mcp.slice import SLICE as MCP
 from lapel.slices.projects.service import Keys
 from lapel.slices.projects.slice import SLICE as PROJECTS
 from lapel.slices.recordings.service import Recordings
@@ -59,6 +60,7 @@ SLICES: tuple[Slice, ...] = (
     TRANSCRIPTION,
     EMBEDDINGS,
     LANGUAGE_MODELS,
+    MCP,
     WEBHOOKS,
     ERASURE,
     RETENTION,

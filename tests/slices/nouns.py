@@ -16,8 +16,9 @@ _ID = re.compile(r"(?<![A-Za-z0-9_])([a-z]+)_(?=$|[0-9A-Z%…])")
 
 
 def folder_of(each: Slice) -> Path:
-    """The folder of a slice's source."""
-    return Path(inspect.getfile(each.operations)).parent
+    """The folder of a slice's source, by the first function that is its own."""
+    files = (Path(inspect.getfile(made)) for made in (each.operations, each.mounts, each.build))
+    return next(file for file in files if file.name != "slices.py").parent
 
 
 def nouns_of(slices: Sequence[Slice]) -> dict[str, set[str]]:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from lapel.foundation.core.disk_guard import DiskGuard
 from lapel.foundation.database.row_quota import Room
 from lapel.foundation.http.api import Api
-from lapel.foundation.http.operations import Operation
+from lapel.foundation.http.operations import Mount, Operation
 from lapel.foundation.http.protocols import Limiter, Observer
 from lapel.foundation.http.rate_limits import Unlimited
 from lapel.foundation.http.strategies.stored import Effects
@@ -24,6 +24,7 @@ def api_of(
     limiter: Limiter | None = None,
     observe: Observer | None = None,
     disk: DiskGuard | None = None,
+    mounts: Sequence[Mount] = (),
 ) -> Api:
     """`body_limit`: bytes. `answer_timeout`: seconds. Without a limiter there are no rate limits."""
     return Api(
@@ -37,4 +38,5 @@ def api_of(
         body_limit=body_limit,
         answer_timeout=answer_timeout,
         room=Room(disk),
+        mounts=mounts,
     )

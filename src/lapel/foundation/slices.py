@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from lapel.foundation.core.errors import ApiError
     from lapel.foundation.core.rate_limit import RateLimit
     from lapel.foundation.database.outbox import SampleMaker
-    from lapel.foundation.http.operations import Operation
+    from lapel.foundation.http.operations import Mount, Operation
     from lapel.foundation.identity.token_kinds import TokenKind
     from lapel.foundation.openapi.schemas import Schema
     from lapel.foundation.ports import Ports
@@ -71,13 +71,15 @@ class Slice:
     """What one slice consists of.
 
     `build` makes the slice's services; it may use the services of slices earlier in the tuple. `operations`,
-    `jobs` and `schedules` are called after all slices are built. In a worker process, `worker` is called
-    before `jobs` and `schedules`, which may use the parts that `worker` made.
+    `mounts`, `jobs` and `schedules` are called after all slices are built. In a worker process, `worker` is
+    called before `jobs` and `schedules`, which may use the parts that `worker` made.
     """
 
     name: str
     build: Callable[[Services], Sequence[object]] = _none
     operations: Callable[[Services], Sequence[Operation]] = _none
+    # Applications that speak a protocol of their own, beside the operations.
+    mounts: Callable[[Services], Sequence[Mount]] = _none
     worker: Callable[[Services], Sequence[WorkerPart]] = _none
     jobs: Callable[[Services], Sequence[Job]] = _none
     schedules: Callable[[Services], Sequence[Schedule]] = _none
@@ -138,6 +140,10 @@ class Services:
     def operations(self) -> tuple[Operation, ...]:
         """Every route, in the order of the slices."""
         return tuple(made for each in self.slices for made in each.operations(self))
+
+    def mounts(self) -> tuple[Mount, ...]:
+        """Every mounted application."""
+        return tuple(made for each in self.slices for made in each.mounts(self))
 
     @property
     def tables(self) -> tuple[Table, ...]:

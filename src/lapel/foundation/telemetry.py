@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from structlog.typing import EventDict, Processor, WrappedLogger
 
     from lapel.foundation.core.actors import Actor
-    from lapel.foundation.http.operations import Operation
+    from lapel.foundation.http.operations import Endpoint
     from lapel.settings import LogFormat, LogLevel
 
 METRICS_TYPE = CONTENT_TYPE_PLAIN_0_0_4
@@ -160,7 +160,7 @@ class _Redacting(structlog.stdlib.ProcessorFormatter):
 
 
 def observe_request(
-    operation: Operation | None, method: str, status: int, seconds: float, actor: Actor
+    operation: Endpoint | None, method: str, status: int, seconds: float, actor: Actor
 ) -> None:
     """Counts one answer. Logs it as a warning if its status is 500 or above. Of the other answers, a sample
     is logged; at level debug, all are.

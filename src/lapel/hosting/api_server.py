@@ -102,7 +102,9 @@ class Server:
             answer_timeout=settings.answer_timeout,
             trusted_proxies=settings.trusted_proxies,
             room=Room(ports.disk, RowQuota(ports.database, settings.rows_bytes_per_world)),
+            mounts=self.services.mounts(),
         )
+        self._open.push_async_callback(self._api.close)
         self._metrics = Metrics(ports)
 
     async def stop(self) -> None:

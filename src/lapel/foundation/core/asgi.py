@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, MutableMapping
-from typing import Any, TypeAlias
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+if TYPE_CHECKING:
+    from lapel.foundation.core.actors import Actor
 
 Scope: TypeAlias = MutableMapping[str, Any]
 Message: TypeAlias = MutableMapping[str, Any]
@@ -22,6 +26,18 @@ IS_GONE = "lapel.is_gone"
 
 STOPPING = "lapel.stopping"
 """A key in the same scope. Its value is an asyncio.Event that is set when the server begins to stop."""
+
+
+CALLED = "lapel.called"
+"""A key in the scope of a request that the API gives to a mounted application. Its value is a `Called`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Called:
+    """A request that the API has admitted: its caller and its id."""
+
+    actor: Actor
+    request_id: str
 
 
 class ClientGone(Exception):  # it is no error of ours

@@ -35,6 +35,7 @@ from lapel.foundation.http.router import Router
 from lapel.foundation.http.strategies.direct import Direct
 from lapel.foundation.http.strategies.exchange import DeferredAnswer, Exchange, StreamedAnswer
 from lapel.foundation.http.strategies.form import Forms
+from lapel.foundation.http.strategies.mounted import Mounted
 from lapel.foundation.http.strategies.plain import Plain
 from lapel.foundation.http.strategies.stored import Stored
 from lapel.foundation.http.strategies.strategy import Checks, Strategy
@@ -50,14 +51,14 @@ if TYPE_CHECKING:
     from lapel.foundation.core.clock import Clock
     from lapel.foundation.core.ids import Ids
     from lapel.foundation.database.row_quota import Room
-    from lapel.foundation.http.operations import Operation
+    from lapel.foundation.http.operations import Mount, Operation
     from lapel.foundation.http.protocols import Authenticate, Limiter, Observer, RequestLog
     from lapel.foundation.http.responses import Headers
     from lapel.foundation.http.strategies.exchange import Encoded
     from lapel.foundation.http.strategies.stored import Effects
 
-# One router holds the strategies of all operations, whose structs differ.
-_AnyStrategy: TypeAlias = "Strategy[Any, Any, Any]"
+# One router holds the strategies of all operations, whose structs differ, and the mounted applications.
+_AnyStrategy: TypeAlias = "Strategy[Any, Any, Any] | Mounted"
 
 # The characters of an id, of `me` and of a section's name. A path whose value has any other character does
 # not exist, such as /v1/recordings/streaming-sessions: every method answers 404 there, also a method that
@@ -84,9 +85,11 @@ class Api:
         answer_timeout: float,
         trusted_proxies: Sequence[IPv4Network | IPv6Network] = (),
         request_log: RequestLog | None = None,
+        mounts: Sequence[Mount] = (),
     ) -> None:
         """`body_limit`: bytes of a JSON body. `answer_timeout`: seconds; see Deadlines. `trusted_proxies`:
-        see ClientAddresses. Without a `request_log` nobody can follow requests.
+        see ClientAddresses. Without a `request_log` nobody can follow requests. Call `close` at the end if
+        there are `mounts`.
         """
         self.operations = tuple(operations)
         self.strangers = Strangers(clock)
@@ -114,7 +117,18 @@ class Api:
                 case StreamHandler() as handler:
                     return Streaming(operation, handler, checks)
 
-        self._router = Router((each.method, each.path, compiled(each)) for each in operations)
+        self._mounted = [Mounted(each, checks, self) for each in mounts]
+        self._router = Router(
+            [
+                *((each.method, each.path, compiled(each)) for each in operations),
+                *((each.operation.method, each.operation.path, each) for each in self._mounted),
+            ]
+        )
+
+    async def close(self) -> None:
+        """End what the mounted applications have begun."""
+        for each in self._mounted:
+            await each.close()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request. An error becomes an error answer.

@@ -20,10 +20,10 @@ KEYS: frozenset[ActorKind] = frozenset({"key"})
 class Access:
     """The callers of an operation.
 
-    A key needs `scope` and all of `more_scopes`. `callers` may also name device, upload and end-user tokens,
-    which need no scope. With `scope` None and no `callers` the operation is public. `end_user_keys` is the
-    rule for a key scoped to one end user: `filter` (lists and reads show only that end user's data), `imply`
-    (the end user is taken from the key), `deny` (403).
+    A key needs `scope` (none if it is None) and all of `more_scopes`. `callers` may also name device, upload
+    and end-user tokens, which need no scope. With `scope` None and no `callers` the operation is public.
+    `end_user_keys` is the rule for a key scoped to one end user: `filter` (lists and reads show only that end
+    user's data), `imply` (the end user is taken from the key), `deny` (403).
     """
 
     scope: str | None
@@ -50,14 +50,17 @@ class Access:
             takes = " or ".join(kinds[kind].holder for kind in kinds if kind in self.callers)
             raise Forbidden(f"This route takes {takes}, not {kinds[actor.kind].holder}.")
         if actor.kind == "key":
-            if self.scope not in actor.scopes or not actor.scopes.issuperset(self.more_scopes):
+            if not actor.scopes.issuperset(self._needed):
                 raise self._lacking(actor)
             if actor.end_user_id is not None and self.end_user_keys == "deny":
                 raise Forbidden("A key that is scoped to one end user may not call this route.")
 
+    @property
+    def _needed(self) -> tuple[str, ...]:
+        return self.more_scopes if self.scope is None else (self.scope, *self.more_scopes)
+
     def _lacking(self, actor: Actor) -> Forbidden:
-        needed = (self.scope, *self.more_scopes)
-        missing = [f"`{scope}`" for scope in needed if scope not in actor.scopes]
+        missing = [f"`{scope}`" for scope in self._needed if scope not in actor.scopes]
         return Forbidden(f"This key lacks the scope{'s' * (len(missing) > 1)} {', '.join(missing)}.")
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from dataclasses import dataclass
 from types import NoneType
-from typing import TYPE_CHECKING, Any, Generic, Literal, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Literal, Protocol, TypeAlias, TypeVar
 
 import msgspec
 
@@ -27,6 +27,7 @@ from lapel.foundation.http.calls import (
 
 if TYPE_CHECKING:
     from lapel.foundation.core.actors import Actor
+    from lapel.foundation.core.asgi import App, Receive, Scope, Send
     from lapel.foundation.core.errors import ApiError
     from lapel.foundation.core.rate_limit import RateLimit
     from lapel.foundation.http.authorization import Access
@@ -117,15 +118,53 @@ AnyHandler: TypeAlias = (
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Operation:
-    """One route; made by `routes.Routes`."""
+class Endpoint:
+    """What answers one method of one path: an operation, or a mounted application.
+
+    Logs and metrics show its `name`. `bucket`: a rate limit in addition to the usual ones.
+    """
 
     method: Method
     path: str
     name: str
+    access: Access
+    bucket: RateLimit | None = None
+
+
+class MountedApp(Protocol):
+    """An ASGI application of a slice: it speaks a protocol of its own."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request, whose scope has `CALLED`; the first message has the whole body.
+
+        An ApiError that it raises before it answers is answered as usual.
+        """
+        ...
+
+    async def close(self) -> None:
+        """End what it has begun."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Mount(Endpoint):
+    """An application beside the operations. It is in no list of operations, nor in the OpenAPI document.
+
+    The API finds the caller, checks `access`, counts the request and reads the body; then it calls the
+    application. `make` gets the API itself, so that the application can call operations. `patience`: how
+    many times the usual answer timeout a request may take.
+    """
+
+    make: Callable[[App], MountedApp]
+    patience: float = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Operation(Endpoint):
+    """One route; made by `routes.Routes`."""
+
     summary: str
     tag: str
-    access: Access
     handler: AnyHandler
     # "file": the Reply's headers carry the content type, which is one of `file_types`.
     answer: Literal["json", "empty", "text", "html", "file", "stream"] = "json"
@@ -136,8 +175,6 @@ class Operation:
     errors: tuple[type[ApiError], ...] = ()
     # Whether a repeat without Idempotency-Key has no further effect.
     natural: bool = False
-    # A rate limit in addition to the usual ones.
-    bucket: RateLimit | None = None
     # True if the answer waits until objects are examined; such an answer may take longer than others.
     slow: bool = False
     # What stands in the audit log after it: an action such as `device.created`, or a sentence that says why

@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from collections.abc import Container, Mapping
 
     from lapel.foundation.core.actors import Actor, ActorKind
-    from lapel.foundation.http.operations import Operation
+    from lapel.foundation.http.operations import Endpoint
     from lapel.foundation.http.responses import Headers
     from lapel.foundation.identity.token_kinds import TokenKind
 
@@ -37,7 +37,7 @@ class Authenticate(Protocol):
 class Limiter(Protocol):
     """Counts requests; see `rate_limits.py`."""
 
-    async def take(self, actor: Actor, operation: Operation) -> Headers:
+    async def take(self, actor: Actor, operation: Endpoint) -> Headers:
         """Count a request; returns the headers of the answer. Raises RateLimitExceeded at a limit."""
         ...
 
@@ -57,7 +57,7 @@ class Observer(Protocol):
     """Called for every answer: logs and metrics."""
 
     def __call__(
-        self, operation: Operation | None, method: str, status: int, seconds: float, actor: Actor
+        self, operation: Endpoint | None, method: str, status: int, seconds: float, actor: Actor
     ) -> None: ...
 
 

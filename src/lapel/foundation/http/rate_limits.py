@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from lapel.foundation.core.actors import Actor, ActorKind
     from lapel.foundation.core.clock import Clock
     from lapel.foundation.core.rate_limit import RateLimit
-    from lapel.foundation.http.operations import Operation
+    from lapel.foundation.http.operations import Endpoint
     from lapel.foundation.http.responses import Headers
     from lapel.settings import Settings
 
@@ -82,7 +82,7 @@ _Drawn: TypeAlias = "tuple[int, str, RateLimit | None]"
 class Unlimited:
     """No limits, no headers: the embedded single-machine mode."""
 
-    async def take(self, actor: Actor, operation: Operation) -> Headers:  # noqa: ARG002 - Limiter's shape
+    async def take(self, actor: Actor, operation: Endpoint) -> Headers:  # noqa: ARG002 - Limiter's shape
         """Let every request pass."""
         return ()
 
@@ -194,7 +194,7 @@ class RateLimiter:
         self._swept = 0
         self._rest_until = 0.0
 
-    async def take(self, actor: Actor, operation: Operation) -> Headers:
+    async def take(self, actor: Actor, operation: Endpoint) -> Headers:
         """Count one request; returns the headers of its tightest bucket.
 
         Raises RateLimitExceeded when one of its buckets is exhausted.

@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime
+from shlex import quote
 from typing import TYPE_CHECKING, Final, TypeAlias
 
 import asyncpg
@@ -294,7 +295,7 @@ class EndUsers:
             token=token,
             expires_at=timestamp_or_none(expires_at),
             connection_command=(
-                f"claude mcp add --transport http lapel {self._ports.settings.base_url}/mcp "
+                f"claude mcp add --transport http lapel {quote(f'{self._ports.settings.base_url}/mcp')} "
                 f'--header "Authorization: Bearer {token}"'
             ),
         )

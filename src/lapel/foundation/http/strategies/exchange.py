@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from lapel.foundation.core.asgi import Scope
     from lapel.foundation.http.deadline import Deadline
-    from lapel.foundation.http.operations import Operation
+    from lapel.foundation.http.operations import Endpoint
     from lapel.foundation.http.responses import Headers
 
 Encoded: TypeAlias = "tuple[int, Headers, Content]"
@@ -28,7 +28,7 @@ class Exchange:
     headers: dict[bytes, bytes]
     began: float
     request_id: str
-    operation: Operation | None = None
+    operation: Endpoint | None = None
     actor: Actor = ANONYMOUS
     extra: Headers = ()
     started: bool = False

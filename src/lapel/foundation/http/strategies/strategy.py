@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from lapel.foundation.core.asgi import Receive
     from lapel.foundation.database.row_quota import Room
     from lapel.foundation.http.calls import Params
-    from lapel.foundation.http.operations import Handler, Operation
+    from lapel.foundation.http.operations import Endpoint, Handler, Operation
     from lapel.foundation.http.protocols import Authenticate, Limiter
     from lapel.foundation.http.responses import Headers
     from lapel.foundation.http.strategies.exchange import (
@@ -53,6 +53,44 @@ class Checks:
     strangers: Strangers
     body_limit: int
     """The most bytes of a JSON body, and of a form without its files."""
+
+    async def enter(self, exchange: Exchange, endpoint: Endpoint, counted: Headers | None = None) -> None:
+        """Find the caller, check that it may call, and count the request unless it was `counted`."""
+        try:
+            actor = exchange.actor = await self.authenticate(exchange.headers.get(b"authorization"))
+        except Unauthorized:
+            self.strangers.note(CLIENT_ADDRESS.get())
+            raise
+        endpoint.access.admit(actor, self.authenticate.kinds)
+        exchange.extra = await self.limiter.take(actor, endpoint) if counted is None else counted
+        WORLD.set(actor.world_id)
+
+    async def read(self, headers: dict[bytes, bytes], receive: Receive) -> bytes:
+        """The whole body.
+
+        Raises PayloadTooLarge before it keeps more bytes than the limit, ClientGone when the client leaves
+        before its end, UnsupportedMediaType when it is not JSON by its header.
+        """
+        limit = self.body_limit
+        declared = headers.get(b"content-length")
+        if declared is not None and int(declared) > limit:
+            raise _too_large(limit)
+        chunks: list[bytes] = []
+        size = 0
+        while True:
+            message = await receive()
+            if message["type"] != "http.request":
+                raise ClientGone
+            chunk = message.get("body", b"")
+            size += len(chunk)
+            if size > limit:
+                raise _too_large(limit)
+            chunks.append(chunk)
+            if not message.get("more_body", False):
+                break
+        if size:
+            check_content_type(headers.get(b"content-type"))
+        return chunks[0] if len(chunks) == 1 else b"".join(chunks)
 
 
 # One decoder for each struct, because many operations share the empty ones.
@@ -104,50 +142,19 @@ class Strategy(Generic[Query, Body, Response]):
             await self._checks.room.check(world_id, writes=self._writes, grows=self._grows)
 
     async def _enter(self, exchange: Exchange, counted: Headers | None = None) -> None:
-        """Find the caller, check that it may call, and count the request unless it was `counted`."""
-        checks, operation = self._checks, self.operation
-        try:
-            actor = exchange.actor = await checks.authenticate(exchange.headers.get(b"authorization"))
-        except Unauthorized:
-            checks.strangers.note(CLIENT_ADDRESS.get())
-            raise
-        operation.access.admit(actor, checks.authenticate.kinds)
-        exchange.extra = await checks.limiter.take(actor, operation) if counted is None else counted
-        WORLD.set(actor.world_id)
+        """See `Checks.enter`."""
+        await self._checks.enter(exchange, self.operation, counted)
 
     async def _decode(self, exchange: Exchange, receive: Receive) -> tuple[bytes, Query, Body]:
         """Read the body and check the headers; returns the raw body, and the structs of query and body."""
         headers = exchange.headers
-        content = await self._read(headers, receive) if self._reads_body else b""
+        content = await self._checks.read(headers, receive) if self._reads_body else b""
         check_version(headers.get(b"bota-version"))
         query = self._decode_query(exchange.scope["query_string"])
         body = self._decode_body(content)
         if self._takes_key:
             idempotency.read_key(headers.get(b"idempotency-key"))
         return content, query, body
-
-    async def _read(self, headers: dict[bytes, bytes], receive: Receive) -> bytes:
-        """The whole body. Raises PayloadTooLarge before it keeps more bytes than the limit."""
-        limit = self._checks.body_limit
-        declared = headers.get(b"content-length")
-        if declared is not None and int(declared) > limit:
-            raise _too_large(limit)
-        chunks: list[bytes] = []
-        size = 0
-        while True:
-            message = await receive()
-            if message["type"] != "http.request":
-                raise ClientGone
-            chunk = message.get("body", b"")
-            size += len(chunk)
-            if size > limit:
-                raise _too_large(limit)
-            chunks.append(chunk)
-            if not message.get("more_body", False):
-                break
-        if size:
-            check_content_type(headers.get(b"content-type"))
-        return chunks[0] if len(chunks) == 1 else b"".join(chunks)
 
 
 def _too_large(limit: int) -> PayloadTooLarge:

@@ -1,0 +1,1 @@
+"""MCP: tools that call the routes of the API, at `/mcp`."""

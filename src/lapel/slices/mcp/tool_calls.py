@@ -1,0 +1,170 @@
+"""Calls of tools: from the arguments to a request of the API, and from its answer to that of the tool.
+
+The request takes the whole path of a request from outside, so its scopes, limits, errors, audit entries and
+logs are those of the route.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeAlias
+from urllib.parse import quote, urlencode
+
+import msgspec
+
+from lapel.foundation.core.asgi import CALLED, Called
+from lapel.foundation.core.errors import ApiError, InvalidRequest, NotFound
+from lapel.foundation.http.calls import NoBody, NoQuery
+from lapel.foundation.http.input.decoding import BodyDecoder
+from lapel.foundation.http.responses import refuse
+from lapel.slices.mcp.tool_schemas import ID
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from lapel.foundation.core.asgi import App, Message, Scope
+    from lapel.foundation.http.operations import Operation
+    from lapel.slices.mcp.toolbox import Tool, Toolbox
+
+Arguments: TypeAlias = "Mapping[str, Any]"
+# What a request inside takes over from the request to /mcp.
+_HEADERS = frozenset((b"authorization", b"x-forwarded-for", b"bota-version", b"idempotency-key"))
+_CONNECTION = ("asgi", "http_version", "scheme", "server", "client")
+
+
+@dataclass(frozen=True, slots=True)
+class ToolAnswer:
+    """What a tool answers: the JSON of the route. `value` is the same, decoded; None if it is an error."""
+
+    text: str
+    value: Any
+
+
+@dataclass(frozen=True, slots=True)
+class _RouteRequest:
+    method: str
+    path: str
+    query: bytes = b""
+    body: bytes = b""
+
+
+class ToolCalls:
+    """Calls tools for the callers of /mcp."""
+
+    def __init__(self, tools: Toolbox, api: App) -> None:
+        self._tools = tools
+        self._api = api
+
+    async def call(self, tool: Tool, arguments: Arguments, scope: Scope) -> ToolAnswer:
+        """Call a tool for the caller in `scope[CALLED]`. An error of the API is an answer, too."""
+        called: Called = scope[CALLED]
+        try:
+            self._tools.check(tool, called.actor)
+            request, finds = _request(tool, arguments)
+        except ApiError as error:
+            return _error(error, called.request_id)
+        # In a task of its own: its deadline cancels its task, and its request id is not the caller's.
+        status, content, request_id = await asyncio.create_task(self._ask(request, scope), name="tool-call")
+        if status >= 400:
+            return ToolAnswer(content.decode(), None)
+        value: Any = msgspec.json.decode(content)
+        if not finds:
+            return ToolAnswer(content.decode(), value)
+        rows: list[Any] = value["data"]
+        if not rows:
+            return _error(NotFound("There is nothing with this value.", param=finds), request_id)
+        return ToolAnswer(msgspec.json.encode(rows[0]).decode(), rows[0])
+
+    async def _ask(self, request: _RouteRequest, scope: Scope) -> tuple[int, bytes, str]:
+        """Status, body and request id of the API's answer."""
+        headers = [(name, value) for name, value in scope["headers"] if name in _HEADERS]
+        if request.method != "POST":
+            headers = [each for each in headers if each[0] != b"idempotency-key"]
+        if request.body:
+            headers += [
+                (b"content-type", b"application/json"),
+                (b"content-length", b"%d" % len(request.body)),
+            ]
+        inside: Scope = {
+            **{name: scope[name] for name in _CONNECTION if name in scope},
+            "type": "http",
+            "method": request.method,
+            "path": request.path,
+            "raw_path": request.path.encode(),
+            "root_path": "",
+            "query_string": request.query,
+            "headers": headers,
+        }
+        sent: list[Message] = []
+
+        async def receive() -> Message:
+            return {"type": "http.request", "body": request.body, "more_body": False}
+
+        async def send(message: Message) -> None:
+            sent.append(message)
+
+        await self._api(inside, receive, send)
+        start = sent[0]
+        told = dict(start["headers"])[b"x-request-id"].decode()
+        return start["status"], b"".join(each.get("body", b"") for each in sent[1:]), told
+
+
+def _request(tool: Tool, arguments: Arguments) -> tuple[_RouteRequest, str]:
+    """The request of a call; and, if it finds the resource by another argument than the id, that argument.
+
+    Raises InvalidRequest for an argument of a wrong type, NotFound for an id that cannot exist.
+    """
+    operation, found_by = tool.operation, tool.entry.found_by
+    if tool.finder is not None and found_by is not None:
+        finder, given = found_by[0], arguments.get(found_by[0])
+        if given is not None:
+            if arguments.get(ID) is not None:
+                raise InvalidRequest(f"Give either `{ID}` or `{finder}`.", param=finder)
+            query = _query(tool.finder, {finder: given, "limit": 1})
+            return _RouteRequest("GET", tool.finder.path, query), finder
+    taken = {name: each for name, each in arguments.items() if name not in tool.entry.hidden}
+    body = b""
+    if operation.body is not NoBody:
+        names = operation.body.__struct_encode_fields__
+        body = msgspec.json.encode({name: taken[name] for name in names if name in taken})
+    return _RouteRequest(operation.method, _path(tool, arguments), _query(operation, taken), body), ""
+
+
+def _path(tool: Tool, arguments: Arguments) -> str:
+    operation, pattern = tool.operation, tool.schemas.id_pattern
+    if pattern is None:
+        return operation.path
+    (parameter,) = operation.parameters
+    # The name of the API's document is taken, too.
+    given = arguments.get(ID, arguments.get(parameter))
+    if given is None:
+        names = f"`{ID}`" if tool.entry.found_by is None else f"`{ID}` or `{tool.entry.found_by[0]}`"
+        raise InvalidRequest(f"The tool needs {names}.", param=ID)
+    if not isinstance(given, str):
+        raise InvalidRequest(f"`{ID}` is a string.", param=ID)
+    if not pattern.match(given):
+        raise NotFound("There is nothing with this id.")
+    return operation.path.replace(f"{{{parameter}}}", quote(given))
+
+
+def _query(operation: Operation, arguments: Arguments) -> bytes:
+    """The query string. The types of the arguments are checked here, because a query string has none."""
+    if operation.query is NoQuery:
+        return b""
+    names = operation.query.__struct_encode_fields__
+    given = {name: arguments[name] for name in names if arguments.get(name) is not None}
+    BodyDecoder(operation.query)(msgspec.json.encode(given))
+    return urlencode({name: _text(value) for name, value in given.items()}).encode()
+
+
+def _text(value: object) -> str:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, float) and value.is_integer():
+        return str(int(value))
+    return str(value)
+
+
+def _error(error: ApiError, request_id: str) -> ToolAnswer:
+    return ToolAnswer(refuse(error, request_id, as_problem=False)[2].decode(), None)
