@@ -42,7 +42,7 @@ test: $(VENV)/.dev-ok $(VENV)/.weights-ok ## run every test
 
 # The same rules, with more of what is drawn at random; a count that is set in the environment stays.
 DEEP  := tests/faults/test_random_kills.py tests/contract/test_schemathesis.py tests/commands/test_machine.py tests/stateful \
-	tests/transcription/test_places.py tests/faults/test_webhook_kills.py tests/lost_answers
+	tests/transcription/test_places.py tests/faults/test_webhook_kills.py tests/lost_answers tests/mcp/test_hostile.py
 COUNTS = LAPEL_FAULT_KILLS=$${LAPEL_FAULT_KILLS:-2000} LAPEL_FAULT_TREES=$${LAPEL_FAULT_TREES:-2} \
 	LAPEL_WEBHOOK_KILLS=$${LAPEL_WEBHOOK_KILLS:-500} LAPEL_WEBHOOK_EVENTS=$${LAPEL_WEBHOOK_EVENTS:-10000} \
 	LAPEL_STATEFUL_EXAMPLES=$${LAPEL_STATEFUL_EXAMPLES:-40} LAPEL_LOST_DRAWS=$${LAPEL_LOST_DRAWS:-8} \

@@ -141,6 +141,21 @@ async def test_what_is_no_good_message_is_refused(http: Raw, body: Any, status: 
     assert len(answer.content) < 300
 
 
+@pytest.mark.parametrize(
+    "params", [None, {}, {"requestId": []}, {"requestId": 7}, {"progressToken": {}, "progress": "x"}]
+)
+@pytest.mark.parametrize("method", ["notifications/cancelled", "notifications/progress", "notifications/x"])
+async def test_a_notification_is_accepted_and_forgotten(
+    http: Raw, method: str, params: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    notification = {"jsonrpc": "2.0", "method": method} | ({} if params is None else {"params": params})
+    for revision in (REVISION, MODERN):
+        answer = await http.post(notification, MCP_Protocol_Version=revision)
+        assert (answer.status_code, answer.content) == (202, b"")
+    assert await http.ask("ping") == {}
+    assert [each for each in caplog.records if each.name.startswith("mcp")] == []
+
+
 async def test_ids_are_answered_as_they_came(http: Raw) -> None:
     for each in (0, -1, 2**53, "", "a b", "\u00e4"):
         answer = await http.post(message("ping") | {"id": each})

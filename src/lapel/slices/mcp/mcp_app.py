@@ -1,8 +1,8 @@
 """`/mcp`: Streamable HTTP without sessions, so that any process of the API may answer any request.
 
-The protocol is spoken by the package `mcp`, which is imported in a thread when the first request comes: its
-import takes longer than the rest of the start. It sees a request only after the API has admitted it and this
-module has read its message.
+The protocol is spoken by the package `mcp`. When the first request comes, a thread imports it and makes the
+tools: this takes about as long as the rest of the start. The package sees a request only after the API has
+admitted it and this module has read its message.
 
 Source: "Transports", Model Context Protocol, revision 2025-11-25.
 """
@@ -18,14 +18,16 @@ from lapel.foundation.core.errors import Forbidden
 from lapel.foundation.http.authorization import KEYS, Access
 from lapel.foundation.http.operations import Mount
 from lapel.slices.mcp.envelopes import BadMessage, read_message
-from lapel.slices.mcp.tool_calls import ToolCalls
-from lapel.slices.mcp.toolbox import END_USERS, Toolbox
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from lapel.foundation.core.actors import ActorKind
     from lapel.foundation.core.asgi import App, Message, Receive, Scope, Send
     from lapel.foundation.slices import Services
     from lapel.slices.mcp.mcp_server import McpServer
 
+_CALLERS: frozenset[ActorKind] = KEYS | {"end_user"}
 _JSON = ((b"content-type", b"application/json"),)
 _LOOPBACK = ("localhost", "127.0.0.1", "::1")
 # A tool may take as long as the slowest operation, whose own deadline ends it.
@@ -36,22 +38,23 @@ def mounts(services: Services) -> tuple[Mount, ...]:
     """The application at `/mcp`."""
 
     def make(api: App) -> McpApp:
-        kinds = [kind for each in services.slices for kind in each.token_kinds]
-        ids = {name: prefix for each in services.slices for name, prefix in each.ids.items()}
-        tools = Toolbox(services.operations, kinds, ids)
-        return McpApp(tools, api, services.ports.settings.base_url)
+        def server() -> McpServer:
+            from lapel.slices.mcp.mcp_server import server_of  # noqa: PLC0415 - see the module's docstring
 
-    access = Access(None, KEYS | END_USERS, "filter")
+            return server_of(services, api)
+
+        return McpApp(server, services.ports.settings.base_url)
+
+    access = Access(None, _CALLERS, "filter")
     return (Mount(method="POST", path="/mcp", name="mcp", access=access, make=make, patience=_PATIENCE),)
 
 
 class McpApp:
     """See MountedApp."""
 
-    def __init__(self, tools: Toolbox, api: App, base_url: str) -> None:
-        """`base_url`: of the API, for the origins of browsers."""
-        self._tools = tools
-        self._calls = ToolCalls(tools, api)
+    def __init__(self, make: Callable[[], McpServer], base_url: str) -> None:
+        """`make` is called in a thread. `base_url`: of the API, for the origins of browsers."""
+        self._make = make
         self._own_host = urlsplit(base_url).hostname
         self._opening: asyncio.Task[McpServer] | None = None
 
@@ -84,8 +87,7 @@ class McpApp:
         return await asyncio.shield(self._opening)
 
     async def _open(self) -> McpServer:
-        made = await asyncio.to_thread(_imported)
-        server = made(self._tools, self._calls)
+        server = await asyncio.to_thread(self._make)
         await server.open()
         return server
 
@@ -100,12 +102,6 @@ class McpApp:
             host = None
         if host is None or host not in (self._own_host, *_LOOPBACK):
             raise Forbidden("Pages of other sites may not call this endpoint.")
-
-
-def _imported() -> type[McpServer]:
-    from lapel.slices.mcp.mcp_server import McpServer  # noqa: PLC0415 - see the module's docstring
-
-    return McpServer
 
 
 def _failed(task: asyncio.Task[McpServer]) -> bool:

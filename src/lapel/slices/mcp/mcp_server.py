@@ -22,15 +22,16 @@ from lapel.foundation.core.asgi import CALLED
 from lapel.foundation.core.errors import InternalError
 from lapel.foundation.http.refusals import classify
 from lapel.foundation.http.responses import refuse
-from lapel.slices.mcp.tool_calls import ToolAnswer
+from lapel.slices.mcp.tool_calls import ToolAnswer, ToolCalls
+from lapel.slices.mcp.toolbox import Toolbox
 
 if TYPE_CHECKING:
     from mcp.server.context import ServerRequestContext
     from starlette.requests import Request
 
-    from lapel.foundation.core.asgi import Receive, Scope, Send
-    from lapel.slices.mcp.tool_calls import ToolCalls
-    from lapel.slices.mcp.toolbox import Tool, Toolbox
+    from lapel.foundation.core.asgi import App, Receive, Scope, Send
+    from lapel.foundation.slices import Services
+    from lapel.slices.mcp.toolbox import Tool
 
     RequestContext = ServerRequestContext[dict[str, Any], Request]
 
@@ -44,6 +45,14 @@ _INSTRUCTIONS = (
 _BOTH = b"application/json, text/event-stream"
 _VERSION = b"mcp-protocol-version"
 _OUR_HEADERS = frozenset((b"accept", b"content-type", b"content-length", b"transfer-encoding"))
+
+
+def server_of(services: Services, api: App) -> McpServer:
+    """The server whose tools call the operations of `services` through `api`."""
+    kinds = [kind for each in services.slices for kind in each.token_kinds]
+    ids = {name: prefix for each in services.slices for name, prefix in each.ids.items()}
+    tools = Toolbox(services.operations, kinds, ids)
+    return McpServer(tools, ToolCalls(tools, api))
 
 
 class McpServer:
