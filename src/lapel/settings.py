@@ -243,6 +243,24 @@ class Settings:
     speech_idle_seconds: float = setting(
         300.0, "Seconds without use after which the speech models are unloaded.", parsers.seconds()
     )
+    language_model: str = setting(
+        "auto",
+        "Model that the engine `local` of a language slot runs: a GGUF file; auto: the one that is installed "
+        "(`make local-llm`), if any; extractive: none, so answers consist of sentences of the transcript.",
+        parsers.text,
+    )
+    language_model_context: int = setting(
+        8192, "Tokens of the local language model's window.", parsers.whole(512, 1_048_576)
+    )
+    language_model_threads: int = setting(
+        0, "Threads of the local language model; 0 is one less than there are cores.", parsers.whole(0, 1024)
+    )
+    language_model_idle_seconds: float = setting(
+        300.0, "Seconds without use after which the local language model is unloaded.", parsers.seconds()
+    )
+    language_model_socket: Path | None = setting(
+        None, "Unix socket of the process that runs the local language model.", parsers.path, internal=True
+    )
 
     log_level: LogLevel = setting(
         "info", "Lowest level of message that is logged.", parsers.one_of("debug", "info", "warning", "error")

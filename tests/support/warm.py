@@ -164,7 +164,9 @@ def is_role(process: psutil.Process, role: str) -> bool:
     line = process.cmdline()  # empty when the process has just ended
     if role == "postgres":
         return bool(line) and line[0].endswith("/postgres")
-    return line[-2:] == ["lapel.hosting.child", role] or process.name() == f"lapel-{role}"
+    return (
+        line[-2:] == ["lapel.hosting.child", role] or process.name() == f"lapel-{role}"[:15]
+    )  # as long as Linux keeps it
 
 
 def children_of(pid: int) -> list[psutil.Process]:

@@ -12,6 +12,7 @@ from rich.text import Text
 from lapel.cli.doctor import (
     audit_checks,
     checks,
+    local_model_checks,
     retention_checks,
     sandbox_checks,
     secret_checks,
@@ -63,6 +64,8 @@ def doctor(*, data_dir: DataDir = None, json: Json = False) -> None:
 def _examine(settings: Settings) -> Iterator[Finding]:
     yield from checks.local(settings)
     yield from speech_checks.speech(settings)
+    if (model := local_model_checks.local_model(settings)) is not None:
+        yield model
     if settings.role in {"all", "worker"}:
         yield from sandbox_checks.sandbox()
     folder = DataFolder(settings.data_dir) if prepare.needs_folder(settings) else None

@@ -19,7 +19,7 @@ import os
 import site
 import sys
 import sysconfig
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 
 import msgspec
@@ -51,6 +51,7 @@ def confine(
     needs_code: bool = True,
     own_account: bool = True,
     serves: bool = False,
+    still: Collection[str] = (),
 ) -> list[Layer]:
     """Gives up every right that this process does not need. Call it while there is only one thread.
 
@@ -58,7 +59,8 @@ def confine(
     already, or that come from the parent later, stay usable. `needs_code`: the process still imports modules.
     `own_account`: root becomes another user; if that user could not read a path that is needed, the process
     stays uid 0 without capabilities. `serves`: the process answers on a socket that it already has, and opens
-    no other socket.
+    no other socket. `still`: calls that the process needs once more, such as `bind`; it refuses them itself
+    afterwards (`kernel_calls.refuse_calls`, which holds for all threads).
     """
     if sys.platform != "linux":
         return [Layer("sandbox", holds=False, why=f"there is none on {sys.platform}")]
@@ -85,7 +87,7 @@ def confine(
     layers.append(_layer("no capabilities", lambda: kernel_calls.drop_capabilities(kept)))
     layers.append(_layer("not readable by others", kernel_calls.forbid_looking_in))
     # The event loop already has an io_uring; the layers of network and Landlock restrict it as well.
-    refused = kernel_calls.denied(but={"listen", "io_uring_enter"} if serves else ())
+    refused = kernel_calls.denied(but={*still, *({"listen", "io_uring_enter"} if serves else ())})
     layers.append(_layer("no sockets, no programs (seccomp)", lambda: kernel_calls.refuse_calls(refused)))
     return layers
 

@@ -24,7 +24,7 @@ from lapel.foundation.workers.sandbox import confine
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    Report = Callable[[float], None]
+    Report = Callable[[float | str], None]
 
 HEAD = struct.Struct(">IB")
 PROGRESS, ANSWER, REFUSAL = 0, 1, 2

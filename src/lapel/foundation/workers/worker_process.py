@@ -18,9 +18,9 @@ import socket
 import struct
 import sys
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol, TypeVar, runtime_checkable
+from typing import Protocol, TypeVar, runtime_checkable
 
 import msgspec
 import structlog
@@ -29,9 +29,6 @@ from lapel.foundation.core.disk_guard import is_disk_full
 from lapel.foundation.workers.piped_child import PipedChild
 from lapel.foundation.workers.worker_child import HEAD, PROGRESS, REFUSAL, Bounds, Refusal, RefusalFrame
 from lapel.process_environment import environment_without_ours
-
-if TYPE_CHECKING:
-    from lapel.foundation.workers.worker_child import Report
 
 T = TypeVar("T", bound=msgspec.Struct)
 
@@ -104,9 +101,11 @@ class WorkerProcess:
         answer: type[T],
         *,
         seconds: float | None,
-        report: Report | None = None,
+        report: Callable[[float], None] | None = None,
+        pieces: Callable[[str], None] | None = None,
     ) -> T:
-        """The child's answer, 64 MiB at most. `report` gets the progress, 0 to 1.
+        """The child's answer, 64 MiB at most. `report` gets the progress, 0 to 1; `pieces` gets the text that
+        the child sends meanwhile.
 
         Raises Refusal when the child refuses, SubworkerTimeout after `seconds` (None: no limit),
         SubworkerDied when the child ends or its answer cannot be read, and OSError when the disk has no room
@@ -117,7 +116,7 @@ class WorkerProcess:
                 self._idle.cancel()
             try:
                 async with asyncio.timeout(seconds):
-                    reply = await self._exchange(await self._started(), request, answer, report)
+                    reply = await self._exchange(await self._started(), request, answer, report, pieces)
             except TimeoutError:
                 await self._end()
                 raise SubworkerTimeout(f"not done after {seconds} s") from None
@@ -141,6 +140,11 @@ class WorkerProcess:
     def resume(self) -> None:
         """Let a paused child go on."""
         self._signal(signal.SIGCONT)
+
+    def interrupt(self) -> None:
+        """Ask the child, by SIGUSR1, to answer its present request early. A child that has no handler for the
+        signal ends."""
+        self._signal(signal.SIGUSR1)
 
     async def close(self) -> None:
         """End the child. A call that waits for its answer raises SubworkerDied."""
@@ -182,7 +186,8 @@ class WorkerProcess:
         child: PipedChild,
         request: msgspec.Struct,
         answer: type[T],
-        report: Report | None,
+        report: Callable[[float], None] | None,
+        pieces: Callable[[str], None] | None,
     ) -> T | RefusalFrame:
         if self._files is None:
             raise BrokenPipeError
@@ -196,6 +201,11 @@ class WorkerProcess:
             body = await child.stdout.readexactly(length)
             if kind != PROGRESS:
                 return msgspec.msgpack.decode(body, type=RefusalFrame if kind == REFUSAL else answer)
+            if pieces is not None and isinstance(
+                piece := msgspec.msgpack.decode(body, type=float | str), str
+            ):
+                pieces(piece)
+                continue
             done = msgspec.msgpack.decode(body, type=float)
             if report is not None:
                 report(done)

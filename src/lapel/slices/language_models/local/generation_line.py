@@ -1,0 +1,103 @@
+"""The line of callers that wait for the one model of this machine."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+from collections import OrderedDict
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
+
+from lapel.slices.language_models.model_failures import ModelAway
+
+if TYPE_CHECKING:
+    from lapel.slices.language_models.language_model import Purpose
+
+# Callers that may wait, of all worlds and of one.
+_MOST, _MOST_OF_A_WORLD = 64, 8
+# Worlds whose last turn is remembered.
+_REMEMBERED = 1024
+
+
+@dataclasses.dataclass(slots=True, eq=False)
+class _InLine:
+    world: int
+    purpose: Purpose
+    number: int
+    turn: asyncio.Future[None]
+
+
+class GenerationLine:
+    """One caller at a time. The next is of the world whose last turn is the longest ago; of its callers, one
+    for an answer that a user waits for, before one for a summary; else the first that came.
+
+    `patience`: seconds that a caller waits at most.
+    """
+
+    def __init__(self, patience: float) -> None:
+        self._patience = patience
+        self._busy = False
+        self._waiting: list[_InLine] = []
+        self._arrivals = 0
+        self._turns = 0
+        self._last_turn: OrderedDict[int, int] = OrderedDict()
+
+    @asynccontextmanager
+    async def turn(self, world: int, purpose: Purpose) -> AsyncGenerator[bool]:
+        """Wait for a turn, which lasts as long as the block. The value: whether the turn before was of the
+        same world.
+
+        Raises ModelAway when too many callers wait, or the turn does not come in time.
+        """
+        if self._busy:
+            await self._wait(world, purpose)
+        self._busy = True
+        same = next(reversed(self._last_turn), None) == world
+        self._turns += 1
+        self._last_turn[world] = self._turns
+        self._last_turn.move_to_end(world)
+        if len(self._last_turn) > _REMEMBERED:
+            self._last_turn.popitem(last=False)
+        try:
+            yield same
+        finally:
+            self._pass_on()
+
+    async def _wait(self, world: int, purpose: Purpose) -> None:
+        of_the_world = sum(each.world == world for each in self._waiting)
+        if len(self._waiting) >= _MOST or of_the_world >= _MOST_OF_A_WORLD:
+            raise ModelAway("Too many requests wait for the local language model.", after=self._patience)
+        self._arrivals += 1
+        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        waiting = _InLine(world, purpose, self._arrivals, turn)
+        self._waiting.append(waiting)
+        try:
+            async with asyncio.timeout(self._patience):
+                await turn
+        except TimeoutError:
+            if turn.done() and not turn.cancelled():
+                self._pass_on()  # the turn came at the last moment
+            raise ModelAway(
+                f"The local language model was busy for {self._patience:g} s.", after=self._patience
+            ) from None
+        except asyncio.CancelledError:
+            if turn.done() and not turn.cancelled():
+                self._pass_on()
+            raise
+        finally:
+            if waiting in self._waiting:
+                self._waiting.remove(waiting)
+
+    def _pass_on(self) -> None:
+        """Give the turn to the next caller. The line stays busy until nobody waits."""
+        waiting = [each for each in self._waiting if not each.turn.done()]
+        if not waiting:
+            self._busy = False
+            return
+        following = min(
+            waiting,
+            key=lambda each: (self._last_turn.get(each.world, 0), each.purpose != "ask", each.number),
+        )
+        self._waiting.remove(following)
+        following.turn.set_result(None)

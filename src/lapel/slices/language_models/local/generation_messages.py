@@ -1,0 +1,98 @@
+"""Messages between a caller, the process that keeps the line, and the process of the model.
+
+Between caller and line: frames on a Unix socket, each the body's length (4 bytes, big endian) and the body in
+MessagePack. The caller sends one Asked and gets TextPieces, then one Finished, Failed or Away. It closes the
+connection to cancel.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import struct
+from typing import Literal, TypeAlias
+
+import msgspec
+
+from lapel.slices.language_models.language_model import Prompt, Purpose
+from lapel.slices.language_models.model_failures import FailureCode
+
+HEAD_BYTES = struct.Struct(">I")
+# Bytes of a request. The longest window has less text, even in scripts with three bytes per character.
+LARGEST = 8 * 1024 * 1024
+
+
+class Load(msgspec.Struct, frozen=True, tag=True):
+    """To the model's process: load the model unless it is loaded."""
+
+
+class Generate(msgspec.Struct, frozen=True, tag=True, kw_only=True):
+    """To the model's process: answer a prompt. The pieces of text are its progress.
+
+    `reuse`: work on the common beginning of this prompt and the one before need not be done again.
+    """
+
+    prompt: Prompt
+    reuse: bool
+
+
+class Loaded(msgspec.Struct, frozen=True, tag=True):
+    """The model is loaded. `seconds`: how long it took."""
+
+    seconds: float
+
+
+class Finished(msgspec.Struct, frozen=True, tag=True, kw_only=True):
+    """The end of an answer, and its tokens. `interrupted`: the caller has left."""
+
+    finish_reason: Literal["stop", "length", "interrupted"]
+    input: int | None = None
+    output: int | None = None
+    cached: int | None = None
+
+
+class Asked(msgspec.Struct, frozen=True, tag=True, kw_only=True):
+    """A caller's request. `world`: the world for whose sake it waits in line."""
+
+    world: int
+    purpose: Purpose
+    prompt: Prompt
+
+
+class TextPiece(msgspec.Struct, frozen=True, tag=True):
+    """Some text of the answer."""
+
+    text: str
+
+
+class Failed(msgspec.Struct, frozen=True, tag=True):
+    """A ModelFailed."""
+
+    code: FailureCode
+    message: str
+
+
+class Away(msgspec.Struct, frozen=True, tag=True):
+    """A ModelAway."""
+
+    message: str
+    after: float | None
+
+
+Told: TypeAlias = TextPiece | Finished | Failed | Away
+
+
+def framed(message: msgspec.Struct) -> bytes:
+    """A message as it is sent over the socket."""
+    body = msgspec.msgpack.encode(message)
+    return HEAD_BYTES.pack(len(body)) + body
+
+
+async def received(reader: asyncio.StreamReader) -> bytes:
+    """The body of the next frame.
+
+    Raises IncompleteReadError when the other side has closed, and ValueError when the frame is too large.
+    """
+    (length,) = HEAD_BYTES.unpack(await reader.readexactly(HEAD_BYTES.size))
+    if length > LARGEST:
+        raise ValueError(f"{length} bytes are too many")
+    return await reader.readexactly(length)
