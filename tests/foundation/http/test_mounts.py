@@ -11,14 +11,15 @@ import httpx
 import pytest
 
 from lapel.foundation.core.actors import Actor
-from lapel.foundation.core.asgi import CALLED, App, Called, Receive, Scope, Send
+from lapel.foundation.core.asgi import CALLED, INSIDE, App, Called, Receive, Scope, Send
 from lapel.foundation.core.errors import Conflict
 from lapel.foundation.http.api import Api
-from lapel.foundation.http.authorization import Access
+from lapel.foundation.http.authorization import KEYS, Access
 from lapel.foundation.http.operations import Endpoint, Mount
+from lapel.foundation.http.routes import Routes
 from lapel.foundation.ports import Ports
 from tests.support.api import api_of
-from tests.support.tenants import Tenant, make_key
+from tests.support.tenants import Tenant, bearer, make_key
 
 Answer = Callable[[Scope, Receive, Send], Awaitable[None]]
 JSON = [(b"content-type", b"application/json"), (b"content-length", b"2"), (b"connection", b"keep-alive")]
@@ -245,3 +246,37 @@ async def test_closing_the_api_closes_its_applications(ports: Ports) -> None:
     api, told = mounted(ports, never)
     await api.close()
     assert told.closed
+
+
+async def test_some_callers_reach_an_operation_only_through_an_application(
+    ports: Ports, tenant: Tenant
+) -> None:
+    key = await make_key(ports, tenant.test_world, "rk_test", scopes=("toys:read",))
+    toys = Routes("Toys", Access("toys:read", frozenset(), inside=KEYS), Access("toys:read"))
+
+    async def run(_: object) -> bytes:
+        return b"{}"
+
+    operation = toys.get("/v1/toys", "list_toys").content("List toys", run, answer="json")
+    statuses: list[int] = []
+
+    def make(api: App) -> Told:
+        async def answer(scope: Scope, receive: Receive, send: Send) -> None:
+            inside = {**scope, "method": "GET", "path": "/v1/toys", "query_string": b"", INSIDE: True}
+
+            async def note(message: Any) -> None:
+                statuses.append(message.get("status", 0))
+
+            await api(inside, receive, note)
+            await send({"type": "http.response.start", "status": 202, "headers": JSON})
+            await send({"type": "http.response.body", "body": b""})
+
+        return Told(answer)
+
+    mount = Mount(method="POST", path="/toy", name="toy", access=Access(None), make=make)
+    api = api_of(ports, (operation,), body_limit=100, mounts=(mount,))
+    await ask(api, key)
+    await ask(api, tenant.test_key)
+    assert statuses == [200, 0, 403, 0], "the scope is asked for all the same"
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(api), base_url="http://lapel.test") as client:
+        assert (await client.get("/v1/toys", headers=bearer(key))).status_code == 403

@@ -28,6 +28,10 @@ STOPPING = "lapel.stopping"
 """A key in the same scope. Its value is an asyncio.Event that is set when the server begins to stop."""
 
 
+INSIDE = "lapel.inside"
+"""A key in the scope of a request that a mounted application makes for its caller. Its value is True."""
+
+
 CALLED = "lapel.called"
 """A key in the scope of a request that the API gives to a mounted application. Its value is a `Called`."""
 

@@ -23,13 +23,15 @@ class Access:
     A key needs `scope` (none if it is None) and all of `more_scopes`. `callers` may also name device, upload
     and end-user tokens, which need no scope. With `scope` None and no `callers` the operation is public.
     `end_user_keys` is the rule for a key scoped to one end user: `filter` (lists and reads show only that end
-    user's data), `imply` (the end user is taken from the key), `deny` (403).
+    user's data), `imply` (the end user is taken from the key), `deny` (403). `inside`: kinds of tokens
+    that may call it only through a mounted application.
     """
 
     scope: str | None
     callers: frozenset[ActorKind] = KEYS
     end_user_keys: Literal["filter", "imply", "deny"] = "deny"
     more_scopes: tuple[str, ...] = ()
+    inside: frozenset[ActorKind] = frozenset()
     # True if a replaced device token may call this until its replacement is used.
     refreshing_tokens: bool = False
 
@@ -38,15 +40,15 @@ class Access:
         """Whether no token is needed."""
         return self.scope is None and not self.callers
 
-    def admit(self, actor: Actor, kinds: Mapping[ActorKind, TokenKind]) -> None:
-        """Check that this caller may call the operation.
+    def admit(self, actor: Actor, kinds: Mapping[ActorKind, TokenKind], *, inside: bool = False) -> None:
+        """Check that this caller may call the operation; `inside`: through a mounted application.
 
         Raises Forbidden when this kind of token, or this key, may not call it; Unauthorized when the token is
         a replaced device token and the operation refuses replaced tokens.
         """
         if actor.refresh_only and not self.refreshing_tokens:
             raise Unauthorized("This device token was replaced. Use the new one.")
-        if actor.kind not in self.callers:
+        if actor.kind not in self.callers and not (inside and actor.kind in self.inside):
             takes = " or ".join(kinds[kind].holder for kind in kinds if kind in self.callers)
             raise Forbidden(f"This route takes {takes}, not {kinds[actor.kind].holder}.")
         if actor.kind == "key":

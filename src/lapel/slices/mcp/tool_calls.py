@@ -13,7 +13,7 @@ from urllib.parse import quote, urlencode
 
 import msgspec
 
-from lapel.foundation.core.asgi import CALLED, Called
+from lapel.foundation.core.asgi import CALLED, INSIDE, Called
 from lapel.foundation.core.errors import ApiError, InvalidRequest, NotFound
 from lapel.foundation.http.calls import NoBody, NoQuery
 from lapel.foundation.http.input.decoding import BodyDecoder
@@ -95,6 +95,7 @@ class ToolCalls:
             "root_path": "",
             "query_string": request.query,
             "headers": headers,
+            INSIDE: True,
         }
         sent: list[Message] = []
 

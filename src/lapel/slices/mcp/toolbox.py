@@ -98,7 +98,7 @@ class Tool:
         if actor.kind not in self.entry.callers:
             takes = " or ".join(kinds[each].holder for each in kinds if each in self.entry.callers)
             raise Forbidden(f"The tool `{self.name}` takes {takes}, not {kinds[actor.kind].holder}.")
-        self.operation.access.admit(actor, kinds)
+        self.operation.access.admit(actor, kinds, inside=True)
 
 
 class Toolbox:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING, Any, Generic
 
-from lapel.foundation.core.asgi import ClientGone
+from lapel.foundation.core.asgi import INSIDE, ClientGone
 from lapel.foundation.core.errors import PayloadTooLarge, Unauthorized
 from lapel.foundation.core.request_id import CLIENT_ADDRESS
 from lapel.foundation.database.world_shares import WORLD
@@ -61,7 +61,7 @@ class Checks:
         except Unauthorized:
             self.strangers.note(CLIENT_ADDRESS.get())
             raise
-        endpoint.access.admit(actor, self.authenticate.kinds)
+        endpoint.access.admit(actor, self.authenticate.kinds, inside=INSIDE in exchange.scope)
         exchange.extra = await self.limiter.take(actor, endpoint) if counted is None else counted
         WORLD.set(actor.world_id)
 
