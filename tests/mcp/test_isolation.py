@@ -8,7 +8,7 @@ from typing import Any
 import httpx
 import pytest
 
-from lapel.slices.mcp.toolbox import TABLE, ToolEntry
+from lapel.slices.mcp.tool_table import TABLE, ToolEntry
 from tests.contract.resources import Resources, populate
 from tests.mcp.clients import Raw, error_of, message, raw
 from tests.support.client import api_client

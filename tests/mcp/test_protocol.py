@@ -10,7 +10,7 @@ import pytest
 from prometheus_client import generate_latest
 
 from lapel import __version__
-from lapel.slices.mcp.toolbox import TABLE
+from lapel.slices.mcp.tool_table import TABLE
 from tests.mcp.clients import INITIALIZE, REVISION, Raw, message, raw
 from tests.support.running import Running
 from tests.support.tenants import Tenant

@@ -12,7 +12,8 @@ import jsonschema
 import pytest
 
 from lapel.foundation.http.calls import NoBody
-from lapel.slices.mcp.toolbox import TABLE, Toolbox
+from lapel.slices.mcp.tool_table import TABLE
+from lapel.slices.mcp.toolbox import Toolbox
 from tests.mcp.clients import connected, error_of, raw, told
 from tests.support.declared import TOKEN_KINDS, declared_services
 from tests.support.running import Running, running

@@ -18,7 +18,7 @@ from lapel.foundation.core.errors import ApiError, InvalidRequest, NotFound
 from lapel.foundation.http.calls import NoBody, NoQuery
 from lapel.foundation.http.input.decoding import BodyDecoder
 from lapel.foundation.http.responses import refuse
-from lapel.slices.mcp.tool_schemas import ID
+from lapel.slices.mcp.tool_schemas import FIRST, ID, SESSION
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 Arguments: TypeAlias = "Mapping[str, Any]"
 # What a request inside takes over from the request to /mcp.
 _HEADERS = frozenset((b"authorization", b"x-forwarded-for", b"bota-version", b"idempotency-key"))
+# What a question is about if its scope is not given.
+_LIBRARY = {"type": "library"}
 _CONNECTION = ("asgi", "http_version", "scheme", "server", "client")
 
 
@@ -125,25 +127,48 @@ def _request(tool: Tool, arguments: Arguments) -> tuple[_RouteRequest, str]:
             query = _query(tool.finder, {finder: given, "limit": 1})
             return _RouteRequest("GET", tool.finder.path, query), finder
     taken = {name: each for name, each in arguments.items() if name not in tool.entry.hidden}
-    body = b""
-    if operation.body is not NoBody:
-        names = operation.body.__struct_encode_fields__
-        body = msgspec.json.encode({name: taken[name] for name in names if name in taken})
-    return _RouteRequest(operation.method, _path(tool, arguments), _query(operation, taken), body), ""
+    if tool.asking is not None:
+        return _question(tool, tool.asking, taken), ""
+    body = b"" if operation.body is NoBody else msgspec.json.encode(_fields_of(operation, taken))
+    path = _path(operation, tool, ID, arguments)
+    return _RouteRequest(operation.method, path, _query(operation, taken), body), ""
 
 
-def _path(tool: Tool, arguments: Arguments) -> str:
-    operation, pattern = tool.operation, tool.schemas.id_pattern
+def _question(tool: Tool, asking: Operation, taken: Arguments) -> _RouteRequest:
+    """The request of a question: in a session that exists, or as the first one of a new session.
+
+    The form of the route that makes a session is taken, too: then the question is the `initial_message`.
+    """
+    question = _fields_of(asking, taken)
+    if taken.get(SESSION) is not None:
+        path = _path(asking, tool, SESSION, taken)
+        return _RouteRequest(asking.method, path, body=msgspec.json.encode(question))
+    made = {"scope": _LIBRARY, **_fields_of(tool.operation, taken)}
+    if made["scope"] is None:
+        made["scope"] = _LIBRARY
+    if question or made.get(FIRST) is None:
+        made[FIRST] = question
+    return _RouteRequest(tool.operation.method, tool.operation.path, body=msgspec.json.encode(made))
+
+
+def _fields_of(operation: Operation, arguments: Arguments) -> dict[str, Any]:
+    """The arguments that are fields of the operation's body."""
+    names = operation.body.__struct_encode_fields__
+    return {name: arguments[name] for name in names if name in arguments}
+
+
+def _path(operation: Operation, tool: Tool, name: str, arguments: Arguments) -> str:
+    pattern = tool.schemas.id_pattern
     if pattern is None:
         return operation.path
     (parameter,) = operation.parameters
     # The name of the API's document is taken, too.
-    given = arguments.get(ID, arguments.get(parameter))
+    given = arguments.get(name, arguments.get(parameter))
     if given is None:
-        names = f"`{ID}`" if tool.entry.found_by is None else f"`{ID}` or `{tool.entry.found_by[0]}`"
-        raise InvalidRequest(f"The tool needs {names}.", param=ID)
+        names = f"`{name}`" if tool.entry.found_by is None else f"`{name}` or `{tool.entry.found_by[0]}`"
+        raise InvalidRequest(f"The tool needs {names}.", param=name)
     if not isinstance(given, str):
-        raise InvalidRequest(f"`{ID}` is a string.", param=ID)
+        raise InvalidRequest(f"`{name}` is a string.", param=name)
     if not pattern.match(given):
         raise NotFound("There is nothing with this id.")
     return operation.path.replace(f"{{{parameter}}}", quote(given))

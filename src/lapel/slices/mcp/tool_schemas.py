@@ -16,13 +16,16 @@ from lapel.foundation.http.calls import NoBody, NoQuery
 from lapel.foundation.openapi.schemas import Schema, Schemas
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Container, Iterable, Mapping
 
     import msgspec
 
     from lapel.foundation.http.operations import Operation
+    from lapel.slices.mcp.tool_table import ToolEntry
 
 ID = "id"
+# Of tools that ask: the argument that continues a session, and the field of a first question.
+SESSION, FIRST = "session_id", "initial_message"
 _COMPONENT = "#/components/schemas/"
 _DEFINITION = "#/$defs/"
 
@@ -32,47 +35,57 @@ class ToolSchemas:
 
     def __init__(
         self,
+        entry: ToolEntry,
         operation: Operation,
         ids: Mapping[str, str],
-        hidden: frozenset[str],
-        found_by: str | None,
         finder: Operation | None,
+        asking: Operation | None,
     ) -> None:
-        """`hidden`: arguments that are left out. `found_by`: the argument of `finder` that may stand in place
-        of the id."""
+        """`finder`, `asking`: see Tool. `ids`: the prefix of the ids in each parameter of a path."""
         structs = [each for each in (operation.query, operation.body) if each not in (NoQuery, NoBody)]
-        schemas = Schemas(structs if finder is None else [*structs, finder.query], ())
-        properties: dict[str, Schema] = {}
-        required: list[str] = []
+        other = [each for each in (finder and finder.query, asking and asking.body) if each is not None]
+        schemas = Schemas([*structs, *other], ())
         self.id_pattern: re.Pattern[str] | None = None
-        if operation.parameters:
-            properties[ID] = self._id(operation, ids)
-            required += [] if finder else [ID]
-        for name, schema, needed in _fields(schemas, structs):
-            if name not in hidden:
-                properties[name] = schema
-                required += [name] if needed else []
-        if finder is not None:
-            properties |= {name: one for name, one, _ in schemas.properties(finder.query) if name == found_by}
-        self.arguments = _whole(
-            {"type": "object", "properties": properties, "required": required}, schemas.components
-        )
-        if not required:
-            del self.arguments["required"]
-        self.answer = _answer(operation)
+        self._properties: dict[str, Schema] = {}
+        self._required: list[str] = []
+        identified = asking or operation
+        if identified.parameters:
+            self._add_id(identified, ids, SESSION if asking else ID, needed=finder is None and asking is None)
+        if asking is not None:
+            self._add(schemas, asking.body, entry.hidden, needed=True)
+        hidden = entry.hidden if asking is None else {*entry.hidden, FIRST}
+        for struct in structs:
+            self._add(schemas, struct, hidden, needed=asking is None)
+        if finder is not None and entry.found_by is not None:
+            others = {name for name, *_ in schemas.properties(finder.query)} - {entry.found_by[0]}
+            self._add(schemas, finder.query, others, needed=False)
+        arguments: Schema = {"type": "object", "properties": self._properties}
+        if self._required:
+            arguments["required"] = self._required
+        self.arguments = _whole(arguments, schemas.components)
+        self.answer = _answer(asking or operation)
 
-    def _id(self, operation: Operation, ids: Mapping[str, str]) -> Schema:
+    def _add_id(self, operation: Operation, ids: Mapping[str, str], name: str, *, needed: bool) -> None:
         (parameter,) = operation.parameters
-        prefix = ids[parameter]
-        pattern = f"{prefix}_[A-Za-z0-9]{{1,64}}"
+        pattern = f"{ids[parameter]}_[A-Za-z0-9]{{1,64}}"
         self.id_pattern = re.compile(rf"{pattern}\Z")
         noun = parameter.removesuffix("_id").replace("_", " ")
-        return {"type": "string", "pattern": f"^{pattern}$", "description": f"The id of the {noun}."}
+        described: Schema = {
+            "type": "string",
+            "pattern": f"^{pattern}$",
+            "description": f"The id of the {noun}.",
+        }
+        self._properties[name] = described
+        self._required += [name] if needed else []
 
-
-def _fields(schemas: Schemas, structs: Iterable[type[msgspec.Struct]]) -> Iterable[tuple[str, Schema, bool]]:
-    for struct in structs:
-        yield from schemas.properties(struct)
+    def _add(
+        self, schemas: Schemas, struct: type[msgspec.Struct], hidden: Container[str], *, needed: bool
+    ) -> None:
+        """Add the fields of a struct. `needed`: a field that the struct requires is required here, too."""
+        for name, schema, required in schemas.properties(struct):
+            if name not in hidden:
+                self._properties[name] = schema
+                self._required += [name] if required and needed else []
 
 
 def _answer(operation: Operation) -> Schema:

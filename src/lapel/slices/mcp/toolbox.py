@@ -1,7 +1,4 @@
-"""The tools: each one calls an operation of the API, with the operation's own arguments and answer.
-
-Contract: section 17. Developer tools are for keys, the others for end-user tokens.
-"""
+"""The tools: each one calls an operation of the API, with the operation's own arguments and answer."""
 
 from __future__ import annotations
 
@@ -9,8 +6,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from lapel.foundation.core.errors import Forbidden
-from lapel.foundation.http.authorization import KEYS
 from lapel.slices.mcp.tool_schemas import ToolSchemas
+from lapel.slices.mcp.tool_table import TABLE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -18,58 +15,17 @@ if TYPE_CHECKING:
     from lapel.foundation.core.actors import Actor, ActorKind
     from lapel.foundation.http.operations import Operation
     from lapel.foundation.identity.token_kinds import TokenKind
-
-END_USERS: frozenset[ActorKind] = frozenset({"end_user"})
-
-
-@dataclass(frozen=True, slots=True)
-class ToolEntry:
-    """A line of the table. `also` says more than the operation's own description.
-
-    `reads`: it changes nothing; None means that its operation's method decides. `hidden`: arguments that the
-    tool does not take. `found_by`: an argument that may stand in place of the id, and the operation that
-    lists the one resource which has it. `leaves`: it sends something outside.
-    """
-
-    name: str
-    operation: str
-    callers: frozenset[ActorKind] = KEYS
-    also: str = ""
-    reads: bool | None = None
-    hidden: frozenset[str] = frozenset()
-    found_by: tuple[str, str] | None = None
-    leaves: bool = False
-
-
-_OWN = frozenset({"end_user_id"})
-TABLE = (
-    ToolEntry("list_end_users", "list_end_users"),
-    ToolEntry(
-        "get_end_user",
-        "get_end_user",
-        also="Give either `id` or `external_id`.",
-        found_by=("external_id", "list_end_users"),
-    ),
-    ToolEntry("list_devices", "list_devices"),
-    ToolEntry("get_device", "get_device"),
-    ToolEntry("get_fleet_stats", "get_device_stats"),
-    ToolEntry("list_recordings", "list_recordings"),
-    ToolEntry("get_recording", "get_recording"),
-    ToolEntry("create_transcription", "create_transcription"),
-    ToolEntry("list_webhooks", "list_webhooks"),
-    ToolEntry("trigger_webhook_event", "test_webhook", also="`id` is the webhook's id.", leaves=True),
-    ToolEntry("list_my_recordings", "list_recordings", END_USERS, hidden=_OWN),
-    ToolEntry("get_my_recording", "get_recording", END_USERS),
-)
+    from lapel.slices.mcp.tool_table import ToolEntry
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tool:
-    """A tool, with its schemas. `finder`: the operation of `found_by`."""
+    """A tool, with its schemas. `finder`: the operation of `found_by`; `asking`: that of `asks`."""
 
     entry: ToolEntry
     operation: Operation
     finder: Operation | None
+    asking: Operation | None
     schemas: ToolSchemas
 
     @property
@@ -139,5 +95,6 @@ class Toolbox:
 def _tool(entry: ToolEntry, named: Mapping[str, Operation], ids: Mapping[str, str]) -> Tool:
     operation = named[entry.operation]
     finder = None if entry.found_by is None else named[entry.found_by[1]]
-    schemas = ToolSchemas(operation, ids, entry.hidden, entry.found_by and entry.found_by[0], finder)
-    return Tool(entry=entry, operation=operation, finder=finder, schemas=schemas)
+    asking = named[entry.asks] if entry.asks else None
+    schemas = ToolSchemas(entry, operation, ids, finder, asking)
+    return Tool(entry=entry, operation=operation, finder=finder, asking=asking, schemas=schemas)
