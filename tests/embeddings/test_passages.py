@@ -14,30 +14,18 @@ import numpy as np
 import psutil
 import pytest
 
+from lapel.hosting.children import HOPELESS
 from lapel.settings import Settings
 from lapel.slices.embeddings import texts
-from lapel.slices.embeddings.model_files import DAMAGED, PACKAGE, WEIGHTS, installed_model
-from lapel.slices.embeddings.model_messages import Kind
-from lapel.slices.embeddings.own_child import OwnChild
+from lapel.slices.embeddings.model.model_files import DAMAGED, MISSING, installed_model
+from lapel.slices.embeddings.model.model_messages import Kind
+from lapel.slices.embeddings.model.own_child import OwnChild
 from lapel.slices.embeddings.service import DIMENSIONS, Embeddings, EmbeddingsAway, NoEmbeddings
 from tests.embeddings.bare import bare, rows_of
+from tests.embeddings.conversations import PASSAGES, QUESTIONS
+from tests.embeddings.damaged import with_damaged_weights, without_weights
 from tests.embeddings.needs import needs_model
-
-PASSAGES = [
-    "We agreed to release the first version of the app on the fifteenth of March.",
-    "The dentist said that the wisdom tooth has to come out before the summer.",
-    "Our marketing budget for the spring campaign is forty thousand dollars.",
-    "My grandmother bakes her plum cake with a little cinnamon and no butter.",
-    "The train to Hamburg was two hours late because of the snow.",
-]
-# Each asks in its own language for the passage in the same place.
-QUESTIONS = [
-    "Wann kommt die erste Version der App heraus?",
-    "¿Qué dijo el dentista sobre la muela del juicio?",
-    "Quel est le budget de la campagne de printemps ?",
-    "おばあちゃんのプラムケーキには何が入っていますか",
-    "为什么去汉堡的火车晚点了？",
-]
+from tests.support.embedder import end_of_embedder
 
 
 @pytest.fixture(scope="module")
@@ -108,7 +96,9 @@ LONG = ["\u0301" * 5000, "a" * 20_000, "ก" * 5000]
 async def test_hostile_texts_have_vectors_and_harm_nothing(embeddings: Embeddings) -> None:
     assert len(await embeddings.passages(["a text"])) == 1
     child = embeddings.pid
-    found = rows_of(await embeddings.passages([*HOSTILE, *LONG]))
+    vectors = await embeddings.sentences([*HOSTILE, *LONG])
+    assert vectors is not None
+    found = rows_of(vectors)
     assert found.shape == (len(HOSTILE) + len(LONG), DIMENSIONS)
     assert np.allclose(np.linalg.norm(found, axis=1), 1, atol=1e-3)
     for each in HOSTILE:
@@ -118,9 +108,10 @@ async def test_hostile_texts_have_vectors_and_harm_nothing(embeddings: Embedding
 
 @needs_model
 async def test_of_a_long_text_the_beginning_is_embedded(embeddings: Embeddings) -> None:
-    start = "We agreed to release the first version of the app. " * 60
-    one, other = rows_of(await embeddings.passages([start + "apples", start + "pears " * 300]))
-    np.testing.assert_array_equal(one, other)
+    start = "We agreed to release the first version of the app. " * 15
+    vectors = await embeddings.sentences([start + "apples", start + "pears " * 300])
+    assert vectors is not None
+    assert vectors[0] == vectors[1]
 
 
 @needs_model
@@ -156,9 +147,7 @@ async def test_more_sentences_than_allowed_are_refused(embeddings: Embeddings) -
 async def test_without_the_package_there_is_no_model_and_the_remedy_is_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (tmp_path / PACKAGE).mkdir()
-    (tmp_path / PACKAGE / "__init__.py").write_text("raise RuntimeError('not in this process')")
-    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.syspath_prepend(without_weights(tmp_path))
     assert installed_model() is None
     without = Embeddings(Settings.from_env({}))
     assert without.model is None
@@ -172,16 +161,7 @@ async def test_without_the_package_there_is_no_model_and_the_remedy_is_named(
 async def test_damaged_weights_are_refused_with_the_remedy(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real = installed_model()
-    assert real is not None
-    (tmp_path / PACKAGE).mkdir()
-    for each in real.weights.parent.iterdir():
-        if each.name not in {WEIGHTS, "__pycache__"}:
-            (tmp_path / PACKAGE / each.name).symlink_to(each)
-    content = bytearray(real.weights.read_bytes())
-    content[len(content) // 2] ^= 1
-    (tmp_path / PACKAGE / WEIGHTS).write_bytes(content)
-    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.syspath_prepend(with_damaged_weights(tmp_path))
     damaged = Embeddings(Settings.from_env({}))
     try:
         with pytest.raises(NoEmbeddings) as refusal:
@@ -190,3 +170,15 @@ async def test_damaged_weights_are_refused_with_the_remedy(
         assert await damaged.query("what?") is None
     finally:
         await damaged.aclose()
+
+
+def test_a_query_process_without_a_sound_model_says_why_and_gives_up(tmp_path: Path) -> None:
+    for kind, make, why in (("none", without_weights, MISSING), ("damaged", with_damaged_weights, DAMAGED)):
+        folder = tmp_path / kind
+        folder.mkdir()
+        if make is with_damaged_weights and installed_model() is None:
+            continue
+        done = end_of_embedder(folder, PYTHONPATH=str(make(folder)))
+        assert done.returncode == HOPELESS
+        assert why.partition("; ")[0] in done.stderr
+        assert not (folder / "socket").exists()

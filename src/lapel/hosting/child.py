@@ -1,7 +1,7 @@
-"""One process of `lapel serve`: `python -m lapel.hosting.child api|worker|store`. Not a command for people.
+"""One process of `lapel serve`: `python -m lapel.hosting.child api|worker|store|embedder`.
 
-The process reads its settings only from LAPEL_*, writes `ready` to the descriptor that it inherits, drains
-and stops on SIGTERM, and ends when the supervisor ends.
+This is not a command for people. The process reads its settings only from LAPEL_*, writes `ready` to the
+descriptor that it inherits, drains and stops on SIGTERM, and ends when the supervisor ends.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ def main() -> None:
     telemetry.configure(settings.log_level, settings.log_format, role)
     crash_points.arm(parent.crash)
     _raise_file_limit()
-    runs = {"api": _api, "store": _store, "worker": _worker}[role]
+    runs = {"api": _api, "store": _store, "worker": _worker, "embedder": _embedder}[role]
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(_until_told(lambda stop: runs(settings, parent, stop)))
 
@@ -124,6 +124,29 @@ async def _worker(settings: Settings, parent: FromParent, stop: asyncio.Event) -
     # 3,000 attempts, 100 at a time, on a busy machine).
     gc.set_threshold(20_000)
     await run_worker(settings, stop, lambda: _say_ready(parent))
+
+
+async def _embedder(settings: Settings, parent: FromParent, stop: asyncio.Event) -> None:
+    # numpy starts no thread: a process of several threads cannot give up all its rights.
+    os.environ["OPENBLAS_NUM_THREADS"] = "1"
+    # Only this role needs these modules. Afterwards it imports nothing more: it cannot open any file.
+    from lapel.foundation.workers.sandbox import confine  # noqa: PLC0415
+    from lapel.hosting.children import HOPELESS  # noqa: PLC0415
+    from lapel.slices.embeddings.embedder.embedder_server import EmbedderServer, listening_socket  # noqa: PLC0415
+    from lapel.slices.embeddings.model.loaded_model import NoEmbeddings, installed  # noqa: PLC0415
+
+    if settings.embedder_socket is None:
+        raise SystemExit("the embedder has no socket")
+    try:
+        model = installed(settings.speech_threads)
+    except NoEmbeddings as fault:
+        _log.error("embedder.no_model", error=str(fault))
+        raise SystemExit(HOPELESS) from fault
+    listener = listening_socket(settings.embedder_socket)
+    layers = confine(needs_code=False, serves=True)
+    end_with(parent.pid)
+    _log.debug("embedder.confined", missing=[f"{each.name}: {each.why}" for each in layers if not each.holds])
+    await EmbedderServer(model).run(listener, stop, lambda: _say_ready(parent))
 
 
 async def _serve(

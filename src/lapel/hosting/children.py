@@ -17,10 +17,12 @@ from typing import Literal
 
 import structlog
 
-Role = Literal["api", "worker", "store"]
+Role = Literal["api", "worker", "store", "embedder"]
 
 FIRST_DELAY = 0.1  # seconds before the first restart; each further death doubles it
 LONGEST_DELAY = 10.0  # seconds
+# The exit status of a process that would fail again in the same way, such as with damaged weights.
+HOPELESS = 78  # EX_CONFIG, see sysexits.h(3head)
 STABLE = 30.0  # seconds; a process that lived this long resets the backoff
 
 _log: structlog.stdlib.BoundLogger = structlog.get_logger("lapel.supervisor")
@@ -42,7 +44,8 @@ class Child:
     """One child process that runs Lapel's code.
 
     `environment`: a function from the variables that `start` makes for this child to the child's whole
-    environment. `listener`: descriptor of a listening socket that the child inherits.
+    environment. `listener`: descriptor of a listening socket that the child inherits. `essential`: without
+    this process the server does not start; other processes may fail, and the server goes on without them.
     """
 
     def __init__(
@@ -51,9 +54,12 @@ class Child:
         name: str,
         environment: Callable[[Mapping[str, str]], dict[str, str]],
         listener: int | None = None,
+        *,
+        essential: bool = True,
     ) -> None:
         self.role: Role = role
         self.name = name
+        self.essential = essential
         self.ready = False
         self.was_ready = False
         self.restart_at: float | None = None
@@ -117,7 +123,8 @@ class Child:
         now = time.monotonic()
         self.process, self.ready = None, False
         self._close_ready()
-        self.restart_at = now + self._backoff.after(now - self._started)
+        delay = self._backoff.after(now - self._started)
+        self.restart_at = None if status == HOPELESS and not self.essential else now + delay
         return status
 
     def send(self, number: signal.Signals) -> None:

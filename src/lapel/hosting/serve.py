@@ -23,8 +23,10 @@ from lapel.hosting.prepare import Say, Sockets
 from lapel.hosting.tree import Tree
 from lapel.process_environment import child_environment
 from lapel.settings import Settings
+from lapel.slices.embeddings.model.model_files import installed_model
 
-_MEMORY = Path("/dev/shm")  # noqa: S108  # the folder in it is made 0700 or not used
+# The folders in them are made 0700 or not used.
+_MEMORY, _TEMPORARY = Path("/dev/shm"), Path("/tmp")  # noqa: S108
 _log: structlog.stdlib.BoundLogger = structlog.get_logger("lapel.supervisor")
 
 
@@ -62,7 +64,10 @@ def serve(
         settings = prepare.with_secret(settings, folder)
         sockets = prepare.open_sockets(settings)
         stack.callback(sockets.close)
-        metrics = stack.enter_context(_metrics_folder(folder))
+        metrics = stack.enter_context(_private_folder("metrics", folder))
+        if settings.role in {"all", "api"} and installed_model() is not None:
+            place = stack.enter_context(_private_folder("embedder", folder))
+            settings = dataclasses.replace(settings, embedder_socket=place / "socket")
         postgres = prepare.embedded_postgres(settings, folder, say)
         children: list[Child] = []
         tree = Tree(postgres, children)
@@ -133,7 +138,18 @@ def _children(settings: Settings, sockets: Sockets, metrics: Path) -> list[Child
             children.append(Child("api", name, environment(name), public.fileno()))
     if settings.role in {"all", "worker"}:
         children.append(Child("worker", "worker", environment("worker")))
+    if settings.embedder_socket is not None:
+        bare = _without_secrets(settings)
+        children.append(
+            Child("embedder", "embedder", lambda own: child_environment(bare, own), essential=False)
+        )
     return children
+
+
+def _without_secrets(settings: Settings) -> Settings:
+    """The settings of a process that reads hostile texts: only what it needs."""
+    needed = ("embedder_socket", "speech_threads", "log_level", "log_format")
+    return Settings(**{name: getattr(settings, name) for name in needed})
 
 
 def _running(settings: Settings) -> Running:
@@ -151,23 +167,25 @@ def _running(settings: Settings) -> Running:
 
 
 @contextlib.contextmanager
-def _metrics_folder(folder: DataFolder | None) -> Generator[Path]:
-    """The folder, empty at the start, in which the processes share their metrics.
+def _private_folder(purpose: str, folder: DataFolder | None) -> Generator[Path]:
+    """A folder, empty at the start, that the processes of this server share; removed at the end.
 
-    The folder is in memory (/dev/shm) if possible: the files are mapped, and a full disk would kill the
-    processes that write to them.
+    It is in memory (/dev/shm) if possible. The files of metrics are mapped, and a full disk would kill the
+    processes that write to them. The path of a socket may have 107 bytes, see unix(7); this one is short.
     """
-    base = _MEMORY if os.access(_MEMORY, os.W_OK) else Path(tempfile.gettempdir())
-    path = base / f"lapel-metrics-{hashlib.sha256(bytes(folder.path)).hexdigest()[:10]}" if folder else None
+    short = (each for each in (_MEMORY, _TEMPORARY) if os.access(each, os.W_OK))
+    base = next(short, Path(tempfile.gettempdir()))
+    name = f"lapel-{purpose}-"
+    path = base / (name + hashlib.sha256(bytes(folder.path)).hexdigest()[:10]) if folder else None
     if path is not None:
         shutil.rmtree(path, ignore_errors=True)  # left by a killed server
     try:
         if path is None:
-            path = Path(tempfile.mkdtemp(prefix="lapel-metrics-", dir=base))
+            path = Path(tempfile.mkdtemp(prefix=name, dir=base))
         else:
             path.mkdir(mode=0o700)
     except FileExistsError:  # made by another user
-        path = Path(tempfile.mkdtemp(prefix="lapel-metrics-", dir=base))
+        path = Path(tempfile.mkdtemp(prefix=name, dir=base))
     try:
         yield path
     finally:

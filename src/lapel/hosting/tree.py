@@ -29,6 +29,9 @@ DRAIN = 3.4
 STORE_STOP = 0.4
 POSTGRES_STOP = 0.6
 LOG_LOOK = 10.0  # seconds between two checks of the size of PostgreSQL's log
+# Seconds that the start waits for a process that the server can do without.
+LATE = 5.0
+LAST = frozenset({"store", "embedder"})  # roles that other processes use until their own end
 TRIES = 4  # the start has failed when a process that was never ready has died this often
 
 _log: structlog.stdlib.BoundLogger = structlog.get_logger("lapel.supervisor")
@@ -48,6 +51,7 @@ class Tree:
         self._postgres_backoff = Backoff()
         self._postgres_started = time.monotonic()
         self._postgres_restart_at: float | None = None
+        self._late_at: float | None = None
         self._wake_read, self._wake_write = os.pipe()
         os.set_blocking(self._wake_read, False)
         os.set_blocking(self._wake_write, False)
@@ -88,15 +92,16 @@ class Tree:
     def run(self, announce: Callable[[], None]) -> None:
         """Starts the children and keeps all alive until a signal; calls `announce` once all are ready.
 
-        Raises StartFailed when a process has died TRIES times without getting ready.
+        A child that is not essential is not waited for after LATE seconds, or when it has died. Raises
+        StartFailed when an essential process has died TRIES times without getting ready.
         """
         for child in self._children:
             child.start()
-        announced = False
+        self._late_at = time.monotonic() + LATE
         while not self.stopping:
-            if not announced and all(child.ready for child in self._children):
+            if self._late_at is not None and not any(map(self._is_awaited, self._children)):
+                self._late_at = None
                 announce()
-                announced = True
             self._wait()
             self._reap()
             self._reap_orphans()
@@ -105,7 +110,7 @@ class Tree:
                 self._postgres.shorten_log()
 
     def stop(self) -> None:
-        """Ends everything: API and worker, then the store, which they may still use, then PostgreSQL.
+        """Ends everything: API and worker, then what they use: store and embedder, then PostgreSQL.
 
         Raises PostgresError when PostgreSQL does not end.
         """
@@ -114,8 +119,8 @@ class Tree:
         def hurry() -> bool:
             return self._signals > once or self._signals > 1
 
-        first = [child for child in self._children if child.role != "store"]
-        last = [child for child in self._children if child.role == "store"]
+        first = [child for child in self._children if child.role not in LAST]
+        last = [child for child in self._children if child.role in LAST]
         for group, patience in ((first, DRAIN), (last, STORE_STOP)):
             killed = stop_all(group, patience, hurry)
             if killed and not hurry():
@@ -123,11 +128,16 @@ class Tree:
         if self._postgres is not None:
             self._postgres.stop(grace=0.0 if hurry() else POSTGRES_STOP)
 
+    def _is_awaited(self, child: Child) -> bool:
+        """Whether the start waits for this child."""
+        if child.ready or child.essential:
+            return not child.ready
+        return not child.failures and self._late_at is not None and time.monotonic() < self._late_at
+
     def _wait(self) -> None:
         """Sleeps until a signal, a ready pipe, the next restart, or the next check of PostgreSQL's log."""
         due = [child.restart_at for child in self._children if child.restart_at is not None]
-        if self._postgres_restart_at is not None:
-            due.append(self._postgres_restart_at)
+        due += [at for at in (self._postgres_restart_at, self._late_at) if at is not None]
         if self._postgres is not None:
             due.append(time.monotonic() + LOG_LOOK)
         timeout = max(0.0, min(due) - time.monotonic()) if due else None
@@ -162,12 +172,14 @@ class Tree:
             status = child.reap()
             if status is None:
                 continue
-            if not child.was_ready and child.failures >= TRIES:
+            if child.essential and not child.was_ready and child.failures >= TRIES:
                 raise StartFailed(
                     f"{child.name} does not start (it ended {TRIES} times, last with {status}); "
                     "the lines above say why."
                 )
             _log.warning("process.ended", name=child.name, status=status, again=child.failures)
+            if child.restart_at is None:
+                _log.error("process.given_up", name=child.name, status=status)
         if self._postgres is not None and self._postgres_restart_at is None:
             status = self._postgres.poll()
             if status is not None:

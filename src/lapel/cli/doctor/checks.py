@@ -199,8 +199,13 @@ async def _database(connection: Connection, ports: Ports) -> Finding:
         detail = f"its clock and this machine's are {skew.total_seconds():.0f} s apart"
         return Finding("database", "warning", detail, "Run a time service such as chrony on both machines.")
     vector = await queries.vector_version(connection)
-    extension = "no pgvector; no part of Lapel needs it yet" if vector is None else f"pgvector {vector}"
-    return Finding("database", "ok", f"schema {found}, {extension}")
+    if vector is None:
+        return Finding(
+            "database", "warning", f"schema {found}, no pgvector: search by meaning needs it",
+            "Install pgvector 0.8 or newer on that server, and run `CREATE EXTENSION vector` in the database "
+            "as an administrator.",
+        )  # fmt: skip
+    return Finding("database", "ok", f"schema {found}, pgvector {vector}")
 
 
 async def _work(connection: Connection, ports: Ports, *, is_served: bool) -> AsyncIterator[Finding]:

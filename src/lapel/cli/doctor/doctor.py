@@ -12,6 +12,7 @@ from rich.text import Text
 from lapel.cli.doctor import (
     audit_checks,
     checks,
+    embedding_checks,
     local_model_checks,
     retention_checks,
     sandbox_checks,
@@ -64,6 +65,7 @@ def doctor(*, data_dir: DataDir = None, json: Json = False) -> None:
 def _examine(settings: Settings) -> Iterator[Finding]:
     yield from checks.local(settings)
     yield from speech_checks.speech(settings)
+    yield from embedding_checks.meaning(settings)
     if (model := local_model_checks.local_model(settings)) is not None:
         yield model
     if settings.role in {"all", "worker"}:

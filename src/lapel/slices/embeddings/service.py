@@ -13,27 +13,30 @@ from typing import TYPE_CHECKING
 
 import structlog
 
+from lapel.slices.embeddings.embedder.embedder_client import EmbedderClient
+from lapel.slices.embeddings.embedder.embedder_frames import MOST_SENTENCES
 from lapel.slices.embeddings.failures import EmbeddingsAway, NoEmbeddings
-from lapel.slices.embeddings.model_files import MISSING, installed_model
-from lapel.slices.embeddings.model_messages import DIMENSIONS
-from lapel.slices.embeddings.own_child import OwnChild
+from lapel.slices.embeddings.model.model_files import MISSING, installed_model
+from lapel.slices.embeddings.model.model_messages import DIMENSIONS
+from lapel.slices.embeddings.model.own_child import OwnChild
 from lapel.slices.embeddings.texts import batches, cleaned
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from lapel.settings import Settings
-    from lapel.slices.embeddings.model_messages import Kind
+    from lapel.slices.embeddings.model.model_messages import Kind
 
 __all__ = ["DIMENSIONS", "MOST_SENTENCES", "Embeddings", "EmbeddingsAway", "NoEmbeddings"]
-
-MOST_SENTENCES = 64  # in one call of `sentences`
 
 _log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
 
 
 class Embeddings:
     """The embedding model, as one process uses it; one object per process.
+
+    Queries and sentences are embedded by the query process of the machine. A process without one, such as a
+    command, embeds them in its own child.
 
     A vector is DIMENSIONS float32, little endian, of length 1. `model` is the name to store beside each
     vector: vectors of different models cannot be compared. It is None when the model is not installed.
@@ -43,6 +46,8 @@ class Embeddings:
         files = installed_model()
         self.model: str | None = None if files is None else files.name
         self._child = None if files is None else OwnChild(files, settings.speech_threads)
+        socket = settings.embedder_socket
+        self._client = None if files is None or socket is None else EmbedderClient(socket)
 
     @property
     def pid(self) -> int | None:
@@ -87,6 +92,8 @@ class Embeddings:
 
     async def aclose(self) -> None:
         """End the child process and the connection. Later calls start new ones."""
+        if self._client is not None:
+            await self._client.aclose()
         if self._child is not None:
             await self._child.aclose()
 
@@ -94,6 +101,8 @@ class Embeddings:
         if self._child is None:
             return None
         clean = [cleaned(text, kind) for text in texts]
+        if self._client is not None:
+            return await self._client.vectors(clean, kind)
         try:
             return [each for batch in batches(clean) for each in await self._child.vectors(batch, kind)]
         except (EmbeddingsAway, NoEmbeddings) as fault:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from lapel.slices.embeddings.model_messages import Kind
+from lapel.slices.embeddings.model.model_messages import Kind
 
 # Characters: more than the model embeds of a text of each kind, which is limited in tokens.
 MOST_CHARACTERS: dict[Kind, int] = {"query": 2_000, "sentence": 1_000, "passage": 4_000}

@@ -11,11 +11,11 @@ from lapel.foundation.workers.cores import cores
 from lapel.foundation.workers.worker_child import Refusal
 from lapel.foundation.workers.worker_process import SubworkerDied, SubworkerTimeout, WorkerProcess
 from lapel.slices.embeddings.failures import EmbeddingsAway, NoEmbeddings
-from lapel.slices.embeddings.model_messages import VECTOR_BYTES, Embed, Vectors, unpacked
+from lapel.slices.embeddings.model.model_messages import VECTOR_BYTES, Embed, Vectors, unpacked
 
 if TYPE_CHECKING:
-    from lapel.slices.embeddings.model_files import ModelFiles
-    from lapel.slices.embeddings.model_messages import Kind
+    from lapel.slices.embeddings.model.model_files import ModelFiles
+    from lapel.slices.embeddings.model.model_messages import Kind
 
 _MIB = 1024 * 1024
 # Of address space: Python and the weights, and the stack and the heap of each thread.
@@ -36,7 +36,7 @@ class OwnChild:
     def __init__(self, files: ModelFiles, threads: int) -> None:
         threads = threads or cores()
         self._worker = WorkerProcess(
-            "lapel.slices.embeddings.embedding_child",
+            "lapel.slices.embeddings.model.embedding_child",
             str(files.weights),
             str(threads),
             memory_bytes=_MEMORY + threads * _MEMORY_PER_THREAD,

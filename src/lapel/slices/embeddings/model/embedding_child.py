@@ -1,6 +1,6 @@
 """The process that embeds passages.
 
-Started as `python -m lapel.slices.embeddings.embedding_child`.
+Started as `python -m lapel.slices.embeddings.model.embedding_child`.
 
 A WorkerProcess starts this process. The arguments are the file of the weights and the number of threads.
 """
@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING
 from lapel.foundation.workers.parent_death import keep_one_heap
 from lapel.foundation.workers.worker_child import Refusal, answer_requests
 from lapel.slices.embeddings.failures import NoEmbeddings
-from lapel.slices.embeddings.loaded_model import LoadedModel
-from lapel.slices.embeddings.model_messages import UNUSABLE, Embed, Vectors
+from lapel.slices.embeddings.model.loaded_model import LoadedModel
+from lapel.slices.embeddings.model.model_messages import UNUSABLE, Embed, Vectors
 
 if TYPE_CHECKING:
     from lapel.foundation.workers.worker_child import Report

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from lapel.foundation.workers.cores import cores
 from lapel.slices.embeddings.failures import NoEmbeddings
-from lapel.slices.embeddings.model_files import DAMAGED, MISSING, is_sound
-from lapel.slices.embeddings.model_messages import DIMENSIONS, Kind
+from lapel.slices.embeddings.model.model_files import DAMAGED, MISSING, installed_model, is_sound
+from lapel.slices.embeddings.model.model_messages import DIMENSIONS, Kind
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -26,6 +27,14 @@ _NOT_ONE = 0.01  # the most by which the squared length of a vector may differ f
 
 class BadVectors(Exception):
     """The engine made something that is no unit vector."""
+
+
+def installed(threads: int) -> LoadedModel:
+    """The installed model, loaded. `threads`: 0 is as many as there are cores. Raises NoEmbeddings."""
+    files = installed_model()
+    if files is None:
+        raise NoEmbeddings(MISSING)
+    return LoadedModel(files.weights, threads or cores())
 
 
 class LoadedModel:

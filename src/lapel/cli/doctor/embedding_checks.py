@@ -1,0 +1,47 @@
+"""The check of `lapel doctor` for search by meaning: whether the embedding model is here, and works."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from lapel.cli.doctor.checks import Finding
+from lapel.slices.embeddings.model.model_files import INSTALL, PACKAGE
+from lapel.slices.embeddings.service import Embeddings, EmbeddingsAway, NoEmbeddings
+
+if TYPE_CHECKING:
+    from lapel.settings import Settings
+
+_PART = "meaning"
+_REMEDY = (
+    f"Install the package {PACKAGE}: `make setup` in a clone, else `{INSTALL}` with the pip of Lapel's own "
+    "environment. Then restart the server."
+)
+
+
+def meaning(settings: Settings) -> Iterator[Finding]:
+    """Whether this machine can search by meaning. A machine that only runs the store has no finding.
+
+    Embeds a word, in a child process like that of a worker, which compares the checksum of the weights first.
+    """
+    if settings.role == "store":
+        return
+    embeddings = Embeddings(settings)
+    if embeddings.model is None:
+        detail = "no embedding model: search finds words, and not meaning"
+        yield Finding(_PART, "warning", detail, _REMEDY)
+        return
+    try:
+        asyncio.run(_tried(embeddings))
+    except (NoEmbeddings, EmbeddingsAway) as fault:
+        yield Finding(_PART, "broken", f"search finds words, and not meaning. {fault}", _REMEDY)
+    else:
+        yield Finding(_PART, "ok", f"embedded by {embeddings.model}, checksum right")
+
+
+async def _tried(embeddings: Embeddings) -> None:
+    try:
+        await embeddings.passages(["a word"])
+    finally:
+        await embeddings.aclose()

@@ -1,0 +1,1 @@
+"""The query process, which the API processes of a machine share, and its client."""

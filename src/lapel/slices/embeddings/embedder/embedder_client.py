@@ -1,0 +1,131 @@
+"""The client of the query process. It raises nothing: without an answer, search goes on with words alone."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import msgspec
+import structlog
+
+from lapel.slices.embeddings.embedder.embedder_frames import (
+    LENGTH,
+    MOST_OF_AN_ANSWER,
+    PATIENCE,
+    EmbedAnswer,
+    EmbedRequest,
+    framed,
+)
+from lapel.slices.embeddings.model.model_messages import VECTOR_BYTES, Kind, unpacked
+
+# Seconds during which nobody waits for a process that has fallen silent.
+SILENT_SECONDS = 1.0
+
+_log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
+
+
+class EmbedderClient:
+    """One connection to the query process, made again when it breaks. Many calls may share it."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._opening = asyncio.Lock()
+        self._connection: _Connection | None = None
+        self._silent_until = 0.0
+
+    async def vectors(self, texts: list[str], kind: Kind) -> list[bytes] | None:
+        """The vectors of one query or of some sentences, cleaned; None when the process does not answer."""
+        loop = asyncio.get_running_loop()
+        if loop.time() < self._silent_until:
+            return None
+        began = loop.time()
+        connection = None
+        try:
+            async with asyncio.timeout(PATIENCE[kind]):
+                connection = await self._connected()
+                packed = await connection.ask(kind, texts)
+        except TimeoutError:
+            if connection is None or connection.heard < began:
+                self._silent_until = loop.time() + SILENT_SECONDS
+                if connection is not None:
+                    connection.abort()
+            _log.warning("embedder.late", kind=kind)
+            return None
+        except OSError as fault:
+            _log.debug("embedder.away", error=str(fault))
+            return None
+        if packed is None or len(packed) != len(texts) * VECTOR_BYTES:
+            return None
+        return unpacked(packed)
+
+    async def aclose(self) -> None:
+        """Close the connection; a later call makes another one."""
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            await connection.close()
+
+    async def _connected(self) -> _Connection:
+        async with self._opening:
+            if self._connection is None or self._connection.is_lost:
+                await self.aclose()
+                self._connection = _Connection(*await asyncio.open_unix_connection(self._path))
+            return self._connection
+
+
+class _Connection:
+    """An open connection. `heard`: when the last answer came, in seconds of the loop's clock."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._reader = reader
+        self._writer = writer
+        self._numbers = 0
+        self._waiting: dict[int, asyncio.Future[bytes | None]] = {}
+        self.heard = 0.0
+        self._reading = asyncio.create_task(self._read())
+
+    @property
+    def is_lost(self) -> bool:
+        return self._reading.done() or self._writer.transport.is_closing()
+
+    async def ask(self, kind: Kind, texts: list[str]) -> bytes | None:
+        """The packed vectors; None when the process refuses, or the connection is lost."""
+        self._numbers += 1
+        number = self._numbers
+        answer = self._waiting[number] = asyncio.get_running_loop().create_future()
+        try:
+            self._writer.write(framed(EmbedRequest(number, kind, texts)))
+            return await answer
+        finally:
+            del self._waiting[number]
+
+    def abort(self) -> None:
+        """Close the connection; who waits gets None."""
+        self._writer.transport.abort()
+
+    async def close(self) -> None:
+        self.abort()
+        await asyncio.wait({self._reading})
+
+    async def _read(self) -> None:
+        decoder = msgspec.msgpack.Decoder(EmbedAnswer)
+        try:
+            while True:
+                (length,) = LENGTH.unpack(await self._reader.readexactly(LENGTH.size))
+                if length > MOST_OF_AN_ANSWER:
+                    raise msgspec.ValidationError(f"a frame of {length} bytes")
+                self._heed(decoder.decode(await self._reader.readexactly(length)))
+        except (OSError, asyncio.IncompleteReadError):
+            pass
+        except msgspec.MsgspecError as fault:
+            _log.warning("embedder.bad_answer", error=str(fault))
+        finally:
+            self.abort()
+            for each in self._waiting.values():
+                if not each.done():
+                    each.set_result(None)
+
+    def _heed(self, answer: EmbedAnswer) -> None:
+        self.heard = asyncio.get_running_loop().time()
+        waiting = self._waiting.get(answer.number)
+        if waiting is not None and not waiting.done():
+            waiting.set_result(answer.packed)

@@ -1,0 +1,177 @@
+"""The query process: embeds queries and sentences for all API processes of a machine.
+
+The process has the model loaded, so a query takes milliseconds; it remembers the vectors of the last queries.
+Its clients are processes of the same Lapel. The socket is in a folder that only their account may enter.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from concurrent.futures.thread import ThreadPoolExecutor
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import msgspec
+import structlog
+
+from lapel.slices.embeddings.embedder.embedder_frames import (
+    LENGTH,
+    MOST_OF_A_REQUEST,
+    MOST_SENTENCES,
+    EmbedAnswer,
+    EmbedRequest,
+    framed,
+)
+from lapel.slices.embeddings.embedder.embedder_queue import EmbedderQueue, VectorCache
+from lapel.slices.embeddings.model.loaded_model import BadVectors
+from lapel.slices.embeddings.texts import MOST_CHARACTERS
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from lapel.slices.embeddings.embedder.embedder_queue import Batch
+    from lapel.slices.embeddings.model.loaded_model import LoadedModel
+
+# There are at most 64 API processes, and a worker.
+MOST_CONNECTIONS = 80
+# Seconds for the rest of a frame that has begun.
+FRAME_SECONDS = 5.0
+# Bytes that a client leaves unread before it is cut off.
+MOST_UNREAD = 1024 * 1024
+_BACKLOG = 128
+
+_log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
+
+
+def listening_socket(path: Path) -> socket.socket:
+    """A Unix socket at `path`, in place of what an ended process left there. Raises OSError."""
+    path.unlink(missing_ok=True)
+    made = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        made.bind(str(path))
+        path.chmod(0o600)
+        made.listen(_BACKLOG)
+    except OSError:
+        made.close()
+        raise
+    made.setblocking(False)
+    return made
+
+
+class _Asker:
+    """One request on a connection."""
+
+    def __init__(self, writer: asyncio.StreamWriter, number: int) -> None:
+        self._writer = writer
+        self._number = number
+
+    @property
+    def gone(self) -> bool:
+        return self._writer.transport.is_closing()
+
+    def answer(self, packed: bytes | None) -> None:
+        transport = self._writer.transport
+        if not transport.is_closing():
+            self._writer.write(framed(EmbedAnswer(self._number, packed)))
+            if transport.get_write_buffer_size() > MOST_UNREAD:
+                transport.abort()
+
+
+class EmbedderServer:
+    """Answers frames, with one call of the model at a time."""
+
+    def __init__(self, model: LoadedModel) -> None:
+        self._model = model
+        self._work = asyncio.Event()
+        self._connections: set[asyncio.Task[None]] = set()
+
+    async def run(self, listener: socket.socket, stop: asyncio.Event, ready: Callable[[], None]) -> None:
+        """Serve until `stop` is set. It starts a thread: call it when the process has given up its rights."""
+        queue = EmbedderQueue(VectorCache(), asyncio.get_running_loop().time)
+        tasks = {
+            asyncio.create_task(self._accept(listener, queue)),
+            asyncio.create_task(self._embed(queue)),
+        }
+        stopping = asyncio.create_task(stop.wait())
+        ready()
+        try:
+            ended, _ = await asyncio.wait({stopping, *tasks}, return_when=asyncio.FIRST_COMPLETED)
+            for each in ended:
+                each.result()
+        finally:
+            listener.close()
+            tasks |= {stopping, *self._connections}
+            for each in tasks:
+                each.cancel()
+            await asyncio.wait(tasks)
+
+    async def _accept(self, listener: socket.socket, queue: EmbedderQueue) -> None:
+        """Accept connections. Not by a server of the event loop, which looks at the path of the socket: this
+        process has given up the right to it."""
+        loop = asyncio.get_running_loop()
+        while True:
+            try:
+                connection, _ = await loop.sock_accept(listener)
+            except OSError as fault:  # there are too many open files, or the client has left
+                _log.warning("embedder.not_accepted", error=str(fault))
+                await asyncio.sleep(0.1)
+                continue
+            if len(self._connections) >= MOST_CONNECTIONS:
+                connection.close()
+                continue
+            task = asyncio.create_task(self._connected(connection, queue))
+            self._connections.add(task)
+            task.add_done_callback(self._connections.discard)
+
+    async def _embed(self, queue: EmbedderQueue) -> None:
+        loop = asyncio.get_running_loop()
+        with ThreadPoolExecutor(1) as thread:
+            while True:
+                batch = queue.take()
+                if batch is None:
+                    self._work.clear()
+                    await self._work.wait()
+                else:
+                    batch.end(await loop.run_in_executor(thread, self._vectors, batch))
+
+    def _vectors(self, batch: Batch) -> bytes | None:
+        try:
+            return self._model.vectors(batch.texts, batch.kind)
+        except BadVectors as fault:
+            _log.error("embedder.bad_vectors", error=str(fault))
+            return None
+
+    async def _connected(self, connection: socket.socket, queue: EmbedderQueue) -> None:
+        reader, writer = await asyncio.open_unix_connection(sock=connection, limit=MOST_OF_A_REQUEST)
+        try:
+            await self._read(queue, reader, writer)
+        except (OSError, asyncio.IncompleteReadError):  # TimeoutError is an OSError
+            pass
+        except (msgspec.MsgspecError, UnicodeDecodeError) as fault:
+            _log.warning("embedder.bad_frame", error=str(fault))
+        finally:
+            writer.transport.abort()
+
+    async def _read(
+        self, queue: EmbedderQueue, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> None:
+        """Read frames until the client leaves. Raises MsgspecError for a frame that cannot be a request."""
+        decoder = msgspec.msgpack.Decoder(EmbedRequest)
+        while first := await reader.read(1):
+            async with asyncio.timeout(FRAME_SECONDS):
+                (length,) = LENGTH.unpack(first + await reader.readexactly(LENGTH.size - 1))
+                if length > MOST_OF_A_REQUEST:
+                    raise msgspec.ValidationError(f"a frame of {length} bytes")
+                request = _checked(decoder.decode(await reader.readexactly(length)))
+            queue.put(request.kind, request.texts, _Asker(writer, request.number))
+            self._work.set()
+
+
+def _checked(request: EmbedRequest) -> EmbedRequest:
+    most = {"query": 1, "sentence": MOST_SENTENCES, "passage": 0}[request.kind]
+    if not 0 < len(request.texts) <= most:
+        raise msgspec.ValidationError(f"{len(request.texts)} texts of the kind {request.kind}")
+    if max(map(len, request.texts)) > MOST_CHARACTERS[request.kind]:
+        raise msgspec.ValidationError("a text is too long")
+    return request
