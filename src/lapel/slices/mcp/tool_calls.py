@@ -140,6 +140,10 @@ def _question(tool: Tool, asking: Operation, taken: Arguments) -> _RouteRequest:
     The form of the route that makes a session is taken, too: then the question is the `initial_message`.
     """
     question = _fields_of(asking, taken)
+    if question or taken.get(FIRST) is None:
+        BodyDecoder(asking.body)(
+            msgspec.json.encode(question)
+        )  # so that its errors name the tool's arguments
     if taken.get(SESSION) is not None:
         path = _path(asking, tool, SESSION, taken)
         return _RouteRequest(asking.method, path, body=msgspec.json.encode(question))

@@ -41,6 +41,8 @@ class Tool:
     @property
     def description(self) -> str:
         """What the operation does, for a model."""
+        if self.asking is not None:  # the operation's own description is that of making a session
+            return f"{self.asking.summary}. {self.entry.also}"
         sentences = (f"{self.operation.summary}.", self.operation.description, self.entry.also)
         return " ".join(filter(None, sentences))
 
