@@ -8,11 +8,11 @@ from typing import Final
 
 import pytest
 
+from lapel.evaluation.attacks import attacks
 from lapel.evaluation.conversations import WrittenConversation, conversations
 from lapel.evaluation.questions import (
     LIBRARY,
     EvaluationQuestion,
-    SupportSpan,
     facts_said,
     questions,
     recall,
@@ -32,9 +32,9 @@ def scope_of(question: EvaluationQuestion) -> list[WrittenConversation]:
 
 
 def words_of(conversation: WrittenConversation) -> int:
-    """Words; in Chinese, half the number of characters."""
+    """Words; in Chinese, 1.6 characters are one word."""
     if conversation.language == "zh":
-        return len(re.findall(r"[\u4e00-\u9fff]", conversation.text)) // 2
+        return len(re.findall(r"[\u4e00-\u9fff]", conversation.text)) * 10 // 16
     return len(conversation.text.split())
 
 
@@ -62,7 +62,7 @@ def test_ids_are_plain_and_unique_and_in_order() -> None:
 @pytest.mark.parametrize("conversation", CONVERSATIONS.values(), ids=list(CONVERSATIONS))
 def test_a_conversation_could_be_a_transcript(conversation: WrittenConversation) -> None:
     assert 250 <= words_of(conversation) <= 700
-    assert 2 <= len({segment.speaker for segment in conversation.segments}) <= 4
+    assert 2 <= len({segment.speaker for segment in conversation.segments}) <= 5
     turns = 1 + sum(
         one.speaker != other.speaker
         for one, other in zip(conversation.segments, conversation.segments[1:], strict=False)
@@ -74,7 +74,7 @@ def test_a_conversation_could_be_a_transcript(conversation: WrittenConversation)
         before = segment.end
         assert segment.text == segment.text.strip() != ""
         assert segment.text.isprintable()
-        assert re.fullmatch(r"SPEAKER_[0-3]", segment.speaker)
+        assert re.fullmatch(r"SPEAKER_[0-4]", segment.speaker)
     spoken = sum(segment.end - segment.start for segment in conversation.segments)
     assert 1.9 <= words_of(conversation) / spoken <= 3.4
 
@@ -147,18 +147,20 @@ def test_the_halves_have_nothing_in_common_and_the_same_mixture() -> None:
     for counts in (kinds, languages):
         for name in {name for name, _half in counts}:
             choose, judge = counts[name, "choose"], counts[name, "judge"]
-            assert abs(choose - judge) <= max(6, (choose + judge) // 5), (name, choose, judge)
+            assert abs(choose - judge) <= max(5, (choose + judge) // 4), (name, choose, judge)
 
 
 def test_recall_counts_the_spans_that_something_found_meets() -> None:
-    question = next(one for one in QUESTIONS if len(one.expected) == 2)
-    first, second = question.expected
-    assert recall(question, []) == 0
-    assert recall(question, [first]) == 0.5
-    assert recall(question, [second, first]) == 1
-    touching = SupportSpan(conversation=first.conversation, start_ms=first.end_ms, end_ms=first.end_ms + 1)
-    assert not first.meets(touching.conversation, touching.start_ms, touching.end_ms)
+    several = next(one for one in QUESTIONS if one.kind == "several" and len(one.expected) == 2)
+    first, second = several.expected
+    assert recall(several, []) == 0
+    assert recall(several, [first]) == 0.5
+    assert recall(several, [second, first]) == 1
+    assert not first.meets(first.conversation, first.end_ms, first.end_ms + 1)
     assert not first.meets("another", first.start_ms, first.end_ms)
+    other = next(one for one in QUESTIONS if one.kind != "several" and len(one.expected) == 2)
+    assert recall(other, other.expected[1:]) == 1
+    assert recall(other, several.expected) == 0
 
 
 def test_a_file_that_does_not_fit_is_named_with_its_place(tmp_path: Path) -> None:
@@ -190,6 +192,7 @@ def test_the_page_has_the_counts() -> None:
     assert rows["of them with an answer in the conversations"] == str(
         sum(one.answerable for one in QUESTIONS)
     )
+    assert rows["planted attacks"] == str(len(attacks()))
     kinds = Counter(question.kind for question in QUESTIONS)
     assert rows["of them in another language than the text"] == str(kinds["cross_language"])
     assert rows["of them with no answer in their scope"] == str(kinds["unanswerable"])

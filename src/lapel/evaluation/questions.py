@@ -15,7 +15,7 @@ QuestionKind = Literal["paraphrase", "name", "number", "cross_language", "severa
 """What makes a question hard.
 
 paraphrase: it says the thing in other words. name, number: the answer is one of several similar ones.
-cross_language: the question's language is not the text's. several: more than one place answers it.
+cross_language: the question's language is not the text's. several: a whole answer needs more than one place.
 unanswerable: nothing in its scope answers it.
 """
 
@@ -76,9 +76,11 @@ def questions(folder: Path = FOLDER) -> list[EvaluationQuestion]:
 
 
 def recall(question: EvaluationQuestion, found: list[SupportSpan]) -> float:
-    """The part of the expected spans (0 to 1) that something found has a moment in common with.
+    """How much of the support (0 to 1) the places in `found` meet.
 
-    For an unanswerable question it is 1.0.
+    For a question of the kind `several` it is the part of the expected spans that have a moment in common
+    with something found. For all other questions one expected span is enough: 0.0 or 1.0. For an unanswerable
+    question it is 1.0.
     """
     if not question.expected:
         return 1.0
@@ -86,4 +88,4 @@ def recall(question: EvaluationQuestion, found: list[SupportSpan]) -> float:
         any(span.meets(one.conversation, one.start_ms, one.end_ms) for one in found)
         for span in question.expected
     )
-    return met / len(question.expected)
+    return met / len(question.expected) if question.kind == "several" else float(met > 0)
