@@ -164,6 +164,11 @@ class Settings:
         "Hours of audio a project may have transcribed per day (UTC) in a world; 0: no limit.",
         parsers.whole(0, 10**6),
     )
+    language_tokens_per_day: int = setting(
+        20_000_000,
+        "Tokens that remote language models may use per day (UTC) for a project in a world; 0: no limit.",
+        parsers.whole(0, 10**15),
+    )
     device_per_minute: int = setting(
         60,
         "Requests a device may make per minute, with all its tokens together; 0: no limit.",

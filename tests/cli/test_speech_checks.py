@@ -12,9 +12,9 @@ from lapel.cli.doctor.speech_models import provider_models
 from lapel.foundation.identity.seal import sealer
 from lapel.foundation.ports import open_ports
 from lapel.settings import Settings
-from lapel.slices.transcription.providers.choice import SlotChoice
-from lapel.slices.transcription.slots import slot_queries
-from lapel.slices.transcription.slots.slots import sealed
+from lapel.slices.providers.choice import SlotChoice
+from lapel.slices.providers.slots import slot_queries
+from lapel.slices.providers.slots.slots import sealed
 from tests.support.running import settings_for
 from tests.support.serving import run
 from tests.support.speech_providers import Fake, serving_fake

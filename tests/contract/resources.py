@@ -19,13 +19,22 @@ from lapel.foundation.http.operations import Operation
 from lapel.foundation.ports import Ports
 from lapel.slices.projects.scopes import SCOPES
 from tests.contract.copies import Model, read_model
-from tests.contract.placed import make_delivery, place_event
 from tests.support.declared import described_api
 from tests.support.matrix import usual_caller
 from tests.support.spoken import complete_transcription, look_at_audio
-from tests.support.summarized import complete_summary
 from tests.support.tenants import Tenant, bearer, make_key, make_tenant
 
+PLACE_EVENT = """
+UPDATE events SET position = 1 WHERE world_id = $1 AND id = (
+    SELECT id FROM events WHERE world_id = $1 ORDER BY created_at DESC, id DESC LIMIT 1)
+RETURNING id
+"""
+MAKE_DELIVERY = """
+INSERT INTO webhook_deliveries
+    (world_id, id, webhook_id, event_id, resource_id, position, state, due_at, created_at)
+SELECT $1, $2, $3, id, resource_id, 1, 'pending', $4, $4 FROM events
+WHERE world_id = $1 ORDER BY created_at LIMIT 1
+"""
 SOUND = b"OggS" + bytes(range(256))
 MODEL = "bota_pin"
 
@@ -65,8 +74,6 @@ class Resources:
     recordings: dict[str, Thing]
     media_id: str
     transcription_id: str
-    summary_id: str
-    template_id: str
     key_id: str
     command_id: str
     release_id: str
@@ -91,8 +98,6 @@ class Resources:
             "recording_id": recording.id,
             "media_id": self.media_id,
             "transcription_id": self.transcription_id,
-            "summary_id": self.summary_id,
-            "template_id": self.template_id,
             "key_id": self.key_id,
             "command_id": self.command_id,
             "release_id": self.release_id,
@@ -147,8 +152,6 @@ class Resources:
             self.unbound_device.id,
             self.media_id,
             self.transcription_id,
-            self.summary_id,
-            self.template_id,
             self.key_id,
             self.command_id,
             self.release_id,
@@ -202,7 +205,6 @@ def call(operation: Operation, resources: Resources) -> Call:
     fields = set(operation.body.__struct_fields__)
     # A device's own recording takes both from its token; a key names the end user.
     names = ("end_user_id", "media_id", "recording_id", "firmware_release_id", "webhook_id")
-    names += ("transcription_id", "template_id")
     named = {name: ids[name] for name in names if name in fields}
     if operation.name == "create_api_key":
         named = {}
@@ -272,8 +274,6 @@ async def _make(client: httpx.AsyncClient, ports: Ports) -> Resources:
     made = await maker.post("/v1/transcriptions", {"recording_id": uploaded["id"]}, 201)
     await complete_transcription(ports, tenant.test_world, made["id"])
     await look_at_audio(ports, tenant.test_world, uploaded["id"], media_id)
-    summary, template = await maker.summary(made["id"])
-    await complete_summary(ports, tenant.test_world, summary)
     return Resources(
         tenant=tenant,
         end_user=one,
@@ -285,8 +285,6 @@ async def _make(client: httpx.AsyncClient, ports: Ports) -> Resources:
         recordings=recordings,
         media_id=media_id,
         transcription_id=made["id"],
-        summary_id=summary,
-        template_id=template,
         key_id=key["id"],
         command_id=command["id"],
         release_id=release,
@@ -343,14 +341,6 @@ class _Maker:
         rollout = await self.post(f"{path}/rollouts", {"model": MODEL}, 201)
         return answer.json()["id"], rollout["id"]
 
-    async def summary(self, transcription_id: str) -> tuple[str, str]:
-        """The ids of a summary and of a template."""
-        schema = {"type": "object", "properties": {"risks": {"type": "array", "items": {"type": "string"}}}}
-        body = {"name": "Risks", "instructions": "Name the risks.", "schema": schema}
-        template = await self.post("/v1/summary-templates", body, 201)
-        body = {"transcription_id": transcription_id, "template": "general"}
-        return (await self.post("/v1/summaries", body, 201))["id"], template["id"]
-
     async def webhook(self) -> str:
         """The id of a webhook."""
         body = {"url": "https://receiver.example", "events": ["*"]}
@@ -368,6 +358,20 @@ class _Maker:
         if state == "uploaded":
             await own.post(f"{path}/upload-complete", {}, 200)
         return Thing(made["id"], upload["upload_token"])
+
+
+async def place_event(ports: Ports, tenant: Tenant) -> str:
+    """The id of the world's newest event, which gets a place in the stream as the worker gives it."""
+    async with ports.database.acquire() as connection:
+        return await connection.fetchval(PLACE_EVENT, tenant.test_world)
+
+
+async def make_delivery(ports: Ports, tenant: Tenant, webhook_id: str) -> str:
+    """The id of a delivery of the world's first event, as the worker makes it."""
+    made = ports.ids.new("whd")
+    async with ports.database.acquire() as connection:
+        await connection.execute(MAKE_DELIVERY, tenant.test_world, made, webhook_id, ports.clock.now())
+    return made
 
 
 def named(operations: Sequence[Operation]) -> pytest.MarkDecorator:

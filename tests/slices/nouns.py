@@ -8,6 +8,7 @@ import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+import lapel
 from lapel.foundation.slices import Slice
 from tests.slices.pages import limits_of
 
@@ -16,9 +17,10 @@ _ID = re.compile(r"(?<![A-Za-z0-9_])([a-z]+)_(?=$|[0-9A-Z%…])")
 
 
 def folder_of(each: Slice) -> Path:
-    """The folder of a slice's source, by the first function that is its own."""
+    """The folder of a slice's source, by the first function that is its own; else by its name."""
     files = (Path(inspect.getfile(made)) for made in (each.operations, each.mounts, each.build))
-    return next(file for file in files if file.name != "slices.py").parent
+    own = next((file.parent for file in files if file.name != "slices.py"), None)
+    return own or Path(lapel.__file__).parent / "slices" / each.name
 
 
 def nouns_of(slices: Sequence[Slice]) -> dict[str, set[str]]:

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING
 
 from lapel.foundation.core.clock import SystemClock
 from lapel.foundation.outbound.policy import OutboundPolicy
-from lapel.slices.transcription.providers.choice import Engine, SlotChoice
-from lapel.slices.transcription.providers.http.provider_client import Patience
+from lapel.slices.providers.choice import SlotChoice, SpeechEngine
+from lapel.slices.providers.http.provider_client import Patience
 from lapel.slices.transcription.providers.protocol import Clip, Transcriber, Wish
-from lapel.slices.transcription.slots.slots import transcriber
+from lapel.slices.transcription.providers.transcribers import transcriber
 from tests.support.speech_services import assemblyai, deepgram, elevenlabs, openai
 from tests.support.speech_services.service import Service, listening
 
@@ -26,7 +26,7 @@ KEY = "fake-key-0123456789abcdef-WXYZ"
 # Short limits: the services answer at once, and tests of timeouts must be quick.
 QUICK = Patience(connect=5, stall=10, answer=10, total=20, first_poll=0.01, longest_poll=0.02)
 LOOPBACK = OutboundPolicy(networks=(ip_network("127.0.0.0/8"),))
-ENGINES: tuple[Engine, ...] = ("deepgram", "assemblyai", "elevenlabs", "openai")
+ENGINES: tuple[SpeechEngine, ...] = ("deepgram", "assemblyai", "elevenlabs", "openai")
 _ANSWERS = {
     "deepgram": deepgram.answer, "assemblyai": assemblyai.answer, "elevenlabs": elevenlabs.answer,
     "openai": openai.answer,
@@ -37,7 +37,7 @@ _ANSWERS = {
 class Fake(Service):
     """A service, and our side of it. `remembered`: ids of copies at the service that our side noted."""
 
-    engine: Engine
+    engine: SpeechEngine
     key: str | None = field(default=KEY, kw_only=True)
     remembered: list[str] = field(default_factory=list, kw_only=True)
 

@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from lapel.sample import speech
-from lapel.slices.transcription.providers.choice import Engine, Slot, SlotChoice
-from lapel.slices.transcription.slots import slot_queries
-from lapel.slices.transcription.slots.slots import sealed
+from lapel.slices.providers.choice import Slot, SlotChoice, SpeechEngine
+from lapel.slices.providers.slots import slot_queries
+from lapel.slices.providers.slots.slots import sealed
 from tests.recordings.support import Device
 from tests.support.beginning import Beginning
 from tests.support.client import api_client
@@ -79,7 +79,7 @@ class Office(Device):
         async with self.live.ports.database.acquire() as connection:
             return await connection.fetchval(sql, *given)
 
-    async def set_slot(self, slot: Slot, engine: Engine, url: str, world_id: int | None = None) -> None:
+    async def set_slot(self, slot: Slot, engine: SpeechEngine, url: str, world_id: int | None = None) -> None:
         """Let an engine at this address answer a slot."""
         world_id = world_id or self.tenant.test_world
         ports = self.live.ports
@@ -95,7 +95,7 @@ async def office(
     database: str,
     *,
     worker: bool = True,
-    engine: Engine = "deepgram",
+    engine: SpeechEngine = "deepgram",
     settings: Mapping[str, str] | None = None,
 ) -> AsyncGenerator[Office]:
     """Open for a block; with a worker in this process, or for one that the test brings. `engine`: who answers

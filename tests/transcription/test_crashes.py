@@ -10,8 +10,8 @@ import pytest
 
 import lapel
 from lapel.embedded.postgres.supervisor import EmbeddedPostgres
+from lapel.slices.providers.choice import SpeechEngine
 from lapel.slices.transcription.payloads import STAGES
-from lapel.slices.transcription.providers.choice import Engine
 from lapel.slices.transcription.slice import SLICE
 from tests.faults.evidence import scratch_files
 from tests.faults.processes import Process, armed, instructions, process
@@ -23,7 +23,7 @@ AT_ONCE = 5
 # The next worker, which finishes what the killed one left, is killed at the next point.
 IN_A_WORLD = 6
 # Only OpenAI leaves speakers to us; AssemblyAI keeps what it is sent until it is deleted there.
-ENGINES: dict[str, Engine] = {"diarize": "openai", "transcribe": "assemblyai"}
+ENGINES: dict[str, SpeechEngine] = {"diarize": "openai", "transcribe": "assemblyai"}
 SENDS = ("POST /v1/listen", "POST /v2/transcript", "POST /v1/audio/transcriptions")
 
 
@@ -39,9 +39,9 @@ def test_every_point_in_the_code_is_listed() -> None:
     assert 4 * len(STAGES) + 3 == len(SLICE.crash_points)
 
 
-def worlds() -> list[tuple[Engine, list[str]]]:
+def worlds() -> list[tuple[SpeechEngine, list[str]]]:
     """An engine, and the points at which a worker of that world is killed, one after the other."""
-    by_engine: dict[Engine, list[str]] = {}
+    by_engine: dict[SpeechEngine, list[str]] = {}
     for point in SLICE.crash_points:
         by_engine.setdefault(ENGINES.get(point.partition(":")[0], "deepgram"), []).append(point)
     return [
@@ -57,7 +57,7 @@ async def test_whatever_the_worker_was_at_the_next_one_finishes_it(
 ) -> None:
     places = asyncio.Semaphore(AT_ONCE)
 
-    async def world(engine: Engine, points: list[str]) -> None:
+    async def world(engine: SpeechEngine, points: list[str]) -> None:
         async with places:
             name = "crash_" + re.sub("[^a-z]", "_", points[0])
             database = create_database(postgres, name, "template")

@@ -14,16 +14,16 @@ import pytest
 from lapel import app
 from lapel.foundation.ports import Ports
 from lapel.slices.erasure.service import LocalCopies
+from lapel.slices.providers.choice import SlotChoice
+from lapel.slices.providers.slots import slot_queries
 from lapel.slices.recordings.service import Audio, audio_of
 from lapel.slices.transcription import fact_queries, queries
 from lapel.slices.transcription.audio.audio_facts import AudioFacts
 from lapel.slices.transcription.audio.decoder import Decoder
 from lapel.slices.transcription.models.process.engine_client import Engine
 from lapel.slices.transcription.payloads import Lane, Process
-from lapel.slices.transcription.providers.choice import SlotChoice
 from lapel.slices.transcription.providers.protocol import Transcriber, Wish
 from lapel.slices.transcription.service import Transcriptions
-from lapel.slices.transcription.slots import slot_queries
 from lapel.slices.transcription.speech.assembly import Piece
 from lapel.slices.transcription.speech.failures import SpeechError
 from lapel.slices.transcription.speech.messages import Heard

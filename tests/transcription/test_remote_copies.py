@@ -12,9 +12,9 @@ from msgspec.structs import replace
 from structlog.testing import capture_logs
 
 from lapel.cli.doctor.speech_checks import remote_copies
+from lapel.slices.providers.choice import SlotChoice, SpeechEngine
 from lapel.slices.transcription.copies import copy_queries
 from lapel.slices.transcription.copies.remote_copies import RemoteCopies, remember_for
-from lapel.slices.transcription.providers.choice import Engine, SlotChoice
 from lapel.slices.transcription.work.lease import claim_next
 from tests.support.speech_faults import status
 from tests.support.tenants import make_tenant
@@ -53,7 +53,7 @@ async def left(opened: Office) -> list[tuple[str, str, str | None]]:
         return [(each.part, each.state, each.detail) async for each in remote_copies(connection)]
 
 
-ENDINGS: list[tuple[Engine, Any, str]] = [
+ENDINGS: list[tuple[SpeechEngine, Any, str]] = [
     ("elevenlabs", None, "completed"),
     ("assemblyai", {"id": "t-1", "status": "error", "error": "Decoding failed."}, "failed"),
 ]
@@ -61,7 +61,7 @@ ENDINGS: list[tuple[Engine, Any, str]] = [
 
 @pytest.mark.parametrize(("engine", "answer", "ending"), ENDINGS)
 async def test_a_transcript_is_deleted_there_once_its_step_has_ended(
-    tmp_path: Path, fresh_database: str, engine: Engine, answer: Any, ending: str
+    tmp_path: Path, fresh_database: str, engine: SpeechEngine, answer: Any, ending: str
 ) -> None:
     """Well or badly."""
     async with office(tmp_path, fresh_database, engine=engine) as opened:

@@ -13,9 +13,9 @@ import pytest
 
 from lapel.embedded.postgres.supervisor import EmbeddedPostgres
 from lapel.foundation.database import migrations
+from lapel.slices.providers.slots import slot_queries
 from lapel.slices.transcription.payloads import Process
 from lapel.slices.transcription.service import Transcriptions
-from lapel.slices.transcription.slots import slot_queries
 from lapel.slices.transcription.work.lease import claim_next
 from tests.recordings.support import events_of
 from tests.support.postgres import create_database, drop_database

@@ -26,6 +26,8 @@ INSERT INTO projects SELECT 'proj_' || n, 'org_1', 'x', now() FROM generate_seri
 INSERT INTO worlds (project_id, mode) SELECT id, 'live' FROM projects;
 INSERT INTO daily_audio (world_id, day, milliseconds)
     SELECT w.id, current_date - n, 1 FROM worlds w, generate_series(1, 30) n;
+INSERT INTO language_usage (world_id, day)
+    SELECT w.id, current_date - n FROM worlds w, generate_series(1, 30) n;
 INSERT INTO end_users (world_id, id, created_at, updated_at)
     SELECT w.id, 'eu_' || n, now(), now() FROM worlds w, generate_series(1, 50) n;
 INSERT INTO devices (world_id, id, serial_number, model, created_at, updated_at)

@@ -2,7 +2,17 @@
 
 from __future__ import annotations
 
-from tests.support.strict.shapes import identifier, integer, metadata, null_or, record, text, time, word
+from tests.support.strict.shapes import (
+    identifier,
+    integer,
+    metadata,
+    null_or,
+    number,
+    record,
+    text,
+    time,
+    word,
+)
 
 END_USER = record(
     {
@@ -33,6 +43,17 @@ USAGE = record(
         "media_bytes": integer(),
         "transcribed_today": record(
             {"duration_ms": integer(), "limit_ms": null_or(integer(1)), "resets_at": time}
+        ),
+        "language_models_today": record(
+            {
+                "calls": integer(),
+                "input_tokens": integer(),
+                "output_tokens": integer(),
+                "cached_tokens": integer(),
+                "limit_tokens": null_or(integer(1)),
+                "cost_usd": number(0, 10**12),
+                "resets_at": time,
+            }
         ),
     }
 )

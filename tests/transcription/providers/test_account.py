@@ -11,10 +11,9 @@ from hypothesis import strategies as st
 
 from lapel.foundation.core.clock import ManualClock
 from lapel.foundation.outbound.policy import OutboundPolicy
-from lapel.slices.transcription.providers import deepgram
-from lapel.slices.transcription.providers.choice import SlotChoice
-from lapel.slices.transcription.providers.http.account import Account
-from lapel.slices.transcription.providers.http.http_errors import (
+from lapel.slices.providers.choice import SlotChoice
+from lapel.slices.providers.http.account import Account
+from lapel.slices.providers.http.http_errors import (
     ProviderRefusal,
     RefusedForGood,
     codes_of,
@@ -22,7 +21,8 @@ from lapel.slices.transcription.providers.http.http_errors import (
     retry_after,
     text_of,
 )
-from lapel.slices.transcription.providers.http.provider_client import Patience, Service
+from lapel.slices.providers.http.provider_client import Patience, Service
+from lapel.slices.transcription.providers import deepgram
 
 NOW = datetime(2026, 1, 15, 12, 0, tzinfo=UTC)
 KEY = "k" * 20

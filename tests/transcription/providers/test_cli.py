@@ -18,7 +18,7 @@ from lapel.foundation.core.errors import NotFound
 from lapel.foundation.ports import open_ports
 from lapel.hosting.data_folder import DataFolderError
 from lapel.slices.projects.service import Projects
-from lapel.slices.transcription.providers.choice import Engine
+from lapel.slices.providers.choice import SpeechEngine
 from tests.support.running import settings_for
 from tests.support.serving import LAPEL
 from tests.support.speech_faults import status
@@ -71,11 +71,12 @@ async def test_slots_are_set_listed_and_removed(call: Call, place: str, key_file
     made = await call(providers.set_, "deepgram", key_file=key_file, model="nova-2")
     assert made == {
         "slot": "deepgram", "project_id": place, "mode": "test", "engine": "deepgram", "model": "nova-2",
-        "base_url": None, "region": "global", "allow_training": False, "key": "…WXYZ",
+        "base_url": None, "region": "global", "allow_training": False, "context_tokens": None,
+        "input_price": None, "output_price": None, "key": "…WXYZ",
         "updated_at": made["updated_at"],
     }  # fmt: skip
     listed = (await call(providers.list_))["data"]
-    assert [each["engine"] for each in listed] == ["local", "deepgram", "local", "local"]
+    assert [each["engine"] for each in listed] == ["local", "deepgram", *["local"] * 5]
     assert listed[1] == made
     live = (await call(providers.list_, mode="live"))["data"]
     assert {(each["engine"], each["mode"]) for each in live} == {("local", "live")}
@@ -102,7 +103,7 @@ WRONG: list[tuple[dict[str, str], str]] = [
     ({"key_file": "/no/such/file"}, "--key-file /no/such/file cannot be read: No such file"),
     ({"key_file": "/dev/null"}, "--key-file: it is empty"),
     ({}, "--key-file or --key-env: deepgram needs a key."),
-    ({"engine": "siri"}, "--engine: There is no engine 'siri'."),
+    ({"engine": "siri"}, "--engine: There is no engine 'siri' for deepgram"),
     ({"base_url": "http://8.8.8.8"}, "--base-url: The address 8.8.8.8 of the URL is called by http://"),
     (
         {"base_url": "https://10.0.0.1"},
@@ -129,7 +130,7 @@ async def test_an_unknown_project_or_slot_is_named(call: Call) -> None:
 async def test_the_sample_is_sent_and_what_comes_back_is_told(
     call: Call, key_file: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    engines: tuple[tuple[Engine, str], ...] = (("openai", "whisper-1"), ("deepgram", "general-nova-3"))
+    engines: tuple[tuple[SpeechEngine, str], ...] = (("openai", "whisper-1"), ("deepgram", "general-nova-3"))
     for engine, model in engines:
         async with serving_fake(Fake(engine)) as fake:
             where = fake.choice().base_url
@@ -161,7 +162,7 @@ async def test_a_service_on_this_machine_needs_the_setting(
 
 @pytest.mark.parametrize("engine", ["assemblyai", "elevenlabs"])
 async def test_what_a_service_keeps_of_the_sample_is_deleted(
-    call: Call, key_file: str, engine: Engine
+    call: Call, key_file: str, engine: SpeechEngine
 ) -> None:
     async with serving_fake(Fake(engine, decode=False, polls=0)) as fake:
         await call(providers.set_, engine, base_url=fake.url, key_file=key_file)

@@ -14,9 +14,10 @@ from aiohttp import web
 
 from lapel.foundation.core.clock import SystemClock
 from lapel.foundation.outbound.policy import OutboundPolicy
-from lapel.slices.transcription.providers.choice import Engine
-from lapel.slices.transcription.providers.http.account import Account
-from lapel.slices.transcription.providers.http.provider_client import Service
+from lapel.slices.providers.choice import SpeechEngine
+from lapel.slices.providers.http.account import Account
+from lapel.slices.providers.http.provider_client import Service
+from lapel.slices.providers.service import ProviderAway, ProviderFailed
 from lapel.slices.transcription.providers.protocol import Clip
 from lapel.slices.transcription.speech.failures import SpeechError, TryAgain
 from tests.support.speech_faults import (
@@ -203,7 +204,9 @@ async def test_a_pause_in_milliseconds_comes_first(
     assert caught.after == seconds
 
 
-@pytest.mark.parametrize(("gives_up", "kind"), [(None, TryAgain), (60.0, TryAgain), (0.1, SpeechError)])
+@pytest.mark.parametrize(
+    ("gives_up", "kind"), [(None, ProviderAway), (60.0, ProviderAway), (0.1, ProviderFailed)]
+)
 async def test_a_limit_of_the_service_is_met_once(gives_up: float | None, kind: type[Exception]) -> None:
     """A 504 that comes when the service's own time for a file is over: the next try would end alike."""
     async with serving_fake(Fake("deepgram")) as fake:
@@ -212,7 +215,7 @@ async def test_a_limit_of_the_service_is_met_once(gives_up: float | None, kind: 
         )
         fake.fail(late(0.15, status(504, {"err_msg": "took too long"})))
         async with Service(account, SystemClock(), QUICK, LOOPBACK) as service:
-            with pytest.raises((SpeechError, TryAgain)) as caught:
+            with pytest.raises((ProviderFailed, ProviderAway)) as caught:
                 await service.tell("POST", "/v1/listen")
         fake.complaints.clear()
     assert isinstance(caught.value, kind)
@@ -246,7 +249,9 @@ async def test_nobody_is_there(clip: Clip) -> None:
 
 
 @pytest.mark.parametrize("engine", ENGINES)
-async def test_an_address_that_the_settings_do_not_allow_is_not_called(engine: Engine, clip: Clip) -> None:
+async def test_an_address_that_the_settings_do_not_allow_is_not_called(
+    engine: SpeechEngine, clip: Clip
+) -> None:
     async with serving_fake(Fake(engine)) as fake:
         with pytest.raises(SpeechError, match="network of LAPEL_OUTBOUND_NETWORKS") as caught:
             await fake.hear(clip, policy=OutboundPolicy())

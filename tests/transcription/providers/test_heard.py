@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from lapel.slices.transcription.models.whisper.languages import LANGUAGES
 from lapel.slices.transcription.providers.heard import Said, heard, stretches
 from lapel.slices.transcription.providers.protocol import Clip
-from lapel.slices.transcription.providers.provider_languages import primary, spoken
+from lapel.slices.transcription.speech.provider_languages import primary, spoken
 
 CLIP = Clip(file=Path("none"), content_type="audio/opus", pcm=Path("none"), start_ms=10_000, end_ms=20_000)
 NUMBERS = st.none() | st.floats(-1e9, 1e9) | st.floats(0, 12)

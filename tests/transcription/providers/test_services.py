@@ -9,16 +9,16 @@ from typing import Any
 import aiohttp
 import pytest
 
-from lapel.slices.transcription.providers.choice import Engine
+from lapel.slices.providers.choice import SpeechEngine
 from lapel.slices.transcription.providers.protocol import Clip
 from tests.support import speech_services
 from tests.support.speech_providers import KEY, Fake, serving_fake
 
-HEADERS: dict[Engine, dict[str, str]] = {
+HEADERS: dict[SpeechEngine, dict[str, str]] = {
     "deepgram": {"Authorization": f"Token {KEY}"}, "assemblyai": {"Authorization": KEY},
     "elevenlabs": {"xi-api-key": KEY}, "openai": {"Authorization": f"Bearer {KEY}"},
 }  # fmt: skip
-PATHS: dict[Engine, str] = {
+PATHS: dict[SpeechEngine, str] = {
     "deepgram": "/v1/listen", "assemblyai": "/v2/transcript", "elevenlabs": "/v1/speech-to-text",
     "openai": "/v1/audio/transcriptions",
 }  # fmt: skip
@@ -26,7 +26,7 @@ WHISPER = {"model": "whisper-1", "response_format": "verbose_json"}
 DIARIZE = {"model": "gpt-4o-transcribe-diarize", "response_format": "diarized_json"}
 
 # Of Deepgram its query, of AssemblyAI its JSON, of the others their form.
-REFUSED: list[tuple[Engine, dict[str, Any], int]] = [
+REFUSED: list[tuple[SpeechEngine, dict[str, Any], int]] = [
     ("deepgram", {"model": "nova-9"}, 400),
     ("deepgram", {"model": "nova-3", "language": "deu"}, 400),
     ("deepgram", {"model": "nova-3", "language": "en_US"}, 400),
@@ -84,7 +84,7 @@ async def call(
 
 @pytest.mark.parametrize(("engine", "fields", "status"), REFUSED)
 async def test_what_the_service_would_not_take_is_refused(
-    clip: Clip, engine: Engine, fields: dict[str, Any], status: int
+    clip: Clip, engine: SpeechEngine, fields: dict[str, Any], status: int
 ) -> None:
     async with serving_fake(Fake(engine)) as fake:
         if fields == DIARIZE:  # needed above 30 s alone

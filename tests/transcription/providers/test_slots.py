@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from dataclasses import replace
+from decimal import Decimal
 from ipaddress import ip_network
 from typing import Any, cast
 
@@ -15,11 +16,11 @@ from lapel.foundation.database.audit import ENTRIES
 from lapel.foundation.identity import seal
 from lapel.foundation.outbound.policy import OutboundPolicy
 from lapel.foundation.ports import Ports
-from lapel.slices.transcription.providers.choice import SLOTS, Engine, Slot, SlotChoice
+from lapel.slices.providers.choice import SLOTS, SlotChoice, SpeechEngine
+from lapel.slices.providers.slots.operator import OperatorProviders, Wanted
 from lapel.slices.transcription.providers.deepgram import Deepgram
 from lapel.slices.transcription.providers.protocol import Transcriber
-from lapel.slices.transcription.slots.operator import OperatorProviders, Wanted
-from lapel.slices.transcription.slots.slots import engine_of, transcriber
+from lapel.slices.transcription.providers.transcribers import speech_choice, transcriber
 from lapel.slices.transcription.speech.failures import SpeechError
 from tests.support.tenants import Tenant
 
@@ -39,10 +40,10 @@ def slots_of(ports: Ports, tenant: Tenant, mode: Any = "test") -> OperatorProvid
     return OperatorProviders(ports, mode=mode, project_id=tenant.project_id)
 
 
-async def chosen(ports: Ports, world_id: int, slot: Slot) -> SlotChoice:
+async def chosen(ports: Ports, world_id: int, slot: Any) -> SlotChoice:
     """What the work finds."""
     async with ports.database.acquire() as connection:
-        return await engine_of(connection, ports.sealer, world_id, slot)
+        return await speech_choice(connection, ports.sealer, world_id, slot)
 
 
 async def log_of(ports: Ports, world_id: int) -> list[tuple[str, Any, Any]]:
@@ -55,7 +56,7 @@ async def log_of(ports: Ports, world_id: int) -> list[tuple[str, Any, Any]]:
 
 
 async def test_with_nothing_set_all_slots_are_local(ports: Ports, tenant: Tenant) -> None:
-    assert SLOTS == ("whisper", "deepgram", "assemblyai", "elevenlabs")
+    assert SLOTS == ("whisper", "deepgram", "assemblyai", "elevenlabs", "gemini", "openai", "claude")
     for slot in SLOTS:
         assert await chosen(ports, tenant.test_world, slot) == SlotChoice(slot=slot, engine="local")
     shown = await slots_of(ports, tenant).list()
@@ -144,7 +145,10 @@ async def test_every_change_is_in_the_audit_log(ports: Ports, tenant: Tenant) ->
     await slots.set("deepgram", Wanted(key="short"))
     await slots.remove("deepgram")
     await slots.remove("deepgram")  # there is nothing
-    one = {"engine": "deepgram", "model": None, "base_url": None, "allow_training": False, "key": "…WXYZ"}
+    one = {
+        "engine": "deepgram", "model": None, "base_url": None, "allow_training": False, "key": "…WXYZ",
+        "context_tokens": None, "input_price": None, "output_price": None,
+    }  # fmt: skip
     two = one | {"model": "nova-2"}
     three = two | {"key": "set"}
     assert await log_of(ports, tenant.test_world) == [
@@ -168,9 +172,18 @@ async def test_two_operators_at_once_lose_nothing(ports: Ports, tenant: Tenant) 
 @pytest.mark.parametrize(
     ("slot", "wanted", "words"),
     [
-        ("gemini", Wanted(key=KEY), "There is no slot 'gemini'. The slots are: whisper, deepgram,"),
+        ("siri", Wanted(key=KEY), "There is no slot 'siri'. The slots are: whisper, deepgram,"),
         ("whisper", Wanted(key=KEY), "Name the engine that answers whisper: local, deepgram,"),
-        ("whisper", Wanted(engine="siri", key=KEY), "There is no engine 'siri'. The engines are: local,"),
+        (
+            "whisper",
+            Wanted(engine="siri", key=KEY),
+            "There is no engine 'siri' for whisper; there are:",
+        ),
+        ("whisper", Wanted(engine="gemini", key=KEY), "There is no engine 'gemini' for whisper;"),
+        ("claude", Wanted(engine="deepgram", key=KEY), "There is no engine 'deepgram' for claude;"),
+        ("claude", Wanted(key=KEY, context_tokens=2047), "The window has 2048 to "),
+        ("claude", Wanted(key=KEY, input_price=Decimal(-1)), "A price is 0 to "),
+        ("deepgram", Wanted(key=KEY, context_tokens=4096), "deepgram counts no tokens."),
         ("deepgram", Wanted(), "deepgram needs a key."),
         ("whisper", Wanted(engine="openai"), "openai needs a key."),
         ("whisper", Wanted(engine="local", key=KEY), "takes neither address nor key"),
@@ -235,7 +248,7 @@ async def test_a_good_address_is_taken(ports: Ports, tenant: Tenant, url: str) -
     assert shown.base_url == url
 
 
-REGIONS: dict[Engine, dict[str, str | None]] = {
+REGIONS: dict[SpeechEngine, dict[str, str | None]] = {
     "deepgram": {
         "eu": "https://api.eu.deepgram.com", "au": "https://api.au.deepgram.com",
         "in": "https://api.in.deepgram.com", "global": None,
@@ -290,3 +303,21 @@ def test_the_choice_makes_the_engine(ports: Ports) -> None:
     assert isinstance(
         transcriber(remote, local=local, clock=ports.clock, policy=policy, remember=remember), Deepgram
     )
+
+
+async def test_a_language_slot_has_the_engine_of_its_maker(ports: Ports, tenant: Tenant) -> None:
+    slots = slots_of(ports, tenant)
+    prices = Wanted(key=KEY, context_tokens=200_000, input_price=Decimal("0.10"), output_price=Decimal("0.5"))
+    shown = await slots.set("claude", prices)
+    assert (shown.engine, shown.context_tokens, shown.input_price, shown.output_price) == (
+        "anthropic", 200_000, 0.1, 0.5,
+    )  # fmt: skip
+    await slots.set("claude", Wanted(model="claude-haiku-5-5"))
+    kept = await chosen(ports, tenant.test_world, "claude")
+    assert (kept.model, kept.context_tokens, kept.input_price) == (
+        "claude-haiku-5-5",
+        200_000,
+        Decimal("0.1"),
+    )
+    assert (await slots.set("gemini", Wanted(key=KEY))).engine == "gemini"
+    assert (await slots.set("openai", Wanted(key=KEY, region="eu"))).region == "eu"

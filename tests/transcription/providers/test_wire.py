@@ -9,7 +9,7 @@ import msgspec
 import pytest
 import structlog
 
-from lapel.slices.transcription.providers.choice import Engine
+from lapel.slices.providers.choice import SpeechEngine
 from lapel.slices.transcription.providers.protocol import Clip, Wish
 from lapel.slices.transcription.speech.failures import SpeechError, TryAgain
 from lapel.slices.transcription.speech.transcript import Word
@@ -44,7 +44,7 @@ async def test_two_people_are_heard(fake: Fake, clip: Clip) -> None:
     assert fake.seconds == pytest.approx((clip.end_ms - clip.start_ms) / 1000, abs=0.05)
 
 
-NAMED: dict[Engine, tuple[str, str, str]] = {
+NAMED: dict[SpeechEngine, tuple[str, str, str]] = {
     "deepgram": ("nova-2-meeting", "nova-2-meeting", "meeting-nova-2"),
     "assemblyai": ("universal-2, assemblyai-stt-3-7", '["universal-2", "assemblyai-stt-3-7"]', "universal-2"),
     "elevenlabs": ("scribe_v2_medical", "scribe_v2_medical", "scribe_v2_medical"),
@@ -61,7 +61,7 @@ async def test_a_named_model_is_asked_for_and_told(fake: Fake, clip: Clip) -> No
 
 @pytest.mark.parametrize("engine", ["deepgram", "assemblyai"])
 async def test_the_model_that_answered_is_told_and_not_the_one_that_was_wished(
-    clip: Clip, engine: Engine
+    clip: Clip, engine: SpeechEngine
 ) -> None:
     """AssemblyAI falls back along its list, Deepgram to a model that knows the language."""
     answering = {"deepgram": "general-enhanced", "assemblyai": "universal-2"}[engine]
@@ -69,7 +69,7 @@ async def test_the_model_that_answered_is_told_and_not_the_one_that_was_wished(
         assert (await fake.hear(clip)).model == answering
 
 
-ASKED: dict[Engine, dict[str, list[str]]] = {
+ASKED: dict[SpeechEngine, dict[str, list[str]]] = {
     "deepgram": {
         "model": ["nova-3"], "punctuate": ["true"], "smart_format": ["true"], "utterances": ["true"],
         "diarize_model": ["latest"], "detect_language": ["true"], "mip_opt_out": ["true"],
@@ -119,7 +119,7 @@ async def test_nothing_more_is_asked_than_was_wished(fake: Fake, clip: Clip) -> 
     ],
 )
 async def test_a_language_is_asked_for_as_each_calls_it(
-    clip: Clip, engine: Engine, language: str, field: str, value: str
+    clip: Clip, engine: SpeechEngine, language: str, field: str, value: str
 ) -> None:
     async with serving_fake(Fake(engine)) as fake:
         heard = await fake.hear(clip, Wish(language=language))
@@ -147,7 +147,7 @@ async def test_deepgram_may_train_only_where_the_operator_allows_it(clip: Clip) 
 
 
 @pytest.mark.parametrize("engine", ["assemblyai", "elevenlabs"])
-async def test_a_copy_is_remembered_before_it_is_waited_for(clip: Clip, engine: Engine) -> None:
+async def test_a_copy_is_remembered_before_it_is_waited_for(clip: Clip, engine: SpeechEngine) -> None:
     """Also of a transcript that fails: what a worker does not know of cannot be deleted."""
     async with serving_fake(Fake(engine)) as fake:
         await fake.hear(clip)
@@ -189,14 +189,14 @@ async def test_warnings_of_a_service_are_logged(clip: Clip) -> None:
 @pytest.mark.parametrize(
     ("engine", "field"), [("assemblyai", "speakers_expected"), ("elevenlabs", "num_speakers")]
 )
-async def test_the_number_of_speakers_is_passed_on(clip: Clip, engine: Engine, field: str) -> None:
+async def test_the_number_of_speakers_is_passed_on(clip: Clip, engine: SpeechEngine, field: str) -> None:
     async with serving_fake(Fake(engine)) as fake:
         await fake.hear(clip, Wish(num_speakers=32))
     assert fake.fields[field] == ["32"]
     assert fake.complaints == []
 
 
-EMPTY: dict[Engine, list[Any]] = {
+EMPTY: dict[SpeechEngine, list[Any]] = {
     "deepgram": [
         {"results": {"channels": []}},
         {"results": {"channels": [{"alternatives": []}], "utterances": []}},
@@ -225,7 +225,7 @@ async def test_silence_is_no_failure(fake: Fake, clip: Clip) -> None:
         assert (heard.segments, heard.speech, heard.language) == ([], [], None)
 
 
-BARE: dict[Engine, Any] = {
+BARE: dict[SpeechEngine, Any] = {
     "deepgram": DEEPGRAM | {"results": {"channels": DEEPGRAM["results"]["channels"]}},
     "assemblyai": ASSEMBLYAI | {"utterances": None},
     "elevenlabs": {"text": ELEVENLABS["text"], "words": ELEVENLABS["words"]},
@@ -243,7 +243,7 @@ async def test_words_alone_become_segments(fake: Fake, clip: Clip) -> None:
         assert [each.speaker for each in heard.segments] == ["SPEAKER_0", "SPEAKER_1"]
 
 
-TEXT: dict[Engine, Any] = {
+TEXT: dict[SpeechEngine, Any] = {
     "deepgram": {"results": {"channels": [{"alternatives": [{"transcript": "Only text."}]}]}},
     "assemblyai": {"id": "t-1", "status": "completed", "text": "Only text."},
     "elevenlabs": {"text": "Only text."},

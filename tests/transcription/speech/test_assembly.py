@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from lapel.foundation.text_cleaning import plain
 from lapel.slices.transcription.speech.assembly import assemble, settled_language, spoken_language
 from lapel.slices.transcription.speech.messages import Groups, Heard, Span
 from lapel.slices.transcription.speech.segmentation import LONGEST, shortened
-from lapel.slices.transcription.speech.text_cleaning import plain
 from lapel.slices.transcription.speech.transcript import Segment, Transcript, Word
 
 UNSET = msgspec.UNSET

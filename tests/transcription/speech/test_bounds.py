@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from lapel.foundation.text_cleaning import plain
 from lapel.slices.transcription.speech.assembly import assemble
 from lapel.slices.transcription.speech.bounds import bounded
 from lapel.slices.transcription.speech.messages import Heard
-from lapel.slices.transcription.speech.text_cleaning import plain
 from lapel.slices.transcription.speech.transcript import Segment, Word
 from tests.contract.strict_samples import TRANSCRIPTION
 from tests.support.strict.transcriptions import transcription

@@ -2,39 +2,31 @@
 
 from __future__ import annotations
 
-import asyncio
 import getpass
 import os
 import sys
-import tempfile
-import time
 from collections.abc import Awaitable, Callable
+from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal, TypeVar
 
-import msgspec
 from cyclopts import Parameter
 from rich.console import Group
 
-from lapel.cli.doctor.speech_models import model_warnings
+from lapel.cli.providers.language_sample import TestedModel, language_tested, model_told
+from lapel.cli.providers.speech_sample import Tested, speech_tested, told
 from lapel.cli.shared.faults import CommandError
 from lapel.cli.shared.installation import settings_of, with_ports
 from lapel.cli.shared.options import DataDir, Json, emit, table
 from lapel.foundation.core.errors import InvalidRequest
-from lapel.foundation.outbound.policy import OutboundPolicy
-from lapel.sample import speech
-from lapel.slices.transcription.copies.remote_copies import delete_copy
-from lapel.slices.transcription.providers.choice import ENGINES, SLOTS, SlotChoice
-from lapel.slices.transcription.providers.protocol import Clip, Wish
-from lapel.slices.transcription.slots.operator import OperatorProviders, SlotShown, Wanted
-from lapel.slices.transcription.slots.slots import transcriber
+from lapel.slices.language_models.service import ModelAway, ModelFailed
+from lapel.slices.providers.choice import LANGUAGE_ENGINES, LANGUAGE_SLOTS, SLOTS, SPEECH_ENGINES
+from lapel.slices.providers.provider_failures import ProviderAway, ProviderFailed
+from lapel.slices.providers.slots.operator import OperatorProviders, SlotShown, Wanted
 from lapel.slices.transcription.speech.failures import SpeechError, TryAgain
-from lapel.slices.transcription.speech.transcript import Segment
 
 if TYPE_CHECKING:
     from lapel.foundation.ports import Ports
-    from lapel.slices.transcription.providers.protocol import Transcriber
-    from lapel.slices.transcription.speech.messages import Heard
 
 T = TypeVar("T")
 _MOST_KEY_FILE = 8192
@@ -42,6 +34,7 @@ _MOST_KEY_FILE = 8192
 _FLAGS = {
     "engine": "--engine", "model": "--model", "base_url": "--base-url", "key": "--key-file or --key-env",
     "region": "--region", "allow_training": "--allow-training",
+    "context_tokens": "--context-tokens", "input_price": "--input-price", "output_price": "--output-price",
 }  # fmt: skip
 
 Slot = Annotated[str, Parameter(help=f"The name that clients ask for: {', '.join(SLOTS)}.")]
@@ -50,7 +43,8 @@ Project = Annotated[str | None, Parameter(help="Id of the project. Default: the 
 Engine = Annotated[
     str | None,
     Parameter(
-        help=f"Engine: {', '.join(ENGINES)}. Default: the present engine, else the one with the slot's name."
+        help=f"Engine of a name for speech: {', '.join(SPEECH_ENGINES)}. Of a name for language models: "
+        f"{', '.join(LANGUAGE_ENGINES)}. Default: the present engine, else the one of the name's maker."
     ),
 ]
 Model = Annotated[str | None, Parameter(help="Model to request. Default: the engine's usual one.")]
@@ -64,7 +58,7 @@ BaseUrl = Annotated[
 Region = Annotated[
     str | None,
     Parameter(
-        help="Region in which the service keeps and processes the audio: eu, or another one of "
+        help="Region in which the service keeps and processes what it is sent: eu, or another one of "
         "the engine's regions; global leaves it to the service."
     ),
 ]
@@ -72,29 +66,23 @@ AllowTraining = Annotated[
     bool | None,
     Parameter(help="Whether Deepgram may keep the audio and train on it. Default: no."),
 ]
+ContextTokens = Annotated[
+    int | None,
+    Parameter(
+        help="Window of a language model: tokens of input and output together. Default: the usual one."
+    ),
+]
+InputPrice = Annotated[
+    Decimal | None,
+    Parameter(help="US dollars for a million tokens of input, to record the cost of a language model."),
+]
+OutputPrice = Annotated[Decimal | None, Parameter(help="US dollars for a million tokens of output.")]
 KeyFile = Annotated[
     str | None,
     Parameter(help="File that holds the key; `-` is standard input.", allow_leading_hyphen=True),
 ]
 KeyEnv = Annotated[str | None, Parameter(help="Name of an environment variable that holds the key.")]
 Language = Annotated[str | None, Parameter(help="The language that is spoken. Default: detected.")]
-
-
-class Tested(msgspec.Struct, frozen=True, kw_only=True):
-    """An engine's transcript of the sample. `seconds`: how long it took. `known`: the sample's known text.
-
-    `model`: the model that answered. `warnings`: about the service, such as the day on which it ends a model.
-    """
-
-    slot: str
-    engine: str
-    model: str
-    seconds: float
-    language: str | None
-    language_probability: float | None
-    segments: list[Segment]
-    known: str
-    warnings: list[str]
 
 
 def list_(
@@ -120,6 +108,9 @@ def set_(  # noqa: PLR0913  # each is a flag
     base_url: BaseUrl = None,
     region: Region = None,
     allow_training: AllowTraining = None,
+    context_tokens: ContextTokens = None,
+    input_price: InputPrice = None,
+    output_price: OutputPrice = None,
     key_file: KeyFile = None,
     key_env: KeyEnv = None,
     project: Project = None,
@@ -138,6 +129,7 @@ def set_(  # noqa: PLR0913  # each is a flag
     """
     wanted = Wanted(
         engine=engine, model=model, base_url=base_url, region=region, allow_training=allow_training,
+        context_tokens=context_tokens, input_price=input_price, output_price=output_price,
         key=_key(key_file, key_env),
     )  # fmt: skip
     made = _with(data_dir, project, mode, lambda _, slots: slots.set(slot, wanted))
@@ -174,21 +166,26 @@ def try_(
     data_dir: DataDir = None,
     json: Json = False,
 ) -> None:
-    """Send 25 s of a public audiobook to the engine set for a provider name, and print the transcript.
+    """Send a sample to the engine set for a provider name, and print what it answers.
 
-    If no engine is set for the name, the engine is `local`.
+    A name for speech gets 25 s of a public audiobook to transcribe; a name for language models gets a
+    question about two sentences. If no engine is set for the name, the engine is `local`.
 
     For example:
 
         lapel providers test deepgram
         lapel providers test whisper --language en --json
+        lapel providers test claude
     """
 
-    async def work(ports: Ports, slots: OperatorProviders) -> Tested:
-        return await _tested(ports, await slots.choice(slot), language)
+    async def work(ports: Ports, slots: OperatorProviders) -> Tested | TestedModel:
+        choice = await slots.choice(slot)
+        if choice.slot in LANGUAGE_SLOTS:
+            return await language_tested(ports, choice)
+        return await speech_tested(ports, choice, language)
 
     tested = _with(data_dir, project, mode, work)
-    emit(tested, json, lambda: _told(tested))
+    emit(tested, json, lambda: told(tested) if isinstance(tested, Tested) else model_told(tested))
 
 
 def _with(
@@ -205,7 +202,7 @@ def _with(
         except InvalidRequest as fault:
             flag = _FLAGS.get(fault.param or "")
             raise CommandError(f"{flag}: {fault.message}" if flag else fault.message) from fault
-        except (SpeechError, TryAgain) as fault:
+        except (ModelAway, ModelFailed, ProviderAway, ProviderFailed, SpeechError, TryAgain) as fault:
             raise CommandError(fault.message) from fault
 
     return with_ports(settings_of(data_dir), run)
@@ -246,69 +243,6 @@ def _beginning(file: Path) -> str:
         return opened.read(_MOST_KEY_FILE).decode(errors="replace")
 
 
-async def _tested(ports: Ports, choice: SlotChoice, language: str | None) -> Tested:
-    copies: list[str] = []
-
-    async def remember(copy_id: str) -> None:
-        copies.append(copy_id)
-
-    engine = transcriber(
-        choice,
-        local=_local,
-        clock=ports.clock,
-        policy=OutboundPolicy.of(ports.settings),
-        remember=remember,
-    )
-    sample, wish, began = speech(), Wish(language=language), time.monotonic()
-    with tempfile.TemporaryDirectory(prefix="lapel-") as folder:
-        pcm = Path(folder) / "audio.pcm"
-        if engine.reads_samples:
-            await asyncio.to_thread(_decode, sample.path, pcm)
-        clip = Clip(
-            file=sample.path, content_type=sample.content_type, pcm=pcm, start_ms=0, end_ms=sample.duration_ms
-        )
-        try:
-            heard: Heard = await engine.transcribe(clip, wish, lambda _: None)
-        finally:
-            left = await _deleted(ports, choice, copies)
-    return Tested(
-        slot=choice.slot,
-        engine=choice.engine,
-        model=heard.model,
-        seconds=round(time.monotonic() - began, 2),
-        language=heard.language,
-        language_probability=heard.language_probability,
-        segments=heard.segments,
-        known=sample.text,
-        warnings=[*left, *await model_warnings(ports, choice)],
-    )
-
-
-async def _deleted(ports: Ports, choice: SlotChoice, copies: list[str]) -> list[str]:
-    """Deletes the copies of the sample at the service; returns a sentence for each copy that it keeps."""
-    left: list[str] = []
-    for copy_id in copies:
-        try:
-            await delete_copy(ports, choice, copy_id)
-        except (SpeechError, TryAgain) as fault:
-            left.append(f"The service still has the transcript {copy_id}: {fault.message}")
-    return left
-
-
-def _local(_model: str | None) -> Transcriber:
-    raise CommandError(
-        "the local engine answers this name, so there is no service to test. `lapel transcribe FILE` tests "
-        "the local engine; `lapel providers set` chooses another engine."
-    )
-
-
-def _decode(file: Path, pcm: Path) -> None:
-    from lapel.slices.transcription.audio.decoder_messages import Decode  # noqa: PLC0415
-    from lapel.slices.transcription.audio.pcm_decoding import decode  # noqa: PLC0415  # FFmpeg is not small
-
-    decode(Decode(file=str(file), pcm=str(pcm), declared="audio/opus", max_seconds=60, spare_bytes=0))
-
-
 def _lines(found: list[SlotShown]) -> Group:
     rows = [
         (each.slot, each.engine, each.model or "", each.region or each.base_url or "", each.key or "")
@@ -316,13 +250,3 @@ def _lines(found: list[SlotShown]) -> Group:
     ]
     world = f"{found[0].project_id}, {found[0].mode}"
     return Group(table(("SLOT", "ENGINE", "MODEL", "WHERE", "KEY"), rows), "", world)
-
-
-def _told(tested: Tested) -> str:
-    language = tested.language or "not told"
-    lines = [f"{tested.engine}, {tested.model}: {tested.seconds} s, language {language}", ""]
-    for each in tested.segments:
-        speaker = "" if each.speaker is msgspec.UNSET else f"{each.speaker}  "
-        lines.append(f"{each.start:6.2f} – {each.end:6.2f}  {speaker}{each.text}")
-    warnings = [f"Warning: {each}" for each in tested.warnings]
-    return "\n".join([*lines, "", f"Known text: {tested.known}", *warnings])

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING
 
 from lapel.cli.doctor.checks import Finding
 from lapel.foundation.identity.seal import SealBroken
+from lapel.slices.providers.slots import slot_queries
+from lapel.slices.providers.slots.slots import opened
 from lapel.slices.transcription.copies import copy_queries
 from lapel.slices.transcription.models.weights import whisper_weights
 from lapel.slices.transcription.models.weights.speaker_weights import speaker_weights
-from lapel.slices.transcription.slots import slot_queries
-from lapel.slices.transcription.slots.slots import opened
 from lapel.slices.transcription.speech.failures import SpeechError
 from lapel.slices.transcription.work import work_queries
 

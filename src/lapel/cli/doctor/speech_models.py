@@ -8,15 +8,17 @@ from typing import TYPE_CHECKING
 from lapel.cli.doctor.checks import Finding
 from lapel.foundation.identity.seal import SealBroken
 from lapel.foundation.outbound.policy import OutboundPolicy
-from lapel.slices.transcription.slots import slot_queries
-from lapel.slices.transcription.slots.regions import region_of
-from lapel.slices.transcription.slots.slots import stored_choice
+from lapel.slices.providers.choice import LANGUAGE_SLOTS, SPEECH_SLOTS
+from lapel.slices.providers.slots import slot_queries
+from lapel.slices.providers.slots.regions import region_of
+from lapel.slices.providers.slots.slots import stored_choice
 from lapel.slices.transcription.speech.failures import SpeechError, TryAgain
+from lapel.slices.transcription.work import work_queries
 
 if TYPE_CHECKING:
     from lapel.foundation.ports import Ports
-    from lapel.slices.transcription.providers.choice import Engine, SlotChoice
-    from lapel.slices.transcription.rows import RemoteSlotRow
+    from lapel.slices.providers.choice import SlotChoice
+    from lapel.slices.providers.rows import OperatorSlotRow
 
 # Seconds to wait for a service.
 _LIMIT = 10.0
@@ -35,10 +37,12 @@ async def provider_models(ports: Ports) -> list[Finding]:
     return await asyncio.gather(*(_finding(ports, row) for row in rows))
 
 
-async def _finding(ports: Ports, row: RemoteSlotRow) -> Finding:
+async def _finding(ports: Ports, row: OperatorSlotRow) -> Finding:
     where = f"{row.slot} of {row.project_id} ({row.mode})"
-    answered = f", {row.answered} answered last" if row.answered else ""
-    detail = f"{where}: {row.engine} is asked for {row.model or _usual(row.engine)}{answered}"
+    async with ports.database.acquire() as connection:
+        model = await work_queries.model_that_answered(connection, row.world_id, row.slot, row.updated_at)
+    answered = f", {model} answered last" if model else ""
+    detail = f"{where}: {row.engine} is asked for {row.model or _usual(row)}{answered}"
     if fault := await _refused(ports, row):
         return Finding("provider", "broken", f"{where}: {fault[0]}", fault[1])
     try:
@@ -48,7 +52,7 @@ async def _finding(ports: Ports, row: RemoteSlotRow) -> Finding:
     return Finding("provider", "warning" if warnings else "ok", detail, warnings[0] if warnings else None)
 
 
-async def _refused(ports: Ports, row: RemoteSlotRow) -> tuple[str, str] | None:
+async def _refused(ports: Ports, row: OperatorSlotRow) -> tuple[str, str] | None:
     """Which address of a service of the operator's own no call may reach, and the remedy; None if none."""
     if row.base_url is None or region_of(row.engine, row.base_url) is not None:
         return None
@@ -64,14 +68,18 @@ async def _refused(ports: Ports, row: RemoteSlotRow) -> tuple[str, str] | None:
     return f"{row.base_url} leads to {refused.address}, which no call may reach", str(refused)
 
 
-def _usual(engine: Engine) -> str:
+def _usual(row: OperatorSlotRow) -> str:
     from lapel.slices.transcription.providers import assemblyai, deepgram, elevenlabs, openai  # noqa: PLC0415  # HTTP
 
+    if row.slot in LANGUAGE_SLOTS:
+        from lapel.slices.language_models.engines.model_choice import usual_model  # noqa: PLC0415  # HTTP
+
+        return usual_model(row.engine)
     usual = {
         "deepgram": deepgram.MODEL, "assemblyai": ",".join(assemblyai.MODELS),
         "elevenlabs": elevenlabs.MODEL, "openai": openai.MODEL,
     }  # fmt: skip
-    return usual.get(engine, "")
+    return usual.get(row.engine, "")
 
 
 async def model_warnings(ports: Ports, choice: SlotChoice) -> list[str]:
@@ -80,9 +88,9 @@ async def model_warnings(ports: Ports, choice: SlotChoice) -> list[str]:
     Only OpenAI's API names the day (`GET /models/{id}`), and only for some models. A service that does not
     answer causes no warning, because its transcripts may still work.
     """
-    if choice.engine != "openai":
+    if choice.engine != "openai" or choice.slot not in SPEECH_SLOTS:
         return []
-    from lapel.slices.transcription.providers.http.provider_client import Patience  # noqa: PLC0415  # HTTP is not small
+    from lapel.slices.providers.http.provider_client import Patience  # noqa: PLC0415  # HTTP is not small
     from lapel.slices.transcription.providers.openai import OpenAI  # noqa: PLC0415
 
     patience = Patience(connect=_LIMIT, answer=_LIMIT, total=_LIMIT)

@@ -16,12 +16,12 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
 from lapel.cli.shared.faults import CommandError
+from lapel.foundation.text_cleaning import plain
 from lapel.slices.transcription.audio.decoder import Decoder
 from lapel.slices.transcription.models.process.engine_client import Engine
 from lapel.slices.transcription.models.weights.whisper_weights import SETTING
 from lapel.slices.transcription.providers.local import LocalTranscriber
 from lapel.slices.transcription.speech.failures import SpeechError, TryAgain
-from lapel.slices.transcription.speech.text_cleaning import plain
 from lapel.slices.transcription.work.offline import Outcome, Status, transcribe
 
 if TYPE_CHECKING:

@@ -12,8 +12,8 @@ from rich.text import Text
 
 from lapel.cli.shared.options import put, say
 from lapel.cli.transcribe.batch import FileProblem, Result
+from lapel.foundation.text_cleaning import plain
 from lapel.slices.transcription.exports.content import Document
-from lapel.slices.transcription.speech.text_cleaning import plain
 from lapel.slices.transcription.speech.transcript import Segment
 from lapel.slices.transcription.work.offline import Outcome
 

@@ -66,13 +66,15 @@ class Place:
 class Admission:
     """At most `total` units are held at once.
 
-    If a world already holds units, it gets more only while its sum stays at or below `of_one`. Callers wait
-    `patience` seconds at most. The bytes per second of holders are measured over at least `window` seconds. A
-    holder is not measured if its place has no function `moved`, which returns the number of bytes moved so
-    far. Only one event loop may use an Admission.
+    If a world already holds units, it gets more only while its sum stays at or below `of_one`; if `of_one` is
+    None, only while as many units are free as it then holds. This is the dynamic threshold of Choudhury and
+    Hahne (IEEE/ACM Transactions on Networking, 1998): no limit has to be chosen, and worlds that never give
+    back leave room for others. Callers wait `patience` seconds at most. The bytes per second of holders are
+    measured over at least `window` seconds. A holder is not measured if its place has no function `moved`,
+    which returns the number of bytes moved so far. Only one event loop may use an Admission.
     """
 
-    def __init__(self, total: int, of_one: int, *, patience: float, window: float = 5.0) -> None:
+    def __init__(self, total: int, of_one: int | None, *, patience: float, window: float = 5.0) -> None:
         self._total = total
         self._of_one = of_one
         self._patience = patience
@@ -157,7 +159,8 @@ class Admission:
 
     def _may_hold(self, place: Place) -> bool:
         held = self._held[place.world_id]
-        return not held or held + place.units <= self._of_one
+        of_one = self._free if self._of_one is None else self._of_one
+        return not held or held + place.units <= of_one
 
     def _remove(self, place: Place) -> None:
         line = self._lines[place.world_id]

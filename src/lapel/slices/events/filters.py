@@ -14,7 +14,6 @@ SCOPE_OF_RESOURCE = {
     "device": "devices:read",
     "ota": "devices:read",
     "recording": "recordings:read",
-    "summary": "summaries:read",
     "transcription": "transcriptions:read",
     "webhook": "webhooks:read",
 }

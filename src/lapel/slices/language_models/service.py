@@ -6,6 +6,10 @@ from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
+from lapel.foundation.core.admission import Admission, NoRoom
+from lapel.foundation.outbound.policy import OutboundPolicy
+from lapel.slices.language_models.budget.token_budget import CountedModel
+from lapel.slices.language_models.budget.usage_queries import JOIN_DAY, OF_DAY
 from lapel.slices.language_models.estimates import estimated_tokens
 from lapel.slices.language_models.language_model import (
     EXTRACTIVE,
@@ -20,12 +24,16 @@ from lapel.slices.language_models.language_model import (
 )
 from lapel.slices.language_models.model_failures import FailureCode, ModelAway, ModelFailed
 from lapel.slices.language_models.structured import added, structured
+from lapel.slices.providers.service import LanguageSlot, ProviderFailed, at_vendor, choice_of
 
 if TYPE_CHECKING:
     from lapel.foundation.ports import Ports
+    from lapel.slices.providers.service import SlotChoice
 
 __all__ = [
     "EXTRACTIVE",
+    "JOIN_DAY",
+    "OF_DAY",
     "AskedSlot",
     "FailureCode",
     "FinishReason",
@@ -45,9 +53,10 @@ __all__ = [
     "structured",
 ]
 
-# The names for which an operator sets engines. `local` is always the engine of this installation.
-LanguageSlot: TypeAlias = Literal["gemini", "openai", "claude"]
 AskedSlot: TypeAlias = LanguageSlot | Literal["local"]
+
+# Calls that run in one process at once, and the seconds that a call waits in line.
+_PLACES, _PATIENCE = 64, 10.0
 
 
 class LanguageModels:
@@ -55,6 +64,9 @@ class LanguageModels:
 
     def __init__(self, ports: Ports) -> None:
         self._ports = ports
+        # A world holds at most half of the places that the others leave, so that a slow service of one
+        # project holds up nobody else.
+        self._places = Admission(_PLACES, None, patience=_PATIENCE)
 
     @asynccontextmanager
     async def using(
@@ -62,8 +74,43 @@ class LanguageModels:
     ) -> AsyncGenerator[LanguageModel | None]:
         """The model that answers a slot in a world, during the block; None if the extractive engine answers.
 
-        Raises ModelFailed when the slot cannot answer before the operator changes something, and ModelAway
-        when no place is free in time.
+        Raises ModelFailed when the slot cannot answer before the operator changes something, ModelAway when
+        no place is free in time, and Unavailable when the database is away.
         """
-        del world_id, slot, purpose
-        yield None
+        choice = None if slot == "local" else await self._choice(world_id, slot)
+        if choice is None or choice.engine == "local":
+            yield None
+            return
+        model = self._remote(choice, purpose)
+        try:
+            async with self._places.place(world_id):
+                yield CountedModel(
+                    model,
+                    self._ports,
+                    world_id,
+                    input_price=choice.input_price,
+                    output_price=choice.output_price,
+                )
+        except NoRoom as full:
+            raise ModelAway(
+                "Too many calls of language models are running for this project.", after=_PATIENCE
+            ) from full
+
+    async def _choice(self, world_id: int, slot: LanguageSlot) -> SlotChoice:
+        try:
+            async with self._ports.database.acquire() as connection:
+                return await choice_of(connection, self._ports.sealer, world_id, slot)
+        except ProviderFailed as fault:
+            raise ModelFailed("account", fault.message) from fault
+
+    def _remote(self, choice: SlotChoice, purpose: Purpose) -> LanguageModel:
+        # Imported on demand, because most processes of an installation without remote models never call one.
+        from lapel.slices.language_models.engines.model_choice import BOUNDS, remote_model  # noqa: PLC0415
+
+        return remote_model(
+            choice,
+            own=at_vendor(choice),
+            bounds=BOUNDS[purpose],
+            clock=self._ports.clock,
+            policy=OutboundPolicy.of(self._ports.settings),
+        )

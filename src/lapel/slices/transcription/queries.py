@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 
     from lapel.foundation.database.connection import Connection
     from lapel.foundation.http.input.pagination import PageWindow
+    from lapel.slices.providers.service import SpeechSlot
     from lapel.slices.transcription.payloads import Stage
-    from lapel.slices.transcription.providers.choice import Slot
     from lapel.slices.transcription.speech.failures import Code
     from lapel.slices.transcription.speech.transcript import Origin, Transcript
     from lapel.slices.transcription.wire import Include, TranscribeRecording, TranscriptionQuery
@@ -215,7 +215,7 @@ async def insert(
     now: datetime,
     *,
     origin: Origin,
-    provider: Slot,
+    provider: SpeechSlot,
     wish: TranscribeRecording,
 ) -> bool:
     """Insert a transcription. Returns False if `origin` is "auto" and the audio already has an automatic

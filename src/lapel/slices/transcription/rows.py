@@ -6,9 +6,8 @@ from datetime import datetime
 
 import msgspec
 
-from lapel.foundation.core.actors import Mode
+from lapel.slices.providers.service import SpeechEngine, SpeechSlot
 from lapel.slices.transcription.payloads import Lane, Stage
-from lapel.slices.transcription.providers.choice import Engine, Slot
 from lapel.slices.transcription.speech.failures import Code
 from lapel.slices.transcription.speech.transcript import Status
 
@@ -21,7 +20,7 @@ class TranscriptionRow(msgspec.Struct, frozen=True):
     recording_id: str
     status: Status
     progress: float
-    provider: Slot
+    provider: SpeechSlot
     language_asked: str | None
     diarization: bool
     num_speakers: int | None
@@ -70,39 +69,13 @@ class AudioFactsRow(msgspec.Struct, frozen=True):
     error_message: str | None
 
 
-class SlotRow(msgspec.Struct, frozen=True):
-    """The settings of a slot in a world."""
-
-    world_id: int
-    slot: Slot
-    engine: Engine
-    model: str | None
-    base_url: str | None
-    sealed_key: bytes | None
-    allow_training: bool
-    updated_at: datetime
-
-
-class OperatorSlotRow(SlotRow, frozen=True):
-    """The settings of a slot, with the project and the mode of its world."""
-
-    project_id: str
-    mode: Mode
-
-
-class RemoteSlotRow(OperatorSlotRow, frozen=True):
-    """A slot with a remote engine. `answered`: the model that answered last; None if unknown."""
-
-    answered: str | None
-
-
 class RemoteCopyRow(msgspec.Struct, frozen=True):
     """A copy that a provider keeps. `failures`: number of tries to delete the copy, including this try."""
 
     world_id: int
-    engine: Engine
+    engine: SpeechEngine
     copy_id: str
-    slot: Slot
+    slot: SpeechSlot
     base_url: str | None
     failures: int
     is_old: bool
@@ -112,7 +85,7 @@ class UndeletedCopiesRow(msgspec.Struct, frozen=True):
     """Copies at an engine that could not be deleted yet. `copies`: their number. `fault`: why the deletion
     of one of them failed: the copy whose next try is furthest in the future."""
 
-    engine: Engine
+    engine: SpeechEngine
     copies: int
     fault: str
 
@@ -129,7 +102,7 @@ class ClaimRow(msgspec.Struct, frozen=True):
     lane: Lane
     stage: Stage
     piece: int
-    engine: Engine | None
+    engine: SpeechEngine | None
     failures: int
     starts: int
     turns: int

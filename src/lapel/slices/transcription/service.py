@@ -17,6 +17,7 @@ from lapel.foundation.http.calls import Content, Reply
 from lapel.foundation.http.input.pagination import page, window
 from lapel.foundation.http.large_responses import IN_PIECES
 from lapel.foundation.queue import jobs
+from lapel.slices.providers.service import engine_of
 from lapel.slices.recordings.service import audio_of, find_audio
 from lapel.slices.transcription import fact_queries, queries
 from lapel.slices.transcription.audio.peaks import resample
@@ -33,11 +34,6 @@ from lapel.slices.transcription.reading.stored_segments import (
     language_of_transcription,
     segments_of_transcription,
 )
-from lapel.slices.transcription.reading.transcription_state_queries import (
-    TranscriptionStateRow,
-    state_of_transcription,
-)
-from lapel.slices.transcription.slots import slot_queries
 from lapel.slices.transcription.speech.transcript import Segment, Word
 from lapel.slices.transcription.views import document_of, segments_of, transcript_of, transcription_of
 from lapel.slices.transcription.wire import LANGUAGE_TAG, TranscribeRecording, TranscriptionPage, Waveform
@@ -51,26 +47,24 @@ if TYPE_CHECKING:
     from lapel.foundation.database.connection import Connection
     from lapel.foundation.ports import Ports
     from lapel.slices.configuration.service import Configuration, Document
+    from lapel.slices.providers.service import SpeechSlot
     from lapel.slices.recordings.service import Audio
     from lapel.slices.transcription.exports.formats import FormatName
-    from lapel.slices.transcription.providers.choice import Slot
     from lapel.slices.transcription.wire import Transcription, TranscriptionQuery
 
 __all__ = [
     "SUM_OF_DAY",
     "OnComplete",
     "Segment",
-    "TranscriptionStateRow",
     "Transcriptions",
     "Word",
     "language_of_transcription",
     "segments_of_transcription",
-    "state_of_transcription",
 ]
 
 # A transcription that has not ended after this time may be replaced by a new one.
 _PATIENCE = timedelta(minutes=10)
-_DEFAULT_SLOT: Slot = "whisper"
+_DEFAULT_SLOT: SpeechSlot = "whisper"
 _IDS_AT_ONCE = 500
 
 
@@ -115,10 +109,8 @@ class Transcriptions:
         duration_ms = None if facts is None else facts.duration_ms
         await self._daily_audio.check(connection, world_id, duration_ms, now)
         slot = wish.provider or await self._slot(connection, world_id, audio)
-        if wish.language is not None:
-            chosen = await slot_queries.read(connection, world_id, slot)
-            if chosen is None or chosen.engine == "local":
-                _check_language(wish.language)
+        if wish.language is not None and await engine_of(connection, world_id, slot) == "local":
+            _check_language(wish.language)
         created = await lifecycle.begin_transcription(
             connection, self._ports, audio, slot, wish, origin="request"
         )
@@ -321,7 +313,7 @@ class Transcriptions:
             if not wanted["enabled"]:
                 await lifecycle.begin_probe(connection, world_id, audio.recording_id, audio.media_id, now)
             else:
-                slot: Slot = wanted["provider"] or _DEFAULT_SLOT
+                slot: SpeechSlot = wanted["provider"] or _DEFAULT_SLOT
                 await lifecycle.begin_transcription(
                     connection, self._ports, audio, slot, TranscribeRecording(), origin="auto"
                 )
@@ -347,7 +339,7 @@ class Transcriptions:
         )
         return resolved["processing"]
 
-    async def _slot(self, connection: Connection, world_id: int, audio: Audio) -> Slot:
+    async def _slot(self, connection: Connection, world_id: int, audio: Audio) -> SpeechSlot:
         wanted = (await self._processing(connection, world_id, audio))["auto_transcription"]
         return wanted["provider"] or _DEFAULT_SLOT
 

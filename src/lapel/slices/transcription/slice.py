@@ -68,7 +68,6 @@ SLICE = Slice(
         Table("transcriptions", grows=True),
         Table("transcription_pieces", grows=True),
         Table("daily_audio"),  # one row per world and day, without text
-        Table("provider_slots"),  # the operator's settings
         Table("remote_copies"),  # copies at providers, until they are deleted there
         Table("speech_turns"),  # one row per lane and world
         Table("speech_work"),  # the work on an audio, until it is done

@@ -8,8 +8,8 @@ import msgspec
 
 from lapel.foundation.http.input.fields import Timestamp
 from lapel.foundation.http.input.pagination import PageQuery
+from lapel.slices.providers.service import SpeechSlot
 from lapel.slices.transcription.exports.formats import FormatName
-from lapel.slices.transcription.providers.choice import Slot
 from lapel.slices.transcription.speech.failures import Code
 from lapel.slices.transcription.speech.transcript import Segment, Status
 
@@ -59,7 +59,7 @@ class Transcription(msgspec.Struct, frozen=True, kw_only=True):
     status: Status
     progress: Annotated[float, msgspec.Meta(ge=0, le=1)]
     language: str | None
-    provider: Slot
+    provider: SpeechSlot
     model: str | None
     diarization: bool
     duration_ms: int | None
@@ -88,7 +88,7 @@ class TranscribeRecording(msgspec.Struct, frozen=True, kw_only=True):
     """How to transcribe a recording. All fields are optional."""
 
     language: _Language | None = None
-    provider: Slot | None = None
+    provider: SpeechSlot | None = None
     diarization: bool = True
     num_speakers: _Speakers | None = None
 

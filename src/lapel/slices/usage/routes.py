@@ -22,7 +22,7 @@ def operations(service: UsageMeter) -> tuple[Operation, ...]:
         project.get("/v1/usage", "get_usage", Usage).plain(
             "Get the usage of the project",
             lambda call: service.read(call.actor),
-            "End users, devices, recordings and bytes in the key's world, and the audio that was taken for "
-            "transcription today (UTC) against the limit of a day.",
+            "End users, devices, recordings and bytes in the key's world; the audio that was taken for "
+            "transcription and the tokens of language models today (UTC), against the limits of a day.",
         ),
     )

@@ -23,7 +23,7 @@ class UsageMeter:
 
     async def read(self, actor: Actor) -> wire.Usage:
         """Count all end users, devices, recordings and uploaded bytes of the world, and the milliseconds of
-        audio that count today (UTC) towards the daily limit of transcription.
+        audio and the tokens that count today (UTC) towards the daily limits.
 
         One SQL statement reads all figures, so they are of one moment.
 
@@ -42,6 +42,15 @@ class UsageMeter:
             transcribed_today=wire.TranscribedToday(
                 duration_ms=row.transcribed_ms,
                 limit_ms=limit * _HOUR_MS if limit else None,
+                resets_at=timestamp(midnight + timedelta(days=1)),
+            ),
+            language_models_today=wire.ModelsToday(
+                calls=row.model_calls,
+                input_tokens=row.input_tokens,
+                output_tokens=row.output_tokens,
+                cached_tokens=row.cached_tokens,
+                limit_tokens=self._ports.settings.language_tokens_per_day or None,
+                cost_usd=row.cost_micros / 1_000_000,
                 resets_at=timestamp(midnight + timedelta(days=1)),
             ),
         )

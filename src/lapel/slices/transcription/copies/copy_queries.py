@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from datetime import datetime, timedelta
 
     from lapel.foundation.database.connection import Connection
-    from lapel.slices.transcription.providers.choice import Engine, SlotChoice
+    from lapel.slices.providers.service import SlotChoice, SpeechEngine
 
 # If the copy's id is stored already, the copy belongs to this step from now on.
 INSERT = """
@@ -79,12 +79,14 @@ async def claim(
     return await fetch_rows(connection, RemoteCopyRow, CLAIM, most, longest_pause, old)
 
 
-async def put_fault(connection: Connection, world_id: int, engine: Engine, copy_id: str, fault: str) -> None:
+async def put_fault(
+    connection: Connection, world_id: int, engine: SpeechEngine, copy_id: str, fault: str
+) -> None:
     """Store why the latest try to delete a copy failed."""
     await connection.execute(FAULT, world_id, engine, copy_id, fault)
 
 
-async def delete(connection: Connection, world_id: int, engine: Engine, copy_id: str) -> None:
+async def delete(connection: Connection, world_id: int, engine: SpeechEngine, copy_id: str) -> None:
     """Forget a copy: it is deleted at the provider, or the tries are given up."""
     await connection.execute(DELETE, world_id, engine, copy_id)
 

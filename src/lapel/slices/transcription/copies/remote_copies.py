@@ -14,17 +14,14 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from lapel.foundation.identity.seal import SealBroken
 from lapel.foundation.outbound.policy import OutboundPolicy
+from lapel.slices.providers.service import RefusedForGood, SlotChoice, account_at
 from lapel.slices.transcription.copies import copy_queries
-from lapel.slices.transcription.providers.http.http_errors import RefusedForGood
-from lapel.slices.transcription.slots import slot_queries
-from lapel.slices.transcription.slots.slots import stored_choice
+from lapel.slices.transcription.providers.speech_failures import speech_failures
 from lapel.slices.transcription.speech.failures import SpeechError, TryAgain
 
 if TYPE_CHECKING:
     from lapel.foundation.ports import Ports
-    from lapel.slices.transcription.providers.choice import SlotChoice
     from lapel.slices.transcription.providers.protocol import Remember
     from lapel.slices.transcription.rows import ClaimRow, RemoteCopyRow
 
@@ -70,15 +67,16 @@ async def delete_copy(ports: Ports, choice: SlotChoice, copy_id: str) -> None:
     Raises SpeechError when the provider has no call that deletes, or refuses for good. Raises TryAgain when
     the deletion may succeed later.
     """
+    from lapel.slices.providers.http.provider_client import Patience  # noqa: PLC0415
     from lapel.slices.transcription.providers import assemblyai, elevenlabs  # noqa: PLC0415  # HTTP is not small
-    from lapel.slices.transcription.providers.http import provider_client  # noqa: PLC0415  # HTTP is not small
+    from lapel.slices.transcription.providers.speech_service import speech_service  # noqa: PLC0415
 
     if choice.engine not in ("assemblyai", "elevenlabs"):
         raise SpeechError("provider_error", f"{choice.engine} has no call that deletes.")
     adapter = assemblyai if choice.engine == "assemblyai" else elevenlabs
-    patience = provider_client.Patience(answer=_LIMIT, total=_LIMIT)
+    patience = Patience(answer=_LIMIT, total=_LIMIT)
     account, policy = adapter.account_of(choice), OutboundPolicy.of(ports.settings)
-    async with provider_client.Service(account, ports.clock, patience, policy) as service:
+    async with speech_service(account, ports.clock, patience, policy) as service:
         try:
             await service.tell("DELETE", adapter.copy_path(copy_id))
         except RefusedForGood as refused:
@@ -120,18 +118,13 @@ class RemoteCopies:
 
         Raises SpeechError when the world has no such account any more, or when its key can no longer be read.
         """
-        async with self._ports.database.acquire() as connection:
-            slot = await slot_queries.find_account(
-                connection, row.world_id, row.engine, row.base_url, row.slot
-            )
-        if slot is None:
+        like = SlotChoice(slot=row.slot, engine=row.engine, base_url=row.base_url)
+        with speech_failures():
+            async with self._ports.database.acquire() as connection:
+                choice = await account_at(connection, self._ports.sealer, row.world_id, like)
+        if choice is None:
             raise SpeechError(
                 "provider_error",
                 f"No slot uses {row.engine} any more: delete the transcript {row.copy_id} in its account.",
             )
-        try:
-            return stored_choice(self._ports.sealer, slot)
-        except SealBroken:
-            raise SpeechError(
-                "provider_error", f"The key for {slot.slot} was sealed under another secret."
-            ) from None
+        return choice

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 
-from lapel.slices.transcription.speech.text_cleaning import plain
+from lapel.foundation.text_cleaning import plain
 from lapel.slices.transcription.speech.transcript import Segment, Transcript, Word, share
 
 if TYPE_CHECKING:

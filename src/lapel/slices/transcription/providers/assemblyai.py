@@ -15,18 +15,19 @@ from typing import TYPE_CHECKING, Annotated
 import msgspec
 import structlog
 
+from lapel.slices.providers.http.account import Account
+from lapel.slices.providers.http.provider_client import to_its_end
+from lapel.slices.providers.service import ProviderAway
 from lapel.slices.transcription.providers.heard import Said, heard, stretches
-from lapel.slices.transcription.providers.http.account import Account
-from lapel.slices.transcription.providers.http.provider_client import Service, to_its_end
-from lapel.slices.transcription.providers.http.sending import upload_of
-from lapel.slices.transcription.providers.provider_languages import primary, spoken
-from lapel.slices.transcription.speech.failures import TryAgain
+from lapel.slices.transcription.providers.speech_service import speech_service, upload_of
+from lapel.slices.transcription.speech.failures import SpeechError, TryAgain
+from lapel.slices.transcription.speech.provider_languages import primary, spoken
 
 if TYPE_CHECKING:
     from lapel.foundation.core.clock import Clock
     from lapel.foundation.outbound.policy import OutboundPolicy
-    from lapel.slices.transcription.providers.choice import SlotChoice
-    from lapel.slices.transcription.providers.http.provider_client import Patience
+    from lapel.slices.providers.http.provider_client import Patience, Service
+    from lapel.slices.providers.service import SlotChoice
     from lapel.slices.transcription.providers.protocol import Clip, Remember, Wish
     from lapel.slices.transcription.speech.messages import Heard
 
@@ -121,9 +122,9 @@ class AssemblyAI:
         self._policy = policy
 
     async def transcribe(self, clip: Clip, wish: Wish, report: Callable[[float], None]) -> Heard:
-        """See `Transcriber.transcribe`. Raises what `Service.ask` raises (SpeechError, TryAgain, OSError),
+        """See `Transcriber.transcribe`. Raises SpeechError and TryAgain as `speech_service` does, OSError,
         and what `remember` raises."""
-        async with Service(self._account, self._clock, self._patience, self._policy) as service:
+        async with speech_service(self._account, self._clock, self._patience, self._policy) as service:
             send = upload_of(clip, lambda sent: report(sent * 0.4), as_bytes=True)
             uploaded = await service.ask("POST", "/v2/upload", _Uploaded, send=send)
             order = msgspec.json.encode(self._order(uploaded.upload_url, wish))
@@ -135,12 +136,17 @@ class AssemblyAI:
             raise TryAgain("provider_error", "AssemblyAI's transcript was deleted there before it was read.")
         if job.status == "error" and _NOBODY_SPEAKS not in (job.error or ""):
             detail = job.error or "it does not say why"
-            raise service.account.failed(detail, again=any(each in detail.lower() for each in _ITS_FAULT))
+            raise self._failed(detail)
         # If several models are listed, only the answer says which one was used.
         model = job.speech_model_used or ",".join(self._models)
         found = await asyncio.to_thread(_heard, job, clip, wish, service.account.clean(model))
         report(1.0)
         return found
+
+    def _failed(self, detail: str) -> SpeechError | TryAgain:
+        message = f"AssemblyAI could not transcribe it: {self._account.clean(detail)}"
+        again = any(each in detail.lower() for each in _ITS_FAULT)
+        return TryAgain("provider_error", message) if again else SpeechError("provider_error", message)
 
     async def _ordered(self, service: Service, order: bytes) -> _Job:
         """Order the transcript and store its id, because the transcript can only be deleted by its id."""
@@ -176,7 +182,7 @@ class AssemblyAI:
 async def _ended(service: Service, job: _Job) -> _Job:
     """The job once it is completed or has failed.
 
-    Raises what `Service.ask` raises, and TryAgain if the job takes too long.
+    Raises what `Service.ask` raises, and ProviderAway if the job takes too long.
     """
     clock, patience = asyncio.get_running_loop(), service.patience
     deadline, wait, failed = clock.time() + patience.total, patience.first_poll, 0
@@ -184,11 +190,11 @@ async def _ended(service: Service, job: _Job) -> _Job:
         if job.status not in ("queued", "processing"):
             raise service.account.unreadable(f"there is no status {job.status!r}")
         if clock.time() > deadline:
-            raise TryAgain("provider_error", f"{service.account.name} does not finish the transcript.")
+            raise ProviderAway(f"{service.account.name} does not finish the transcript.")
         await asyncio.sleep(wait)
         try:
             job = await service.ask("GET", copy_path(job.id), _Job)
-        except TryAgain as fault:
+        except ProviderAway as fault:
             failed += 1
             if failed >= _FAILED_POLLS:
                 raise

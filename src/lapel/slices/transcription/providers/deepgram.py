@@ -9,17 +9,16 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from lapel.slices.providers.http.account import Account
 from lapel.slices.transcription.providers.heard import Said, heard, stretches
-from lapel.slices.transcription.providers.http.account import Account
-from lapel.slices.transcription.providers.http.provider_client import Service
-from lapel.slices.transcription.providers.http.sending import upload_of
-from lapel.slices.transcription.providers.provider_languages import spoken, tag
+from lapel.slices.transcription.providers.speech_service import speech_service, upload_of
+from lapel.slices.transcription.speech.provider_languages import spoken, tag
 
 if TYPE_CHECKING:
     from lapel.foundation.core.clock import Clock
     from lapel.foundation.outbound.policy import OutboundPolicy
-    from lapel.slices.transcription.providers.choice import SlotChoice
-    from lapel.slices.transcription.providers.http.provider_client import Patience
+    from lapel.slices.providers.http.provider_client import Patience
+    from lapel.slices.providers.service import SlotChoice
     from lapel.slices.transcription.providers.protocol import Clip, Wish
     from lapel.slices.transcription.speech.messages import Heard
 
@@ -110,8 +109,8 @@ class Deepgram:
         self._policy = policy
 
     async def transcribe(self, clip: Clip, wish: Wish, report: Callable[[float], None]) -> Heard:
-        """See `Transcriber.transcribe`. Raises what `Service.ask` raises: SpeechError, TryAgain, OSError."""
-        async with Service(self._account, self._clock, self._patience, self._policy) as service:
+        """See `Transcriber.transcribe`. Raises SpeechError, TryAgain and OSError."""
+        async with speech_service(self._account, self._clock, self._patience, self._policy) as service:
             send = upload_of(clip, lambda sent: report(sent / 2))
             answer = await service.ask(
                 "POST", "/v1/listen", _DeepgramAnswer, query=self._query(wish), send=send

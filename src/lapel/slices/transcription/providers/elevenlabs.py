@@ -12,17 +12,17 @@ from typing import TYPE_CHECKING
 import msgspec
 import structlog
 
+from lapel.slices.providers.http.account import Account
+from lapel.slices.providers.http.provider_client import to_its_end
 from lapel.slices.transcription.providers.heard import Said, heard, stretches
-from lapel.slices.transcription.providers.http.account import Account
-from lapel.slices.transcription.providers.http.provider_client import Service, to_its_end
-from lapel.slices.transcription.providers.http.sending import upload_of
-from lapel.slices.transcription.providers.provider_languages import primary, spoken
+from lapel.slices.transcription.providers.speech_service import speech_service, upload_of
+from lapel.slices.transcription.speech.provider_languages import primary, spoken
 
 if TYPE_CHECKING:
     from lapel.foundation.core.clock import Clock
     from lapel.foundation.outbound.policy import OutboundPolicy
-    from lapel.slices.transcription.providers.choice import SlotChoice
-    from lapel.slices.transcription.providers.http.provider_client import Patience
+    from lapel.slices.providers.http.provider_client import Patience
+    from lapel.slices.providers.service import SlotChoice
     from lapel.slices.transcription.providers.protocol import Clip, Remember, Wish
     from lapel.slices.transcription.speech.messages import Heard
 
@@ -84,7 +84,7 @@ class ElevenLabs:
         self._policy = policy
 
     async def transcribe(self, clip: Clip, wish: Wish, report: Callable[[float], None]) -> Heard:
-        """See `Transcriber.transcribe`. Raises what `Service.ask` raises (SpeechError, TryAgain, OSError),
+        """See `Transcriber.transcribe`. Raises SpeechError and TryAgain as `speech_service` does, OSError,
         and what `remember` raises."""
         fields = [
             ("model_id", self._model), ("timestamps_granularity", "word"), ("tag_audio_events", "false"),
@@ -95,7 +95,7 @@ class ElevenLabs:
             fields.append(("num_speakers", str(wish.num_speakers)))
         if wish.language is not None:
             fields.append(("language_code", primary(wish.language)))
-        async with Service(self._account, self._clock, self._patience, self._policy) as service:
+        async with speech_service(self._account, self._clock, self._patience, self._policy) as service:
             send = upload_of(clip, lambda sent: report(sent / 2), fields)
             answer = await service.ask("POST", "/v1/speech-to-text", _ElevenLabsAnswer, send=send)
         copy = answer.transcription_id

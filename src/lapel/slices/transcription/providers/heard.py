@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from lapel.foundation.text_cleaning import plain
 from lapel.slices.transcription.speech.messages import Heard, Span
-from lapel.slices.transcription.speech.text_cleaning import plain
 from lapel.slices.transcription.speech.transcript import Segment, Word, share
 
 if TYPE_CHECKING:

@@ -19,22 +19,22 @@ from urllib.parse import quote, urlsplit
 import msgspec
 import structlog
 
+from lapel.slices.providers.http.account import Account
+from lapel.slices.providers.http.sending import FileUpload
+from lapel.slices.providers.service import RefusedForGood
 from lapel.slices.transcription.providers.heard import Said, heard, stretches
-from lapel.slices.transcription.providers.http.account import Account
-from lapel.slices.transcription.providers.http.http_errors import RefusedForGood
-from lapel.slices.transcription.providers.http.provider_client import Service
-from lapel.slices.transcription.providers.http.sending import AudioUpload
 from lapel.slices.transcription.providers.openai_models import traits_of
-from lapel.slices.transcription.providers.provider_languages import spoken
+from lapel.slices.transcription.providers.speech_service import speech_service
 from lapel.slices.transcription.speech.failures import SpeechError
+from lapel.slices.transcription.speech.provider_languages import spoken
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from lapel.foundation.core.clock import Clock
     from lapel.foundation.outbound.policy import OutboundPolicy
-    from lapel.slices.transcription.providers.choice import SlotChoice
-    from lapel.slices.transcription.providers.http.provider_client import Patience
+    from lapel.slices.providers.http.provider_client import Patience, Service
+    from lapel.slices.providers.service import SlotChoice
     from lapel.slices.transcription.providers.protocol import Clip, Wish
     from lapel.slices.transcription.speech.messages import Heard
 
@@ -117,7 +117,7 @@ class OpenAI:
         self._policy = policy
 
     async def transcribe(self, clip: Clip, wish: Wish, report: Callable[[float], None]) -> Heard:
-        """See `Transcriber.transcribe`. Raises what `Service.ask` raises: SpeechError, TryAgain, OSError.
+        """See `Transcriber.transcribe`. Raises SpeechError and TryAgain (see `speech_service`), and OSError.
 
         Also raises SpeechError when the clip is too long for the model or for one file.
         """
@@ -134,7 +134,7 @@ class OpenAI:
             )
         piece = await _piece(clip)
         try:
-            async with Service(self._account, self._clock, self._patience, self._policy) as service:
+            async with speech_service(self._account, self._clock, self._patience, self._policy) as service:
                 answer = await self._answer(service, piece, wish, lambda sent: report(sent / 2))
         finally:
             piece[0].unlink(missing_ok=True)
@@ -158,7 +158,7 @@ class OpenAI:
 
         async def ask(*, with_language: bool) -> _OpenAIAnswer:
             fields = self._traits.fields(self.model, wish, with_language=with_language)
-            upload = AudioUpload(
+            upload = FileUpload(
                 path=piece[0], content_type=piece[1], file_name=piece[0].name, fields=fields, report=onwards
             )
             return await service.ask("POST", "/audio/transcriptions", _OpenAIAnswer, send=upload)
@@ -175,9 +175,9 @@ class OpenAI:
     async def shutdown_date(self) -> date | None:
         """The day on which the service ends the model; None if the service does not name a day.
 
-        Raises SpeechError and TryAgain, as `Service.ask` does.
+        Raises SpeechError and TryAgain, as `speech_service` does.
         """
-        async with Service(self._account, self._clock, self._patience, self._policy) as service:
+        async with speech_service(self._account, self._clock, self._patience, self._policy) as service:
             told = await service.ask("GET", f"/models/{quote(self.model, safe='')}", _OpenAIModel)
         return _date(told.shutdown_date)
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from lapel.slices.transcription.providers.provider_languages import primary
+from lapel.slices.transcription.speech.provider_languages import primary
 
 if TYPE_CHECKING:
     from lapel.slices.transcription.providers.protocol import Wish

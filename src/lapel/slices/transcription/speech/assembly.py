@@ -11,11 +11,11 @@ from typing import TypeAlias
 
 import msgspec
 
+from lapel.foundation.text_cleaning import plain
 from lapel.slices.transcription.speech.assign import with_speakers
 from lapel.slices.transcription.speech.bounds import bounded
 from lapel.slices.transcription.speech.messages import Groups, Heard
 from lapel.slices.transcription.speech.segmentation import shortened
-from lapel.slices.transcription.speech.text_cleaning import plain
 from lapel.slices.transcription.speech.transcript import Segment, Transcript, Word, share
 
 # If a piece has this much speech (in seconds) and a language with this probability, the pieces after it are

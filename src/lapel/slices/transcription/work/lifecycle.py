@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 
     from lapel.foundation.database.connection import Connection
     from lapel.foundation.ports import Ports
+    from lapel.slices.providers.service import SpeechSlot
     from lapel.slices.recordings.service import Audio
-    from lapel.slices.transcription.providers.choice import Slot
     from lapel.slices.transcription.rows import ChangedTranscriptionRow
     from lapel.slices.transcription.speech.failures import Code
     from lapel.slices.transcription.speech.transcript import Origin, Transcript
@@ -73,7 +73,7 @@ async def begin_transcription(
     connection: Connection,
     ports: Ports,
     audio: Audio,
-    slot: Slot,
+    slot: SpeechSlot,
     wish: TranscribeRecording,
     *,
     origin: Origin,

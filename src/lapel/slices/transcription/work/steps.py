@@ -15,13 +15,13 @@ import msgspec
 import structlog
 
 from lapel.foundation.outbound.policy import OutboundPolicy
+from lapel.slices.providers.service import engine_of
 from lapel.slices.recordings.service import audio_of, set_duration
 from lapel.slices.transcription import fact_queries, queries
 from lapel.slices.transcription.copies.remote_copies import remember_for
 from lapel.slices.transcription.daily_audio.daily_audio import DailyAudio
 from lapel.slices.transcription.providers.protocol import Wish
-from lapel.slices.transcription.slots import slot_queries
-from lapel.slices.transcription.slots.slots import engine_of, transcriber
+from lapel.slices.transcription.providers.transcribers import speech_choice, speech_engine, transcriber
 from lapel.slices.transcription.speech.failures import Gone, SpeechError
 from lapel.slices.transcription.speech.messages import Heard, Voices
 from lapel.slices.transcription.views import stored_segments
@@ -32,10 +32,10 @@ from lapel.slices.transcription.work.stages import Plan, Step
 if TYPE_CHECKING:
     from lapel.foundation.database.connection import Connection
     from lapel.foundation.ports import Ports
+    from lapel.slices.providers.service import Engine, SlotChoice, SpeechEngine
     from lapel.slices.recordings.service import Audio
     from lapel.slices.transcription.audio.audio_facts import AudioFacts
     from lapel.slices.transcription.payloads import Lane, Stage
-    from lapel.slices.transcription.providers.choice import Engine, SlotChoice
     from lapel.slices.transcription.rows import ClaimRow, TranscriptRow
     from lapel.slices.transcription.speech.failures import Code
     from lapel.slices.transcription.work.tools import WorkerStages
@@ -54,7 +54,7 @@ class Next:
     lane: Lane
     stage: Stage
     piece: int = 0
-    engine: Engine | None = None
+    engine: SpeechEngine | None = None
 
     @property
     def reads_audio(self) -> bool:
@@ -174,8 +174,8 @@ class Steps:
             if row is None:
                 raise Gone
             # The key is read in the next step, because a fault of the key is no fault of the audio.
-            chosen = await slot_queries.read(connection, world_id, row.provider)
-        engine: Engine = "local" if chosen is None else chosen.engine
+            named = await engine_of(connection, world_id, row.provider)
+        engine = speech_engine(named)
 
         async def admit(connection: Connection) -> bool:
             now = self._ports.clock.now()
@@ -195,7 +195,7 @@ class Steps:
             facts = await fact_queries.read(connection, world_id, claim.media_id)
             if audio is None or row is None or facts is None or facts.duration_ms is None:
                 raise Gone
-            choice = await engine_of(connection, self._ports.sealer, world_id, row.provider)
+            choice = await speech_choice(connection, self._ports.sealer, world_id, row.provider)
         return _Task(
             claim=claim,
             audio=audio,
@@ -260,7 +260,7 @@ class Steps:
         async def write(connection: Connection) -> None:
             await queries.delete_pieces(connection, task.claim.world_id, task.transcription_id)
 
-        engine = task.choice.engine
+        engine = speech_engine(task.choice.engine)
         return Ending(write, Next(_lane(engine), "transcribe", 0, engine))
 
     async def _diarize(self, task: _Task, progress: Progress) -> Ending:

@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from datetime import datetime, timedelta
 
     from lapel.foundation.database.connection import Connection
+    from lapel.slices.providers.service import Slot, SpeechEngine
     from lapel.slices.transcription.payloads import Lane, Stage
-    from lapel.slices.transcription.providers.choice import Engine
 
 # A second insert of the same work does nothing.
 INSERT = """
@@ -150,6 +150,17 @@ SELECT stage, count(*) FILTER (WHERE failures > 0) AS failed,
 FROM speech_work WHERE failures > 0 OR waits_for_room GROUP BY stage ORDER BY stage
 """
 
+# The model of the latest completed transcription of a slot ($2) since $3, if this transcription is among the
+# newest hundred of the world.
+ANSWERED = """
+SELECT t.model FROM (
+    SELECT n.provider, n.model, n.status, n.completed_at FROM transcriptions n
+    WHERE n.world_id = $1 ORDER BY n.created_at DESC, n.id DESC LIMIT 100
+) t
+WHERE t.provider = $2 AND t.status = 'completed' AND t.completed_at >= $3
+ORDER BY t.completed_at DESC LIMIT 1
+"""
+
 
 async def insert(
     connection: Connection,
@@ -209,7 +220,13 @@ async def waiting(connection: Connection, recordings: Sequence[tuple[int, str]])
 
 
 async def move(
-    connection: Connection, step: ClaimRow, *, lane: Lane, stage: Stage, piece: int, engine: Engine | None
+    connection: Connection,
+    step: ClaimRow,
+    *,
+    lane: Lane,
+    stage: Stage,
+    piece: int,
+    engine: SpeechEngine | None,
 ) -> None:
     """Replace this step by the next one, which any worker may take."""
     await connection.execute(MOVE, step.world_id, step.id, step.lease, lane, stage, piece, engine)
@@ -254,3 +271,10 @@ async def drop_probe(connection: Connection, world_id: int, media_id: str) -> No
 async def lacking(connection: Connection) -> list[LackingJobsRow]:
     """The lanes with free steps, and how many jobs each of them lacks."""
     return await fetch_rows(connection, LackingJobsRow, LACKING, LANES)
+
+
+async def model_that_answered(
+    connection: Connection, world_id: int, slot: Slot, since: datetime
+) -> str | None:
+    """The model that transcribed last for a slot since a moment; None if it is unknown."""
+    return await fetch_value(connection, str, ANSWERED, world_id, slot, since)

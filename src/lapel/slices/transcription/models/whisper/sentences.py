@@ -10,8 +10,8 @@ from collections.abc import Iterator, Sequence
 
 import msgspec
 
+from lapel.foundation.text_cleaning import plain
 from lapel.slices.transcription.speech.punctuation import CLAUSE_ENDS, SENTENCE_ENDS
-from lapel.slices.transcription.speech.text_cleaning import plain
 from lapel.slices.transcription.speech.transcript import Segment, Word
 
 # All in seconds. A segment ends

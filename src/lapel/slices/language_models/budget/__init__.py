@@ -1,0 +1,1 @@
+"""The tokens that language models may use for a world in a day, and those that they used."""

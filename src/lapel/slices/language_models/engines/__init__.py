@@ -1,0 +1,1 @@
+"""Adapters of language model services: one for each dialect of HTTP."""

@@ -1,0 +1,43 @@
+"""The exceptions of calls to providers. Their types say whether another try can help.
+
+Slices that call providers map them to words of their own.
+"""
+
+from __future__ import annotations
+
+from typing import Literal, TypeAlias
+
+# What a refusal is about: key, credit or plan of the account; the model or the address in the settings; the
+# service, which limits or is overloaded; the request itself.
+Cause: TypeAlias = Literal["account", "settings", "service", "request"]
+
+
+class ProviderFailed(Exception):
+    """The call failed, and another try cannot help. The operator sees the message, which names the remedy."""
+
+    def __init__(self, message: str, *, cause: Cause = "settings") -> None:
+        super().__init__(message)
+        self.message = message
+        self.cause: Cause = cause
+
+
+class RefusedForGood(ProviderFailed):
+    """A service refuses for good. `status`: the answer's HTTP status; `detail`: its codes and message."""
+
+    def __init__(self, message: str, status: int, detail: str, *, cause: Cause = "request") -> None:
+        super().__init__(message, cause=cause)
+        self.status = status
+        self.detail = detail
+
+
+class ProviderAway(Exception):
+    """The call failed, but another try may help.
+
+    `after`: the shortest wait in seconds; None if unknown. `status`: the HTTP status of a refusal.
+    """
+
+    def __init__(self, message: str, *, after: float | None = None, status: int | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.after = after
+        self.status = status

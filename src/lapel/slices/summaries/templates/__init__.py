@@ -1,1 +1,0 @@
-"""Templates: what a summary has, built in or of a project."""

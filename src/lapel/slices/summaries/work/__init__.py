@@ -1,1 +1,0 @@
-"""The work on summaries in the workers: claiming, retries, ending."""

@@ -1,1 +1,0 @@
-"""Writes a summary: by a language model, or from sentences of the transcript."""

@@ -1,1 +1,0 @@
-"""The HTTP calls to speech services."""
