@@ -1,0 +1,1 @@
+"""The extractive engine: it answers with sentences of a transcript. Pure functions of texts and vectors."""
