@@ -129,6 +129,7 @@ async def test_any_other_client_gets_json(http: Raw, accept: str) -> None:
         (message("tools/call", {"name": 5}), 200, -32602),
         (message("tools/call", {"name": "nope"}), 200, -32602),
         (message("tools/call", {"name": "ping", "arguments": []}), 200, -32602),
+        (message("tools/list", {"cursor": "x"}), 200, -32602),
         (message("initialize", {}), 200, -32602),
     ],
 )

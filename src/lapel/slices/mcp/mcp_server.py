@@ -101,7 +101,8 @@ class McpServer:
     async def _list(
         self, context: RequestContext, params: mcp_types.PaginatedRequestParams | None
     ) -> mcp_types.ListToolsResult:
-        del params  # one page has all
+        if params is not None and params.cursor is not None:
+            raise MCPError(mcp_types.INVALID_PARAMS, "One page has all tools, so there is no such cursor.")
         actor = _scope_of(context)[CALLED].actor
         return mcp_types.ListToolsResult(tools=[self._described[each.name] for each in self._tools.of(actor)])
 
