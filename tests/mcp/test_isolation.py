@@ -111,6 +111,19 @@ async def _transcribed(client: httpx.AsyncClient, own: Resources) -> int:
     return len((await client.get(path, headers=own.tenant.headers)).json()["data"])
 
 
+async def test_a_summary_is_made_as_the_route_makes_it(live: Running, things: Resources) -> None:
+    transcript = {"transcription_id": things.transcription_id}
+    async with raw(live.url, things.tenant.test_key) as http, api_client(live.url) as client:
+        made = (await http.call("create_summary", template="general", **transcript))["structuredContent"]
+        read = await client.get(f"/v1/summaries/{made['id']}", headers=things.tenant.headers)
+        assert made == read.json()
+        assert made["template_id"] == "tmpl_general_notes"
+        both = {"template": "general", "prompt": "Write it down in a few words."}
+        assert (await http.refused("create_summary", **both, **transcript))["code"] == "invalid_request"
+        unknown = await http.refused("create_summary", template_id="tmpl_nothing", **transcript)
+        assert (unknown["code"], unknown["param"]) == ("invalid_request", "template_id")
+
+
 async def test_the_owner_gets_all_of_it(live: Running, things: Resources) -> None:
     """Without this, the tests above could not fail."""
     async with raw(live.url, things.tenant.test_key) as http:

@@ -39,7 +39,7 @@ CONTRACT = [
     "ask_my_recordings",
 ]
 # Their routes are not served yet.
-LATER = {"create_summary", "search_recordings", "ask", "search_my_recordings", "ask_my_recordings"}
+LATER = {"search_recordings", "ask", "search_my_recordings", "ask_my_recordings"}
 PAGE = Path(__file__).parents[2] / "docs" / "mcp.md"
 
 

@@ -52,6 +52,7 @@ TABLE = (
     ToolEntry("list_recordings", "list_recordings"),
     ToolEntry("get_recording", "get_recording"),
     ToolEntry("create_transcription", "create_transcription"),
+    ToolEntry("create_summary", "create_summary"),
     ToolEntry("list_webhooks", "list_webhooks"),
     ToolEntry("trigger_webhook_event", "test_webhook", also="`id` is the webhook's id.", leaves=True),
     ToolEntry("list_my_recordings", "list_recordings", END_USERS, hidden=_OWN),
