@@ -10,12 +10,15 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from decimal import Decimal
 from ipaddress import ip_network
+from pathlib import Path
 
 import httpx
 import pytest
 
 from lapel.foundation.core.clock import ManualClock
 from lapel.foundation.ports import Ports
+from lapel.slices.language_models.local import language_weights
+from lapel.slices.language_models.local.local_model import LocalModel
 from lapel.slices.language_models.service import (
     LanguageModels,
     Message,
@@ -25,6 +28,7 @@ from lapel.slices.language_models.service import (
     estimated_tokens,
 )
 from lapel.slices.providers.slots.operator import OperatorProviders, Wanted
+from tests.language_models.local.ggufs import gguf
 from tests.support.language_services import Answer, LanguageService, serving
 from tests.support.speech_faults import status
 from tests.support.tenants import Tenant, bearer
@@ -75,11 +79,30 @@ async def ask(ports: Ports, tenant: Tenant, prompt: Prompt = PROMPT) -> str:
 
 
 async def test_with_nothing_set_the_extractive_engine_answers(office: Ports, tenant: Tenant) -> None:
+    office = replace(office, settings=replace(office.settings, language_model="extractive"))
     models = LanguageModels(office)
     for slot in ("gemini", "openai", "claude", "local"):
         async with models.using(tenant.test_world, slot, purpose="summary") as model:
             assert model is None
     assert await used(office, tenant.test_world) == {}
+
+
+async def test_the_local_engine_runs_a_model_where_there_is_one(
+    office: Ports, tenant: Tenant, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(language_weights, "ENGINE_PACKAGE", "json")
+    file = gguf(tmp_path)
+    office = replace(office, settings=replace(office.settings, language_model=str(file)))
+    models = LanguageModels(office)
+    for slot in ("gemini", "openai", "claude", "local"):
+        async with models.using(tenant.test_world, slot, purpose="ask") as model:
+            assert isinstance(model, LocalModel)
+            assert (model.name, model.context_tokens) == ("tiny-model", 1024)
+    await models.aclose()
+    file.unlink()
+    with pytest.raises(ModelFailed, match="No such file"):
+        async with LanguageModels(office).using(tenant.test_world, "local", purpose="ask"):
+            pass
 
 
 async def test_a_call_counts_for_its_world_and_day(

@@ -60,6 +60,7 @@ def settings_for(data_dir: Path, database_url: str, port: int, **more: str) -> S
             "LAPEL_S3_SECRET_ACCESS_KEY": SECRET_KEY,
             "LAPEL_SECRET": "a-secret-for-tests-that-is-long-enough",
             "LAPEL_PORT": str(port),
+            "LAPEL_LANGUAGE_MODEL": "extractive",  # whatever is installed here
             **more,
         }
     )

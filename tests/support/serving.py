@@ -89,7 +89,8 @@ def run(
 def _begun(
     *arguments: str, env: dict[str, str] | None, cold: bool, stderr: int | IO[str]
 ) -> subprocess.Popen[str] | Warm:
-    environment = os.environ | (env or {})
+    # Without a local language model, whatever is installed here.
+    environment = {"LAPEL_LANGUAGE_MODEL": "extractive"} | os.environ | (env or {})
     if not cold:
         return Warm(*arguments, env=environment, stderr=stderr)
     return subprocess.Popen(

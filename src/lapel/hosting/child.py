@@ -1,7 +1,8 @@
-"""One process of `lapel serve`: `python -m lapel.hosting.child api|worker|store|embedder`.
+"""One process of `lapel serve`: `python -m lapel.hosting.child ROLE`.
 
-This is not a command for people. The process reads its settings only from LAPEL_*, writes `ready` to the
-descriptor that it inherits, drains and stops on SIGTERM, and ends when the supervisor ends.
+Roles: api, worker, store, embedder, language-model. This is not a command for people. The process reads its
+settings only from LAPEL_*, writes `ready` to the descriptor that it inherits, drains and stops on SIGTERM,
+and ends when the supervisor ends.
 """
 
 from __future__ import annotations
@@ -53,7 +54,13 @@ def main() -> None:
     telemetry.configure(settings.log_level, settings.log_format, role)
     crash_points.arm(parent.crash)
     _raise_file_limit()
-    runs = {"api": _api, "store": _store, "worker": _worker, "embedder": _embedder}[role]
+    runs = {
+        "api": _api,
+        "store": _store,
+        "worker": _worker,
+        "embedder": _embedder,
+        "language-model": _language_model,
+    }[role]
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(_until_told(lambda stop: runs(settings, parent, stop)))
 
@@ -147,6 +154,30 @@ async def _embedder(settings: Settings, parent: FromParent, stop: asyncio.Event)
     end_with(parent.pid)
     _log.debug("embedder.confined", missing=[f"{each.name}: {each.why}" for each in layers if not each.holds])
     await EmbedderServer(model).run(listener, stop, lambda: _say_ready(parent))
+
+
+async def _language_model(settings: Settings, parent: FromParent, stop: asyncio.Event) -> None:
+    # Only this role needs these modules.
+    from lapel.hosting.children import HOPELESS  # noqa: PLC0415
+    from lapel.slices.embeddings.embedder.embedder_server import listening_socket  # noqa: PLC0415
+    from lapel.slices.language_models.local.generation_server import serve_generator  # noqa: PLC0415
+    from lapel.slices.language_models.local.language_weights import find  # noqa: PLC0415
+    from lapel.slices.language_models.local.local_generator import LocalGenerator  # noqa: PLC0415
+    from lapel.slices.language_models.model_failures import ModelFailed  # noqa: PLC0415
+
+    path = settings.language_model_socket
+    if path is None:
+        raise SystemExit("the language model has no socket")
+    try:
+        weights = find(settings.language_model)
+    except ModelFailed as fault:
+        _log.error("language_model.unusable", why=fault.message)
+        raise SystemExit(HOPELESS) from fault
+    if weights is None:  # it was removed since the start
+        raise SystemExit(HOPELESS)
+    generator = LocalGenerator(weights, settings, folder=path.parent)
+    with listening_socket(path) as listener:
+        await serve_generator(generator, listener, stop, lambda: _say_ready(parent))
 
 
 async def _serve(

@@ -17,7 +17,7 @@ from typing import Literal
 
 import structlog
 
-Role = Literal["api", "worker", "store", "embedder"]
+Role = Literal["api", "worker", "store", "embedder", "language-model"]
 
 FIRST_DELAY = 0.1  # seconds before the first restart; each further death doubles it
 LONGEST_DELAY = 10.0  # seconds

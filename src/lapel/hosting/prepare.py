@@ -9,6 +9,8 @@ import ssl
 import time
 from collections.abc import Callable, Sequence
 
+import structlog
+
 from lapel.embedded.postgres.supervisor import EmbeddedPostgres
 from lapel.foundation.core.clock import SystemClock
 from lapel.foundation.database.schema_version import newest_revision
@@ -18,6 +20,8 @@ from lapel.hosting.data_folder import DataFolder, DataFolderError, store_credent
 from lapel.hosting.sockets import AddressInUse, listen
 from lapel.setting_fields import SettingsError
 from lapel.settings import Settings
+from lapel.slices.language_models.local.language_weights import find
+from lapel.slices.language_models.model_failures import ModelFailed
 
 # Seconds. When a supervisor is killed, the kernel ends its children at once; on a busy machine their sockets
 # close a little later.
@@ -27,6 +31,8 @@ HAS_REVISION = "SELECT to_regclass('public.alembic_version')"
 REVISION = "SELECT version_num FROM public.alembic_version"
 
 Say = Callable[[str], None]
+
+_log: structlog.stdlib.BoundLogger = structlog.get_logger("lapel.supervisor")
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -74,6 +80,17 @@ def open_sockets(settings: Settings) -> Sockets:
     public = _listen(settings.host, settings.port, count) if count else []
     internal = settings.role == "all" and settings.uses_embedded_store
     return Sockets(public, listen("127.0.0.1", 0)[0] if internal else None)
+
+
+def has_language_model(settings: Settings) -> bool:
+    """Whether this machine runs the local language model, for the API and the worker."""
+    if settings.role == "store":
+        return False
+    try:
+        return find(settings.language_model) is not None
+    except ModelFailed as fault:  # answers fail with this message until the operator repairs it
+        _log.warning("language_model.unusable", why=fault.message)
+        return False
 
 
 def _listen(host: str, port: int, count: int) -> list[socket.socket]:

@@ -17,7 +17,7 @@ import structlog
 
 from lapel.embedded.postgres.supervisor import EmbeddedPostgres
 from lapel.hosting import prepare
-from lapel.hosting.children import Child
+from lapel.hosting.children import Child, Role
 from lapel.hosting.data_folder import DataFolder, Running
 from lapel.hosting.prepare import Say, Sockets
 from lapel.hosting.tree import Tree
@@ -68,6 +68,9 @@ def serve(
         if settings.role in {"all", "api"} and installed_model() is not None:
             place = stack.enter_context(_private_folder("embedder", folder))
             settings = dataclasses.replace(settings, embedder_socket=place / "socket")
+        if prepare.has_language_model(settings):
+            place = stack.enter_context(_private_folder("model", folder))
+            settings = dataclasses.replace(settings, language_model_socket=place / "socket")
         postgres = prepare.embedded_postgres(settings, folder, say)
         children: list[Child] = []
         tree = Tree(postgres, children)
@@ -138,18 +141,25 @@ def _children(settings: Settings, sockets: Sockets, metrics: Path) -> list[Child
             children.append(Child("api", name, environment(name), public.fileno()))
     if settings.role in {"all", "worker"}:
         children.append(Child("worker", "worker", environment("worker")))
-    if settings.embedder_socket is not None:
-        bare = _without_secrets(settings)
-        children.append(
-            Child("embedder", "embedder", lambda own: child_environment(bare, own), essential=False)
-        )
+    bare = _without_secrets(settings)
+    models: tuple[tuple[Role, Path | None], ...] = (
+        ("embedder", settings.embedder_socket),
+        ("language-model", settings.language_model_socket),
+    )
+    children += [
+        Child(role, role, lambda own: child_environment(bare, own), essential=False)
+        for role, at in models
+        if at is not None
+    ]
     return children
 
 
 def _without_secrets(settings: Settings) -> Settings:
     """The settings of a process that reads hostile texts: only what it needs."""
     needed = ("embedder_socket", "speech_threads", "log_level", "log_format")
-    return Settings(**{name: getattr(settings, name) for name in needed})
+    of_model = ("", "_context", "_threads", "_idle_seconds", "_socket")
+    names = [*needed, *(f"language_model{each}" for each in of_model)]
+    return Settings(**{name: getattr(settings, name) for name in names})
 
 
 def _running(settings: Settings) -> Running:

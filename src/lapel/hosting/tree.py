@@ -31,7 +31,9 @@ POSTGRES_STOP = 0.6
 LOG_LOOK = 10.0  # seconds between two checks of the size of PostgreSQL's log
 # Seconds that the start waits for a process that the server can do without.
 LATE = 5.0
-LAST = frozenset({"store", "embedder"})  # roles that other processes use until their own end
+LAST = frozenset(
+    {"store", "embedder", "language-model"}
+)  # roles that other processes use until their own end
 TRIES = 4  # the start has failed when a process that was never ready has died this often
 
 _log: structlog.stdlib.BoundLogger = structlog.get_logger("lapel.supervisor")
@@ -110,7 +112,7 @@ class Tree:
                 self._postgres.shorten_log()
 
     def stop(self) -> None:
-        """Ends everything: API and worker, then what they use: store and embedder, then PostgreSQL.
+        """Ends everything: API and worker, then what they use: store and models, then PostgreSQL.
 
         Raises PostgresError when PostgreSQL does not end.
         """

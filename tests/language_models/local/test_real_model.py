@@ -5,25 +5,34 @@ A few short prompts, because the model reads some 40 and writes some 14 tokens i
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import signal
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
+from dataclasses import replace
 from pathlib import Path
 
 import psutil
 import pytest
 
+from lapel.cli.providers.language_sample import language_tested
+from lapel.foundation.ports import Ports
 from lapel.settings import Settings
 from lapel.slices.language_models.language_model import Generated, JsonSchema, Message, Prompt
+from lapel.slices.language_models.local.generation_messages import Asked
+from lapel.slices.language_models.local.generation_server import stream_from
 from lapel.slices.language_models.local.language_weights import find
 from lapel.slices.language_models.local.local_generator import LocalGenerator
 from lapel.slices.language_models.local.local_model import LocalModel, LocalModels
 from lapel.slices.language_models.model_failures import ModelAway, ModelFailed
 from lapel.slices.language_models.structured import structured
+from lapel.slices.providers.choice import SlotChoice
+from tests.language_models.local.asking import whole
 from tests.language_models.local.ggufs import gguf
 from tests.language_models.local.needs import needs_model
+from tests.support.serving import eventually, serving
 
 pytestmark = [needs_model, pytest.mark.timeout(600), pytest.mark.xdist_group("language model")]
 
@@ -146,3 +155,31 @@ async def test_a_file_that_cannot_be_loaded_fails_in_words(tmp_path: Path) -> No
     with pytest.raises(ModelFailed, match="cannot be loaded"):
         await model.generate(prompt("Hello", 1))
     await models.aclose()
+
+
+async def test_the_test_of_a_provider_asks_it(ports: Ports) -> None:
+    own = replace(ports, settings=replace(ports.settings, language_model="auto"))
+    tested = await language_tested(own, SlotChoice(slot="gemini"))
+    assert (tested.engine, tested.model, tested.context_tokens) == ("local", NAME, 8192)
+    assert "Saturday" in tested.answer or "day after" in tested.answer
+
+
+async def test_the_processes_of_a_server_share_one_model(quick_folder: Path) -> None:
+    with serving(
+        quick_folder / "data", "--api-processes", "2", env={"LAPEL_LANGUAGE_MODEL": "auto"}, cold=True
+    ) as served:
+        host = psutil.Process(served.pid("language-model"))
+        assert host.children() == []  # nothing is loaded before the first request
+        path = Path(psutil.Process(served.pids("api")[0]).environ()["LAPEL_LANGUAGE_MODEL_SOCKET"])
+        assert path.parent.stat().st_mode & 0o777 == 0o700
+        asked = [Asked(world=world, purpose="ask", prompt=prompt("Hello", 2)) for world in (1, 2)]
+        answers = await asyncio.gather(*(whole(stream_from(path, each)) for each in asked))
+        assert [finished.output for _, finished in answers] == [2, 2]
+        (child,) = host.children()
+        host.kill()
+        eventually(lambda: not child.is_running())
+        eventually(lambda: [pid for pid in served.pids("language-model") if pid != host.pid])
+        _, again = await whole(stream_from(path, asked[0]))
+        assert again.output == 2
+        assert served.stop() == 0
+    assert not path.parent.exists()

@@ -9,7 +9,7 @@ import msgspec
 
 from lapel.cli.shared.faults import CommandError
 from lapel.foundation.outbound.policy import OutboundPolicy
-from lapel.slices.language_models.service import Message, Prompt, Tokens, structured
+from lapel.slices.language_models.service import LanguageModel, Message, Prompt, Tokens, structured
 from lapel.slices.providers.service import at_vendor
 
 if TYPE_CHECKING:
@@ -55,22 +55,39 @@ class TestedModel(msgspec.Struct, frozen=True, kw_only=True):
 async def language_tested(ports: Ports, choice: SlotChoice) -> TestedModel:
     """Let the engine of a slot answer the question.
 
-    Raises CommandError for the local engine, ModelFailed and ModelAway as `structured` does.
+    Raises CommandError when the extractive engine answers, ModelFailed and ModelAway as `structured` does.
     """
-    if choice.engine == "local":
+    if choice.engine != "local":
+        return await _tested(_remote(ports, choice), choice)
+    from lapel.slices.language_models.local.local_model import LocalModels  # noqa: PLC0415
+
+    models = LocalModels(ports.settings, is_alone=True)
+    model = models.model(0, "ask")
+    if model is None:
         raise CommandError(
-            "the local engine answers this name, so there is no service to test. `lapel providers set` "
-            "chooses another engine."
+            "the local engine answers this name with sentences of the transcript, so there is no model to "
+            "test. `lapel providers set` chooses another engine, and `lapel doctor` says how to install a "
+            "local model."
         )
+    try:
+        return await _tested(model, choice)
+    finally:
+        await models.aclose()
+
+
+def _remote(ports: Ports, choice: SlotChoice) -> LanguageModel:
     from lapel.slices.language_models.engines.model_choice import BOUNDS, remote_model  # noqa: PLC0415
 
-    model = remote_model(
+    return remote_model(
         choice,
         own=at_vendor(choice),
         bounds=BOUNDS["ask"],
         clock=ports.clock,
         policy=OutboundPolicy.of(ports.settings),
     )
+
+
+async def _tested(model: LanguageModel, choice: SlotChoice) -> TestedModel:
     began = time.monotonic()
     found, call = await structured(model, _PROMPT, lambda value: msgspec.convert(value, _Short))
     return TestedModel(

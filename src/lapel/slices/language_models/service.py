@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from lapel.foundation.core.admission import Admission, NoRoom
 from lapel.foundation.outbound.policy import OutboundPolicy
+from lapel.process_environment import from_parent
 from lapel.slices.language_models.budget.token_budget import CountedModel
 from lapel.slices.language_models.budget.usage_queries import JOIN_DAY, OF_DAY
 from lapel.slices.language_models.estimates import estimated_tokens
@@ -28,6 +29,7 @@ from lapel.slices.providers.service import LanguageSlot, ProviderFailed, at_vend
 
 if TYPE_CHECKING:
     from lapel.foundation.ports import Ports
+    from lapel.slices.language_models.local.local_model import LocalModels
     from lapel.slices.providers.service import SlotChoice
 
 __all__ = [
@@ -67,6 +69,7 @@ class LanguageModels:
         # A world holds at most half of the places that the others leave, so that a slow service of one
         # project holds up nobody else.
         self._places = Admission(_PLACES, None, patience=_PATIENCE)
+        self._local: LocalModels | None = None
 
     @asynccontextmanager
     async def using(
@@ -79,7 +82,7 @@ class LanguageModels:
         """
         choice = None if slot == "local" else await self._choice(world_id, slot)
         if choice is None or choice.engine == "local":
-            yield None
+            yield self._on_this_machine(world_id, purpose)
             return
         model = self._remote(choice, purpose)
         try:
@@ -102,6 +105,23 @@ class LanguageModels:
                 return await choice_of(connection, self._ports.sealer, world_id, slot)
         except ProviderFailed as fault:
             raise ModelFailed("account", fault.message) from fault
+
+    def _on_this_machine(self, world_id: int, purpose: Purpose) -> LanguageModel | None:
+        """The local model, in whose line the worlds take turns. None: the extractive engine answers.
+
+        Raises ModelFailed when the operator has named a model that cannot be used.
+        """
+        if self._local is None:
+            # Imported on demand, because most installations have no model.
+            from lapel.slices.language_models.local.local_model import LocalModels  # noqa: PLC0415
+
+            self._local = LocalModels(self._ports.settings, is_alone=from_parent().pid is None)
+        return self._local.model(world_id, purpose)
+
+    async def aclose(self) -> None:
+        """End the local model's process, if this process has one of its own."""
+        if self._local is not None:
+            await self._local.aclose()
 
     def _remote(self, choice: SlotChoice, purpose: Purpose) -> LanguageModel:
         # Imported on demand, because most processes of an installation without remote models never call one.

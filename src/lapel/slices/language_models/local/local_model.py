@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import AsyncGenerator, Callable
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 from lapel.slices.language_models.estimates import estimated_tokens
 from lapel.slices.language_models.language_model import Generated, Tokens
@@ -73,6 +73,13 @@ class LocalModel:
         return Generated(text=text, model=self.name, tokens=tokens, finish_reason=finished.finish_reason)
 
 
+class _Found(NamedTuple):
+    """The model that was looked for, which a process does once."""
+
+    weights: LanguageWeights | None
+    context_tokens: int
+
+
 class LocalModels:
     """How one process of Lapel reaches the local language model. One object per process.
 
@@ -87,28 +94,28 @@ class LocalModels:
         self._socket = settings.language_model_socket
         self._is_alone = is_alone
         self._generator: LocalGenerator | None = None
-        self._found: tuple[LanguageWeights, int] | None = None
+        self._found: _Found | None = None
 
     def model(self, world_id: int, purpose: Purpose) -> LocalModel | None:
         """The model, for a world; None if none is installed, or the setting is `extractive`.
 
         Raises ModelFailed (`engine`) when the setting names a model that cannot be used.
         """
-        found = self._found or self._find()
-        if found is None:
+        if self._found is None:
+            self._found = self._find()
+        weights, context_tokens = self._found.weights, self._found.context_tokens
+        if weights is None:
             return None
-        self._found = found
-        weights, context_tokens = found
         return LocalModel(weights.name, context_tokens, self._source(weights), world_id, purpose)
 
-    def _find(self) -> tuple[LanguageWeights, int] | None:
+    def _find(self) -> _Found:
         weights = find(self._settings.language_model)
         if weights is None or (self._socket is None and not self._is_alone):  # installed since the start
-            return None
+            return _Found(None, 0)
         wanted = self._settings.language_model_context
         if weights.packaged is None:
             wanted = min(wanted, read_facts(weights.file, vocabulary=False).context_tokens)
-        return weights, wanted
+        return _Found(weights, wanted)
 
     def _source(self, weights: LanguageWeights) -> Source:
         if self._socket is not None:
