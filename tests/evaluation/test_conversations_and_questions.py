@@ -196,3 +196,19 @@ def test_the_page_has_the_counts() -> None:
     kinds = Counter(question.kind for question in QUESTIONS)
     assert rows["of them in another language than the text"] == str(kinds["cross_language"])
     assert rows["of them with no answer in their scope"] == str(kinds["unanswerable"])
+
+
+def test_most_questions_share_few_words_with_the_text() -> None:
+    """In one language, and in languages that put spaces between words: words of four letters and more."""
+    shares: list[float] = []
+    for question in QUESTIONS:
+        if question.kind in {"cross_language", "unanswerable"} or question.language == "zh":
+            continue
+        said = "\n".join(
+            CONVERSATIONS[span.conversation].text_between(span.start_ms, span.end_ms)
+            for span in question.expected
+        )
+        text = set(re.findall(r"\w+", said.casefold()))
+        asked = re.findall(r"\w{4,}", question.question.casefold())
+        shares.append(sum(word in text for word in asked) / len(asked))
+    assert sum(share <= 0.25 for share in shares) / len(shares) > 0.5

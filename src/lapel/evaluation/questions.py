@@ -11,10 +11,11 @@ from lapel.evaluation.reading import FOLDER, read_file
 LIBRARY: Final = "library"
 """The scope of a question about all conversations of its end user."""
 
-QuestionKind = Literal["paraphrase", "name", "number", "cross_language", "several", "unanswerable"]
-"""What makes a question hard.
+QuestionKind = Literal["paraphrase", "name", "number", "term", "cross_language", "several", "unanswerable"]
+"""What the question is like.
 
 paraphrase: it says the thing in other words. name, number: the answer is one of several similar ones.
+term: it has the very words of the text, such as a code, a drug or a product.
 cross_language: the question's language is not the text's. several: a whole answer needs more than one place.
 unanswerable: nothing in its scope answers it.
 """
