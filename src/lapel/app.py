@@ -34,6 +34,8 @@ from lapel.slices.providers.slice import SLICE as PROVIDERS
 from lapel.slices.recordings.service import Recordings
 from lapel.slices.recordings.slice import SLICE as RECORDINGS
 from lapel.slices.retention.slice import SLICE as RETENTION
+from lapel.slices.summaries.service import Summaries
+from lapel.slices.summaries.slice import SLICE as SUMMARIES
 from lapel.slices.system.slice import SLICE as SYSTEM
 from lapel.slices.transcription.service import Transcriptions
 from lapel.slices.transcription.slice import SLICE as TRANSCRIPTION
@@ -62,6 +64,7 @@ SLICES: tuple[Slice, ...] = (
     TRANSCRIPTION,
     EMBEDDINGS,
     LANGUAGE_MODELS,
+    SUMMARIES,
     MCP,
     WEBHOOKS,
     ERASURE,
@@ -86,6 +89,7 @@ def _connect(services: Services) -> None:
     keys, end_users, devices = services[Keys], services[EndUsers], services[Devices]
     firmware, configuration = services[Firmware], services[Configuration]
     recordings, transcriptions = services[Recordings], services[Transcriptions]
+    summaries = services[Summaries]
     # A hook that locks the whole organization comes last.
     bindings = services[DeviceBindings]
     bindings.on_bind.append(configuration.raise_devices)
@@ -99,7 +103,8 @@ def _connect(services: Services) -> None:
         ]
     )
     recordings.on_audio.append(transcriptions.announce_audio)
-    recordings.on_delete.append(transcriptions.erase_of_recordings)
+    recordings.on_delete.extend([transcriptions.erase_of_recordings, summaries.erase_of_recordings])
+    transcriptions.on_complete.append(summaries.summarize_completed)
     recordings.of_end_user.extend(
         [
             erase_some_commands,

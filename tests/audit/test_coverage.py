@@ -47,7 +47,7 @@ def test_the_page_tells_every_action() -> None:
         re.findall(r"`([a-z_]+\.[a-z_]+)`", PAGE.read_text().partition("## Actions")[2].partition("## ")[0])
     )
     declared = {each.audit for each in declared_operations() if each.audit}
-    of_providers = {"transcription.completed", "transcription.failed"}
+    of_providers = {"transcription.completed", "transcription.failed", "summary.completed", "summary.failed"}
     of_commands = {"project.created", "project.restored", "provider.updated", "provider.removed"}
     of_others = {"webhook.disabled", "rollout.halted", "recording.upload_refused"}
     assert told == declared | of_providers | of_commands | of_others

@@ -22,11 +22,14 @@ from tests.events.writing import place, write
 from tests.support.plain_http import http
 from tests.support.running import Running, running
 from tests.support.serving import run
+from tests.support.spoken import complete_transcription
 from tests.support.tenants import Tenant, make_key, make_tenant
 from tests.webhooks.delivery.support import delivering
 
 # The worker makes these after the answer.
 _OF_THE_WORKER = LATE | {"transcription.started", "transcription.completed", "transcription.failed"}
+# These wait until the worker has transcribed.
+_WAITING = {"summary.started", "summary.completed", "summary.failed"}
 
 
 def test_every_event_that_a_client_can_cause_has_a_cause() -> None:
@@ -40,7 +43,7 @@ async def caller(live: Running) -> AsyncGenerator[Caller]:
         yield Caller(session, live.url, Meter(), Random(1), 0)
 
 
-@pytest.mark.parametrize("type_", sorted(CAUSES.keys() - {"webhook.disabled"}))
+@pytest.mark.parametrize("type_", sorted(CAUSES.keys() - _WAITING - {"webhook.disabled"}))
 async def test_a_cause_makes_the_event_with_a_key_of_these_scopes(
     client: httpx.AsyncClient, live: Running, tenant: Tenant, caller: Caller, type_: str
 ) -> None:
@@ -50,6 +53,20 @@ async def test_a_cause_makes_the_event_with_a_key_of_these_scopes(
     answer = await client.get("/v1/events", params={"resource_id": resource_id}, headers=headers)
     types: list[str] = [each["type"] for each in answer.json()["data"]]
     assert type_ in types if type_ not in _OF_THE_WORKER else type_ not in types
+
+
+async def test_a_summary_is_asked_for_as_soon_as_there_is_a_transcript(
+    client: httpx.AsyncClient, live: Running, tenant: Tenant, caller: Caller
+) -> None:
+    key = await make_key(live.ports, tenant.test_world, "rk_test", scopes=SCOPES)
+    headers = {"Authorization": f"Bearer {key}"}
+    causing = asyncio.create_task(CAUSES["summary.failed"].run(Causes(caller, key, "ab13")))
+    made: list[dict[str, Any]] = []
+    while not made:
+        made = (await client.get("/v1/transcriptions", headers=headers)).json()["data"]
+    await complete_transcription(live.ports, tenant.test_world, made[0]["id"])
+    answer = await client.get(f"/v1/summaries/{await causing}", headers=headers)
+    assert (answer.json()["status"], answer.json()["transcription_id"]) == ("pending", made[0]["id"])
 
 
 async def test_a_webhook_is_disabled_by_a_receiver_on_this_machine(

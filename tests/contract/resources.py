@@ -22,6 +22,7 @@ from tests.contract.copies import Model, read_model
 from tests.support.declared import described_api
 from tests.support.matrix import usual_caller
 from tests.support.spoken import complete_transcription, look_at_audio
+from tests.support.summarized import complete_summary
 from tests.support.tenants import Tenant, bearer, make_key, make_tenant
 
 PLACE_EVENT = """
@@ -74,6 +75,8 @@ class Resources:
     recordings: dict[str, Thing]
     media_id: str
     transcription_id: str
+    summary_id: str
+    template_id: str
     key_id: str
     command_id: str
     release_id: str
@@ -98,6 +101,8 @@ class Resources:
             "recording_id": recording.id,
             "media_id": self.media_id,
             "transcription_id": self.transcription_id,
+            "summary_id": self.summary_id,
+            "template_id": self.template_id,
             "key_id": self.key_id,
             "command_id": self.command_id,
             "release_id": self.release_id,
@@ -152,6 +157,8 @@ class Resources:
             self.unbound_device.id,
             self.media_id,
             self.transcription_id,
+            self.summary_id,
+            self.template_id,
             self.key_id,
             self.command_id,
             self.release_id,
@@ -205,6 +212,7 @@ def call(operation: Operation, resources: Resources) -> Call:
     fields = set(operation.body.__struct_fields__)
     # A device's own recording takes both from its token; a key names the end user.
     names = ("end_user_id", "media_id", "recording_id", "firmware_release_id", "webhook_id")
+    names += ("transcription_id", "template_id")
     named = {name: ids[name] for name in names if name in fields}
     if operation.name == "create_api_key":
         named = {}
@@ -274,6 +282,8 @@ async def _make(client: httpx.AsyncClient, ports: Ports) -> Resources:
     made = await maker.post("/v1/transcriptions", {"recording_id": uploaded["id"]}, 201)
     await complete_transcription(ports, tenant.test_world, made["id"])
     await look_at_audio(ports, tenant.test_world, uploaded["id"], media_id)
+    summary, template = await maker.summary(made["id"])
+    await complete_summary(ports, tenant.test_world, summary)
     return Resources(
         tenant=tenant,
         end_user=one,
@@ -285,6 +295,8 @@ async def _make(client: httpx.AsyncClient, ports: Ports) -> Resources:
         recordings=recordings,
         media_id=media_id,
         transcription_id=made["id"],
+        summary_id=summary,
+        template_id=template,
         key_id=key["id"],
         command_id=command["id"],
         release_id=release,
@@ -340,6 +352,14 @@ class _Maker:
         await self.post(f"{path}/release", {}, 200)
         rollout = await self.post(f"{path}/rollouts", {"model": MODEL}, 201)
         return answer.json()["id"], rollout["id"]
+
+    async def summary(self, transcription_id: str) -> tuple[str, str]:
+        """The ids of a summary and of a template."""
+        schema = {"type": "object", "properties": {"risks": {"type": "array", "items": {"type": "string"}}}}
+        body = {"name": "Risks", "instructions": "Name the risks.", "schema": schema}
+        template = await self.post("/v1/summary-templates", body, 201)
+        body = {"transcription_id": transcription_id, "template": "general"}
+        return (await self.post("/v1/summaries", body, 201))["id"], template["id"]
 
     async def webhook(self) -> str:
         """The id of a webhook."""

@@ -117,7 +117,7 @@ async def test_a_restricted_key_with_just_the_scope_succeeds(
     if "api_key" in operation.name:  # a key may hand out no scope that it lacks itself: it needs one to give
         scopes.add("recordings:read")
     if operation.name == "get_event":  # it shows a resource, which the key must be allowed to read
-        scopes |= {"devices:read", "recordings:read", "transcriptions:read"}
+        scopes |= {"devices:read", "recordings:read", "transcriptions:read", "summaries:read"}
     token = await make_key(ports, things.tenant.test_world, "rk_test", scopes=tuple(scopes))
     answer = await call(operation, things).send(client, f"Bearer {token}")
     assert answer.status_code in (operation.status, *operation.also), answer.text
@@ -227,7 +227,7 @@ END_USER_READS = {
         "get_download_url",
     },
     "transcriptions:read": {"list_transcriptions", "get_transcription", "export_transcription"},
-    "summaries:read": set[str](),
+    "summaries:read": {"list_summaries", "get_summary"},
     "ask:read": set[str](),
     "end_users:read": {"list_end_users", "get_end_user"},
     "devices:read": {

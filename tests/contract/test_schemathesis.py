@@ -165,7 +165,7 @@ def _make_sense_of(case: Any, operation: Operation, resources: Resources) -> Non
         body = {name: value for name, value in body.items() if name != "ended_at"}
         if isinstance(body.get("file_size_bytes"), int):  # the server's own limits, which are settings
             body["file_size_bytes"] = min(body["file_size_bytes"], 2**20)
-        body = _of_webhook(body)
+        body = _of_summary(_of_webhook(body))
         if "expires_at" in body:  # in the future
             body["expires_at"] = "2222-01-15T12:00:00.000Z"
         if operation.name == "create_rollout":  # the release's own
@@ -186,6 +186,15 @@ def _of_webhook(body: dict[str, Any]) -> dict[str, Any]:
     if "since" in body:
         return {"since": "2026-01-15T12:00:00.000Z"}
     return {**body, "url": "https://example.com/lapel"} if "url" in body else body
+
+
+def _of_summary(body: dict[str, Any]) -> dict[str, Any]:
+    """A template or a prompt, not both; and a schema of the keywords that are taken."""
+    if "transcription_id" in body:
+        rest = {name: value for name, value in body.items() if not name.startswith("template")}
+        return rest if rest.get("prompt") else {**rest, "template_id": "tmpl_general_notes"}
+    taken = {"type": "object", "properties": {"a": {"type": "string"}}}
+    return {**body, "schema": taken} if "schema" in body else body
 
 
 def _in_single_units(value: Any) -> Any:

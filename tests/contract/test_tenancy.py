@@ -33,6 +33,8 @@ _REASONS = {
         "lapel.slices.transcription.copies.copy_queries.CLAIM",
     ),
     "whose turn it is, of all worlds; each row's own world is passed on": (
+        "lapel.slices.summaries.work.summary_work_queries.CLAIM",
+        "lapel.slices.summaries.work.summary_work_queries.LACKING",
         "lapel.slices.transcription.work.work_queries.CLAIM",
         "lapel.slices.transcription.work.work_queries.LACKING",
         "lapel.slices.webhooks.delivery.claim_queries.VISIT",

@@ -51,6 +51,12 @@ id: made by Lapel at random (or a world's number), so that it says nothing about
     rollouts            world_id id firmware_release_id position
     speech_turns        world_id
     speech_work         world_id id recording_id media_id transcription_id lease worker
+    summaries           world_id id recording_id transcription_id template_id
+    summary_parts       world_id summary_id
+    summary_template_versions world_id template_id
+    summary_templates   world_id id
+    summary_turns       world_id
+    summary_work        world_id id recording_id lease
     tombstones          world_id id
     transcription_pieces world_id transcription_id
     transcriptions      world_id id recording_id media_id
@@ -104,6 +110,11 @@ time: when Lapel did something, or when something ends; what it was is in other 
     rollouts            walked_at created_at updated_at
     speech_turns        served_at
     speech_work         available_at created_at counted_on
+    summaries           started_at completed_at created_at updated_at
+    summary_template_versions created_at
+    summary_templates   created_at updated_at
+    summary_turns       served_at
+    summary_work        available_at created_at failing_since
     tombstones          created_at deleted_at
     transcriptions      started_at completed_at created_at updated_at
     upload_attempts     url_expires_at created_at refused_at
@@ -145,6 +156,10 @@ count: a number that Lapel or a device counted or measured
     remote_copies       failures
     rollouts            percent max_failure_rate deadline_hours offered
     speech_work         piece failures starts turns counted_ms
+    summaries           template_version
+    summary_template_versions version
+    summary_templates   version
+    summary_work        failures starts
     transcription_pieces piece
     transcriptions      progress num_speakers language_probability duration_ms word_count confidence
     upload_attempts     file_size_bytes expected_size expected_duration_ms
@@ -180,6 +195,8 @@ state: one of a few words or yes and no, checked when it is written
     rollouts            status
     speech_turns        lane
     speech_work         lane stage engine waits_for_room
+    summaries           origin status provider model error_code replaced
+    summary_parts       part
     transcription_pieces stage
     transcriptions      origin status provider language_asked diarization language model error_code
     upload_attempts     content_type state
@@ -217,6 +234,8 @@ operator: written by the operator or the customer about their own systems
     provider_slots      model base_url
     remote_copies       base_url
     rollouts            model halt_reason
+    summary_template_versions instructions output_schema
+    summary_templates   name description
     webhooks            url description metadata
 fault: why a part of Lapel or a service failed, in a few words of ours
     audio_facts         error_message

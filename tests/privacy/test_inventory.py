@@ -33,7 +33,7 @@ OF_THE_DEVICE = ("devices", "metadata")
 OF_A_DELETION = {("erasures", "resource_id"), ("erasures", "end_user_id"), ("pgqueuer", "payload")}
 # Columns that have the id of the end user, and nothing else.
 IDS = ("id", "end_user_id", "named_for", "subject_id", "principal", "resource_id", "actor_id")
-BYTES = ("segments", "segments_plain", "result", "peaks", "body", "answer", "sealed_body")
+BYTES = ("segments", "segments_plain", "result", "peaks", "body", "answer", "sealed_body", "output")
 # What the test writes where the API takes no free text, or seals it. `$1` is the world, `$2` a text,
 # `{person}` the end user. The other rows of the world are about this end user, too.
 PLANTED = """
@@ -45,6 +45,18 @@ UPDATE devices SET metadata = jsonb_build_object('m', upper($2)) WHERE world_id 
 UPDATE audio_facts SET peaks = convert_to($2, 'UTF8') WHERE world_id = $1;
 INSERT INTO transcription_pieces (world_id, transcription_id, stage, piece, result)
     SELECT world_id, id, 'transcribe', 0, convert_to($2, 'UTF8') FROM transcriptions WHERE world_id = $1;
+INSERT INTO summaries (world_id, id, recording_id, transcription_id, origin, status, custom_prompt, provider,
+        output, created_at, updated_at)
+    SELECT world_id, replace(id, 'txn', 'sum'), recording_id, id, 'request', 'completed', $2, 'gemini',
+        convert_to(jsonb_build_object('content', $2::text)::text, 'UTF8'), now(), now()
+    FROM transcriptions WHERE world_id = $1;
+INSERT INTO summaries (world_id, id, recording_id, transcription_id, origin, status, provider, error_code,
+        error_message, created_at, updated_at)
+    SELECT world_id, replace(id, 'txn', 'sum') || 'F', recording_id, id, 'request', 'failed', 'gemini',
+        'provider_error', $2, now(), now()
+    FROM transcriptions WHERE world_id = $1;
+INSERT INTO summary_parts (world_id, summary_id, part, result)
+    SELECT world_id, id, '0', convert_to($2, 'UTF8') FROM summaries WHERE world_id = $1;
 UPDATE events SET position = 1 WHERE world_id = $1;
 INSERT INTO webhooks (world_id, id, url, events, status, sealed_secret, created_at, updated_at)
     VALUES ($1, 'wh_1', 'https://example.com', '{*}', 'disabled', '', now(), now());
@@ -196,6 +208,8 @@ async def test_the_export_has_what_the_inventory_says(operator: Device, ports: P
 OF_RECORDING = {
     "recordings": "id = $3",
     "transcriptions": "recording_id = $3",
+    "summaries": "recording_id = $3 AND status = 'completed'",
+    "summary_parts": "summary_id IN (SELECT id FROM summaries WHERE recording_id = $3)",
     "audio_facts": "recording_id = $3",
     "transcription_pieces": "transcription_id IN (SELECT id FROM transcriptions WHERE recording_id = $3)",
     "events": "resource_id = $3 OR resource_id IN (SELECT id FROM transcriptions WHERE recording_id = $3)",

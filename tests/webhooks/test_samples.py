@@ -28,7 +28,7 @@ EVENTS = "SELECT type, body FROM events WHERE world_id = $1"
 
 def test_every_type_of_the_contract_but_summaries_has_a_sample() -> None:
     assert set(EVENT_TYPES) == set(TYPES_OF_THE_CONTRACT)
-    assert set(MAKERS) == {each for each in EVENT_TYPES if not each.startswith("summary.")}
+    assert set(MAKERS) == set(EVENT_TYPES)
     (schema,) = (described_api()["components"]["schemas"]["SendTest"]["properties"]["type"]["enum"],)
     assert set(schema) == set(MAKERS)
 
@@ -47,6 +47,8 @@ def test_a_sample_is_what_the_contract_and_the_document_say(type_: str) -> None:
         shown = data[nested]
         if nested == "transcription":  # the copy leaves texts out; GET has them
             shown = {**shown, "text": None, "full_text": None}
+        if nested == "summary":  # the copy leaves the output out
+            shown = {**shown, "output": data["output"]}
         Draft202012Validator(schema).validate(shown)
 
 

@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
+from tests.support.strict import summaries
 from tests.support.strict.devices import DEVICE
 from tests.support.strict.firmware import ASSIGNMENT
 from tests.support.strict.recordings import DELETED, RECORDING
@@ -20,6 +21,7 @@ EVENT = record({"id": identifier("evt"), "type": _TYPE, "created_at": time, "dat
 _Kind = tuple[str, Shape, Shape, dict[str, Shape]]
 _RECORDING: _Kind = ("recording", RECORDING, RECORDING, {"format": null_or(text(1, 64, r"[a-z0-9-]+"))})
 _TRANSCRIPTION: _Kind = ("transcription", IN_EVENT, NESTED_IN_EVENT, {})
+_SUMMARY: _Kind = ("summary", summaries.IN_EVENT, summaries.NESTED_IN_EVENT, {})
 _DEVICE: _Kind = ("device", DEVICE, DEVICE, {})
 _ASSIGNMENT: _Kind = (
     "assignment",
@@ -35,6 +37,9 @@ TYPES: dict[str, _Kind] = {
     "transcription.started": _TRANSCRIPTION,
     "transcription.completed": _TRANSCRIPTION,
     "transcription.failed": _TRANSCRIPTION,
+    "summary.started": _SUMMARY,
+    "summary.completed": _SUMMARY,
+    "summary.failed": _SUMMARY,
     "device.bound": _DEVICE,
     "device.unbound": _DEVICE,
     "device.low_battery": _DEVICE,

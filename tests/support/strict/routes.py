@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from tests.support.strict import configuration, devices, firmware, people, recordings, webhooks
+from tests.support.strict import configuration, devices, firmware, people, recordings, summaries, webhooks
 from tests.support.strict.events import EVENT
 from tests.support.strict.lists import page
 from tests.support.strict.shapes import Shape, json_object
@@ -129,6 +129,12 @@ ROUTES = (
     _route("POST", "/v1/recordings/{}/transcribe", "201", _one_transcription),
     _route("GET", "/v1/transcriptions", "200", _transcriptions),
     _route("GET", "/v1/transcriptions/{}", "200", _one_transcription),
+    _route("POST", "/v1/summaries", "201", _one(summaries.SUMMARY)),
+    _route("GET", "/v1/summaries", "200", _page(summaries.SUMMARY)),
+    _route("GET", "/v1/summaries/{}", "200", _one(summaries.SUMMARY)),
+    _route("POST", "/v1/summary-templates", "201", _one(summaries.TEMPLATE)),
+    _route("GET", "/v1/summary-templates", "200", _page(summaries.TEMPLATE)),
+    _route("GET PATCH", "/v1/summary-templates/{}", "200", _one(summaries.TEMPLATE)),
     *(
         _route(methods, f"/v1/{noun}{path}", status, shape)
         for noun in ("webhooks", "webhook-endpoints")

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import io
+import wave
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+import msgspec
 
 from lapel.cli.events.gone_receiver import gone_receiver
 from lapel.sample import speech
@@ -24,6 +28,8 @@ SCOPES = (
     "firmware:write",
     "recordings:read",
     "recordings:write",
+    "summaries:read",
+    "summaries:write",
     "transcriptions:read",
     "transcriptions:write",
     "webhooks:read",
@@ -33,6 +39,8 @@ _NOISE = b"This is no audio. " * 1000
 # Seconds until a delivery must have come to this machine.
 _DELIVERS = 30.0
 _REFUSED = 400
+# Seconds that a transcription may take, and seconds between two looks at it.
+_TRANSCRIBES, _PAUSE = 600, 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +92,14 @@ class Causes:
     async def transcription_failed(self) -> str:
         """A file that is no audio is uploaded and transcribed."""
         return await self._transcribed(await self._uploaded(_NOISE, "audio/ogg"))
+
+    async def summary(self) -> str:
+        """The sample is uploaded, transcribed and summarized."""
+        return await self._summarized(await self.transcription())
+
+    async def summary_failed(self) -> str:
+        """Three seconds of silence are uploaded, transcribed and summarized."""
+        return await self._summarized(await self._transcribed(await self._uploaded(_silence(), "audio/wav")))
 
     async def device_bound(self) -> str:
         """A new device is bound to a new end user."""
@@ -222,6 +238,15 @@ class Causes:
         )
         return made.read(CreatedReply).id
 
+    async def _summarized(self, transcription_id: str) -> str:
+        path = f"/transcriptions/{transcription_id}"
+        async with asyncio.timeout(_TRANSCRIBES):
+            while not _STATUS.decode(await self._call("GET", path)).has_ended:  # noqa: ASYNC110 - another process's work
+                await asyncio.sleep(_PAUSE)
+        body = {"transcription_id": transcription_id, "template": "general_notes"}
+        made = await self._caller.api("summary", "POST", "/summaries", self._key, body, expected=(201,))
+        return made.read(CreatedReply).id
+
     async def _offered(self) -> tuple[TriggeredDevice, str, str]:
         """A device to which a tiny release is offered and delivered; the assignment; the version."""
         device = await self._device()
@@ -241,6 +266,28 @@ class Causes:
         return device, offered.read(AssignmentReply).id, fields["version"]
 
 
+class _TranscriptionStatus(msgspec.Struct):
+    status: str
+
+    @property
+    def has_ended(self) -> bool:
+        return self.status in ("completed", "failed")
+
+
+_STATUS = msgspec.json.Decoder(_TranscriptionStatus)
+
+
+def _silence() -> bytes:
+    """A WAV file of three seconds without a sound."""
+    file = io.BytesIO()
+    with wave.open(file, "wb") as made:
+        made.setnchannels(1)
+        made.setsampwidth(2)
+        made.setframerate(16_000)
+        made.writeframes(bytes(3 * 32_000))
+    return file.getvalue()
+
+
 @dataclass(frozen=True, slots=True)
 class EventCause:
     """How an event is caused, in words and as a method. `seconds`: how long the event may take."""
@@ -250,7 +297,6 @@ class EventCause:
     seconds: float = 30
 
 
-_TRANSCRIBES = 600
 CAUSES = {
     "recording.created": EventCause("a device announces a recording", Causes.recording_created),
     "recording.uploaded": EventCause("a device uploads 25 s of speech", Causes.recording_uploaded),
@@ -265,6 +311,9 @@ CAUSES = {
     "transcription.failed": EventCause(
         "a file that is no audio is transcribed", Causes.transcription_failed, _TRANSCRIBES
     ),
+    "summary.started": EventCause("25 s of speech are summarized", Causes.summary, _TRANSCRIBES),
+    "summary.completed": EventCause("25 s of speech are summarized", Causes.summary, _TRANSCRIBES),
+    "summary.failed": EventCause("silence is summarized", Causes.summary_failed, _TRANSCRIBES),
     "device.bound": EventCause("a device is bound to an end user", Causes.device_bound),
     "device.unbound": EventCause("a device is bound and unbound", Causes.device_unbound),
     "device.low_battery": EventCause("a device reports 5 % of battery", Causes.device_low_battery),

@@ -172,18 +172,18 @@ SECTIONS: dict[str, Section] = {
                     None,
                     "The provider that transcribes; null: `whisper`.",
                 ),
-                Field("auto_summary.enabled", Flag(), False, "The transcript is summarized. No effect yet."),
+                Field("auto_summary.enabled", Flag(), False, "The transcript is summarized."),
                 Field(
                     "auto_summary.provider",
                     WordKind(_LANGUAGE),
                     None,
-                    "The provider that summarizes; null: the default provider. No effect yet.",
+                    "The provider that summarizes; null: `gemini`.",
                 ),
                 Field(
                     "auto_summary.template",
                     _NAME,
                     "general_notes",
-                    "Name or id of the template for the summary. No effect yet.",
+                    "Name or id of the template for the summary.",
                 ),
                 Field(
                     "auto_embedding.enabled",

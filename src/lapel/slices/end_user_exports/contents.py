@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
+from functools import partial
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Protocol, TypeAlias, TypeVar
 
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
     from lapel.slices.heartbeats.service import Heartbeats
     from lapel.slices.projects.service import Keys
     from lapel.slices.recordings.service import Recordings
+    from lapel.slices.summaries.service import Summaries
     from lapel.slices.transcription.service import Transcriptions
 
 Item = TypeVar("Item")
@@ -82,6 +84,7 @@ class Sources:
     audit: AuditLog
     recordings: Recordings
     transcriptions: Transcriptions
+    summaries: Summaries
 
 
 class Contents:
@@ -158,6 +161,10 @@ class Contents:
             text = await self._transcript(transcription_id)
             if text is not None:
                 yield FileToExport(f"{path}.txt", text)
+        async for summary_id in get.summaries.ids_of(self._actor, recording_id):
+            resource_ids.append(summary_id)
+            path = f"{folder}/summaries/{summary_id}.json"
+            yield FileToExport(path, _object(partial(get.summaries.read, self._actor, summary_id)))
         yield FileToExport(f"{folder}/events.json", _array(self._events_of(resource_ids)))
 
     async def _media(self, at: Reach, media_ids: list[str], folder: str) -> AsyncGenerator[FileToExport]:

@@ -22,6 +22,7 @@ recordings/ID/         one folder for each recording:
   (a name).opus, .jpg    the media: audio, images, video, as they were uploaded
   transcriptions/ID.json what was said, with the time of each word
   transcriptions/ID.txt  the same as plain text
+  summaries/ID.json      what was said, in short, with the prompt that asked for it
   events.json            messages about the recording, as they are kept for other systems of the customer
 manifest.json          each file with its size and SHA-256 sum, and what could not be included
 
@@ -32,6 +33,6 @@ JSON files have the form of Lapel's HTTP API (/v1/openapi.json). Times are in UT
 entries begins with the newest entry, except for events and diagnostics.
 
 Tokens, keys and passwords are not in the archive: Lapel stores only their hashes. Copies that Lapel makes for
-its own work are not in it either (waveforms, unfinished steps of a transcription, answers kept for repeated
-requests); they hold nothing that is not in the files above.
+its own work are not in it either (waveforms, unfinished steps of a transcription or a summary, answers kept
+for repeated requests); they hold nothing that is not in the files above.
 """

@@ -16,6 +16,7 @@ from lapel.slices.end_users.service import EndUsers
 from lapel.slices.heartbeats.service import Heartbeats
 from lapel.slices.projects.service import Keys
 from lapel.slices.recordings.service import Recordings
+from lapel.slices.summaries.service import Summaries
 from lapel.slices.transcription.service import Transcriptions
 
 if TYPE_CHECKING:
@@ -34,6 +35,7 @@ def _build(services: Services) -> tuple[EndUserExports]:
         audit=services[AuditLog],
         recordings=services[Recordings],
         transcriptions=services[Transcriptions],
+        summaries=services[Summaries],
     )
     return (EndUserExports(services.ports, sources),)
 

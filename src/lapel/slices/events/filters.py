@@ -14,6 +14,7 @@ SCOPE_OF_RESOURCE = {
     "device": "devices:read",
     "ota": "devices:read",
     "recording": "recordings:read",
+    "summary": "summaries:read",
     "transcription": "transcriptions:read",
     "webhook": "webhooks:read",
 }

@@ -11,11 +11,9 @@ SLICE = Slice(
     name="projects",
     build=lambda services: (Projects(services.ports), Keys(services.ports)),
     operations=lambda services: routes.operations(services[Keys]),
-    # The routes of summaries and `ask` do not exist yet, but keys may have the scopes of these routes.
+    # The routes of `ask` do not exist yet, but keys may have the scopes of these routes.
     scopes=(
         "keys:write",
-        "summaries:read",
-        "summaries:write",
         "ask:read",
         "ask:write",
     ),

@@ -14,7 +14,7 @@ from lapel.slices.recordings.audio.audio_queries import (
     set_transcription,
     titled_recording,
 )
-from lapel.slices.recordings.audio.service import Audio, audio_of, find_audio
+from lapel.slices.recordings.audio.service import Audio, KnownRecording, audio_of, find_audio, lock_recording
 from lapel.slices.recordings.deletion.ages import (
     AGE_COLUMNS,
     AUDIO_BYTES,
@@ -61,12 +61,14 @@ __all__ = [
     "AgeScope",
     "Audio",
     "ErasedKind",
+    "KnownRecording",
     "Reach",
     "RecordingQuery",
     "Recordings",
     "audio_of",
     "end_user_of_recording",
     "find_audio",
+    "lock_recording",
     "other_bytes",
     "received_before",
     "seen_recording",

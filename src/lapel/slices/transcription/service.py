@@ -34,6 +34,10 @@ from lapel.slices.transcription.reading.stored_segments import (
     language_of_transcription,
     segments_of_transcription,
 )
+from lapel.slices.transcription.reading.transcription_state_queries import (
+    TranscriptionStateRow,
+    state_of_transcription,
+)
 from lapel.slices.transcription.speech.transcript import Segment, Word
 from lapel.slices.transcription.views import document_of, segments_of, transcript_of, transcription_of
 from lapel.slices.transcription.wire import LANGUAGE_TAG, TranscribeRecording, TranscriptionPage, Waveform
@@ -56,10 +60,12 @@ __all__ = [
     "SUM_OF_DAY",
     "OnComplete",
     "Segment",
+    "TranscriptionStateRow",
     "Transcriptions",
     "Word",
     "language_of_transcription",
     "segments_of_transcription",
+    "state_of_transcription",
 ]
 
 # A transcription that has not ended after this time may be replaced by a new one.

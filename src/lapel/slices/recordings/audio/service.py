@@ -56,6 +56,20 @@ async def audio_of(
     return _audio(row) if row is not None and row.media_id == media_id else None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KnownRecording:
+    """A recording that is not deleted: whose it is, and the device that made it."""
+
+    end_user_id: str
+    device_id: str | None
+
+
+async def lock_recording(connection: Connection, world_id: int, recording_id: str) -> KnownRecording | None:
+    """Lock a recording until the transaction ends, with or without an audio; None when it is deleted."""
+    row = await audio_queries.find(connection, Reach(world_id, recording_id), lock=True)
+    return None if row is None else KnownRecording(end_user_id=row.end_user_id, device_id=row.device_id)
+
+
 def _audio(row: AudioRow) -> Audio | None:
     media_id, key, size = row.media_id, row.object_key, row.file_size_bytes
     if media_id is None or key is None or row.content_type is None or size is None:

@@ -21,6 +21,7 @@ from lapel.foundation.core.crash_points import crash_point
 from lapel.foundation.core.disk_guard import is_disk_full
 from lapel.foundation.core.errors import Unavailable
 from lapel.foundation.database.pool import DATABASE_AWAY
+from lapel.foundation.queue.places import Places
 from lapel.foundation.storage.errors import StoreUnavailable
 from lapel.slices.recordings.service import audio_of
 from lapel.slices.transcription import fact_queries, queries
@@ -28,7 +29,6 @@ from lapel.slices.transcription.payloads import AT_ONCE, LANES
 from lapel.slices.transcription.speech.failures import DiskFull, Gone, SpeechError, TryAgain, TurnOver
 from lapel.slices.transcription.work import lifecycle, work_queries
 from lapel.slices.transcription.work.lease import LEASE, claim_next
-from lapel.slices.transcription.work.places import Places
 from lapel.slices.transcription.work.retries import MAX_STARTS, wait_after
 from lapel.slices.transcription.work.steps import Ending, Steps
 

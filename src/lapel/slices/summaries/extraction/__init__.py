@@ -1,0 +1,1 @@
+"""The extractive engine of summaries: sentences of the transcript, chosen and not written."""

@@ -1,0 +1,142 @@
+"""Makes a summary of sentences of the transcript, without a language model.
+
+It fills the fields that sentences can fill, and says nothing in the others. Every entry is what somebody
+said, word for word.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, cast
+
+from lapel.slices.summaries.extraction.cues import (
+    CUE_OF_FIELD,
+    OVERVIEWS,
+    PEOPLE,
+    REPRESENTATIVE,
+    has_cue,
+)
+from lapel.slices.summaries.extraction.sentence_choice import SentenceChoice, WeighedSentences
+from lapel.slices.summaries.templates.builtin import BUILT_IN
+from lapel.slices.summaries.writing.drafts import Draft, DraftEntry, fields_of, most_entries
+from lapel.slices.summaries.writing.prompts import names_shape
+from lapel.slices.summaries.writing.result import fault_of, values_of
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from lapel.slices.summaries.templates.builtin import Template
+    from lapel.slices.summaries.writing.checking import Meanings
+    from lapel.slices.summaries.writing.drafts import TemplateField
+    from lapel.slices.summaries.writing.turns import SpokenTurn
+
+_OF_AN_OVERVIEW, _OF_A_LIST, _OF_A_PROMPT = 3, 8, 8
+# Lists of tasks and decisions may be longer in long transcripts.
+_MOST_OF_A_CUE = 20
+
+
+class NeedsModel(Exception):
+    """The template asks for what sentences cannot say. The message names the remedy."""
+
+
+class ExtractiveWriter:
+    """Makes one summary."""
+
+    def __init__(
+        self, template: Template, turns: Sequence[SpokenTurn], planted: set[int], meanings: Meanings | None
+    ) -> None:
+        """`turns`: the sentences of the transcript. `planted`: indices of turns that speak to a model; no
+        entry has them."""
+        self._template = template
+        self._turns = turns
+        self._usable = [turn.index for turn in turns if turn.index not in planted]
+        self._meanings = meanings
+
+    async def write(self) -> Draft:
+        """The summary. Raises NeedsModel when sentences cannot fill what the template requires."""
+        texts = ["" if turn.index not in set(self._usable) else turn.text for turn in self._turns]
+        weighed = await asyncio.to_thread(WeighedSentences, texts)
+        choice = SentenceChoice(texts, weighed, self._meanings)
+        if self._template.id is None:
+            return await self._of_prompt(choice)
+        fields: dict[str, list[DraftEntry] | DraftEntry | None] = {}
+        for field in fields_of(self._template):
+            fields[field.name] = await self._field(field, choice)
+        draft = Draft(fields)
+        fault = fault_of(values_of(draft, self._template), self._template)
+        if fault is not None:
+            raise NeedsModel(
+                f"This template needs a language model, and none is configured for this provider: {fault}"
+            )
+        return draft
+
+    async def overview(self) -> DraftEntry:
+        """The most representative sentences, as one text."""
+        texts = [turn.text for turn in self._turns]
+        weighed = await asyncio.to_thread(WeighedSentences, texts)
+        choice = SentenceChoice(texts, weighed, self._meanings)
+        return self._joined(await choice.representative(_OF_AN_OVERVIEW, self._usable))
+
+    async def _of_prompt(self, choice: SentenceChoice) -> Draft:
+        if names_shape(self._template.instructions):
+            raise NeedsModel(
+                "A prompt that describes JSON needs a language model, and none is configured for this "
+                "provider."
+            )
+        places = await choice.nearest(self._template.instructions, _OF_A_PROMPT)
+        if not places:
+            places = await choice.representative(_OF_A_PROMPT, self._usable)
+        places = places or self._usable[:_OF_AN_OVERVIEW]
+        lines = [f"- {self._labelled(self._turns[place])}" for place in places]
+        return Draft({"content": DraftEntry("\n".join(lines), list(places))})
+
+    async def _field(
+        self, field: TemplateField, choice: SentenceChoice
+    ) -> list[DraftEntry] | DraftEntry | None:
+        cue = CUE_OF_FIELD.get(field.name)
+        found = [] if cue is None else [at for at in self._usable if has_cue(self._turns[at].text, cue)]
+        if field.kind == "list":
+            if field.items.get("type") != "string" or field.items.keys() & {"enum", "const"}:
+                return []
+            most = most_entries(field)
+            if field.name in PEOPLE:
+                return self._people()[:most]
+            if cue is not None:
+                return self._entries(await choice.representative(min(_MOST_OF_A_CUE, most), found))
+            if field.name in REPRESENTATIVE:
+                return self._entries(await choice.representative(min(_OF_A_LIST, most), self._usable))
+            return self._entries(await choice.nearest(_about(field), min(_OF_A_LIST, most)))
+        if field.kind != "text":
+            return None
+        if field.name in OVERVIEWS:
+            return self._joined(await choice.representative(_OF_AN_OVERVIEW, self._usable))
+        if found:
+            return self._joined(await choice.representative(_OF_AN_OVERVIEW, found))
+        if self._template.id in BUILT_IN or field.may_be_missing:
+            return None
+        places = await choice.nearest(_about(field), _OF_AN_OVERVIEW)
+        return self._joined(places) if places else None
+
+    def _people(self) -> list[DraftEntry]:
+        first: dict[str, int] = {}
+        for turn in self._turns:
+            if turn.speaker is not None and turn.index in self._usable:
+                first.setdefault(turn.speaker, turn.index)
+        return [DraftEntry(speaker, [place]) for speaker, place in first.items()]
+
+    def _entries(self, places: Sequence[int]) -> list[DraftEntry]:
+        return [DraftEntry(self._turns[place].text, [place]) for place in places]
+
+    def _joined(self, places: Sequence[int]) -> DraftEntry:
+        places = places or self._usable[:_OF_AN_OVERVIEW] or [0]
+        return DraftEntry(" ".join(self._turns[place].text for place in places), list(places))
+
+    @staticmethod
+    def _labelled(turn: SpokenTurn) -> str:
+        return turn.text if turn.speaker is None else f"{turn.speaker}: {turn.text}"
+
+
+def _about(field: TemplateField) -> str:
+    """What a field of a project's template is about, in words."""
+    name = field.name.replace("_", " ").replace("-", " ")
+    return f"{name} {cast('str', field.schema.get('description', ''))}"

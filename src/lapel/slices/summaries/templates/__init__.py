@@ -1,0 +1,1 @@
+"""Templates: what a summary has, built in or of a project."""

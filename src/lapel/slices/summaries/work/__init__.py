@@ -1,0 +1,1 @@
+"""The work on summaries in the workers: claiming, retries, ending."""

@@ -1,0 +1,135 @@
+"""Makes the output of a summary, from the transcript's segments to the JSON that is stored."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from lapel.slices.language_models.service import EXTRACTIVE, ModelFailed
+from lapel.slices.search.service import sentences_of
+from lapel.slices.summaries.extraction.extractive_writer import ExtractiveWriter, NeedsModel
+from lapel.slices.summaries.writing.checking import Checker
+from lapel.slices.summaries.writing.content_words import spoken_words
+from lapel.slices.summaries.writing.drafts import Draft, fields_of
+from lapel.slices.summaries.writing.model_writer import ModelWriter, shaped_output
+from lapel.slices.summaries.writing.prompts import names_shape
+from lapel.slices.summaries.writing.result import fault_of, values_of, with_evidence
+from lapel.slices.summaries.writing.text_language import language_of
+from lapel.slices.summaries.writing.turns import SpokenTurn, turns_of
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from lapel.foundation.http.input.fields import JsonObject
+    from lapel.slices.language_models.service import LanguageModel
+    from lapel.slices.summaries.templates.builtin import Template
+    from lapel.slices.summaries.wire import Code
+    from lapel.slices.summaries.writing.checking import Meanings
+    from lapel.slices.summaries.writing.model_writer import Parts
+    from lapel.slices.transcription.service import Segment
+
+_FEWEST_WORDS = 3
+# The largest output that is stored.
+_MOST_BYTES = 900 * 1024
+
+
+class SummaryFailed(Exception):
+    """The summary has failed for good. Users see `code` and the message, which names the remedy."""
+
+    def __init__(self, code: Code, message: str) -> None:
+        super().__init__(message)
+        self.code: Code = code
+        self.message = message
+
+
+class MadeSummary(msgspec.Struct, frozen=True):
+    """The output, as JSON for answers, and the model that wrote it."""
+
+    output: bytes
+    model: str
+
+
+async def make_summary(
+    model: LanguageModel | None,
+    template: Template,
+    segments: Sequence[Segment],
+    language: str | None,
+    *,
+    parts: Parts,
+    meanings: Meanings | None,
+) -> MadeSummary:
+    """The summary of a transcript. `model` None: the extractive engine makes it.
+
+    Raises SummaryFailed, and ModelAway when another try may succeed.
+    """
+    if sum(spoken_words(segment.text) for segment in segments) < _FEWEST_WORDS:
+        raise SummaryFailed("transcript_too_short", "The transcript has fewer than three words.")
+    if model is None:
+        output = await _extracted(template, segments, meanings)
+        return MadeSummary(_encoded(output), EXTRACTIVE)
+    turns = await asyncio.to_thread(turns_of, segments)
+    checker = await Checker.of(turns, meanings)
+    spoken = language_of(" ".join(turn.text for turn in turns[:400])) or _primary(language)
+    try:
+        written = await ModelWriter(model, template, checker, parts, spoken).write(turns)
+        draft = await _completed(written.draft, template, turns, checker, meanings)
+        return MadeSummary(_encoded(_output(draft, template, turns)), written.model)
+    except ModelFailed as failed:
+        raise SummaryFailed("provider_error", failed.message) from failed
+
+
+async def _extracted(
+    template: Template, segments: Sequence[Segment], meanings: Meanings | None
+) -> JsonObject:
+    sentences = await asyncio.to_thread(sentences_of, segments)
+    turns = [
+        SpokenTurn(place, each.speaker, each.text, each.start_ms, each.end_ms)
+        for place, each in enumerate(sentences)
+    ]
+    checker = await Checker.of(turns, meanings)
+    try:
+        draft = await ExtractiveWriter(template, turns, checker.support.planted, meanings).write()
+    except NeedsModel as error:
+        raise SummaryFailed("processing_error", str(error)) from error
+    return _output(draft, template, turns)
+
+
+async def _completed(
+    draft: Draft,
+    template: Template,
+    turns: Sequence[SpokenTurn],
+    checker: Checker,
+    meanings: Meanings | None,
+) -> Draft:
+    """The draft with a text in `overview`: if the transcript does not support the model's, its own sentences
+    are it."""
+    missing = [field for field in fields_of(template) if draft.fields[field.name] is None]
+    if all(field.name != "overview" or field.may_be_missing for field in missing):
+        return draft
+    overview = await ExtractiveWriter(template, turns, checker.support.planted, meanings).overview()
+    return Draft({**draft.fields, "overview": overview})
+
+
+def _output(draft: Draft, template: Template, turns: Sequence[SpokenTurn]) -> JsonObject:
+    """The output with evidence. Raises ModelFailed when what is supported does not match the template."""
+    if template.id is None and draft.fields["content"] is None:
+        raise ModelFailed("schema", "The model's answer is not about the conversation.")
+    output = values_of(draft, template)
+    if template.id is None and names_shape(template.instructions):
+        output = shaped_output(draft)
+    elif (fault := fault_of(output, template)) is not None:
+        raise ModelFailed("schema", f"The transcript does not say what the template requires: {fault}")
+    return with_evidence(output, draft, turns)
+
+
+def _encoded(output: JsonObject) -> bytes:
+    encoded = msgspec.json.encode(output)
+    if len(encoded) > _MOST_BYTES:
+        raise SummaryFailed("provider_error", f"The summary has more than {_MOST_BYTES} bytes.")
+    return encoded
+
+
+def _primary(language: str | None) -> str | None:
+    return None if language is None else language.partition("-")[0].lower()

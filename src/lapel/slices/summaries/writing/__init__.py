@@ -1,0 +1,1 @@
+"""Writes a summary: by a language model, or from sentences of the transcript."""

@@ -1,0 +1,126 @@
+"""Drops what the transcript does not support from a draft."""
+
+from __future__ import annotations
+
+import asyncio
+from array import array
+from typing import TYPE_CHECKING, Protocol
+
+from lapel.slices.summaries.writing.drafts import Draft, DraftEntry, fields_of, words_of
+from lapel.slices.summaries.writing.support import Support
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from lapel.slices.summaries.templates.builtin import Template
+    from lapel.slices.summaries.writing.drafts import TemplateField
+    from lapel.slices.summaries.writing.turns import SpokenTurn
+
+# The least product of the vectors of an entry and of a turn that supports it. Products of unlike texts are
+# about 0.75 to 0.85 with the embedding model (embeddings/service.py).
+_NEAR = 0.88
+# The most texts of one comparison of meanings.
+_MOST_TEXTS = 60
+# Words for a judgement of the mood, in the languages of the interface of templates.
+_MOODS = frozenset(
+    """
+    positive negative neutral mixed skeptical sceptical interested hesitant enthusiastic
+    positiv negativ gemischt skeptisch interessiert zurückhaltend begeistert
+    positivo positiva negativo negativa neutro mixto escéptico interesado
+    positif positive négatif négative neutre mitigé sceptique intéressé
+    积极 消极 中性 中立 正面 负面 混合
+    """.split()  # noqa: SIM905 - a list of words
+)
+
+
+class Meanings(Protocol):
+    """The vectors of texts: float32, of length 1; None when they are not available."""
+
+    async def sentences(self, texts: Sequence[str]) -> list[bytes] | None:
+        """The vectors of up to 64 texts."""
+        ...
+
+
+class Checker:
+    """Checks drafts against one transcript."""
+
+    def __init__(self, support: Support, meanings: Meanings | None) -> None:
+        self._support = support
+        self._meanings = meanings
+
+    @classmethod
+    async def of(cls, turns: Sequence[SpokenTurn], meanings: Meanings | None) -> Checker:
+        """The checker of a transcript."""
+        return cls(await asyncio.to_thread(Support, turns), meanings)
+
+    @property
+    def support(self) -> Support:
+        """What each turn supports."""
+        return self._support
+
+    async def supported(self, draft: Draft, template: Template) -> Draft:
+        """The draft without what the transcript does not support. The turns of the rest do support it."""
+        fields = {field.name: field for field in fields_of(template)}
+        by_words = {
+            name: [self._by_words(entry, fields[name], template) for entry in entries]
+            for name, entries in _lists(draft).items()
+        }
+        doubtful = [
+            entry
+            for name, entries in _lists(draft).items()
+            for entry, found in zip(entries, by_words[name], strict=True)
+            if found is None
+        ]
+        near = await self._by_meaning(doubtful)
+        kept: dict[str, list[DraftEntry] | DraftEntry | None] = {}
+        for name, entries in _lists(draft).items():
+            found = [
+                DraftEntry(entry.value, turns)
+                for entry, words in zip(entries, by_words[name], strict=True)
+                if (turns := near.get(id(entry)) if words is None else words) is not None
+            ]
+            is_list = isinstance(draft.fields[name], list)
+            kept[name] = found if is_list else next(iter(found), None)
+        return Draft(kept)
+
+    def _by_words(self, entry: DraftEntry, field: TemplateField, template: Template) -> list[int] | None:
+        text, turns = words_of(entry.value), self._support.valid(entry.turns)
+        if template.id is None:  # the prompt may ask for another language, or for other words
+            return None if self._support.is_of_planted_turns(text) else turns
+        if field.name in template.judged or not text.strip():
+            is_mood = not text or set(text.casefold().strip(" .").split()) <= _MOODS
+            return turns if turns and is_mood else self._support.by_words(text, entry.turns) if text else None
+        if field.kind == "value" and not isinstance(entry.value, (dict, list)):  # one of the schema's words
+            return turns or None
+        return self._support.by_words(text, entry.turns)
+
+    async def _by_meaning(self, entries: Sequence[DraftEntry]) -> dict[int, list[int]]:
+        """The turns that are near in meaning to entries which share few words with them, by the entries'
+        identities."""
+        found: dict[int, list[int]] = {}
+        if self._meanings is None:
+            return found
+        for entry in entries:
+            turns = self._support.valid(entry.turns)
+            text = words_of(entry.value)
+            if not turns or not text.strip() or not self._support.numbers_were_said(text, turns):
+                continue
+            said = [self._support.turns[each].text for each in turns]
+            vectors = await self._meanings.sentences([text, " ".join(said), *said][:_MOST_TEXTS])
+            if vectors is None:
+                return found
+            wanted, *others = (array("f", each) for each in vectors)
+            if any(sum(map(_times, wanted, other)) >= _NEAR for other in others):
+                found[id(entry)] = turns
+        return found
+
+
+def _times(one: float, other: float) -> float:
+    return one * other
+
+
+def _lists(draft: Draft) -> dict[str, list[DraftEntry]]:
+    return {
+        name: entry if isinstance(entry, list) else [entry] if entry is not None else []
+        for name, entry in draft.fields.items()
+    }

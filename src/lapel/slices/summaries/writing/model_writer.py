@@ -1,0 +1,216 @@
+"""Writes a summary with a language model: at once, or by parts if the transcript is longer than the
+window."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Protocol, TypeVar
+
+import msgspec
+
+from lapel.slices.language_models.service import (
+    Message,
+    ModelFailed,
+    Prompt,
+    estimated_tokens,
+    structured,
+)
+from lapel.slices.summaries.templates.builtin import BUILT_IN
+from lapel.slices.summaries.writing import prompts
+from lapel.slices.summaries.writing.drafts import (
+    Draft,
+    DraftEntry,
+    distinct,
+    draft_of,
+    draft_schema,
+    fields_of,
+    most_entries,
+    text_of,
+)
+from lapel.slices.summaries.writing.result import fault_of, values_of
+from lapel.slices.summaries.writing.text_language import language_of, names_a_language
+
+if TYPE_CHECKING:
+    from lapel.foundation.http.input.fields import JsonObject
+    from lapel.slices.language_models.service import LanguageModel
+    from lapel.slices.summaries.templates.builtin import Template
+    from lapel.slices.summaries.writing.checking import Checker
+    from lapel.slices.summaries.writing.turns import SpokenTurn
+
+# The most tokens of an answer, and of the transcript in one call. Models overlook more in longer texts.
+_MOST_ANSWER, _MOST_DATA = 6_000, 100_000
+# The least tokens of a window that are left for the transcript.
+_LEAST_DATA = 300
+# Tokens for the markers, the roles, and what the model is told before a second try.
+_MARGIN = 400
+
+_T = TypeVar("_T")
+
+
+class Parts(Protocol):
+    """Keeps what a model wrote about parts, so that a killed worker's work is not paid for twice."""
+
+    async def read(self, name: str) -> bytes | None:
+        """What was written about a part; None if nothing was."""
+        ...
+
+    async def write(self, name: str, result: bytes) -> None:
+        """Keep what was written about a part."""
+        ...
+
+
+class Written(msgspec.Struct, frozen=True):
+    """A checked draft, and the model that wrote it."""
+
+    draft: Draft
+    model: str
+
+
+class ModelWriter:
+    """Writes one summary with one model."""
+
+    def __init__(
+        self, model: LanguageModel, template: Template, checker: Checker, parts: Parts, language: str | None
+    ) -> None:
+        """`language`: primary tag of the transcript's language, if it is known."""
+        self._model = model
+        self._template = template
+        self._checker = checker
+        self._parts = parts
+        self._language = language
+        self._schema = draft_schema(template)
+
+    async def write(self, turns: Sequence[SpokenTurn]) -> Written:
+        """The summary of a transcript.
+
+        Raises ModelFailed and ModelAway as the model does; ModelFailed also when the window is too small, or
+        when the answer stays wrong.
+        """
+        lines = [prompts.turn_line(turn) for turn in turns]
+        groups = grouped(lines, estimated_tokens, self._room("transcript"))
+        if len(groups) == 1:
+            return await self._call(groups[0], "transcript", None)
+        drafts = [
+            await self._part(f"0/{number}/{len(groups)}", group, "transcript", (number, len(groups)))
+            for number, group in enumerate(groups, 1)
+        ]
+        return await self._join(drafts, level=1)
+
+    async def _join(self, drafts: list[Written], level: int) -> Written:
+        """One summary of the summaries of parts; of several levels, if they do not fit into one call."""
+        room = self._room("notes")
+        groups = grouped(
+            drafts, lambda each: sum(estimated_tokens(line) for line in prompts.note_lines(each.draft)), room
+        )
+        if len(groups) == len(drafts) > 1:  # no two fit into one call
+            return Written(_side_by_side([each.draft for each in drafts], self._template), drafts[-1].model)
+        joined = [
+            group[0] if len(group) == 1 else await self._joined(group, f"{level}/{number}/{len(groups)}")
+            for number, group in enumerate(groups, 1)
+        ]
+        return joined[0] if len(joined) == 1 else await self._join(joined, level + 1)
+
+    async def _joined(self, group: Sequence[Written], name: str) -> Written:
+        lines = [line for each in group for line in prompts.note_lines(each.draft)]
+        return await self._part(name, lines, "notes", None)
+
+    async def _part(
+        self, name: str, lines: Sequence[str], data: prompts.Data, part: tuple[int, int] | None
+    ) -> Written:
+        kept = await self._parts.read(name)
+        if kept is not None:
+            return msgspec.json.decode(kept, type=Written)
+        written = await self._call(lines, data, part)
+        await self._parts.write(name, msgspec.json.encode(written))
+        return written
+
+    async def _call(self, lines: Sequence[str], data: prompts.Data, part: tuple[int, int] | None) -> Written:
+        prompt = Prompt(
+            instructions=prompts.rules_for(self._template, data, language=self._language, part=part),
+            messages=[Message(role="user", text=prompts.message(lines, data))],
+            max_tokens=self._answer(),
+            schema=self._schema,
+            name="summary",
+        )
+        draft, generated = await structured(self._model, prompt, self._checked)
+        return Written(await self._checker.supported(draft, self._template), generated.model)
+
+    def _checked(self, answer: object) -> Draft:
+        """The draft in an answer that matches the schema. Raises ValueError, which tells the model why the
+        answer is not good enough."""
+        draft = draft_of(answer, self._template)
+        fault = fault_of(values_of(draft, self._template), self._template)
+        if fault is not None and self._template.id not in BUILT_IN:
+            raise ValueError(fault)
+        if self._template.id is None and prompts.names_shape(self._template.instructions):
+            shaped_output(draft)
+        self._check_language(draft)
+        return draft
+
+    def _check_language(self, draft: Draft) -> None:
+        if self._template.id not in BUILT_IN and names_a_language(self._template.instructions):
+            return
+        written = language_of(text_of(draft))
+        if self._language is not None and written is not None and written != self._language:
+            raise ValueError(
+                f"The answer is in another language than the conversation. Write it in the language with the "
+                f"tag {self._language!r}."
+            )
+
+    def _answer(self) -> int:
+        return min(_MOST_ANSWER, self._model.context_tokens // 4)
+
+    def _room(self, data: prompts.Data) -> int:
+        """Tokens of a window that are left for the data: a second try has the first answer in it too."""
+        rules = prompts.rules_for(self._template, data, language=self._language, part=(100, 100))
+        fixed = estimated_tokens(rules) + estimated_tokens(msgspec.json.encode(self._schema).decode())
+        room = self._model.context_tokens - fixed - 2 * self._answer() - _MARGIN
+        if room < _LEAST_DATA:
+            raise ModelFailed(
+                "context",
+                f"The window of {self._model.context_tokens} tokens is too small for this template and a "
+                "transcript. Use a shorter template, or a model with a larger window.",
+            )
+        return min(room, _MOST_DATA)
+
+
+def grouped(items: Sequence[_T], size: Callable[[_T], int], room: int) -> list[list[_T]]:
+    """The items in groups, in order, each group with a size of at most `room`. A larger item is alone."""
+    groups: list[list[_T]] = [[]]
+    left = room
+    for item in items:
+        needed = size(item) + 1
+        if groups[-1] and needed > left:
+            groups.append([])
+            left = room
+        groups[-1].append(item)
+        left -= needed
+    return groups
+
+
+def shaped_output(draft: Draft) -> JsonObject:
+    """The JSON object in the content of a custom prompt's draft. Raises ValueError when it is none."""
+    content = draft.fields["content"]
+    text = str(content.value) if isinstance(content, DraftEntry) else ""
+    text = text.strip().removeprefix("```json").removeprefix("```").removesuffix("```").strip()
+    try:
+        return msgspec.json.decode(text, type=dict[str, object])
+    except (msgspec.DecodeError, RecursionError) as fault:
+        raise ValueError("`content.value` must be the text of one JSON object.") from fault
+
+
+def _side_by_side(drafts: Sequence[Draft], template: Template) -> Draft:
+    """The entries of all drafts, for a window in which no two drafts fit."""
+    fields: dict[str, list[DraftEntry] | DraftEntry | None] = {}
+    for field in fields_of(template):
+        found = [draft.fields[field.name] for draft in drafts]
+        lists = [each for one in found if isinstance(one, list) for each in one]
+        ones = [one for one in found if isinstance(one, DraftEntry)]
+        if field.kind == "list":
+            fields[field.name] = distinct(lists)[: most_entries(field)]
+        elif field.kind == "text" and ones:
+            text = "\n\n".join(str(each.value) for each in ones)
+            fields[field.name] = DraftEntry(text[:5_000], [turn for each in ones for turn in each.turns][:5])
+        else:
+            fields[field.name] = ones[-1] if ones else None
+    return Draft(fields)

@@ -1,0 +1,71 @@
+"""The output of a summary: the fields of its template, and the evidence beside them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, cast
+
+from lapel.slices.summaries.templates.schema_check import RESERVED, allows_null
+from lapel.slices.summaries.writing.drafts import DraftEntry, fields_of
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from lapel.foundation.http.input.fields import JsonObject
+    from lapel.slices.summaries.templates.builtin import Template
+    from lapel.slices.summaries.writing.drafts import Draft
+    from lapel.slices.summaries.writing.turns import SpokenTurn
+
+
+def values_of(draft: Draft, template: Template) -> JsonObject:
+    """The fields of the template, without evidence. A text that is missing although it must be there is
+    empty; the caller validates the output."""
+    output: JsonObject = {}
+    for field in fields_of(template):
+        entry = draft.fields.get(field.name)
+        if isinstance(entry, list):
+            output[field.name] = [each.value for each in entry]
+        elif entry is not None:
+            output[field.name] = entry.value
+        elif field.kind == "list":
+            output[field.name] = []
+        elif allows_null(field.schema):
+            output[field.name] = None
+        elif field.required:
+            output[field.name] = "" if field.kind == "text" else None
+    return output
+
+
+def with_evidence(output: JsonObject, draft: Draft, turns: Sequence[SpokenTurn]) -> JsonObject:
+    """The output with the key `evidence`: for each field a list, with the times of each of its entries. The
+    entry of a text is its first and only one. A key of the output with this name stays as it is."""
+    if RESERVED in output:
+        return output
+    evidence: dict[str, list[list[dict[str, int]]]] = {}
+    for name, entry in draft.fields.items():
+        entries = entry if isinstance(entry, list) else [entry] if entry is not None else []
+        evidence[name] = [_times(each, turns) for each in entries]
+    return {**output, RESERVED: evidence}
+
+
+def _times(entry: DraftEntry, turns: Sequence[SpokenTurn]) -> list[dict[str, int]]:
+    """The times of an entry's turns; turns beside one another are one time."""
+    times: list[dict[str, int]] = []
+    before = -2
+    for index in sorted(set(entry.turns)):
+        turn = turns[index]
+        if index == before + 1:
+            times[-1]["end_ms"] = max(times[-1]["end_ms"], turn.end_ms)
+        else:
+            times.append({"start_ms": turn.start_ms, "end_ms": turn.end_ms})
+        before = index
+    return times
+
+
+def fault_of(output: JsonObject, template: Template) -> str | None:
+    """Why an output does not match the template's schema; None if it does."""
+    # Imported on demand: jsonschema takes 40 ms, and API processes need it for nothing else.
+    from jsonschema import Draft202012Validator  # noqa: PLC0415
+
+    errors = Draft202012Validator(cast("dict[str, object]", template.schema)).iter_errors(output)  # pyright: ignore[reportUnknownMemberType]
+    fault = next(errors, None)
+    return None if fault is None else f"{fault.json_path}: {fault.message[:300]}"

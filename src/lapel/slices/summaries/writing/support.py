@@ -1,0 +1,121 @@
+"""Whether a transcript supports what a summary says.
+
+An entry is supported if its content words are in the turns that the model names for it, or in other turns, or
+if its meaning is near that of the turns. Its numbers must have been said. Planted turns support nothing.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+from lapel.slices.summaries.writing.content_words import (
+    all_words,
+    content_words,
+    has_number_words,
+    numbers,
+)
+from lapel.slices.summaries.writing.planted import is_planted
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from lapel.slices.summaries.writing.turns import SpokenTurn
+
+# The share of an entry's content words that the turns must have which the model names, and which it does not
+# name.
+_NAMED_SHARE, _FOUND_SHARE = 0.25, 0.5
+# A text with more content words than this is about more than five turns: its words are compared with those of
+# all turns.
+_LONG, _LONG_SHARE = 20, 0.35
+# The most turns of an entry's evidence.
+MOST_TURNS = 5
+
+
+class Support:
+    """What each turn of a transcript supports."""
+
+    def __init__(self, turns: Sequence[SpokenTurn]) -> None:
+        """Takes about a millisecond for each 50 turns: call it in a thread for long transcripts."""
+        self.turns = turns
+        self.planted = {turn.index for turn in turns if is_planted(turn.speaker, turn.text)}
+        self._words: list[frozenset[str]] = []
+        self._of_word: dict[str, list[int]] = {}
+        for turn in turns:
+            words = frozenset(content_words(f"{turn.speaker or ''} {turn.text}"))
+            self._words.append(words)
+            if turn.index not in self.planted:
+                for word in words:
+                    self._of_word.setdefault(word, []).append(turn.index)
+
+        self._said = frozenset(self._of_word)
+        self._planted_words = (
+            frozenset[str]().union(*(self._words[each] for each in self.planted)) - self._said
+        )
+
+    def valid(self, indices: Iterable[int]) -> list[int]:
+        """The indices that are turns and are not planted, in order, `MOST_TURNS` at most."""
+        good = (each for each in indices if 0 <= each < len(self.turns) and each not in self.planted)
+        return sorted(dict.fromkeys(good))[:MOST_TURNS]
+
+    def by_words(self, text: str, named: Sequence[int]) -> list[int] | None:
+        """The turns that support a text by their words; None if none do. `named`: the turns that the model
+        names."""
+        wanted, turns = set(content_words(text)), self.valid(named)
+        if len(wanted) > _LONG:
+            return self._of_long(text, wanted, turns)
+        near = self._near(turns)
+        if turns and self._holds(text, wanted, near, _NAMED_SHARE):
+            return turns
+        found = self._most_alike(wanted)
+        if found and self._holds(text, wanted, found, _FOUND_SHARE):
+            return sorted(found)
+        return None
+
+    def _of_long(self, text: str, wanted: set[str], named: list[int]) -> list[int] | None:
+        if len(wanted & self._said) < _LONG_SHARE * len(wanted):
+            return None
+        everything = [turn.index for turn in self.turns if turn.index not in self.planted]
+        if not self.numbers_were_said(text, everything):
+            return None
+        return named or sorted(self._most_alike(wanted))
+
+    def is_of_planted_turns(self, text: str) -> bool:
+        """Whether a text has more words that only planted turns have than words that other turns have."""
+        words = set(content_words(text))
+        return len(words & self._planted_words) > len(words & self._said)
+
+    def numbers_were_said(self, text: str, turns: Sequence[int]) -> bool:
+        """Whether the numbers of a text were said in or beside these turns. Numbers in words are not
+        compared: then any number in words is enough."""
+        wanted = numbers(text)
+        if not wanted:
+            return True
+        near = self._near(turns)
+        said = " ".join(f"{self.turns[each].speaker or ''} {self.turns[each].text}" for each in near)
+        return wanted <= numbers(said) or has_number_words(said)
+
+    def _holds(self, text: str, wanted: set[str], turns: Sequence[int], share: float) -> bool:
+        if not self.numbers_were_said(text, turns):
+            return False
+        if not wanted:
+            said = " ".join(self.turns[each].text for each in turns)
+            return bool(all_words(text) & all_words(said))
+        have = set[str]().union(*(self._words[each] for each in turns))
+        return len(wanted & have) >= max(1, math.ceil(share * len(wanted)))
+
+    def _near(self, turns: Sequence[int]) -> list[int]:
+        """These turns and the turns beside them, without the planted ones."""
+        around = {place for each in turns for place in (each - 1, each, each + 1)}
+        return [
+            place for place in sorted(around) if 0 <= place < len(self.turns) and place not in self.planted
+        ]
+
+    def _most_alike(self, wanted: set[str]) -> list[int]:
+        """Up to three turns that have most of these words; a rare word counts more."""
+        scores: dict[int, float] = {}
+        for word in wanted:
+            places = self._of_word.get(word, [])
+            for place in places:
+                scores[place] = scores.get(place, 0.0) + 1 / (1 + math.log(len(places)))
+        return sorted(scores, key=lambda place: -scores[place])[:3]

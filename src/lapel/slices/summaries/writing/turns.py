@@ -1,0 +1,58 @@
+"""The turns of a transcript: what a model reads, and what evidence refers to."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from lapel.slices.search.service import sentences_of
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from lapel.slices.search.service import Sentence
+    from lapel.slices.transcription.service import Segment
+
+# The most characters of a turn. Evidence is as exact as its turns are short.
+_MOST_CHARACTERS = 400
+_PAUSE_MS = 3_000
+# The longest label of a speaker that a model reads.
+_MOST_OF_A_LABEL = 128
+
+
+class SpokenTurn(msgspec.Struct, frozen=True):
+    """Consecutive sentences of one speaker. `index`: its place in the transcript, from 0. Times are
+    milliseconds from the start of the recording."""
+
+    index: int
+    speaker: str | None
+    text: str
+    start_ms: int
+    end_ms: int
+
+
+def turns_of(segments: Sequence[Segment]) -> list[SpokenTurn]:
+    """The turns of a transcript, in order. Call this in a thread for long transcripts."""
+    groups: list[list[Sentence]] = []
+    for sentence in sentences_of(segments):
+        if not groups or not _goes_on(groups[-1], sentence):
+            groups.append([])
+        groups[-1].append(sentence)
+    return [
+        SpokenTurn(
+            index,
+            None if group[0].speaker is None else group[0].speaker[:_MOST_OF_A_LABEL],
+            " ".join(each.text for each in group),
+            group[0].start_ms,
+            max(each.end_ms for each in group),
+        )
+        for index, group in enumerate(groups)
+    ]
+
+
+def _goes_on(group: Sequence[Sentence], sentence: Sentence) -> bool:
+    """Whether a sentence belongs to the turn of the sentences before it."""
+    length = sum(len(each.text) + 1 for each in group) + len(sentence.text)
+    pause = sentence.start_ms - group[-1].end_ms
+    return sentence.speaker == group[0].speaker and length <= _MOST_CHARACTERS and pause <= _PAUSE_MS
