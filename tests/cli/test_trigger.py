@@ -60,7 +60,7 @@ async def test_a_summary_is_asked_for_as_soon_as_there_is_a_transcript(
 ) -> None:
     key = await make_key(live.ports, tenant.test_world, "rk_test", scopes=SCOPES)
     headers = {"Authorization": f"Bearer {key}"}
-    causing = asyncio.create_task(CAUSES["summary.failed"].run(Causes(caller, key, "ab13")))
+    causing = asyncio.ensure_future(CAUSES["summary.failed"].run(Causes(caller, key, "ab13")))
     made: list[dict[str, Any]] = []
     while not made:
         made = (await client.get("/v1/transcriptions", headers=headers)).json()["data"]

@@ -19,23 +19,13 @@ from lapel.foundation.http.operations import Operation
 from lapel.foundation.ports import Ports
 from lapel.slices.projects.scopes import SCOPES
 from tests.contract.copies import Model, read_model
+from tests.contract.placed import make_delivery, place_event
 from tests.support.declared import described_api
 from tests.support.matrix import usual_caller
 from tests.support.spoken import complete_transcription, look_at_audio
 from tests.support.summarized import complete_summary
 from tests.support.tenants import Tenant, bearer, make_key, make_tenant
 
-PLACE_EVENT = """
-UPDATE events SET position = 1 WHERE world_id = $1 AND id = (
-    SELECT id FROM events WHERE world_id = $1 ORDER BY created_at DESC, id DESC LIMIT 1)
-RETURNING id
-"""
-MAKE_DELIVERY = """
-INSERT INTO webhook_deliveries
-    (world_id, id, webhook_id, event_id, resource_id, position, state, due_at, created_at)
-SELECT $1, $2, $3, id, resource_id, 1, 'pending', $4, $4 FROM events
-WHERE world_id = $1 ORDER BY created_at LIMIT 1
-"""
 SOUND = b"OggS" + bytes(range(256))
 MODEL = "bota_pin"
 
@@ -378,20 +368,6 @@ class _Maker:
         if state == "uploaded":
             await own.post(f"{path}/upload-complete", {}, 200)
         return Thing(made["id"], upload["upload_token"])
-
-
-async def place_event(ports: Ports, tenant: Tenant) -> str:
-    """The id of the world's newest event, which gets a place in the stream as the worker gives it."""
-    async with ports.database.acquire() as connection:
-        return await connection.fetchval(PLACE_EVENT, tenant.test_world)
-
-
-async def make_delivery(ports: Ports, tenant: Tenant, webhook_id: str) -> str:
-    """The id of a delivery of the world's first event, as the worker makes it."""
-    made = ports.ids.new("whd")
-    async with ports.database.acquire() as connection:
-        await connection.execute(MAKE_DELIVERY, tenant.test_world, made, webhook_id, ports.clock.now())
-    return made
 
 
 def named(operations: Sequence[Operation]) -> pytest.MarkDecorator:
