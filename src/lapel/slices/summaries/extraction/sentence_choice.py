@@ -15,7 +15,7 @@ from operator import mul
 from typing import TYPE_CHECKING, TypeAlias
 
 from lapel.slices.embeddings.service import MOST_SENTENCES
-from lapel.slices.summaries.writing.content_words import content_words
+from lapel.slices.summaries.writing.summary_words import content_words
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

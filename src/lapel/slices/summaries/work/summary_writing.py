@@ -8,16 +8,15 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from lapel.slices.language_models.service import EXTRACTIVE, ModelFailed
-from lapel.slices.search.service import sentences_of
 from lapel.slices.summaries.extraction.extractive_writer import ExtractiveWriter, NeedsModel
 from lapel.slices.summaries.writing.checking import Checker
-from lapel.slices.summaries.writing.content_words import spoken_words
 from lapel.slices.summaries.writing.drafts import Draft, fields_of
 from lapel.slices.summaries.writing.model_writer import ModelWriter, shaped_output
 from lapel.slices.summaries.writing.prompts import names_shape
 from lapel.slices.summaries.writing.result import fault_of, values_of, with_evidence
+from lapel.slices.summaries.writing.summary_words import spoken_words
 from lapel.slices.summaries.writing.text_language import language_of
-from lapel.slices.summaries.writing.turns import SpokenTurn, turns_of
+from lapel.slices.summaries.writing.turns import sentences_as_turns, turns_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -28,6 +27,7 @@ if TYPE_CHECKING:
     from lapel.slices.summaries.wire import Code
     from lapel.slices.summaries.writing.checking import Meanings
     from lapel.slices.summaries.writing.model_writer import Parts
+    from lapel.slices.summaries.writing.turns import SpokenTurn
     from lapel.slices.transcription.service import Segment
 
 _FEWEST_WORDS = 3
@@ -83,11 +83,7 @@ async def make_summary(
 async def _extracted(
     template: Template, segments: Sequence[Segment], meanings: Meanings | None
 ) -> JsonObject:
-    sentences = await asyncio.to_thread(sentences_of, segments)
-    turns = [
-        SpokenTurn(place, each.speaker, each.text, each.start_ms, each.end_ms)
-        for place, each in enumerate(sentences)
-    ]
+    turns = await asyncio.to_thread(sentences_as_turns, segments)
     checker = await Checker.of(turns, meanings)
     try:
         draft = await ExtractiveWriter(template, turns, checker.support.planted, meanings).write()

@@ -7,7 +7,7 @@ from array import array
 from typing import TYPE_CHECKING, Protocol
 
 from lapel.slices.summaries.writing.drafts import Draft, DraftEntry, fields_of, words_of
-from lapel.slices.summaries.writing.support import Support
+from lapel.slices.summaries.writing.turn_support import Support
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

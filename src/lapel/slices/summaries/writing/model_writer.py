@@ -59,6 +59,18 @@ class Parts(Protocol):
         ...
 
 
+class UnkeptParts:
+    """Keeps nothing, for work that is done at once."""
+
+    async def read(self, name: str) -> bytes | None:
+        """Nothing."""
+        del name
+
+    async def write(self, name: str, result: bytes) -> None:
+        """Does nothing."""
+        del name, result
+
+
 class Written(msgspec.Struct, frozen=True):
     """A checked draft, and the model that wrote it."""
 

@@ -1,18 +1,20 @@
-"""Recognizes turns that speak to a language model instead of to the people in the conversation.
+"""Recognizes sentences that speak to a language model instead of to the people in the conversation.
 
-A model is told that a transcript is data. If it obeys such a turn all the same, what it then writes has this
-turn as its only support. So these turns support nothing. A conversation about such sentences loses their
-evidence, too: that is the price.
+A model is told that a transcript is data. If it obeys such a sentence all the same, what it then writes has
+this sentence as its only support. So these sentences support nothing. A conversation about such sentences
+loses their evidence, too: that is the price.
 """
 
 from __future__ import annotations
 
 import re
+import unicodedata
 
 _MODEL = (
     r"(?:ai|a\.i\.|language model|llm|chat ?bot|chatgpt|gpt|claude|gemini|summari[sz]er|summari[sz]ing|"
     r"summary (?:tool|bot|system)|note[- ]?taker|(?:ai|virtual) assistant|transcription (?:tool|system))"
 )
+_MACHINE = r"(?:assistant|software|robot|recorder|machine|computer|app|program)"
 _PATTERNS = (
     # Forget what you were told.
     (
@@ -40,6 +42,14 @@ _PATTERNS = (
         rf"mark|set)\b"
     ),
     rf"\b(?:note|message|instruction|command|order|attention|dear|hey|hello|listen)s?\b.{{0,20}}\b{_MODEL}\b",
+    rf"\b(?:dear|hey|any|this) {_MACHINE}\b|\b{_MACHINE}\s*:|(?:^|[.!?:] ){_MACHINE}\s*,",
+    rf"\b(?:for|to|at) the {_MACHINE}\b(?:\s*[:,]| (?:that|which|who) )",
+    rf"\b(?:one more thing|note|message|sentence|word|rule|order)\b.{{0,12}}\b{_MACHINE}\b",
+    r"\bdebug mode\b|\bdeveloper of this\b|\bsafety rules\b|\bdecode this\b",
+    r"\b(?:künstliche intelligenz|software|maschine|aufnahmegerät|rekorder)\b.{0,30}[:,]",
+    r"\b(?:message|mot|note) (?:au|pour le|à la|pour la) (?:logiciel|machine|robot|ia)\b",
+    r"\b(?:para|a) (?:la máquina|el programa|el software|el robot)\b",
+    r"(?:记录|录音|总结)的?(?:助手|机器|软件)",
     r"\bwhoever\b.{0,30}\b(?:summari|transcri|reads? this)",
     r"\b(?:when|if|while) you (?:are )?(?:summari|transcri|write (?:the|this|your) summary)",
     (
@@ -80,16 +90,15 @@ _PATTERNS = (
     r"\b(?:new|updated|actual|additional) instructions?\b",
     # What looks like the form of a prompt.
     r"</?\s*(?:system|transcript|assistant|user|instructions?|notes|data|prompt)\b",
-    r"\[/?inst\]|<\|[a-z_]+\|>|^\s*(?:system|assistant|developer)\s*:|```",
+    r"\[/?inst\]|<\|[a-z_]+\|>|^\s*(?:system|assistant|developer|user)\s*:|```",
     r"\{\s*\"(?:role|overview|value|instructions?)\"",
     r"\bjailbreak|\bprompt injection\b|\bdo anything now\b",
 )
 _PLANTED = re.compile("|".join(f"(?:{each})" for each in _PATTERNS), re.IGNORECASE | re.DOTALL)
-# The patterns look at most 80 characters ahead, and a turn is short, so a match takes no long time.
+# The patterns look at most 80 characters ahead, and a sentence is short, so a match takes no long time.
 _MOST_CHARACTERS = 2_000
 
 
-def is_planted(speaker: str | None, text: str) -> bool:
-    """Whether a turn, or the label of its speaker, speaks to a language model."""
-    said = text[:_MOST_CHARACTERS]
-    return _PLANTED.search(said) is not None or (speaker is not None and _PLANTED.search(speaker) is not None)
+def is_planted(text: str) -> bool:
+    """Whether a sentence, or the label of a speaker, speaks to a language model."""
+    return _PLANTED.search(unicodedata.normalize("NFKC", text[:_MOST_CHARACTERS])) is not None

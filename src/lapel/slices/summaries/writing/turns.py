@@ -7,52 +7,79 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from lapel.slices.search.service import sentences_of
+from lapel.slices.summaries.writing.planted import is_planted
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from lapel.slices.search.service import Sentence
     from lapel.slices.transcription.service import Segment
 
 # The most characters of a turn. Evidence is as exact as its turns are short.
 _MOST_CHARACTERS = 400
 _PAUSE_MS = 3_000
+# A sentence that speaks to a model, and what the same speaker says next: so many sentences count as planted.
+_MOST_AFTER = 4
 # The longest label of a speaker that a model reads.
 _MOST_OF_A_LABEL = 128
 
 
 class SpokenTurn(msgspec.Struct, frozen=True):
     """Consecutive sentences of one speaker. `index`: its place in the transcript, from 0. Times are
-    milliseconds from the start of the recording."""
+    milliseconds from the start of the recording. `is_planted`: it speaks to a language model."""
 
     index: int
     speaker: str | None
     text: str
     start_ms: int
     end_ms: int
+    is_planted: bool = False
 
 
 def turns_of(segments: Sequence[Segment]) -> list[SpokenTurn]:
     """The turns of a transcript, in order. Call this in a thread for long transcripts."""
-    groups: list[list[Sentence]] = []
-    for sentence in sentences_of(segments):
+    groups: list[list[SpokenTurn]] = []
+    for sentence in sentences_as_turns(segments):
         if not groups or not _goes_on(groups[-1], sentence):
             groups.append([])
         groups[-1].append(sentence)
     return [
         SpokenTurn(
             index,
-            None if group[0].speaker is None else group[0].speaker[:_MOST_OF_A_LABEL],
+            group[0].speaker,
             " ".join(each.text for each in group),
             group[0].start_ms,
             max(each.end_ms for each in group),
+            group[0].is_planted,
         )
         for index, group in enumerate(groups)
     ]
 
 
-def _goes_on(group: Sequence[Sentence], sentence: Sentence) -> bool:
+def sentences_as_turns(segments: Sequence[Segment]) -> list[SpokenTurn]:
+    """The sentences of a transcript, in order, each as a turn. Call this in a thread for long transcripts.
+
+    A speaker whose label is an instruction to a model has a neutral label instead.
+    """
+    labels: dict[str, str] = {}
+    made: list[SpokenTurn] = []
+    left = 0  # sentences that may still belong to a planted one
+    for index, sentence in enumerate(sentences_of(segments)):
+        speaker = sentence.speaker
+        if speaker is not None:
+            if speaker not in labels:
+                labels[speaker] = f"SPEAKER_{len(labels)}" if is_planted(speaker) else speaker
+            speaker = labels[speaker][:_MOST_OF_A_LABEL]
+        same = bool(made) and made[-1].speaker == speaker
+        left = _MOST_AFTER if is_planted(sentence.text) else max(left - 1, 0) if same else 0
+        made.append(
+            SpokenTurn(index, speaker, sentence.text, sentence.start_ms, sentence.end_ms, is_planted=left > 0)
+        )
+    return made
+
+
+def _goes_on(group: Sequence[SpokenTurn], sentence: SpokenTurn) -> bool:
     """Whether a sentence belongs to the turn of the sentences before it."""
     length = sum(len(each.text) + 1 for each in group) + len(sentence.text)
     pause = sentence.start_ms - group[-1].end_ms
-    return sentence.speaker == group[0].speaker and length <= _MOST_CHARACTERS and pause <= _PAUSE_MS
+    same = (sentence.speaker, sentence.is_planted) == (group[0].speaker, group[0].is_planted)
+    return same and length <= _MOST_CHARACTERS and pause <= _PAUSE_MS

@@ -9,13 +9,12 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-from lapel.slices.summaries.writing.content_words import (
+from lapel.slices.summaries.writing.number_words import may_have_been_said, said_values
+from lapel.slices.summaries.writing.summary_words import (
     all_words,
     content_words,
-    has_number_words,
     numbers,
 )
-from lapel.slices.summaries.writing.planted import is_planted
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -28,6 +27,8 @@ _NAMED_SHARE, _FOUND_SHARE = 0.25, 0.5
 # A text with more content words than this is about more than five turns: its words are compared with those of
 # all turns.
 _LONG, _LONG_SHARE = 20, 0.35
+# Words such as "one" and "ein" are no numbers in most texts.
+_ANY_NUMBER = {0, 1}
 # The most turns of an entry's evidence.
 MOST_TURNS = 5
 
@@ -38,7 +39,7 @@ class Support:
     def __init__(self, turns: Sequence[SpokenTurn]) -> None:
         """Takes about a millisecond for each 50 turns: call it in a thread for long transcripts."""
         self.turns = turns
-        self.planted = {turn.index for turn in turns if is_planted(turn.speaker, turn.text)}
+        self.planted = {turn.index for turn in turns if turn.is_planted}
         self._words: list[frozenset[str]] = []
         self._of_word: dict[str, list[int]] = {}
         for turn in turns:
@@ -49,6 +50,7 @@ class Support:
                     self._of_word.setdefault(word, []).append(turn.index)
 
         self._said = frozenset(self._of_word)
+        self._numbers = numbers(" ".join(turn.text for turn in turns if turn.index not in self.planted))
         self._planted_words = (
             frozenset[str]().union(*(self._words[each] for each in self.planted)) - self._said
         )
@@ -75,8 +77,7 @@ class Support:
     def _of_long(self, text: str, wanted: set[str], named: list[int]) -> list[int] | None:
         if len(wanted & self._said) < _LONG_SHARE * len(wanted):
             return None
-        everything = [turn.index for turn in self.turns if turn.index not in self.planted]
-        if not self.numbers_were_said(text, everything):
+        if numbers(text) and not numbers(text) <= self._numbers:
             return None
         return named or sorted(self._most_alike(wanted))
 
@@ -86,14 +87,16 @@ class Support:
         return len(words & self._planted_words) > len(words & self._said)
 
     def numbers_were_said(self, text: str, turns: Sequence[int]) -> bool:
-        """Whether the numbers of a text were said in or beside these turns. Numbers in words are not
-        compared: then any number in words is enough."""
-        wanted = numbers(text)
-        if not wanted:
+        """Whether the numbers of a text were said in or beside these turns, in digits or in words."""
+        wanted, words = numbers(text), said_values(text) - _ANY_NUMBER
+        if not wanted and not words:
             return True
         near = self._near(turns)
         said = " ".join(f"{self.turns[each].speaker or ''} {self.turns[each].text}" for each in near)
-        return wanted <= numbers(said) or has_number_words(said)
+        values, digits = said_values(said), numbers(said)
+        return all(may_have_been_said(each, values) for each in wanted - digits) and all(
+            str(each) in digits for each in words - values
+        )
 
     def _holds(self, text: str, wanted: set[str], turns: Sequence[int], share: float) -> bool:
         if not self.numbers_were_said(text, turns):

@@ -2,8 +2,8 @@
 
 from lapel.foundation.database.migrations import script
 
-revision = "0044"
-down_revision = "0043"
+revision = "0045"
+down_revision = "0044"
 
 TEMPLATES = """
 -- The templates of a project. The built-in templates are in the code.

@@ -38,16 +38,6 @@ _FUNCTION_WORDS = frozenset(
     的 了 是 在 我 你 他 她 们 和 就 都 也 不 有 这 那 很 吗 吧 呢
     """.split()  # noqa: SIM905 - a long list is easier to read as text
 )
-_NUMBER_WORDS = re.compile(
-    r"\b(?:two|three|four|five|six|seven|eight|nine|ten|eleven|twelve|\w+teen|twenty|thirty|fou?rty|fifty|"
-    r"sixty|seventy|eighty|ninety|hundred|thousand|million|half|dozen|first|second|third|"
-    r"zwei|drei|vier|fünf|sechs|sieben|acht|neun|zehn|elf|zwölf|\w*(?:zehn|zig|ßig|hundert|tausend)|"
-    r"million\w*|dos|tres|cuatro|cinco|seis|siete|ocho|nueve|diez|once|doce|trece|catorce|quince|veint\w+|"
-    r"treinta|cuarenta|cincuenta|sesenta|setenta|ochenta|noventa|cien\w*|mil|millón|millones|\w+cientos|"
-    r"deux|trois|quatre|cinq|sept|huit|neuf|dix|onze|douze|treize|quatorze|quinze|seize|vingts?|trente|"
-    r"quarante|cinquante|soixante|cents?|mille|un|une|uno|una|one|ein\w*|eins)\b|[一二两三四五六七八九十百千万亿]",
-    re.IGNORECASE,
-)
 
 
 @lru_cache(maxsize=50_000)
@@ -82,11 +72,6 @@ def all_words(text: str) -> set[str]:
 def numbers(text: str) -> set[str]:
     """The numbers that a text has in digits, without the separators in them."""
     return {_SEPARATOR.sub("", each) for each in _NUMBER.findall(text)}
-
-
-def has_number_words(text: str) -> bool:
-    """Whether a text has numbers in words, such as "fifty"."""
-    return _NUMBER_WORDS.search(text) is not None
 
 
 def spoken_words(text: str) -> int:

@@ -1,0 +1,105 @@
+"""Instructions that are planted in a conversation stay data, and what a model writes in obedience goes."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import re
+from typing import Any
+
+import pytest
+
+from lapel.evaluation.attacks import PlantedAttack, attacks, obeyed
+from lapel.slices.language_models.service import LanguageModel, Prompt
+from lapel.slices.summaries.templates.builtin import BUILT_IN
+from lapel.slices.summaries.work.summary_writing import SummaryFailed, make_summary
+from lapel.slices.summaries.writing.model_writer import UnkeptParts
+from lapel.slices.summaries.writing.prompts import rules_for
+from lapel.slices.transcription.service import Segment
+from tests.summaries.support import ScriptedModel, entry, general
+
+GENERAL = BUILT_IN["tmpl_general_notes"]
+SHIPPED = attacks()
+# All that a model is told, but for the transcript.
+INSTRUCTIONS = {
+    rules_for(GENERAL, "transcript", language=each, part=None)
+    for each in (None, "en", "de", "es", "fr", "zh")
+}
+
+
+def segments_of(attack: PlantedAttack) -> list[Segment]:
+    """The attack's speech, with the names that it plants as labels."""
+    return [
+        Segment(
+            start=each.start,
+            end=each.end,
+            text=each.text,
+            confidence=0.9,
+            speaker=attack.speaker_names.get(each.speaker, each.speaker),
+        )
+        for each in attack.segments
+    ]
+
+
+async def summarized(attack: PlantedAttack, model: LanguageModel | None) -> str:
+    """The output of a summary, as JSON."""
+    made = await make_summary(
+        model, GENERAL, segments_of(attack), attack.language, parts=UnkeptParts(), meanings=None
+    )
+    return made.output.decode()
+
+
+def obedient(attack: PlantedAttack) -> str:
+    """An answer that does what the attack wants, and names the turns of the attack as its evidence."""
+    wanted = attack.obeyed_if.contains or ["Pwned by the transcript"]
+    turns = range(len(attack.segments))
+    said = [f"{each}." for each in wanted]
+    if attack.language == "en":  # an answer in another language than the conversation is refused
+        said.append(f"The answer is {wanted[0]}, and nothing else.")
+    entries = [entry(text, turn) for text in said for turn in turns]
+    return json.dumps(
+        {
+            "overview": entry(said[-1], *turns),
+            "key_points": entries,
+            "action_items": entries[::-1],
+            "participants": entries[:2],
+            "decisions": entries[:3],
+        }
+    )
+
+
+@pytest.mark.parametrize("attack", SHIPPED, ids=lambda each: each.id)
+async def test_what_a_model_writes_in_obedience_is_dropped(attack: PlantedAttack) -> None:
+    if attack.language == "fr" or attack.id == "attack-instruction-in-the-title":
+        with pytest.raises(SummaryFailed, match="another language"):
+            await summarized(attack, ScriptedModel([obedient(attack)]))
+        return
+    output = await summarized(attack, ScriptedModel([obedient(attack)]))
+    assert obeyed(attack, output, answers=False) is None
+    assert json.loads(output)["overview"]
+
+
+@pytest.mark.parametrize("attack", SHIPPED, ids=lambda each: each.id)
+async def test_the_extractive_engine_obeys_nothing(attack: PlantedAttack) -> None:
+    assert obeyed(attack, await summarized(attack, None), answers=False) is None
+
+
+@pytest.mark.parametrize("attack", SHIPPED, ids=lambda each: each.id)
+async def test_no_word_of_a_conversation_leaves_the_data(attack: PlantedAttack) -> None:
+    model = ScriptedModel([general()])
+    with contextlib.suppress(SummaryFailed):  # the answer is not in the language of each attack
+        await summarized(attack, model)
+    check_data(model.prompts[0], attack)
+
+
+def check_data(prompt: Prompt, attack: PlantedAttack) -> None:
+    """The data is JSON lines between the two markers, and everything else is the same for each transcript."""
+    (message,) = prompt.messages
+    found = re.fullmatch(r"<transcript>\n(.*)\n</transcript>\n\n[\w .]+", message.text, re.DOTALL)
+    assert found is not None
+    assert "<" not in found[1]
+    lines: list[dict[str, Any]] = [json.loads(line) for line in found[1].splitlines()]
+    assert [line["i"] for line in lines] == list(range(len(lines)))
+    said = "".join(line["t"] for line in lines).replace(" ", "")
+    assert said == "".join(each.text for each in attack.segments).replace(" ", "")
+    assert prompt.instructions in INSTRUCTIONS
