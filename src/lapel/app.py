@@ -34,6 +34,8 @@ from lapel.slices.providers.slice import SLICE as PROVIDERS
 from lapel.slices.recordings.service import Recordings
 from lapel.slices.recordings.slice import SLICE as RECORDINGS
 from lapel.slices.retention.slice import SLICE as RETENTION
+from lapel.slices.search.service import TranscriptIndex
+from lapel.slices.search.slice import SLICE as SEARCH
 from lapel.slices.summaries.service import Summaries
 from lapel.slices.summaries.slice import SLICE as SUMMARIES
 from lapel.slices.system.slice import SLICE as SYSTEM
@@ -63,6 +65,7 @@ SLICES: tuple[Slice, ...] = (
     PROVIDERS,
     TRANSCRIPTION,
     EMBEDDINGS,
+    SEARCH,
     LANGUAGE_MODELS,
     SUMMARIES,
     MCP,
@@ -103,8 +106,11 @@ def _connect(services: Services) -> None:
         ]
     )
     recordings.on_audio.append(transcriptions.announce_audio)
-    recordings.on_delete.extend([transcriptions.erase_of_recordings, summaries.erase_of_recordings])
-    transcriptions.on_complete.append(summaries.summarize_completed)
+    index = services[TranscriptIndex]
+    recordings.on_delete.extend(
+        [transcriptions.erase_of_recordings, summaries.erase_of_recordings, index.erase_of_recordings]
+    )
+    transcriptions.on_complete.extend([index.replace, summaries.summarize_completed])
     recordings.of_end_user.extend(
         [
             erase_some_commands,

@@ -28,6 +28,7 @@ COLUMNS = """
 SELECT table_name, array_agg(column_name::text) AS columns FROM information_schema.columns
 WHERE table_schema = 'public' AND coalesce(column_default, '') NOT LIKE 'nextval(%' AND table_name IN (
     SELECT table_name FROM information_schema.columns WHERE column_name = 'world_id')
+    AND table_name !~ '^search_vectors_[0-9]' -- partitions
 GROUP BY table_name ORDER BY table_name
 """
 READ = """

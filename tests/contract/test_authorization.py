@@ -225,6 +225,7 @@ END_USER_READS = {
         "get_waveform",
         "create_download_url",
         "get_download_url",
+        "search_recordings",
     },
     "transcriptions:read": {"list_transcriptions", "get_transcription", "export_transcription"},
     "summaries:read": {"list_summaries", "get_summary"},
@@ -247,7 +248,7 @@ def test_an_end_user_token_may_call_these_reads_and_nothing_else() -> None:
     for each in PRIVATE:
         if "end_user" in each.access.callers:
             assert each.access.scope is not None
-            assert each.access.end_user_keys == "filter", each.name
+            assert each.access.end_user_keys in ("filter", "imply"), each.name
             allowed[each.access.scope].add(each.name)
     assert allowed == END_USER_READS
 

@@ -156,7 +156,7 @@ def _make_sense_of(case: Any, operation: Operation, resources: Resources) -> Non
     if isinstance(case.body, dict):
         whole = _in_single_units(_whole(case.body))
         body = {**whole, **{name: ids[name] for name in whole if name in ids}}
-        if operation.name == "create_recording":
+        if operation.name in ("create_recording", "search_recordings"):
             body["end_user_id"] = ids["end_user_id"]  # a key must say; a device's token knows
             together = ("recording_uuid", "recording_generation")  # both of them, or neither
             if None in map(body.get, together):

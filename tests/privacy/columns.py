@@ -49,6 +49,10 @@ id: made by Lapel at random (or a world's number), so that it says nothing about
     recordings          world_id id device_id transcription_id
     remote_copies       world_id copy_id work_id lease
     rollouts            world_id id firmware_release_id position
+    search_chunks       world_id id recording_id transcription_id
+    search_transcripts  world_id recording_id transcription_id lease
+    search_turns        world_id
+    search_vectors      world_id chunk_id recording_id
     speech_turns        world_id
     speech_work         world_id id recording_id media_id transcription_id lease worker
     summaries           world_id id recording_id transcription_id template_id
@@ -108,6 +112,10 @@ time: when Lapel did something, or when something ends; what it was is in other 
     retention_counts    last_erased_at
     remote_copies       available_at created_at
     rollouts            walked_at created_at updated_at
+    search_chunks       recorded_at
+    search_transcripts  embed_at indexed_at
+    search_turns        served_at
+    search_vectors      recorded_at
     speech_turns        served_at
     speech_work         available_at created_at counted_on
     summaries           started_at completed_at created_at updated_at
@@ -155,6 +163,8 @@ count: a number that Lapel or a device counted or measured
     recordings          duration_ms recording_generation file_size_bytes encryption_version binding_generation
     remote_copies       failures
     rollouts            percent max_failure_rate deadline_hours offered
+    search_chunks       place start_ms end_ms
+    search_transcripts  chunks tries
     speech_work         piece failures starts turns counted_ms
     summaries           template_version
     summary_template_versions version
@@ -193,6 +203,8 @@ state: one of a few words or yes and no, checked when it is written
     recordings          status source upload_method mime_type consent_obtained
     remote_copies       engine slot
     rollouts            status
+    search_transcripts  configuration model has_old
+    search_vectors      configuration model
     speech_turns        lane
     speech_work         lane stage engine waits_for_room
     summaries           origin status provider model error_code replaced

@@ -28,6 +28,8 @@ Column: TypeAlias = tuple[str, str]
 AT_ONCE, BY_THE_JOB, KEPT, NOT_ABOUT_IT = "at once", "by the job", "kept", "—"
 # Entries of the audit log cannot be changed, not even by a test.
 DETAILS = ("audit_details", "details")
+# It holds no word. tests/search shows that it goes.
+MEANING = ("search_vectors", "meaning")
 OF_THE_DEVICE = ("devices", "metadata")
 # These begin with the deletion. tests/erasure/test_payloads.py shows the fate of the payloads, with a worker.
 OF_A_DELETION = {("erasures", "resource_id"), ("erasures", "end_user_id"), ("pgqueuer", "payload")}
@@ -57,6 +59,18 @@ INSERT INTO summaries (world_id, id, recording_id, transcription_id, origin, sta
     FROM transcriptions WHERE world_id = $1;
 INSERT INTO summary_parts (world_id, summary_id, part, result)
     SELECT world_id, id, '0', convert_to($2, 'UTF8') FROM summaries WHERE world_id = $1;
+INSERT INTO search_transcripts (world_id, recording_id, transcription_id, end_user_id, configuration, chunks,
+        indexed_at)
+    SELECT DISTINCT ON (recording_id) world_id, recording_id, id, '{person}', 'simple', 1, now()
+    FROM transcriptions WHERE world_id = $1;
+INSERT INTO search_chunks (world_id, id, recording_id, transcription_id, end_user_id, place, chunk_text,
+        speaker, start_ms, end_ms, words)
+    SELECT world_id, 'chk_' || id, recording_id, id, '{person}', 0, $2, $2, 0, 1, array_to_tsvector(ARRAY[$2])
+    FROM transcriptions WHERE world_id = $1;
+INSERT INTO search_vectors (world_id, chunk_id, model, recording_id, end_user_id, configuration, meaning)
+    SELECT world_id, id, 'm', recording_id, end_user_id, 'simple',
+        ('[1' || repeat(',0', 383) || ']')::halfvec(384)
+    FROM search_chunks WHERE world_id = $1;
 UPDATE events SET position = 1 WHERE world_id = $1;
 INSERT INTO webhooks (world_id, id, url, events, status, sealed_secret, created_at, updated_at)
     VALUES ($1, 'wh_1', 'https://example.com', '{*}', 'disabled', '', now(), now());
@@ -199,6 +213,7 @@ async def test_the_export_has_what_the_inventory_says(operator: Device, ports: P
     assert found == {column for column in marked if inventory()[column].exported}
     assert {column for column in set(inventory()) - marked if column[1] not in IDS} == {
         OF_THE_DEVICE,
+        MEANING,
         ("pgqueuer", "payload"),
     }
     assert life.person.encode() in whole
@@ -211,6 +226,7 @@ OF_RECORDING = {
     "summaries": "recording_id = $3 AND status = 'completed'",
     "summary_parts": "summary_id IN (SELECT id FROM summaries WHERE recording_id = $3)",
     "audio_facts": "recording_id = $3",
+    "search_chunks": "recording_id = $3",
     "transcription_pieces": "transcription_id IN (SELECT id FROM transcriptions WHERE recording_id = $3)",
     "events": "resource_id = $3 OR resource_id IN (SELECT id FROM transcriptions WHERE recording_id = $3)",
     "webhook_attempts": "delivery_id IN (SELECT id FROM webhook_deliveries WHERE resource_id = $3)",
@@ -228,7 +244,7 @@ async def test_each_column_has_its_fate_when_the_recording_is_deleted(
     at_once = {column for column, fate in inventory().items() if fate.of_recording == AT_ONCE}
     by_the_job = {column for column, fate in inventory().items() if fate.of_recording == BY_THE_JOB}
     ids = {column for column in kept | at_once | by_the_job if column[1] in IDS}
-    about = (kept | at_once | by_the_job) - ids - {DETAILS}
+    about = (kept | at_once | by_the_job) - ids - {DETAILS, MEANING}
     assert {table for table, _ in about} == set(OF_RECORDING)
     word = f"{life.word}recording"
     async with ports.database.acquire() as connection:
@@ -238,6 +254,8 @@ async def test_each_column_has_its_fate_when_the_recording_is_deleted(
         for table, column in sorted(about):
             kind = "bytea" if column in BYTES else "text"
             value = "convert_to($2, 'UTF8')" if kind == "bytea" else "$2"
+            if column == "words":
+                value = "array_to_tsvector(ARRAY[$2])"
             if column == "metadata":
                 value = "jsonb_build_object('m', $2::text)"
             await connection.execute(
@@ -263,7 +281,7 @@ async def test_each_column_has_its_fate_when_the_end_user_is_deleted(
     await plant(ports, life, tenant.test_world)
     needles, of_device = (life.person, life.word), life.word.upper()
     reached = await holding(ports, *needles, of_device)
-    assert set(inventory()) - reached == OF_A_DELETION, "the life does not reach these columns"
+    assert set(inventory()) - reached == OF_A_DELETION | {MEANING}, "the life does not reach these columns"
     await operator.call("DELETE", f"/v1/end-users/{life.person}", 204)
     left = await holding(ports, *needles)
     assert left & of_end_user(AT_ONCE) == set()

@@ -25,6 +25,7 @@ COLUMNS = """
 SELECT c.table_schema, c.table_name, c.column_name, c.data_type FROM information_schema.columns c
 JOIN information_schema.tables t USING (table_schema, table_name)
 WHERE t.table_type = 'BASE TABLE' AND c.table_schema NOT IN ('pg_catalog', 'information_schema')
+    AND c.table_name !~ '^search_vectors_[0-9]' -- partitions
 """
 # (table, column): what keeps the id of an erased end user, and why, is told by docs/erasure.md.
 ALLOWED = {

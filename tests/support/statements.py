@@ -64,7 +64,7 @@ async def tenant_tables(url: str) -> set[str]:
     found = await rows(
         url,
         "SELECT c.table_name FROM information_schema.columns c WHERE c.table_schema = 'public' "
-        "AND c.column_name = 'world_id'",
+        "AND c.column_name = 'world_id' AND c.table_name !~ '^search_vectors_[0-9]'",  # partitions
     )
     return {row["table_name"] for row in found}
 
@@ -105,5 +105,9 @@ def _tied(text: str, alias: str) -> bool:
 
 async def without_world(url: str) -> set[str]:
     """The tables that have no world."""
-    every = await rows(url, "SELECT tablename FROM pg_tables WHERE schemaname = 'public'")
+    every = await rows(
+        url,
+        "SELECT tablename FROM pg_tables WHERE schemaname = 'public' "
+        "AND tablename !~ '^search_vectors_[0-9]'",
+    )
     return {row["tablename"] for row in every} - await tenant_tables(url)

@@ -103,13 +103,17 @@ async def forget_keys(ports: Ports, world_id: int, *tokens: str) -> None:
 
 
 # All tables with rows of a world.
-TABLES = "SELECT table_name FROM information_schema.columns WHERE column_name = 'world_id' ORDER BY 1"
+TABLES = """
+SELECT table_name FROM information_schema.columns
+WHERE column_name = 'world_id' AND table_name !~ '^search_vectors_[0-9]' ORDER BY 1
+"""
 
 
 # Their columns that `contents` looks at.
 COLUMNS = """
 SELECT table_name, string_agg(quote_ident(column_name), ', ') FILTER (WHERE column_name <> 'last_used_at')
-FROM information_schema.columns GROUP BY table_name HAVING bool_or(column_name = 'world_id')
+FROM information_schema.columns WHERE table_name !~ '^search_vectors_[0-9]'
+GROUP BY table_name HAVING bool_or(column_name = 'world_id')
 ORDER BY table_name
 """
 # The statement of `contents`; every database of the tests has the same tables, and asking for them is slow.

@@ -34,12 +34,14 @@ NOT_GROWN = {
     "local_copies": "where workers have an audio just now",
     "provider_slots": "the operator's",
     "remote_copies": "what is to be deleted elsewhere, for a while",
+    "search_turns": "one of a world",
     "speech_turns": "one of a world",
     "speech_work": "one of an audio, while it is worked on",
 }
 WITH_A_WORLD = """
 SELECT c.relname FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid
-WHERE c.relkind = 'r' AND c.relnamespace = 'public'::regnamespace AND a.attname = 'world_id'
+WHERE c.relkind IN ('r', 'p') AND NOT c.relispartition
+    AND c.relnamespace = 'public'::regnamespace AND a.attname = 'world_id'
 """
 FILL = """
 INSERT INTO end_users (world_id, id, metadata, created_at, updated_at)

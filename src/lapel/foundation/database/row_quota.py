@@ -35,7 +35,10 @@ _PAGES = 10_000
 # The number of a table's pages, and the SQL expression for the bytes of its row `t` (24 are the header's).
 # `t.*` would be slow, because PostgreSQL reads all long values of a row to build it.
 LAYOUT = """
-SELECT pg_relation_size($1::regclass) / current_setting('block_size')::bigint AS pages, (
+SELECT coalesce(
+    (SELECT sum(pg_relation_size(p.relid))::bigint FROM pg_partition_tree($1::regclass) p),
+    pg_relation_size($1::regclass)
+) / current_setting('block_size')::bigint AS pages, (
     SELECT '24' || string_agg(format(' + coalesce(pg_column_size(t.%I), 0)', a.attname), '')
     FROM pg_attribute a
     WHERE a.attrelid = $1::regclass AND a.attnum > 0 AND NOT a.attisdropped) AS size

@@ -189,7 +189,7 @@ SECTIONS: dict[str, Section] = {
                     "auto_embedding.enabled",
                     Flag(),
                     True,
-                    "The transcript can be searched by meaning. No effect yet.",
+                    "The transcript can be searched by meaning, not only by its words.",
                 ),
                 Field(
                     "auto_enhancement.enabled",

@@ -117,6 +117,11 @@ async def lock_active_end_user(connection: Connection, world_id: int, end_user_i
         raise NotFound("There is no end user with this `end_user_id`.", param="end_user_id")
 
 
+async def is_active_end_user(connection: Connection, world_id: int, end_user_id: str) -> bool:
+    """Whether there is such an end user, and it is not deleted. For reads: locks nothing."""
+    return await queries.is_active(connection, world_id, end_user_id)
+
+
 async def erase_unless_held(connection: Connection, world_id: int, end_user_id: str) -> bool:
     """Erase the fields of a deleted end user, if no hold keeps the end user. Whether they are erased."""
     if not await lock_even_deleted(connection, world_id, end_user_id):

@@ -1,7 +1,135 @@
-"""Search in transcripts: sentences of a transcript."""
+"""Search in transcripts: by words and by meaning."""
 
 from __future__ import annotations
 
-from lapel.slices.search.sentence_splitting import LONGEST_SENTENCE, Sentence, sentences_of
+import asyncio
+from typing import TYPE_CHECKING
 
-__all__ = ["LONGEST_SENTENCE", "Sentence", "sentences_of"]
+from lapel.foundation.core.clock import timestamp_or_none
+from lapel.foundation.core.errors import InvalidRequest, NotFound
+from lapel.slices.end_users.service import is_active_end_user
+from lapel.slices.search import queries
+from lapel.slices.search.indexing.transcript_index import TranscriptIndex
+from lapel.slices.search.indexing.vector_work import numbers
+from lapel.slices.search.passages.search_words import terms_of
+from lapel.slices.search.passages.sentence_splitting import LONGEST_SENTENCE, Sentence, sentences_of
+from lapel.slices.search.queries import SearchFilters
+from lapel.slices.search.wire import USUAL_RESULTS, FoundPassage, SearchResults
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from datetime import datetime
+
+    from lapel.foundation.core.actors import Actor
+    from lapel.foundation.ports import Ports
+    from lapel.slices.embeddings.service import Embeddings
+    from lapel.slices.search.queries import FoundRow, Nearness
+    from lapel.slices.search.wire import SearchRecordings
+
+__all__ = ["LONGEST_SENTENCE", "FoundPassage", "Search", "Sentence", "TranscriptIndex", "sentences_of"]
+
+# An end user with at most so many chunks has each vector compared, so none is missed.
+MOST_EXACT = 8_000
+
+
+class Search:
+    """Finds passages of an end user's transcripts. Methods raise Unavailable when the database is away."""
+
+    def __init__(self, ports: Ports, embeddings: Embeddings) -> None:
+        self._ports = ports
+        self._embeddings = embeddings
+
+    async def answer(self, actor: Actor, body: SearchRecordings) -> SearchResults:
+        """The answer to a request.
+
+        Raises InvalidRequest when no end user is given or implied, and NotFound when the caller reaches no
+        such end user.
+        """
+        own = actor.end_user_id if actor.kind in ("key", "end_user") else None
+        asked = body.end_user_id or own
+        if asked is None:
+            raise InvalidRequest("`end_user_id` is required.", param="end_user_id", reason="required")
+        if own is not None and asked != own:
+            raise _unknown()
+        async with self._ports.database.acquire() as connection:
+            if not await is_active_end_user(connection, actor.world_id, asked):
+                raise _unknown()
+        found = await self.search(
+            actor.world_id,
+            asked,
+            body.query,
+            recording_ids=body.recording_ids,
+            after=body.recorded_after,
+            before=body.recorded_before,
+            limit=body.limit,
+        )
+        return SearchResults(results=found)
+
+    async def search(
+        self,
+        world_id: int,
+        end_user_id: str,
+        query: str,
+        *,
+        recording_ids: Sequence[str] | None = None,
+        after: datetime | None = None,
+        before: datetime | None = None,
+        limit: int = USUAL_RESULTS,
+    ) -> list[FoundPassage]:
+        """The best passages for a query, best first; at most `limit`, at most 50.
+
+        `recording_ids`: only these recordings; None: all of the end user. `after` (inclusive) and `before`
+        (exclusive) limit the recordings' `recorded_at`. Without the embedding model, the search is by words
+        alone. Checks no caller: the caller of this method has checked who may read the end user's data.
+        """
+        extent, vector = await asyncio.gather(
+            self._extent(world_id, end_user_id), self._embeddings.query(query)
+        )
+        if not extent:
+            return []
+        chosen = None if recording_ids is None else sorted(set(recording_ids))
+        near: Nearness = "none"
+        if vector is not None:
+            near = nearness(sum(row.chunks for row in extent), are_chosen=chosen is not None)
+        async with self._ports.database.acquire() as connection:
+            rows = await queries.search(
+                connection,
+                (world_id, end_user_id),
+                terms_of(query),
+                extent,
+                SearchFilters(chosen, after, before),
+                limit=limit,
+                nearness=near,
+                vector=None if vector is None else numbers([vector]),
+                model=self._embeddings.model,
+            )
+        return [_found(row) for row in rows]
+
+    async def _extent(self, world_id: int, end_user_id: str) -> list[queries.ExtentRow]:
+        async with self._ports.database.acquire() as connection:
+            return await queries.extent(connection, world_id, end_user_id)
+
+
+def nearness(chunks: int, *, are_chosen: bool) -> Nearness:
+    """How to compare vectors, for an end user with so many chunks. `are_chosen`: the recordings are given."""
+    if chunks <= MOST_EXACT:
+        return "end_user"
+    return "recordings" if are_chosen else "index"
+
+
+def _found(row: FoundRow) -> FoundPassage:
+    return FoundPassage(
+        chunk_id=row.chunk_id,
+        recording_id=row.recording_id,
+        transcription_id=row.transcription_id,
+        chunk_text=row.chunk_text,
+        speaker=row.speaker,
+        start_ms=row.start_ms,
+        end_ms=row.end_ms,
+        recorded_at=timestamp_or_none(row.recorded_at),
+        score=row.score,
+    )
+
+
+def _unknown() -> NotFound:
+    return NotFound("There is no end user with this `end_user_id`.", param="end_user_id")

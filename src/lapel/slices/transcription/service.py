@@ -30,7 +30,10 @@ from lapel.slices.transcription.exports.html import CONTENT_SECURITY_POLICY
 from lapel.slices.transcription.exports.streaming import SLICE, StoredSegments, Turns
 from lapel.slices.transcription.models.whisper.languages import LANGUAGES, primary
 from lapel.slices.transcription.payloads import PROCESS, Process
+from lapel.slices.transcription.reading.segment_queries import CompletedPlace, CompletedTranscription
 from lapel.slices.transcription.reading.stored_segments import (
+    completed_transcription,
+    completed_transcriptions,
     language_of_transcription,
     segments_of_transcription,
 )
@@ -58,11 +61,15 @@ if TYPE_CHECKING:
 
 __all__ = [
     "SUM_OF_DAY",
+    "CompletedPlace",
+    "CompletedTranscription",
     "OnComplete",
     "Segment",
     "TranscriptionStateRow",
     "Transcriptions",
     "Word",
+    "completed_transcription",
+    "completed_transcriptions",
     "language_of_transcription",
     "segments_of_transcription",
     "state_of_transcription",

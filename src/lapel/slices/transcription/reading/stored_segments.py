@@ -12,6 +12,7 @@ from lapel.slices.transcription.speech.transcript import Segment
 
 if TYPE_CHECKING:
     from lapel.foundation.database.connection import Connection
+    from lapel.slices.transcription.reading.segment_queries import CompletedPlace, CompletedTranscription
 
 # Longer JSON is decoded in a thread: 64 KiB take less than a millisecond.
 _SHORT = 64 * 1024
@@ -42,3 +43,23 @@ async def language_of_transcription(
 ) -> str | None:
     """The language tag of a completed transcription; None if it is unknown. Checks no caller."""
     return await segment_queries.read_language(connection, world_id, transcription_id)
+
+
+async def completed_transcription(
+    connection: Connection, world_id: int, transcription_id: str
+) -> CompletedTranscription | None:
+    """A completed transcription and its recording; None if there is none, or its recording is deleted.
+
+    Checks no caller.
+    """
+    return await segment_queries.read_completed(connection, world_id, transcription_id)
+
+
+async def completed_transcriptions(
+    connection: Connection, after: tuple[int, str], limit: int
+) -> list[CompletedPlace]:
+    """At most `limit` completed transcriptions of all worlds, those after `after` (world and id), in order.
+
+    For jobs that look after all worlds. Begin with (0, "").
+    """
+    return await segment_queries.list_completed(connection, after, limit)

@@ -142,7 +142,7 @@ def _joined(segments: list[Segment]) -> _Stretch:
     before: Segment | None = None
     for segment in segments:
         if before is not None:
-            if not (_is_unspaced(before.text[-1]) and _is_unspaced(segment.text[0])):
+            if not (is_unspaced(before.text[-1]) and is_unspaced(segment.text[0])):
                 parts.append(" ")
                 place += 1
             turn.borders[place] = segment.start - before.end
@@ -157,7 +157,7 @@ def _joined(segments: list[Segment]) -> _Stretch:
     return turn
 
 
-def _is_unspaced(character: str) -> bool:
+def is_unspaced(character: str) -> bool:
     """Whether the character's script has no spaces between words: Chinese, Japanese, Thai, Lao, Khmer."""
     return (
         "\u0e00" <= character <= "\u0eff"

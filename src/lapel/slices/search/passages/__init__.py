@@ -1,0 +1,1 @@
+"""Sentences, chunks and searchable words of a transcript; pure functions."""

@@ -1,0 +1,222 @@
+"""The SQL that searches.
+
+One statement finds the chunks by words and by meaning, and joins both lists by reciprocal rank (Cormack,
+Clarke and Buettcher, 2009). docs/decisions/0025 gives the reasons and the plans.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import TYPE_CHECKING, Literal, TypeAlias
+
+import msgspec
+
+from lapel.foundation.database.rows import fetch_rows
+from lapel.slices.recordings.service import seen_recording
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from lapel.foundation.database.connection import Connection
+    from lapel.slices.search.passages.search_words import Term
+
+# How vectors are compared: all of the end user, all of the given recordings, along the index, or not at all.
+Nearness: TypeAlias = Literal["end_user", "recordings", "index", "none"]
+
+
+class FoundRow(msgspec.Struct, frozen=True):
+    """A found chunk. `score`: greater is better; at most 2/61."""
+
+    chunk_id: str
+    recording_id: str
+    transcription_id: str
+    chunk_text: str
+    speaker: str | None
+    start_ms: int
+    end_ms: int
+    recorded_at: datetime | None
+    score: float
+
+
+class ExtentRow(msgspec.Struct, frozen=True):
+    """How many transcripts and chunks an end user has in one text search configuration."""
+
+    configuration: str
+    transcripts: int
+    chunks: int
+
+
+class SearchFilters(msgspec.Struct, frozen=True):
+    """Only chunks of these recordings (None: all), recorded at `after` or later, and before `before`."""
+
+    recording_ids: list[str] | None = None
+    after: datetime | None = None
+    before: datetime | None = None
+
+
+def end_user_lexeme(world_id: str, end_user_id: str) -> str:
+    """SQL: the lexeme by which all chunks of an end user are found in the index of the words.
+
+    No text has it, because no word has a `@`. `world_id`, `end_user_id`: expressions.
+    """
+    return f"('@' || {world_id} || '@' || {end_user_id})"
+
+
+# Reads the index alone: a transcript has one entry, however long it is.
+EXTENT = """
+SELECT t.configuration, count(*) AS transcripts, sum(t.chunks)::bigint AS chunks
+FROM search_transcripts t WHERE t.world_id = $1 AND t.end_user_id = $2 GROUP BY t.configuration
+"""
+
+# The conditions are tested on the rows that an index has found by other conditions. With IS TRUE, PostgreSQL
+# does not look up the end user in another index instead, which would read all rows of a large end user.
+_OF_END_USER = "(c.world_id = $1 AND c.end_user_id = $2) IS TRUE"
+_FILTERS = """($3::text[] IS NULL OR c.recording_id = ANY($3))
+        AND ($4::timestamptz IS NULL OR c.recorded_at >= $4)
+        AND ($5::timestamptz IS NULL OR c.recorded_at < $5)"""
+
+# $6, $7: word and other forms of each term. $8: the configurations of the end user's chunks. $9: how many
+# chunks the end user has. A form is found if its lexeme and the end user's are in one chunk; the index jumps
+# from chunk to chunk of the rarer lexeme. A term that is in fewer chunks has more weight (the inverse
+# document frequency). A word of more than 1,500 chunks has nearly none, so not all of its chunks are read.
+# `share`: the weight of the chunk's terms, of all terms.
+_BY_WORDS = f"""
+WITH terms AS MATERIALIZED (
+    SELECT t.place,
+        ('''' || {end_user_lexeme("$1::bigint", "$2")} || ''' & (' || t.forms || ')')::tsquery AS query
+    FROM (
+        SELECT g.place, concat_ws(' | ', (
+            SELECT string_agg(DISTINCT quote_literal(l.lexeme), ' | ')
+            FROM unnest($8::text[]) AS s (configuration)
+            CROSS JOIN LATERAL unnest(tsvector_to_array(to_tsvector(s.configuration::regconfig, g.word)))
+                AS l (lexeme)
+        ), nullif(g.query, '')) AS forms
+        FROM unnest($6::text[], $7::text[]) WITH ORDINALITY AS g (word, query, place)
+    ) t WHERE t.forms <> ''
+), hits AS MATERIALIZED (
+    SELECT t.place, h.id FROM terms t CROSS JOIN LATERAL (
+        SELECT c.id FROM search_chunks c
+        WHERE c.words @@ t.query AND {_OF_END_USER}
+        AND {_FILTERS}
+        LIMIT 1500
+    ) h
+), weights AS MATERIALIZED (
+    SELECT t.place, ln(1 + greatest($9::float8, count(h.id)) / greatest(count(h.id), 0.5)) AS weight
+    FROM terms t LEFT JOIN hits h ON h.place = t.place GROUP BY t.place
+), by_words AS (
+    SELECT s.id, s.weight / (SELECT sum(w.weight) FROM weights w) AS share,
+        row_number() OVER (ORDER BY s.weight DESC, s.id) AS rank
+    FROM (
+        SELECT h.id, sum(w.weight) AS weight FROM hits h JOIN weights w ON w.place = h.place
+        GROUP BY h.id ORDER BY weight DESC, h.id LIMIT 50
+    ) s
+)"""
+
+# $11: the vector of the query, $12: its model. The product is negative, so the nearest come first.
+_DISTANCE = "c.meaning <#> $11::real[]::halfvec(384)"
+# The model finds texts of the query's own language nearer than they are. So half of what the texts of a
+# language have in common is taken away; the mean of few texts counts less.
+_EXACT = """
+SELECT e.id, row_number() OVER (ORDER BY e.distance, e.id) AS rank FROM (
+    SELECT o.id, o.distance - 0.5 * l.mean AS distance FROM own o
+    JOIN language_means l ON l.configuration = o.configuration
+    ORDER BY o.distance - 0.5 * l.mean, o.id LIMIT 50
+) e"""
+_OWN = """, own AS MATERIALIZED (
+    SELECT c.chunk_id AS id, c.configuration, {distance} AS distance FROM search_vectors c
+    WHERE {condition} AND c.model = $12 AND {filters}
+), language_means AS MATERIALIZED (
+    SELECT o.configuration,
+        (sum(o.distance) + 10 * (SELECT avg(a.distance) FROM own a)) / (count(*) + 10) AS mean
+    FROM own o GROUP BY o.configuration
+)"""
+_NEAR: dict[Nearness, tuple[str, str]] = {
+    "end_user": (
+        _OWN.format(distance=_DISTANCE, condition="c.world_id = $1 AND c.end_user_id = $2", filters=_FILTERS),
+        _EXACT,
+    ),
+    "recordings": (
+        _OWN.format(
+            distance=_DISTANCE,
+            condition="c.world_id = $1 AND c.recording_id = ANY($3) AND c.end_user_id = $2",
+            filters=_FILTERS,
+        ),
+        _EXACT,
+    ),
+    "index": (
+        "",
+        f"""
+SELECT n.id, row_number() OVER (ORDER BY n.distance, n.id) AS rank FROM (
+    SELECT c.chunk_id AS id, {_DISTANCE} AS distance FROM search_vectors c
+    WHERE {_OF_END_USER} AND (c.model = $12) IS TRUE AND {_FILTERS}
+    ORDER BY {_DISTANCE} LIMIT 50
+) n""",
+    ),
+}
+
+
+_PARTS_OF_WORDS = "SELECT w.id, w.share / (60 + w.rank) AS part FROM by_words w"
+_PARTS_OF_MEANING = " UNION ALL SELECT m.id, 1.0 / (60 + m.rank) AS part FROM ({near}) m"
+_BEST = """{found}
+, best AS (
+    SELECT p.id, sum(p.part)::float8 AS score FROM ({parts}) p GROUP BY p.id
+    ORDER BY score DESC, p.id LIMIT $10
+)
+SELECT c.id AS chunk_id, c.recording_id, c.transcription_id, c.chunk_text, c.speaker, c.start_ms, c.end_ms,
+    c.recorded_at, b.score
+FROM best b JOIN search_chunks c ON c.world_id = $1 AND c.id = b.id
+WHERE {seen}
+ORDER BY b.score DESC, c.id
+"""
+
+
+def search_sql(nearness: Nearness) -> str:
+    """The statement for one way to compare vectors. Each has its own, so that each has its own plan."""
+    own, near = _NEAR.get(nearness, ("", ""))
+    parts = _PARTS_OF_WORDS + (_PARTS_OF_MEANING.format(near=near) if near else "")
+    return _BEST.format(found=_BY_WORDS + own, parts=parts, seen=seen_recording("c", "$2"))
+
+
+SEARCHES: dict[Nearness, str] = {
+    "none": search_sql("none"),
+    "end_user": search_sql("end_user"),
+    "recordings": search_sql("recordings"),
+    "index": search_sql("index"),
+}
+
+
+async def extent(connection: Connection, world_id: int, end_user_id: str) -> list[ExtentRow]:
+    """How much of an end user can be searched, by text search configuration."""
+    return await fetch_rows(connection, ExtentRow, EXTENT, world_id, end_user_id)
+
+
+async def search(
+    connection: Connection,
+    owner: tuple[int, str],
+    terms: Sequence[Term],
+    extent: Sequence[ExtentRow],
+    filters: SearchFilters,
+    *,
+    limit: int,
+    nearness: Nearness = "none",
+    vector: list[float] | None = None,
+    model: str | None = None,
+) -> list[FoundRow]:
+    """The best chunks, best first. `owner`: world and end user. `vector` and `model`: unless `nearness` is
+    none."""
+    near = () if nearness == "none" else (vector, model)
+    return await fetch_rows(
+        connection,
+        FoundRow,
+        SEARCHES[nearness],
+        *owner,
+        filters.recording_ids,
+        filters.after,
+        filters.before,
+        [term.word for term in terms],
+        [term.query for term in terms],
+        [row.configuration for row in extent],
+        float(sum(row.chunks for row in extent)),
+        limit,
+        *near,
+    )
