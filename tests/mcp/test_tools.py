@@ -15,6 +15,7 @@ from lapel.foundation.http.calls import NoBody
 from lapel.slices.mcp.tool_table import TABLE
 from lapel.slices.mcp.toolbox import Toolbox
 from tests.mcp.clients import connected, error_of, raw, told
+from tests.search.support import Library, segments_of
 from tests.support.declared import TOKEN_KINDS, declared_services
 from tests.support.running import Running, running
 from tests.support.tenants import Tenant, bearer, make_key
@@ -39,7 +40,7 @@ CONTRACT = [
     "ask_my_recordings",
 ]
 # Their routes are not served yet.
-LATER = {"search_recordings", "ask", "search_my_recordings", "ask_my_recordings"}
+LATER = {"ask", "ask_my_recordings"}
 PAGE = Path(__file__).parents[2] / "docs" / "mcp.md"
 
 
@@ -169,6 +170,27 @@ async def test_pages_of_a_list_follow_each_other(
             if cursor is None:
                 break
     assert found == ids[::-1]
+
+
+async def test_a_search_finds_what_the_route_finds(
+    live: Running, client: httpx.AsyncClient, tenant: Tenant
+) -> None:
+    made = Made(client, tenant)
+    end_user, token, _ = await made.person("jane")
+    _, other, __ = await made.person("joe")
+    said = segments_of(["The budget for Kowalski is 40,000 euros.", "We ship in October."])
+    recording = await Library(live.ports, tenant).said(end_user, said)
+    body = {"query": "the budget of Kowalski", "end_user_id": end_user, "limit": 3}
+    async with raw(live.url, tenant.test_key) as http:
+        found = (await http.call("search_recordings", **body))["structuredContent"]
+        assert found == await made.post("/recordings/search", body)
+        assert [each["recording_id"] for each in found["results"]] == [recording]
+        assert (await http.refused("search_recordings", query=""))["param"] == "query"
+    async with raw(live.url, token) as own, raw(live.url, other) as theirs:
+        assert (await own.call("search_my_recordings", query=body["query"]))["structuredContent"] == found
+        asked = {"query": body["query"], "end_user_id": end_user, "recording_ids": [recording]}
+        nothing = await theirs.call("search_my_recordings", **asked)
+        assert nothing["structuredContent"] == {"results": []}
 
 
 @pytest.mark.parametrize(

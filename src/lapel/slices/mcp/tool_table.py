@@ -53,8 +53,10 @@ TABLE = (
     ToolEntry("get_recording", "get_recording"),
     ToolEntry("create_transcription", "create_transcription"),
     ToolEntry("create_summary", "create_summary"),
+    ToolEntry("search_recordings", "search_recordings", reads=True),
     ToolEntry("list_webhooks", "list_webhooks"),
     ToolEntry("trigger_webhook_event", "test_webhook", also="`id` is the webhook's id.", leaves=True),
     ToolEntry("list_my_recordings", "list_recordings", END_USERS, hidden=_OWN),
     ToolEntry("get_my_recording", "get_recording", END_USERS),
+    ToolEntry("search_my_recordings", "search_recordings", END_USERS, reads=True, hidden=_OWN),
 )
