@@ -152,3 +152,10 @@ async def test_the_models_of_remote_services_are_named(tmp_path: Path, fresh_dat
         await opened.set_slot("deepgram", "openai", f"{fake.url}/v1")
         (found,) = await provider_models(ports)  # nobody is there: that is no fault of the model
         assert found.state == "ok"
+        await opened.set_slot("claude", "openai", f"{fake.url}/v1")
+        found, _ = await provider_models(ports)  # a server whose window nobody has told
+        assert (found.state, found.detail.rpartition(": ")[2]) == (
+            "warning",
+            "openai is asked for gpt-6-luna",
+        )
+        assert "`lapel providers set claude --context-tokens NUMBER`" in (found.remedy or "")

@@ -6,6 +6,7 @@ import asyncio
 import json
 import subprocess
 from collections.abc import Callable
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from lapel.foundation.ports import open_ports
 from lapel.hosting.data_folder import DataFolderError
 from lapel.slices.projects.service import Projects
 from lapel.slices.providers.choice import SpeechEngine
+from tests.support.language_services import LanguageService, serving
 from tests.support.running import settings_for
 from tests.support.serving import LAPEL
 from tests.support.speech_faults import status
@@ -256,3 +258,25 @@ def test_the_key_may_come_from_standard_input(place: str) -> None:
     assert "…WXYZ" in done.stdout
     assert f"{place}, test" in done.stdout
     assert KEY not in done.stdout + done.stderr
+
+
+async def test_a_language_model_is_asked_a_question(
+    call: Call, key_file: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    async with serving(LanguageService("openai", own=False)) as service:
+        service.answer = lambda _: '{"answer": "On Saturday."}'
+        flags = {"engine": "openai", "base_url": service.base_url, "key_file": key_file}
+        await call(providers.set_, "claude", **flags, input_price=Decimal("0.5"))
+        tested = await call(providers.try_, "claude")
+        assert tested | {"seconds": 0} == {
+            "slot": "claude", "engine": "openai", "model": "gpt-6-luna", "seconds": 0,
+            "context_tokens": 4096, "answer": "On Saturday.",
+            "tokens": {"input": 100, "output": 20, "cached": 40},
+        }  # fmt: skip
+        await asyncio.to_thread(providers.try_, "claude")
+        assert "Answer:   On Saturday." in capsys.readouterr().out
+        service.fail(status(401, {"error": {"message": "who?"}}))
+        with pytest.raises(CommandError, match="`lapel providers set claude --key-file FILE`"):
+            await call(providers.try_, "claude")
+    with pytest.raises(CommandError, match="the local engine answers this name"):
+        await call(providers.try_, "gemini")

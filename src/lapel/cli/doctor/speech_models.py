@@ -11,7 +11,7 @@ from lapel.foundation.outbound.policy import OutboundPolicy
 from lapel.slices.providers.choice import LANGUAGE_SLOTS, SPEECH_SLOTS
 from lapel.slices.providers.slots import slot_queries
 from lapel.slices.providers.slots.regions import region_of
-from lapel.slices.providers.slots.slots import stored_choice
+from lapel.slices.providers.slots.slots import at_vendor, stored_choice
 from lapel.slices.transcription.speech.failures import SpeechError, TryAgain
 from lapel.slices.transcription.work import work_queries
 
@@ -46,7 +46,8 @@ async def _finding(ports: Ports, row: OperatorSlotRow) -> Finding:
     if fault := await _refused(ports, row):
         return Finding("provider", "broken", f"{where}: {fault[0]}", fault[1])
     try:
-        warnings = await model_warnings(ports, stored_choice(ports.sealer, row))
+        choice = stored_choice(ports.sealer, row)
+        warnings = [*window_warnings(choice), *await model_warnings(ports, choice)]
     except SealBroken:  # `provider_keys` reports it
         warnings = []
     return Finding("provider", "warning" if warnings else "ok", detail, warnings[0] if warnings else None)
@@ -80,6 +81,14 @@ def _usual(row: OperatorSlotRow) -> str:
         "elevenlabs": elevenlabs.MODEL, "openai": openai.MODEL,
     }  # fmt: skip
     return usual.get(row.engine, "")
+
+
+def window_warnings(choice: SlotChoice) -> list[str]:
+    """A sentence if the window of a language model is unknown; otherwise no sentence."""
+    if choice.slot not in LANGUAGE_SLOTS or at_vendor(choice) or choice.context_tokens is not None:
+        return []
+    setting = f"`lapel providers set {choice.slot} --context-tokens NUMBER`"
+    return [f"The window of this server's model is not known, and taken to be small. Set it: {setting}."]
 
 
 async def model_warnings(ports: Ports, choice: SlotChoice) -> list[str]:

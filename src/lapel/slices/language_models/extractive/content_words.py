@@ -17,6 +17,8 @@ _NUMBER = re.compile(r"\d+(?:[.,:]\d+)*")
 # Scripts that are written without spaces between words.
 _DENSE = re.compile("[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff]+")
 _STEM = 5
+# The share of content words in common from which two texts say the same.
+_SAME = 0.8
 # Function words and words of questions. They are in nearly every sentence, so they show no support.
 _STOP_NAMED = """
 a aber about after al all alle als also am an and any ao aos are as at au auch auf aus aux avec be because
@@ -57,6 +59,11 @@ def content_of(text: str) -> Content:
         frozenset(stem for stem, is_name in found if is_name),
         frozenset(re.sub(r"[.,:]", "", each) for each in _NUMBER.findall(plain)),
     )
+
+
+def say_the_same(one: frozenset[str], other: frozenset[str]) -> bool:
+    """Whether one text has nearly all content words of the other, or the other of the one."""
+    return bool(one and other) and len(one & other) / min(len(one), len(other)) >= _SAME
 
 
 def word_count(text: str) -> int:

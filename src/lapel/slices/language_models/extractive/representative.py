@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from lapel.slices.language_models.extractive.content_words import content_of, word_count
+from lapel.slices.language_models.extractive.content_words import content_of, say_the_same, word_count
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -48,16 +48,16 @@ def representative(texts: Sequence[str], vectors: NDArray[np.float32], count: in
     # Embeddings of one model are all alike to some degree; only what is above the usual counts.
     usual, spread = float(np.median(likeness)), float(likeness.std()) or 1.0
     picked: list[int] = []
-    seen: set[str] = set()
+    said: list[frozenset[str]] = []
     left = set(range(len(candidates)))
     while left and len(picked) < count:
         nearest = likeness[:, picked].max(axis=1) if picked else np.full(len(candidates), usual)
         gain = _CENTRAL * central - (1 - _CENTRAL) * (nearest - usual) / spread
         best = max(left, key=lambda at: (float(gain[at]), -at))
         left.remove(best)
-        same = " ".join(texts[candidates[best]].casefold().split())
-        if same not in seen:
-            seen.add(same)
+        words = content_of(texts[candidates[best]]).words
+        if not any(say_the_same(words, other) for other in said):
+            said.append(words)
             picked.append(best)
     return [candidates[at] for at in picked]
 
