@@ -38,10 +38,14 @@ class Told(msgspec.Struct, kw_only=True):
     pid: int
 
 
-def handle(ask: Ask, report: Callable[[float], None]) -> Told:
+def handle(ask: Ask, report: Callable[[float | str], None]) -> Told:
     if ask.do == "progress":
         for step in range(ask.number):
             report(step / ask.number)
+    if ask.do == "pieces":
+        for piece in ask.text.split():
+            report(piece)
+            report(0.5)
     return Told(text=_DOES[ask.do](ask), pid=os.getpid())
 
 
@@ -63,6 +67,7 @@ def _flood(ask: Ask) -> str:
 _DOES: dict[str, Callable[[Ask], str]] = {
     "echo": lambda ask: ask.text,
     "progress": lambda ask: ask.text,
+    "pieces": lambda ask: ask.text,
     "sleep": lambda ask: str(time.sleep(ask.number)),
     "refuse": _refuse,
     "fail": _fail,

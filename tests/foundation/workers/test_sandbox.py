@@ -257,3 +257,45 @@ def test_what_serves_a_folder_reaches_that_alone_whoever_owns_it(folder: Path, o
         assert (found["outside"], found["beside"]) == ("Permission denied", "Permission denied")
     if any("seccomp" in each for each in layers):
         assert found["socket"] == "Operation not permitted"
+
+
+LATE = """
+import os, socket, sys, threading
+from pathlib import Path
+from lapel.foundation.workers import kernel_calls
+from lapel.foundation.workers.sandbox import confine
+
+os.chdir(sys.argv[1])
+layers = confine([], [Path(sys.argv[1])], still={"socket", "bind", "listen"})
+closed, tried = threading.Event(), threading.Event()
+
+def later():
+    closed.wait()
+    try:
+        socket.socket(socket.AF_UNIX).close()
+        print("late=done")
+    except OSError as error:
+        print("late", error.strerror, sep="=")
+
+thread = threading.Thread(target=later)
+thread.start()
+with socket.socket(socket.AF_UNIX) as listener:
+    listener.bind("a.sock")
+    listener.listen()
+    Path("a.sock").unlink()
+    print("early=done")
+kernel_calls.refuse_calls(kernel_calls.denied())
+closed.set()
+thread.join()
+"""
+
+
+def test_a_call_that_is_allowed_once_more_is_refused_later_in_all_threads(folder: Path) -> None:
+    if not any("seccomp" in each for each in holding(os.geteuid())):
+        pytest.skip("this kernel grants no seccomp")
+    (folder / "inner").mkdir()
+    (folder / "inner").chmod(0o777)
+    folder.chmod(0o700)  # the account that the process changes to cannot enter this one
+    done = as_user(os.geteuid(), "-c", LATE, folder / "inner")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split("\n")[:2] == ["early=done", "late=Operation not permitted"]

@@ -119,6 +119,28 @@ async def test_an_answer_beyond_all_bounds_is_not_read(worker: WorkerProcess) ->
     assert (await ask(worker, "echo", text="again")).text == "again"
 
 
+async def test_text_that_comes_before_the_answer(shared: WorkerProcess) -> None:
+    pieces: list[str] = []
+    progress: list[float] = []
+    answer = await shared.call(
+        Ask(do="pieces", text="one two"),
+        Told,
+        seconds=LONG,
+        report=progress.append,
+        pieces=pieces.append,
+    )
+    assert (answer.text, pieces, progress) == ("one two", ["one", "two"], [0.5, 0.5])
+
+
+async def test_an_interruption_ends_a_child_that_has_no_handler_for_it(worker: WorkerProcess) -> None:
+    worker.interrupt()  # there is no child yet
+    running = asyncio.create_task(ask(worker, "sleep", 600))
+    await true_of(lambda: worker.pid is not None)
+    worker.interrupt()
+    with pytest.raises(SubworkerDied, match="SIGUSR1"):
+        await running
+
+
 @pytest.mark.parametrize("how", ["not MessagePack", "another struct", "4 GiB", "odd progress", "odd refusal"])
 async def test_a_child_that_answers_nonsense_is_ended(how: str) -> None:
     worker = WorkerProcess(MODULE, how)

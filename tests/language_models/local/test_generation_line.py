@@ -15,7 +15,7 @@ class Turns:
     """Callers that wait; `order` has their names in the order of their turns."""
 
     def __init__(self, patience: float = 60.0) -> None:
-        self.line = GenerationLine(patience)
+        self.line = GenerationLine({"ask": patience, "summary": patience})
         self.order: list[str] = []
         self.tasks: list[asyncio.Task[None]] = []
 
@@ -92,7 +92,7 @@ async def test_who_waits_too_long_is_sent_away() -> None:
 
 
 async def test_a_turn_says_whether_the_one_before_was_of_the_same_world() -> None:
-    line = GenerationLine(1.0)
+    line = GenerationLine({"ask": 1.0, "summary": 1.0})
     said: list[bool] = []
     for world in (1, 1, 2, 1, 1):
         async with line.turn(world, "ask") as same:

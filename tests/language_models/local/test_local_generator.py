@@ -76,7 +76,7 @@ async def test_an_answer_without_end_is_ended(
     generator: LocalGenerator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await model(generator).generate(prompt("count 1"))
-    monkeypatch.setattr(local_generator, "_ANSWERING", 0.2)
+    monkeypatch.setattr(local_generator, "_ANSWERING", {"ask": 0.2})
     with pytest.raises(ModelAway, match="not done after"):
         await model(generator).generate(prompt("deaf"))
 

@@ -109,6 +109,9 @@ async def test_its_process_reaches_nothing(model: LocalModel, generator: LocalGe
     process = psutil.Process(generator.pid)
     assert process.net_connections() == []
     assert [each.laddr for each in process.net_connections("unix") if each.laddr] == []
+    limits = Path(f"/proc/{generator.pid}/limits").read_text()  # noqa: ASYNC240
+    (memory,) = (line.split()[3:5] for line in limits.splitlines() if line.startswith("Max address space"))
+    assert 2 * 2**30 < int(memory[0]) == int(memory[1]) < 6 * 2**30
     for thread in process.threads():
         status = Path(f"/proc/{thread.id}/status").read_text()  # noqa: ASYNC240
         said = dict(line.split(":\t") for line in status.splitlines())

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 from collections import OrderedDict
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
@@ -32,10 +32,10 @@ class GenerationLine:
     """One caller at a time. The next is of the world whose last turn is the longest ago; of its callers, one
     for an answer that a user waits for, before one for a summary; else the first that came.
 
-    `patience`: seconds that a caller waits at most.
+    `patience`: seconds that a caller waits at most, by its purpose.
     """
 
-    def __init__(self, patience: float) -> None:
+    def __init__(self, patience: Mapping[Purpose, float]) -> None:
         self._patience = patience
         self._busy = False
         self._waiting: list[_InLine] = []
@@ -65,21 +65,22 @@ class GenerationLine:
             self._pass_on()
 
     async def _wait(self, world: int, purpose: Purpose) -> None:
+        patience = self._patience[purpose]
         of_the_world = sum(each.world == world for each in self._waiting)
         if len(self._waiting) >= _MOST or of_the_world >= _MOST_OF_A_WORLD:
-            raise ModelAway("Too many requests wait for the local language model.", after=self._patience)
+            raise ModelAway("Too many requests wait for the local language model.", after=patience)
         self._arrivals += 1
         turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         waiting = _InLine(world, purpose, self._arrivals, turn)
         self._waiting.append(waiting)
         try:
-            async with asyncio.timeout(self._patience):
+            async with asyncio.timeout(patience):
                 await turn
         except TimeoutError:
             if turn.done() and not turn.cancelled():
                 self._pass_on()  # the turn came at the last moment
             raise ModelAway(
-                f"The local language model was busy for {self._patience:g} s.", after=self._patience
+                f"The local language model was busy for {patience:g} s.", after=patience
             ) from None
         except asyncio.CancelledError:
             if turn.done() and not turn.cancelled():

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import shutil
 import tempfile
-from collections.abc import AsyncGenerator, Generator
+from collections.abc import AsyncGenerator, Generator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, cast
 
@@ -15,6 +15,7 @@ import structlog
 from lapel.foundation.workers.cores import cores
 from lapel.foundation.workers.worker_child import Refusal
 from lapel.foundation.workers.worker_process import SubworkerDied, SubworkerTimeout, WorkerProcess
+from lapel.slices.language_models.language_model import Purpose
 from lapel.slices.language_models.local.generation_line import GenerationLine
 from lapel.slices.language_models.local.generation_messages import Asked, Finished, Generate, Load, Loaded
 from lapel.slices.language_models.local.language_weights import NotJoined, join
@@ -26,8 +27,11 @@ if TYPE_CHECKING:
     from lapel.slices.language_models.model_failures import FailureCode
 
 CHILD: Final = "lapel.slices.language_models.local.generation_child"
-# Seconds to wait in line, to load a model from a slow disk, and for the whole of an answer.
-_PATIENCE, _LOADING, _ANSWERING = 120.0, 300.0, 600.0
+# Seconds to wait in line, and for the whole of an answer. Nobody waits for a summary, and on a busy machine a
+# full window takes a quarter of an hour.
+_PATIENCE: Final[Mapping[Purpose, float]] = {"ask": 120.0, "summary": 600.0}
+_ANSWERING: Final[Mapping[Purpose, float]] = {"ask": 300.0, "summary": 1800.0}
+_LOADING = 300.0  # from a slow disk
 # Seconds in which a model ends an answer that nobody wants any more. Then its process is ended.
 _LEAVING = 2.0
 _GIB = 1 << 30
@@ -81,7 +85,7 @@ class LocalGenerator:
             # world of it.
             request = Generate(prompt=asked.prompt, reuse=same_world)
             call = asyncio.create_task(
-                worker.call(request, Finished, seconds=_ANSWERING, pieces=pieces.put_nowait)
+                worker.call(request, Finished, seconds=_ANSWERING[asked.purpose], pieces=pieces.put_nowait)
             )
             call.add_done_callback(lambda _: pieces.put_nowait(None))
             try:
