@@ -30,6 +30,7 @@ CRASHED = 70
 END_LEASES = """
 UPDATE jobs.pgqueuer SET heartbeat = now() - interval '1 minute' WHERE status = 'picked';
 UPDATE speech_work SET available_at = now() WHERE lease IS NOT NULL;
+UPDATE summary_work SET available_at = now() WHERE lease IS NOT NULL;
 UPDATE webhook_deliveries SET leased_until = NULL WHERE state = 'pending';
 """
 

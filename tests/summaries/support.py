@@ -106,6 +106,11 @@ class _NoMeanings:
         raise NoEmbeddings("not installed")
 
 
+def no_meanings() -> Embeddings:
+    """An embedding model that is not installed."""
+    return cast("Embeddings", _NoMeanings())
+
+
 @dataclass(frozen=True)
 class Desk(Device):
     """A tenant, and a worker of its own that makes the summaries."""
@@ -167,10 +172,8 @@ class Desk(Device):
             )
 
 
-def desk_of(client: httpx.AsyncClient, tenant: Tenant, ports: Ports, embeddings: object = None) -> Desk:
+def desk_of(client: httpx.AsyncClient, tenant: Tenant, ports: Ports) -> Desk:
     """A desk of a tenant."""
     models = _Models()
-    runner = SummaryRunner(
-        ports, cast("LanguageModels", models), cast("Embeddings", embeddings or _NoMeanings())
-    )
+    runner = SummaryRunner(ports, cast("LanguageModels", models), no_meanings())
     return Desk(client, tenant, tenant.headers, ports, models, runner)

@@ -42,11 +42,13 @@ def segments_of(attack: PlantedAttack) -> list[Segment]:
 
 
 async def summarized(attack: PlantedAttack, model: LanguageModel | None) -> str:
-    """The output of a summary, as JSON."""
+    """The output of a summary, as JSON, without the times of the evidence."""
     made = await make_summary(
         model, GENERAL, segments_of(attack), attack.language, parts=UnkeptParts(), meanings=None
     )
-    return made.output.decode()
+    output = json.loads(made.output)
+    del output["evidence"]
+    return json.dumps(output, ensure_ascii=False)
 
 
 def obedient(attack: PlantedAttack) -> str:

@@ -94,6 +94,7 @@ class _KeptParts:
     def __init__(self, ports: Ports, work: WorkRow) -> None:
         self._ports = ports
         self._work = work
+        self.written = 0
 
     async def read(self, name: str) -> bytes | None:
         async with self._ports.database.acquire() as connection:
@@ -102,6 +103,7 @@ class _KeptParts:
     async def write(self, name: str, result: bytes) -> None:
         async with self._ports.database.transaction() as connection:
             await summary_work_queries.put_part(connection, self._work, name, result)
+        self.written += 1
         crash_point("summary:part")
 
 
@@ -200,8 +202,9 @@ class SummaryRunner:
                 work, "processing_error", "Every worker that began this summary was killed by it."
             )
             return
+        parts = _KeptParts(self._ports, work)
         try:
-            made = await self._attempt(work)
+            made = await self._attempt(work, parts)
             crash_point("summary:written")
             await self._complete(work, made)
         except _Gone:
@@ -209,18 +212,18 @@ class SummaryRunner:
         except SummaryFailed as failed:
             await self._fail(work, failed.code, failed.message)
         except _TryAgain as fault:
-            await self._try_again(work, fault)
+            await self._try_again(work, fault, progressed=parts.written > 0)
         except asyncio.CancelledError:
             if not self._stopping:
                 raise
             await self._put_back(work, timedelta(0), failed=False)
 
-    async def _attempt(self, work: WorkRow) -> MadeSummary:
+    async def _attempt(self, work: WorkRow, parts: _KeptParts) -> MadeSummary:
         """Make the summary as long as this worker has its lease.
 
         Raises SummaryFailed, _TryAgain, _Gone, and Unavailable when the database is away.
         """
-        doing = asyncio.create_task(self._make(work), name="summary")
+        doing = asyncio.create_task(self._make(work, parts), name="summary")
         keeping = asyncio.create_task(self._keep(work), name="summary-lease")
         self._running.add(doing)
         try:
@@ -251,7 +254,7 @@ class SummaryRunner:
                 if not await summary_work_queries.renew(connection, work, LEASE):
                     return
 
-    async def _make(self, work: WorkRow) -> MadeSummary:
+    async def _make(self, work: WorkRow, parts: _KeptParts) -> MadeSummary:
         async with self._ports.database.acquire() as connection:
             summary = await queries.read(connection, work.world_id, work.id, None)
             if summary is None:
@@ -268,7 +271,7 @@ class SummaryRunner:
                 template,
                 segments,
                 language,
-                parts=_KeptParts(self._ports, work),
+                parts=parts,
                 meanings=self._meanings,
             )
 
@@ -321,19 +324,25 @@ class SummaryRunner:
         async with self._ports.database.transaction() as connection:
             await self._lock(connection, work)
 
-    async def _try_again(self, work: WorkRow, fault: _TryAgain) -> None:
-        now, failures = self._ports.clock.now(), work.failures + 1
+    async def _try_again(self, work: WorkRow, fault: _TryAgain, *, progressed: bool) -> None:
+        """Put the work back for its next try, or give it up. `progressed`: this try finished a part, so the
+        earlier failures do not count."""
+        now, failures = self._ports.clock.now(), 1 if progressed else work.failures + 1
         pause = max(min(2.0**failures, _LONGEST_PAUSE), fault.after or 0.0)
         ends = (work.failing_since or now) + _PATIENCE
         given_up = fault.code == "processing_error" and failures >= _MAX_FAULTS
-        if given_up or now + timedelta(seconds=pause) > ends:
+        if not progressed and (given_up or now + timedelta(seconds=pause) > ends):
             await self._fail(work, fault.code, fault.message)
             return
         _log.warning("summaries.tries_again", summary=work.id, after=pause, error=str(fault))
-        await self._put_back(work, timedelta(seconds=pause), failed=True)
+        await self._put_back(work, timedelta(seconds=pause), failed=True, progressed=progressed)
 
-    async def _put_back(self, work: WorkRow, after: timedelta, *, failed: bool) -> None:
+    async def _put_back(
+        self, work: WorkRow, after: timedelta, *, failed: bool, progressed: bool = False
+    ) -> None:
         async with self._ports.database.transaction() as connection:
             now = self._ports.clock.now()
-            if await summary_work_queries.put_back(connection, work, after, now, failed=failed):
+            if await summary_work_queries.put_back(
+                connection, work, after, now, failed=failed, progressed=progressed
+            ):
                 await summary_lifecycle.wake(connection, work.world_id, work.id, after=after or None)

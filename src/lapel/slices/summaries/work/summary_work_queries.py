@@ -69,12 +69,14 @@ WHERE world_id = $1 AND id = $2 AND lease = $3 RETURNING id
 # A worker without the lease changes nothing.
 LOCK = "SELECT id FROM summary_work WHERE world_id = $1 AND id = $2 AND lease = $3 FOR UPDATE"
 
-# $5: 1 after a failed try, else 0. $6: the time of the failure. Work that is put back without a failure does
+# $5: 1 after a failed try, else 0. $6: the time of the failure. $7: whether the try finished a part: then
+# the earlier failures do not count any more. Work that is put back without a failure does
 # not count as started.
 PUT_BACK = """
-UPDATE summary_work SET lease = NULL, available_at = clock_timestamp() + $4, failures = failures + $5,
+UPDATE summary_work SET lease = NULL, available_at = clock_timestamp() + $4,
+    failures = CASE WHEN $7 THEN 0 ELSE failures END + $5,
     starts = CASE $5 WHEN 0 THEN greatest(starts - 1, 0) ELSE 0 END,
-    failing_since = CASE $5 WHEN 0 THEN failing_since ELSE coalesce(failing_since, $6) END
+    failing_since = CASE WHEN $5 = 0 THEN failing_since WHEN $7 THEN $6 ELSE coalesce(failing_since, $6) END
 WHERE world_id = $1 AND id = $2 AND lease = $3
 RETURNING id
 """
@@ -133,11 +135,17 @@ async def lock(connection: Connection, work: WorkRow) -> bool:
 
 
 async def put_back(
-    connection: Connection, work: WorkRow, after: timedelta, now: datetime, *, failed: bool
+    connection: Connection,
+    work: WorkRow,
+    after: timedelta,
+    now: datetime,
+    *,
+    failed: bool,
+    progressed: bool = False,
 ) -> bool:
     """Give up the lease; any worker may take the work once the time `after` has passed. Returns whether this
-    worker still had it. `failed`: this try has failed."""
-    given = (work.world_id, work.id, work.lease, after, int(failed), now)
+    worker still had it. `failed`: this try has failed. `progressed`: it finished a part before."""
+    given = (work.world_id, work.id, work.lease, after, int(failed), now, progressed)
     return await fetch_value(connection, str, PUT_BACK, *given) is not None
 
 
