@@ -114,18 +114,26 @@ def _whole(schema: Schema, components: Mapping[str, Schema]) -> Schema:
 
 
 def _moved(value: Any) -> Any:  # noqa: ANN401 - any JSON value
-    """The value with references into `$defs`, without examples (a client's model reads each of them)."""
+    """The value with references into `$defs`, without examples (a client's model reads each of them) and
+    without what only OpenAPI knows."""
     if isinstance(value, dict):
         return {
             name: each.replace(_COMPONENT, _DEFINITION)
             if name == "$ref" and isinstance(each, str)
             else _moved(each)
             for name, each in cast("dict[str, Any]", value).items()
-            if not (name == "examples" and isinstance(each, list))
+            if not _is_left_out(name, each)
         }
     if isinstance(value, (list, tuple)):
         return [_moved(each) for each in cast("list[Any] | tuple[Any, ...]", value)]
     return value
+
+
+def _is_left_out(name: str, value: Any) -> bool:  # noqa: ANN401 - any JSON value
+    """Whether it is a list of examples, or OpenAPI's `discriminator`; a field may have either name."""
+    if name == "examples":
+        return isinstance(value, list)
+    return name == "discriminator" and isinstance(value, dict) and "mapping" in value
 
 
 def _references(value: Any) -> Iterable[str]:  # noqa: ANN401 - any JSON value
