@@ -25,6 +25,7 @@ BENCHMARKS = (
     "heartbeat",
     "speech",
     "speakers",
+    "embeddings",
     "job_start",
     "neighbour",
     "revocation",
