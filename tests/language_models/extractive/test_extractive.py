@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import tracemalloc
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -122,3 +124,14 @@ def test_any_texts_have_scores(texts: list[str], question: str) -> None:
     scores = [score(each) for each in features_of(question, texts, vectors, vectors_of([2])[0])]
     assert all(0 <= each <= 1 for each in scores)
     assert len(scores) == len(texts)
+
+
+def test_a_long_transcript_needs_little_memory() -> None:
+    """The likeness of all its sentences to each other would be 100 MB. Most of them say the same."""
+    count = 5_000
+    texts = [f"Sentence {number} is about subject {number % 7} of many." for number in range(count)]
+    tracemalloc.start()
+    assert len(representative(texts, vectors_of([at % 7 for at in range(count)]), 8)) == 1
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 50_000_000

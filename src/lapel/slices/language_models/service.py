@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from lapel.foundation.core.admission import Admission, NoRoom
@@ -85,19 +85,20 @@ class LanguageModels:
             yield self._on_this_machine(world_id, purpose)
             return
         model = self._remote(choice, purpose)
-        try:
-            async with self._places.place(world_id):
-                yield CountedModel(
-                    model,
-                    self._ports,
-                    world_id,
-                    input_price=choice.input_price,
-                    output_price=choice.output_price,
-                )
-        except NoRoom as full:
-            raise ModelAway(
-                "Too many calls of language models are running for this project.", after=_PATIENCE
-            ) from full
+        async with AsyncExitStack() as stack:
+            try:
+                await stack.enter_async_context(self._places.place(world_id))
+            except NoRoom as full:
+                raise ModelAway(
+                    "Too many calls of language models are running for this project.", after=_PATIENCE
+                ) from full
+            yield CountedModel(
+                model,
+                self._ports,
+                world_id,
+                input_price=choice.input_price,
+                output_price=choice.output_price,
+            )
 
     async def _choice(self, world_id: int, slot: LanguageSlot) -> SlotChoice:
         try:

@@ -28,6 +28,8 @@ _MOST_OF_GREETING = 8
 # How much closeness to the centre counts, against difference from what is picked (Carbonell and Goldstein,
 # SIGIR 1998).
 _CENTRAL = 0.7
+# Sentences from which the usual likeness is computed: a matrix of all could be too large.
+_SAMPLE = 400
 # What a number or a name adds to the closeness, in standard deviations, because facts are useful.
 _FACT = 0.3
 
@@ -36,7 +38,8 @@ def representative(texts: Sequence[str], vectors: NDArray[np.float32], count: in
     """Indices of at most `count` sentences that stand for all, the most important first.
 
     `vectors`: the sentences' embeddings, one unit vector a row. Questions, greetings, fragments and
-    repetitions are no candidates; if nothing else is there, all sentences are.
+    repetitions are no candidates; if nothing else is there, all sentences are. Call this in a thread if there
+    are thousands of sentences.
     """
     if not texts or count <= 0:
         return []
@@ -44,21 +47,26 @@ def representative(texts: Sequence[str], vectors: NDArray[np.float32], count: in
     chosen = vectors[candidates]
     central = _standardized(chosen @ _unit(vectors.mean(axis=0)))
     central += _FACT * np.array([_facts(texts[at]) for at in candidates], np.float32)
-    likeness = chosen @ chosen.T
     # Embeddings of one model are all alike to some degree; only what is above the usual counts.
+    sample = chosen[:: max(len(chosen) // _SAMPLE, 1)]
+    likeness = sample @ sample.T
     usual, spread = float(np.median(likeness)), float(likeness.std()) or 1.0
+    nearest = np.full(len(candidates), usual, np.float32)
     picked: list[int] = []
     said: list[frozenset[str]] = []
-    left = set(range(len(candidates)))
-    while left and len(picked) < count:
-        nearest = likeness[:, picked].max(axis=1) if picked else np.full(len(candidates), usual)
+    left = np.ones(len(candidates), np.bool_)
+    while len(picked) < count:
         gain = _CENTRAL * central - (1 - _CENTRAL) * (nearest - usual) / spread
-        best = max(left, key=lambda at: (float(gain[at]), -at))
-        left.remove(best)
-        words = content_of(texts[candidates[best]]).words
-        if not any(say_the_same(words, other) for other in said):
-            said.append(words)
-            picked.append(best)
+        for best in (int(at) for at in (-gain).argsort(kind="stable") if left[at]):
+            left[best] = False  # picked now, or never, because it says the same as a picked one
+            words = content_of(texts[candidates[best]]).words
+            if not any(say_the_same(words, other) for other in said):
+                said.append(words)
+                picked.append(best)
+                nearest = np.maximum(nearest, chosen @ chosen[best])
+                break
+        else:
+            break
     return [candidates[at] for at in picked]
 
 

@@ -72,7 +72,8 @@ def supported(
 ) -> list[Supporting]:
     """The sentences that support an answer, at most `count`, best first; empty if none does.
 
-    `vectors`: the sentences' embeddings, one unit vector a row; `question_vector`: the question's.
+    `vectors`: the sentences' embeddings, one unit vector a row; `question_vector`: the question's. Call this
+    in a thread if there are hundreds of sentences.
     """
     found = features_of(question, texts, vectors, question_vector)
     scored = sorted(
