@@ -100,9 +100,12 @@ class Tree:
         for child in self._children:
             child.start()
         self._late_at = time.monotonic() + LATE
+        announced = False
         while not self.stopping:
-            if self._late_at is not None and not any(map(self._is_awaited, self._children)):
+            if self._late_at is not None and self._late_at <= time.monotonic():
                 self._late_at = None
+            if not announced and not any(map(self._is_awaited, self._children)):
+                announced, self._late_at = True, None
                 announce()
             self._wait()
             self._reap()
@@ -134,7 +137,7 @@ class Tree:
         """Whether the start waits for this child."""
         if child.ready or child.essential:
             return not child.ready
-        return not child.failures and self._late_at is not None and time.monotonic() < self._late_at
+        return self._late_at is not None and not child.failures
 
     def _wait(self) -> None:
         """Sleeps until a signal, a ready pipe, the next restart, or the next check of PostgreSQL's log."""
