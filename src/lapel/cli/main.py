@@ -68,6 +68,12 @@ COMMANDS = (
     ),
     (
         app,
+        "summarize",
+        "lapel.cli.summarize.summarize:summarize",
+        "Summarize a recording or a transcript. Needs no server, no data folder and no account.",
+    ),
+    (
+        app,
         "init",
         "lapel.cli.commands.init:init",
         "Prepare database, bucket (with CORS for uploads from browsers) and a first key. Safe to repeat.",

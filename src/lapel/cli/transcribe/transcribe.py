@@ -80,7 +80,7 @@ def transcribe(
         _check_stdout(chosen, len(files))
     report = Writer(chosen, targets, as_json=json)
     telemetry.configure("error", "auto", "transcribe")
-    with _scratch() as folder:
+    with scratch() as folder:
         jobs = [FileJob(name, _stdin(folder) if name == STDIN else Path(name)) for name in files]
         transcribe_all(jobs, wish, model=model, folder=folder, done=report.take)
     if json:
@@ -193,8 +193,11 @@ def _check_stdout(chosen: Format, count: int) -> None:
 
 
 @contextlib.contextmanager
-def _scratch() -> Generator[Path]:
-    """A scratch folder, removed at the end. The next command removes the folder of a killed command."""
+def scratch() -> Generator[Path]:
+    """A scratch folder, removed at the end. The next command removes the folder of a killed command.
+
+    Raises CommandError when scratch files cannot be written.
+    """
     signal.signal(signal.SIGTERM, _leave)
     try:
         try:

@@ -17,7 +17,9 @@ _TIME_LIMIT = (
 )
 _PATTERNS: dict[Cue, str] = {
     "task": (
-        r"\b(?:i|we|he|she|they)(?:'ll| will| need to| have to| must| should| shall)\b(?! not be)|"
+        r"\b(?:i|we)(?:'ll| will| need to| have to| must| should| shall)\b(?! not be)|"
+        r"\b\w+ (?:will|has to|needs to) (?:call|write|send|prepare|check|ask|talk|bring|order|book|schedule|"
+        r"update|share|fix|review|email|e-mail|contact|arrange|organi[sz]e|draft|finish|find out|tell)\b|"
         r"\b(?:i'm|we're|you're) going to\b|\blet's\b|\b(?:can|could|would) you\b(?!.{0,12}\b(?:hear|"
         r"see) me)|\b(?:please|make sure|remember to|don't forget|action item|follow up|to-?do)\b|"
         r"\b(?:ich|wir) (?:werde|werden|muss|müssen|sollte|sollten)\b|\b(?:werde ich|werden wir|müssen wir|"

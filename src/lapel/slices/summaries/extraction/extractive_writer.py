@@ -21,16 +21,20 @@ from lapel.slices.summaries.templates.builtin import BUILT_IN
 from lapel.slices.summaries.writing.drafts import Draft, DraftEntry, fields_of, most_entries
 from lapel.slices.summaries.writing.prompts import names_shape
 from lapel.slices.summaries.writing.result import fault_of, values_of
+from lapel.slices.summaries.writing.summary_words import spoken_words
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from lapel.slices.summaries.extraction.cues import Cue
     from lapel.slices.summaries.templates.builtin import Template
     from lapel.slices.summaries.writing.checking import Meanings
     from lapel.slices.summaries.writing.drafts import TemplateField
     from lapel.slices.summaries.writing.turns import SpokenTurn
 
 _OF_AN_OVERVIEW, _OF_A_LIST, _OF_A_PROMPT = 3, 8, 8
+# A list has at most a third of the transcript's sentences. A task or a decision has so many words at least.
+_SHARE, _FEWEST_WORDS = 3, 5
 # Lists of tasks and decisions may be longer in long transcripts.
 _MOST_OF_A_CUE = 20
 
@@ -51,6 +55,8 @@ class ExtractiveWriter:
         self._turns = turns
         self._usable = [turn.index for turn in turns if turn.index not in planted]
         self._meanings = meanings
+        statements = [at for at in self._usable if not has_cue(turns[at].text, "question")]
+        self._statements = statements or self._usable
 
     async def write(self) -> Draft:
         """The summary. Raises NeedsModel when sentences cannot fill what the template requires."""
@@ -75,7 +81,7 @@ class ExtractiveWriter:
         texts = [turn.text for turn in self._turns]
         weighed = await asyncio.to_thread(WeighedSentences, texts)
         choice = SentenceChoice(texts, weighed, self._meanings)
-        return self._joined(await choice.representative(_OF_AN_OVERVIEW, self._usable))
+        return self._joined(await choice.representative(_OF_AN_OVERVIEW, self._statements))
 
     async def _of_prompt(self, choice: SentenceChoice) -> Draft:
         if names_shape(self._template.instructions):
@@ -83,9 +89,9 @@ class ExtractiveWriter:
                 "A prompt that describes JSON needs a language model, and none is configured for this "
                 "provider."
             )
-        places = await choice.nearest(self._template.instructions, _OF_A_PROMPT)
+        places = await choice.nearest(self._template.instructions, self._at_most(_OF_A_PROMPT))
         if not places:
-            places = await choice.representative(_OF_A_PROMPT, self._usable)
+            places = await choice.representative(self._at_most(_OF_A_PROMPT), self._statements)
         places = places or self._usable[:_OF_AN_OVERVIEW]
         lines = [f"- {self._labelled(self._turns[place])}" for place in places]
         return Draft({"content": DraftEntry("\n".join(lines), list(places))})
@@ -94,7 +100,7 @@ class ExtractiveWriter:
         self, field: TemplateField, choice: SentenceChoice
     ) -> list[DraftEntry] | DraftEntry | None:
         cue = CUE_OF_FIELD.get(field.name)
-        found = [] if cue is None else [at for at in self._usable if has_cue(self._turns[at].text, cue)]
+        found = [] if cue is None else self._with_cue(cue)
         if field.kind == "list":
             if field.items.get("type") != "string" or field.items.keys() & {"enum", "const"}:
                 return []
@@ -104,18 +110,31 @@ class ExtractiveWriter:
             if cue is not None:
                 return self._entries(await choice.representative(min(_MOST_OF_A_CUE, most), found))
             if field.name in REPRESENTATIVE:
-                return self._entries(await choice.representative(min(_OF_A_LIST, most), self._usable))
-            return self._entries(await choice.nearest(_about(field), min(_OF_A_LIST, most)))
+                return self._entries(
+                    await choice.representative(min(self._at_most(_OF_A_LIST), most), self._statements)
+                )
+            return self._entries(await choice.nearest(_about(field), min(self._at_most(_OF_A_LIST), most)))
         if field.kind != "text":
             return None
         if field.name in OVERVIEWS:
-            return self._joined(await choice.representative(_OF_AN_OVERVIEW, self._usable))
+            return self._joined(await choice.representative(_OF_AN_OVERVIEW, self._statements))
         if found:
             return self._joined(await choice.representative(_OF_AN_OVERVIEW, found))
         if self._template.id in BUILT_IN or field.may_be_missing:
             return None
         places = await choice.nearest(_about(field), _OF_AN_OVERVIEW)
         return self._joined(places) if places else None
+
+    def _with_cue(self, cue: Cue) -> list[int]:
+        return [
+            at
+            for at in self._usable
+            if has_cue(self._turns[at].text, cue) and spoken_words(self._turns[at].text) >= _FEWEST_WORDS
+        ]
+
+    def _at_most(self, number: int) -> int:
+        """So many sentences, but only a share of a short transcript."""
+        return min(number, max(1, len(self._usable) // _SHARE))
 
     def _people(self) -> list[DraftEntry]:
         first: dict[str, int] = {}

@@ -1,0 +1,1 @@
+"""`lapel summarize`: a summary of one file, without a server."""
