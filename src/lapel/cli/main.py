@@ -99,6 +99,12 @@ COMMANDS = (
     ),
     (
         app,
+        "search",
+        "lapel.cli.search.search:search",
+        "Find passages in what an end user's recordings say, with the server running or stopped.",
+    ),
+    (
+        app,
         "erase",
         "lapel.cli.erase.erase:erase",
         "Erase a recording or an end user, or again what a restored backup brought back; export the ledger.",

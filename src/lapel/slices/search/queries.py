@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 
 import msgspec
 
-from lapel.foundation.database.rows import fetch_rows
+from lapel.foundation.database.rows import fetch_rows, fetch_value
 from lapel.slices.recordings.service import seen_recording
 
 if TYPE_CHECKING:
@@ -147,7 +147,7 @@ _NEAR: dict[Nearness, tuple[str, str]] = {
         "",
         f"""
 SELECT n.id, row_number() OVER (ORDER BY n.distance, n.id) AS rank FROM (
-    SELECT c.chunk_id AS id, {_DISTANCE} AS distance FROM search_vectors c
+    SELECT c.chunk_id AS id, {_DISTANCE} AS distance FROM {{partition}} c
     WHERE {_OF_END_USER} AND (c.model = $12) IS TRUE AND {_FILTERS}
     ORDER BY {_DISTANCE} LIMIT 50
 ) n""",
@@ -170,19 +170,29 @@ ORDER BY b.score DESC, c.id
 """
 
 
-def search_sql(nearness: Nearness) -> str:
+def search_sql(nearness: Nearness, partition: str = "") -> str:
     """The statement for one way to compare vectors. Each has its own, so that each has its own plan."""
     own, near = _NEAR.get(nearness, ("", ""))
-    parts = _PARTS_OF_WORDS + (_PARTS_OF_MEANING.format(near=near) if near else "")
+    parts = _PARTS_OF_WORDS + (
+        _PARTS_OF_MEANING.format(near=near.format(partition=partition)) if near else ""
+    )
     return _BEST.format(found=_BY_WORDS + own, parts=parts, seen=seen_recording("c", "$2"))
 
 
-SEARCHES: dict[Nearness, str] = {
+# A condition that lets PostgreSQL choose the partition would also let it choose the index of the end user's
+# rows, and read all of them. So each partition has its own statement.
+SEARCHES: dict[str, str] = {
     "none": search_sql("none"),
     "end_user": search_sql("end_user"),
     "recordings": search_sql("recordings"),
-    "index": search_sql("index"),
+} | {
+    partition: search_sql("index", partition) for partition in (f"search_vectors_{each}" for each in range(8))
 }
+
+FIND_PARTITION = """
+SELECT v.tableoid::regclass::text FROM search_vectors v
+WHERE v.world_id = $1 AND v.end_user_id = $2 AND v.model = $3 LIMIT 1
+"""
 
 
 async def extent(connection: Connection, world_id: int, end_user_id: str) -> list[ExtentRow]:
@@ -204,11 +214,16 @@ async def search(
 ) -> list[FoundRow]:
     """The best chunks, best first. `owner`: world and end user. `vector` and `model`: unless `nearness` is
     none."""
+    name: str | None = nearness
+    if nearness == "index":
+        name = await fetch_value(connection, str, FIND_PARTITION, *owner, model)
+    if name is None:  # no chunk has a vector yet
+        name = nearness = "none"
     near = () if nearness == "none" else (vector, model)
     return await fetch_rows(
         connection,
         FoundRow,
-        SEARCHES[nearness],
+        SEARCHES[name],
         *owner,
         filters.recording_ids,
         filters.after,

@@ -27,6 +27,7 @@ SLICE = Slice(
     name="search",
     build=_build,
     operations=lambda services: routes.operations(services[Search]),
+    worker=lambda services: (services[VectorWork],),
     jobs=lambda services: jobs.handlers(services[VectorWork]),
     schedules=lambda services: jobs.schedules(services[VectorWork], services[CatchingUp]),
     ids={"chunk_id": "chk"},

@@ -52,6 +52,13 @@ class VectorWork:
         self._ports = ports
         self._embeddings = embeddings
 
+    async def start(self) -> None:
+        """Nothing: the model starts with the first batch."""
+
+    async def stop(self) -> None:
+        """End the model's process. The batch that it was computing is put back."""
+        await self._embeddings.aclose()
+
     async def work(self, told: EmbedTranscript) -> None:
         """Do what is due, for some minutes at most. Raises Unavailable when the database is away."""
         model = self._embeddings.model
