@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 from lapel.foundation.database import audit, outbox
 from lapel.foundation.http.strategies.idempotency import erase_some_answers
 from lapel.foundation.slices import Services
+from lapel.slices.ask.service import Ask, erase_some_sessions
+from lapel.slices.ask.slice import SLICE as ASK
 from lapel.slices.audit.slice import SLICE as AUDIT
 from lapel.slices.commands.service import cancel_open, erase_commands_of_devices, erase_some_commands
 from lapel.slices.commands.slice import SLICE as COMMANDS
@@ -68,6 +70,7 @@ SLICES: tuple[Slice, ...] = (
     SEARCH,
     LANGUAGE_MODELS,
     SUMMARIES,
+    ASK,
     MCP,
     WEBHOOKS,
     ERASURE,
@@ -108,11 +111,17 @@ def _connect(services: Services) -> None:
     recordings.on_audio.append(transcriptions.announce_audio)
     index = services[TranscriptIndex]
     recordings.on_delete.extend(
-        [transcriptions.erase_of_recordings, summaries.erase_of_recordings, index.erase_of_recordings]
+        [
+            transcriptions.erase_of_recordings,
+            summaries.erase_of_recordings,
+            index.erase_of_recordings,
+            services[Ask].erase_of_recordings,
+        ]
     )
     transcriptions.on_complete.extend([index.replace, summaries.summarize_completed])
     recordings.of_end_user.extend(
         [
+            erase_some_sessions,
             erase_some_commands,
             erase_some_diagnostics,
             # An event may have a thousand deliveries, so these go in batches of their own.

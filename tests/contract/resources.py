@@ -78,6 +78,7 @@ class Resources:
     event_id: str
     older_delivery_id: str
     other_scoped_key: str
+    session_id: str
 
     def ids(self, operation: Operation) -> dict[str, str]:
         """Ids by the names of path parameters and body fields."""
@@ -103,6 +104,7 @@ class Resources:
             "delivery_id": self.older_delivery_id if older else self.delivery_id,
             "project_id": self.tenant.project_id,
             "section": "upload",
+            "session_id": self.session_id,
         }
 
     def token(self, kind: str, operation: Operation) -> str:
@@ -157,6 +159,7 @@ class Resources:
             self.older_webhook_id,
             self.delivery_id,
             self.older_delivery_id,
+            self.session_id,
             *(each.id for each in self.recordings.values()),
         }
 
@@ -207,6 +210,9 @@ def call(operation: Operation, resources: Resources) -> Call:
     if operation.name == "create_api_key":
         named = {}
         body["scopes"] = ["recordings:read"]
+    if operation.name == "create_ask_session":
+        body = {"scope": {"type": "recording", "recording_id": ids["recording_id"]}}
+        things.add("recording_id")
     if operation.name == "create_rollout":
         body["model"] = MODEL
     things |= set(named)
@@ -274,6 +280,9 @@ async def _make(client: httpx.AsyncClient, ports: Ports) -> Resources:
     await look_at_audio(ports, tenant.test_world, uploaded["id"], media_id)
     summary, template = await maker.summary(made["id"])
     await complete_summary(ports, tenant.test_world, summary)
+    scope = {"type": "recording", "recording_id": uploaded["id"]}
+    first = {"content": "Who said good morning?"}
+    answer = await maker.post("/v1/ask/sessions", {"scope": scope, "initial_message": first}, 201)
     return Resources(
         tenant=tenant,
         end_user=one,
@@ -296,6 +305,7 @@ async def _make(client: httpx.AsyncClient, ports: Ports) -> Resources:
         event_id=await place_event(ports, tenant),
         delivery_id=await make_delivery(ports, tenant, webhook),
         older_delivery_id=await make_delivery(ports, tenant, older),
+        session_id=answer["session_id"],
         other_scoped_key=await make_key(
             ports, tenant.test_world, "rk_test", scopes=SCOPES, end_user_id=other.id
         ),

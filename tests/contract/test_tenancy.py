@@ -71,6 +71,7 @@ _REASONS = {
         "lapel.slices.system.jobs.PRUNE_ANSWERS",
         "lapel.foundation.database.outbox.PRUNE_EVENTS",
         "lapel.slices.system.jobs.PRUNE_EVENTS",
+        "lapel.slices.ask.answering.answer_queries.SWEEP",
         "lapel.slices.webhooks.queries.FORGET_SECRETS",
         "lapel.slices.webhooks.service.FORGET_SECRETS",
         "lapel.slices.system.jobs.FORGET_SECRETS",

@@ -10,6 +10,11 @@ from __future__ import annotations
 _PLAIN = """
 id: made by Lapel at random (or a world's number), so that it says nothing about a person
     api_keys            world_id id rotated_to secret_id
+    ask_answer_recordings world_id recording_id session_id
+    ask_answers         world_id id session_id
+    ask_messages        world_id session_id id
+    ask_session_recordings world_id recording_id session_id
+    ask_sessions        world_id id recording_id recording_ids
     audio_facts         world_id media_id recording_id
     audit_chain         world_id entry_id
     audit_checkpoints   world_id
@@ -73,6 +78,9 @@ id: made by Lapel at random (or a world's number), so that it says nothing about
     worlds              id project_id
 time: when Lapel did something, or when something ends; what it was is in other columns
     api_keys            expires_at revoked_at last_used_at created_at issued_revoked_at
+    ask_answers         created_at seen_at
+    ask_messages        created_at
+    ask_sessions        last_message_at created_at updated_at
     audio_facts         probed_at
     audit_checkpoints   created_at
     audit_log           created_at
@@ -133,6 +141,10 @@ time: when Lapel did something, or when something ends; what it was is in other 
     webhooks            previous_secret_until failing_since paused_until created_at updated_at deleted_at
     workers             seen_at
 count: a number that Lapel or a device counted or measured
+    ask_answer_recordings place
+    ask_answers         place
+    ask_messages        place tokens_input tokens_output tokens_cached
+    ask_sessions        message_count
     audio_facts         duration_ms channels sample_rate cuts
     audit_chain         number
     audit_checkpoints   position number
@@ -180,6 +192,9 @@ count: a number that Lapel or a device counted or measured
 state: one of a few words or yes and no, checked when it is written
     alembic_version     version_num
     api_keys            kind scopes
+    ask_answers         state stop_wanted error_code
+    ask_messages        role model provider finish_reason
+    ask_sessions        scope_type title_from_message last_model last_provider
     audio_facts         codec container mime_type error_code
     audit_log           actor_kind action resource_type
     commands            type status inferred
@@ -218,6 +233,7 @@ state: one of a few words or yes and no, checked when it is written
     worlds              mode
 hash: of a secret, of bytes or of a request; or a secret that is sealed: nobody can read it back
     api_keys            secret_hash hint
+    ask_answers         claim
     audit_chain         hash
     audit_checkpoints   token
     audit_details       salt
@@ -250,6 +266,7 @@ operator: written by the operator or the customer about their own systems
     summary_templates   name description
     webhooks            url description metadata
 fault: why a part of Lapel or a service failed, in a few words of ours
+    ask_answers         error_message
     audio_facts         error_message
     pgqueuer_log        traceback
     remote_copies       fault

@@ -35,7 +35,18 @@ OF_THE_DEVICE = ("devices", "metadata")
 OF_A_DELETION = {("erasures", "resource_id"), ("erasures", "end_user_id"), ("pgqueuer", "payload")}
 # Columns that have the id of the end user, and nothing else.
 IDS = ("id", "end_user_id", "named_for", "subject_id", "principal", "resource_id", "actor_id")
-BYTES = ("segments", "segments_plain", "result", "peaks", "body", "answer", "sealed_body", "output")
+BYTES = (
+    "parts",
+    "sources",
+    "segments",
+    "segments_plain",
+    "result",
+    "peaks",
+    "body",
+    "answer",
+    "sealed_body",
+    "output",
+)
 # What the test writes where the API takes no free text, or seals it. `$1` is the world, `$2` a text,
 # `{person}` the end user. The other rows of the world are about this end user, too.
 PLANTED = """
@@ -72,6 +83,10 @@ INSERT INTO search_vectors (world_id, chunk_id, model, recording_id, end_user_id
         ('[1' || repeat(',0', 383) || ']')::halfvec(384)
     FROM search_chunks WHERE world_id = $1;
 UPDATE events SET position = 1 WHERE world_id = $1;
+INSERT INTO ask_answers (world_id, id, session_id, end_user_id, state, parts, created_at, seen_at)
+    SELECT id, 'msg_1', 'as_1', '{person}', 'running', convert_to($2, 'UTF8'), now(), now()
+    FROM worlds WHERE id = $1;
+UPDATE ask_messages SET sources = convert_to($2, 'UTF8') WHERE world_id = $1 AND role = 'assistant';
 INSERT INTO webhooks (world_id, id, url, events, status, sealed_secret, created_at, updated_at)
     VALUES ($1, 'wh_1', 'https://example.com', '{*}', 'disabled', '', now(), now());
 INSERT INTO webhook_deliveries (world_id, id, webhook_id, event_id, resource_id, position, state, created_at)
@@ -232,6 +247,9 @@ OF_RECORDING = {
     "webhook_attempts": "delivery_id IN (SELECT id FROM webhook_deliveries WHERE resource_id = $3)",
     "idempotency_keys": "true",
     "holds": "resource_id = $3",
+    "ask_sessions": "true",
+    "ask_messages": "role = 'assistant'",
+    "ask_answers": "true",
 }
 
 

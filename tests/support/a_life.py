@@ -132,6 +132,9 @@ async def record(operator: Device, ports: Ports, life: Life) -> str:
             now, without = ports.clock.now(), replace(shown, segments=UNSET)
             await events.publish(connection, ports.ids, now, world, "completed", without, life.person)
     await look_at_audio(ports, world, recording, media)
+    question = {"content": f"Who said: I am {life.word}, good morning?"}
+    body = {"scope": {"type": "recording", "recording_id": recording}, "initial_message": question}
+    await operator.post("/v1/ask/sessions", 201, body)
     await _hold(operator, f"/v1/recordings/{recording}", life)
     return recording
 

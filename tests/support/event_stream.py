@@ -26,10 +26,11 @@ async def following(
         httpx.AsyncClient(trust_env=False, verify=False, timeout=30) as client,
         client.stream("GET", f"{url}{stream}", headers=headers, params=params) as answer,
     ):
-        yield answer, _events(answer)
+        yield answer, received(answer)
 
 
-async def _events(answer: httpx.Response) -> AsyncIterator[Sent]:
+async def received(answer: httpx.Response) -> AsyncIterator[Sent]:
+    """The events of an answer as they come."""
     event_id, kind, data = "", "", list[str]()
     async for line in answer.aiter_lines():
         name, _, value = line.partition(":")

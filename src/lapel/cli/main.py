@@ -74,6 +74,12 @@ COMMANDS = (
     ),
     (
         app,
+        "ask",
+        "lapel.cli.ask.ask:ask",
+        "Ask a running server about recordings. The answer cites the second at which it was said.",
+    ),
+    (
+        app,
         "init",
         "lapel.cli.commands.init:init",
         "Prepare database, bucket (with CORS for uploads from browsers) and a first key. Safe to repeat.",

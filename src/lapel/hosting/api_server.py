@@ -17,6 +17,7 @@ from lapel.foundation.identity.authenticator import Authenticator
 from lapel.foundation.ports import RESTART_PATIENCE, open_ports
 from lapel.foundation.queue import queue_statements  # noqa: F401  # pyright: ignore[reportUnusedImport]  # not in the first request that enqueues a job
 from lapel.foundation.telemetry import observe_request
+from lapel.slices.ask.service import Answers
 from lapel.slices.logs.service import Logs
 from lapel.slices.projects.usage import KeyUse
 from lapel.slices.system.metrics import Metrics
@@ -35,6 +36,9 @@ if TYPE_CHECKING:
 _CONNECTIONS = 16
 # Connections are few, so a wait for a row lock ends, and frees its connection, before the request times out.
 _LOCK_SECONDS = 4.0
+# Answers that are being made when the server stops get this long to end, after the requests. The supervisor
+# waits a little longer than requests get.
+_ANSWERS_SECONDS = 0.3
 
 
 class Server:
@@ -73,6 +77,8 @@ class Server:
         await self._open.enter_async_context(use)
         self.services = app.open_services(ports, self._slices)
         self._open.push_async_callback(self.services.aclose)
+        # Registered after the ports, so called before they are closed.
+        self._open.push_async_callback(self.services[Answers].drain, _ANSWERS_SECONDS)
         logs = self.services[Logs]
         ports.revocations.listen_also(logs.channel, logs.hear)
         await ports.revocations.start()

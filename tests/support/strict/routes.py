@@ -6,7 +6,16 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from tests.support.strict import configuration, devices, firmware, people, recordings, summaries, webhooks
+from tests.support.strict import (
+    asking,
+    configuration,
+    devices,
+    firmware,
+    people,
+    recordings,
+    summaries,
+    webhooks,
+)
 from tests.support.strict.events import EVENT
 from tests.support.strict.lists import page
 from tests.support.strict.shapes import Shape, json_object
@@ -150,6 +159,14 @@ ROUTES = (
             ("POST", "/{}/recover", "202", _one(webhooks.RECOVERY)),
             ("POST", "/{}/test", "202", _one(webhooks.TEST_EVENT)),
         )
+    ),
+    _route("POST", "/v1/ask/sessions", "201", _one(asking.created)),
+    _route("GET", "/v1/ask/sessions", "200", lambda _path, query: asking.sessions(_limit(query))),
+    _route("GET PATCH", "/v1/ask/sessions/{}", "200", _one(asking.SESSION)),
+    _route("POST", "/v1/ask/sessions/{}/messages", "200", _one(asking.ANSWER)),
+    _route(
+        "GET", "/v1/ask/sessions/{}/messages", "200",
+        lambda _path, query: page(asking.MESSAGE, _limit(query), newest_first=False),
     ),
     _route("GET", "/v1/usage", "200", _one(people.USAGE)),
     _route("POST", "/v1/(?:recordings|end-users)/{}/hold", "200 201", _one(json_object)),

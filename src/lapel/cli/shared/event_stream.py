@@ -82,7 +82,7 @@ async def follow(
                             raise CommandError(
                                 f"{base_url} answers, but not as Lapel does; is the URL right?"
                             )
-                        async for event in _events(answer.content.iter_any()):
+                        async for event in events_of(answer.content.iter_any()):
                             if told:
                                 lost(None)
                             pause, told = _FIRST_PAUSE, False
@@ -114,7 +114,8 @@ def _refused(status: int, body: bytes) -> CommandError:
     return kind(f"the server refuses the stream ({status}): {error.message}{remedy if status == 403 else ''}")
 
 
-async def _events(pieces: AsyncIterator[bytes]) -> AsyncGenerator[Streamed]:
+async def events_of(pieces: AsyncIterator[bytes]) -> AsyncGenerator[Streamed]:
+    """The events of an answer's body."""
     event_id, kind, comment, data = "", "", "", list[bytes]()
     async for line in _lines(pieces):
         name, _, value = line.partition(b":")

@@ -24,6 +24,7 @@ from lapel.foundation.http.large_responses import LargeAnswers, is_large, room_o
 from lapel.foundation.http.operations import (
     DirectHandler,
     FormHandler,
+    LastingHandler,
     PlainHandler,
     StoredHandler,
     StreamHandler,
@@ -35,6 +36,7 @@ from lapel.foundation.http.router import Router
 from lapel.foundation.http.strategies.direct import Direct
 from lapel.foundation.http.strategies.exchange import DeferredAnswer, Exchange, StreamedAnswer
 from lapel.foundation.http.strategies.form import Forms
+from lapel.foundation.http.strategies.lasting import Lasting
 from lapel.foundation.http.strategies.mounted import Mounted
 from lapel.foundation.http.strategies.plain import Plain
 from lapel.foundation.http.strategies.stored import Stored
@@ -116,6 +118,8 @@ class Api:
                     return Forms(operation, handler, checks)
                 case StreamHandler() as handler:
                     return Streaming(operation, handler, checks)
+                case LastingHandler() as handler:
+                    return Lasting(operation, handler, checks, effects)
 
         self._mounted = [Mounted(each, checks, self) for each in mounts]
         self._router = Router(

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Generic, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Generic, Protocol, TypeAlias, TypeVar
 
 import msgspec
 
@@ -58,6 +58,40 @@ class StoredCall(Call[Query, Body], Generic[Query, Body]):
     """The call of a `stored` operation: its transaction also stores the answer."""
 
     connection: Connection
+
+
+class AnswerClaim(Protocol):
+    """A request's claim on its Idempotency-Key, for work that is longer than a transaction."""
+
+    @property
+    def digest(self) -> bytes:
+        """Identifies the key, its principal and its world: 32 bytes."""
+        ...
+
+    async def find(self, connection: Connection) -> bytes | None:
+        """The body of the stored answer; None when there is none. For the first and for the last transaction.
+
+        Raises IdempotencyKeyInUse while another transaction holds the key, IdempotencyKeyReused when the key
+        belongs to a different request, NotFound when the answer was erased.
+        """
+        ...
+
+    async def store(self, connection: Connection, status: int, body: bytes, end_user_id: str | None) -> None:
+        """Store the answer in the transaction of the effect, after `find`.
+
+        `end_user_id`: the answer is erased with this end user.
+        """
+        ...
+
+
+class LastingCall(Call[Query, Body], Generic[Query, Body]):
+    """The call of a `lasting` operation.
+
+    `claim`: None without an Idempotency-Key. `streamed`: the client accepts `text/event-stream`.
+    """
+
+    claim: AnswerClaim | None
+    streamed: bool
 
 
 class FormCall(_OnPath[Query], Generic[Query, Body]):

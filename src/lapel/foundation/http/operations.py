@@ -19,6 +19,7 @@ from lapel.foundation.http.calls import (
     Call,
     DirectCall,
     FormCall,
+    LastingCall,
     Query,
     Reply,
     StoredCall,
@@ -106,6 +107,17 @@ class StreamHandler(Handler[Query, Body, bytes]):
     run: Callable[[StreamCall[Query, Body]], AsyncGenerator[bytes]]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LastingHandler(Handler[Query, Body, Response]):
+    """Works longer than a transaction may be open, such as a language model does: up to 100 s.
+
+    `run` opens short transactions itself: the last one makes the effect and stores the answer under the
+    request's claim. `run` answers with a struct, or with events until their end (`text/event-stream`).
+    """
+
+    run: Callable[[LastingCall[Query, Body]], Awaitable[Response | Reply[Response] | AsyncGenerator[bytes]]]
+
+
 # Operations in one list have different structs. The type checker has compared each handler with its structs
 # where the operation was made.
 AnyHandler: TypeAlias = (
@@ -114,6 +126,7 @@ AnyHandler: TypeAlias = (
     | FormHandler[Any, Any, Any]
     | DirectHandler[Any, Any, Any]
     | StreamHandler[Any, Any]
+    | LastingHandler[Any, Any, Any]
 )
 
 
@@ -207,7 +220,7 @@ class Operation(Endpoint):
     @property
     def idempotency(self) -> Literal["stored", "natural", "none"]:
         """What prevents a second effect of a repeated request."""
-        if isinstance(self.handler, StoredHandler):
+        if isinstance(self.handler, (StoredHandler, LastingHandler)):
             return "stored"
         return "natural" if self.natural else "none"
 

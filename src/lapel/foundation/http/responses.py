@@ -33,6 +33,8 @@ _TYPES: dict[str, Headers] = {
         (b"x-content-type-options", b"nosniff"),
     ),
 }
+# The headers of a stream, also of one that answers an operation whose answer is JSON otherwise.
+STREAM_HEADERS: Headers = _TYPES["stream"]
 _PROBLEM: Headers = ((b"content-type", b"application/problem+json"),)
 _encode = msgspec.json.Encoder().encode
 

@@ -5,8 +5,9 @@
         "Read a device", lambda call: service.read(call.actor, call.id)
     )
 
-`get`, `post`, `put`, `patch` and `delete` name the structs. Then one of `plain`, `stored`, `form`, `direct`,
-`stream` and `content` takes the handler: by then the type checker knows the type of the handler's argument.
+`get`, `post`, `put`, `patch` and `delete` name the structs. Then one of `plain`, `stored`, `lasting`,
+`form`, `direct`, `stream` and `content` takes the handler: by then the type checker knows the type of the
+handler's argument.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from lapel.foundation.http.calls import (
     Content,
     DirectCall,
     FormCall,
+    LastingCall,
     NoBody,
     NoQuery,
     Query,
@@ -33,6 +35,7 @@ from lapel.foundation.http.operations import (
     AnyHandler,
     DirectHandler,
     FormHandler,
+    LastingHandler,
     Operation,
     PlainHandler,
     Response,
@@ -108,6 +111,19 @@ class Route(Generic[Query, Body, Response]):
         handler = StoredHandler(
             query=self.query, body=self.body, response=self.response, run=run, replay=replay
         )
+        return self._operation(handler, summary, description, options)
+
+    def lasting(
+        self,
+        summary: str,
+        run: Callable[
+            [LastingCall[Query, Body]], Awaitable[Response | Reply[Response] | AsyncGenerator[bytes]]
+        ],
+        description: str = "",
+        **options: Unpack[RouteOptions],
+    ) -> Operation:
+        """The operation of a LastingHandler."""
+        handler = LastingHandler(query=self.query, body=self.body, response=self.response, run=run)
         return self._operation(handler, summary, description, options)
 
     def form(

@@ -28,7 +28,7 @@ from lapel.foundation.core.errors import (
     UnsupportedMediaType,
 )
 from lapel.foundation.http.calls import NoBody, NoQuery
-from lapel.foundation.http.operations import Operation
+from lapel.foundation.http.operations import LastingHandler, Operation
 from lapel.foundation.http.responses import ErrorEnvelope, Problem
 from lapel.foundation.openapi.schemas import Schema, Schemas, example_of
 
@@ -104,7 +104,7 @@ _HEADERS: dict[str, Schema] = {
     },
 }
 _LIMITS = ("X-RateLimit-Limit", "X-RateLimit-Remaining", "X-RateLimit-Reset")
-_WAITS = frozenset({409, 425, 429, 503})
+_WAITS = frozenset({409, 425, 429, 502, 503})
 _MEDIA_TYPES = {
     "json": "application/json",
     "text": "text/plain",
@@ -340,7 +340,10 @@ def _content(operation: Operation, schemas: Schemas) -> Schema:
         schema = {"type": "object"}
     else:
         schema = schemas.reference(operation.response)
-    return {"content": {_MEDIA_TYPES[operation.answer]: {"schema": schema}}}
+    content: Schema = {_MEDIA_TYPES[operation.answer]: {"schema": schema}}
+    if isinstance(operation.handler, LastingHandler):
+        content[_MEDIA_TYPES["stream"]] = {"schema": {"type": "string"}}
+    return {"content": content}
 
 
 def _refusal(status: int, errors: list[type[ApiError]], schemas: Schemas, limited: tuple[str, ...]) -> Schema:

@@ -19,6 +19,7 @@ from lapel.foundation.core.errors import NotFound
 from lapel.foundation.database import outbox
 from lapel.foundation.http.input.fields import raw
 from lapel.foundation.http.input.pagination import PageQuery
+from lapel.slices.ask.service import AskSessionQuery
 from lapel.slices.devices.service import DeviceQuery, client_context
 from lapel.slices.end_user_exports.readme import README
 from lapel.slices.end_user_exports.wire import DeviceReport
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from lapel.foundation.database.connection import Connection
     from lapel.foundation.database.outbox import FrozenRow
     from lapel.foundation.database.pool import Database
+    from lapel.slices.ask.service import Ask, AskSession
     from lapel.slices.audit.service import AuditEntry, AuditLog
     from lapel.slices.commands.service import Commands
     from lapel.slices.configuration.service import Configuration
@@ -85,6 +87,7 @@ class Sources:
     recordings: Recordings
     transcriptions: Transcriptions
     summaries: Summaries
+    ask: Ask
 
 
 class Contents:
@@ -106,6 +109,8 @@ class Contents:
             yield file
         if self._with_audit_log:
             yield FileToExport("audit_log.json", _array(self._audit_entries()))
+        async for session in self._sessions():
+            yield FileToExport(f"ask_sessions/{session.id}.json", self._conversation(session))
         async for recording_id in self._recording_ids():
             async with aclosing(self._recording(recording_id)) as files:
                 async for file in files:
@@ -133,6 +138,22 @@ class Contents:
             FileToExport("diagnostics.json", _array(get.heartbeats.diagnostics_of(actor.world_id, self._id))),
             FileToExport("events.json", _array(self._events(outbox.some_of_end_user, self._id))),
         ]
+
+    async def _sessions(self) -> AsyncGenerator[AskSession]:
+        query, ask = AskSessionQuery(limit=_PAGE_ROWS), self._from.ask
+        async for page in _pages(query, lambda query: ask.list(self._actor, query)):
+            for each in page:
+                yield each
+
+    async def _conversation(self, session: AskSession) -> AsyncGenerator[bytes]:
+        """A session, and its messages. Raises NotFound when the session is deleted meanwhile."""
+        yield b'{"session":' + _encode(session) + b',"messages":'
+        query, ask = PageQuery(limit=_PAGE_ROWS), self._from.ask
+        pages = _pages(query, lambda query: ask.messages(self._actor, session.id, query))
+        async with aclosing(_array(pages)) as written:
+            async for piece in written:
+                yield piece
+        yield b"}\n"
 
     async def _recording_ids(self) -> AsyncGenerator[str]:
         query, records = RecordingQuery(limit=_PAGE_ROWS), self._from.recordings.records

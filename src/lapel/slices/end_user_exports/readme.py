@@ -17,6 +17,7 @@ diagnostics.json       the diagnostic messages of devices, while they were bound
 events.json            messages about devices, as they are kept for other systems of the customer
 audit_log.json         who changed what about the person, the person's recordings and devices, and when; this
                        export too
+ask_sessions/ID.json   questions about recordings, and their answers
 recordings/ID/         one folder for each recording:
   recording.json         time, name, duration, consent, further facts (metadata), media
   (a name).opus, .jpg    the media: audio, images, video, as they were uploaded

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from lapel.foundation.slices import Slice
+from lapel.slices.ask.service import Ask
 from lapel.slices.audit.service import AuditLog
 from lapel.slices.commands.service import Commands
 from lapel.slices.configuration.service import Configuration
@@ -36,6 +37,7 @@ def _build(services: Services) -> tuple[EndUserExports]:
         recordings=services[Recordings],
         transcriptions=services[Transcriptions],
         summaries=services[Summaries],
+        ask=services[Ask],
     )
     return (EndUserExports(services.ports, sources),)
 

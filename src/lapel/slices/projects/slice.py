@@ -12,11 +12,7 @@ SLICE = Slice(
     build=lambda services: (Projects(services.ports), Keys(services.ports)),
     operations=lambda services: routes.operations(services[Keys]),
     # The routes of `ask` do not exist yet, but keys may have the scopes of these routes.
-    scopes=(
-        "keys:write",
-        "ask:read",
-        "ask:write",
-    ),
+    scopes=("keys:write",),
     ids={"organization_id": "org", "project_id": "proj", "key_id": "key"},
     token_kinds=(API_KEY,),
     tables=(

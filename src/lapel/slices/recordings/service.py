@@ -30,6 +30,12 @@ from lapel.slices.recordings.deletion.service import Deletion
 from lapel.slices.recordings.downloads.service import Downloads
 from lapel.slices.recordings.reconcile.reconcile_queries import FINDINGS
 from lapel.slices.recordings.reconcile.reconciler import Reconciler
+from lapel.slices.recordings.records.mention_queries import (
+    MentionedRow,
+    find_mentioned,
+    name_of_recording,
+    share_mentioned,
+)
 from lapel.slices.recordings.records.record_queries import (
     ACTIVE_RECORDING,
     COUNT_PRESENT,
@@ -62,18 +68,22 @@ __all__ = [
     "Audio",
     "ErasedKind",
     "KnownRecording",
+    "MentionedRow",
     "Reach",
     "RecordingQuery",
     "Recordings",
     "audio_of",
     "end_user_of_recording",
     "find_audio",
+    "find_mentioned",
     "lock_recording",
+    "name_of_recording",
     "other_bytes",
     "received_before",
     "seen_recording",
     "set_duration",
     "set_transcription",
+    "share_mentioned",
     "titled_recording",
 ]
 

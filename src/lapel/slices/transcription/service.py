@@ -31,6 +31,7 @@ from lapel.slices.transcription.exports.streaming import SLICE, StoredSegments, 
 from lapel.slices.transcription.models.whisper.languages import LANGUAGES, primary
 from lapel.slices.transcription.payloads import PROCESS, Process
 from lapel.slices.transcription.reading.segment_queries import CompletedPlace, CompletedTranscription
+from lapel.slices.transcription.reading.size_queries import bytes_of_transcription
 from lapel.slices.transcription.reading.stored_segments import (
     completed_transcription,
     completed_transcriptions,
@@ -68,6 +69,7 @@ __all__ = [
     "TranscriptionStateRow",
     "Transcriptions",
     "Word",
+    "bytes_of_transcription",
     "completed_transcription",
     "completed_transcriptions",
     "language_of_transcription",

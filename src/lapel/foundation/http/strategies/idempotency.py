@@ -94,6 +94,11 @@ class Ticket:
         return f"idempotency:{self.world_id}:{self.principal}:{self.key}".encode()
 
     @property
+    def digest(self) -> bytes:
+        """Identifies the key, its principal and its world: 32 bytes."""
+        return hashlib.blake2b(self._context, digest_size=32).digest()
+
+    @property
     def _lock(self) -> int:
         digest = hashlib.blake2b(self._context, digest_size=8).digest()
         return int.from_bytes(digest, "big", signed=True)

@@ -1,0 +1,1 @@
+"""`lapel ask`: questions about recordings, in the terminal."""

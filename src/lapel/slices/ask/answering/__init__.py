@@ -1,0 +1,1 @@
+"""How an answer is made and stored: tasks, their rows, turns in a session, streams."""

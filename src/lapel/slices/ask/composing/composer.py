@@ -1,0 +1,208 @@
+"""Makes an answer: a language model, or the extractive engine, and the check of every citation."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import aclosing
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from lapel.slices.ask.composing.answer_draft import AnswerDraft
+from lapel.slices.ask.composing.answer_prompt import (
+    continued,
+    line_of,
+    prompt_of,
+    room_for_passages,
+    tokens_of,
+)
+from lapel.slices.ask.composing.extracts import extracted
+from lapel.slices.ask.composing.grounding import supporting_time
+from lapel.slices.ask.composing.refusal_sentences import refusal_for
+from lapel.slices.ask.wire import CitationPart, Part, TextPart
+from lapel.slices.language_models.service import EXTRACTIVE, FinishReason, Generated, ModelFailed, Tokens
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Sequence
+
+    from lapel.slices.ask.composing.answer_progress import AnswerProgress
+    from lapel.slices.ask.composing.passages import Passage
+    from lapel.slices.ask.composing.retrieval import AskedQuestion, Retrieval
+    from lapel.slices.embeddings.service import Embeddings
+    from lapel.slices.language_models.service import LanguageModel, LanguageModels, LanguageSlot, Prompt
+    from lapel.slices.search.service import FoundPassage
+
+# With no more sentences than this, the extractive engine looks at the whole transcript of a recording.
+_FEW = 60
+
+
+class Stopped(Exception):  # it is no error of ours
+    """The answer was stopped before there was anything to store."""
+
+
+class Composed(msgspec.Struct, frozen=True, kw_only=True):
+    """A finished answer. `found`: the sources to show. `recording_ids`: what the answer was made from.
+
+    `places`: of the session's answers that this one continues.
+    """
+
+    parts: list[Part]
+    model: str | None
+    tokens: Tokens
+    finish_reason: FinishReason
+    found: list[FoundPassage]
+    recording_ids: list[str]
+    places: list[int]
+
+
+class _Written(msgspec.Struct, frozen=True, kw_only=True):
+    """How a model's text ended."""
+
+    model: str | None
+    tokens: Tokens
+    finish_reason: FinishReason
+
+
+class Composer:
+    """Composes answers. One object per process."""
+
+    def __init__(self, models: LanguageModels, retrieval: Retrieval, embeddings: Embeddings) -> None:
+        self._models = models
+        self._retrieval = retrieval
+        self._embeddings = embeddings
+
+    async def compose(self, asked: AskedQuestion, slot: LanguageSlot, progress: AnswerProgress) -> Composed:
+        """The answer to a question; `progress` shows it while it grows.
+
+        Raises ModelFailed and ModelAway when the model fails, Stopped when the answer was stopped before it
+        said anything, and what Retrieval raises.
+        """
+        async with self._models.using(asked.world_id, slot, purpose="ask") as model:
+            if model is None:
+                return await self._extract(asked, progress)
+            return await self._generate(asked, model, progress)
+
+    async def _extract(self, asked: AskedQuestion, progress: AnswerProgress) -> Composed:
+        found: list[FoundPassage] = []
+        passages = await self._retrieval.whole(asked) if asked.scope_type == "recording" else []
+        if not passages or sum(len(each.sentences) for each in passages) > _FEW:
+            found, passages = await self._retrieval.found(asked)
+        parts = await extracted(asked.question, passages, self._embeddings)
+        progress.show(parts or _refusal(asked))
+        return Composed(
+            parts=parts or _refusal(asked),
+            model=EXTRACTIVE,
+            tokens=Tokens(),
+            finish_reason="stop",
+            found=[] if asked.scope_type == "recording" else found,
+            recording_ids=_recordings(asked, passages),
+            places=[],
+        )
+
+    async def _generate(
+        self, asked: AskedQuestion, model: LanguageModel, progress: AnswerProgress
+    ) -> Composed:
+        turns = continued(asked.turns, model.context_tokens)
+        room = room_for_passages(model.context_tokens, asked.question, turns)
+        found, passages, lines = await self._material(asked, room)
+        draft = AnswerDraft(lambda claim, number: self._check(passages, claim, number))
+        prompt = prompt_of(asked.question, lines, turns)
+        whole = await _write(model, prompt, draft, progress)
+        parts, reason = list(draft.parts), whole.finish_reason
+        if not parts:
+            if progress.stop_wanted.is_set():
+                raise Stopped
+            parts, reason = _refusal(asked), "content_filter" if reason == "content_filter" else "stop"
+        progress.show(parts)
+        return Composed(
+            parts=parts,
+            model=whole.model,
+            tokens=whole.tokens,
+            finish_reason=reason,
+            found=[] if asked.scope_type == "recording" else found,
+            recording_ids=_recordings(asked, passages),
+            places=[each.place for each in turns if each.role == "assistant"],
+        )
+
+    async def _material(
+        self, asked: AskedQuestion, room: int
+    ) -> tuple[list[FoundPassage], list[Passage], list[str]]:
+        """What a search found, and the passages that fit into `room` tokens, with their lines."""
+        if asked.scope_type == "recording":
+            passages = await self._retrieval.whole(asked)
+            lines = [line_of(each) for each in passages]
+            if tokens_of(lines) <= room:
+                return [], passages, lines
+        found, passages = await self._retrieval.found(asked)
+        lines = [line_of(each) for each in passages]
+        while lines and tokens_of(lines) > room:
+            lines.pop()
+        if passages and not lines:
+            raise ModelFailed("context", "The window of the model is too small for the question.")
+        return found, passages[: len(lines)], lines
+
+    async def _check(self, passages: Sequence[Passage], claim: str, number: int) -> CitationPart | None:
+        if not 1 <= number <= len(passages):
+            return None
+        passage = passages[number - 1]
+        start_ms = await supporting_time(claim, passage, self._embeddings)
+        return (
+            None if start_ms is None else CitationPart(recording_id=passage.recording_id, start_ms=start_ms)
+        )
+
+
+async def _write(
+    model: LanguageModel, prompt: Prompt, draft: AnswerDraft, progress: AnswerProgress
+) -> _Written:
+    """Let the model write into the draft, until it has ended, or the rest of its text is not wanted.
+
+    Raises what the model raises.
+    """
+    async with (
+        aclosing(model.stream(prompt)) as pieces,
+        aclosing(_until(progress.stop_wanted, pieces)) as some,
+    ):
+        async for piece in some:
+            if isinstance(piece, Generated):
+                await draft.end()
+                progress.show(draft.parts)
+                return _Written(model=piece.model, tokens=piece.tokens, finish_reason=piece.finish_reason)
+            await draft.feed(piece)
+            progress.show(draft.parts)
+            if draft.is_full:
+                break
+    # What was said is cut off here. The engine has not told its name, nor how many tokens it used.
+    return _Written(model=None, tokens=Tokens(), finish_reason="length")
+
+
+async def _until(
+    stop: asyncio.Event, pieces: AsyncGenerator[str | Generated]
+) -> AsyncGenerator[str | Generated]:
+    """The pieces until `stop` is set, also when the next one does not come."""
+    stopping = asyncio.ensure_future(stop.wait())
+    try:
+        while True:
+            coming = asyncio.ensure_future(anext(pieces))
+            try:
+                await asyncio.wait({coming, stopping}, return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                if not coming.done():
+                    coming.cancel()
+                    await asyncio.gather(coming, return_exceptions=True)
+            if stopping.done():
+                return
+            try:
+                yield coming.result()
+            except StopAsyncIteration:
+                return
+    finally:
+        stopping.cancel()
+
+
+def _refusal(asked: AskedQuestion) -> list[Part]:
+    return [TextPart(text=refusal_for(asked.question))]
+
+
+def _recordings(asked: AskedQuestion, passages: Sequence[Passage]) -> list[str]:
+    """The recordings that passages are of. A session about one recording is deleted with it anyway."""
+    return [] if asked.scope_type == "recording" else sorted({each.recording_id for each in passages})

@@ -1,0 +1,91 @@
+"""The answer of the extractive engine: the sentences that answer a question, each with its second."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, cast
+
+import msgspec
+
+from lapel.slices.ask.composing.grounding import LEAST_WORDS
+from lapel.slices.ask.wire import CitationPart, Part, TextPart
+from lapel.slices.language_models.extractive.content_words import content_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from numpy.typing import NDArray
+
+    from lapel.slices.ask.composing.passages import Passage
+    from lapel.slices.embeddings.service import Embeddings
+    from lapel.slices.search.service import Sentence
+
+# Sentences that are compared with the question: those of the best passages.
+MOST_SENTENCES = 64
+_COUNT = 3
+# The share of the question's words that a sentence must have if meanings cannot be compared.
+_MOST = 0.6
+
+
+class CandidateSentence(msgspec.Struct, frozen=True):
+    """A sentence of a recording."""
+
+    recording_id: str
+    sentence: Sentence
+
+
+async def extracted(question: str, passages: Sequence[Passage], embeddings: Embeddings) -> list[Part]:
+    """The parts of the answer; none when no sentence answers the question.
+
+    Without the embedding model, a sentence answers if it has most words of the question.
+    """
+    candidates = candidates_of(passages)
+    if not candidates:
+        return []
+    own, others = await asyncio.gather(
+        embeddings.query(question), embeddings.sentences([each.sentence.text for each in candidates])
+    )
+    if own is None or others is None:
+        return _parts([each for each in candidates if _has_most(question, each.sentence.text)][:_COUNT])
+    # In a thread, because the import of numpy takes longer than a request may block the event loop.
+    return await asyncio.to_thread(_supporting, question, candidates, own, others)
+
+
+def candidates_of(passages: Sequence[Passage]) -> list[CandidateSentence]:
+    """The distinct sentences of the first passages, at most MOST_SENTENCES, by recording and time."""
+    found: dict[tuple[str, int, str], CandidateSentence] = {}
+    for passage in passages:
+        for sentence in passage.sentences:
+            if len(found) < MOST_SENTENCES:
+                key = passage.recording_id, sentence.start_ms, sentence.text
+                found.setdefault(key, CandidateSentence(passage.recording_id, sentence))
+    return sorted(found.values(), key=lambda each: (each.recording_id, each.sentence.start_ms))
+
+
+def _supporting(
+    question: str, candidates: Sequence[CandidateSentence], own: bytes, others: Sequence[bytes]
+) -> list[Part]:
+    import numpy as np  # noqa: PLC0415  # see above
+
+    from lapel.slices.language_models.extractive.support import supported  # noqa: PLC0415
+
+    texts = [each.sentence.text for each in candidates]
+    read = cast("Callable[[bytes, str], NDArray[np.float32]]", np.frombuffer)  # typed for any dtype
+    vectors = read(b"".join(others), "<f4").reshape(len(others), -1)
+    found = supported(question, texts, vectors, read(own, "<f4"), count=_COUNT)
+    return _parts([candidates[each.index] for each in found])
+
+
+def _parts(chosen: Sequence[CandidateSentence]) -> list[Part]:
+    parts: list[Part] = []
+    for each in chosen:
+        between = " " if parts else ""
+        parts.append(TextPart(text=between + each.sentence.text))
+        parts.append(CitationPart(recording_id=each.recording_id, start_ms=each.sentence.start_ms))
+    return parts
+
+
+def _has_most(question: str, sentence: str) -> bool:
+    wanted = content_of(question).words
+    shared = len(wanted & content_of(sentence).words)
+    return shared >= min(LEAST_WORDS, len(wanted)) and shared > _MOST * len(wanted)

@@ -1,0 +1,151 @@
+"""The parts of transcripts that an answer is made from."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from lapel.foundation.core.errors import NotFound, PayloadTooLarge
+from lapel.slices.ask.composing.passages import Passage, of_found, of_whole_transcript
+from lapel.slices.recordings.service import find_mentioned
+from lapel.slices.search.service import Sentence, sentences_of
+from lapel.slices.transcription.errors import TranscriptNotReady
+from lapel.slices.transcription.service import bytes_of_transcription, segments_of_transcription
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from lapel.foundation.database.connection import Connection
+    from lapel.foundation.ports import Ports
+    from lapel.slices.ask.rows import TurnRow
+    from lapel.slices.ask.wire import ScopeType
+    from lapel.slices.recordings.service import MentionedRow
+    from lapel.slices.search.service import FoundPassage, Search
+    from lapel.slices.transcription.service import Segment
+
+# A transcript of more bytes, its words with their times included, is not read as a whole.
+MAX_TRANSCRIPT_BYTES = 24 * 2**20
+# UTF-16 units of a query. A shorter one is cut at any place.
+_QUERY = 1000
+_ROWS = 12
+# The weight of a place in a list of results, as in reciprocal rank fusion.
+_RANK = 60
+
+NOT_READY = "The recording has no completed transcription yet. Ask again when there is one."
+
+
+class AskedQuestion(msgspec.Struct, frozen=True, kw_only=True):
+    """A question, and whose recordings may answer it.
+
+    `recording_ids`: of a `recording` or `selected` scope. `turns`: the conversation before, oldest first.
+    """
+
+    world_id: int
+    end_user_id: str
+    scope_type: ScopeType
+    recording_ids: list[str]
+    question: str
+    turns: list[TurnRow] = []
+
+    @property
+    def queries(self) -> list[str]:
+        """What to search: the question, and the question in the context of the one before it."""
+        earlier = [each.content for each in self.turns if each.role == "user"]
+        alone = _cut(self.question)
+        return [alone, _cut(f"{self.question}\n{earlier[-1]}")] if earlier else [alone]
+
+
+class Retrieval:
+    """Reads and searches transcripts. Methods raise Unavailable while the database is unavailable."""
+
+    def __init__(self, ports: Ports, search: Search) -> None:
+        self._ports = ports
+        self._search = search
+
+    async def whole(self, asked: AskedQuestion) -> list[Passage]:
+        """The whole transcript of the one recording of a session.
+
+        Raises NotFound when the recording is gone, TranscriptNotReady when it has no completed transcription,
+        PayloadTooLarge when the transcript is too large to be read as a whole.
+        """
+        async with self._ports.database.acquire() as connection:
+            recording = await self._only(connection, asked)
+            transcription_id = recording.transcription_id
+            if transcription_id is None:
+                raise TranscriptNotReady(NOT_READY)
+            size = await bytes_of_transcription(connection, asked.world_id, transcription_id)
+            if size is not None and size > MAX_TRANSCRIPT_BYTES:
+                raise PayloadTooLarge(
+                    f"The transcript of this recording has more than {MAX_TRANSCRIPT_BYTES // 2**20} MiB. "
+                    "Ask in a session about selected recordings: it reads only the parts that a search finds."
+                )
+            segments = await segments_of_transcription(connection, asked.world_id, transcription_id)
+        if segments is None:
+            raise TranscriptNotReady(NOT_READY)
+        return of_whole_transcript(recording, await asyncio.to_thread(sentences_of, segments))
+
+    async def _only(self, connection: Connection, asked: AskedQuestion) -> MentionedRow:
+        found = await find_mentioned(connection, asked.world_id, asked.recording_ids, asked.end_user_id)
+        if not found:
+            raise NotFound("The recording of this session is deleted.")
+        return found[0]
+
+    async def found(self, asked: AskedQuestion) -> tuple[list[FoundPassage], list[Passage]]:
+        """The parts that a search finds for the question, best first: as rows, and as passages.
+
+        Raises NotFound when a session's recordings are gone.
+        """
+        rows = await self._rows(asked)
+        return rows, await self._passages(asked, rows)
+
+    async def _rows(self, asked: AskedQuestion) -> list[FoundPassage]:
+        only = None if asked.scope_type == "library" else asked.recording_ids
+        scores: dict[str, float] = {}
+        rows: dict[str, FoundPassage] = {}
+        for query in asked.queries:
+            if not query.strip():
+                continue
+            found = await self._search.search(
+                asked.world_id,
+                asked.end_user_id,
+                query,
+                recording_ids=only,
+                after=None,
+                before=None,
+                limit=_ROWS,
+            )
+            for rank, row in enumerate(found):
+                rows[row.chunk_id] = row
+                scores[row.chunk_id] = scores.get(row.chunk_id, 0) + 1 / (_RANK + rank)
+        best = sorted(rows, key=lambda each: -scores[each])[:_ROWS]
+        return [rows[each] for each in best]
+
+    async def _passages(self, asked: AskedQuestion, rows: Sequence[FoundPassage]) -> list[Passage]:
+        world_id, passages = asked.world_id, list[Passage]()
+        segments: dict[str, list[Segment]] = {}
+        async with self._ports.database.acquire() as connection:
+            ids = {row.recording_id for row in rows}
+            mentioned = await find_mentioned(connection, world_id, sorted(ids), asked.end_user_id)
+            recordings = {each.id: each for each in mentioned}
+            for each in {row.transcription_id for row in rows}:
+                size = await bytes_of_transcription(connection, world_id, each)
+                if size is not None and size <= MAX_TRANSCRIPT_BYTES:
+                    segments[each] = await segments_of_transcription(connection, world_id, each) or []
+        for row in rows:
+            if row.recording_id in recordings:  # not deleted meanwhile
+                sentences = _sentences_within(row, segments.get(row.transcription_id, []))
+                passages.append(of_found(len(passages) + 1, row, recordings[row.recording_id], sentences))
+        return passages
+
+
+def _sentences_within(found: FoundPassage, segments: Sequence[Segment]) -> list[Sentence]:
+    """The sentences of a found part: to split whole transcripts would take longer than the search."""
+    first, last = found.start_ms / 1000, found.end_ms / 1000
+    return sentences_of([each for each in segments if each.start < last and each.end > first])
+
+
+def _cut(text: str) -> str:
+    """At most `_QUERY` UTF-16 units of a text."""
+    return text.encode("utf-16-le")[: 2 * _QUERY].decode("utf-16-le", "ignore")

@@ -1,0 +1,160 @@
+"""What is deleted takes along what was made from it; and nobody gets what others said."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from lapel.slices.ask.service import erase_some_sessions
+from lapel.slices.projects.scopes import SCOPES
+from tests.ask.conftest import ROOF, Asker
+from tests.ask.scripted import Gate, says
+from tests.support.running import Running
+from tests.support.tenants import bearer, make_key
+
+Json = dict[str, Any]
+SECRET = "The password of the safe is MAGNOLIA."
+EVERYTHING = """
+SELECT count(*) FROM (
+    SELECT content FROM ask_messages WHERE world_id = $1
+    UNION ALL SELECT convert_from(parts, 'UTF8') FROM ask_messages WHERE world_id = $1
+    UNION ALL SELECT convert_from(sources, 'UTF8') FROM ask_messages WHERE world_id = $1
+    UNION ALL SELECT convert_from(parts, 'UTF8') FROM ask_answers WHERE world_id = $1
+) told (text) WHERE text LIKE '%MAGNOLIA%'
+"""
+
+
+async def _library(asker: Asker, end_user_id: str) -> Json:
+    body = {"scope": {"type": "library"}, "end_user_id": end_user_id}
+    return await asker.device.post("/v1/ask/sessions", 201, body)
+
+
+async def test_a_recording_takes_its_session_along(asker: Asker) -> None:
+    asker.script(says("The roof is repaired in May [{repaired}]."))
+    session = await asker.about_roof()
+    await asker.ask(session["id"], "When?")
+    await asker.device.call("DELETE", f"/v1/recordings/{session['scope']['recording_ids'][0]}", 204)
+    await asker.read(session["id"], 404)
+    assert (await asker.device.call("GET", "/v1/ask/sessions", 200))["data"] == []
+
+
+async def test_a_recording_takes_along_what_was_made_from_it(asker: Asker, asking: Running) -> None:
+    end_user_id = await asker.device.end_user()
+    roof = await asker.recording(*ROOF, end_user_id=end_user_id)
+    safe = await asker.recording("Good morning.", SECRET, end_user_id=end_user_id)
+    session = await _library(asker, end_user_id)
+    asker.script(says("The password of the safe is MAGNOLIA [{MAGNOLIA}]."))
+    told = await asker.ask(session["id"], "What is the password of the safe?")
+    assert {each["recording_id"] for each in told["sources"]} == {safe}
+    # It continues an answer that was made from the recording, and repeats it.
+    asker.script(says("The roof is repaired in May [{repaired}], and MAGNOLIA is the password."))
+    await asker.ask(session["id"], "When is the roof of the school repaired?")
+    await asker.device.call("DELETE", f"/v1/recordings/{safe}", 204)
+    assert await asker.messages(session["id"]) == []
+    after = await asker.read(session["id"])
+    assert (after["message_count"], after["title"]) == (0, "New chat")
+    async with asking.ports.database.acquire() as connection:
+        assert await connection.fetchval(EVERYTHING, asker.world_id) == 0
+    asker.script(says("The roof is repaired in May [{repaired}]."))
+    answer = await asker.ask(session["id"], "When is the roof of the school repaired?")
+    await asker.device.call("DELETE", f"/v1/recordings/{safe}", 404)
+    assert {each["recording_id"] for each in answer["sources"]} == {roof}
+    assert (await asker.read(session["id"]))["title"] == "When is the roof of the school repaired?"
+
+
+async def test_a_recording_that_is_deleted_meanwhile_is_in_no_answer(asker: Asker, asking: Running) -> None:
+    end_user_id = await asker.device.end_user()
+    safe = await asker.recording("Good morning.", SECRET, end_user_id=end_user_id)
+    session = await _library(asker, end_user_id)
+    gate = Gate("The password of the safe is MAGNOLIA [{MAGNOLIA}].")
+    asker.script(gate)
+    waiting = asyncio.create_task(asker.ask(session["id"], "What is the password of the safe?", 409))
+    await gate.reached.wait()
+    await asker.device.call("DELETE", f"/v1/recordings/{safe}", 204)
+    gate.opened.set()
+    await waiting
+    async with asking.ports.database.acquire() as connection:
+        assert await connection.fetchval(EVERYTHING, asker.world_id) == 0
+
+
+async def test_a_stored_answer_is_not_replayed_after_its_deletion(asker: Asker) -> None:
+    end_user_id = await asker.device.end_user()
+    safe = await asker.recording("Good morning.", SECRET, end_user_id=end_user_id)
+    session = await _library(asker, end_user_id)
+    asker.script(says("The password of the safe is MAGNOLIA [{MAGNOLIA}]."))
+    path, body = (
+        f"/v1/ask/sessions/{session['id']}/messages",
+        {"content": "What is the password of the safe?"},
+    )
+    await asker.device.post(path, 200, body, **{"Idempotency-Key": "once"})
+    await asker.device.call("DELETE", f"/v1/recordings/{safe}", 204)
+    await asker.device.post(path, 404, body, **{"Idempotency-Key": "once"})
+
+
+async def test_an_end_user_takes_all_sessions_along(asker: Asker, asking: Running) -> None:
+    session = await asker.about_roof()
+    end_user_id = session["end_user_id"]
+    library = await _library(asker, end_user_id)
+    other = await asker.about_roof()
+    await asker.device.call("DELETE", f"/v1/end-users/{end_user_id}", 204)
+    for each in (session, library):
+        await asker.read(each["id"], 404)
+    async with asking.ports.database.transaction() as connection:
+        assert await erase_some_sessions(connection, asker.world_id, end_user_id, 1) == 1
+        assert await erase_some_sessions(connection, asker.world_id, end_user_id, 10) == 1
+        assert await erase_some_sessions(connection, asker.world_id, end_user_id, 10) == 0
+    await asker.read(other["id"])
+
+
+@pytest.mark.parametrize("engine", ["model", "extractive"])
+async def test_a_secret_of_one_person_reaches_no_other(asker: Asker, engine: str) -> None:
+    """Every way to ask for what another person said: answer, sources and prompt have none of it."""
+    device = asker.device
+    one, other = await device.end_user(), await device.end_user()
+    safe = await asker.recording("Good morning.", SECRET, end_user_id=one)
+    roof = await asker.recording(*ROOF, end_user_id=other)
+    question = "What is the password of the safe?"
+    scoped = bearer(await make_key(asker.ports, asker.world_id, "rk_test", scopes=SCOPES, end_user_id=other))
+    model = asker.script(says("The password of the safe is MAGNOLIA [1] [2] [3]."))
+    if engine == "extractive":
+        asker.models.of_world.pop(asker.world_id)
+    first = {"initial_message": {"content": question}}
+
+    async def make(expect: int, scope: Json, headers: dict[str, str], **more: Any) -> Json:
+        return await device.post("/v1/ask/sessions", expect, {"scope": scope, **first, **more}, **headers)
+
+    for headers, owner in (({}, {"end_user_id": other}), (scoped, {}), (scoped, {"end_user_id": other})):
+        for scope in (
+            {"type": "recording", "recording_id": safe},
+            {"type": "selected", "recording_ids": [safe]},
+            {"type": "selected", "recording_ids": [roof, safe]},
+        ):
+            await make(404, scope, headers, **owner)
+        for scope in (
+            {"type": "library"},
+            {"type": "library", "recording_ids": [safe], "recording_id": safe},
+            {"type": "selected", "recording_ids": [roof]},
+            {"type": "recording", "recording_id": roof},
+        ):
+            answer = await make(201, scope, headers, **owner)
+            assert "MAGNOLIA" not in str(answer["sources"])
+            cited = {each.get("recording_id") for each in answer["message"]["parts"]} - {None}
+            assert cited <= {roof}
+            if not cited:
+                assert "MAGNOLIA" not in answer["message"]["content"]
+    await make(404, {"type": "library"}, scoped, end_user_id=one)
+    assert not [each for each in model.prompts if "MAGNOLIA" in str(each.messages[-1].text)]
+    theirs = await asker.session(safe)
+    for method, tail in (
+        ("GET", ""),
+        ("GET", "/messages"),
+        ("GET", "/messages/stream"),
+        ("POST", "/messages/stop"),
+        ("DELETE", ""),
+    ):
+        await device.call(method, f"/v1/ask/sessions/{theirs['id']}{tail}", 404, None, **scoped)
+    await device.call("PATCH", f"/v1/ask/sessions/{theirs['id']}", 404, {"title": "x"}, **scoped)
+    path = f"/v1/ask/sessions/{theirs['id']}/messages"
+    await device.post(path, 404, {"content": question}, **scoped)

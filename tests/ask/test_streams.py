@@ -1,0 +1,227 @@
+"""Answers as server-sent events: growing, followed from elsewhere, stopped, left alone, lost."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import httpx
+
+from lapel.slices.ask.answering.answers import Answers
+from tests.ask.conftest import Asker
+from tests.ask.scripted import SLICES, Gate, models_of, says
+from tests.support.event_stream import Sent, following, received, some
+from tests.support.running import Running, running
+
+Json = dict[str, Any]
+LOSE = "UPDATE ask_answers SET seen_at = seen_at - interval '1 hour' WHERE world_id = $1"
+COUNT = "SELECT count(*) FROM ask_answers WHERE world_id = $1"
+
+
+@asynccontextmanager
+async def asked(asker: Asker, url: str, session_id: str, **more: Any) -> AsyncGenerator[AsyncIterator[Sent]]:
+    """The events of the answer to a question."""
+    async with (
+        httpx.AsyncClient(trust_env=False, timeout=30) as client,
+        client.stream(
+            "POST",
+            f"{url}/v1/ask/sessions/{session_id}/messages",
+            json={"content": "When is the roof repaired?", "stream": True, **more},
+            headers=asker.device.headers,
+        ) as answer,
+    ):
+        assert answer.status_code == 200
+        assert answer.headers["content-type"] == "text/event-stream"
+        yield received(answer)
+
+
+async def rest(events: AsyncIterator[Sent]) -> list[Sent]:
+    """All events until the end of the stream."""
+    return [each async for each in events if each.data is not None]
+
+
+def text_of(events: list[Sent]) -> str:
+    """The text of these events."""
+    return "".join(value(each)["text"] for each in events if each.name == "text.delta")
+
+
+def value(event: Sent) -> Json:
+    """The data of an event."""
+    assert event.data is not None
+    return json.loads(event.data)
+
+
+async def test_an_answer_streams_as_it_is_made(asker: Asker, asking: Running) -> None:
+    gate = Gate("The roof is repa", "ired in May [2].", after=[" It costs 4200 euros [{euros}]."])
+    asker.script(gate)
+    session = await asker.about_roof()
+    async with asked(asker, asking.url, session["id"]) as events:
+        assert (await anext(events)).data is None
+        first = [await anext(events)]
+        while first[-1].name != "citation":
+            first.append(await anext(events))
+        gate.opened.set()
+        second = await rest(events)
+    whole = first + second
+    assert [each.name for each in (whole[0], whole[-1])] == ["message.start", "message.completed"]
+    stored = (await asker.messages(session["id"]))[1]
+    assert value(whole[0]) == {"session_id": session["id"], "message_id": stored["id"]}
+    assert value(whole[-1]) == {"session_id": session["id"], "message": stored, "sources": []}
+    assert text_of(whole) == stored["content"]
+    citations = [{"type": "citation", **value(each)} for each in whole if each.name == "citation"]
+    assert citations == [each for each in stored["parts"] if each["type"] == "citation"]
+
+    # Every event is a place from which the stream goes on.
+    for place, event in enumerate(whole[:-1]):
+        path = f"/v1/ask/sessions/{session['id']}/messages/stream"
+        headers = {**asker.device.headers, "Last-Event-ID": event.id}
+        async with following(asking.url, headers, stream=path) as (_, events):
+            assert text_of(whole[: place + 1]) + text_of(await rest(events)) == stored["content"]
+
+
+async def test_text_without_support_is_never_shown(asker: Asker, asking: Running) -> None:
+    asker.script(says("The mayor resigns.", " The mayor resigns [1]."))
+    session = await asker.about_roof()
+    async with asked(asker, asking.url, session["id"]) as events:
+        sent = await rest(events)
+    assert "mayor" not in json.dumps([value(each) for each in sent])
+
+
+async def test_refusals_come_before_the_stream(asker: Asker, asking: Running) -> None:
+    session = await asker.session(await asker.device.recording())
+    accepting = {"Accept": "text/event-stream"}
+    path = f"/v1/ask/sessions/{session['id']}/messages"
+    refused = await asker.device.post(path, 409, {"content": "When?"}, **accepting)
+    assert refused["error"]["code"] == "transcript_not_ready"
+    await asker.device.call("GET", f"{path}/stream", 404)
+    await asker.device.call("GET", f"{path}/stream?message_id=msg_1", 404)
+    await asker.device.call("GET", f"{path}/stream", 400, None, **{"Last-Event-ID": "7"})
+
+
+async def test_the_accept_header_asks_for_a_stream(asker: Asker, asking: Running) -> None:
+    asker.script(says("The roof is repaired in May [2]."))
+    session = await asker.about_roof()
+    async with httpx.AsyncClient(trust_env=False, timeout=30) as client:
+        answer = await client.post(
+            f"{asking.url}/v1/ask/sessions/{session['id']}/messages",
+            json={"content": "When?"},
+            headers={**asker.device.headers, "Accept": "text/event-stream"},
+        )
+    assert answer.headers["content-type"] == "text/event-stream"
+    assert "event: message.completed" in answer.text
+
+
+async def test_an_answer_goes_on_when_its_reader_leaves(asker: Asker, asking: Running) -> None:
+    gate = Gate("The roof is repaired in May [2].", after=[" It costs 4200 euros [{euros}]."])
+    asker.script(gate)
+    session = await asker.about_roof()
+    async with asked(asker, asking.url, session["id"]) as events:
+        (start,) = await some(events, 1)
+    gate.opened.set()
+    path, answer_id = f"/v1/ask/sessions/{session['id']}/messages/stream", value(start)["message_id"]
+    headers = asker.device.headers
+    async with following(asking.url, headers, stream=path, message_id=answer_id) as (_, events):
+        sent = await rest(events)
+    assert text_of(sent) == "The roof is repaired in May. It costs 4200 euros."
+    assert (await asker.messages(session["id"]))[1]["finish_reason"] == "stop"
+
+
+async def test_an_answer_without_a_stream_goes_on_too(asker: Asker) -> None:
+    gate = Gate(after=["The roof is repaired in May [2]."])
+    asker.script(gate)
+    session = await asker.about_roof()
+    waiting = asyncio.create_task(asker.ask(session["id"], "When?"))
+    await gate.reached.wait()
+    waiting.cancel()
+    await asyncio.gather(waiting, return_exceptions=True)
+    gate.opened.set()
+    await asker.answers.drain(10)
+    assert len(await asker.messages(session["id"])) == 2
+
+
+async def test_stop_stores_what_was_said(asker: Asker, asking: Running) -> None:
+    gate = Gate("The roof is repaired in May [2]. And", after=["never"])
+    asker.script(gate)
+    session = await asker.about_roof()
+    path = f"/v1/ask/sessions/{session['id']}/messages/stop"
+    assert await asker.device.post(path, 200) == {"stopped": False}
+    waiting = asyncio.create_task(asker.ask(session["id"], "When?"))
+    await gate.reached.wait()
+    assert await asker.device.post(path, 200) == {"stopped": True}
+    message = (await waiting)["message"]
+    assert (message["content"], message["finish_reason"]) == ("The roof is repaired in May. And", "length")
+    assert gate.ended.is_set()
+    assert (await asker.messages(session["id"]))[1] == message
+
+
+async def test_what_had_said_nothing_is_not_stored_when_stopped(asker: Asker) -> None:
+    gate = Gate("The mayor resigns")
+    asker.script(gate)
+    session = await asker.about_roof()
+    waiting = asyncio.create_task(asker.ask(session["id"], "When?", 409))
+    await gate.reached.wait()
+    await asker.device.post(f"/v1/ask/sessions/{session['id']}/messages/stop", 200)
+    assert (await waiting)["error"]["code"] == "conflict"
+    assert await asker.messages(session["id"]) == []
+
+
+async def test_another_process_follows_and_stops(asker: Asker, asking: Running, tmp_path: Any) -> None:
+    gate = Gate("The roof is repaired in May [2].", after=["never"])
+    asker.script(gate)
+    session = await asker.about_roof()
+    database = asking.ports.database.dsn
+    async with running(tmp_path / "other", database, SLICES) as other:
+        waiting = asyncio.create_task(asker.ask(session["id"], "When?"))
+        await gate.reached.wait()
+        path = f"/v1/ask/sessions/{session['id']}/messages"
+        async with following(other.url, asker.device.headers, stream=f"{path}/stream") as (_, events):
+            while (await anext(events)).name != "citation":
+                pass
+            async with httpx.AsyncClient(base_url=other.url, headers=asker.device.headers) as client:
+                # A question at the other process waits for its turn.
+                models_of(other.services).of_world[asker.world_id] = asker.script(
+                    says("It costs 4200 euros [{euros}].")
+                )
+                second = asyncio.create_task(client.post(path, json={"content": "How much?"}, timeout=30))
+                assert (await client.post(f"{path}/stop")).json() == {"stopped": True}
+            sent = await rest(events)
+        assert value(sent[-1])["message"] == (await waiting)["message"]
+        second.cancel()
+        await asyncio.gather(second, return_exceptions=True)
+        await other.services[Answers].drain(5)
+    roles = [each["role"] for each in await asker.messages(session["id"])]
+    assert roles[:2] == ["user", "assistant"]
+
+
+async def test_an_answer_whose_process_is_silent_is_given_up(asker: Asker, asking: Running) -> None:
+    gate = Gate("The roof is repaired in May [2].", after=[" Yes."])
+    asker.script(gate)
+    session = await asker.about_roof()
+    waiting = asyncio.create_task(asker.ask(session["id"], "When?", 409))
+    await gate.reached.wait()
+    async with asking.ports.database.acquire() as connection:
+        await connection.execute(LOSE, asker.world_id)
+    asker.script(says("It costs 4200 euros [{euros}]."))
+    await asker.ask(session["id"], "How much?")
+    gate.opened.set()
+    assert (await waiting)["error"]["code"] == "conflict"
+    assert [each["content"] for each in await asker.messages(session["id"])] == [
+        "How much?",
+        "It costs 4200 euros.",
+    ]
+
+
+async def test_a_session_that_is_deleted_ends_its_answer(asker: Asker, asking: Running) -> None:
+    gate = Gate("The roof is repaired in May [2].", after=[" Yes."])
+    asker.script(gate)
+    session = await asker.about_roof()
+    waiting = asyncio.create_task(asker.ask(session["id"], "When?", 404))
+    await gate.reached.wait()
+    await asker.device.call("DELETE", f"/v1/ask/sessions/{session['id']}", 204)
+    gate.opened.set()
+    await waiting
+    async with asking.ports.database.acquire() as connection:
+        assert await connection.fetchval(COUNT, asker.world_id) == 0
