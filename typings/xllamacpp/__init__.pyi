@@ -27,6 +27,8 @@ class CommonParams:
     warmup: bool
     no_extra_bufts: bool
 
+def json_schema_to_grammar(schema: Mapping[str, object]) -> str: ...
+
 class Server:
     def __init__(self, params: CommonParams) -> None: ...
     def handle_chat_completions(

@@ -89,6 +89,7 @@ async def test_it_answers_in_json_of_the_schema(model: LocalModel) -> None:
     value, answer = await structured(model, prompt(text, 120, schema=SCHEMA), lambda value: value)
     assert set(json.loads(answer.text)) == {"people", "day"}
     assert "Friday" in str(value)
+    assert "\n" not in answer.text  # line breaks and indentation are tokens, too
     with pytest.raises(ModelFailed) as refused:
         await model.generate(prompt(text, schema={"$ref": "http://127.0.0.1:9/schema"}))
     assert refused.value.code == "engine"
