@@ -39,8 +39,6 @@ CONTRACT = [
     "search_my_recordings",
     "ask_my_recordings",
 ]
-# Their routes are not served yet.
-LATER = {"ask", "ask_my_recordings"}
 PAGE = Path(__file__).parents[2] / "docs" / "mcp.md"
 
 
@@ -54,7 +52,7 @@ TOOLS = list(toolbox())
 
 
 def test_the_tools_are_those_of_the_contract() -> None:
-    assert [each.name for each in TABLE] == [each for each in CONTRACT if each not in LATER]
+    assert [each.name for each in TABLE] == CONTRACT
 
 
 @pytest.mark.parametrize("tool", TOOLS, ids=lambda each: each.name)
@@ -81,6 +79,8 @@ def test_a_tool_takes_the_arguments_of_its_operation(tool: Any) -> None:
     names = {*operation.query.__struct_encode_fields__}
     names |= set() if operation.body is NoBody else {*operation.body.__struct_encode_fields__}
     names |= {"id"} if operation.parameters else set()
+    if tool.asking is not None:
+        names = (names - {"initial_message"}) | {*tool.asking.body.__struct_encode_fields__, "session_id"}
     names |= {tool.entry.found_by[0]} if tool.entry.found_by else set()
     assert set(tool.schemas.arguments["properties"]) == names - tool.entry.hidden
 
@@ -191,6 +191,52 @@ async def test_a_search_finds_what_the_route_finds(
         asked = {"query": body["query"], "end_user_id": end_user, "recording_ids": [recording]}
         nothing = await theirs.call("search_my_recordings", **asked)
         assert nothing["structuredContent"] == {"results": []}
+
+
+async def test_questions_are_asked_in_a_session(
+    live: Running, client: httpx.AsyncClient, tenant: Tenant
+) -> None:
+    made = Made(client, tenant)
+    end_user, token, recording = await made.person("jane")
+    _, other, __ = await made.person("joe")
+    first = {"content": "When do we ship?", "end_user_id": end_user}
+    async with (
+        raw(live.url, tenant.test_key) as http,
+        raw(live.url, token) as own,
+        raw(live.url, other) as theirs,
+    ):
+        answer = (await http.call("ask", **first))["structuredContent"]
+        assert set(answer) == {"session_id", "message", "sources"}
+        session = answer["session_id"]
+        again = await http.call("ask", content="And then?", session_id=session)
+        assert again["structuredContent"]["session_id"] == session
+        page = await made.get(f"/ask/sessions/{session}/messages")
+        assert [each["role"] for each in page["data"]] == ["user", "assistant"] * 2
+        assert page["data"][1] == answer["message"]
+        nested = {
+            "initial_message": {"content": "What?"},
+            "scope": {"type": "library"},
+            "end_user_id": end_user,
+        }
+        assert (await http.call("ask", **nested))["structuredContent"]["session_id"] != session
+        about = {"type": "recording", "recording_id": recording}
+        assert (await http.refused("ask", content="What?", scope=about))["code"] == "transcript_not_ready"
+        assert (await http.refused("ask", content=""))["param"] == "content"
+        assert (await http.refused("ask"))["param"] == "content"
+        assert (await http.refused("ask", content="What?", session_id=5))["param"] == "session_id"
+
+        mine = (await own.call("ask_my_recordings", content="When do we ship?"))["structuredContent"]
+        continued = await own.call("ask_my_recordings", content="And then?", session_id=mine["session_id"])
+        assert continued["structuredContent"]["session_id"] == mine["session_id"]
+        refused = await theirs.refused("ask_my_recordings", content="And?", session_id=mine["session_id"])
+        assert refused["code"] == "not_found"
+        about_jane = {"type": "recording", "recording_id": recording}
+        assert (await theirs.refused("ask_my_recordings", content="?", scope=about_jane))[
+            "code"
+        ] == "not_found"
+    path = f"/v1/ask/sessions/{mine['session_id']}/messages"
+    direct = await client.post(path, json={"content": "What?"}, headers=bearer(token))
+    assert direct.status_code == 403, "over HTTP, an end user's token reads"
 
 
 @pytest.mark.parametrize(

@@ -38,6 +38,13 @@ class ToolEntry:
 
 
 _OWN = frozenset({"end_user_id"})
+_STREAM = frozenset({"stream"})
+_ASK = (
+    "`content` is the question. The answer rests on what was said in the recordings and cites where, or says "
+    "that the recordings do not have it. With `session_id`, the question is one more of that session. "
+    "Without it, a new session is made: about the recordings of `scope`, or about all recordings of the end "
+    "user."
+)
 TABLE = (
     ToolEntry("list_end_users", "list_end_users"),
     ToolEntry(
@@ -54,9 +61,18 @@ TABLE = (
     ToolEntry("create_transcription", "create_transcription"),
     ToolEntry("create_summary", "create_summary"),
     ToolEntry("search_recordings", "search_recordings", reads=True),
+    ToolEntry("ask", "create_ask_session", also=_ASK, hidden=_STREAM, asks="create_ask_message"),
     ToolEntry("list_webhooks", "list_webhooks"),
     ToolEntry("trigger_webhook_event", "test_webhook", also="`id` is the webhook's id.", leaves=True),
     ToolEntry("list_my_recordings", "list_recordings", END_USERS, hidden=_OWN),
     ToolEntry("get_my_recording", "get_recording", END_USERS),
     ToolEntry("search_my_recordings", "search_recordings", END_USERS, reads=True, hidden=_OWN),
+    ToolEntry(
+        "ask_my_recordings",
+        "create_ask_session",
+        END_USERS,
+        also=_ASK,
+        hidden=_OWN | _STREAM,
+        asks="create_ask_message",
+    ),
 )
