@@ -206,6 +206,12 @@ def test_the_crash_points_are_those_in_the_code(each: Slice) -> None:
     assert [it.pattern for it in found if not any(it.fullmatch(point) for point in each.crash_points)] == []
 
 
+def test_every_lane_takes_a_batch() -> None:
+    """The queue worker asks for half as many jobs as a lane runs, and the queue refuses to give none."""
+    for lane in (lane for each in app.SLICES for lane in each.lanes):
+        assert lane.at_once >= 2, f"{lane.name}: its jobs would never run"
+
+
 def test_the_page_has_every_slice() -> None:
     lines = PAGE.read_text(encoding="utf-8").splitlines()
     assert [line for line in lines if line.startswith("|")] == page_of(app.SLICES)

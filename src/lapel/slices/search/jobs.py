@@ -11,8 +11,8 @@ if TYPE_CHECKING:
     from lapel.slices.search.indexing.catching_up import CatchingUp
     from lapel.slices.search.indexing.vector_work import VectorWork
 
-# A worker has one child process that embeds.
-LANE = QueueLane("embedding", 1)
+# A worker has one child process that embeds. While it works for one job, the other one waits.
+LANE = QueueLane("embedding", 2)
 
 
 def handlers(work: VectorWork) -> tuple[Job, ...]:
