@@ -55,14 +55,11 @@ class ExtractiveWriter:
         self._turns = turns
         self._usable = [turn.index for turn in turns if turn.index not in planted]
         self._meanings = meanings
-        statements = [at for at in self._usable if not has_cue(turns[at].text, "question")]
-        self._statements = statements or self._usable
+        self._statements = self._usable
 
     async def write(self) -> Draft:
         """The summary. Raises NeedsModel when sentences cannot fill what the template requires."""
-        texts = ["" if turn.index not in set(self._usable) else turn.text for turn in self._turns]
-        weighed = await asyncio.to_thread(WeighedSentences, texts)
-        choice = SentenceChoice(texts, weighed, self._meanings)
+        choice = await self._choice()
         if self._template.id is None:
             return await self._of_prompt(choice)
         fields: dict[str, list[DraftEntry] | DraftEntry | None] = {}
@@ -78,10 +75,16 @@ class ExtractiveWriter:
 
     async def overview(self) -> DraftEntry:
         """The most representative sentences, as one text."""
-        texts = [turn.text for turn in self._turns]
-        weighed = await asyncio.to_thread(WeighedSentences, texts)
-        choice = SentenceChoice(texts, weighed, self._meanings)
+        choice = await self._choice()
         return self._joined(await choice.representative(_OF_AN_OVERVIEW, self._statements))
+
+    async def _choice(self) -> SentenceChoice:
+        usable = set(self._usable)
+        texts = [turn.text if turn.index in usable else "" for turn in self._turns]
+        questions = set(await asyncio.to_thread(self._with_cue, "question"))
+        self._statements = [at for at in self._usable if at not in questions] or self._usable
+        weighed = await asyncio.to_thread(WeighedSentences, texts)
+        return SentenceChoice(texts, weighed, self._meanings)
 
     async def _of_prompt(self, choice: SentenceChoice) -> Draft:
         if names_shape(self._template.instructions):
@@ -100,7 +103,7 @@ class ExtractiveWriter:
         self, field: TemplateField, choice: SentenceChoice
     ) -> list[DraftEntry] | DraftEntry | None:
         cue = CUE_OF_FIELD.get(field.name)
-        found = [] if cue is None else self._with_cue(cue)
+        found = [] if cue is None else await asyncio.to_thread(self._with_cue, cue)
         if field.kind == "list":
             if field.items.get("type") != "string" or field.items.keys() & {"enum", "const"}:
                 return []
@@ -126,10 +129,11 @@ class ExtractiveWriter:
         return self._joined(places) if places else None
 
     def _with_cue(self, cue: Cue) -> list[int]:
+        fewest = 0 if cue == "question" else _FEWEST_WORDS
         return [
             at
             for at in self._usable
-            if has_cue(self._turns[at].text, cue) and spoken_words(self._turns[at].text) >= _FEWEST_WORDS
+            if has_cue(self._turns[at].text, cue) and spoken_words(self._turns[at].text) >= fewest
         ]
 
     def _at_most(self, number: int) -> int:
@@ -138,9 +142,10 @@ class ExtractiveWriter:
 
     def _people(self) -> list[DraftEntry]:
         first: dict[str, int] = {}
-        for turn in self._turns:
-            if turn.speaker is not None and turn.index in self._usable:
-                first.setdefault(turn.speaker, turn.index)
+        for at in self._usable:
+            speaker = self._turns[at].speaker
+            if speaker is not None:
+                first.setdefault(speaker, at)
         return [DraftEntry(speaker, [place]) for speaker, place in first.items()]
 
     def _entries(self, places: Sequence[int]) -> list[DraftEntry]:

@@ -25,9 +25,9 @@ if TYPE_CHECKING:
 _Vector: TypeAlias = "array[float]"
 
 # The most sentences whose vectors are made: those that are best by their words.
-_MOST_CANDIDATES = 384
+_MOST_CANDIDATES = 192
 _FEWEST_WORDS = 3  # of a sentence that can represent anything
-_LONGEST = 20_000  # sentences that are weighed at all
+_LONGEST = 20_000  # sentences that are weighed at all; twelve hours of speech have about as many
 _RELEVANCE = 0.7  # against novelty
 _USUAL_WORDS = 12  # a shorter sentence says less
 
@@ -45,12 +45,10 @@ class WeighedSentences:
         for vector in self._vectors:
             for word, value in vector.items():
                 centre[word] = centre.get(word, 0.0) + value
-        self._centre = _unit(centre)
-
-    def central(self) -> list[float]:
-        """How near each sentence is to all of them, 0 to 1."""
-        return [
-            _product(vector, self._centre) * min(sum(counts.values()) / _USUAL_WORDS, 1.0)
+        middle = _unit(centre)
+        # How near each sentence is to all of them, 0 to 1.
+        self.central = [
+            _product(vector, middle) * min(sum(counts.values()) / _USUAL_WORDS, 1.0)
             if len(counts) >= _FEWEST_WORDS
             else 0.0
             for vector, counts in zip(self._vectors, self._counts, strict=True)
@@ -76,20 +74,22 @@ class SentenceChoice:
         self._texts = texts
         self._weighed = weighed
         self._meanings = meanings
+        self._made: dict[str, _Vector] = {}
 
     async def representative(self, number: int, among: Sequence[int] | None = None) -> list[int]:
         """The places of up to `number` sentences that represent the transcript, in its order. `among`: the
         places to choose from."""
-        return await self._choose(self._weighed.central(), None, number, among)
+        return await self._choose(self._weighed.central, None, number, among)
 
     async def nearest(self, text: str, number: int) -> list[int]:
         """The places of up to `number` sentences that are nearest to a text; none if nothing is near it."""
-        return await self._choose(self._weighed.near(text), text, number, None)
+        near = await asyncio.to_thread(self._weighed.near, text)
+        return await self._choose(near, text, number, None)
 
     async def _choose(
         self, scores: Sequence[float], wanted: str | None, number: int, among: Sequence[int] | None
     ) -> list[int]:
-        allowed = range(len(scores)) if among is None else among
+        allowed = range(len(scores)) if among is None else [at for at in among if at < len(scores)]
         places = sorted((each for each in allowed if scores[each] > 0), key=lambda each: -scores[each])
         places = sorted(places[:_MOST_CANDIDATES])
         if len(places) <= 1:
@@ -97,20 +97,21 @@ class SentenceChoice:
         texts = [self._texts[each] for each in places]
         vectors = await self._vectors(texts if wanted is None else [*texts, wanted])
         if vectors is None:
-            return _by_words(self._weighed, scores, places, number)
+            return await asyncio.to_thread(_by_words, self._weighed, scores, places, number)
         chosen = await asyncio.to_thread(_by_meaning, texts, vectors, number)
         return sorted(places[each] for each in chosen)
 
     async def _vectors(self, texts: Sequence[str]) -> list[_Vector] | None:
         if self._meanings is None:
             return None
-        made: list[_Vector] = []
-        for start in range(0, len(texts), MOST_SENTENCES):
-            vectors = await self._meanings.sentences(texts[start : start + MOST_SENTENCES])
+        new = [text for text in dict.fromkeys(texts) if text not in self._made]
+        for start in range(0, len(new), MOST_SENTENCES):
+            some = new[start : start + MOST_SENTENCES]
+            vectors = await self._meanings.sentences(some)
             if vectors is None:
                 return None
-            made += [array("f", each) for each in vectors]
-        return made
+            self._made.update(zip(some, (array("f", each) for each in vectors), strict=True))
+        return [self._made[text] for text in texts]
 
 
 def _by_meaning(texts: Sequence[str], vectors: Sequence[_Vector], number: int) -> list[int]:

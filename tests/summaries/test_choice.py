@@ -1,0 +1,69 @@
+"""The choice of sentences without a language model, and what tells sentences apart."""
+
+from __future__ import annotations
+
+import pytest
+
+from lapel.slices.summaries.extraction.cues import Cue, has_cue
+from lapel.slices.summaries.extraction.sentence_choice import SentenceChoice, WeighedSentences
+from lapel.slices.summaries.writing.number_words import may_have_been_said, said_values
+from lapel.slices.summaries.writing.summary_words import spoken_words
+from lapel.slices.summaries.writing.text_language import language_of
+
+
+async def test_more_sentences_than_are_weighed_do_no_harm() -> None:
+    texts = [f"the pump number {n % 50} in hall {n % 7} leaks" for n in range(20_010)]
+    choice = SentenceChoice(texts, WeighedSentences(texts), None)
+    chosen = await choice.representative(3, range(len(texts)))
+    assert len(chosen) == 3
+    assert chosen == sorted(chosen)
+    assert await choice.nearest("penguins", 3) == []
+
+
+@pytest.mark.parametrize(
+    ("text", "cue"),
+    [
+        ("I will send the offer by Friday.", "task"),
+        ("Ich schicke das Angebot bis Freitag.", "task"),
+        ("Voy a mandar la oferta.", "task"),
+        ("Il faut envoyer le devis avant lundi.", "task"),
+        ("我会在周五之前发送报价。", "task"),
+        ("We agreed to keep the supplier.", "decision"),
+        ("Wir haben beschlossen, den Lieferanten zu behalten.", "decision"),
+        ("Hemos decidido mantener al proveedor.", "decision"),
+        ("On a décidé de garder le fournisseur.", "decision"),
+        ("我们决定保留供应商。", "decision"),
+        ("Who tells the customers?", "question"),
+    ],
+)
+def test_a_sentence_shows_what_it_is(text: str, cue: Cue) -> None:
+    assert has_cue(text, cue)
+    assert not has_cue("The pump in hall 3 leaks.", cue)
+
+
+@pytest.mark.parametrize(
+    ("number", "said", "possible"),
+    [
+        ("42", "forty-two milligrams", True),
+        ("25", "fünfundzwanzig Leute", True),
+        ("1500", "fifteen hundred", True),
+        ("320", "三百二十", True),
+        ("80", "forty milligrams", False),
+        ("9", "the ninth of March", True),
+        ("7", "no number at all", False),
+    ],
+)
+def test_a_number_may_have_been_said_in_words(number: str, said: str, possible: bool) -> None:
+    assert may_have_been_said(number, said_values(said)) is possible
+
+
+def test_languages_are_told_apart_only_if_that_is_sure() -> None:
+    assert language_of("The pump in the hall leaks and we have to call the supplier.") == "en"
+    assert language_of("Die Pumpe in der Halle ist nicht dicht und wir rufen den Lieferanten an.") == "de"
+    assert (
+        language_of("La bomba de la nave pierde agua y hay que llamar al proveedor que está en Graz.") == "es"
+    )
+    assert language_of("La pompe est en panne et nous devons appeler le fournisseur dans la ville.") == "fr"
+    assert language_of("我们决定下周发布新产品。") == "zh"
+    assert language_of("SPEAKER_0 Graz 500") is None
+    assert spoken_words("我们决定") == 2
