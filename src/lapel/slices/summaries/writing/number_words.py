@@ -108,6 +108,8 @@ def _numbers_of(values: frozenset[int]) -> frozenset[int]:
             for part in parts[1:]:
                 results = {each + part for each in results} | {each * part for each in results}
             made |= results
+            if number == _OF_A_NUMBER:  # three hundred and two tens
+                made.add(parts[0] * parts[1] + parts[2] * parts[3])
     return frozenset(made)
 
 
