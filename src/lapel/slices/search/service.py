@@ -14,6 +14,7 @@ from lapel.slices.search.indexing.vector_work import numbers
 from lapel.slices.search.passages.search_words import terms_of
 from lapel.slices.search.passages.sentence_splitting import LONGEST_SENTENCE, Sentence, sentences_of
 from lapel.slices.search.queries import SearchFilters
+from lapel.slices.search.question_mean import without_common_part
 from lapel.slices.search.wire import USUAL_RESULTS, FoundPassage, SearchResults
 
 if TYPE_CHECKING:
@@ -100,7 +101,9 @@ class Search:
                 SearchFilters(chosen, after, before),
                 limit=limit,
                 nearness=near,
-                vector=None if vector is None else numbers([vector]),
+                vector=None
+                if vector is None
+                else without_common_part(numbers([vector]), self._embeddings.model),
                 model=self._embeddings.model,
             )
         return [_found(row) for row in rows]
