@@ -13,7 +13,7 @@ from lapel.foundation.core.actors import Actor
 from lapel.foundation.core.errors import ApiError, InvalidRequest, RateLimitExceeded, Unavailable
 from lapel.foundation.http.authorization import Access
 from lapel.foundation.http.calls import Call, DirectCall, NoQuery
-from lapel.foundation.http.operations import Operation
+from lapel.foundation.http.operations import Endpoint
 from lapel.foundation.http.rate_limits import Unlimited
 from lapel.foundation.http.responses import Headers
 from lapel.foundation.http.routes import Routes
@@ -163,7 +163,7 @@ class Generous(Unlimited):
         self._knows = knows
         self.taken = 0
 
-    async def take(self, actor: Actor, operation: Operation) -> Headers:  # noqa: ARG002 - its shape
+    async def take(self, actor: Actor, operation: Endpoint) -> Headers:  # noqa: ARG002 - its shape
         self.taken += 1
         return ((b"x-ratelimit-limit", b"60"),)
 
