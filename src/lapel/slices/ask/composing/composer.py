@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from lapel.slices.search.service import FoundPassage
 
 # With no more sentences than this, the extractive engine looks at the whole transcript of a recording.
-_FEW = 60
+_FEW = 10
 
 
 class Stopped(Exception):  # it is no error of ours
