@@ -26,6 +26,7 @@ BENCHMARKS = (
     "speech",
     "speakers",
     "embeddings",
+    "ask",
     "job_start",
     "neighbour",
     "revocation",
