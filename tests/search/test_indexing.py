@@ -206,6 +206,17 @@ async def test_another_model_embeds_again_and_the_old_vectors_stay_until_all_is_
         assert await connection.fetchval(model, library.world_id, recording) == "two@2"
 
 
+async def test_the_name_of_the_recording_is_embedded_with_its_passages(library: Library) -> None:
+    recording = await library.said(await library.end_user(), segments_of(ONE))
+    await library.execute(
+        "UPDATE recordings SET name = $3 WHERE world_id = $1 AND id = $2", library.world_id, recording, "Port"
+    )
+    await due_only(library)
+    embedder = Embedder()
+    await work_of(library, embedder).work(EmbedTranscript(0, ""))
+    assert embedder.texts == ["Port. The harbour has cranes."]
+
+
 async def test_what_always_fails_is_left_without_vectors(library: Library) -> None:
     recording = await library.said(await library.end_user(), segments_of(ONE))
     await due_only(library)

@@ -114,13 +114,13 @@ WITH terms AS MATERIALIZED (
 
 # $11: the vector of the query, $12: its model. The product is negative, so the nearest come first.
 _DISTANCE = "c.meaning <#> $11::real[]::halfvec(384)"
-# The model finds texts of the query's own language nearer than they are. So most of what the texts of a
+# The model finds texts of the query's own language nearer than they are. So what the texts of a
 # language have in common is taken away; the mean of few texts counts less.
 _EXACT = """
 SELECT e.id, row_number() OVER (ORDER BY e.distance, e.id) AS rank FROM (
-    SELECT o.id, o.distance - 0.8 * l.mean AS distance FROM own o
+    SELECT o.id, o.distance - l.mean AS distance FROM own o
     JOIN language_means l ON l.configuration = o.configuration
-    ORDER BY o.distance - 0.8 * l.mean, o.id LIMIT 50
+    ORDER BY o.distance - l.mean, o.id LIMIT 50
 ) e"""
 _OWN = """, own AS MATERIALIZED (
     SELECT c.chunk_id AS id, c.configuration, {distance} AS distance FROM search_vectors c

@@ -26,12 +26,12 @@ _MEAN = (
     "Khmqhqz9Jo8p96kiJxObvKmHKEyod6qIKbkpM67FJkAor6lgKMmj9KqXKCsoTKszp3UpoycCKpYq0aQdm6wlHasmKrsqzKkxJMig"
     "HajHqG8rCKrcql0oKCweJVYq"
 )
-# The share of the mean that is taken away: the best of 0, 0.5, 0.7, 0.85 and 1 on the half `choose`.
-_SHARE = 0.7
+# The share of the mean that is taken away: the best of 0.5, 0.7 and 0.85 on the half `choose`.
+_SHARE = 0.5
 
 
 def without_common_part(vector: list[float], model: str | None) -> list[float]:
-    """A question's vector without most of what all questions have in common. Not of length 1."""
+    """A question's vector without half of what all questions have in common. Not of length 1."""
     if model is None or not model.startswith(_MODEL):
         return vector
     return [each - _SHARE * common for each, common in zip(vector, _mean(), strict=True)]

@@ -7,12 +7,17 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from lapel.foundation.database.rows import fetch_only_value, fetch_row, fetch_rows, fetch_value
+from lapel.slices.recordings.service import titled_recording
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from datetime import timedelta
 
     from lapel.foundation.database.connection import Connection
+
+
+# Characters of a recording's name that are embedded with each of its passages.
+_LONGEST_NAME = 100
 
 
 class TranscriptDueRow(msgspec.Struct, frozen=True):
@@ -26,10 +31,17 @@ class TranscriptDueRow(msgspec.Struct, frozen=True):
 
 
 class PassageRow(msgspec.Struct, frozen=True):
-    """A chunk without a vector."""
+    """A chunk without a vector. `name`: of its recording."""
 
     id: str
     chunk_text: str
+    name: str | None
+
+    @property
+    def embedded_text(self) -> str:
+        """The text with the name before it, which often says what the passage is about."""
+        name = (self.name or "").strip()[:_LONGEST_NAME]
+        return f"{name}. {self.chunk_text}" if name else self.chunk_text
 
 
 # The next transcript of the world that was served longest ago. Worlds with work are found by jumps along the
@@ -64,8 +76,8 @@ RETURNING s.world_id, s.recording_id, s.transcription_id, s.lease, s.tries
 """
 
 # $4: the model.
-READ_LACKING = """
-SELECT c.id, c.chunk_text FROM search_chunks c
+READ_LACKING = f"""
+SELECT c.id, c.chunk_text, r.name FROM search_chunks c {titled_recording("c", "NULL")}
 WHERE c.world_id = $1 AND c.recording_id = $2 AND c.transcription_id = $3 AND NOT EXISTS (
     SELECT FROM search_vectors v
     WHERE v.world_id = c.world_id AND v.end_user_id = c.end_user_id AND v.model = $4 AND v.chunk_id = c.id)

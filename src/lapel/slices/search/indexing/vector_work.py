@@ -102,7 +102,7 @@ class VectorWork:
             return True
         batch = passages[:_BATCH]
         try:
-            vectors = await self._embeddings.passages([each.chunk_text for each in batch])
+            vectors = await self._embeddings.passages([each.embedded_text for each in batch])
         except (EmbeddingsAway, NoEmbeddings) as error:
             await self._put_back(due, error)
             return False
