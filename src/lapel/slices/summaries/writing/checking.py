@@ -7,6 +7,7 @@ from array import array
 from typing import TYPE_CHECKING, Protocol
 
 from lapel.slices.summaries.writing.drafts import Draft, DraftEntry, fields_of, words_of
+from lapel.slices.summaries.writing.summary_words import content_words
 from lapel.slices.summaries.writing.turn_support import Support
 
 if TYPE_CHECKING:
@@ -16,9 +17,10 @@ if TYPE_CHECKING:
     from lapel.slices.summaries.writing.drafts import TemplateField
     from lapel.slices.summaries.writing.turns import SpokenTurn
 
-# The least product of the vectors of an entry and of a turn that supports it. Products of unlike texts are
-# about 0.75 to 0.85 with the embedding model (embeddings/service.py).
-_NEAR = 0.88
+# The least product of the vectors of an entry and of a turn that supports it, and the fewest content words of
+# such an entry: short texts are near to everything. With the embedding model, free paraphrases have products
+# from 0.84 on, and texts about other things up to 0.83.
+_NEAR, _FEWEST_WORDS = 0.85, 3
 # The most texts of one comparison of meanings.
 _MOST_TEXTS = 60
 # Words for a judgement of the mood, in the languages of the interface of templates.
@@ -103,10 +105,12 @@ class Checker:
         for entry in entries:
             turns = self._support.valid(entry.turns)
             text = words_of(entry.value)
-            if not turns or not text.strip() or not self._support.numbers_were_said(text, turns):
+            if not turns or len(set(content_words(text))) < _FEWEST_WORDS:
+                continue
+            if not self._support.numbers_were_said(text, turns):
                 continue
             said = [self._support.turns[each].text for each in turns]
-            vectors = await self._meanings.sentences([text, " ".join(said), *said][:_MOST_TEXTS])
+            vectors = await self._meanings.sentences([text, *said][:_MOST_TEXTS])
             if vectors is None:
                 return found
             wanted, *others = (array("f", each) for each in vectors)

@@ -1,0 +1,45 @@
+"""An entry that shares no words with its turns is kept if its meaning is near theirs."""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Sequence
+
+import pytest
+
+from lapel.slices.summaries.templates.builtin import BUILT_IN
+from lapel.slices.summaries.writing.checking import Checker
+from lapel.slices.summaries.writing.drafts import Draft, DraftEntry
+from lapel.slices.summaries.writing.turns import turns_of
+from tests.summaries.support import MEETING, segments_of_talk
+
+NEAR, FAR = array("f", [1.0, 0.0]).tobytes(), array("f", [0.6, 0.8]).tobytes()
+
+
+class _Vectors:
+    """Everything is near to everything but to penguins."""
+
+    async def sentences(self, texts: Sequence[str]) -> list[bytes] | None:
+        return [FAR if "enguins" in text else NEAR for text in texts]
+
+
+@pytest.mark.parametrize(
+    ("text", "kept"),
+    [
+        ("Scandinavian clients hear about it soon.", True),
+        ("Penguins live where ice never melts.", False),
+        ("Scandinavian clients pay 700 euros soon.", False),
+        ("Pineapple.", False),
+    ],
+)
+async def test_meaning_counts_where_words_do_not(text: str, kept: bool) -> None:
+    checker = await Checker.of(turns_of(segments_of_talk(MEETING)), _Vectors())
+    empty: dict[str, list[DraftEntry] | DraftEntry | None] = {
+        "overview": None,
+        "key_points": [DraftEntry(text, [5])],
+        "action_items": [],
+        "participants": [],
+        "decisions": [],
+    }
+    found = await checker.supported(Draft(empty), BUILT_IN["tmpl_general_notes"])
+    assert found.fields["key_points"] == ([DraftEntry(text, [5])] if kept else [])
