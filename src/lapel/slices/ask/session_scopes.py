@@ -25,7 +25,7 @@ def wanted_scope(scope: AskedScope) -> tuple[ScopeType, list[str]]:
     """The type of a scope, and its distinct recordings. Raises InvalidRequest when they do not fit."""
     match scope.type:
         case "recording":
-            if not scope.recording_id:
+            if scope.recording_id is None:
                 raise InvalidRequest(
                     "A scope of the type `recording` needs `recording_id`.", param="scope.recording_id"
                 )
@@ -53,7 +53,7 @@ async def owner_of(
     own = actor.end_user_id
     if own is not None and named not in (None, own):
         raise NotFound("There is no end user with this `end_user_id`.", param="end_user_id")
-    wanted = own or named
+    wanted = named if own is None else own
     mentioned = await find_mentioned(connection, actor.world_id, ids, wanted)
     if len(mentioned) < len(ids):
         raise NotFound("There is no recording with this id that belongs to the end user.", param="scope")

@@ -41,6 +41,23 @@ class AskedScope(msgspec.Struct, frozen=True, kw_only=True):
     end user.
     """
 
+    json_rules: ClassVar[dict[str, Any]] = {
+        "anyOf": [
+            {
+                "properties": {"type": {"const": "recording"}, "recording_id": {"type": "string"}},
+                "required": ["recording_id"],
+            },
+            {
+                "properties": {
+                    "type": {"const": "selected"},
+                    "recording_ids": {"type": "array", "minItems": 1},
+                },
+                "required": ["recording_ids"],
+            },
+            {"properties": {"type": {"const": "library"}}},
+        ]
+    }
+
     type: ScopeType
     recording_id: str | None = None
     recording_ids: Annotated[list[str], msgspec.Meta(max_length=MAX_RECORDINGS)] | None = None
@@ -54,7 +71,18 @@ class FirstMessage(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class CreateAskSession(msgspec.Struct, frozen=True, kw_only=True):
-    """A new session, with or without its first question."""
+    """A new session, with or without its first question.
+
+    `end_user_id` is needed unless the scope's type is `recording`, or the key implies it.
+    """
+
+    json_rules: ClassVar[dict[str, Any]] = {
+        "anyOf": [
+            {"properties": {"end_user_id": {"type": "string"}}, "required": ["end_user_id"]},
+            {"properties": {"scope": {"properties": {"type": {"const": "recording"}}}}},
+        ],
+        "examples": [{"scope": {"type": "recording", "recording_id": "rec_0VvPq3xYz8KmW2nLc5RtB7dF"}}],
+    }
 
     scope: AskedScope
     end_user_id: str | None = None
