@@ -80,6 +80,12 @@ COMMANDS = (
     ),
     (
         app,
+        "eval",
+        "lapel.cli.evaluate.evaluate:evaluate",
+        "Measure search, answers, summaries and planted attacks with the shipped conversations.",
+    ),
+    (
+        app,
         "init",
         "lapel.cli.commands.init:init",
         "Prepare database, bucket (with CORS for uploads from browsers) and a first key. Safe to repeat.",

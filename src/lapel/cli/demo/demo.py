@@ -4,16 +4,12 @@ from __future__ import annotations
 
 import os
 import secrets
-import shutil
-import signal
 import subprocess
-import sys
-import tempfile
 import time
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Annotated
+from typing import Annotated
 from urllib.parse import urlsplit
 
 import msgspec
@@ -23,15 +19,19 @@ from rich.text import Text
 
 from lapel.cli.demo.demo_job import DemoError, DemoOutcome, DemoStep, HeardSpeech, MainJob
 from lapel.cli.demo.receiver import receiver
-from lapel.cli.shared.http_client import NoAnswer, request
 from lapel.cli.shared.options import Json, emit
+from lapel.cli.shared.own_server import (
+    LAPEL,
+    NotServed,
+    OwnServer,
+    end_on_sigterm,
+    own_server,
+    temporary_folder,
+)
 from lapel.sample import speech
 
-START_TIMEOUT = 90
-STOP_TIMEOUT = 15
 # Webhooks reach only public addresses unless a setting names others, and the receiver is on this machine.
 NETWORKS = {"LAPEL_OUTBOUND_NETWORKS": "127.0.0.0/8"}
-LAPEL = (sys.executable, "-m", "lapel.cli.main")
 
 
 class Demo(msgspec.Struct, frozen=True, kw_only=True):
@@ -41,11 +41,6 @@ class Demo(msgspec.Struct, frozen=True, kw_only=True):
     data_dir: str
     steps: list[DemoStep]
     outcome: DemoOutcome
-
-
-class _Running(msgspec.Struct):
-    pid: int
-    base_url: str
 
 
 class _Key(msgspec.Struct):
@@ -73,7 +68,7 @@ def demo(
         lapel demo --keep
         lapel demo --data-dir ./demo-data --json
     """
-    signal.signal(signal.SIGTERM, _leave)
+    end_on_sigterm()
     console = Console()
     steps: list[DemoStep] = []
 
@@ -83,7 +78,8 @@ def demo(
             _show(console, step)
 
     try:
-        with _folder(data_dir) as folder, _server(folder, report) as (server, base_url):
+        with _folder(data_dir) as folder, _server(folder, report) as server:
+            base_url = server.base_url
             key = _make_key(folder, report)
             sample = speech()
             with receiver() as taker, _progress() as hear:
@@ -95,18 +91,12 @@ def demo(
             else:
                 _conclude(console, base_url, outcome, keep=keep)
             if keep:
-                server.wait()
-    except DemoError as fault:
+                server.process.wait()
+    except (DemoError, NotServed) as fault:
         Console(stderr=True).print(Text(f"lapel demo: {fault}", style="red"), soft_wrap=True)
         raise SystemExit(1) from fault
     except KeyboardInterrupt:
         raise SystemExit(0 if keep else 130) from None
-
-
-def _leave(signum: int, frame: object) -> None:
-    """Turns SIGTERM into SystemExit, so that the server is stopped and the temporary folder is removed."""
-    del frame
-    raise SystemExit(128 + signum)
 
 
 @contextmanager
@@ -114,78 +104,21 @@ def _folder(given: Path | None) -> Generator[Path]:
     if given is not None:
         yield given.absolute()
         return
-    made = Path(tempfile.mkdtemp(prefix="lapel-demo-"))
-    try:
-        yield made / "data"
-    finally:
-        shutil.rmtree(made, ignore_errors=True)
+    with temporary_folder("lapel-demo-") as folder:
+        yield folder
 
 
 @contextmanager
-def _server(
-    folder: Path, report: Callable[[DemoStep], None]
-) -> Generator[tuple[subprocess.Popen[bytes], str]]:
-    """Runs `lapel serve` as a child on a free port during the block; yields the child and its base URL."""
-    command = ["serve", "--data-dir", str(folder), "--port", "0"]
-    with tempfile.TemporaryFile() as log:
-        start = time.perf_counter()
-        # A session of its own: Ctrl-C in the terminal reaches only this process, and it stops the server.
-        server = subprocess.Popen(
-            [*LAPEL, *command],
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=log,
-            env=os.environ | NETWORKS,
-            start_new_session=True,
-        )
-        try:
-            base_url = _await_healthy(server, folder, log)
-            ms = (time.perf_counter() - start) * 1000
-            served = f"lapel serve --data-dir {folder} --port {urlsplit(base_url).port}"
-            shown = " ".join([*(f"{name}={value}" for name, value in NETWORKS.items()), served])
-            report(DemoStep(name="start the server", ms=ms, commands=[shown, f"export LAPEL_URL={base_url}"]))
-            yield server, base_url
-        finally:
-            _stop(server)
-
-
-def _stop(server: subprocess.Popen[bytes]) -> None:
-    server.terminate()
-    try:
-        server.wait(STOP_TIMEOUT)
-    except subprocess.TimeoutExpired:
-        server.kill()
-        server.wait()
-
-
-def _await_healthy(server: subprocess.Popen[bytes], folder: Path, log: IO[bytes]) -> str:
-    deadline = time.monotonic() + START_TIMEOUT
-    while time.monotonic() < deadline:
-        if server.poll() is not None:
-            log.seek(0)
-            lines = log.read().decode(errors="replace").strip().splitlines()[-20:]
-            raise DemoError(
-                "\n  ".join([f"the server ended at once, with code {server.returncode}:", *lines])
-            )
-        running = _run_file(folder)
-        if running and running.pid == server.pid and _is_healthy(running.base_url):
-            return running.base_url
-        time.sleep(0.05)
-    raise DemoError(f"the server was not healthy within {START_TIMEOUT} s")
-
-
-def _run_file(folder: Path) -> _Running | None:
-    try:
-        return msgspec.json.decode((folder / "run.json").read_bytes(), type=_Running)
-    except (OSError, msgspec.DecodeError):
-        return None
-
-
-def _is_healthy(base_url: str) -> bool:
-    try:
-        return request("GET", f"{base_url}/health", timeout=5).status == 200
-    except NoAnswer:
-        return False
+def _server(folder: Path, report: Callable[[DemoStep], None]) -> Generator[OwnServer]:
+    """The demo's own server, during the block; its start is reported as a step."""
+    start = time.perf_counter()
+    with own_server(folder, os.environ | NETWORKS) as server:
+        ms = (time.perf_counter() - start) * 1000
+        base_url = server.base_url
+        served = f"lapel serve --data-dir {folder} --port {urlsplit(base_url).port}"
+        shown = " ".join([*(f"{name}={value}" for name, value in NETWORKS.items()), served])
+        report(DemoStep(name="start the server", ms=ms, commands=[shown, f"export LAPEL_URL={base_url}"]))
+        yield server
 
 
 def _make_key(folder: Path, report: Callable[[DemoStep], None]) -> str:

@@ -42,7 +42,7 @@ from lapel.slices.transcription.reading.transcription_state_queries import (
     TranscriptionStateRow,
     state_of_transcription,
 )
-from lapel.slices.transcription.speech.transcript import Segment, Word
+from lapel.slices.transcription.speech.transcript import Segment, Transcript, Word
 from lapel.slices.transcription.views import document_of, segments_of, transcript_of, transcription_of
 from lapel.slices.transcription.wire import LANGUAGE_TAG, TranscribeRecording, TranscriptionPage, Waveform
 from lapel.slices.transcription.work import lifecycle, work_queries
@@ -66,6 +66,7 @@ __all__ = [
     "CompletedTranscription",
     "OnComplete",
     "Segment",
+    "Transcript",
     "TranscriptionStateRow",
     "Transcriptions",
     "Word",
@@ -134,6 +135,15 @@ class Transcriptions:
         about = audio.end_user_id
         await audit.note(connection, self._ports.ids, now, actor, "transcription.created", created, about)
         return await self._read_in(connection, actor, created)
+
+    async def write(
+        self, connection: Connection, world_id: int, recording_id: str, media_id: str, transcript: Transcript
+    ) -> str | None:
+        """Store a transcript that was made elsewhere; the id of its transcription. None without the audio."""
+        audio = await audio_of(connection, world_id, recording_id, media_id, lock=True)
+        if audio is None:
+            return None
+        return await lifecycle.write_transcript(connection, self._ports, audio, transcript, self.on_complete)
 
     async def replayed(self, actor: Actor, stored: Transcription) -> Transcription:
         """The answer to a repeated request: the transcription of the first request, in its current state.

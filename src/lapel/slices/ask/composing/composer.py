@@ -83,10 +83,7 @@ class Composer:
             return await self._generate(asked, model, progress)
 
     async def _extract(self, asked: AskedQuestion, progress: AnswerProgress) -> Composed:
-        found: list[FoundPassage] = []
-        passages = await self._retrieval.whole(asked) if asked.scope_type == "recording" else []
-        if not passages or sum(len(each.sentences) for each in passages) > _FEW:
-            found, passages = await self._retrieval.found(asked)
+        found, passages = await passages_to_extract(self._retrieval, asked)
         parts = await extracted(asked.question, passages, self._embeddings)
         progress.show(parts or _refusal(asked))
         return Composed(
@@ -149,6 +146,17 @@ class Composer:
         return (
             None if start_ms is None else CitationPart(recording_id=passage.recording_id, start_ms=start_ms)
         )
+
+
+async def passages_to_extract(
+    retrieval: Retrieval, asked: AskedQuestion
+) -> tuple[list[FoundPassage], list[Passage]]:
+    """What the extractive engine looks at: the whole transcript of a recording if it is short, else what a
+    search finds, which is also the first value. Raises what Retrieval raises."""
+    passages = await retrieval.whole(asked) if asked.scope_type == "recording" else []
+    if passages and sum(len(each.sentences) for each in passages) <= _FEW:
+        return [], passages
+    return await retrieval.found(asked)
 
 
 async def _write(

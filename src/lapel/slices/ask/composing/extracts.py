@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from lapel.slices.ask.composing.passages import Passage
     from lapel.slices.embeddings.service import Embeddings
+    from lapel.slices.language_models.extractive.support import Supporting
     from lapel.slices.search.service import Sentence
 
 # Sentences whose vectors are compared with the question's, and the words of all of them: a machine of two
@@ -89,8 +90,12 @@ def _supporting(
     read = cast("Callable[[bytes, str], NDArray[np.float32]]", np.frombuffer)  # typed for any dtype
     vectors = read(b"".join(others), "<f4").reshape(len(others), -1)
     found = supported(question, texts, vectors, read(own, "<f4"), count=_COUNT)
-    near = [each for each in found if each.score >= _NEAR * found[0].score]
-    return _parts([candidates[each.index] for each in near])
+    return _parts([candidates[each.index] for each in near_the_best(found)])
+
+
+def near_the_best(found: Sequence[Supporting]) -> list[Supporting]:
+    """The sentences that answer nearly as well as the first one, which is the best."""
+    return [each for each in found if each.score >= _NEAR * found[0].score]
 
 
 def _parts(chosen: Sequence[CandidateSentence]) -> list[Part]:

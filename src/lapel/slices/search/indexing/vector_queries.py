@@ -129,6 +129,10 @@ HAS_DUE = """
 SELECT EXISTS (SELECT FROM search_transcripts s WHERE s.embed_at <= clock_timestamp())
 """
 
+COUNT_WAITING = """
+SELECT count(*) FROM search_transcripts s WHERE s.world_id = $1 AND s.embed_at IS NOT NULL
+"""
+
 # Two walks along the index beside the model's own entries.
 _OTHER = """
 (SELECT s.world_id, s.recording_id FROM search_transcripts s
@@ -209,6 +213,11 @@ async def give_up(connection: Connection, due: TranscriptDueRow, model: str) -> 
 async def has_due(connection: Connection) -> bool:
     """Whether any transcript waits for a turn."""
     return await fetch_only_value(connection, bool, HAS_DUE)
+
+
+async def count_waiting(connection: Connection, world_id: int) -> int:
+    """How many transcripts of a world wait for vectors."""
+    return await fetch_only_value(connection, int, COUNT_WAITING, world_id)
 
 
 async def renew_model(connection: Connection, model: str, limit: int) -> None:

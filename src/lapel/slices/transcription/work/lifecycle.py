@@ -15,7 +15,8 @@ from lapel.slices.recordings.service import set_transcription
 from lapel.slices.transcription import events, queries
 from lapel.slices.transcription.daily_audio.daily_audio import give_back
 from lapel.slices.transcription.payloads import Lane, Stage, Wake, entrypoint
-from lapel.slices.transcription.views import transcription_of
+from lapel.slices.transcription.views import stored_segments, transcription_of
+from lapel.slices.transcription.wire import TranscribeRecording
 from lapel.slices.transcription.work import work_queries
 
 if TYPE_CHECKING:
@@ -29,7 +30,6 @@ if TYPE_CHECKING:
     from lapel.slices.transcription.rows import ChangedTranscriptionRow
     from lapel.slices.transcription.speech.failures import Code
     from lapel.slices.transcription.speech.transcript import Origin, Transcript
-    from lapel.slices.transcription.wire import TranscribeRecording
 
 
 class OnComplete(Protocol):
@@ -104,6 +104,25 @@ async def begin_transcription(
     )
     await wake(connection, "decode", world_id, transcription_id, "probe")
     await settle_current(connection, world_id, audio.recording_id, now)
+    return transcription_id
+
+
+async def write_transcript(
+    connection: Connection, ports: Ports, audio: Audio, transcript: Transcript, hooks: Sequence[OnComplete]
+) -> str:
+    """Create a completed transcription from a transcript that was made elsewhere, and return its id.
+
+    The events and the hooks are those of any transcription. The caller has locked the recording.
+    """
+    now, world_id, transcription_id = ports.clock.now(), audio.world_id, ports.ids.new("txn")
+    ids = (audio.recording_id, audio.media_id)
+    wish = TranscribeRecording()
+    await queries.insert(
+        connection, world_id, transcription_id, ids, now, origin="request", provider="whisper", wish=wish
+    )
+    await start(connection, ports, world_id, transcription_id)
+    segments = stored_segments(transcript.segments)
+    await complete(connection, ports, world_id, transcription_id, transcript, segments, hooks)
     return transcription_id
 
 
