@@ -76,7 +76,7 @@ COMMANDS = (
         app,
         "ask",
         "lapel.cli.ask.ask:ask",
-        "Ask a running server about recordings. The answer cites the second at which it was said.",
+        "Ask a question about recordings. The answer says at which minute and second it was said.",
     ),
     (
         app,
@@ -174,7 +174,7 @@ COMMANDS = (
         providers,
         "test",
         "lapel.cli.commands.providers:try_",
-        "Send 25 s of a public audiobook to the engine set for a provider name, and print the transcript.",
+        "Send a sample to the engine set for a provider name, and print what it answers.",
     ),
     (
         events,
