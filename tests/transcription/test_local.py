@@ -14,6 +14,7 @@ import pytest
 
 from lapel.embedded.postgres.supervisor import EmbeddedPostgres
 from lapel.sample import speech
+from lapel.slices.embeddings.model.model_files import installed_model
 from lapel.slices.transcription.speech.word_error import word_error
 from tests.support.postgres import create_database, drop_database
 from tests.transcription.needs import needs_weights
@@ -51,9 +52,18 @@ async def until_listening(office_: Office, transcription_id: str) -> psutil.Proc
     return engines()[0]
 
 
-async def test_what_was_said_by_whom_and_when(shared: Office) -> None:
-    _, transcription_id = await shared.transcribe(SPEECH, provider="whisper")
+async def search(office_: Office, recording_id: str, query: str) -> list[str]:
+    """The recordings that a search in the recording's end user finds."""
+    end_user_id = (await office_.read(recording_id))["end_user_id"]
+    body = {"query": query, "end_user_id": end_user_id}
+    found = await office_.post("/v1/recordings/search", 200, body)
+    return [each["recording_id"] for each in found["results"]]
+
+
+async def test_what_was_said_by_whom_and_when_and_it_is_found(shared: Office) -> None:
+    recording_id, transcription_id = await shared.transcribe(SPEECH, provider="whisper")
     done = await shared.ended(transcription_id, 90)
+    assert recording_id in await search(shared, recording_id, "prudently")  # at once
     assert done["status"] == "completed", done
     assert word_error(speech().text, done["full_text"]) < 0.05
     assert (done["language"], done["model"], done["provider"]) == ("en", "whisper-base", "whisper")
@@ -64,6 +74,11 @@ async def test_what_was_said_by_whom_and_when(shared: Office) -> None:
     assert all(word["end"] > word["start"] for word in words)
     assert [word["start"] for word in words] == sorted(word["start"] for word in words)
     assert 0.5 < done["confidence"] <= 1
+    if installed_model() is not None:  # a little later, in other words of another language
+        async with asyncio.timeout(SLOW):
+            question = "Er war ein egoistischer Mensch"
+            while recording_id not in await search(shared, recording_id, question):  # noqa: ASYNC110
+                await asyncio.sleep(0.1)
 
 
 async def test_an_engine_that_a_deletion_stops_in_mid_step_or_that_is_killed_is_started_again(
