@@ -247,7 +247,7 @@ def test_programs_that_its_account_cannot_reach_are_copied(
 ) -> None:
     hidden = tmp_path / "hidden"
     hidden.mkdir(mode=0o700)
-    source = install.package_folder()
+    source = install.postgres_folder()
     package = hidden / source.name
     (hidden / f"{source.name}.libs").symlink_to(source.with_name(f"{source.name}.libs"))
     package.mkdir()
@@ -283,7 +283,7 @@ with EmbeddedPostgres(pathlib.Path(sys.argv[1])) as server:
 def test_it_works_as_an_ordinary_user_too() -> None:
     """The whole life as `nobody`, in a folder of that user."""
     python = next((p for p in (sys.executable, "/usr/bin/python3") if enterable(Path(p).resolve())), None)
-    code, package = Path(install.__file__).parents[3], install.package_folder()
+    code, package = Path(install.__file__).parents[3], install.postgres_folder()
     if python is None or not all(map(install.may_enter, (code, package))):
         pytest.skip("no Python, Lapel or PostgreSQL here that an ordinary user may run")
     user = pwd.getpwnam("nobody")

