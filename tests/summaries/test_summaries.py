@@ -98,11 +98,18 @@ async def test_exactly_one_of_template_and_prompt_is_given(desk: Desk) -> None:
         ({"template_id": "tmpl_unknown"}, "template_id"),
         ({"template": "poem"}, "template_id"),
         ({"prompt": "too short"}, "prompt"),
+        ({"prompt": "\U0001f5a8" * 4 + "!"}, "prompt"),
         ({"prompt": "x" * 10_001}, "prompt"),
         ({"template": "sales", "provider": "whisper"}, "provider"),
     ):
         refused = await desk.post(path, 400, {**body, **wrong})
         assert (refused["error"]["code"], refused["error"]["param"]) == ("invalid_request", param), wrong
+
+
+async def test_the_shortest_prompt_is_counted_in_utf16_units(desk: Desk) -> None:
+    prompt = "\U0001f5a8" * 5
+    body = {"transcription_id": await desk.transcribed(), "prompt": prompt}
+    assert (await desk.post("/v1/summaries", 201, body))["custom_prompt"] == prompt
 
 
 async def test_a_transcription_that_is_not_completed_has_no_summary(desk: Desk) -> None:

@@ -143,6 +143,7 @@ def of(schema: object) -> dict[str, Any]:
         (of({"enum": [str(each) for each in range(101)]}), "schema.properties.a.enum"),
         (of({"enum": [{"a": 1}]}), "schema.properties.a.enum"),
         (of({"enum": ["x" * 201]}), "schema.properties.a.enum"),
+        (of({"type": "string", "default": nested(100)}), "schema.properties.a.default"),
         (of({"type": "string", "maxLength": -1}), "schema.properties.a.maxLength"),
         (of({"type": "number", "minimum": 1e300}), "schema.properties.a.minimum"),
         ({**of({"type": "string"}), "additionalProperties": True}, "schema.additionalProperties"),

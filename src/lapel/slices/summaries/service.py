@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING
 from lapel.foundation.core.errors import InvalidRequest, NotFound
 from lapel.foundation.database import audit, outbox
 from lapel.foundation.http.input.pagination import page, window
+from lapel.foundation.http.input.text_lengths import utf16_units
 from lapel.slices.recordings.service import lock_recording
 from lapel.slices.summaries import queries
 from lapel.slices.summaries.templates.builtin import template_id_of
 from lapel.slices.summaries.templates.service import current_version, unknown_template
 from lapel.slices.summaries.views import summary_of
-from lapel.slices.summaries.wire import SummaryPage
+from lapel.slices.summaries.wire import LEAST_PROMPT, SummaryPage
 from lapel.slices.summaries.work import summary_lifecycle, summary_work_queries
 from lapel.slices.transcription.errors import TranscriptNotReady
 from lapel.slices.transcription.service import state_of_transcription
@@ -175,7 +176,11 @@ class Summaries:
 
 
 def _template_word(body: CreateSummary) -> str | None:
-    """The template that the body names; None for a prompt. Raises InvalidRequest unless it is one of them."""
+    """The template that the body names; None for a prompt. Raises InvalidRequest unless it is one of them,
+    and for a prompt that is too short."""
+    if body.prompt is not None and utf16_units(body.prompt) < LEAST_PROMPT:
+        reason = f"must have at least {LEAST_PROMPT} characters"
+        raise InvalidRequest(f"`prompt` {reason}.", param="prompt", reason=reason)
     words = [word for word in (body.template_id, body.template) if word is not None]
     if not words and body.prompt is None:
         raise InvalidRequest("Give `template_id` or `prompt`.", param="template_id")

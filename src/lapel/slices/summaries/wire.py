@@ -19,6 +19,8 @@ Code: TypeAlias = Literal["processing_error", "provider_error", "transcript_too_
 # The built-in templates as answers name them.
 TemplateName: TypeAlias = Literal["general_notes", "sales_call", "clinical_soap", "legal_memo"]
 
+LEAST_PROMPT = 10
+
 _Id = Annotated[str, msgspec.Meta(min_length=1, max_length=128)]
 _Template = Annotated[
     str,
@@ -34,9 +36,10 @@ _OlderName = Annotated[
 ]
 _Prompt = Annotated[
     str,
+    # The service counts the least length, in UTF-16 units.
     msgspec.Meta(
-        min_length=10,
         max_length=10_000,
+        extra_json_schema={"minLength": LEAST_PROMPT},
         description='What to write, instead of a template. The output is `{"content": Markdown}`, or the '
         "JSON object that the prompt describes.",
     ),

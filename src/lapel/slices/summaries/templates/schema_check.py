@@ -30,6 +30,9 @@ _TYPES = {"object", "array", "string", "number", "integer", "boolean", "null"}
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,64}\Z")
 # Numbers that both bounds and counts may have.
 _LARGEST = 10**15
+# Of values that are only kept. Many clients' JSON parsers refuse a page that is nested more than 64 levels
+# deep.
+_MOST_NESTED = 16
 _TEXTS = ("title", "description", "$comment")
 _IGNORED = ("$schema", "$id", "default", "examples", "format", "deprecated", "readOnly", "writeOnly")
 _COUNTS = ("minLength", "maxLength", "minItems", "maxItems")
@@ -63,6 +66,17 @@ def check_schema(schema: JsonObject) -> bytes:
     if RESERVED in properties:
         raise _refused(f"schema.properties.{RESERVED}", "The server writes this property.")
     return encoded
+
+
+def _fits(value: object, levels: int) -> bool:
+    """Whether objects and lists are nested at most so deep."""
+    if isinstance(value, dict):
+        inner = list(cast("JsonObject", value).values())
+    elif isinstance(value, list):
+        inner = cast("list[object]", value)
+    else:
+        return True
+    return levels > 0 and all(_fits(each, levels - 1) for each in inner)
 
 
 class _Check:
@@ -139,6 +153,9 @@ def _check_values(schema: JsonObject, at: str) -> None:
     for keyword in _TEXTS:
         if not isinstance(schema.get(keyword, ""), str):
             raise _refused(f"{at}.{keyword}", "It must be a text.")
+    for keyword in _IGNORED:
+        if not _fits(schema.get(keyword), _MOST_NESTED):
+            raise _refused(f"{at}.{keyword}", f"It is nested more than {_MOST_NESTED} levels deep.")
     for keyword in _COUNTS:
         value: object = schema.get(keyword, 0)
         if type(value) is not int or not 0 <= value <= _LARGEST:
