@@ -78,6 +78,7 @@ async def test_citations_that_do_not_hold_go(asker: Asker, text: str, shown: int
         ("Wer gewinnt die Wahl?", "NOT IN THE RECORDINGS", "de"),
         ("¿Quién gana las elecciones?", "La lluvia gana [{fair}].", "es"),
         ("Qui gagne les élections ?", "", "fr"),
+        ("Did a customer ask for a discount or a refund?", "", "en"),
         ("谁赢得了选举？", "𝔊𝔞𝔯𝔟𝔞𝔤𝔢 \x00\x07 [[[[ ]]]] {{}}", "zh"),
     ],
 )

@@ -55,6 +55,8 @@ async def test_a_recording_takes_along_what_was_made_from_it(asker: Asker, askin
     assert await asker.messages(session["id"]) == []
     after = await asker.read(session["id"])
     assert (after["message_count"], after["title"]) == (0, "New chat")
+    assert (after["last_model"], after["last_provider"]) == (None, None)
+    assert after["last_message_at"] == after["created_at"]
     async with asking.ports.database.acquire() as connection:
         assert await connection.fetchval(EVERYTHING, asker.world_id) == 0
     asker.script(says("The roof is repaired in May [{repaired}]."))

@@ -46,7 +46,8 @@ SELECT s.id FROM ask_sessions s WHERE s.world_id = $1 AND s.id = ANY(ARRAY(
     WHERE a.world_id = $1 AND a.recording_id = ANY($2::text[])))
 ORDER BY s.id FOR NO KEY UPDATE
 """
-# Questions and answers. A title that nobody chose is of the first question.
+# Questions and answers. A title that nobody chose is of the first question. What a session shows of its
+# newest answer is then that of the newest one that is left; without one, as before the first.
 DELETE_OF_RECORDINGS = """
 WITH gone AS (
     DELETE FROM ask_messages m USING (
@@ -58,9 +59,16 @@ WITH gone AS (
     SELECT session_id, count(*) AS messages, min(place) AS first FROM gone GROUP BY session_id
 )
 UPDATE ask_sessions s SET message_count = s.message_count - counted.messages, updated_at = $3,
+    last_message_at = coalesce(newest.created_at, s.created_at), last_model = newest.model,
+    last_provider = newest.provider,
     title = CASE WHEN s.title_from_message AND counted.first = 1 THEN $4 ELSE s.title END,
     title_folded = CASE WHEN s.title_from_message AND counted.first = 1 THEN $5 ELSE s.title_folded END
-FROM counted WHERE s.world_id = $1 AND s.id = counted.session_id
+FROM counted LEFT JOIN LATERAL (
+    SELECT m.created_at, m.model, m.provider FROM ask_messages m
+    WHERE m.world_id = $1 AND m.session_id = counted.session_id AND m.place <> ALL(ARRAY(
+        SELECT gone.place FROM gone WHERE gone.session_id = counted.session_id))
+    ORDER BY m.place DESC LIMIT 1) newest ON true
+WHERE s.world_id = $1 AND s.id = counted.session_id
 """
 
 

@@ -31,7 +31,7 @@ _WORDS = {
     """,
     "fr": """
     le les quel quelle quels quelles quand où qui pourquoi comment combien est sont était et du des pour
-    avec dans que quoi a dit une un au aux ont sur qu'est ce c'est d'une sera
+    avec dans que quoi dit une un au aux ont sur qu'est ce c'est d'une sera
     """,
 }
 _SETS = {language: frozenset(words.split()) for language, words in _WORDS.items()}
