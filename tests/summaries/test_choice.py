@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
+from lapel.slices.language_models.extractive.content_words import word_count
+from lapel.slices.language_models.extractive.number_words import may_have_been_said, said_values
 from lapel.slices.summaries.extraction.cues import Cue, has_cue
 from lapel.slices.summaries.extraction.sentence_choice import SentenceChoice, WeighedSentences
-from lapel.slices.summaries.writing.number_words import may_have_been_said, said_values
-from lapel.slices.summaries.writing.summary_words import spoken_words
 from lapel.slices.summaries.writing.text_language import language_of
 
 
@@ -66,4 +66,5 @@ def test_languages_are_told_apart_only_if_that_is_sure() -> None:
     assert language_of("La pompe est en panne et nous devons appeler le fournisseur dans la ville.") == "fr"
     assert language_of("我们决定下周发布新产品。") == "zh"
     assert language_of("SPEAKER_0 Graz 500") is None
-    assert spoken_words("我们决定") == 2
+    assert word_count("我们决定") == 2
+    assert word_count("好") == 1

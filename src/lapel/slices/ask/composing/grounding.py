@@ -7,12 +7,12 @@ that the passage does not have is never supported.
 
 from __future__ import annotations
 
-import re
 import unicodedata
 from array import array
 from typing import TYPE_CHECKING, Protocol
 
 from lapel.slices.language_models.extractive.content_words import content_of
+from lapel.slices.language_models.extractive.number_words import spoken_numbers
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -27,32 +27,6 @@ LEAST_WORDS = 2
 LEAST_COSINE = 0.875
 _WINDOW = 3
 _MOST_SENTENCES = 60
-
-_WORD = re.compile(r"[^\W\d_]+|\d+(?:[.,:]\d+)*")
-_DENSE = re.compile("[\u0e00-\u0eff\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]")
-_NUMBER_WORDS = {
-    "1": "one first ein eins eine erste ersten uno una primero un une premier première 一",
-    "2": "two second zwei zweite zweiten dos segundo deux deuxième 二 两",
-    "3": "three third drei dritte dritten tres tercero tercer trois troisième 三",
-    "4": "four fourth vier vierte vierten cuatro cuarto quatre quatrième 四",
-    "5": "five fifth fünf fünfte fünften cinco quinto cinq cinquième 五",
-    "6": "six sixth sechs sechste sechsten seis sexto sixième 六",
-    "7": "seven seventh sieben siebte siebten siete séptimo sept septième 七",
-    "8": "eight eighth acht achte achten ocho octavo huit huitième 八",
-    "9": "nine ninth neun neunte neunten nueve noveno neuf neuvième 九",
-    "10": "ten tenth zehn zehnte zehnten diez décimo dix dixième 十",
-    "11": "eleven elf once onze 十一",
-    "12": "twelve zwölf doce douze 十二",
-    "15": "fifteen fünfzehn quince quinze 十五",
-    "20": "twenty zwanzig veinte vingt 二十",
-    "30": "thirty dreißig treinta trente 三十",
-    "40": "forty vierzig cuarenta quarante 四十",
-    "50": "fifty fünfzig cincuenta cinquante 五十",
-    "60": "sixty sechzig sesenta soixante 六十",
-    "100": "hundred hundert cien cent 一百",
-    "1000": "thousand tausend mil mille 一千",
-}  # fmt: skip
-_SPOKEN = {number: tuple(words.split()) for number, words in _NUMBER_WORDS.items()}
 
 
 class Similarity(Protocol):
@@ -80,10 +54,6 @@ def _numbers(text: str) -> frozenset[str]:
     return frozenset(each.lstrip("0") or "0" for each in content_of(text).numbers)
 
 
-def _folded(text: str) -> str:
-    return unicodedata.normalize("NFKC", text).casefold()
-
-
 def _about(passage: Passage) -> str:
     """What the model was told of a passage beside its sentences."""
     recorded = "" if passage.recorded_at is None else f"{passage.recorded_at:%Y %m %d}"
@@ -94,14 +64,9 @@ def _about(passage: Passage) -> str:
 def _has_numbers(claim: str, passage: Passage, known: str) -> bool:
     text = f"{passage.text} {known}"
     missing = _numbers(claim) - _numbers(text)
-    if not missing:
-        return True
-    folded = _folded(text)
-    spoken = set(_WORD.findall(folded))
-    return all(
-        any(word in spoken or (_DENSE.match(word) and word in folded) for word in _SPOKEN.get(each, ()))
-        for each in missing
-    )
+    return not missing or missing <= {
+        str(each) for each in spoken_numbers(unicodedata.normalize("NFKC", text))
+    }
 
 
 def _by_words(wanted: frozenset[str], sentences: Sequence[Sentence], known: str) -> int | None:

@@ -67,9 +67,9 @@ def say_the_same(one: frozenset[str], other: frozenset[str]) -> bool:
 
 
 def word_count(text: str) -> int:
-    """The number of words; of text without spaces, half the number of its characters."""
+    """The number of words; of text without spaces, half the number of its characters, rounded up."""
     dense = sum(map(len, _DENSE.findall(text)))
-    return len(_WORD.findall(_DENSE.sub(" ", text))) + dense // 2
+    return len(_WORD.findall(_DENSE.sub(" ", text))) + (dense + 1) // 2
 
 
 def _words(text: str) -> Iterator[tuple[str, bool]]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, cast
 
+from lapel.slices.language_models.extractive.content_words import word_count
 from lapel.slices.summaries.extraction.cues import (
     CUE_OF_FIELD,
     OVERVIEWS,
@@ -21,7 +22,6 @@ from lapel.slices.summaries.templates.builtin import BUILT_IN
 from lapel.slices.summaries.writing.drafts import Draft, DraftEntry, fields_of, most_entries
 from lapel.slices.summaries.writing.prompts import names_shape
 from lapel.slices.summaries.writing.result import fault_of, values_of
-from lapel.slices.summaries.writing.summary_words import spoken_words
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -133,7 +133,7 @@ class ExtractiveWriter:
         return [
             at
             for at in self._usable
-            if has_cue(self._turns[at].text, cue) and spoken_words(self._turns[at].text) >= fewest
+            if has_cue(self._turns[at].text, cue) and word_count(self._turns[at].text) >= fewest
         ]
 
     def _at_most(self, number: int) -> int:

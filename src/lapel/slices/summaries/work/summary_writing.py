@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from lapel.slices.language_models.extractive.content_words import word_count
 from lapel.slices.language_models.service import EXTRACTIVE, ModelFailed
 from lapel.slices.summaries.extraction.extractive_writer import ExtractiveWriter, NeedsModel
 from lapel.slices.summaries.writing.checking import Checker
@@ -14,7 +15,6 @@ from lapel.slices.summaries.writing.drafts import Draft, fields_of
 from lapel.slices.summaries.writing.model_writer import ModelWriter, shaped_output
 from lapel.slices.summaries.writing.prompts import names_shape
 from lapel.slices.summaries.writing.result import fault_of, values_of, with_evidence
-from lapel.slices.summaries.writing.summary_words import spoken_words
 from lapel.slices.summaries.writing.text_language import language_of
 from lapel.slices.summaries.writing.turns import sentences_as_turns, turns_of
 
@@ -64,7 +64,7 @@ async def make_summary(
 
     Raises SummaryFailed, and ModelAway when another try may succeed.
     """
-    if sum(spoken_words(segment.text) for segment in segments) < _FEWEST_WORDS:
+    if sum(word_count(segment.text) for segment in segments) < _FEWEST_WORDS:
         raise SummaryFailed("transcript_too_short", "The transcript has fewer than three words.")
     if model is None:
         output = await _extracted(template, segments, meanings)

@@ -72,12 +72,3 @@ def all_words(text: str) -> set[str]:
 def numbers(text: str) -> set[str]:
     """The numbers that a text has in digits, without the separators in them."""
     return {_SEPARATOR.sub("", each) for each in _NUMBER.findall(text)}
-
-
-def spoken_words(text: str) -> int:
-    """The number of words of a text. Of scripts without spaces, each two characters count as a word."""
-    count = 0
-    for token in _TOKEN.findall(text):
-        unspaced = sum(len(run) for run in _UNSPACED.findall(token))
-        count += (unspaced + 1) // 2 + (1 if len(token) > unspaced else 0)
-    return count

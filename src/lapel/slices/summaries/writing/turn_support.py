@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-from lapel.slices.summaries.writing.number_words import may_have_been_said, said_values
+from lapel.slices.language_models.extractive.number_words import may_have_been_said, said_values
 from lapel.slices.summaries.writing.summary_words import (
     all_words,
     content_words,

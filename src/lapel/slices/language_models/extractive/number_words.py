@@ -1,7 +1,8 @@
 """Numbers that were said in words, in English, German, Spanish, French and Chinese.
 
-The words give values, and numbers that can be made of these values may have been said: "fifteen hundred" has
-15 and 100, so it may be 1500 or 115. For the question whether a number was said at all, this is exact enough.
+`spoken_numbers` are those that a text surely says. `may_have_been_said` finds more: the words give values,
+and numbers that can be made of these values may have been said. "Fifteen hundred" has 15 and 100, so it may
+be 1500 or 115.
 """
 
 from __future__ import annotations
@@ -77,8 +78,29 @@ _GERMAN = re.compile(
     "|".join(sorted((word for word in _VALUES if len(word) > 3 and word.isalpha()), key=len, reverse=True))
     + "|ein"
 )
+_CHINESE = re.compile("[零一二两三四五六七八九十百千万]+")
 _MOST_VALUES = 9
 _OF_A_NUMBER = 4
+
+
+def spoken_numbers(text: str) -> frozenset[int]:
+    """The numbers that single words of a text say, and those of Chinese characters, such as 十二."""
+    text = text.casefold()
+    found = {_VALUES[token] for token in _TOKEN.findall(text) if token in _VALUES}
+    return frozenset(found | {_chinese_number(run) for run in _CHINESE.findall(text)})
+
+
+def _chinese_number(run: str) -> int:
+    """The number of Chinese characters: digits, each before its ten, hundred or thousand, or one by one."""
+    whole = section = digits = 0
+    for value in map(_VALUES.__getitem__, run):
+        if value < 10:
+            digits = 10 * digits + value
+        elif value < 10_000:
+            section, digits = section + (digits or 1) * value, 0
+        else:
+            whole, section, digits = ((whole + section + digits) or 1) * value, 0, 0
+    return whole + section + digits
 
 
 def said_values(text: str) -> frozenset[int]:
