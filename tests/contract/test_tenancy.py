@@ -127,6 +127,7 @@ _REASONS = {
         "lapel.slices.providers.slots.slot_queries.LIST_REMOTE",
         "lapel.slices.transcription.work.work_queries.TRYING",
         "lapel.slices.webhooks.waiting_queries.BACKLOG",
+        "lapel.slices.search.indexing.vector_queries.WAITING",
         "lapel.slices.transcription.copies.copy_queries.LEFT",
     ),
 }

@@ -6,7 +6,9 @@ import asyncio
 
 import httpx
 import pytest
+from prometheus_client.parser import text_string_to_metric_families
 
+from lapel.cli.doctor.embedding_checks import vectors
 from lapel.foundation.ports import Ports
 from lapel.slices.embeddings.service import DIMENSIONS, EmbeddingsAway
 from lapel.slices.erasure.service import RETENTION
@@ -226,6 +228,39 @@ async def test_what_always_fails_is_left_without_vectors(library: Library) -> No
     async with library.ports.database.acquire() as connection:
         due = "SELECT embed_at FROM search_transcripts WHERE world_id = $1"
         assert await connection.fetchval(due, library.world_id) is None
+
+
+async def test_metrics_and_doctor_tell_of_transcripts_that_wait_for_vectors(
+    library: Library, client: httpx.AsyncClient
+) -> None:
+    await due_only(library)
+    assert await waiting(library, client) == ("ok", 0, 0)
+    for _ in range(2):
+        await library.said(await library.end_user(), segments_of(ONE))
+    state, count, seconds = await waiting(library, client)
+    assert (state, count) == ("ok", 2)
+    assert 0 <= seconds < 300
+    await library.execute(
+        "UPDATE search_transcripts SET embed_at = embed_at - interval '6 minutes' WHERE world_id = $1",
+        library.world_id,
+    )
+    state, count, seconds = await waiting(library, client)
+    assert (state, count) == ("warning", 2)
+    assert seconds > 300
+    # Vectors of another model are there meanwhile.
+    await library.execute("UPDATE search_transcripts SET model = 'x' WHERE world_id = $1", library.world_id)
+    assert await waiting(library, client) == ("ok", 2, 0)
+    await work_of(library, Embedder()).work(EmbedTranscript(0, ""))
+    assert await waiting(library, client) == ("ok", 0, 0)
+
+
+async def waiting(library: Library, client: httpx.AsyncClient) -> tuple[str, float, float]:
+    """What doctor says, and the metrics: how many transcripts wait, and for how many seconds."""
+    families = text_string_to_metric_families((await client.get("/metrics")).text)
+    values = {each.name: each.samples[0].value for each in families if each.name.startswith("lapel_search")}
+    async with library.ports.database.acquire() as connection:
+        state = (await vectors(connection)).state
+    return state, values["lapel_search_transcripts_waiting"], values["lapel_search_waiting_seconds"]
 
 
 async def test_the_configuration_says_whether_there_are_vectors(

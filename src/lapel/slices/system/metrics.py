@@ -21,6 +21,7 @@ from lapel.foundation.queue.queue_queries import JOBS
 from lapel.foundation.telemetry import METRICS_TYPE, render_families, render_metrics
 from lapel.slices.recordings.service import FINDINGS
 from lapel.slices.retention.service import ERASED
+from lapel.slices.search.service import measure_waiting
 from lapel.slices.system.service import AWAY, PROBE_SECONDS
 from lapel.slices.webhooks.service import LATE, measure_backlog
 
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from lapel.foundation.core.asgi import Receive, Scope, Send
     from lapel.foundation.http.responses import Headers
     from lapel.foundation.ports import Ports
+    from lapel.slices.search.service import VectorsWaitingRow
     from lapel.slices.webhooks.service import BacklogRow
 
 _log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
@@ -126,13 +128,14 @@ class Metrics:
             async with asyncio.timeout(PROBE_SECONDS), self._ports.database.acquire() as connection:
                 backlog = await measure_backlog(connection)
                 waiting = await outbox.waiting_seconds(connection)
+                vectors = await measure_waiting(connection)
         except AWAY as error:
             _log.warning("metrics.waiting_unknown", error=type(error).__name__)
             return []
-        return _waiting(backlog, waiting)
+        return _waiting(backlog, waiting, vectors)
 
 
-def _waiting(backlog: BacklogRow, waiting: float) -> list[Metric]:
+def _waiting(backlog: BacklogRow, waiting: float, vectors: VectorsWaitingRow) -> list[Metric]:
     """How far the workers are behind. `waiting`: the age of the oldest event without a place, in seconds."""
     minutes = LATE.seconds // 60
     return [
@@ -150,6 +153,16 @@ def _waiting(backlog: BacklogRow, waiting: float) -> list[Metric]:
             "lapel_webhooks_overdue",
             f"Webhooks that work, with a delivery that is due for more than {minutes} minutes.",
             backlog.overdue,
+        ),
+        GaugeMetricFamily(
+            "lapel_search_waiting_seconds",
+            "For how long the oldest transcript waits for vectors, so that it is found by its words alone.",
+            vectors.seconds,
+        ),
+        GaugeMetricFamily(
+            "lapel_search_transcripts_waiting",
+            "Transcripts that wait for a worker to compute vectors; 10,000 at most are counted.",
+            vectors.transcripts,
         ),
     ]
 

@@ -6,7 +6,13 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from lapel.foundation.database.rows import fetch_only_value, fetch_row, fetch_rows, fetch_value
+from lapel.foundation.database.rows import (
+    fetch_only_row,
+    fetch_only_value,
+    fetch_row,
+    fetch_rows,
+    fetch_value,
+)
 from lapel.slices.recordings.service import titled_recording
 
 if TYPE_CHECKING:
@@ -18,6 +24,7 @@ if TYPE_CHECKING:
 
 # Characters of a recording's name that are embedded with each of its passages.
 _LONGEST_NAME = 100
+_MOST_WAITING = 10_000
 
 
 class TranscriptDueRow(msgspec.Struct, frozen=True):
@@ -42,6 +49,16 @@ class PassageRow(msgspec.Struct, frozen=True):
         """The text with the name before it, which often says what the passage is about."""
         name = (self.name or "").strip()[:_LONGEST_NAME]
         return f"{name}. {self.chunk_text}" if name else self.chunk_text
+
+
+class VectorsWaitingRow(msgspec.Struct, frozen=True):
+    """`transcripts`: how many wait for a worker to compute vectors, 10,000 at most.
+
+    `seconds`: for how long the oldest one waits that has no vectors yet, not even of another model.
+    """
+
+    transcripts: int
+    seconds: float
 
 
 # The next transcript of the world that was served longest ago. Worlds with work are found by jumps along the
@@ -133,6 +150,17 @@ COUNT_WAITING = """
 SELECT count(*) FROM search_transcripts s WHERE s.world_id = $1 AND s.embed_at IS NOT NULL
 """
 
+# $1: the most transcripts to look at, so that it is quick however many wait. One that has vectors of another
+# model is found by meaning meanwhile, so its time does not count.
+WAITING = """
+SELECT count(*) AS transcripts,
+    coalesce(extract(epoch FROM now() - min(w.embed_at) FILTER (WHERE w.model IS NULL)), 0)::float8 AS seconds
+FROM (
+    SELECT s.embed_at, s.model FROM search_transcripts s
+    WHERE s.embed_at IS NOT NULL AND s.embed_at <= now() LIMIT $1
+) w
+"""
+
 # Two walks along the index beside the model's own entries.
 _OTHER = """
 (SELECT s.world_id, s.recording_id FROM search_transcripts s
@@ -218,6 +246,11 @@ async def has_due(connection: Connection) -> bool:
 async def count_waiting(connection: Connection, world_id: int) -> int:
     """How many transcripts of a world wait for vectors."""
     return await fetch_only_value(connection, int, COUNT_WAITING, world_id)
+
+
+async def measure_waiting(connection: Connection) -> VectorsWaitingRow:
+    """How far the workers are behind with vectors, of all worlds."""
+    return await fetch_only_row(connection, VectorsWaitingRow, WAITING, _MOST_WAITING)
 
 
 async def renew_model(connection: Connection, model: str, limit: int) -> None:
