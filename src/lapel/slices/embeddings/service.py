@@ -19,6 +19,7 @@ from lapel.slices.embeddings.failures import EmbeddingsAway, NoEmbeddings
 from lapel.slices.embeddings.model.model_files import MISSING, installed_model
 from lapel.slices.embeddings.model.model_messages import DIMENSIONS
 from lapel.slices.embeddings.model.own_child import OwnChild
+from lapel.slices.embeddings.similarity import Meanings, cosines, dot
 from lapel.slices.embeddings.texts import batches, cleaned
 
 if TYPE_CHECKING:
@@ -27,7 +28,16 @@ if TYPE_CHECKING:
     from lapel.settings import Settings
     from lapel.slices.embeddings.model.model_messages import Kind
 
-__all__ = ["DIMENSIONS", "MOST_SENTENCES", "Embeddings", "EmbeddingsAway", "NoEmbeddings"]
+__all__ = [
+    "DIMENSIONS",
+    "MOST_SENTENCES",
+    "Embeddings",
+    "EmbeddingsAway",
+    "Meanings",
+    "NoEmbeddings",
+    "cosines",
+    "dot",
+]
 
 _log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
 

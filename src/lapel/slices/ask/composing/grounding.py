@@ -8,9 +8,9 @@ that the passage does not have is never supported.
 from __future__ import annotations
 
 import unicodedata
-from array import array
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
+from lapel.slices.embeddings.service import cosines
 from lapel.slices.language_models.extractive.content_words import content_of
 from lapel.slices.language_models.extractive.number_words import spoken_numbers
 
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from lapel.slices.ask.composing.passages import Passage
+    from lapel.slices.embeddings.service import Meanings
     from lapel.slices.search.service import Sentence
 
 # The share of the claim's words that three sentences of a passage must have, and their number.
@@ -29,13 +30,7 @@ _WINDOW = 3
 _MOST_SENTENCES = 60
 
 
-class Similarity(Protocol):
-    """Vectors of short texts; None if there are none at present."""
-
-    async def sentences(self, texts: Sequence[str]) -> list[bytes] | None: ...
-
-
-async def supporting_time(claim: str, passage: Passage, similarity: Similarity) -> int | None:
+async def supporting_time(claim: str, passage: Passage, meanings: Meanings) -> int | None:
     """The milliseconds at which the passage begins to say the claim; None if it does not say it."""
     known = _about(passage)
     if not _has_numbers(claim, passage, known):
@@ -46,7 +41,7 @@ async def supporting_time(claim: str, passage: Passage, similarity: Similarity) 
     by_words = _by_words(wanted, passage.sentences, known)
     if by_words is not None:
         return by_words
-    return await _by_meaning(claim, passage.sentences, similarity)
+    return await _by_meaning(claim, passage.sentences, meanings)
 
 
 def _numbers(text: str) -> frozenset[str]:
@@ -87,16 +82,11 @@ def _by_words(wanted: frozenset[str], sentences: Sequence[Sentence], known: str)
     return sentences[start].start_ms
 
 
-async def _by_meaning(claim: str, sentences: Sequence[Sentence], similarity: Similarity) -> int | None:
+async def _by_meaning(claim: str, sentences: Sequence[Sentence], meanings: Meanings) -> int | None:
     some = sentences[:_MOST_SENTENCES]
-    vectors = await similarity.sentences([claim, *(each.text for each in some)])
+    vectors = await meanings.sentences([claim, *(each.text for each in some)])
     if vectors is None:
         return None
-    own, *others = [array("f", each) for each in vectors]
-    cosines = [_dot(own, each) for each in others]
-    best = max(range(len(cosines)), key=lambda each: cosines[each])
-    return some[best].start_ms if cosines[best] >= LEAST_COSINE else None
-
-
-def _dot(one: array[float], other: array[float]) -> float:
-    return sum(a * b for a, b in zip(one, other, strict=True))
+    near = cosines(vectors)
+    best = max(range(len(near)), key=near.__getitem__)
+    return some[best].start_ms if near[best] >= LEAST_COSINE else None

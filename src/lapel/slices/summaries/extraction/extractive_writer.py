@@ -26,9 +26,9 @@ from lapel.slices.summaries.writing.result import fault_of, values_of
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from lapel.slices.embeddings.service import Meanings
     from lapel.slices.summaries.extraction.cues import Cue
     from lapel.slices.summaries.templates.builtin import Template
-    from lapel.slices.summaries.writing.checking import Meanings
     from lapel.slices.summaries.writing.drafts import TemplateField
     from lapel.slices.summaries.writing.turns import SpokenTurn
 

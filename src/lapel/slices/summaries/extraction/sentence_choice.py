@@ -11,16 +11,15 @@ import asyncio
 import math
 from array import array
 from collections import Counter
-from operator import mul
 from typing import TYPE_CHECKING, TypeAlias
 
-from lapel.slices.embeddings.service import MOST_SENTENCES
+from lapel.slices.embeddings.service import MOST_SENTENCES, dot
 from lapel.slices.summaries.writing.summary_words import content_words
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from lapel.slices.summaries.writing.checking import Meanings
+    from lapel.slices.embeddings.service import Meanings
 
 _Vector: TypeAlias = "array[float]"
 
@@ -123,10 +122,10 @@ def _by_meaning(texts: Sequence[str], vectors: Sequence[_Vector], number: int) -
     centre = vectors[-1]
     if len(vectors) == len(texts):
         centre = array("f", map(sum, zip(*vectors, strict=True)))
-        length = math.sqrt(_dot(centre, centre)) or 1.0
+        length = math.sqrt(dot(centre, centre)) or 1.0
         centre = array("f", (each / length for each in centre))
     weights = [min(len(content_words(text)) / _USUAL_WORDS, 1.0) for text in texts]
-    relevance = [_dot(vectors[at], centre) * weights[at] for at in range(len(texts))]
+    relevance = [dot(vectors[at], centre) * weights[at] for at in range(len(texts))]
     chosen: list[int] = []
     left = dict.fromkeys(range(len(texts)), 0.0)
     while left and len(chosen) < number:
@@ -134,12 +133,8 @@ def _by_meaning(texts: Sequence[str], vectors: Sequence[_Vector], number: int) -
         del left[best]
         chosen.append(best)
         for at in left:
-            left[at] = max(left[at], _dot(vectors[at], vectors[best]))
+            left[at] = max(left[at], dot(vectors[at], vectors[best]))
     return chosen
-
-
-def _dot(one: _Vector, other: _Vector) -> float:
-    return sum(map(mul, one, other))
 
 
 def _by_words(

@@ -48,7 +48,8 @@ def _list(description: str) -> JsonObject:
     return {"type": "array", "items": item, "maxItems": MOST_ENTRIES, "description": description}
 
 
-def _object(properties: JsonObject) -> JsonObject:
+def closed_object(properties: JsonObject) -> JsonObject:
+    """The JSON schema of an object that has all of these properties, and no other."""
     return {
         "type": "object",
         "properties": properties,
@@ -63,7 +64,7 @@ _GENERAL = Template(
     description="Notes of any conversation.",
     version=1,
     instructions="Write notes for a person who was not there.",
-    schema=_object(
+    schema=closed_object(
         {
             "overview": _text("What the conversation was about, in two to five sentences.", required=True),
             "key_points": _list("The main points, most important first."),
@@ -81,7 +82,7 @@ _SALES = Template(
     description="A conversation with a customer about a sale.",
     version=1,
     instructions="Write notes of a sales call for the seller.",
-    schema=_object(
+    schema=closed_object(
         {
             "pain_points": _list("The problems that the customer has."),
             "budget": _text("What the customer can or wants to spend."),
@@ -105,7 +106,7 @@ _CLINICAL = Template(
     description="A visit to a clinician, as a SOAP note.",
     version=1,
     instructions="Write a SOAP note of the visit for the patient's record. Write only what was said.",
-    schema=_object(
+    schema=closed_object(
         {
             "subjective": _text("What the patient tells: complaints, history, medication."),
             "objective": _text("What was examined or measured."),
@@ -120,7 +121,7 @@ _LEGAL = Template(
     description="A conversation about a legal matter.",
     version=1,
     instructions="Write a memo of the conversation for the file. Write only what was said.",
-    schema=_object(
+    schema=closed_object(
         {
             "facts": _text("What happened, as it was told."),
             "issues": _list("The legal questions."),
@@ -163,5 +164,5 @@ def of_prompt(prompt: str) -> Template:
         description=None,
         version=1,
         instructions=prompt,
-        schema=_object({"content": content}),
+        schema=closed_object({"content": content}),
     )

@@ -22,10 +22,10 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from lapel.foundation.http.input.fields import JsonObject
+    from lapel.slices.embeddings.service import Meanings
     from lapel.slices.language_models.service import LanguageModel
     from lapel.slices.summaries.templates.builtin import Template
     from lapel.slices.summaries.wire import Code
-    from lapel.slices.summaries.writing.checking import Meanings
     from lapel.slices.summaries.writing.model_writer import Parts
     from lapel.slices.summaries.writing.turns import SpokenTurn
     from lapel.slices.transcription.service import Segment

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from array import array
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
+from lapel.slices.embeddings.service import cosines
 from lapel.slices.summaries.writing.drafts import Draft, DraftEntry, fields_of, words_of
 from lapel.slices.summaries.writing.summary_words import content_words
 from lapel.slices.summaries.writing.turn_support import Support
@@ -13,6 +13,7 @@ from lapel.slices.summaries.writing.turn_support import Support
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from lapel.slices.embeddings.service import Meanings
     from lapel.slices.summaries.templates.builtin import Template
     from lapel.slices.summaries.writing.drafts import TemplateField
     from lapel.slices.summaries.writing.turns import SpokenTurn
@@ -33,14 +34,6 @@ _MOODS = frozenset(
     积极 消极 中性 中立 正面 负面 混合
     """.split()  # noqa: SIM905 - a list of words
 )
-
-
-class Meanings(Protocol):
-    """The vectors of texts: float32, of length 1; None when they are not available."""
-
-    async def sentences(self, texts: Sequence[str]) -> list[bytes] | None:
-        """The vectors of up to 64 texts."""
-        ...
 
 
 class Checker:
@@ -113,14 +106,9 @@ class Checker:
             vectors = await self._meanings.sentences([text, *said][:_MOST_TEXTS])
             if vectors is None:
                 return found
-            wanted, *others = (array("f", each) for each in vectors)
-            if any(sum(map(_times, wanted, other)) >= _NEAR for other in others):
+            if any(each >= _NEAR for each in cosines(vectors)):
                 found[id(entry)] = turns
         return found
-
-
-def _times(one: float, other: float) -> float:
-    return one * other
 
 
 def _lists(draft: Draft) -> dict[str, list[DraftEntry]]:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Literal, cast
 import msgspec
 
 from lapel.foundation.http.input.text_lengths import utf16_units
-from lapel.slices.summaries.templates.builtin import LONGEST_TEXT, MOST_ENTRIES
+from lapel.slices.summaries.templates.builtin import LONGEST_TEXT, MOST_ENTRIES, closed_object
 from lapel.slices.summaries.templates.schema_check import allows_null, model_schema, nullable, without_nulls
 
 if TYPE_CHECKING:
@@ -89,20 +89,11 @@ def draft_schema(template: Template) -> JsonObject:
         if "description" in field.schema:
             made["description"] = field.schema["description"]
         properties[field.name] = made
-    return _closed(properties)
+    return closed_object(properties)
 
 
 def _entry(value: JsonObject) -> JsonObject:
-    return _closed({"value": value, "turns": _TURNS})
-
-
-def _closed(properties: JsonObject) -> JsonObject:
-    return {
-        "type": "object",
-        "properties": properties,
-        "required": list(properties),
-        "additionalProperties": False,
-    }
+    return closed_object({"value": value, "turns": _TURNS})
 
 
 def draft_of(answer: object, template: Template) -> Draft:
