@@ -229,7 +229,7 @@ END_USER_READS = {
     },
     "transcriptions:read": {"list_transcriptions", "get_transcription", "export_transcription"},
     "summaries:read": {"list_summaries", "get_summary"},
-    "ask:read": set[str](),
+    "ask:read": {"list_ask_sessions", "get_ask_session", "list_ask_messages", "stream_ask_message"},
     "end_users:read": {"list_end_users", "get_end_user"},
     "devices:read": {
         "list_devices",

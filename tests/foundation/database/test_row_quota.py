@@ -22,6 +22,7 @@ from tests.support.tenants import Tenant, bearer, make_tenant
 
 # Tables with a world that are not measured, and why.
 NOT_GROWN = {
+    "ask_answers": "a few of a world, while answers are made",
     "audit_chain": "a short row for each of the audit log, which is measured",
     "audit_checkpoints": "one for many rows of the audit log",
     "audit_unchained": "emptied each minute",
@@ -37,6 +38,9 @@ NOT_GROWN = {
     "search_turns": "one of a world",
     "speech_turns": "one of a world",
     "speech_work": "one of an audio, while it is worked on",
+    "summary_parts": "of summaries that are being made",
+    "summary_turns": "one of a world",
+    "summary_work": "one of a summary, while it is worked on",
 }
 WITH_A_WORLD = """
 SELECT c.relname FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid

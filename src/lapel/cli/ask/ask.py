@@ -75,8 +75,8 @@ def ask(
 
     For example:
 
-        lapel ask "When is the roof repaired?" --recording rec_0VvPq3xYz8KmW2nLc5RtB7dF
-        lapel ask "Who signs the contract?" --end-user eu_0VvPq3xYz8KmW2nLc5RtB7dF --json
+        lapel ask "When is the roof repaired?" --recording rec_…
+        lapel ask "Who signs the contract?" --end-user eu_… --json
     """
     if recording is not None and end_user is not None:
         raise CommandError("--recording and --end-user exclude each other: give one of them.")
