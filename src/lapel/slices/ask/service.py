@@ -11,7 +11,7 @@ from lapel.foundation.core.clock import EPOCH
 from lapel.foundation.core.crash_points import crash_point
 from lapel.foundation.core.errors import Conflict, IdempotencyKeyInUse, InvalidRequest, NotFound
 from lapel.foundation.database import audit
-from lapel.foundation.http.input.pagination import page, read_cursor, window
+from lapel.foundation.http.input.pagination import page, read_place, window
 from lapel.foundation.http.input.text_lengths import utf16_units
 from lapel.slices.ask import message_queries, queries
 from lapel.slices.ask.answering import answer_queries
@@ -249,7 +249,7 @@ class Ask:
 
     async def messages(self, actor: Actor, session_id: str, query: PageQuery) -> AskMessagePage:
         """A page of messages, oldest first. Raises NotFound, and InvalidRequest for a bad cursor."""
-        after = int(read_cursor(query.cursor, _MESSAGES)[1]) if query.cursor else 0
+        after = read_place(query.cursor, _MESSAGES)
         asked = window(msgspec.structs.replace(query, cursor=""), _MESSAGES)
         async with self._ports.database.acquire() as connection:
             await _read(connection, actor, session_id)

@@ -14,8 +14,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from lapel.foundation.core.clock import EPOCH
 from lapel.foundation.core.errors import InvalidRequest
-from lapel.foundation.http.input.pagination import PageQuery, page, window
+from lapel.foundation.http.input.pagination import PageQuery, page, read_place, window
 from lapel.foundation.ports import Ports
 from tests.support.tenants import Tenant
 
@@ -216,3 +217,12 @@ async def test_twenty_rows_unless_asked(client: httpx.AsyncClient, tenant: Tenan
     answer = (await client.get("/v1/end-users", headers=tenant.headers)).json()
     assert len(answer["data"]) == 20
     assert answer["has_more"] is True
+
+
+@pytest.mark.parametrize("row_id", ["abc", "msg_1", "1_0", "9" * 19])
+def test_a_cursor_whose_id_is_no_number_is_no_place(row_id: str) -> None:
+    assert read_place(cursor_after(EPOCH, "12"), "devices") == 12
+    assert read_place("", "devices") == 0
+    with pytest.raises(InvalidRequest) as refused:
+        read_place(cursor_after(EPOCH, row_id), "devices")
+    assert refused.value.param == "cursor"

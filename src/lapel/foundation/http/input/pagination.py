@@ -31,6 +31,7 @@ BEFORE_ALL = (datetime(9999, 12, 30, tzinfo=UTC), "~")
 # The rows' share of a page's 1 MiB of JSON; the rest is for the cursor and the other fields.
 PAGE_BYTES = 2**20 - 4096
 _ROW_ID = re.compile(r"[A-Za-z0-9_]{1,128}\Z")
+_PLACE = re.compile(r"[0-9]{1,18}\Z")
 
 T = TypeVar("T")
 R = TypeVar("R", bound="Listed")
@@ -129,10 +130,7 @@ def _checksum(list_name: str, text: str) -> str:
 
 def read_cursor(cursor: str, list_name: str) -> tuple[datetime, str]:
     """The time and id of a cursor. Raises InvalidRequest for a cursor of another list."""
-    refused = InvalidRequest(
-        "This list did not issue this cursor. Pass `next_cursor` of the previous page unchanged.",
-        param="cursor",
-    )
+    refused = _foreign_cursor()
     try:
         padded = cursor.encode("ascii") + b"=" * (-len(cursor) % 4)
         text, _, checksum = (
@@ -148,3 +146,23 @@ def read_cursor(cursor: str, list_name: str) -> tuple[datetime, str]:
         return EPOCH + timedelta(microseconds=int(microseconds)), row_id
     except (ValueError, binascii.Error, OverflowError) as error:
         raise refused from error
+
+
+def read_place(cursor: str | None, list_name: str) -> int:
+    """The number that a cursor has as id, in a list that is ordered by numbers; 0 without a cursor.
+
+    Raises InvalidRequest for a cursor of another list.
+    """
+    if not cursor:
+        return 0
+    _, row_id = read_cursor(cursor, list_name)
+    if not _PLACE.match(row_id):
+        raise _foreign_cursor()
+    return int(row_id)
+
+
+def _foreign_cursor() -> InvalidRequest:
+    return InvalidRequest(
+        "This list did not issue this cursor. Pass `next_cursor` of the previous page unchanged.",
+        param="cursor",
+    )
