@@ -48,9 +48,10 @@ def export(
 ) -> None:
     """Write everything that is stored about one end user into a zip, with the server running or stopped.
 
-    The zip has the end user, devices, commands, diagnostics, recordings with all media, transcriptions and
-    audit entries. Protect the file: it is personal. While the command runs, the file has another name, so a
-    file with the final name is complete. Each export is in the audit log.
+    The zip has the end user, devices, commands, diagnostics, recordings with all media, transcriptions,
+    summaries, Ask sessions with their messages, and audit entries. Protect the file: it is personal. While
+    the command runs, the file has another name, so a file with the final name is complete. Each export is in
+    the audit log.
 
     For example:
 

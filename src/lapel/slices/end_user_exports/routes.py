@@ -36,13 +36,13 @@ def operations(service: EndUserExports) -> tuple[Operation, ...]:
             "Export all data of an end user",
             lambda call: service.export(call.actor, call.id),
             "A zip with everything that Lapel keeps about the end user, without secrets and legal holds: "
-            "their fields, keys, configuration, devices, commands, diagnostics, events, recordings with all "
-            "media, transcriptions, summaries, and audit log (a key that is scoped to the end user gets no "
-            "audit log). `README.txt` says what each file is. It is made while it is sent, so it has no "
-            "`Content-Length`. Its last file is `manifest.json`, with the SHA-256 of every other file, and "
-            "with the data that is missing and the reason, for example because it was deleted meanwhile. If "
-            "the server fails, it breaks the answer off before the end of the zip, so that no program opens "
-            "it. Each export is in the audit log.",
+            "their fields, keys, configuration, devices, commands, diagnostics, events, recordings with "
+            "all media, transcriptions, summaries, Ask sessions with their messages, and audit log (a key "
+            "that is scoped to the end user gets no audit log). `README.txt` says what each file is. It is "
+            "made while it is sent, so it has no `Content-Length`. Its last file is `manifest.json`, with "
+            "the SHA-256 of every other file, and with the data that is missing and the reason, for "
+            "example because it was deleted meanwhile. If the server fails, it breaks the answer off "
+            "before the end of the zip, so that no program opens it. Each export is in the audit log.",
             answer="file",
             file_types=(MEDIA_TYPE,),
             sized=lambda call: service.room(call.actor, call.id),
