@@ -9,7 +9,9 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import httpx
+import pytest
 
+from lapel.foundation.http.strategies.lasting import prefers_events
 from lapel.slices.ask.answering.answers import Answers
 from tests.ask.conftest import Asker
 from tests.ask.scripted import SLICES, Gate, models_of, says
@@ -112,6 +114,22 @@ async def test_the_accept_header_asks_for_a_stream(asker: Asker, asking: Running
         )
     assert answer.headers["content-type"] == "text/event-stream"
     assert "event: message.completed" in answer.text
+
+
+@pytest.mark.parametrize(
+    ("accept", "wanted"),
+    [
+        (b"text/event-stream", True),
+        (b"Text/Event-Stream; charset=utf-8, */*;q=0.1", True),
+        (b"application/json, text/event-stream", False),
+        (b"text/event-stream;q=0, application/json", False),
+        (b"text/event-stream;q=x", False),
+        (b"*/*", False),
+        (b"", False),
+    ],
+)
+def test_who_takes_json_too_gets_json(accept: bytes, wanted: bool) -> None:
+    assert prefers_events(accept) is wanted
 
 
 async def test_an_answer_goes_on_when_its_reader_leaves(asker: Asker, asking: Running) -> None:

@@ -87,7 +87,8 @@ class AnswerClaim(Protocol):
 class LastingCall(Call[Query, Body], Generic[Query, Body]):
     """The call of a `lasting` operation.
 
-    `claim`: None without an Idempotency-Key. `streamed`: the client accepts `text/event-stream`.
+    `claim`: None without an Idempotency-Key. `streamed`: the client prefers
+    `text/event-stream` to JSON.
     """
 
     claim: AnswerClaim | None

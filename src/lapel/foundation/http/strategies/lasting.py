@@ -31,6 +31,22 @@ if TYPE_CHECKING:
 
 # The operation's own limit, of ten answer timeouts, ends before this multiple.
 _LASTING = 10.5
+# What takes the answer as JSON. Many clients send `*/*`, or name everything that they can read.
+_JSON_KINDS = (b"application/json", b"application/*", b"*/*")
+
+
+def prefers_events(accept: bytes) -> bool:
+    """Whether an `Accept` header ranks events before JSON. Source: RFC 9110, section 12.5.1."""
+    weights: dict[bytes, float] = {}
+    for each in accept.lower().split(b","):
+        kind, *parameters = (part.strip() for part in each.split(b";"))
+        given = next((part[2:] for part in parameters if part.startswith(b"q=")), b"1")
+        try:
+            weights[kind] = float(given)
+        except ValueError:
+            weights[kind] = 0.0
+    as_json = max(weights.get(kind, 0.0) for kind in _JSON_KINDS)
+    return weights.get(b"text/event-stream", 0.0) > as_json
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +99,7 @@ class Lasting(Strategy[Query, Body, Response]):
             path = exchange.scope["path"]
             ticket = idempotency.ticket(actor, key, self.operation.method, path, content)
             claim = Claim(ticket, self._effects)
-        streamed = b"text/event-stream" in headers.get(b"accept", b"")
+        streamed = prefers_events(headers.get(b"accept", b""))
         answer = await self._run(LastingCall(params, query, body, actor, claim, streamed))
         if isinstance(answer, AsyncGenerator):
 
