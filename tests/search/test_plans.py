@@ -80,6 +80,7 @@ async def test_every_statement_reads_along_an_index(connection: asyncpg.Connecti
         vector_queries.READ_LACKING: "search_chunks_of_recording",
         vector_queries.CLAIM: "search_transcripts_due",
         vector_queries.HAS_DUE: "search_transcripts_due",
+        vector_queries.COUNT_LACKING: "search_transcripts_due",
         vector_queries.WAITING: "search_transcripts_due",
         vector_queries.RENEW_MODEL: "search_transcripts_of_model",
         vector_queries.FORGET_OLD: "search_transcripts_with_old",

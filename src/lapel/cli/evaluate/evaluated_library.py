@@ -156,7 +156,7 @@ async def await_vectors(services: Services, world_id: int, told: Callable[[int],
     if model is None:
         return None
     before, since = -1, time.monotonic()
-    while waiting := await services[VectorWork].waiting(world_id):
+    while waiting := await services[VectorWork].lacking(world_id):
         told(waiting)
         if waiting != before:
             before, since = waiting, time.monotonic()

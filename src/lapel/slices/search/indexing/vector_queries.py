@@ -146,7 +146,7 @@ HAS_DUE = """
 SELECT EXISTS (SELECT FROM search_transcripts s WHERE s.embed_at <= clock_timestamp())
 """
 
-COUNT_WAITING = """
+COUNT_LACKING = """
 SELECT count(*) FROM search_transcripts s WHERE s.world_id = $1 AND s.embed_at IS NOT NULL
 """
 
@@ -243,9 +243,9 @@ async def has_due(connection: Connection) -> bool:
     return await fetch_only_value(connection, bool, HAS_DUE)
 
 
-async def count_waiting(connection: Connection, world_id: int) -> int:
-    """How many transcripts of a world wait for vectors."""
-    return await fetch_only_value(connection, int, COUNT_WAITING, world_id)
+async def count_lacking(connection: Connection, world_id: int) -> int:
+    """How many transcripts of a world lack vectors, also those at which a worker is."""
+    return await fetch_only_value(connection, int, COUNT_LACKING, world_id)
 
 
 async def measure_waiting(connection: Connection) -> VectorsWaitingRow:

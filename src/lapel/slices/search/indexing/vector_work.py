@@ -71,10 +71,13 @@ class VectorWork:
                     await jobs.enqueue(connection, EMBED, told)
                 return
 
-    async def waiting(self, world_id: int) -> int:
-        """How many transcripts of a world wait for vectors. Raises Unavailable when the database is away."""
+    async def lacking(self, world_id: int) -> int:
+        """How many transcripts of a world lack vectors, also those at which a worker is.
+
+        Raises Unavailable when the database is away.
+        """
         async with self._ports.database.acquire() as connection:
-            return await vector_queries.count_waiting(connection, world_id)
+            return await vector_queries.count_lacking(connection, world_id)
 
     async def sweep(self) -> None:
         """Queue a job if any transcript is due, and renew vectors of another model, a part at a time.
