@@ -137,9 +137,10 @@ async def _embedder(settings: Settings, parent: FromParent, stop: asyncio.Event)
     # numpy starts no thread: a process of several threads cannot give up all its rights.
     os.environ["OPENBLAS_NUM_THREADS"] = "1"
     # Only this role needs these modules. Afterwards it imports nothing more: it cannot open any file.
+    from lapel.foundation.workers.local_sockets import listening_socket  # noqa: PLC0415
     from lapel.foundation.workers.sandbox import confine  # noqa: PLC0415
     from lapel.hosting.children import HOPELESS  # noqa: PLC0415
-    from lapel.slices.embeddings.embedder.embedder_server import EmbedderServer, listening_socket  # noqa: PLC0415
+    from lapel.slices.embeddings.embedder.embedder_server import EmbedderServer  # noqa: PLC0415
     from lapel.slices.embeddings.model.loaded_model import NoEmbeddings, installed  # noqa: PLC0415
 
     if settings.embedder_socket is None:
@@ -158,8 +159,8 @@ async def _embedder(settings: Settings, parent: FromParent, stop: asyncio.Event)
 
 async def _language_model(settings: Settings, parent: FromParent, stop: asyncio.Event) -> None:
     # Only this role needs these modules.
+    from lapel.foundation.workers.local_sockets import listening_socket  # noqa: PLC0415
     from lapel.hosting.children import HOPELESS  # noqa: PLC0415
-    from lapel.slices.embeddings.embedder.embedder_server import listening_socket  # noqa: PLC0415
     from lapel.slices.language_models.local.generation_server import serve_generator  # noqa: PLC0415
     from lapel.slices.language_models.local.language_weights import find  # noqa: PLC0415
     from lapel.slices.language_models.local.local_generator import LocalGenerator  # noqa: PLC0415

@@ -9,12 +9,12 @@ from __future__ import annotations
 import asyncio
 import socket
 from concurrent.futures.thread import ThreadPoolExecutor
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import msgspec
 import structlog
 
+from lapel.foundation.workers.local_sockets import connections
 from lapel.slices.embeddings.embedder.embedder_frames import (
     LENGTH,
     MOST_OF_A_REQUEST,
@@ -39,24 +39,8 @@ MOST_CONNECTIONS = 80
 FRAME_SECONDS = 5.0
 # Bytes that a client leaves unread before it is cut off.
 MOST_UNREAD = 1024 * 1024
-_BACKLOG = 128
 
 _log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
-
-
-def listening_socket(path: Path) -> socket.socket:
-    """A Unix socket at `path`, in place of what an ended process left there. Raises OSError."""
-    path.unlink(missing_ok=True)
-    made = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    try:
-        made.bind(str(path))
-        path.chmod(0o600)
-        made.listen(_BACKLOG)
-    except OSError:
-        made.close()
-        raise
-    made.setblocking(False)
-    return made
 
 
 class _Asker:
@@ -107,16 +91,7 @@ class EmbedderServer:
             await asyncio.wait(tasks)
 
     async def _accept(self, listener: socket.socket, queue: EmbedderQueue) -> None:
-        """Accept connections. Not by a server of the event loop, which looks at the path of the socket: this
-        process has given up the right to it."""
-        loop = asyncio.get_running_loop()
-        while True:
-            try:
-                connection, _ = await loop.sock_accept(listener)
-            except OSError as fault:  # there are too many open files, or the client has left
-                _log.warning("embedder.not_accepted", error=str(fault))
-                await asyncio.sleep(0.1)
-                continue
+        async for connection in connections(listener):
             if len(self._connections) >= MOST_CONNECTIONS:
                 connection.close()
                 continue

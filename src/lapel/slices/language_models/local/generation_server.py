@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import msgspec
 import structlog
 
+from lapel.foundation.workers.local_sockets import connections
 from lapel.slices.language_models.local.generation_messages import (
     Asked,
     Away,
@@ -54,11 +55,7 @@ async def serve_generator(
 async def _accept(
     generator: LocalGenerator, listener: socket.socket, callers: set[asyncio.Task[None]]
 ) -> None:
-    """Accept callers, for ever. No server of asyncio does, because some versions remove the socket's file,
-    which the next process of this role needs."""
-    loop = asyncio.get_running_loop()
-    while True:
-        connection, _ = await loop.sock_accept(listener)
+    async for connection in connections(listener):
         reader, writer = await asyncio.open_unix_connection(sock=connection)
         if len(callers) >= _MOST_CALLERS:
             writer.transport.abort()
