@@ -10,7 +10,7 @@ from __future__ import annotations
 import unicodedata
 from typing import TYPE_CHECKING
 
-from lapel.slices.embeddings.service import cosines
+from lapel.slices.embeddings.service import MOST_SENTENCES, cosines
 from lapel.slices.language_models.extractive.content_words import content_of
 from lapel.slices.language_models.extractive.number_words import spoken_numbers
 
@@ -27,7 +27,6 @@ LEAST_WORDS = 2
 # The least cosine between a claim and a sentence that says the same in other words.
 LEAST_COSINE = 0.875
 _WINDOW = 3
-_MOST_SENTENCES = 60
 
 
 async def supporting_time(claim: str, passage: Passage, meanings: Meanings) -> int | None:
@@ -83,7 +82,7 @@ def _by_words(wanted: frozenset[str], sentences: Sequence[Sentence], known: str)
 
 
 async def _by_meaning(claim: str, sentences: Sequence[Sentence], meanings: Meanings) -> int | None:
-    some = sentences[:_MOST_SENTENCES]
+    some = sentences[: MOST_SENTENCES - 1]  # and the claim
     vectors = await meanings.sentences([claim, *(each.text for each in some)])
     if vectors is None:
         return None

@@ -61,7 +61,7 @@ def of_whole_transcript(recording: MentionedRow, sentences: Iterable[Sentence]) 
 def of_found(
     number: int, found: FoundPassage, recording: MentionedRow, sentences: Sequence[Sentence]
 ) -> Passage:
-    """A chunk that a search found. `sentences`: of its whole transcript; none if they are not known."""
+    """A chunk that a search found. `sentences`: those of its time, perhaps more; none if unknown."""
     within = [each for each in sentences if each.start_ms < found.end_ms and each.end_ms > found.start_ms]
     whole = Sentence(
         text=found.chunk_text, speaker=found.speaker, start_ms=found.start_ms, end_ms=found.end_ms

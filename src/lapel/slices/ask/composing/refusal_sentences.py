@@ -37,7 +37,7 @@ _WORDS = {
 _SETS = {language: frozenset(words.split()) for language, words in _WORDS.items()}
 
 
-def language_of(question: str) -> str:
+def _question_language(question: str) -> str:
     """The language of a question, as far as there is a sentence in it: en, de, es, fr or zh; else en."""
     if _HAN.search(question) and not _KANA.search(question):
         return "zh"
@@ -49,4 +49,4 @@ def language_of(question: str) -> str:
 
 def refusal_for(question: str) -> str:
     """Says in the question's language that the recordings do not answer it."""
-    return SENTENCES[language_of(question)]
+    return SENTENCES[_question_language(question)]

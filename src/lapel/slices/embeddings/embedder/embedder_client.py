@@ -99,7 +99,7 @@ class _Connection:
             del self._waiting[number]
 
     def abort(self) -> None:
-        """Close the connection; who waits gets None."""
+        """Close the connection; calls that wait get None."""
         self._writer.transport.abort()
 
     async def close(self) -> None:

@@ -22,8 +22,6 @@ if TYPE_CHECKING:
 # such an entry: short texts are near to everything. With the embedding model, free paraphrases have products
 # from 0.84 on, and texts about other things up to 0.83.
 _NEAR, _FEWEST_WORDS = 0.85, 3
-# The most texts of one comparison of meanings.
-_MOST_TEXTS = 60
 # Words for a judgement of the mood, in the languages of the interface of templates.
 _MOODS = frozenset(
     """
@@ -103,7 +101,7 @@ class Checker:
             if not self._support.numbers_were_said(text, turns):
                 continue
             said = [self._support.turns[each].text for each in turns]
-            vectors = await self._meanings.sentences([text, *said][:_MOST_TEXTS])
+            vectors = await self._meanings.sentences([text, *said])
             if vectors is None:
                 return found
             if any(each >= _NEAR for each in cosines(vectors)):
