@@ -73,6 +73,7 @@ def test_what_lapel_transcribe_printed_is_a_transcript_too(transcript: Path, tmp
         ("deep.json", "[" * 100_000, {}, "no transcript as JSON"),
         ("empty.json", '{"files": []}', {}, "0 transcripts"),
         ("short.txt", "Hello.", {}, "fewer than three words"),
+        ("sound.txt", "Some words \udcff to read.", {}, "must be UTF-8"),
         ("some.txt", "Some words to read.", {"template": "poem"}, "there is no such template"),
         ("some.txt", "Some words to read.", {"prompt": "short"}, "10 to 10,000"),
         ("some.txt", "Some words to read.", {"prompt": 'Return {"a": 1} as JSON'}, "needs a language model"),
@@ -83,6 +84,6 @@ def test_it_says_what_is_wrong(
 ) -> None:
     file = tmp_path / name
     if content is not None:
-        file.write_text(content)
+        file.write_text(content, errors="surrogateescape")
     with pytest.raises(CommandError, match=said):
         summarize(str(file), **options)

@@ -63,7 +63,11 @@ def read_transcript(name: str) -> ReadTranscript:
         raise CommandError(f"{name}: {fault.strerror}.") from fault
     if path.suffix.lower() == ".json":
         return _of_json(name, content)
-    return ReadTranscript(_of_text(content.decode(errors="replace")), None, has_times=False)
+    try:
+        text = content.decode("utf-8-sig")
+    except UnicodeDecodeError as fault:
+        raise CommandError(f"{name}: no text. A transcript as text must be UTF-8.") from fault
+    return ReadTranscript(_of_text(text), None, has_times=False)
 
 
 def _of_json(name: str, content: bytes) -> ReadTranscript:
