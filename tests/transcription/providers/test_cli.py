@@ -280,3 +280,5 @@ async def test_a_language_model_is_asked_a_question(
             await call(providers.try_, "claude")
     with pytest.raises(CommandError, match="the local engine answers this name"):
         await call(providers.try_, "gemini")
+    with pytest.raises(CommandError, match="A price is 0 to"):
+        await call(providers.set_, "claude", key_file=key_file, input_price=Decimal("NaN"))

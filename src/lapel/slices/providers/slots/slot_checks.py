@@ -107,7 +107,7 @@ def _check_numbers(choice: SlotChoice) -> None:
             f"The window has {_LEAST_CONTEXT} to {_MOST_CONTEXT} tokens.", param="context_tokens"
         )
     for name, price in (("input_price", choice.input_price), ("output_price", choice.output_price)):
-        if price is not None and not 0 <= price <= _MOST_PRICE:
+        if price is not None and not (price.is_finite() and 0 <= price <= _MOST_PRICE):
             raise InvalidRequest(
                 f"A price is 0 to {_MOST_PRICE} US dollars for a million tokens.", param=name
             )
