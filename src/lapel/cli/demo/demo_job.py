@@ -6,35 +6,20 @@ import hashlib
 import shlex
 import time
 from collections.abc import Callable, Mapping
-from typing import TypeVar
-from urllib.parse import urlsplit
 
 import msgspec
 
+from lapel.cli.demo.demo_calls import ANSWER_TIMEOUT, DemoCalls, DemoError, DemoStep, get_curl
 from lapel.cli.demo.receiver import Receiver
-from lapel.cli.shared.http_client import HttpAnswer, NoAnswer, request
+from lapel.cli.demo.understanding import Understanding, understand
 from lapel.sample import Sample
 from lapel.slices.transcription.speech.word_error import word_error
 
-# Seconds before the demo gives up: on one answer, and on the transcript of 25 s of speech.
-ANSWER_TIMEOUT = 30
+# Seconds before the demo gives up on the transcript of 25 s of speech.
 TRANSCRIPT_TIMEOUT = 300
 FIRST_KIBIBYTE = "bytes=0-1023"
-JSON = "application/json"
 UPLOADED = "recording.uploaded"
-T = TypeVar("T")
-
-
-class DemoError(Exception):
-    """A step failed, or its answer breaks the contract; the message names the step and shows the answer."""
-
-
-class DemoStep(msgspec.Struct, frozen=True, kw_only=True):
-    """One finished step: its duration in milliseconds, and the shell commands that do the same."""
-
-    name: str
-    ms: float
-    commands: list[str]
+BY_DEVICE = "LAPEL_DEVICE_TOKEN"
 
 
 class HeardSpeech(msgspec.Struct, frozen=True, kw_only=True):
@@ -69,7 +54,7 @@ class Delivered(msgspec.Struct, frozen=True, kw_only=True):
 class DemoOutcome(msgspec.Struct, frozen=True, kw_only=True):
     """The result of the job. The link works for an hour, if the server runs that long.
 
-    `bytes`: size of the object.
+    `bytes`: size of the object. `understood`: None without a transcript.
     """
 
     end_user_id: str
@@ -82,6 +67,7 @@ class DemoOutcome(msgspec.Struct, frozen=True, kw_only=True):
     sha256: str
     delivered: Delivered
     spoken: HeardSpeech
+    understood: Understanding | None
 
 
 class _Made(msgspec.Struct):
@@ -149,12 +135,9 @@ class MainJob:
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:
         self._hear = hear
-        self._base_url = base_url
-        self._tokens = {"LAPEL_KEY": key}
+        self._calls = DemoCalls(base_url, {"LAPEL_KEY": key}, report, clock)
         self._sample = sample
         self._receiver = receiver
-        self._report = report
-        self._clock = clock
 
     def run(self, serial_number: str) -> DemoOutcome:
         """Runs the whole job with a device that has this `serial_number`.
@@ -164,19 +147,23 @@ class MainJob:
         """
         end_user, device = self._people_and_things(serial_number)
         webhook = self._register_webhook()
-        recording = self._post(
-            "create a recording", "/v1/recordings", {"name": "Chapter 1"}, _Made, by_device=True
+        recording = self._calls.post(
+            "create a recording", "/v1/recordings", {"name": "Chapter 1"}, _Made, token=BY_DEVICE
         )
         media_id = self._upload(recording.id)
         delivered = self._await_delivery(webhook, recording.id)
-        link = self._post(
+        link = self._calls.post(
             "ask for a download URL",
             f"/v1/recordings/{recording.id}/download-url",
             {"media_id": media_id},
             _Download,
+            exports=_exports,
         )
         self._read_back(link)
         spoken = self._transcribe(recording.id)
+        understood = None
+        if spoken.failure is None:
+            understood = understand(self._calls, end_user, recording.id, spoken.transcription_id)
         return DemoOutcome(
             end_user_id=end_user,
             device_id=device,
@@ -188,20 +175,22 @@ class MainJob:
             sha256=self._sample.sha256,
             delivered=delivered,
             spoken=spoken,
+            understood=understood,
         )
 
     def _people_and_things(self, serial_number: str) -> tuple[str, str]:
-        end_user = self._post("make an end user", "/v1/end-users", {"name": "Jane"}, _Made)
+        end_user = self._calls.post("make an end user", "/v1/end-users", {"name": "Jane"}, _Made)
         facts = {"serial_number": serial_number, "model": "bota_pin"}
-        device = self._post("register a device", "/v1/devices", facts, _Made)
+        device = self._calls.post("register a device", "/v1/devices", facts, _Made)
         path = f"/v1/devices/{device.id}/bind"
-        bound = self._post("bind it to the end user", path, {"end_user_id": end_user.id}, _Bound)
-        self._tokens["LAPEL_DEVICE_TOKEN"] = bound.device_token
+        facts = {"end_user_id": end_user.id}
+        bound = self._calls.post("bind it to the end user", path, facts, _Bound, exports=_exports)
+        self._calls.tokens[BY_DEVICE] = bound.device_token
         return end_user.id, device.id
 
     def _register_webhook(self) -> str:
         facts = {"url": self._receiver.url, "events": [UPLOADED]}
-        webhook = self._post("register a webhook", "/v1/webhooks", facts, _Webhook)
+        webhook = self._calls.post("register a webhook", "/v1/webhooks", facts, _Webhook)
         self._receiver.secret = webhook.secret
         return webhook.id
 
@@ -219,9 +208,8 @@ class MainJob:
                 signature=event.signature,
             )
 
-        path = f"/v1/webhooks/{webhook_id}/deliveries"
-        curl = f'curl -fsS "$LAPEL_URL{path}" -H "Authorization: Bearer $LAPEL_KEY"'
-        return self._timed("receive the event at the webhook, and verify it", curl, wait)
+        curl = get_curl(f"/v1/webhooks/{webhook_id}/deliveries")
+        return self._calls.timed("receive the event at the webhook, and verify it", curl, wait)
 
     def _upload(self, recording_id: str) -> str:
         sample = self._sample
@@ -231,18 +219,25 @@ class MainJob:
             "sha256": sample.sha256,
         }
         path = f"/v1/recordings/{recording_id}"
-        upload = self._post("ask for an upload URL", f"{path}/upload-url", facts, _Upload, by_device=True)
-        self._timed(
+        upload = self._calls.post(
+            "ask for an upload URL",
+            f"{path}/upload-url",
+            facts,
+            _Upload,
+            token=BY_DEVICE,
+            exports=_exports,
+        )
+        self._calls.timed(
             f"PUT the sample, {sample.size:,} bytes of speech",
             _curl("$LAPEL_UPLOAD_URL", upload.headers, "-T", str(sample.path)),
-            lambda: self._send("PUT", upload.upload_url, upload.headers, sample.data, {200}),
+            lambda: self._calls.send("PUT", upload.upload_url, upload.headers, sample.data, {200}),
         )
-        recording = self._post(
+        recording = self._calls.post(
             "complete the upload",
             f"{path}/upload-complete",
             {"content_sha256": sample.sha256},
             _Recording,
-            by_device=True,
+            token=BY_DEVICE,
         )
         if recording.status != "uploaded" or recording.content_sha256 != sample.sha256:
             raise DemoError(f"complete the upload: the recording reads {recording}")
@@ -251,17 +246,17 @@ class MainJob:
     def _read_back(self, link: _Download) -> None:
         sample = self._sample
         url, part_only = link.download_url, {"Range": FIRST_KIBIBYTE}
-        whole = self._timed(
+        whole = self._calls.timed(
             "GET it",
             _curl("$LAPEL_LINK", {}, "-o", "lapel-demo.opus"),
-            lambda: self._send("GET", url, {}, None, {200}),
+            lambda: self._calls.send("GET", url, {}, None, {200}),
         )
-        part = self._timed(
+        part = self._calls.timed(
             "GET its first 1,024 bytes",
             _curl("$LAPEL_LINK", part_only, "-o", "lapel-demo.part"),
-            lambda: self._send("GET", url, part_only, None, {206}),
+            lambda: self._calls.send("GET", url, part_only, None, {206}),
         )
-        digest = self._timed(
+        digest = self._calls.timed(
             "compare SHA-256",
             f"echo '{sample.sha256}  lapel-demo.opus' | sha256sum -c -",
             lambda: hashlib.sha256(whole.body).hexdigest(),
@@ -273,15 +268,18 @@ class MainJob:
 
     def _transcribe(self, recording_id: str) -> HeardSpeech:
         sample = self._sample
-        asked = self._post(
+        asked = self._calls.post(
             "ask for a transcript", "/v1/transcriptions", {"recording_id": recording_id}, _Transcription
         )
-        path = f"/v1/transcriptions/{asked.id}"
-        curl = f'curl -fsS "$LAPEL_URL{path}" -H "Authorization: Bearer $LAPEL_KEY"'
-        began = self._clock()
-        name = f"read what was said in {sample.duration_ms / 1000:.0f} s of speech"
-        done = self._timed(name, curl, lambda: self._await_transcript(path))
-        seconds = self._clock() - began
+        began = self._calls.clock()
+        done = self._calls.get(
+            f"read what was said in {sample.duration_ms / 1000:.0f} s of speech",
+            f"/v1/transcriptions/{asked.id}",
+            _Transcription,
+            until=self._has_ended,
+            seconds=TRANSCRIPT_TIMEOUT,
+        )
+        seconds = self._calls.clock() - began
         text = done.full_text or ""
         return HeardSpeech(
             transcription_id=done.id,
@@ -294,74 +292,11 @@ class MainJob:
             failure=done.error_message,
         )
 
-    def _await_transcript(self, path: str) -> _Transcription:
-        """Polls the transcription every 0.1 s, as clients do, until it has ended."""
-        headers = {"Authorization": f"Bearer {self._tokens['LAPEL_KEY']}"}
-        deadline = self._clock() + TRANSCRIPT_TIMEOUT
-        while self._clock() < deadline:
-            answer = self._send("GET", self._base_url + path, headers, None, {200})
-            now = _decoded(answer, _Transcription)
-            if now.status in {"completed", "failed"}:
-                return now
-            self._hear(now.progress)
-            time.sleep(0.1)
-        raise DemoError(f"no transcript within {TRANSCRIPT_TIMEOUT} s")
-
-    def _post(
-        self,
-        name: str,
-        path: str,
-        facts: Mapping[str, object],
-        shape: type[T],
-        *,
-        by_device: bool = False,
-    ) -> T:
-        """One POST to the API; returns the answer as a `shape`.
-
-        `by_device`: with the device's token instead of the key.
-        """
-        token = "LAPEL_DEVICE_TOKEN" if by_device else "LAPEL_KEY"
-        body = msgspec.json.encode(facts)
-        headers = {"Authorization": f"Bearer {self._tokens[token]}", "Content-Type": JSON}
-        curl = (
-            f'curl -fsS "$LAPEL_URL{path}" -H "Authorization: Bearer ${token}" '
-            f"-H 'Content-Type: {JSON}' -d {shlex.quote(body.decode())}"
-        )
-
-        def call() -> T:
-            return _decoded(self._send("POST", self._base_url + path, headers, body, {200, 201}), shape)
-
-        return self._timed(name, curl, call)
-
-    def _timed(self, name: str, command: str, work: Callable[[], T]) -> T:
-        start = self._clock()
-        try:
-            result = work()
-        except DemoError as fault:
-            raise DemoError(f"{name}: {fault}") from fault
-        ms = (self._clock() - start) * 1000
-        self._report(DemoStep(name=name, ms=ms, commands=[command, *_exports(result)]))
-        return result
-
-    def _send(
-        self, method: str, url: str, headers: dict[str, str], body: bytes | None, expected: set[int]
-    ) -> HttpAnswer:
-        path = urlsplit(url).path
-        try:
-            answer = request(method, url, headers, body, timeout=ANSWER_TIMEOUT)
-        except NoAnswer as fault:
-            raise DemoError(f"no answer to {method} {path}: {fault}") from fault
-        if answer.status not in expected:
-            shown = answer.body[:500].decode(errors="replace")
-            raise DemoError(f"{method} {path} was answered {answer.status}: {shown}")
-        return answer
-
-
-def _decoded(answer: HttpAnswer, shape: type[T]) -> T:
-    try:
-        return msgspec.json.decode(answer.body, type=shape)
-    except msgspec.DecodeError as fault:
-        raise DemoError(f"an answer with unexpected fields: {fault}") from fault
+    def _has_ended(self, now: _Transcription) -> bool:
+        if now.status in {"completed", "failed"}:
+            return True
+        self._hear(now.progress)
+        return False
 
 
 def _exports(result: object) -> list[str]:
