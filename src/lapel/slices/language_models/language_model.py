@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Mapping, Sequence
+from contextlib import aclosing
 from typing import Literal, Protocol, TypeAlias
 
 import msgspec
@@ -80,3 +81,12 @@ class LanguageModel(Protocol):
         To close the generator ends the call. Raises what `generate` raises, also after some pieces.
         """
         ...
+
+
+async def whole_answer(stream: AsyncGenerator[str | Generated]) -> Generated:
+    """The whole answer at the end of a stream, which is closed then. Raises what the stream raises."""
+    async with aclosing(stream) as pieces:
+        async for piece in pieces:
+            if isinstance(piece, Generated):
+                return piece
+    raise AssertionError("a stream ends with the whole answer")

@@ -14,7 +14,7 @@ import structlog
 from lapel.foundation.core.errors import Unavailable
 from lapel.slices.language_models.budget import usage_queries
 from lapel.slices.language_models.estimates import estimated_tokens
-from lapel.slices.language_models.language_model import Generated, Tokens
+from lapel.slices.language_models.language_model import Generated, Tokens, whole_answer
 from lapel.slices.language_models.model_failures import ModelFailed
 
 if TYPE_CHECKING:
@@ -54,11 +54,7 @@ class CountedModel:
         Raises ModelFailed (`budget`) if the call could exceed what is left of the day, Unavailable when the
         database is away, and what the model raises.
         """
-        async with aclosing(self.stream(prompt)) as pieces:
-            async for piece in pieces:
-                if isinstance(piece, Generated):
-                    return piece
-        raise AssertionError("a stream ends with the whole answer")
+        return await whole_answer(self.stream(prompt))
 
     async def stream(self, prompt: Prompt) -> AsyncGenerator[str | Generated]:
         """See `LanguageModel.stream`. Raises what `generate` raises."""

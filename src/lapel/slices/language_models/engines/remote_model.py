@@ -12,7 +12,7 @@ import msgspec
 
 from lapel.slices.language_models.engines.sse_reader import AnswerBounds, event_data
 from lapel.slices.language_models.engines.text_checks import Growth, Thoughts
-from lapel.slices.language_models.language_model import Generated, Tokens
+from lapel.slices.language_models.language_model import Generated, Tokens, whole_answer
 from lapel.slices.language_models.model_failures import FailureCode, ModelAway, ModelFailed
 from lapel.slices.providers.http.provider_client import Patience, Service
 from lapel.slices.providers.service import ProviderAway, ProviderFailed, RefusedForGood
@@ -82,11 +82,7 @@ class RemoteModel:
 
     async def generate(self, prompt: Prompt) -> Generated:
         """See `LanguageModel.generate`. Raises ModelFailed and ModelAway."""
-        async with aclosing(self.stream(prompt)) as pieces:
-            async for piece in pieces:
-                if isinstance(piece, Generated):
-                    return piece
-        raise AssertionError("a stream ends with the whole answer")
+        return await whole_answer(self.stream(prompt))
 
     async def stream(self, prompt: Prompt) -> AsyncGenerator[str | Generated]:
         """See `LanguageModel.stream`. Raises ModelFailed and ModelAway."""
