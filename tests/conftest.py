@@ -24,6 +24,7 @@ LONG = (
     "hosting/test_tree.py",
     "transcription/test_crashes.py",
     "cli/test_demo.py",
+    "evaluation/test_runs.py",
     "contract/test_authorization.py",
     "contract/test_schemathesis.py",
     "transcription/test_work.py",
