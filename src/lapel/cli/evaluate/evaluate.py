@@ -173,11 +173,12 @@ def _choice(
 @contextlib.contextmanager
 def _progress() -> Generator[Told]:
     """Shows how far the run is, on a terminal."""
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        yield _quiet
+        return
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
-        if not progress.console.is_terminal:
-            yield _quiet
-            return
+    with Progress(*columns, console=console, transient=True) as progress:
         task = progress.add_task("", total=1)
 
         def told(what: str, done: int, total: int) -> None:
