@@ -26,6 +26,7 @@ BENCHMARKS = (
     "speech",
     "speakers",
     "embeddings",
+    "search",
     "ask",
     "job_start",
     "neighbour",

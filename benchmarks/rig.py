@@ -89,6 +89,10 @@ class Rig:
         """Makes `count` bound devices in the database of this name; gives their tokens."""
         return asyncio.run(fill_devices(self._postgres.dsn("postgres", name), self._secret, world_id, count))
 
+    def owner_dsn(self, name: str) -> str:
+        """URL of the database of this name, for a superuser."""
+        return self._postgres.dsn("postgres", name)
+
     @property
     def postgres_cpu_seconds(self) -> float:
         """CPU seconds of PostgreSQL's processes so far, also of those that have ended."""

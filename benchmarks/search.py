@@ -1,0 +1,338 @@
+"""The search: its time beside that of its bare statement, what a filter misses, and the rate of indexing.
+
+Run `python -m benchmarks.search`. API, PostgreSQL and the query process of embeddings are processes of their
+own. The bare statement is the one that the API executes, with vectors that are ready. Three end users are
+asked about: a usual one of 200 chunks; one whose 7,000 vectors are all compared; and one of a twentieth of
+all chunks, whose vectors are found along the index. All others have 200 each. LAPEL_BENCH_CHUNKS says how
+many chunks there are (200,000, at least 2,000). With less than 160,000, no end user is searched along the
+index. For 1,000,000, the bare statement's median goes on along a line through a quarter of the chunks and all
+of them; with less than 100,000, there are no such figures. LAPEL_BENCH_WORDS says how many words an indexed
+transcript has (9,000, as many as an hour).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import http.client
+import itertools
+import json
+import os
+import statistics
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cache
+from typing import TYPE_CHECKING
+
+import asyncpg
+
+from benchmarks.embeddings import NICENESS, Bare
+from benchmarks.fill_search import Material, grow, material, spoken
+from benchmarks.report import Row, show
+from benchmarks.rig import Api, Rig, rig
+from lapel.evaluation.questions import questions
+from lapel.foundation.ports import open_ports
+from lapel.slices.embeddings.service import Embeddings
+from lapel.slices.embeddings.texts import batches
+from lapel.slices.search import queries
+from lapel.slices.search.indexing.vector_work import VectorWork, numbers
+from lapel.slices.search.passages.search_words import terms_of
+from lapel.slices.search.question_mean import without_common_part
+from lapel.slices.search.service import MOST_EXACT, nearness
+from lapel.slices.transcription.service import Segment
+from tests.search.support import Library, segments_of
+from tests.support.embedder import embedder
+from tests.support.tenants import make_tenant
+
+if TYPE_CHECKING:
+    from lapel.foundation.database.connection import Connection
+
+CHUNKS = int(os.environ.get("LAPEL_BENCH_CHUNKS", "200000"))
+MILLION = 1_000_000
+ENOUGH = 100_000  # chunks from which figures for a million can be told
+USUAL, ALL_COMPARED, ALONG_INDEX = "eu_usual", "eu_compared", "eu_index"
+CALLED = {
+    USUAL: "search, a usual end user",
+    ALL_COMPARED: "search, all vectors compared",
+    ALONG_INDEX: "search, along the index",
+}
+OF = {USUAL: 200, ALL_COMPARED: min(7_000, CHUNKS // 20), ALONG_INDEX: CHUNKS // 20}
+ROUNDS = 4
+OF_A_ROUND = 25
+RECALL_QUESTIONS = 50
+BEST = 10
+OF_AN_HOUR = 9_000
+WORDS = int(os.environ.get("LAPEL_BENCH_WORDS", str(OF_AN_HOUR)))
+TRANSCRIPTS = 3
+_SESSION = {"hnsw.iterative_scan": "strict_order", "hnsw.ef_search": "100"}
+_EXACT = """
+SELECT v.chunk_id FROM search_vectors v WHERE (v.world_id = $1 AND v.end_user_id = $2) IS TRUE
+ORDER BY (v.meaning <#> $3::real[]::halfvec(384)) + 0, v.chunk_id LIMIT $4
+"""
+_asked = itertools.count(1)
+
+
+@dataclass(frozen=True)
+class Times:
+    """p95, in milliseconds: over HTTP with a new query, with a remembered one, and of the bare statement.
+
+    `bare_median`: the bare statement's median, in which what else the machine does counts less.
+    """
+
+    new: float
+    remembered: float
+    bare: float
+    bare_median: float
+
+
+def query() -> str:
+    """A question of the evaluation set with a number, so that it was never asked before."""
+    number = next(_asked)
+    known = _questions()
+    return f"{known[number * 7 % len(known)]} {number}"
+
+
+@cache
+def _questions() -> list[str]:
+    return [each.question for each in questions() if each.language == "en"]
+
+
+@dataclass(frozen=True)
+class _Bench:
+    """One database, an API that searches in it, and a connection that executes bare statements."""
+
+    rig: Rig
+    api: Api
+    embeddings: Embeddings
+    connection: Connection
+
+    @property
+    def world_id(self) -> int:
+        """The world of all chunks."""
+        return self.api.filled.world_id
+
+    async def rows(self) -> list[Row]:
+        """All figures."""
+        rows = await self._indexing()
+        print("  transcripts indexed", flush=True)
+        made_of = await material(self.embeddings)
+        small = CHUNKS // 4
+        await self._grow(made_of, [each for each, count in OF.items() for _ in range(count)], small)
+        before = {each: await self._times(each) for each in OF}
+        await self._grow(made_of, [], CHUNKS - small, small)
+        after = {each: await self._times(each) for each in OF}
+        for each in OF:
+            rows += _rows(each, before[each], after[each], small)
+        rows.append(await self._recall())
+        return rows
+
+    async def _grow(self, made_of: Material, owners: list[str], total: int, first: int = 0) -> None:
+        """Add `total` chunks: those of `owners`, and the rest of others in turn."""
+        others = (f"eu_{(first + n) // OF[USUAL]:024}" for n in range(total - len(owners)))
+        started = time.perf_counter()
+        dsn = self.rig.owner_dsn("search")
+        await grow(dsn, self.world_id, str(self.embeddings.model), made_of, [*owners, *others])
+        print(f"  {first + total:,} chunks, after {time.perf_counter() - started:.0f} s", flush=True)
+
+    async def _times(self, end_user_id: str) -> Times:
+        """The three in turn, each with queries of its own; the first of each is not counted."""
+        found: tuple[list[float], ...] = ([], [], [])
+        statement, arguments = await self._bare(end_user_id)
+        remembered = query()
+        for _ in range(ROUNDS):
+            ready = [await self._arguments(query(), *arguments) for _ in range(OF_A_ROUND)]
+            for each in ready:
+                started = time.perf_counter()
+                await self.connection.fetch(statement, *each)
+                found[2].append(1000 * (time.perf_counter() - started))
+            new = [query() for _ in range(OF_A_ROUND)]
+            found[0].extend(await asyncio.to_thread(self._over_http, end_user_id, new))
+            same = [remembered] * OF_A_ROUND
+            found[1].extend(await asyncio.to_thread(self._over_http, end_user_id, same))
+        new_ones, again, bare = (_p95(each[1:]) for each in found)
+        return Times(new_ones, again, bare, statistics.median(found[2]))
+
+    async def _bare(self, end_user_id: str) -> tuple[str, tuple[str, list[queries.ExtentRow]]]:
+        """The statement for this end user, and the arguments that all its queries share."""
+        extent = await queries.extent(self.connection, self.world_id, end_user_id)
+        name: str = nearness(sum(each.chunks for each in extent), are_chosen=False)
+        if name == "index":
+            owner = (self.world_id, end_user_id, self.embeddings.model)
+            name = await self.connection.fetchval(queries.FIND_PARTITION, *owner)
+        return queries.SEARCHES[name], (end_user_id, extent)
+
+    async def _arguments(
+        self, text: str, end_user_id: str, extent: list[queries.ExtentRow]
+    ) -> tuple[object, ...]:
+        terms = terms_of(text)
+        return (
+            self.world_id,
+            end_user_id,
+            None,
+            None,
+            None,
+            [each.word for each in terms],
+            [each.query for each in terms],
+            [each.configuration for each in extent],
+            float(sum(each.chunks for each in extent)),
+            8,
+            await self._vector(text),
+            self.embeddings.model,
+        )
+
+    async def _vector(self, text: str) -> list[float]:
+        vector = await self.embeddings.query(text)
+        if vector is None:
+            raise RuntimeError("a query was not embedded")
+        return without_common_part(numbers([vector]), self.embeddings.model)
+
+    def _over_http(self, end_user_id: str, texts: list[str]) -> Iterator[float]:
+        """Milliseconds of searches, one at a time on one connection."""
+        connection = http.client.HTTPConnection("127.0.0.1", self.api.port, timeout=60)
+        headers = {"Authorization": f"Bearer {self.api.filled.key}", "Content-Type": "application/json"}
+        found: list[float] = []
+        for text in texts:
+            body = json.dumps({"query": text, "end_user_id": end_user_id})
+            started = time.perf_counter()
+            connection.request("POST", "/v1/recordings/search", body, headers)
+            answer = connection.getresponse()
+            told = answer.read()
+            found.append(1000 * (time.perf_counter() - started))
+            if answer.status != http.client.OK or not json.loads(told)["results"]:
+                raise RuntimeError(told)
+        connection.close()
+        return iter(found)
+
+    async def _recall(self) -> Row:
+        """How many of the nearest the index finds for the end user who has one chunk in twenty."""
+        extent = await queries.extent(self.connection, self.world_id, ALONG_INDEX)
+        met = 0
+        for _ in range(RECALL_QUESTIONS):
+            vector = await self._vector(query())
+            exact = await self.connection.fetch(_EXACT, self.world_id, ALONG_INDEX, vector, BEST)
+            found = await queries.search(
+                self.connection,
+                (self.world_id, ALONG_INDEX),
+                [],
+                extent,
+                queries.SearchFilters(),
+                limit=BEST,
+                nearness="index",
+                vector=vector,
+                model=self.embeddings.model,
+            )
+            met += len({each["chunk_id"] for each in exact} & {each.chunk_id for each in found})
+        share = OF[ALONG_INDEX] / CHUNKS
+        return Row(
+            "search: nearest chunks along the index, of exact",
+            met / (RECALL_QUESTIONS * BEST),
+            at_least=0.95,
+            detail=f"{RECALL_QUESTIONS} questions, the best {BEST}; {share:.0%} of the chunks; "
+            f"with at most {MOST_EXACT:,} chunks the search is exact",
+        )
+
+    async def _indexing(self) -> list[Row]:
+        """Transcripts, from the transaction that completes one to the last vector, beside the bare model with
+        the same passages in the same batches."""
+        bare = Bare(None, NICENESS), Bare("passive", NICENESS)
+        words, ours, best = list[float](), list[float](), list[float]()
+        count = 0
+        async with open_ports(self.api.settings) as ports:
+            library = Library(ports, await make_tenant(ports))
+            end_user_id = await library.end_user()
+            await library.said(end_user_id, segments_of(["The first one starts the model."]))
+            await library.embed()
+            for number in range(TRANSCRIPTS):
+                segments = _transcript(number)
+                started = time.perf_counter()
+                recording_id = await library.said(end_user_id, segments)
+                words.append(time.perf_counter() - started)
+                await library.embed()
+                ours.append(time.perf_counter() - started)
+                found = await self.connection.fetch(_TEXTS, library.world_id, recording_id)
+                texts = [each["chunk_text"] for each in found]
+                best.append(min(each.seconds("passage", *batches(texts)) for each in bare))
+                count = len(texts)
+            await library.services[VectorWork].stop()
+        for each in bare:
+            each.close()
+        goal = 5 if WORDS >= OF_AN_HOUR else None
+        took, least = statistics.median(ours), statistics.median(best)
+        how = f"{WORDS:,} words in {count} passages; the median of {TRANSCRIPTS}"
+        return [
+            Row(f"search: {WORDS:,} words indexed, words alone", statistics.median(words), "s", detail=how),
+            Row(f"search: {WORDS:,} words indexed, with vectors", took, "s", at_most=goal, detail=how),
+            Row("search: the bare model for these passages", least, "s", detail="nothing can be faster here"),
+            Row("search: indexing, of the bare model's rate", least / took, at_least=0.8),
+        ]
+
+
+_TEXTS = """
+SELECT c.chunk_text FROM search_chunks c WHERE c.world_id = $1 AND c.recording_id = $2 ORDER BY c.place
+"""
+
+
+def _transcript(number: int) -> list[Segment]:
+    """So much of the shipped English conversations; `number` makes its texts differ from those of others."""
+    found: list[str] = []
+    left = WORDS
+    for each in itertools.cycle(spoken()):
+        if not each.text.isascii():
+            continue
+        text = f"{number + len(found)}: {each.text}"
+        found.append(text)
+        left -= len(text.split())
+        if left <= 0:
+            return segments_of(found, 30.0)
+    return []
+
+
+def _p95(found: list[float]) -> float:
+    return sorted(found)[int(0.95 * len(found))]
+
+
+def _rows(end_user_id: str, before: Times, after: Times, small: int) -> list[Row]:
+    called, own = CALLED[end_user_id], f"{OF[end_user_id]:,}"
+    many = f"{own} of {CHUNKS:,} chunks; {ROUNDS * OF_A_ROUND} queries, one at a time"
+    rows = [
+        Row(f"{called}: p95", after.new, "ms", at_most=50, detail=f"new queries; {many}"),
+        Row(f"{called}: p95, query remembered", after.remembered, "ms", detail="its vector is not computed"),
+        Row(f"{called}: p95, bare statement", after.bare, "ms", detail="by asyncpg, vectors ready"),
+        Row(f"{called}: p95, of the bare statement", after.new / after.bare, at_most=1.5),
+        Row(f"{called}: p95, remembered, of the bare", after.remembered / after.bare),
+    ]
+    if CHUNKS < ENOUGH:
+        return rows
+    # A line is an upper bound: each part of a statement takes time with the chunks, or less. All else takes
+    # the same time however many there are.
+    grown = max(0.0, after.bare_median - before.bare_median) / (CHUNKS - small) * max(0, MILLION - CHUNKS)
+    how = f"not measured: its median goes on along a line from {small:,} chunks ({before.bare_median:.1f} ms)"
+    at_million = Row(
+        f"{called}: p95 at {MILLION:,} chunks",
+        after.new + grown,
+        "ms",
+        at_most=50,
+        detail=f"{how}; {own} own",
+    )
+    return [*rows, at_million]
+
+
+async def _measure(made: Rig, api: Api) -> list[Row]:
+    embeddings = Embeddings(api.settings)
+    connection: Connection = await asyncpg.connect(str(api.settings.database_url), server_settings=_SESSION)
+    try:
+        return await _Bench(made, api, embeddings, connection).rows()
+    finally:
+        await connection.close()
+        await embeddings.aclose()
+
+
+def measure() -> list[Row]:
+    """Times of searches, recall along the index, and the rate of indexing."""
+    with embedder() as process, rig() as made:
+        api = made.lapel(made.database("search", 20), LAPEL_EMBEDDER_SOCKET=str(process.socket))
+        return asyncio.run(_measure(made, api))
+
+
+if __name__ == "__main__":
+    show(measure())
