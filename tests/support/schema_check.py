@@ -53,7 +53,8 @@ def _check_headers(
         assert fields.get("cache-control") == "no-store", f"{where}: Cache-Control is not no-store"
     assert "content-encoding" not in fields, f"{where}: it is compressed"
     # The length of a long export is known only at its end, and a stream has none.
-    chunked = path.endswith(("/export", "/stream")) and fields.get("transfer-encoding") == "chunked"
+    may_be_chunked = path.endswith("/export") or fields.get("content-type") == "text/event-stream"
+    chunked = may_be_chunked and fields.get("transfer-encoding") == "chunked"
     assert chunked or "transfer-encoding" not in fields, f"{where}: it is chunked"
     if status in _NO_BODY:
         assert not body, f"{where}: a body where none may be"

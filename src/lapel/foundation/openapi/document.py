@@ -342,7 +342,8 @@ def _content(operation: Operation, schemas: Schemas) -> Schema:
         schema = schemas.reference(operation.response)
     content: Schema = {_MEDIA_TYPES[operation.answer]: {"schema": schema}}
     if isinstance(operation.handler, LastingHandler):
-        content[_MEDIA_TYPES["stream"]] = {"schema": {"type": "string"}}
+        # No type: some readers apply the schema to the whole text, others to each event as an object.
+        content[_MEDIA_TYPES["stream"]] = {"schema": {}}
     return {"content": content}
 
 
