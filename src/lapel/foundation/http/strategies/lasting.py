@@ -102,10 +102,10 @@ class Lasting(Strategy[Query, Body, Response]):
         streamed = prefers_events(headers.get(b"accept", b""))
         answer = await self._run(LastingCall(params, query, body, actor, claim, streamed))
         if isinstance(answer, AsyncGenerator):
-
-            async def check() -> None:
-                again = await self._checks.authenticate(headers.get(b"authorization"))
-                self.operation.access.admit(again, self._checks.authenticate.kinds)
-
-            return StreamedAnswer(self.operation.status, STREAM_HEADERS, answer, check)
+            return StreamedAnswer(
+                self.operation.status,
+                STREAM_HEADERS,
+                answer,
+                lambda: self._checks.check_again(exchange, self.operation),
+            )
         return encode(self.operation, answer)

@@ -58,7 +58,9 @@ class Mounted:
         try:
             status, headers = await running.head()
             if dict(headers).get(b"content-type", b"").startswith(b"text/event-stream"):
-                return StreamedAnswer(status, headers, _Pieces(running), lambda: self._check(exchange))
+                return StreamedAnswer(
+                    status, headers, _Pieces(running), lambda: checks.check_again(exchange, mount)
+                )
             body = await running.whole()
         except BaseException:
             await running.stop()
@@ -68,11 +70,6 @@ class Mounted:
     async def close(self) -> None:
         """End what the application has begun."""
         await self._app.close()
-
-    async def _check(self, exchange: Exchange) -> None:
-        """Raises an ApiError when the caller's token no longer admits it."""
-        actor = await self._checks.authenticate(exchange.headers.get(b"authorization"))
-        self.operation.access.admit(actor, self._checks.authenticate.kinds)
 
 
 class _Answering:

@@ -65,6 +65,11 @@ class Checks:
         exchange.extra = await self.limiter.take(actor, endpoint) if counted is None else counted
         WORLD.set(actor.world_id)
 
+    async def check_again(self, exchange: Exchange, endpoint: Endpoint) -> None:
+        """Raise an ApiError if the caller may no longer call. For streams, which outlast tokens."""
+        actor = await self.authenticate(exchange.headers.get(b"authorization"))
+        endpoint.access.admit(actor, self.authenticate.kinds, inside=INSIDE in exchange.scope)
+
     async def read(self, headers: dict[bytes, bytes], receive: Receive) -> bytes:
         """The whole body.
 

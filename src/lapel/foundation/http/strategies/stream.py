@@ -30,9 +30,9 @@ class Streaming(Strategy[Query, Body, bytes]):
         _, query, body = await self._decode(exchange, receive)
         last = exchange.headers.get(b"last-event-id")
         call = StreamCall(params, query, body, exchange.actor, last.decode("latin-1") if last else None)
-
-        async def check() -> None:
-            actor = await self._checks.authenticate(exchange.headers.get(b"authorization"))
-            self.operation.access.admit(actor, self._checks.authenticate.kinds)
-
-        return StreamedAnswer(self.operation.status, headers_of(self.operation), self._run(call), check)
+        return StreamedAnswer(
+            self.operation.status,
+            headers_of(self.operation),
+            self._run(call),
+            lambda: self._checks.check_again(exchange, self.operation),
+        )
