@@ -14,11 +14,10 @@ from lapel.cli.shared.options import Json, emit, put
 from lapel.cli.summarize.transcript_files import ReadTranscript, read_transcript
 from lapel.foundation import telemetry
 from lapel.settings import Settings
-from lapel.slices.embeddings.service import Embeddings
+from lapel.slices.embeddings.service import Embeddings, OwnMeanings
 from lapel.slices.language_models.local.local_model import LocalModels
 from lapel.slices.language_models.service import ModelAway, ModelFailed
 from lapel.slices.summaries.templates.builtin import BUILT_IN, Template, of_prompt, template_id_of
-from lapel.slices.summaries.work.summary_runner import WorkerMeanings
 from lapel.slices.summaries.work.summary_writing import MadeSummary, SummaryFailed, make_summary
 from lapel.slices.summaries.writing.model_writer import UnkeptParts
 
@@ -112,7 +111,7 @@ async def _made(template: Template, transcript: ReadTranscript, model: _Model) -
             transcript.segments,
             transcript.language,
             parts=UnkeptParts(),
-            meanings=WorkerMeanings(embeddings),
+            meanings=OwnMeanings(embeddings),
         )
     except (SummaryFailed, ModelFailed, ModelAway) as fault:
         raise CommandError(fault.message) from fault

@@ -147,6 +147,30 @@ async def record(
         await connection.executemany(INSERT_ENTRY, rows)
 
 
+async def record_work(
+    connection: Connection,
+    ids: Ids,
+    now: datetime,
+    *,
+    world_id: int,
+    provider: str,
+    action: str,
+    resource_id: str,
+    about: str,
+) -> None:
+    """Write an entry about what came of a provider's work, such as `summary.completed`. `about`: see
+    `record`."""
+    await record(
+        connection,
+        ids,
+        now,
+        worlds=[world_id],
+        actor=Provider(provider),
+        change=happened(action, resource_id),
+        about=about,
+    )
+
+
 async def note(
     connection: Connection,
     ids: Ids,

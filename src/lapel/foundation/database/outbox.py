@@ -31,6 +31,24 @@ if TYPE_CHECKING:
 MAX_DATA_BYTES = 2**20 - 1024
 
 
+def data_of(resource: msgspec.Struct, name: str, texts: Collection[str]) -> bytes:
+    """The data of an event about a resource with long texts: its fields, and under `name` the fields again.
+
+    The nested object has no `texts` (names of fields). If the JSON would exceed MAX_DATA_BYTES, the texts are
+    null.
+    """
+    shown: dict[str, object] = {
+        field: value
+        for field in resource.__struct_fields__
+        if (value := getattr(resource, field)) is not msgspec.UNSET
+    }
+    shown[name] = {field: value for field, value in shown.items() if field not in texts}
+    body = msgspec.json.encode(shown)
+    if len(body) > MAX_DATA_BYTES:
+        body = msgspec.json.encode(shown | dict.fromkeys(texts))
+    return body
+
+
 class FrozenRow(msgspec.Struct, frozen=True):
     """An event and the bytes of its body."""
 

@@ -222,8 +222,8 @@ class Ask:
     ) -> AsyncGenerator[bytes]:
         """The events of an answer, from any process, after the event that the client got last.
 
-        `message_id`: the answer; None for the one whose turn it is, else the newest. Raises NotFound when the
-        caller sees no such session or answer, InvalidRequest for an unknown event.
+        `message_id`: the answer; None for the one that is being made, else the newest. Raises NotFound when
+        the caller sees no such session or answer, InvalidRequest for an unknown event.
         """
         place = None if not last_event_id else place_of(last_event_id)
         async with self._ports.database.acquire() as connection:
@@ -355,8 +355,8 @@ class Ask:
         )
 
     async def _slot(self, connection: Connection, actor: Actor, end_user_id: str) -> LanguageSlot:
-        resolved = await self._configuration.resolved(connection, actor.world_id, end_user_id, None)
-        return resolved["processing"]["auto_summary"]["provider"] or _DEFAULT_SLOT
+        wanted = await self._configuration.processing(connection, actor.world_id, end_user_id, None)
+        return wanted["auto_summary"]["provider"] or _DEFAULT_SLOT
 
 
 async def erase_some_sessions(connection: Connection, world_id: int, end_user_id: str, limit: int) -> int:

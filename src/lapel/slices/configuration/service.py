@@ -91,6 +91,12 @@ class Configuration:
             name: resolve(section, overrides(section, rows).values()) for name, section in SECTIONS.items()
         }
 
+    async def processing(
+        self, connection: Connection, world_id: int, end_user_id: str | None, device_id: str | None
+    ) -> Document:
+        """For other slices: what is done with the recordings of an end user, or of one device of theirs."""
+        return (await self.resolved(connection, world_id, end_user_id, device_id))["processing"]
+
     async def read_all(self, actor: Actor, level: Level, subject_id: str) -> ConfigValues:
         """Every section on a level. Raises NotFound when the caller reaches no such subject."""
         async with self._ports.database.acquire() as connection:

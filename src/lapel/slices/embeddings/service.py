@@ -35,6 +35,7 @@ __all__ = [
     "EmbeddingsAway",
     "Meanings",
     "NoEmbeddings",
+    "OwnMeanings",
     "cosines",
     "dot",
 ]
@@ -117,4 +118,18 @@ class Embeddings:
             return [each for batch in batches(clean) for each in await self._child.vectors(batch, kind)]
         except (EmbeddingsAway, NoEmbeddings) as fault:
             _log.warning("embeddings.away", error=str(fault))
+            return None
+
+
+class OwnMeanings:
+    """Meanings that the own child process of this process makes: a worker's, or a command's."""
+
+    def __init__(self, embeddings: Embeddings) -> None:
+        self._embeddings = embeddings
+
+    async def sentences(self, texts: Sequence[str]) -> list[bytes] | None:
+        """See Meanings. Raises nothing."""
+        try:
+            return await self._embeddings.passages(texts)
+        except (EmbeddingsAway, NoEmbeddings):
             return None

@@ -6,8 +6,6 @@ from datetime import timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Literal
 
-import msgspec
-
 from lapel.foundation.database import outbox
 from lapel.slices.summaries.rows import SummaryRow
 from lapel.slices.summaries.views import summary_of
@@ -33,12 +31,7 @@ def summary_body(summary: Summary) -> bytes:
     Its field `summary` holds the same fields again, without the output. If the JSON would exceed
     `outbox.MAX_DATA_BYTES`, the output is null.
     """
-    shown: dict[str, object] = {name: getattr(summary, name) for name in summary.__struct_fields__}
-    shown["summary"] = {name: value for name, value in shown.items() if name != "output"}
-    body = msgspec.json.encode(shown)
-    if len(body) > outbox.MAX_DATA_BYTES:
-        body = msgspec.json.encode(shown | {"output": None})
-    return body
+    return outbox.data_of(summary, "summary", ("output",))
 
 
 async def publish(

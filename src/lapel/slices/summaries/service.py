@@ -159,10 +159,9 @@ class Summaries:
             await outbox.erase(connection, world_id, found)
 
     async def _processing(self, connection: Connection, world_id: int, recording: KnownRecording) -> Document:
-        resolved = await self._configuration.resolved(
+        return await self._configuration.processing(
             connection, world_id, recording.end_user_id, recording.device_id
         )
-        return resolved["processing"]
 
     async def _slot(self, connection: Connection, world_id: int, recording: KnownRecording) -> Slot:
         wanted = (await self._processing(connection, world_id, recording))["auto_summary"]

@@ -6,8 +6,6 @@ from datetime import timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Literal
 
-import msgspec
-
 from lapel.foundation.database import outbox
 from lapel.slices.transcription.rows import TranscriptionRow
 from lapel.slices.transcription.views import transcription_of
@@ -32,16 +30,7 @@ def transcription_body(transcription: Transcription) -> bytes:
     Its field `transcription` holds the same fields again, without texts. If the JSON would exceed
     `outbox.MAX_DATA_BYTES`, all texts are null.
     """
-    shown: dict[str, object] = {
-        name: getattr(transcription, name)
-        for name in transcription.__struct_fields__
-        if getattr(transcription, name) is not msgspec.UNSET
-    }
-    shown["transcription"] = {name: value for name, value in shown.items() if name not in _TEXTS}
-    body = msgspec.json.encode(shown)
-    if len(body) > outbox.MAX_DATA_BYTES:
-        body = msgspec.json.encode(shown | dict.fromkeys(_TEXTS))
-    return body
+    return outbox.data_of(transcription, "transcription", _TEXTS)
 
 
 async def publish(

@@ -359,10 +359,7 @@ class Transcriptions:
             await outbox.erase(connection, world_id, found)
 
     async def _processing(self, connection: Connection, world_id: int, audio: Audio) -> Document:
-        resolved = await self._configuration.resolved(
-            connection, world_id, audio.end_user_id, audio.device_id
-        )
-        return resolved["processing"]
+        return await self._configuration.processing(connection, world_id, audio.end_user_id, audio.device_id)
 
     async def _slot(self, connection: Connection, world_id: int, audio: Audio) -> SpeechSlot:
         wanted = (await self._processing(connection, world_id, audio))["auto_transcription"]

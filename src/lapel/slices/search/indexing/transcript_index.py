@@ -63,10 +63,10 @@ class TranscriptIndex:
         segments = await segments_of_transcription(connection, world_id, transcription_id)
         chunks = await _cut(segments or [])
         now = self._ports.clock.now()
-        settings = await self._configuration.resolved(
+        settings = await self._configuration.processing(
             connection, world_id, found.end_user_id, found.device_id
         )
-        is_embedded = bool(chunks) and settings["processing"]["auto_embedding"]["enabled"]
+        is_embedded = bool(chunks) and settings["auto_embedding"]["enabled"]
         ids = (found.recording_id, transcription_id, found.end_user_id)
         configuration = configuration_of(found.language)
         if not await index_queries.put_transcript(

@@ -114,12 +114,13 @@ async def _record(
     action: str,
 ) -> None:
     """What came of a provider's work is an entry of the audit log, with the provider as the actor."""
-    await audit.record(
+    await audit.record_work(
         connection,
         ports.ids,
         now,
-        worlds=[world_id],
-        actor=audit.Provider(row.provider),
-        change=audit.happened(action, row.id),
+        world_id=world_id,
+        provider=row.provider,
+        action=action,
+        resource_id=row.id,
         about=row.end_user_id,
     )

@@ -19,7 +19,7 @@ from lapel.foundation.core.crash_points import crash_point
 from lapel.foundation.core.errors import Unavailable
 from lapel.foundation.database.pool import DATABASE_AWAY
 from lapel.foundation.queue.places import Places
-from lapel.slices.embeddings.service import EmbeddingsAway, NoEmbeddings
+from lapel.slices.embeddings.service import OwnMeanings
 from lapel.slices.language_models.service import ModelAway, ModelFailed
 from lapel.slices.recordings.service import lock_recording
 from lapel.slices.summaries import queries
@@ -31,8 +31,6 @@ from lapel.slices.summaries.work.summary_writing import MadeSummary, SummaryFail
 from lapel.slices.transcription.service import language_of_transcription, segments_of_transcription
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from lapel.foundation.database.connection import Connection
     from lapel.foundation.ports import Ports
     from lapel.slices.embeddings.service import Embeddings
@@ -74,20 +72,6 @@ class _TryAgain(Exception):
         self.after = after
 
 
-class WorkerMeanings:
-    """The vectors of texts, made in the worker's own child process."""
-
-    def __init__(self, embeddings: Embeddings) -> None:
-        self._embeddings = embeddings
-
-    async def sentences(self, texts: Sequence[str]) -> list[bytes] | None:
-        """The vectors; None when the model is not available. Raises nothing."""
-        try:
-            return await self._embeddings.passages(texts)
-        except (EmbeddingsAway, NoEmbeddings):
-            return None
-
-
 class _KeptParts:
     """Keeps in the database what a model wrote about parts of a summary."""
 
@@ -124,7 +108,7 @@ class SummaryRunner:
     def __init__(self, ports: Ports, models: LanguageModels, embeddings: Embeddings) -> None:
         self._ports = ports
         self._models = models
-        self._meanings = WorkerMeanings(embeddings)
+        self._meanings = OwnMeanings(embeddings)
         self._places = Places(AT_ONCE)
         self._claiming = asyncio.Lock()
         self._running: set[asyncio.Task[MadeSummary]] = set()
