@@ -8,7 +8,7 @@ import tracemalloc
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lapel.slices.search.passages.chunking import Chunk, chunks_of, word_count
+from lapel.slices.search.passages.chunking import Chunk, chunks_of, size_in_words
 from lapel.slices.search.service import Sentence, sentences_of
 from lapel.slices.transcription.service import Segment
 from tests.search.support import segments_of
@@ -64,8 +64,8 @@ def test_every_sentence_is_whole_in_a_chunk_and_at_a_border_perhaps_in_two(
         assert repeats in {0, 1}
         assert held[-1] > reached
         if repeats:
-            assert word_count(parts[0].text) <= LONGEST_REPEATED
-        words = word_count(chunk.text)
+            assert size_in_words(parts[0].text) <= LONGEST_REPEATED
+        words = size_in_words(chunk.text)
         assert words <= MOST_WORDS or len(held) - repeats == 1
         assert (chunk.start_ms, chunk.end_ms) == (parts[0].start_ms, parts[-1].end_ms)
         speakers = {each.speaker for each in parts}
@@ -114,6 +114,6 @@ def test_a_transcript_of_twelve_hours_is_cut_in_little_memory() -> None:
         tracemalloc.stop()
     said = sum(len(text.split()) for _, text in texts)
     assert said > 100_000
-    assert max(word_count(each.text) for each in chunks) <= MOST_WORDS
-    assert said <= sum(word_count(each.text) for each in chunks) <= 1.2 * said
+    assert max(size_in_words(each.text) for each in chunks) <= MOST_WORDS
+    assert said <= sum(size_in_words(each.text) for each in chunks) <= 1.2 * said
     assert most < 20 * size

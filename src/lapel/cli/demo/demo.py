@@ -35,7 +35,7 @@ from lapel.sample import speech
 from lapel.slices.language_models.service import EXTRACTIVE
 
 # Webhooks reach only public addresses unless a setting names others, and the receiver is on this machine.
-# A language model would need seconds to start; whoever wants to see it sets the variable.
+# A language model needs seconds to start. A user who wants to see it sets the variable.
 VARIABLES = {
     "LAPEL_OUTBOUND_NETWORKS": "127.0.0.0/8",
     "LAPEL_LANGUAGE_MODEL": os.environ.get("LAPEL_LANGUAGE_MODEL", "extractive"),

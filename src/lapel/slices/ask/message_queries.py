@@ -46,7 +46,7 @@ SELECT s.id FROM ask_sessions s WHERE s.world_id = $1 AND s.id = ANY(ARRAY(
     WHERE a.world_id = $1 AND a.recording_id = ANY($2::text[])))
 ORDER BY s.id FOR NO KEY UPDATE
 """
-# Questions and answers. A title that nobody chose is of the first question. What a session shows of its
+# Questions and answers. A title that was not chosen is of the first question. What a session shows of its
 # newest answer is then that of the newest one that is left; without one, as before the first.
 DELETE_OF_RECORDINGS = """
 WITH gone AS (

@@ -54,7 +54,7 @@ WHERE world_id = $1 AND id = $2
 """
 DELETE = "DELETE FROM ask_sessions WHERE world_id = $1 AND id = $2"
 
-# After an exchange. A title that nobody chose is the beginning of the first question.
+# After an exchange. A title that was not chosen is the beginning of the first question.
 ADD_EXCHANGE = """
 UPDATE ask_sessions SET message_count = message_count + 2, last_message_at = $3, updated_at = $3,
     last_model = $4, last_provider = $5,
@@ -183,7 +183,7 @@ async def list_page(
 async def set_title(
     connection: Connection, world_id: int, session_id: str, title: str, now: datetime
 ) -> None:
-    """Give a session the title that somebody chose."""
+    """Give a session a chosen title."""
     await connection.execute(SET_TITLE, world_id, session_id, title, title.casefold(), now)
 
 

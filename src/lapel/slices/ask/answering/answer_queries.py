@@ -124,7 +124,7 @@ async def read(connection: Connection, world_id: int, session_id: str, answer_id
 
 
 async def find_newest(connection: Connection, world_id: int, session_id: str) -> str | None:
-    """The id of the session's answer whose turn it is; if none is being made, of the newest answer."""
+    """The id of the answer that is being made in the session; if there is none, of the newest answer."""
     return await fetch_value(connection, str, FIND_NEWEST, world_id, session_id)
 
 

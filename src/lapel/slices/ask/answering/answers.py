@@ -1,8 +1,8 @@
 """The answers that this process makes: each in a task of its own, which no client can end by leaving.
 
-A row (`ask_answers`) tells other processes of each of them: whose turn it is in a session, what is said so
-far, and that its process lives. No transaction is open while a model works. The last transaction stores
-question and answer, and deletes the row.
+A row (`ask_answers`) tells other processes about each of them: which answer of a session is being made, its
+text so far, and that its process lives. No transaction is open while a model works. The last transaction
+stores question and answer, and deletes the row.
 
 waiting -> running -> (messages, no row) | failed
 """

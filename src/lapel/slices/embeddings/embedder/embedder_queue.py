@@ -27,7 +27,7 @@ class Asker(Protocol):
 
     @property
     def gone(self) -> bool:
-        """True when the answer would reach nobody."""
+        """Whether the client has left."""
         ...
 
     def answer(self, packed: bytes | None) -> None:
@@ -173,7 +173,7 @@ class EmbedderQueue:
         return Batch("sentence", batch, end)
 
     def _is_wanted(self, waiting: _Awaited, kind: Kind) -> bool:
-        """Whether somebody still waits; otherwise the request ends here."""
+        """Whether a client still waits; otherwise the request ends here."""
         late = self._clock() - waiting.since > PATIENCE[kind]
         if late:
             waiting.end(None)

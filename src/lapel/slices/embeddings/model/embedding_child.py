@@ -21,7 +21,7 @@ from lapel.slices.embeddings.model.model_messages import UNUSABLE, Embed, Vector
 if TYPE_CHECKING:
     from lapel.foundation.workers.worker_child import Report
 
-# Behind everything that somebody waits for: the query process, the API, and the database.
+# Less urgent than the work for which clients wait: the query process, the API, and the database.
 _NICENESS = 5
 
 

@@ -55,11 +55,11 @@ def _groups(sentences: Iterable[Sentence]) -> Iterator[list[Sentence]]:
     size = 0
     is_new = False  # whether the group has a sentence that is in no chunk yet
     for sentence in sentences:
-        words = word_count(sentence.text)
+        words = size_in_words(sentence.text)
         if is_new and _ends(group[-1], sentence, size, words):
             yield group
             last = group[-1]
-            repeated = word_count(last.text)
+            repeated = size_in_words(last.text)
             is_near = sentence.start_ms - last.end_ms < _PAUSE_MS
             group, size = ([last], repeated) if is_near and repeated <= _LONGEST_REPEATED else ([], 0)
         group.append(sentence)
@@ -77,7 +77,7 @@ def _ends(last: Sentence, following: Sentence, size: int, words: int) -> bool:
     return last.speaker != following.speaker or following.start_ms - last.end_ms >= _PAUSE_MS
 
 
-def word_count(text: str) -> int:
+def size_in_words(text: str) -> int:
     """The number of words; in scripts without spaces, an estimate."""
     words = len(_WORD.findall(text))
     return words if text.isascii() else words + sum(map(is_unspaced, text)) // _CHARACTERS_OF_A_WORD
