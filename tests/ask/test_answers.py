@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import AsyncGenerator
 from typing import Any
 
@@ -168,8 +169,8 @@ async def _endless(_prompt: Prompt) -> AsyncGenerator[str | Generated]:
     "failure",
     [
         _cut,
-        ModelFailed("account", "The key is not accepted. Set another one."),
-        ModelAway("The service is overloaded.", after=20),
+        ModelFailed("account", "The key of secret-7 is not accepted. Set another one.", status=401),
+        ModelAway("The service secret-7 is overloaded.", how="overloaded", after=20),
     ],
     ids=["broken off", "failed", "away"],
 )
@@ -181,6 +182,8 @@ async def test_a_failing_model_stores_nothing(asker: Asker, failure: Any) -> Non
         asker.script(failure)
     refused = await asker.ask(session["id"], "When?", 502)
     assert refused["error"]["code"] == "provider_error"
+    assert "The language model of `gemini` did not answer" in refused["error"]["message"]
+    assert "secret-7" not in json.dumps(refused)
     assert await asker.messages(session["id"]) == []
     assert await asker.read(session["id"]) == session
     (recording_id,) = session["scope"]["recording_ids"]

@@ -240,6 +240,10 @@ async def test_refusals_are_told_apart(
         with pytest.raises(kind) as caught:
             await model_of(service).generate(PROMPT)
     assert getattr(caught.value, "code" if kind is ModelFailed else "after") == what
+    assert isinstance(caught.value, ModelFailed | ModelAway)
+    assert caught.value.status == code
+    if isinstance(caught.value, ModelAway):
+        assert caught.value.how == ("failed" if code == 500 else "overloaded")
     assert KEY_OF_FAKES not in str(caught.value)
 
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
 from ipaddress import ip_network
 from typing import Any
 
 import pytest
+from structlog.testing import capture_logs
 
 from lapel.evaluation.attacks import attacks, obeyed
 from lapel.slices.language_models.service import LanguageModels, ModelAway
@@ -88,11 +89,18 @@ async def test_a_service_that_misbehaves_once_is_asked_again_or_given_up(
 
 async def test_a_key_that_is_refused_fails_it_at_once(desk: Desk) -> None:
     service = LanguageService("openai", key="another-key-0123456789")
-    async with answered(desk, service) as opened:
-        service.fail(status(401, {"error": {"message": "Incorrect API key provided"}}))
+    async with answered(desk, service) as opened, AsyncExitStack() as stack:
+        lines = stack.enter_context(capture_logs())
+        service.fail(status(401, {"error": {"message": "Incorrect API key provided by secret-7"}}))
         made = await opened.ask(await opened.transcribed(), provider="openai")
         shown = await opened.worked(made["id"])
-        assert (shown["status"], shown["error"]["code"]) == ("failed", "provider_error")
+    assert (shown["status"], shown["error"]["code"]) == ("failed", "provider_error")
+    assert shown["error"]["message"] == (
+        "The language model of `openai` did not answer: its service refused the key (HTTP 401). "
+        "Name another `provider`, or tell the operator of this server."
+    )
+    (told,) = [each for each in lines if each["event"] == "summaries.model_failed"]
+    assert "Incorrect API key provided by secret-7" in told["error"]
 
 
 async def test_the_pause_that_a_service_asks_for_is_kept(desk: Desk) -> None:
@@ -116,7 +124,9 @@ async def test_after_forty_minutes_of_failures_it_is_given_up(desk: Desk) -> Non
         )
     await desk.due_at_once()
     shown = await desk.worked(made["id"])
-    assert shown["error"] == {"code": "provider_error", "message": "The service is away."}
+    assert shown["error"]["code"] == "provider_error"
+    assert "its engine failed" in shown["error"]["message"]
+    assert "The service is away" not in shown["error"]["message"]
 
 
 async def test_another_language_than_the_transcripts_gets_one_repair(desk: Desk) -> None:

@@ -12,6 +12,7 @@ from lapel.process_environment import from_parent
 from lapel.slices.language_models.budget.token_budget import CountedModel
 from lapel.slices.language_models.budget.usage_queries import JOIN_DAY, OF_DAY
 from lapel.slices.language_models.estimates import estimated_tokens
+from lapel.slices.language_models.failure_words import told_to_client, told_to_log
 from lapel.slices.language_models.language_model import (
     EXTRACTIVE,
     FinishReason,
@@ -53,6 +54,8 @@ __all__ = [
     "added",
     "estimated_tokens",
     "structured",
+    "told_to_client",
+    "told_to_log",
 ]
 
 AskedSlot: TypeAlias = LanguageSlot | Literal["local"]
@@ -90,7 +93,9 @@ class LanguageModels:
                 await stack.enter_async_context(self._places.place(world_id))
             except NoRoom as full:
                 raise ModelAway(
-                    "Too many calls of language models are running for this project.", after=_PATIENCE
+                    "Too many calls of language models are running for this project.",
+                    how="busy",
+                    after=_PATIENCE,
                 ) from full
             yield CountedModel(
                 model,

@@ -10,6 +10,9 @@ from typing import Literal, TypeAlias
 # What a refusal is about: key, credit or plan of the account; the model or the address in the settings; the
 # service, which limits or is overloaded; the request itself.
 Cause: TypeAlias = Literal["account", "settings", "service", "request"]
+# How a call failed that may succeed later. `connection`: there was none, or it broke off. `failed`: the
+# service answered that it failed.
+AwayHow: TypeAlias = Literal["connection", "failed", "overloaded", "timed_out", "unreadable"]
 
 
 class ProviderFailed(Exception):
@@ -36,8 +39,16 @@ class ProviderAway(Exception):
     `after`: the shortest wait in seconds; None if unknown. `status`: the HTTP status of a refusal.
     """
 
-    def __init__(self, message: str, *, after: float | None = None, status: int | None = None) -> None:
+    def __init__(
+        self,
+        message: str,
+        *,
+        how: AwayHow = "failed",
+        after: float | None = None,
+        status: int | None = None,
+    ) -> None:
         super().__init__(message)
         self.message = message
+        self.how: AwayHow = how
         self.after = after
         self.status = status

@@ -16,12 +16,13 @@ from lapel.slices.providers.choice import (
     SpeechEngine,
     SpeechSlot,
 )
-from lapel.slices.providers.provider_failures import ProviderAway, ProviderFailed, RefusedForGood
+from lapel.slices.providers.provider_failures import AwayHow, ProviderAway, ProviderFailed, RefusedForGood
 from lapel.slices.providers.slots.slots import account_at, at_vendor, choice_of, engine_of
 
 __all__ = [
     "LANGUAGE_SLOTS",
     "SPEECH_SLOTS",
+    "AwayHow",
     "Engine",
     "LanguageEngine",
     "LanguageSlot",

@@ -25,7 +25,7 @@ from lapel.slices.ask.composing.composer import Stopped
 from lapel.slices.ask.composing.retrieval import AskedQuestion
 from lapel.slices.ask.errors import ProviderError
 from lapel.slices.ask.views import answer_of, stored_parts
-from lapel.slices.language_models.service import ModelAway, ModelFailed
+from lapel.slices.language_models.service import ModelAway, ModelFailed, told_to_client, told_to_log
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from lapel.foundation.ports import Ports
     from lapel.slices.ask.answering.exchanges import PendingExchange
     from lapel.slices.ask.composing.composer import Composed, Composer
+    from lapel.slices.language_models.service import LanguageSlot
 
 # What is said so far is stored this often, and the row is renewed that often.
 _WRITE_SECONDS = 0.25
@@ -108,7 +109,9 @@ class Answers:
             outcome.set_exception(error)
             raise
         except Exception as error:  # noqa: BLE001 - every error is told to those who wait
-            shown = _shown(error)
+            shown = _shown(error, exchange.slot)
+            if isinstance(error, ModelFailed | ModelAway):
+                _log.warning("ask.failed", answer=exchange.answer_id, **told_to_log(error, exchange.slot))
             await self._fail(exchange, shown)
             outcome.set_exception(shown)
         else:
@@ -211,16 +214,16 @@ def _given_up() -> Conflict:
     return Conflict("The answer was given up, because its session was deleted or its process did not answer.")
 
 
-def _shown(error: Exception) -> ApiError:
+def _shown(error: Exception, slot: LanguageSlot) -> ApiError:
     """The error that a client gets."""
     match error:
         case Stopped():
             return Conflict("The answer was stopped before it said anything.")
         case ModelFailed():
-            return ProviderError(f"The language model did not answer: {error.message}")
+            return ProviderError(told_to_client(error, slot))
         case ModelAway():
             after = () if error.after is None else (("Retry-After", str(max(1, round(error.after)))),)
-            return ProviderError(f"The language model did not answer: {error.message}", headers=after)
+            return ProviderError(told_to_client(error, slot), headers=after)
         case TimeoutError():
             return ProviderError("The answer took too long to make. Ask again, or ask less at once.")
         case NotFound() if error.param is not None:

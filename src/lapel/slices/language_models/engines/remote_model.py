@@ -175,22 +175,24 @@ class RemoteModel:
             why = f": {self._account.clean(told.refusal)}" if told.refusal else "."
             raise ModelFailed("refused", f"{told.model} does not answer this{why}")
         if told.finish is None:
-            raise ModelAway(f"{self._account.name} broke off its answer.")
+            raise ModelAway(f"{self._account.name} broke off its answer.", how="connection")
         return Generated(text=text, model=told.model, tokens=told.tokens, finish_reason=told.finish)
 
     def _failure(self, fault: ProviderFailed | ProviderAway) -> ModelFailed | ModelAway:
         """The failure of a provider in the words of language models."""
         if isinstance(fault, ProviderAway):
             if self._monthly and fault.status == 429 and fault.after is None:
-                return ModelFailed("account", f"{fault.message} The account's limit is reached.")
-            return ModelAway(fault.message, after=fault.after)
+                message = f"{fault.message} The account's limit is reached."
+                return ModelFailed("account", message, status=fault.status)
+            return ModelAway(fault.message, how=fault.how, after=fault.after, status=fault.status)
         code: FailureCode = "account" if fault.cause == "account" else "engine"
         if isinstance(fault, RefusedForGood) and code != "account":
             if fault.status == 413 or _TOO_LONG.search(fault.detail):
                 code = "context"
             elif _FILTERED.search(fault.detail):
                 code = "refused"
-        return ModelFailed(code, fault.message)
+        status = fault.status if isinstance(fault, RefusedForGood) else None
+        return ModelFailed(code, fault.message, status=status)
 
 
 def _newer(before: Tokens, after: Tokens) -> Tokens:

@@ -68,7 +68,9 @@ class GenerationLine:
         patience = self._patience[purpose]
         of_the_world = sum(each.world == world for each in self._waiting)
         if len(self._waiting) >= _MOST or of_the_world >= _MOST_OF_A_WORLD:
-            raise ModelAway("Too many requests wait for the local language model.", after=patience)
+            raise ModelAway(
+                "Too many requests wait for the local language model.", how="busy", after=patience
+            )
         self._arrivals += 1
         turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         waiting = _InLine(world, purpose, self._arrivals, turn)
@@ -80,7 +82,7 @@ class GenerationLine:
             if turn.done() and not turn.cancelled():
                 self._pass_on()  # the turn came at the last moment
             raise ModelAway(
-                f"The local language model was busy for {patience:g} s.", after=patience
+                f"The local language model was busy for {patience:g} s.", how="busy", after=patience
             ) from None
         except asyncio.CancelledError:
             if turn.done() and not turn.cancelled():

@@ -14,7 +14,7 @@ from typing import Literal, TypeAlias
 import msgspec
 
 from lapel.slices.language_models.language_model import Prompt, Purpose
-from lapel.slices.language_models.model_failures import FailureCode
+from lapel.slices.language_models.model_failures import FailureCode, ModelAwayHow
 
 HEAD_BYTES = struct.Struct(">I")
 # Bytes of a request. The longest window has less text, even in scripts with three bytes per character.
@@ -75,6 +75,7 @@ class Away(msgspec.Struct, frozen=True, tag=True):
     """A ModelAway."""
 
     message: str
+    how: ModelAwayHow
     after: float | None
 
 

@@ -112,7 +112,7 @@ async def _told(generator: LocalGenerator, asked: Asked) -> AsyncGenerator[Told]
     except ModelFailed as fault:
         yield Failed(fault.code, fault.message)
     except ModelAway as fault:
-        yield Away(fault.message, fault.after)
+        yield Away(fault.message, fault.how, fault.after)
 
 
 async def stream_from(path: Path, asked: Asked) -> AsyncGenerator[str | Finished]:
@@ -134,8 +134,8 @@ async def stream_from(path: Path, asked: Asked) -> AsyncGenerator[str | Finished
                     return
                 case Failed(code, message):
                     raise ModelFailed(code, message)
-                case Away(message, after):
-                    raise ModelAway(message, after=after)
+                case Away(message, how, after):
+                    raise ModelAway(message, how=how, after=after)
     except (OSError, asyncio.IncompleteReadError, ValueError) as fault:
         raise ModelAway(
             f"The process of the local language model does not answer ({type(fault).__name__})."

@@ -170,7 +170,7 @@ def _failures_as_ours() -> Generator[None]:
     except Refusal as refusal:
         raise ModelFailed(cast("FailureCode", refusal.code), refusal.message) from None
     except SubworkerTimeout as late:
-        raise ModelAway(f"The local language model was {late}.") from None
+        raise ModelAway(f"The local language model was {late}.", how="timed_out") from None
     except SubworkerDied as died:
         raise ModelAway(f"The process of the local language model ended in mid-work ({died}).") from None
     except OSError as fault:

@@ -38,7 +38,7 @@ class Account:
 
     def unreadable(self, detail: str) -> ProviderAway:
         """The error for an answer that does not match the provider's documentation."""
-        return ProviderAway(f"{self.name}'s answer cannot be read: {self.clean(detail)}.")
+        return ProviderAway(f"{self.name}'s answer cannot be read: {self.clean(detail)}.", how="unreadable")
 
     def forbidden(self) -> ProviderFailed:
         """The error for an address that the outbound policy does not allow. It does not tell the address."""

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, cast
 
 import msgspec
 
-from lapel.slices.providers.provider_failures import Cause, ProviderAway, RefusedForGood
+from lapel.slices.providers.provider_failures import AwayHow, Cause, ProviderAway, RefusedForGood
 
 if TYPE_CHECKING:
     from lapel.slices.providers.http.account import Account
@@ -68,9 +68,15 @@ def judged(
         pause = pause_of(refusal.headers, now, longest_pause)
         if pause is None:
             pause = _told_pause(refusal.content, longest_pause)
-        return ProviderAway(told, after=pause, status=refusal.status)
+        return ProviderAway(told, how=_how(refusal.status), after=pause, status=refusal.status)
     cause, remedy = advice
     return RefusedForGood(f"{told} {remedy}".rstrip(), refusal.status, detail, cause=cause)
+
+
+def _how(status: int) -> AwayHow:
+    if status in (408, 504):
+        return "timed_out"
+    return "overloaded" if status in (429, 503, 529) else "failed"
 
 
 def _advice(account: Account, refusal: ProviderRefusal, codes: str, words: str) -> tuple[Cause, str] | None:

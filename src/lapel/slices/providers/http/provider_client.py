@@ -169,11 +169,11 @@ class Service:
         try:
             yield
         except TimeoutError as fault:
-            raise ProviderAway(f"{self.account.name} did not answer in time.") from fault
+            raise ProviderAway(f"{self.account.name} did not answer in time.", how="timed_out") from fault
         except ForbiddenAddress as fault:
             raise self.account.forbidden() from fault
         except aiohttp.ClientError as fault:
-            raise ProviderAway(f"{self.account.name} {broken(fault)}.") from fault
+            raise ProviderAway(f"{self.account.name} {broken(fault)}.", how="connection") from fault
 
     async def _content(self, response: aiohttp.ClientResponse, watch: _Watch) -> bytes:
         if 200 <= response.status < 300:

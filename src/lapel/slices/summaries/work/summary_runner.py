@@ -10,6 +10,8 @@ from __future__ import annotations
 import asyncio
 import secrets
 import time
+from collections.abc import Generator
+from contextlib import contextmanager
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
@@ -20,7 +22,7 @@ from lapel.foundation.core.errors import Unavailable
 from lapel.foundation.database.pool import DATABASE_AWAY
 from lapel.foundation.queue.places import Places
 from lapel.slices.embeddings.service import OwnMeanings
-from lapel.slices.language_models.service import ModelAway, ModelFailed
+from lapel.slices.language_models.service import ModelAway, ModelFailed, told_to_client, told_to_log
 from lapel.slices.recordings.service import lock_recording
 from lapel.slices.summaries import queries
 from lapel.slices.summaries.payloads import AT_ONCE
@@ -34,7 +36,7 @@ if TYPE_CHECKING:
     from lapel.foundation.database.connection import Connection
     from lapel.foundation.ports import Ports
     from lapel.slices.embeddings.service import Embeddings
-    from lapel.slices.language_models.service import LanguageModels
+    from lapel.slices.language_models.service import AskedSlot, LanguageModels
     from lapel.slices.summaries.rows import SummaryRow, WorkRow
     from lapel.slices.summaries.templates.builtin import Template
     from lapel.slices.summaries.wire import Code
@@ -89,6 +91,19 @@ class _KeptParts:
             await summary_work_queries.put_part(connection, self._work, name, result)
         self.written += 1
         crash_point("summary:part")
+
+
+@contextmanager
+def _told_of_failures(summary_id: str, slot: AskedSlot) -> Generator[None]:
+    """Logs the failures of a slot's model, and raises _TryAgain and SummaryFailed in words for clients."""
+    try:
+        yield
+    except ModelAway as away:
+        _log.warning("summaries.model_away", summary=summary_id, **told_to_log(away, slot))
+        raise _TryAgain("provider_error", told_to_client(away, slot), after=away.after) from away
+    except ModelFailed as failed:
+        _log.warning("summaries.model_failed", summary=summary_id, **told_to_log(failed, slot))
+        raise SummaryFailed("provider_error", told_to_client(failed, slot)) from failed
 
 
 def _result(doing: asyncio.Task[MadeSummary], keeping: asyncio.Task[None]) -> MadeSummary:
@@ -213,10 +228,6 @@ class SummaryRunner:
         try:
             await asyncio.wait({doing, keeping}, timeout=_LONGEST_TRY, return_when=asyncio.FIRST_COMPLETED)
             return _result(doing, keeping)
-        except ModelAway as away:
-            raise _TryAgain("provider_error", away.message, after=away.after) from away
-        except ModelFailed as failed:
-            raise SummaryFailed("provider_error", failed.message) from failed
         except (SummaryFailed, _TryAgain, _Gone, Unavailable, *DATABASE_AWAY):
             raise
         except Exception as error:
@@ -249,15 +260,11 @@ class SummaryRunner:
             language = await language_of_transcription(connection, *of)
         if segments is None:
             raise _Gone
-        async with self._models.using(work.world_id, summary.provider, purpose="summary") as model:
-            return await make_summary(
-                model,
-                template,
-                segments,
-                language,
-                parts=parts,
-                meanings=self._meanings,
-            )
+        with _told_of_failures(work.id, summary.provider):
+            async with self._models.using(work.world_id, summary.provider, purpose="summary") as model:
+                return await make_summary(
+                    model, template, segments, language, parts=parts, meanings=self._meanings
+                )
 
     @staticmethod
     async def _template(connection: Connection, world_id: int, summary: SummaryRow) -> Template:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from lapel.slices.language_models.extractive.content_words import word_count
-from lapel.slices.language_models.service import EXTRACTIVE, ModelFailed
+from lapel.slices.language_models.service import EXTRACTIVE
 from lapel.slices.summaries.extraction.extractive_writer import ExtractiveWriter, NeedsModel
 from lapel.slices.summaries.writing.checking import Checker
 from lapel.slices.summaries.writing.drafts import Draft, fields_of
@@ -62,7 +62,7 @@ async def make_summary(
 ) -> MadeSummary:
     """The summary of a transcript. `model` None: the extractive engine makes it.
 
-    Raises SummaryFailed, and ModelAway when another try may succeed.
+    Raises SummaryFailed; ModelFailed when the model fails, ModelAway when another try may succeed.
     """
     if sum(word_count(segment.text) for segment in segments) < _FEWEST_WORDS:
         raise SummaryFailed("transcript_too_short", "The transcript has fewer than three words.")
@@ -72,12 +72,9 @@ async def make_summary(
     turns = await asyncio.to_thread(turns_of, segments)
     checker = await Checker.of(turns, meanings)
     spoken = language_of(" ".join(turn.text for turn in turns[:400])) or _primary(language)
-    try:
-        written = await ModelWriter(model, template, checker, parts, spoken).write(turns)
-        draft = await _completed(written.draft, template, turns, checker, meanings)
-        return MadeSummary(_encoded(_output(draft, template, turns)), written.model)
-    except ModelFailed as failed:
-        raise SummaryFailed("provider_error", failed.message) from failed
+    written = await ModelWriter(model, template, checker, parts, spoken).write(turns)
+    draft = await _completed(written.draft, template, turns, checker, meanings)
+    return MadeSummary(_encoded(_output(draft, template, turns)), written.model)
 
 
 async def _extracted(
@@ -109,14 +106,16 @@ async def _completed(
 
 
 def _output(draft: Draft, template: Template, turns: Sequence[SpokenTurn]) -> JsonObject:
-    """The output with evidence. Raises ModelFailed when what is supported does not match the template."""
+    """The output with evidence. Raises SummaryFailed when what is supported does not match the template."""
     if template.id is None and draft.fields["content"] is None:
-        raise ModelFailed("schema", "The model's answer is not about the conversation.")
+        raise SummaryFailed("provider_error", "The model's answer is not about the conversation.")
     output = values_of(draft, template)
     if template.id is None and names_shape(template.instructions):
         output = shaped_output(draft)
     elif (fault := fault_of(output, template)) is not None:
-        raise ModelFailed("schema", f"The transcript does not say what the template requires: {fault}")
+        raise SummaryFailed(
+            "provider_error", f"The transcript does not say what the template requires: {fault}"
+        )
     return with_evidence(output, draft, turns)
 
 

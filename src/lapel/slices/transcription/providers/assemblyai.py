@@ -190,7 +190,7 @@ async def _ended(service: Service, job: _Job) -> _Job:
         if job.status not in ("queued", "processing"):
             raise service.account.unreadable(f"there is no status {job.status!r}")
         if clock.time() > deadline:
-            raise ProviderAway(f"{service.account.name} does not finish the transcript.")
+            raise ProviderAway(f"{service.account.name} does not finish the transcript.", how="timed_out")
         await asyncio.sleep(wait)
         try:
             job = await service.ask("GET", copy_path(job.id), _Job)
