@@ -8,7 +8,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from lapel.slices.language_models.extractive.content_words import content_of, word_count
+from lapel.slices.language_models.extractive.content_words import (
+    all_words,
+    content_of,
+    content_words,
+    numbers_of,
+    word_count,
+)
 from lapel.slices.language_models.extractive.number_words import spoken_numbers
 from lapel.slices.language_models.extractive.support import SUPPORTED, features_of, score, supported
 
@@ -71,6 +77,30 @@ def test_content_leaves_out_function_words_and_ends() -> None:
     assert content_of("Lieferung geliefert").words == content_of("LIEFERUNG Geliefert").words
     assert content_of("Was ist das?").words == frozenset()
     assert content_of("会議は三時").words & content_of("三時の会議").words == {"会議", "三時"}
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("l'eau", "d’eau"),
+        ("we've ordered", "They're ordering"),
+        ("dell'acquedotto", "acquedotto"),
+        ("학교에서", "학교"),
+        ("ＡＤＲＥＳＳＥ", "Adresse"),
+    ],
+)
+def test_forms_of_a_word_are_the_same_content(one: str, other: str) -> None:
+    assert set(content_words(one)) >= set(content_words(other)) != set()
+
+
+def test_content_words_repeat_and_all_words_include_function_words() -> None:
+    assert content_words("The pump, the pumps!") == ["pump", "pump"]
+    assert all_words("Yes, THE pump") == {"yes", "the", "pump"}
+    assert content_words("yes") == []
+
+
+def test_numbers_have_no_separators_and_a_label_is_none() -> None:
+    assert numbers_of("48,500 or 48.500 euros, plot R21, SPEAKER_12") == {"48500", "21"}
 
 
 @given(st.text(max_size=80))

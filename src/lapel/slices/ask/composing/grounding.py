@@ -11,7 +11,7 @@ import unicodedata
 from typing import TYPE_CHECKING
 
 from lapel.slices.embeddings.service import MOST_SENTENCES, cosines
-from lapel.slices.language_models.extractive.content_words import content_of
+from lapel.slices.language_models.extractive.content_words import content_of, numbers_of
 from lapel.slices.language_models.extractive.number_words import spoken_numbers
 
 if TYPE_CHECKING:
@@ -45,14 +45,13 @@ async def supporting_time(claim: str, passage: Passage, meanings: Meanings) -> i
 
 def _numbers(text: str) -> frozenset[str]:
     """The numbers of a text, without leading zeros."""
-    return frozenset(each.lstrip("0") or "0" for each in content_of(text).numbers)
+    return frozenset(each.lstrip("0") or "0" for each in numbers_of(text))
 
 
 def _about(passage: Passage) -> str:
     """What the model was told of a passage beside its sentences."""
     recorded = "" if passage.recorded_at is None else f"{passage.recorded_at:%Y %m %d}"
-    speaker = (passage.speaker or "").replace("_", " ")
-    return f"{passage.title or ''} {speaker} {recorded}"
+    return f"{passage.title or ''} {passage.speaker or ''} {recorded}".replace("_", " ")
 
 
 def _has_numbers(claim: str, passage: Passage, known: str) -> bool:

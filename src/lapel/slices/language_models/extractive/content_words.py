@@ -1,7 +1,8 @@
-"""The words of a text that carry its content: for overlaps of a question and a sentence, in any language.
+"""The words of a text that carry its content: for overlaps of a question, a summary or a sentence with what
+was said, in any language.
 
 Words are compared by their first letters, because inflections differ in their ends. Text without spaces
-(Chinese, Japanese, Thai) is compared by pairs of characters.
+(Chinese, Japanese, Thai) is compared by pairs of characters, and so is Korean, whose particles end its words.
 """
 
 from __future__ import annotations
@@ -9,36 +10,49 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Iterator
+from functools import lru_cache
 
 import msgspec
 
-_WORD = re.compile(r"[^\W_]+(?:['’][^\W_]+)*")
-_NUMBER = re.compile(r"\d+(?:[.,:]\d+)*")
+# An apostrophe ends a word: l'eau, Ramona's.
+_WORD = re.compile(r"[^\W_]+")
+_WITH_APOSTROPHES = re.compile(r"[^\W_]+(?:['’][^\W_]+)*")
+_NUMBER = re.compile(r"(?<![_\d])\d+(?:[.,:'’]\d+)*")
+_SEPARATOR = re.compile("[.,:'’]")
 # Scripts that are written without spaces between words.
 _DENSE = re.compile("[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff]+")
+# Scripts whose text is compared by pairs of characters.
+_PAIRED = re.compile(
+    "[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af\uf900-\ufaff]+"
+)
 _STEM = 5
+# Between two words.
+_MOST_SPACES = 8
 # The share of content words in common from which two texts say the same.
 _SAME = 0.8
 # Function words and words of questions. They are in nearly every sentence, so they show no support.
-_STOP_NAMED = """
-a aber about after al all alle als also am an and any ao aos are as at au auch auf aus aux avec be because
-been before bei being bin bis but by can ce ces cette che chi ci com combien come comme como con cosa could
-cual cuando cuanto cuál cuándo cuánto da dal dalla dans das dass dat de degli dei del della dem den der des
-deze di did didn't die dies dit do doch does doing don't donde done dos dove du dónde e een ein eine einem
-einen einer el ela ele eles ella elle elles ellos em en er era es essa esse est esta este esto et eu foi for
-from fue für get give gli ha haar had han hanno has hat hatte have hay he heb heeft her here het hij him his
-hoe how i ich if ihr ik il ils im in into io is isn't ist it it's its ja je just kan kann la las le les leur
-like lo los lui ma maar mais man mas may me mehr mein met mi mijn mit moi mon more most much muy my más na
-naar nach nas ne nel nella nicht niet no noch nog non nos not nous now nur o oder of om on one ook op or os
-ou our out over où par para pas pela pelo per perché pero più por porque pour pourquoi qu qual quale quand
-quando quanto que quel quelle quelles quels quem questo qui quien quién quoi qué sa said say says se sein
-sem ses seu she should si sich sie sin sind so sobre some son sono sont still su sua sur sus são también
-também te tell than that the their them then there they thing this those to too tot tra uit um uma un una
-und une uns up us van very você vom von voor vous waar waarom wann wanneer war waren warum was wat we wel
-welke wem wen wer werd were what when where which who whom whose why wie wij will wir wird with wo worum
-would y ya you your zal ze zich zij zijn zu zum zur était été über
-"""
-_STOP = frozenset(_STOP_NAMED.split())
+_FUNCTION_WORDS = frozenset(
+    """
+aber about after al algo all alle als also am an and any ao aos are aren as at au auch auf aus aux avec be
+because been before bei being bin bis but by can ce ces cette che chi ci com combien come comme como con cosa
+could couldn cual cuando cuanto cuál cuándo cuánto da dal dall dalla dann dans das dass dat de degli dei del
+dell della dem den der des desde deze di did didn die dies dit do doch does doesn doing don donde done dos
+dove du dónde een ein eine einem einen einer el ela ele eles ella elle elles ellos em en entre er era es esa
+ese eso essa esse est esta este esto estoy et eu foi for from fue für get give gli go got ha haar haben had
+han hanno has hat hatte have hay he heb heeft her here het hij him his ho hoe how ich if ihr ik il ils im in
+into io is isn isso ist it its ja je jetzt just kan kann kein la las le les leur like ll lo los lui ma maar
+mais mal man mas may me mehr mein met mi mich mijn mir mit moi mon more most much muy my más na naar nach nas
+ne nel nell nella ni nicht niet no noch nog non nos not nous now nur não oder of om on one ont ook op or os ou
+our out over où par para pas pela pelo per perché pero più plus por porque pour pourquoi qu qual quale quand
+quando quanto que quel quell quelle quelles quels quem questo qui quien quién quoi qué re sa said sans say
+says schon se sehr sein sem ser ses seu she should si sich sie sin sind so sobre some son sono sont still su
+sua sull sur sus são sí ta también também te tell than that the their them then there these they thing this
+those tiene to too tot tra tu uit um uma un una und une uno uns up us van ve very você vom von voor vor vous
+waar waarom wann wanneer war waren warum was wasn wat we wel welke well wem wen wenn wer werd werden were what
+when where which who whom whose why wie wij will wir wird with wo worum would wouldn ya yes yo you your
+zal ze zich zij zijn zu zum zur était été être über
+    """.split()  # noqa: SIM905 - a long list is easier to read as text
+)
 
 
 class Content(msgspec.Struct, frozen=True):
@@ -57,8 +71,23 @@ def content_of(text: str) -> Content:
     return Content(
         frozenset(stem for stem, _ in found),
         frozenset(stem for stem, is_name in found if is_name),
-        frozenset(re.sub(r"[.,:]", "", each) for each in _NUMBER.findall(plain)),
+        _numbers(plain),
     )
+
+
+def content_words(text: str) -> list[str]:
+    """The beginnings of the content words of a text, with repetitions."""
+    return [stem for stem, _ in _words(unicodedata.normalize("NFKC", text))]
+
+
+def all_words(text: str) -> frozenset[str]:
+    """All words of a text, for texts without content words, such as "yes"."""
+    return frozenset(_WORD.findall(unicodedata.normalize("NFKC", text).casefold()))
+
+
+def numbers_of(text: str) -> frozenset[str]:
+    """The numbers that a text has in digits, without separators."""
+    return _numbers(unicodedata.normalize("NFKC", text))
 
 
 def say_the_same(one: frozenset[str], other: frozenset[str]) -> bool:
@@ -69,24 +98,34 @@ def say_the_same(one: frozenset[str], other: frozenset[str]) -> bool:
 def word_count(text: str) -> int:
     """The number of words; of text without spaces, half the number of its characters, rounded up."""
     dense = sum(map(len, _DENSE.findall(text)))
-    return len(_WORD.findall(_DENSE.sub(" ", text))) + (dense + 1) // 2
+    return len(_WITH_APOSTROPHES.findall(_DENSE.sub(" ", text))) + (dense + 1) // 2
 
 
-def _words(text: str) -> Iterator[tuple[str, bool]]:
+def _numbers(plain: str) -> frozenset[str]:
+    return frozenset(_SEPARATOR.sub("", each) for each in _NUMBER.findall(plain))
+
+
+def _words(plain: str) -> Iterator[tuple[str, bool]]:
     """The beginning of each content word, and whether the word is a name."""
-    for run in _DENSE.findall(text):
+    for run in _PAIRED.findall(plain):
         yield from ((run[at : at + 2], False) for at in range(max(len(run) - 1, 1)))
-    for found in _WORD.finditer(_DENSE.sub(" ", text)):
+    spaced = _PAIRED.sub(" ", plain)
+    for found in _WORD.finditer(spaced):
         word = found[0]
         lower = word.casefold()
-        if lower in _STOP or word.isdecimal() or len(word) < 2:
+        if lower in _FUNCTION_WORDS or word.isdecimal() or len(word) < 2:
             continue
-        before = text[: found.start()].rstrip()
-        yield _stem(lower), word[0].isupper() and bool(before) and before[-1] not in '.?!:„“"»'
+        yield _stem(lower), word[0].isupper() and _is_within(spaced, found.start())
 
 
+def _is_within(text: str, place: int) -> bool:
+    """Whether the place is within a sentence, not at its beginning."""
+    before = text[max(place - _MOST_SPACES, 0) : place].rstrip()
+    return bool(before) and before[-1] not in '.?!:„“"»'
+
+
+@lru_cache(maxsize=50_000)
 def _stem(word: str) -> str:
     """The word without accents, cut to its beginning; long words keep more of it."""
     bare = "".join(each for each in unicodedata.normalize("NFD", word) if not unicodedata.combining(each))
-    bare = re.sub(r"['’]s?$", "", bare)
     return bare[: max(_STEM, len(bare) - 3)] if len(bare) > _STEM else bare.removesuffix("s") or bare

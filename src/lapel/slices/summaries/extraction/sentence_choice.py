@@ -14,7 +14,7 @@ from collections import Counter
 from typing import TYPE_CHECKING, TypeAlias
 
 from lapel.slices.embeddings.service import MOST_SENTENCES, dot
-from lapel.slices.summaries.writing.summary_words import content_words
+from lapel.slices.language_models.extractive.content_words import content_words
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -6,8 +6,8 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from lapel.slices.embeddings.service import cosines
+from lapel.slices.language_models.extractive.content_words import content_words
 from lapel.slices.summaries.writing.drafts import Draft, DraftEntry, fields_of, words_of
-from lapel.slices.summaries.writing.summary_words import content_words
 from lapel.slices.summaries.writing.turn_support import Support
 
 if TYPE_CHECKING:

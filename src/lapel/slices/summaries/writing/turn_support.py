@@ -9,12 +9,8 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
+from lapel.slices.language_models.extractive.content_words import all_words, content_words, numbers_of
 from lapel.slices.language_models.extractive.number_words import may_have_been_said, said_values
-from lapel.slices.summaries.writing.summary_words import (
-    all_words,
-    content_words,
-    numbers,
-)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -24,6 +20,8 @@ if TYPE_CHECKING:
 # The share of an entry's content words that the turns must have which the model names, and which it does not
 # name.
 _NAMED_SHARE, _FOUND_SHARE = 0.25, 0.5
+# Of an entry with more content words, one alone supports nothing.
+_FEWEST = 2
 # A text with more content words than this is about more than five turns: its words are compared with those of
 # all turns.
 _LONG, _LONG_SHARE = 20, 0.35
@@ -50,7 +48,7 @@ class Support:
                     self._of_word.setdefault(word, []).append(turn.index)
 
         self._said = frozenset(self._of_word)
-        self._numbers = numbers(" ".join(turn.text for turn in turns if turn.index not in self.planted))
+        self._numbers = numbers_of(" ".join(turn.text for turn in turns if turn.index not in self.planted))
         self._planted_words = (
             frozenset[str]().union(*(self._words[each] for each in self.planted)) - self._said
         )
@@ -77,7 +75,7 @@ class Support:
     def _of_long(self, text: str, wanted: set[str], named: list[int]) -> list[int] | None:
         if len(wanted & self._said) < _LONG_SHARE * len(wanted):
             return None
-        if numbers(text) and not numbers(text) <= self._numbers:
+        if numbers_of(text) and not numbers_of(text) <= self._numbers:
             return None
         return named or sorted(self._most_alike(wanted))
 
@@ -88,12 +86,12 @@ class Support:
 
     def numbers_were_said(self, text: str, turns: Sequence[int]) -> bool:
         """Whether the numbers of a text were said in or beside these turns, in digits or in words."""
-        wanted, words = numbers(text), said_values(text) - _ANY_NUMBER
+        wanted, words = numbers_of(text), said_values(text) - _ANY_NUMBER
         if not wanted and not words:
             return True
         near = self._near(turns)
         said = " ".join(f"{self.turns[each].speaker or ''} {self.turns[each].text}" for each in near)
-        values, digits = said_values(said), numbers(said)
+        values, digits = said_values(said), numbers_of(said)
         return all(may_have_been_said(each, values) for each in wanted - digits) and all(
             str(each) in digits for each in words - values
         )
@@ -105,7 +103,7 @@ class Support:
             said = " ".join(self.turns[each].text for each in turns)
             return bool(all_words(text) & all_words(said))
         have = set[str]().union(*(self._words[each] for each in turns))
-        return len(wanted & have) >= max(1, math.ceil(share * len(wanted)))
+        return len(wanted & have) >= max(min(_FEWEST, len(wanted)), math.ceil(share * len(wanted)))
 
     def _near(self, turns: Sequence[int]) -> list[int]:
         """These turns and the turns beside them, without the planted ones."""
