@@ -24,6 +24,7 @@ id: made by Lapel at random (or a world's number), so that it says nothing about
     commands            world_id id device_id
     config_overrides    world_id
     daily_audio         world_id
+    language_reservations world_id id
     language_usage      world_id
     device_diagnostics  world_id device_id
     device_tokens       world_id device_id secret_id
@@ -87,6 +88,7 @@ time: when Lapel did something, or when something ends; what it was is in other 
     commands            expires_at delivered_at executed_at created_at
     config_overrides    updated_at
     daily_audio         day
+    language_reservations day ends_at
     language_usage      day
     device_diagnostics  received_at
     device_tokens       created_at
@@ -151,7 +153,8 @@ count: a number that Lapel or a device counted or measured
     commands            binding_generation
     config_overrides    revision
     daily_audio         milliseconds
-    language_usage      reserved_tokens calls input_tokens output_tokens cached_tokens cost_micros
+    language_reservations tokens
+    language_usage      calls input_tokens output_tokens cached_tokens cost_micros
     device_diagnostics  schema_version
     device_tokens       binding_generation
     devices             binding_generation battery_percent storage_used_mb storage_total_mb

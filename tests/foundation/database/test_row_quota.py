@@ -31,6 +31,7 @@ NOT_GROWN = {
     "end_user_tokens": "one of an end user, without text",
     "event_positions": "one of a world",
     "full_worlds": "what was measured",
+    "language_reservations": "one of a running call, without text",
     "language_usage": "one of a world and day, without text",
     "local_copies": "where workers have an audio just now",
     "provider_slots": "the operator's",

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
+from datetime import timedelta
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from lapel.foundation.core.admission import Admission, NoRoom
@@ -62,6 +63,9 @@ AskedSlot: TypeAlias = LanguageSlot | Literal["local"]
 
 # Calls that run in one process at once, and the seconds that a call waits in line.
 _PLACES, _PATIENCE = 64, 10.0
+# Longer than a remote call lasts (BOUNDS in engines/model_choice.py), also if it is made again without fields
+# that the service does not know.
+_LONGEST: Mapping[Purpose, timedelta] = {"ask": timedelta(minutes=5), "summary": timedelta(minutes=30)}
 
 
 class LanguageModels:
@@ -101,6 +105,7 @@ class LanguageModels:
                 model,
                 self._ports,
                 world_id,
+                longest=_LONGEST[purpose],
                 input_price=choice.input_price,
                 output_price=choice.output_price,
             )

@@ -9,5 +9,8 @@ SLICE = Slice(
     name="language_models",
     build=lambda services: (LanguageModels(services.ports),),
     crash_points=("language-model:joining", "language-model:joined"),
-    tables=(Table("language_usage"),),  # one row per world and day, without text
+    tables=(
+        Table("language_usage"),  # one row per world and day, without text
+        Table("language_reservations"),  # one row per running call, without text
+    ),
 )

@@ -28,9 +28,10 @@ _log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
 
 
 class CountedModel:
-    """A LanguageModel whose calls count against its world's day.
+    """A LanguageModel whose calls count against its world's day (UTC).
 
-    If a process is killed during a call, what it reserved stays reserved until the day (UTC) ends.
+    `longest`: longer than any call lasts. If a process is killed during a call, what the call reserved counts
+    for so long.
     """
 
     def __init__(
@@ -39,6 +40,7 @@ class CountedModel:
         ports: Ports,
         world_id: int,
         *,
+        longest: timedelta,
         input_price: Decimal | None = None,
         output_price: Decimal | None = None,
     ) -> None:
@@ -46,6 +48,7 @@ class CountedModel:
         self._model = model
         self._ports = ports
         self._world_id = world_id
+        self._longest = longest
         self._prices = (input_price or Decimal(0), output_price or Decimal(0))
 
     async def generate(self, prompt: Prompt) -> Generated:
@@ -59,8 +62,7 @@ class CountedModel:
     async def stream(self, prompt: Prompt) -> AsyncGenerator[str | Generated]:
         """See `LanguageModel.stream`. Raises what `generate` raises."""
         sent = tokens_of(prompt)
-        reserved = sent + prompt.max_tokens
-        day = await self._reserve(reserved)
+        day, reservation = await self._reserve(sent + prompt.max_tokens)
         used, written = Tokens(), ""
         try:
             async with aclosing(self._model.stream(prompt)) as pieces:
@@ -73,24 +75,33 @@ class CountedModel:
         finally:
             if written and not used.output:  # it broke off, or its reader left
                 used = Tokens(input=sent, output=estimated_tokens(written))
-            await asyncio.shield(self._settle(day, reserved, used))
+            await asyncio.shield(self._settle(day, reservation, used))
 
-    async def _reserve(self, tokens: int) -> date:
+    async def _reserve(self, tokens: int) -> tuple[date, int]:
+        """The day on which the tokens count, and their reservation."""
         now = self._ports.clock.now()
         day, limit = now.astimezone(UTC).date(), self._ports.settings.language_tokens_per_day
         async with self._ports.database.transaction() as connection:
             await usage_queries.forget(connection, self._world_id, day - _KEPT)
             most = limit or _MOST_OF_ALL
-            if not await usage_queries.reserve(connection, self._world_id, day, tokens, most):
+            reservation = await usage_queries.reserve(
+                connection,
+                self._world_id,
+                day,
+                tokens,
+                most=most,
+                seconds=self._longest.total_seconds(),
+            )
+            if reservation is None:
                 raise ModelFailed("budget", refusal(limit, now))
-        return day
+        return day, reservation
 
-    async def _settle(self, day: date, reserved: int, used: Tokens) -> None:
+    async def _settle(self, day: date, reservation: int, used: Tokens) -> None:
         price = self._prices[0] * (used.input or 0) + self._prices[1] * (used.output or 0)
         try:
             async with self._ports.database.transaction() as connection:
-                await usage_queries.settle(connection, self._world_id, day, reserved, used, round(price))
-        except Unavailable as fault:  # the answer is there; its tokens stay reserved
+                await usage_queries.settle(connection, self._world_id, day, reservation, used, round(price))
+        except Unavailable as fault:  # the answer is there; the reservation ends by itself
             _log.warning("language_models.not_counted", world=self._world_id, error=str(fault))
 
 

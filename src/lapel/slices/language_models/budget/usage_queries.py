@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from lapel.foundation.database.rows import fetch_value
+from lapel.foundation.database.rows import fetch_only_value, fetch_value
 
 if TYPE_CHECKING:
     from datetime import date
@@ -12,19 +12,32 @@ if TYPE_CHECKING:
     from lapel.foundation.database.connection import Connection
     from lapel.slices.language_models.language_model import Tokens
 
-# $4: the limit of the day.
-RESERVE = """
-INSERT INTO language_usage AS u (world_id, day, reserved_tokens)
-SELECT $1, $2, $3::bigint WHERE $3::bigint <= $4::bigint
-ON CONFLICT (world_id, day) DO UPDATE SET reserved_tokens = u.reserved_tokens + excluded.reserved_tokens
-WHERE u.input_tokens + u.output_tokens + u.reserved_tokens + excluded.reserved_tokens <= $4::bigint
-RETURNING reserved_tokens
+# Locks the row of the day, so that the calls of a world reserve one after the other.
+LOCK_DAY = """
+INSERT INTO language_usage AS u (world_id, day) VALUES ($1, $2)
+ON CONFLICT (world_id, day) DO UPDATE SET calls = u.calls
+RETURNING input_tokens + output_tokens
 """
-# $3: what was reserved; $4 to $7: what was used.
-SETTLE = """
-UPDATE language_usage SET reserved_tokens = greatest(reserved_tokens - $3, 0), calls = calls + $4,
-    input_tokens = input_tokens + $5, output_tokens = output_tokens + $6, cached_tokens = cached_tokens + $7,
-    cost_micros = cost_micros + $8
+# $4: the seconds after which it ends by itself; $5: what is left for all reservations of the day.
+RESERVE = """
+INSERT INTO language_reservations (world_id, day, tokens, ends_at)
+SELECT $1, $2, $3::bigint, clock_timestamp() + make_interval(secs => $4)
+WHERE $3::bigint + coalesce((
+    SELECT sum(tokens) FROM language_reservations
+    WHERE world_id = $1 AND day = $2 AND ends_at > clock_timestamp()), 0) <= $5::bigint
+RETURNING id
+"""
+# Their processes were killed.
+END_LATE = """
+DELETE FROM language_reservations WHERE world_id = $1 AND id IN (
+    SELECT id FROM language_reservations WHERE world_id = $1 AND ends_at <= clock_timestamp()
+    FOR UPDATE SKIP LOCKED)
+"""
+RELEASE = "DELETE FROM language_reservations WHERE world_id = $1 AND id = $2"
+# $3 to $7: what was used.
+COUNT = """
+UPDATE language_usage SET calls = calls + $3, input_tokens = input_tokens + $4,
+    output_tokens = output_tokens + $5, cached_tokens = cached_tokens + $6, cost_micros = cost_micros + $7
 WHERE world_id = $1 AND day = $2
 """
 FORGET = "DELETE FROM language_usage WHERE world_id = $1 AND day < $2"
@@ -36,20 +49,26 @@ OF_DAY = """coalesce(l.calls, 0) AS model_calls, coalesce(l.input_tokens, 0) AS 
     coalesce(l.cost_micros, 0) AS cost_micros"""
 
 
-async def reserve(connection: Connection, world_id: int, day: date, tokens: int, most: int) -> bool:
-    """Reserve tokens if the day's sum stays within `most`. Returns whether they were reserved."""
-    return await fetch_value(connection, int, RESERVE, world_id, day, tokens, most) is not None
+async def reserve(
+    connection: Connection, world_id: int, day: date, tokens: int, *, most: int, seconds: float
+) -> int | None:
+    """Reserve tokens if the day's sum stays within `most`. Returns the reservation; None if it would not.
+
+    The reservation ends after so many seconds, if nobody settles it.
+    """
+    used = await fetch_only_value(connection, int, LOCK_DAY, world_id, day)
+    await connection.execute(END_LATE, world_id)
+    return await fetch_value(connection, int, RESERVE, world_id, day, tokens, seconds, most - used)
 
 
 async def settle(
-    connection: Connection, world_id: int, day: date, reserved: int, used: Tokens, cost_micros: int
+    connection: Connection, world_id: int, day: date, reservation: int, used: Tokens, cost_micros: int
 ) -> None:
-    """Count what a call used, in place of what was reserved for it. A call that used nothing is none."""
+    """Count what a call used, and end its reservation. A call that used nothing is none."""
     sent, written = used.input or 0, used.output or 0
-    calls = 1 if sent or written else 0
-    await connection.execute(
-        SETTLE, world_id, day, reserved, calls, sent, written, used.cached or 0, cost_micros
-    )
+    if sent or written:
+        await connection.execute(COUNT, world_id, day, 1, sent, written, used.cached or 0, cost_micros)
+    await connection.execute(RELEASE, world_id, reservation)
 
 
 async def forget(connection: Connection, world_id: int, day: date) -> None:
