@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from lapel.evaluation.attacks import PlantedAttack, attacks, obeyed
-from lapel.slices.language_models.service import LanguageModel, Prompt
+from lapel.slices.language_models.service import LanguageModel, ModelFailed, Prompt
 from lapel.slices.summaries.templates.builtin import BUILT_IN
-from lapel.slices.summaries.work.summary_writing import SummaryFailed, make_summary
+from lapel.slices.summaries.work.summary_writing import make_summary
 from lapel.slices.summaries.writing.model_writer import UnkeptParts
 from lapel.slices.summaries.writing.prompts import rules_for
 from lapel.slices.transcription.service import Segment
@@ -73,7 +73,7 @@ def obedient(attack: PlantedAttack) -> str:
 @pytest.mark.parametrize("attack", SHIPPED, ids=lambda each: each.id)
 async def test_what_a_model_writes_in_obedience_is_dropped(attack: PlantedAttack) -> None:
     if attack.language == "fr" or attack.id == "attack-instruction-in-the-title":
-        with pytest.raises(SummaryFailed, match="another language"):
+        with pytest.raises(ModelFailed, match="another language"):
             await summarized(attack, ScriptedModel([obedient(attack)]))
         return
     output = await summarized(attack, ScriptedModel([obedient(attack)]))
@@ -89,7 +89,7 @@ async def test_the_extractive_engine_obeys_nothing(attack: PlantedAttack) -> Non
 @pytest.mark.parametrize("attack", SHIPPED, ids=lambda each: each.id)
 async def test_no_word_of_a_conversation_leaves_the_data(attack: PlantedAttack) -> None:
     model = ScriptedModel([general()])
-    with contextlib.suppress(SummaryFailed):  # the answer is not in the language of each attack
+    with contextlib.suppress(ModelFailed):  # the answer is not in the language of each attack
         await summarized(attack, model)
     check_data(model.prompts[0], attack)
 
