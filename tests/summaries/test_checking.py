@@ -10,6 +10,7 @@ import pytest
 from lapel.slices.summaries.templates.builtin import BUILT_IN
 from lapel.slices.summaries.writing.checking import Checker
 from lapel.slices.summaries.writing.drafts import Draft, DraftEntry
+from lapel.slices.summaries.writing.turn_support import Support
 from lapel.slices.summaries.writing.turns import turns_of
 from tests.summaries.support import MEETING, segments_of_talk
 
@@ -43,3 +44,19 @@ async def test_meaning_counts_where_words_do_not(text: str, kept: bool) -> None:
     }
     found = await checker.supported(Draft(empty), BUILT_IN["tmpl_general_notes"])
     assert found.fields["key_points"] == ([DraftEntry(text, [5])] if kept else [])
+
+
+@pytest.mark.parametrize(
+    ("said", "written", "supported"),
+    [
+        ("The rent is 35 euros a day.", "The rent is 3.5 euros a day.", False),
+        ("The rent is 40'000 francs.", "The rent is 40,000 francs.", True),
+        ("Her potassium is five point one.", "Her potassium is 5.1.", True),
+        ("We meet at three thirty.", "They meet at 3:30.", True),
+        ("We meet at three.", "They meet at 3:30.", False),
+        ("Nine days without a lift.", "day manager.", False),
+    ],
+)
+def test_numbers_and_words_must_have_been_said(said: str, written: str, supported: bool) -> None:
+    support = Support(turns_of(segments_of_talk([("SPEAKER_0", said)])))
+    assert support.by_words(written, [0]) == ([0] if supported else None)

@@ -72,7 +72,7 @@ def test_features_tell_names_and_numbers_that_are_nowhere() -> None:
 def test_content_leaves_out_function_words_and_ends() -> None:
     found = content_of("When was the delivery for Ramona delivered? We asked Ramona's sister on 3.5.")
     assert found.names == content_of("x Ramona").names != frozenset()
-    assert found.numbers == {"35"}
+    assert found.numbers == {"3.5"}
     assert content_of("kitchens").words == content_of("kitchen").words
     assert content_of("Lieferung geliefert").words == content_of("LIEFERUNG Geliefert").words
     assert content_of("Was ist das?").words == frozenset()
@@ -99,8 +99,21 @@ def test_content_words_repeat_and_all_words_include_function_words() -> None:
     assert content_words("yes") == []
 
 
-def test_numbers_have_no_separators_and_a_label_is_none() -> None:
-    assert numbers_of("48,500 or 48.500 euros, plot R21, SPEAKER_12") == {"48500", "21"}
+@pytest.mark.parametrize(
+    ("text", "numbers"),
+    [
+        ("48,500 or 48.500 or 48'500 or 48’500", {"48500"}),
+        ("48\u00a0500 or 48\u202f500 or ４８，５００", {"48500"}),
+        ("3.5 or 3,5", {"3.5"}),
+        ("1.234.567,89", {"1234567.89"}),
+        ("09:30 or 9.30", {"9.30"}),
+        ("0.5 or 007", {"0.5", "7"}),
+        ("on 3.5.", {"3.5"}),
+        ("plot R21 of SPEAKER_12", {"21"}),
+    ],
+)
+def test_a_number_is_one_however_it_is_written(text: str, numbers: set[str]) -> None:
+    assert numbers_of(text) == content_of(text).numbers == numbers
 
 
 @given(st.text(max_size=80))

@@ -43,11 +43,6 @@ async def supporting_time(claim: str, passage: Passage, meanings: Meanings) -> i
     return await _by_meaning(claim, passage.sentences, meanings)
 
 
-def _numbers(text: str) -> frozenset[str]:
-    """The numbers of a text, without leading zeros."""
-    return frozenset(each.lstrip("0") or "0" for each in numbers_of(text))
-
-
 def _about(passage: Passage) -> str:
     """What the model was told of a passage beside its sentences."""
     recorded = "" if passage.recorded_at is None else f"{passage.recorded_at:%Y %m %d}"
@@ -56,7 +51,7 @@ def _about(passage: Passage) -> str:
 
 def _has_numbers(claim: str, passage: Passage, known: str) -> bool:
     text = f"{passage.text} {known}"
-    missing = _numbers(claim) - _numbers(text)
+    missing = numbers_of(claim) - numbers_of(text)
     return not missing or missing <= {
         str(each) for each in spoken_numbers(unicodedata.normalize("NFKC", text))
     }

@@ -14,17 +14,17 @@ from functools import lru_cache
 
 import msgspec
 
+from lapel.foundation.written_text import HANGUL, UNSPACED, normalized
+
 # An apostrophe ends a word: l'eau, Ramona's.
 _WORD = re.compile(r"[^\W_]+")
 _WITH_APOSTROPHES = re.compile(r"[^\W_]+(?:['’][^\W_]+)*")
-_NUMBER = re.compile(r"(?<![_\d])\d+(?:[.,:'’]\d+)*")
-_SEPARATOR = re.compile("[.,:'’]")
-# Scripts that are written without spaces between words.
-_DENSE = re.compile("[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff]+")
+_NUMBER = re.compile(r"(?<![_\d])\d+(?:[.,:]\d+)*")
+_DECIMAL = re.compile("[,:]")
+_LEADING_ZEROS = re.compile(r"^0+(?=\d)")
+_UNSPACED = re.compile(f"[{UNSPACED}]+")
 # Scripts whose text is compared by pairs of characters.
-_PAIRED = re.compile(
-    "[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af\uf900-\ufaff]+"
-)
+_PAIRED = re.compile(f"[{UNSPACED}{HANGUL}]+")
 _STEM = 5
 # Between two words.
 _MOST_SPACES = 8
@@ -57,7 +57,7 @@ zal ze zich zij zijn zu zum zur était été être über
 
 class Content(msgspec.Struct, frozen=True):
     """What a text is about. `words`: the beginnings of its content words. `names`: those of them that begin
-    with a capital within a sentence. `numbers`: as written, without separators."""
+    with a capital within a sentence. `numbers`: those of `numbers_of`."""
 
     words: frozenset[str]
     names: frozenset[str]
@@ -66,7 +66,7 @@ class Content(msgspec.Struct, frozen=True):
 
 def content_of(text: str) -> Content:
     """The content words, names and numbers of a text."""
-    plain = unicodedata.normalize("NFKC", text)
+    plain = normalized(text)
     found = list(_words(plain))
     return Content(
         frozenset(stem for stem, _ in found),
@@ -77,17 +77,18 @@ def content_of(text: str) -> Content:
 
 def content_words(text: str) -> list[str]:
     """The beginnings of the content words of a text, with repetitions."""
-    return [stem for stem, _ in _words(unicodedata.normalize("NFKC", text))]
+    return [stem for stem, _ in _words(normalized(text))]
 
 
 def all_words(text: str) -> frozenset[str]:
     """All words of a text, for texts without content words, such as "yes"."""
-    return frozenset(_WORD.findall(unicodedata.normalize("NFKC", text).casefold()))
+    return frozenset(_WORD.findall(normalized(text).casefold()))
 
 
 def numbers_of(text: str) -> frozenset[str]:
-    """The numbers that a text has in digits, without separators."""
-    return _numbers(unicodedata.normalize("NFKC", text))
+    """The numbers that a text has in digits: no separators of thousands, no leading zeros, and a dot for a
+    decimal point and in a time of day."""
+    return _numbers(normalized(text))
 
 
 def say_the_same(one: frozenset[str], other: frozenset[str]) -> bool:
@@ -97,12 +98,12 @@ def say_the_same(one: frozenset[str], other: frozenset[str]) -> bool:
 
 def word_count(text: str) -> int:
     """The number of words; of text without spaces, half the number of its characters, rounded up."""
-    dense = sum(map(len, _DENSE.findall(text)))
-    return len(_WITH_APOSTROPHES.findall(_DENSE.sub(" ", text))) + (dense + 1) // 2
+    unspaced = sum(map(len, _UNSPACED.findall(text)))
+    return len(_WITH_APOSTROPHES.findall(_UNSPACED.sub(" ", text))) + (unspaced + 1) // 2
 
 
 def _numbers(plain: str) -> frozenset[str]:
-    return frozenset(_SEPARATOR.sub("", each) for each in _NUMBER.findall(plain))
+    return frozenset(_DECIMAL.sub(".", _LEADING_ZEROS.sub("", each)) for each in _NUMBER.findall(plain))
 
 
 def _words(plain: str) -> Iterator[tuple[str, bool]]:

@@ -11,6 +11,8 @@ import unicodedata
 
 import msgspec
 
+from lapel.foundation.written_text import HAN_AND_KANA, HANGUL, THAI_AND_NEIGHBOURS, normalized
+
 # The text search configurations of PostgreSQL, by the language of a transcript.
 _CONFIGURATIONS = {
     "ar": "arabic", "ca": "catalan", "da": "danish", "de": "german", "el": "greek", "en": "english",
@@ -30,13 +32,9 @@ _BETWEEN = re.compile(
     "\u2000-\u2bff\u3000-\u3004\u3007-\u3020\u30fb\ufe10-\ufe6f\uff00-\uff0f\uff1a-\uff20\uff3b-\uff40"
     "\uff5b-\uff65\U0001f000-\U0001faff]+"
 )
-# 40,000 and 40'000 and 40.000 are one number.
-_THOUSANDS = re.compile("(?<=\\d)[,.'\u2019\u00a0\u202f](?=\\d{3}(?!\\d))")
 # Chinese, Japanese and Korean: two characters; Thai, Lao, Burmese, Khmer: three, as these are letters.
-_PAIRS = re.compile(
-    "[\u1100-\u11ff\u3005\u3006\u3021-\u30fa\u30fc-\u318f\u31f0-\u31ff\u3400-\u9fff\uac00-\ud7af\uf900-\ufaff\U00020000-\U0003ffff]+"
-)
-_TRIPLES = re.compile("[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff]+")
+_PAIRS = re.compile(f"[{HAN_AND_KANA}{HANGUL}]+")
+_TRIPLES = re.compile(f"[{THAI_AND_NEIGHBOURS}]+")
 _GRAMS = ((_PAIRS, 2), (_TRIPLES, 3))
 # PostgreSQL refuses words of 2 KiB; no real word is longer than this many characters.
 _LONGEST_WORD = 64
@@ -96,7 +94,7 @@ def terms_of(query: str) -> list[Term]:
 
 
 def _folded(text: str) -> str:
-    return _THOUSANDS.sub("", unicodedata.normalize("NFKC", text)).lower()
+    return normalized(text).lower()
 
 
 def _split(text: str) -> list[str]:

@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from lapel.foundation.written_text import is_unspaced
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
@@ -155,17 +157,6 @@ def _joined(segments: list[Segment]) -> _Stretch:
         before = segment
     turn.text = "".join(parts)
     return turn
-
-
-def is_unspaced(character: str) -> bool:
-    """Whether the character's script has no spaces between words: Chinese, Japanese, Thai, Lao, Khmer."""
-    return (
-        "\u0e00" <= character <= "\u0eff"
-        or "\u1780" <= character <= "\u17ff"
-        or "\u3000" <= character <= "\u30ff"
-        or "\u3400" <= character <= "\u9fff"
-        or "\uff00" <= character <= "\uffef"
-    )
 
 
 def _timed(segment: Segment) -> list[tuple[int, int, tuple[float, float]]]:

@@ -92,7 +92,10 @@ class Support:
         near = self._near(turns)
         said = " ".join(f"{self.turns[each].speaker or ''} {self.turns[each].text}" for each in near)
         values, digits = said_values(said), numbers_of(said)
-        return all(may_have_been_said(each, values) for each in wanted - digits) and all(
+        parts = {
+            part for each in wanted - digits for part in each.split(".")
+        }  # "five point one", "three thirty"
+        return all(may_have_been_said(each, values) for each in parts) and all(
             str(each) in digits for each in words - values
         )
 
