@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, cast
 
 import msgspec
 
-from lapel.slices.ask.composing.grounding import LEAST_WORDS
 from lapel.slices.ask.wire import CitationPart, Part, TextPart
+from lapel.slices.language_models.extractive.claim_support import LEAST_WORDS
 from lapel.slices.language_models.extractive.content_words import content_of, word_count
 
 if TYPE_CHECKING:

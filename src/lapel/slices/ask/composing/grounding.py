@@ -7,12 +7,11 @@ that the passage does not have is never supported.
 
 from __future__ import annotations
 
-import unicodedata
 from typing import TYPE_CHECKING
 
 from lapel.slices.embeddings.service import MOST_SENTENCES, cosines
-from lapel.slices.language_models.extractive.content_words import content_of, numbers_of
-from lapel.slices.language_models.extractive.number_words import spoken_numbers
+from lapel.slices.language_models.extractive.claim_support import has_enough, numbers_were_said
+from lapel.slices.language_models.extractive.content_words import content_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -21,9 +20,8 @@ if TYPE_CHECKING:
     from lapel.slices.embeddings.service import Meanings
     from lapel.slices.search.service import Sentence
 
-# The share of the claim's words that three sentences of a passage must have, and their number.
+# The share of the claim's words that three sentences of a passage must have.
 LEAST_SHARE = 0.4
-LEAST_WORDS = 2
 # The least cosine between a claim and a sentence that says the same in other words.
 LEAST_COSINE = 0.875
 _WINDOW = 3
@@ -32,7 +30,7 @@ _WINDOW = 3
 async def supporting_time(claim: str, passage: Passage, meanings: Meanings) -> int | None:
     """The milliseconds at which the passage begins to say the claim; None if it does not say it."""
     known = _about(passage)
-    if not _has_numbers(claim, passage, known):
+    if not numbers_were_said(claim, [known, *(each.text for each in passage.sentences)]):
         return None
     wanted = content_of(claim).words
     if not wanted:
@@ -49,26 +47,12 @@ def _about(passage: Passage) -> str:
     return f"{passage.title or ''} {passage.speaker or ''} {recorded}".replace("_", " ")
 
 
-def _has_numbers(claim: str, passage: Passage, known: str) -> bool:
-    text = f"{passage.text} {known}"
-    missing = numbers_of(claim) - numbers_of(text)
-    return not missing or missing <= {
-        str(each) for each in spoken_numbers(unicodedata.normalize("NFKC", text))
-    }
-
-
 def _by_words(wanted: frozenset[str], sentences: Sequence[Sentence], known: str) -> int | None:
-    about = content_of(known).words & wanted
+    about = content_of(known).words
     hits = [content_of(each.text).words & wanted for each in sentences]
-    best, place = 0, -1
-    for first in range(len(hits)):
-        count = len(frozenset[str]().union(*hits[first : first + _WINDOW]))
-        if count > best and hits[first]:
-            best, place = count, first
-    if place < 0:
-        return None
-    enough = min(LEAST_WORDS, len(wanted))
-    if best + len(about) < enough or (best + len(about)) / len(wanted) < LEAST_SHARE:
+    windows = [frozenset[str]().union(*hits[first : first + _WINDOW]) for first in range(len(hits))]
+    place = max(range(len(hits)), key=lambda each: (len(windows[each]) if hits[each] else 0, -each))
+    if not hits[place] or not has_enough(wanted, windows[place] | about, LEAST_SHARE):
         return None
     window = range(place, min(place + _WINDOW, len(hits)))
     start = max(window, key=lambda each: (len(hits[each]), -each))

@@ -9,8 +9,8 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
+from lapel.slices.language_models.extractive.claim_support import has_enough, numbers_were_said
 from lapel.slices.language_models.extractive.content_words import all_words, content_words, numbers_of
-from lapel.slices.language_models.extractive.number_words import may_have_been_said, said_values
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -20,13 +20,9 @@ if TYPE_CHECKING:
 # The share of an entry's content words that the turns must have which the model names, and which it does not
 # name.
 _NAMED_SHARE, _FOUND_SHARE = 0.25, 0.5
-# Of an entry with more content words, one alone supports nothing.
-_FEWEST = 2
 # A text with more content words than this is about more than five turns: its words are compared with those of
 # all turns.
 _LONG, _LONG_SHARE = 20, 0.35
-# Words such as "one" and "ein" are no numbers in most texts.
-_ANY_NUMBER = {0, 1}
 # The most turns of an entry's evidence.
 MOST_TURNS = 5
 
@@ -61,7 +57,7 @@ class Support:
     def by_words(self, text: str, named: Sequence[int]) -> list[int] | None:
         """The turns that support a text by their words; None if none do. `named`: the turns that the model
         names."""
-        wanted, turns = set(content_words(text)), self.valid(named)
+        wanted, turns = frozenset(content_words(text)), self.valid(named)
         if len(wanted) > _LONG:
             return self._of_long(text, wanted, turns)
         near = self._near(turns)
@@ -72,7 +68,7 @@ class Support:
             return sorted(found)
         return None
 
-    def _of_long(self, text: str, wanted: set[str], named: list[int]) -> list[int] | None:
+    def _of_long(self, text: str, wanted: frozenset[str], named: list[int]) -> list[int] | None:
         if len(wanted & self._said) < _LONG_SHARE * len(wanted):
             return None
         if numbers_of(text) and not numbers_of(text) <= self._numbers:
@@ -81,32 +77,20 @@ class Support:
 
     def is_of_planted_turns(self, text: str) -> bool:
         """Whether a text has more words that only planted turns have than words that other turns have."""
-        words = set(content_words(text))
+        words = frozenset(content_words(text))
         return len(words & self._planted_words) > len(words & self._said)
 
     def numbers_were_said(self, text: str, turns: Sequence[int]) -> bool:
         """Whether the numbers of a text were said in or beside these turns, in digits or in words."""
-        wanted, words = numbers_of(text), said_values(text) - _ANY_NUMBER
-        if not wanted and not words:
-            return True
-        near = self._near(turns)
-        said = " ".join(f"{self.turns[each].speaker or ''} {self.turns[each].text}" for each in near)
-        values, digits = said_values(said), numbers_of(said)
-        parts = {
-            part for each in wanted - digits for part in each.split(".")
-        }  # "five point one", "three thirty"
-        return all(may_have_been_said(each, values) for each in parts) and all(
-            str(each) in digits for each in words - values
-        )
+        near = (self.turns[each] for each in self._near(turns))
+        return numbers_were_said(text, [f"{each.speaker or ''} {each.text}" for each in near])
 
-    def _holds(self, text: str, wanted: set[str], turns: Sequence[int], share: float) -> bool:
+    def _holds(self, text: str, wanted: frozenset[str], turns: Sequence[int], share: float) -> bool:
         if not self.numbers_were_said(text, turns):
             return False
         if not wanted:
-            said = " ".join(self.turns[each].text for each in turns)
-            return bool(all_words(text) & all_words(said))
-        have = set[str]().union(*(self._words[each] for each in turns))
-        return len(wanted & have) >= max(min(_FEWEST, len(wanted)), math.ceil(share * len(wanted)))
+            return bool(all_words(text) & all_words(" ".join(self.turns[each].text for each in turns)))
+        return has_enough(wanted, frozenset[str]().union(*(self._words[each] for each in turns)), share)
 
     def _near(self, turns: Sequence[int]) -> list[int]:
         """These turns and the turns beside them, without the planted ones."""
@@ -115,7 +99,7 @@ class Support:
             place for place in sorted(around) if 0 <= place < len(self.turns) and place not in self.planted
         ]
 
-    def _most_alike(self, wanted: set[str]) -> list[int]:
+    def _most_alike(self, wanted: frozenset[str]) -> list[int]:
         """Up to three turns that have most of these words; a rare word counts more."""
         scores: dict[int, float] = {}
         for word in wanted:
