@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 
+import httpx
 import pytest
 
 from lapel.foundation.core.errors import InvalidRequest, Unavailable
@@ -18,7 +19,7 @@ from lapel.hosting.connection_limits import HttpLimits
 from lapel.hosting.listener import serve
 from lapel.hosting.sockets import listen
 from tests.support.api import api_of
-from tests.support.tenants import Tenant
+from tests.support.tenants import Tenant, make_key
 
 PIECE = b"data: %b\n\n" % (b"x" * 50_000)
 
@@ -54,7 +55,7 @@ async def served(
     ports: Ports, ticks: Ticks, streams: Streams | None = None, body_timeout: float = 60
 ) -> AsyncGenerator[tuple[int, asyncio.Event]]:
     """The port of a server of the stream, and the event that stops the server."""
-    access = Access("webhooks:read")
+    access = Access("webhooks:read", end_user_keys="filter")
     route = Routes("Ticks", read=access, write=access).get("/v1/ticks", "ticks")
     api = api_of(ports, [route.stream("Ticks", ticks)], body_limit=1000)
     if streams is not None:
@@ -73,10 +74,10 @@ async def served(
 
 
 async def ask(
-    port: int, tenant: Tenant, method: str = "GET"
+    port: int, tenant: Tenant, method: str = "GET", key: str = ""
 ) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
     reader, writer = await asyncio.open_connection("127.0.0.1", port, limit=1 << 16)
-    head = f"{method} /v1/ticks HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {tenant.test_key}\r\n\r\n"
+    head = f"{method} /v1/ticks HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {key or tenant.test_key}\r\n\r\n"
     writer.write(head.encode())
     return reader, writer
 
@@ -171,6 +172,28 @@ async def test_each_world_and_the_process_have_so_many_streams(
             await asyncio.sleep(0.005)
         clients.append(await ask(port, tenant))
         await until(clients[-1][0], b": begun\n\n")
+        for _, writer in clients:
+            writer.close()
+
+
+async def test_one_end_user_does_not_take_the_worlds_streams(
+    ports: Ports, tenant: Tenant, client: httpx.AsyncClient
+) -> None:
+    keys: list[str] = []
+    for _ in range(2):
+        made = await client.post("/v1/end-users", headers=tenant.headers)
+        scoped = {"scopes": ("webhooks:read",), "end_user_id": made.json()["id"]}
+        keys.append(await make_key(ports, tenant.test_world, "rk_test", **scoped))
+    async with served(ports, Ticks(), Streams(of_one_end_user=2)) as (port, _):
+        clients = [await ask(port, tenant, key=key) for key in (keys[0], keys[0], keys[1], "")]
+        for reader, _ in clients:
+            await until(reader, b": begun\n\n")
+        reader, writer = await ask(port, tenant, key=keys[0])
+        head = await until(reader, b"\r\n\r\n")
+        assert b" 429 " in head
+        assert b"retry-after: 5" in head.lower()
+        assert b"An end user may have 2 streams" in await until(reader, b"}}")
+        writer.close()
         for _, writer in clients:
             writer.close()
 

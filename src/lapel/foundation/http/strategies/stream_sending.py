@@ -22,11 +22,13 @@ from lapel.foundation.core.errors import ApiError, Forbidden, RateLimitExceeded,
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
 
+    from lapel.foundation.core.actors import Actor
     from lapel.foundation.core.asgi import Receive, Scope, Send
     from lapel.foundation.http.strategies.exchange import Exchange, StreamedAnswer
 
 _TOTAL = 64
 _OF_ONE_WORLD = 16
+_OF_ONE_END_USER = 4
 _RETRY_SECONDS = 5
 
 _log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
@@ -35,12 +37,21 @@ _log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
 class Streams:
     """The open streams of this process."""
 
-    def __init__(self, *, total: int = _TOTAL, of_one_world: int = _OF_ONE_WORLD) -> None:
+    def __init__(
+        self,
+        *,
+        total: int = _TOTAL,
+        of_one_world: int = _OF_ONE_WORLD,
+        of_one_end_user: int = _OF_ONE_END_USER,
+    ) -> None:
         """`total` streams in all, and `of_one_world` of each world, but no more than half of those that the
-        other worlds leave. So a few worlds cannot take all."""
+        other worlds leave. So a few worlds cannot take all. The callers that reach one end user alone have
+        `of_one_end_user` of their world's together."""
         self._total = total
         self._of_one_world = of_one_world
+        self._of_one_end_user = of_one_end_user
         self._open: Counter[int] = Counter()
+        self._of_end_users: Counter[tuple[int, str]] = Counter()
 
     async def send(
         self,
@@ -57,7 +68,7 @@ class Streams:
         """
         stopping: asyncio.Event = exchange.scope.get(STOPPING) or asyncio.Event()
         async with aclosing(answer.pieces) as pieces:
-            with self._place(exchange.actor.world_id):
+            with self._place_of_end_user(exchange.actor), self._place(exchange.actor.world_id):
                 if stopping.is_set():
                     raise Unavailable("The server stops. Connect again.", retry_after=1)
                 first = await anext(pieces)
@@ -70,6 +81,26 @@ class Streams:
                         exchange.scope,
                     )
                 await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+    @contextmanager
+    def _place_of_end_user(self, actor: Actor) -> Generator[None]:
+        if actor.end_user_id is None:
+            yield
+            return
+        of = (actor.world_id, actor.end_user_id)
+        if self._of_end_users[of] >= self._of_one_end_user:
+            raise RateLimitExceeded(
+                f"An end user may have {self._of_one_end_user} streams open at once, on each process of the "
+                "server. Close one, then connect again.",
+                headers=(("Retry-After", str(_RETRY_SECONDS)),),
+            )
+        self._of_end_users[of] += 1
+        try:
+            yield
+        finally:
+            self._of_end_users[of] -= 1
+            if not self._of_end_users[of]:
+                del self._of_end_users[of]
 
     @contextmanager
     def _place(self, world_id: int) -> Generator[None]:
