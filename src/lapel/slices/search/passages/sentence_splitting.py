@@ -31,8 +31,8 @@ _PAUSE = 0.6
 _LONG = 200
 
 # Two kinds of marks: those of the first kind end a sentence only before a space. Closing quotes and brackets
-# belong to the sentence.
-_MARK = re.compile("[.!?…؟؛।]+[\"'”’»)\\]]*(?=\\s)|[。！？｡]+[\"'”’」』）》〉]*")
+# belong to the sentence. The expression tries each run of marks once: a text may have a million marks.
+_MARK = re.compile("(?<![.!?…؟؛।])[.!?…؟؛।]++[\"'”’»)\\]]*+(?=\\s)|[。！？｡]++[\"'”’」』）》〉]*+")
 _CLAUSE = re.compile("[,;:،，、；：—–][\"'”’»)\\]」』）]*\\s?")
 # The last word before a dot.
 _LAST_WORD = re.compile(r"(?:\w+\.)*\w+\.$")
