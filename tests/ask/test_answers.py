@@ -80,6 +80,8 @@ async def test_citations_that_do_not_hold_go(asker: Asker, text: str, shown: int
         ("¿Quién gana las elecciones?", "La lluvia gana [{fair}].", "es"),
         ("Qui gagne les élections ?", "", "fr"),
         ("Did a customer ask for a discount or a refund?", "", "en"),
+        ("誰が選挙に勝ちますか。", "", "ja"),
+        ("Wie wint de verkiezing?", "", "nl"),
         ("谁赢得了选举？", "𝔊𝔞𝔯𝔟𝔞𝔤𝔢 \x00\x07 [[[[ ]]]] {{}}", "zh"),
     ],
 )

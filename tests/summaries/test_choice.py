@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from lapel.slices.language_models.extractive.content_words import word_count
 from lapel.slices.language_models.extractive.number_words import may_have_been_said, said_values
 from lapel.slices.summaries.extraction.cues import Cue, has_cue
 from lapel.slices.summaries.extraction.sentence_choice import SentenceChoice, WeighedSentences
-from lapel.slices.summaries.writing.text_language import language_of
 
 
 async def test_more_sentences_than_are_weighed_do_no_harm() -> None:
@@ -55,16 +53,3 @@ def test_a_sentence_shows_what_it_is(text: str, cue: Cue) -> None:
 )
 def test_a_number_may_have_been_said_in_words(number: str, said: str, possible: bool) -> None:
     assert may_have_been_said(number, said_values(said)) is possible
-
-
-def test_languages_are_told_apart_only_if_that_is_sure() -> None:
-    assert language_of("The pump in the hall leaks and we have to call the supplier.") == "en"
-    assert language_of("Die Pumpe in der Halle ist nicht dicht und wir rufen den Lieferanten an.") == "de"
-    assert (
-        language_of("La bomba de la nave pierde agua y hay que llamar al proveedor que está en Graz.") == "es"
-    )
-    assert language_of("La pompe est en panne et nous devons appeler le fournisseur dans la ville.") == "fr"
-    assert language_of("我们决定下周发布新产品。") == "zh"
-    assert language_of("SPEAKER_0 Graz 500") is None
-    assert word_count("我们决定") == 2
-    assert word_count("好") == 1

@@ -79,6 +79,10 @@ def test_content_leaves_out_function_words_and_ends() -> None:
     assert content_of("会議は三時").words & content_of("三時の会議").words == {"会議", "三時"}
 
 
+def test_characters_of_scripts_without_spaces_are_half_a_word() -> None:
+    assert [word_count(text) for text in ("我们决定", "好", "l'eau coule", "회의 시간")] == [2, 1, 2, 2]
+
+
 @pytest.mark.parametrize(
     ("one", "other"),
     [

@@ -15,6 +15,7 @@ from functools import lru_cache
 import msgspec
 
 from lapel.foundation.written_text import HANGUL, UNSPACED, normalized
+from lapel.slices.language_models.extractive.function_words import FUNCTION_WORDS
 
 # An apostrophe ends a word: l'eau, Ramona's.
 _WORD = re.compile(r"[^\W_]+")
@@ -30,29 +31,8 @@ _STEM = 5
 _MOST_SPACES = 8
 # The share of content words in common from which two texts say the same.
 _SAME = 0.8
-# Function words and words of questions. They are in nearly every sentence, so they show no support.
-_FUNCTION_WORDS = frozenset(
-    """
-aber about after al algo all alle als also am an and any ao aos are aren as at au auch auf aus aux avec be
-because been before bei being bin bis but by can ce ces cette che chi ci com combien come comme como con cosa
-could couldn cual cuando cuanto cuál cuándo cuánto da dal dall dalla dann dans das dass dat de degli dei del
-dell della dem den der des desde deze di did didn die dies dit do doch does doesn doing don donde done dos
-dove du dónde een ein eine einem einen einer el ela ele eles ella elle elles ellos em en entre er era es esa
-ese eso essa esse est esta este esto estoy et eu foi for from fue für get give gli go got ha haar haben had
-han hanno has hat hatte have hay he heb heeft her here het hij him his ho hoe how ich if ihr ik il ils im in
-into io is isn isso ist it its ja je jetzt just kan kann kein la las le les leur like ll lo los lui ma maar
-mais mal man mas may me mehr mein met mi mich mijn mir mit moi mon more most much muy my más na naar nach nas
-ne nel nell nella ni nicht niet no noch nog non nos not nous now nur não oder of om on one ont ook op or os ou
-our out over où par para pas pela pelo per perché pero più plus por porque pour pourquoi qu qual quale quand
-quando quanto que quel quell quelle quelles quels quem questo qui quien quién quoi qué re sa said sans say
-says schon se sehr sein sem ser ses seu she should si sich sie sin sind so sobre some son sono sont still su
-sua sull sur sus são sí ta también também te tell than that the their them then there these they thing this
-those tiene to too tot tra tu uit um uma un una und une uno uns up us van ve very você vom von voor vor vous
-waar waarom wann wanneer war waren warum was wasn wat we wel welke well wem wen wenn wer werd werden were what
-when where which who whom whose why wie wij will wir wird with wo worum would wouldn ya yes yo you your
-zal ze zich zij zijn zu zum zur était été être über
-    """.split()  # noqa: SIM905 - a long list is easier to read as text
-)
+# They show no support.
+_STOP_WORDS = frozenset[str]().union(*FUNCTION_WORDS.values())
 
 
 class Content(msgspec.Struct, frozen=True):
@@ -114,7 +94,7 @@ def _words(plain: str) -> Iterator[tuple[str, bool]]:
     for found in _WORD.finditer(spaced):
         word = found[0]
         lower = word.casefold()
-        if lower in _FUNCTION_WORDS or word.isdecimal() or len(word) < 2:
+        if lower in _STOP_WORDS or word.isdecimal() or len(word) < 2:
             continue
         yield _stem(lower), word[0].isupper() and _is_within(spaced, found.start())
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from lapel.slices.language_models.extractive.content_words import word_count
+from lapel.slices.language_models.extractive.text_language import language_of
 from lapel.slices.language_models.service import EXTRACTIVE
 from lapel.slices.summaries.extraction.extractive_writer import ExtractiveWriter, NeedsModel
 from lapel.slices.summaries.writing.checking import Checker
@@ -15,7 +16,6 @@ from lapel.slices.summaries.writing.drafts import Draft, fields_of
 from lapel.slices.summaries.writing.model_writer import ModelWriter, shaped_output
 from lapel.slices.summaries.writing.prompts import names_shape
 from lapel.slices.summaries.writing.result import fault_of, values_of, with_evidence
-from lapel.slices.summaries.writing.text_language import language_of
 from lapel.slices.summaries.writing.turns import sentences_as_turns, turns_of
 
 if TYPE_CHECKING:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Protocol, TypeVar
 
 import msgspec
 
+from lapel.slices.language_models.extractive.text_language import language_of, names_a_language
 from lapel.slices.language_models.service import (
     Message,
     ModelFailed,
@@ -28,7 +29,6 @@ from lapel.slices.summaries.writing.drafts import (
     text_of,
 )
 from lapel.slices.summaries.writing.result import fault_of, values_of
-from lapel.slices.summaries.writing.text_language import language_of, names_a_language
 
 if TYPE_CHECKING:
     from lapel.foundation.http.input.fields import JsonObject
