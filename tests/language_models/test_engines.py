@@ -27,7 +27,7 @@ from lapel.slices.language_models.service import (
 )
 from tests.support.language_services import Answer, Asked, LanguageService, Misbehaviour, serving, slot_choice
 from tests.support.language_services.service import Dialect
-from tests.support.speech_faults import status
+from tests.support.speech_faults import Fault, status
 from tests.support.speech_providers import LOOPBACK
 
 DIALECTS: tuple[Dialect, ...] = ("openai", "anthropic", "gemini")
@@ -303,6 +303,26 @@ async def test_a_server_of_ones_own_gets_the_fields_that_it_knows() -> None:
             await model_of(service).generate(prompt)
         assert service.calls == 5
     assert len(service.refused) == 1
+
+
+def refused_in_a_stream(*texts: str) -> Fault:
+    """An answer that begins with these texts, and then refuses a field."""
+    chunks = [{"model": "m", "choices": [{"delta": {"content": text}}]} for text in texts]
+    refusal = {"error": {"message": "'stream_options' is not known", "code": 400}}
+    events = "".join(f"data: {json.dumps(each)}\n\n" for each in (*chunks, refusal))
+    return status(200, events, Content_Type="text/event-stream")
+
+
+async def test_an_answer_that_has_begun_is_not_followed_by_a_second_one() -> None:
+    async with serving(LanguageService("openai", own=False)) as service:
+        service.fail(refused_in_a_stream())
+        *_, whole = await pieces_of(model_of(service))
+        assert isinstance(whole, Generated)
+        assert (whole.text, service.calls) == ("Yes.", 2)
+        service.fail(refused_in_a_stream("Half an answer"))
+        with pytest.raises(ModelFailed, match="is not known"):
+            await pieces_of(model_of(service))
+        assert service.calls == 3
 
 
 async def test_the_window_of_an_unknown_server_is_small() -> None:

@@ -94,8 +94,10 @@ class RemoteModel:
             raise self._failure(fault) from fault
 
     async def _asked(self, prompt: Prompt) -> AsyncGenerator[str | Generated]:
-        """The answer. If a service refuses a field that it does not know, it is asked again without it."""
+        """The answer. If a service refuses a field that it does not know, it is asked again without it, but
+        not after a piece of an answer: that would be followed by a second answer."""
         left_out: frozenset[Feature] = frozenset()
+        has_begun = False
         patience = Patience(connect=20.0, answer=self._bounds.first, total=self._bounds.total)
         async with Service(self._account, self._clock, patience, self._policy) as service:
             while True:
@@ -103,9 +105,10 @@ class RemoteModel:
                 try:
                     async with aclosing(self._answered(service, request, prompt)) as pieces:
                         async for piece in pieces:
+                            has_begun = True
                             yield piece
                 except RefusedForGood as refused:
-                    unknown = self._unknown(refused, left_out)
+                    unknown = None if has_begun else self._unknown(refused, left_out)
                     if unknown is None:
                         raise
                     left_out = left_out.union((unknown,))
