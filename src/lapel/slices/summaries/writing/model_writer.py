@@ -91,6 +91,7 @@ class ModelWriter:
         self._parts = parts
         self._language = language
         self._schema = draft_schema(template)
+        self._is_shaped = template.id is None and prompts.names_shape(template.instructions)
 
     async def write(self, turns: Sequence[SpokenTurn]) -> Written:
         """The summary of a transcript.
@@ -115,6 +116,12 @@ class ModelWriter:
             drafts, lambda each: sum(estimated_tokens(line) for line in prompts.note_lines(each.draft)), room
         )
         if len(groups) == len(drafts) > 1:  # no two fit into one call
+            if self._is_shaped:  # the texts of several JSON objects are no JSON object
+                raise ModelFailed(
+                    "context",
+                    f"The window of {self._model.context_tokens} tokens is too small to join two parts of a "
+                    "summary into one JSON object. Use a model with a larger window.",
+                )
             return Written(_side_by_side([each.draft for each in drafts], self._template), drafts[-1].model)
         joined = [
             group[0] if len(group) == 1 else await self._joined(group, f"{level}/{number}/{len(groups)}")
@@ -154,7 +161,7 @@ class ModelWriter:
         fault = fault_of(values_of(draft, self._template), self._template)
         if fault is not None and self._template.id not in BUILT_IN:
             raise ValueError(fault)
-        if self._template.id is None and prompts.names_shape(self._template.instructions):
+        if self._is_shaped:
             shaped_output(draft)
         self._check_language(draft)
         return draft
