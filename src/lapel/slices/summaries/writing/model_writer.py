@@ -78,6 +78,31 @@ class Written(msgspec.Struct, frozen=True):
     model: str
 
 
+class _TurnSpan(msgspec.Struct, frozen=True):
+    """The turns of a part: the first and the last one. `level`: how many times it was joined of parts."""
+
+    level: int
+    first: int
+    last: int
+
+    @property
+    def name(self) -> str:
+        """The name of the part. In a later try, the window and so the parts may be others: the same name
+        means the same turns."""
+        return f"{self.level}/{self.first}-{self.last}"
+
+
+class _WrittenPart(msgspec.Struct, frozen=True):
+    """What a model wrote about some turns."""
+
+    span: _TurnSpan
+    written: Written
+
+    def notes(self) -> list[str]:
+        """Its entries as lines of data."""
+        return prompts.note_lines(self.written.draft)
+
+
 class ModelWriter:
     """Writes one summary with one model."""
 
@@ -100,21 +125,24 @@ class ModelWriter:
         when the answer stays wrong.
         """
         lines = [prompts.turn_line(turn) for turn in turns]
-        groups = grouped(lines, estimated_tokens, self._room("transcript"))
+        groups = grouped(range(len(lines)), lambda at: estimated_tokens(lines[at]), self._room("transcript"))
         if len(groups) == 1:
-            return await self._call(groups[0], "transcript", None)
+            return await self._call(lines, "transcript", None)
         drafts = [
-            await self._part(f"0/{number}/{len(groups)}", group, "transcript", (number, len(groups)))
+            await self._part(
+                _TurnSpan(0, group[0], group[-1]),
+                lines[group[0] : group[-1] + 1],
+                "transcript",
+                (number, len(groups)),
+            )
             for number, group in enumerate(groups, 1)
         ]
         return await self._join(drafts, level=1)
 
-    async def _join(self, drafts: list[Written], level: int) -> Written:
+    async def _join(self, drafts: list[_WrittenPart], level: int) -> Written:
         """One summary of the summaries of parts; of several levels, if they do not fit into one call."""
         room = self._room("notes")
-        groups = grouped(
-            drafts, lambda each: sum(estimated_tokens(line) for line in prompts.note_lines(each.draft)), room
-        )
+        groups = grouped(drafts, lambda each: sum(map(estimated_tokens, each.notes())), room)
         if len(groups) == len(drafts) > 1:  # no two fit into one call
             if self._is_shaped:  # the texts of several JSON objects are no JSON object
                 raise ModelFailed(
@@ -122,26 +150,26 @@ class ModelWriter:
                     f"The window of {self._model.context_tokens} tokens is too small to join two parts of a "
                     "summary into one JSON object. Use a model with a larger window.",
                 )
-            return Written(_side_by_side([each.draft for each in drafts], self._template), drafts[-1].model)
-        joined = [
-            group[0] if len(group) == 1 else await self._joined(group, f"{level}/{number}/{len(groups)}")
-            for number, group in enumerate(groups, 1)
-        ]
-        return joined[0] if len(joined) == 1 else await self._join(joined, level + 1)
+            together = _side_by_side([each.written.draft for each in drafts], self._template)
+            return Written(together, drafts[-1].written.model)
+        joined = [group[0] if len(group) == 1 else await self._joined(group, level) for group in groups]
+        return joined[0].written if len(joined) == 1 else await self._join(joined, level + 1)
 
-    async def _joined(self, group: Sequence[Written], name: str) -> Written:
-        lines = [line for each in group for line in prompts.note_lines(each.draft)]
-        return await self._part(name, lines, "notes", None)
+    async def _joined(self, group: Sequence[_WrittenPart], level: int) -> _WrittenPart:
+        lines = [line for each in group for line in each.notes()]
+        return await self._part(
+            _TurnSpan(level, group[0].span.first, group[-1].span.last), lines, "notes", None
+        )
 
     async def _part(
-        self, name: str, lines: Sequence[str], data: prompts.Data, part: tuple[int, int] | None
-    ) -> Written:
-        kept = await self._parts.read(name)
+        self, span: _TurnSpan, lines: Sequence[str], data: prompts.Data, part: tuple[int, int] | None
+    ) -> _WrittenPart:
+        kept = await self._parts.read(span.name)
         if kept is not None:
-            return msgspec.json.decode(kept, type=Written)
+            return _WrittenPart(span, msgspec.json.decode(kept, type=Written))
         written = await self._call(lines, data, part)
-        await self._parts.write(name, msgspec.json.encode(written))
-        return written
+        await self._parts.write(span.name, msgspec.json.encode(written))
+        return _WrittenPart(span, written)
 
     async def _call(self, lines: Sequence[str], data: prompts.Data, part: tuple[int, int] | None) -> Written:
         prompt = Prompt(
