@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from array import array
 from collections.abc import Sequence
 
@@ -24,6 +25,18 @@ class _Vectors:
         return [FAR if "enguins" in text else NEAR for text in texts]
 
 
+def draft_with(text: str) -> Draft:
+    """A draft with one entry."""
+    fields: dict[str, list[DraftEntry] | DraftEntry | None] = {
+        "overview": None,
+        "key_points": [DraftEntry(text, [5])],
+        "action_items": [],
+        "participants": [],
+        "decisions": [],
+    }
+    return Draft(fields)
+
+
 @pytest.mark.parametrize(
     ("text", "kept"),
     [
@@ -35,15 +48,24 @@ class _Vectors:
 )
 async def test_meaning_counts_where_words_do_not(text: str, kept: bool) -> None:
     checker = await Checker.of(turns_of(segments_of_talk(MEETING)), _Vectors())
-    empty: dict[str, list[DraftEntry] | DraftEntry | None] = {
-        "overview": None,
-        "key_points": [DraftEntry(text, [5])],
-        "action_items": [],
-        "participants": [],
-        "decisions": [],
-    }
-    found = await checker.supported(Draft(empty), BUILT_IN["tmpl_general_notes"])
+    found = await checker.supported(draft_with(text), BUILT_IN["tmpl_general_notes"])
     assert found.fields["key_points"] == ([DraftEntry(text, [5])] if kept else [])
+
+
+async def test_numbers_are_checked_in_a_thread() -> None:
+    """Hundreds of them take seconds, and the worker must renew its lease meanwhile."""
+    threads: set[int] = set()
+
+    class Watched(Support):
+        def numbers_were_said(self, text: str, turns: Sequence[int]) -> bool:
+            threads.add(threading.get_ident())
+            return super().numbers_were_said(text, turns)
+
+    checker = Checker(Watched(turns_of(segments_of_talk(MEETING))), _Vectors())
+    for text in ("The customers in Norway hear of it.", "Scandinavian clients hear about it soon."):
+        await checker.supported(draft_with(text), BUILT_IN["tmpl_general_notes"])
+    assert threads
+    assert threading.get_ident() not in threads
 
 
 @pytest.mark.parametrize(

@@ -53,11 +53,8 @@ class Checker:
 
     async def supported(self, draft: Draft, template: Template) -> Draft:
         """The draft without what the transcript does not support. The turns of the rest do support it."""
-        fields = {field.name: field for field in fields_of(template)}
-        by_words = {
-            name: [self._by_words(entry, fields[name], template) for entry in entries]
-            for name, entries in _lists(draft).items()
-        }
+        # Numbers take up to 11 ms each, and a draft may have hundreds.
+        by_words = await asyncio.to_thread(self._all_by_words, draft, template)
         doubtful = [
             entry
             for name, entries in _lists(draft).items()
@@ -76,6 +73,14 @@ class Checker:
             kept[name] = found if is_list else next(iter(found), None)
         return Draft(kept)
 
+    def _all_by_words(self, draft: Draft, template: Template) -> dict[str, list[list[int] | None]]:
+        """The turns that support each entry by its words; None for an entry without such turns."""
+        fields = {field.name: field for field in fields_of(template)}
+        return {
+            name: [self._by_words(entry, fields[name], template) for entry in entries]
+            for name, entries in _lists(draft).items()
+        }
+
     def _by_words(self, entry: DraftEntry, field: TemplateField, template: Template) -> list[int] | None:
         text, turns = words_of(entry.value), self._support.valid(entry.turns)
         if template.id is None:  # the prompt may ask for another language, or for other words
@@ -93,19 +98,26 @@ class Checker:
         found: dict[int, list[int]] = {}
         if self._meanings is None:
             return found
-        for entry in entries:
-            turns = self._support.valid(entry.turns)
-            text = words_of(entry.value)
-            if not turns or len(set(content_words(text))) < _FEWEST_WORDS:
-                continue
-            if not self._support.numbers_were_said(text, turns):
-                continue
+        for entry, text, turns in await asyncio.to_thread(self._may_be_near, entries):
             said = [self._support.turns[each].text for each in turns]
             vectors = await self._meanings.sentences([text, *said])
             if vectors is None:
                 return found
             if any(each >= _NEAR for each in cosines(vectors)):
                 found[id(entry)] = turns
+        return found
+
+    def _may_be_near(self, entries: Sequence[DraftEntry]) -> list[tuple[DraftEntry, str, list[int]]]:
+        """The entries whose meaning counts, with their texts and the turns that they name."""
+        found: list[tuple[DraftEntry, str, list[int]]] = []
+        for entry in entries:
+            turns, text = self._support.valid(entry.turns), words_of(entry.value)
+            if (
+                turns
+                and len(set(content_words(text))) >= _FEWEST_WORDS
+                and self._support.numbers_were_said(text, turns)
+            ):
+                found.append((entry, text, turns))
         return found
 
 
