@@ -98,7 +98,7 @@ async def scores(
             recording_ids=[] if is_library else [library.recordings[question.scope]],
             question=question.question,
         )
-        _, passages = await passages_to_extract(retrieval, asked)
+        passages = await passages_to_extract(retrieval, asked)
         candidates = candidates_of(question.question, passages)
         texts = [each.sentence.text for each in candidates]
         own, others = await embeddings.query(question.question), await embeddings.sentences(texts)

@@ -29,6 +29,7 @@ class ScriptedModel:
     """One model; `prompts` are those that it got."""
 
     def __init__(self, script: Script, context_tokens: int = 100_000) -> None:
+        self.name = "scripted-1"
         self.context_tokens = context_tokens
         self.prompts: list[Prompt] = []
         self._script = script

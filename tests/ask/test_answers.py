@@ -9,10 +9,13 @@ from typing import Any
 
 import pytest
 
+from lapel.slices.ask.answering import answer_queries
 from lapel.slices.ask.composing.refusal_sentences import SENTENCES
 from lapel.slices.language_models.service import Generated, ModelAway, ModelFailed, Prompt
 from tests.ask.conftest import ROOF, Asker
 from tests.ask.scripted import Gate, says
+from tests.support.locks import until_waiting
+from tests.support.running import Running
 
 Json = dict[str, Any]
 NOTHING = {"input": None, "output": None, "cached": None}
@@ -226,6 +229,47 @@ async def test_a_repeated_question_is_asked_once(asker: Asker) -> None:
     assert (again.json(), again.headers["idempotent-replayed"]) == (answer, "true")
     await asker.device.post(path, 422, {"content": "Where?"}, **key)
     assert (len(model.prompts), len(await asker.messages(session["id"]))) == (1, 2)
+
+
+async def test_a_repeat_at_the_moment_of_storing_does_not_undo_the_answer(
+    asker: Asker, asking: Running
+) -> None:
+    gate = Gate(after=["The roof is repaired in May [{repaired}]."])
+    model = asker.script(gate)
+    session = await asker.about_roof()
+    key = {"Idempotency-Key": "once"}
+    path, body = f"/v1/ask/sessions/{session['id']}/messages", {"content": "When?"}
+    first = asyncio.create_task(asker.device.post(path, 200, body, **key))
+    await gate.reached.wait()
+    async with asking.ports.database.transaction() as connection:  # the repeat waits here, with the key
+        await connection.execute("SELECT FROM ask_sessions WHERE id = $1 FOR UPDATE", session["id"])
+        repeat = asyncio.create_task(asker.device.post(path, 409, body, **key))
+        await until_waiting(asking.ports, 1)
+        gate.opened.set()
+        await until_waiting(asking.ports, 2)
+    await repeat
+    answer = await first
+    assert (len(model.prompts), len(await asker.messages(session["id"]))) == (1, 2)
+    assert await asker.device.post(path, 200, body, **key) == answer
+
+
+async def test_characters_that_cannot_be_stored_are_left_out(asker: Asker) -> None:
+    asker.script(says("The roof \x00is repaired\x07 in\ufffe May [{repaired}]."))
+    session = await asker.about_roof()
+    message = (await asker.ask(session["id"], "When?"))["message"]
+    assert message["content"] == "The roof is repaired in May."
+
+
+async def test_a_failure_that_cannot_be_stored_is_told_all_the_same(
+    asker: Asker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def broken(*_: object) -> None:
+        raise ValueError("broken")
+
+    monkeypatch.setattr(answer_queries, "fail", broken)
+    asker.script(_cut)
+    session = await asker.about_roof()
+    assert (await asker.ask(session["id"], "When?", 502))["error"]["code"] == "provider_error"
 
 
 async def test_a_failed_question_may_be_repeated_with_its_key(asker: Asker) -> None:

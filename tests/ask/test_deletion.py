@@ -11,6 +11,7 @@ from lapel.slices.ask.service import erase_some_sessions
 from lapel.slices.projects.scopes import SCOPES
 from tests.ask.conftest import ROOF, Asker
 from tests.ask.scripted import Gate, says
+from tests.support.locks import until_waiting
 from tests.support.running import Running
 from tests.support.tenants import bearer, make_key
 
@@ -24,6 +25,10 @@ SELECT count(*) FROM (
     UNION ALL SELECT convert_from(parts, 'UTF8') FROM ask_answers WHERE world_id = $1
 ) told (text) WHERE text LIKE '%MAGNOLIA%'
 """
+
+MADE_FROM = "SELECT count(*) FROM ask_answer_recordings WHERE world_id = $1 AND recording_id = $2"
+LOCK_TO_DELETE = "SELECT FROM recordings WHERE world_id = $1 AND id = $2 FOR UPDATE"
+MARK_DELETED = "UPDATE recordings SET deleted_at = now() WHERE world_id = $1 AND id = $2"
 
 
 async def _library(asker: Asker, end_user_id: str) -> Json:
@@ -79,6 +84,58 @@ async def test_a_recording_that_is_deleted_meanwhile_is_in_no_answer(asker: Aske
     await waiting
     async with asking.ports.database.acquire() as connection:
         assert await connection.fetchval(EVERYTHING, asker.world_id) == 0
+
+
+async def test_an_answer_shows_and_keeps_only_what_fitted_into_its_prompt(
+    asker: Asker, asking: Running
+) -> None:
+    """A recording whose text is shown beside an answer takes it along, also if the window was small."""
+    end_user_id = await asker.device.end_user()
+    for place in range(8):
+        more = " ".join(f"The safe {place}-{each} has a door and a password." for each in range(12))
+        await asker.recording(f"{SECRET} It is number {place}.", more, end_user_id=end_user_id)
+    session = await _library(asker, end_user_id)
+    model = asker.script(says("The password of the safe is MAGNOLIA [1]."), context_tokens=2800)
+    told = await asker.ask(session["id"], "What is the password of the safe?")
+    shown = {each["recording_id"] for each in told["sources"]}
+    assert 0 < len(shown) < 8
+    assert all(each in model.prompts[0].messages[-1].text for each in shown)
+    for each in shown:  # of the last one as of the first
+        async with asking.ports.database.acquire() as connection:
+            made_from = await connection.fetchval(MADE_FROM, asker.world_id, each)
+        assert made_from == 1, each
+    await asker.device.call("DELETE", f"/v1/recordings/{told['sources'][-1]['recording_id']}", 204)
+    assert await asker.messages(session["id"]) == []
+
+
+async def test_an_answer_that_continues_a_deleted_one_is_not_stored(asker: Asker, asking: Running) -> None:
+    end_user_id = await asker.device.end_user()
+    await asker.recording(*ROOF, end_user_id=end_user_id)
+    safe = await asker.recording("Good morning.", SECRET, end_user_id=end_user_id)
+    session = await _library(asker, end_user_id)
+    asker.script(says("The password of the safe is MAGNOLIA [{MAGNOLIA}]."), context_tokens=2000)
+    await asker.ask(session["id"], "What is the password of the safe?")
+    gate = Gate("The roof is repaired in May [{repaired}], and MAGNOLIA is the password.")
+    asker.script(gate)
+    waiting = asyncio.create_task(asker.ask(session["id"], "When is the roof of the school repaired?", 409))
+    await gate.reached.wait()
+    await asker.device.call("DELETE", f"/v1/recordings/{safe}", 204)
+    gate.opened.set()
+    await waiting
+    async with asking.ports.database.acquire() as connection:
+        assert await connection.fetchval(EVERYTHING, asker.world_id) == 0
+
+
+async def test_a_session_about_a_recording_that_is_being_deleted_is_refused(
+    asker: Asker, asking: Running
+) -> None:
+    recording_id = await asker.recording(*ROOF)
+    async with asking.ports.database.transaction() as connection:
+        await connection.execute(LOCK_TO_DELETE, asker.world_id, recording_id)
+        waiting = asyncio.create_task(asker.session(recording_id, 404))
+        await until_waiting(asking.ports, 1)
+        await connection.execute(MARK_DELETED, asker.world_id, recording_id)
+    assert (await waiting)["error"]["code"] == "not_found"
 
 
 async def test_a_stored_answer_is_not_replayed_after_its_deletion(asker: Asker) -> None:

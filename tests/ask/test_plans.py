@@ -45,6 +45,7 @@ WHOLE = {
     queries.DELETE: ["ask_sessions_pkey"],
     message_queries.LIST: ["ask_messages_pkey"],
     message_queries.TURNS: ["ask_messages_pkey"],
+    message_queries.COUNT_PLACES: ["ask_messages_pkey"],
     message_queries.READ: ["ask_messages_world_id_id_key"],
     answer_queries.HAS_TURN: ["ask_answers_pkey", "ask_answers_of_session"],
     answer_queries.IS_CLAIMED: ["ask_answers_one_claim"],

@@ -12,7 +12,6 @@ import httpx
 import pytest
 
 from lapel.foundation.http.strategies.lasting import prefers_events
-from lapel.slices.ask.answering.answers import Answers
 from tests.ask.conftest import Asker
 from tests.ask.scripted import SLICES, Gate, models_of, says
 from tests.support.event_stream import Sent, following, received, some
@@ -171,6 +170,7 @@ async def test_stop_stores_what_was_said(asker: Asker, asking: Running) -> None:
     assert await asker.device.post(path, 200) == {"stopped": True}
     message = (await waiting)["message"]
     assert (message["content"], message["finish_reason"]) == ("The roof is repaired in May. And", "length")
+    assert message["model"] == "scripted-1"
     assert gate.ended.is_set()
     assert (await asker.messages(session["id"]))[1] == message
 
@@ -186,6 +186,16 @@ async def test_what_had_said_nothing_is_not_stored_when_stopped(asker: Asker) ->
     assert await asker.messages(session["id"]) == []
 
 
+async def _until_made(asking: Running, world_id: int, count: int) -> None:
+    """Returns once so many answers are being made, or wait."""
+    async with asyncio.timeout(10):
+        while True:
+            async with asking.ports.database.acquire() as connection:
+                if await connection.fetchval(COUNT, world_id) == count:
+                    return
+            await asyncio.sleep(0.01)
+
+
 async def test_another_process_follows_and_stops(asker: Asker, asking: Running, tmp_path: Any) -> None:
     gate = Gate("The roof is repaired in May [2].", after=["never"])
     asker.script(gate)
@@ -199,19 +209,19 @@ async def test_another_process_follows_and_stops(asker: Asker, asking: Running, 
             while (await anext(events)).name != "citation":
                 pass
             async with httpx.AsyncClient(base_url=other.url, headers=asker.device.headers) as client:
-                # A question at the other process waits for its turn.
-                models_of(other.services).of_world[asker.world_id] = asker.script(
-                    says("It costs 4200 euros [{euros}].")
-                )
+                # At each of the processes, a question waits for its turn.
+                later = asker.script(says("It costs 4200 euros [{euros}]."))
+                models_of(other.services).of_world[asker.world_id] = later
                 second = asyncio.create_task(client.post(path, json={"content": "How much?"}, timeout=30))
+                third = asyncio.create_task(asker.ask(session["id"], "Who signs?", 409))
+                await _until_made(asking, asker.world_id, 3)
                 assert (await client.post(f"{path}/stop")).json() == {"stopped": True}
+                assert ((await second).status_code, (await third)["error"]["code"]) == (409, "conflict")
             sent = await rest(events)
         assert value(sent[-1])["message"] == (await waiting)["message"]
-        second.cancel()
-        await asyncio.gather(second, return_exceptions=True)
-        await other.services[Answers].drain(5)
+    assert later.prompts == []
     roles = [each["role"] for each in await asker.messages(session["id"])]
-    assert roles[:2] == ["user", "assistant"]
+    assert roles == ["user", "assistant"]
 
 
 async def test_an_answer_whose_process_is_silent_is_given_up(asker: Asker, asking: Running) -> None:

@@ -38,6 +38,7 @@ class Count(msgspec.Struct, frozen=True):
 class Written:
     """A model whose answers are written beforehand."""
 
+    name = "tiny"
     context_tokens = 1000
 
     def __init__(self, *answers: Generated) -> None:

@@ -27,6 +27,7 @@ ROWS = "SELECT count(*) FROM language_reservations WHERE world_id = $1"
 class Scripted:
     """A model that waits until it is let go, and then used so many tokens."""
 
+    name = "tiny"
     context_tokens = 10_000
 
     def __init__(self) -> None:

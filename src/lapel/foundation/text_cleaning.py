@@ -16,7 +16,12 @@ _UNFIT = re.compile(
 )
 
 
+def storable(text: str) -> str:
+    """The text without characters that PostgreSQL, XML or terminals refuse."""
+    return _UNFIT.sub("", text)
+
+
 def plain(text: str) -> str:
     """The text on one line, with single spaces between words; empty if it has no visible character."""
-    fit = " ".join(_UNFIT.sub("", text).split())
+    fit = " ".join(storable(text).split())
     return fit if any(each.isprintable() and each != " " for each in fit) else ""

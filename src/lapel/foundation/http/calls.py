@@ -69,15 +69,20 @@ class AnswerClaim(Protocol):
         ...
 
     async def find(self, connection: Connection) -> bytes | None:
-        """The body of the stored answer; None when there is none. For the first and for the last transaction.
+        """The body of the stored answer; None when there is none. For the first transaction.
 
         Raises IdempotencyKeyInUse while another transaction holds the key, IdempotencyKeyReused when the key
         belongs to a different request, NotFound when the answer was erased.
         """
         ...
 
+    async def hold(self, connection: Connection) -> None:
+        """Hold the key until the end of the last transaction, which stores the answer; waits for a repeat of
+        the request that looks for it."""
+        ...
+
     async def store(self, connection: Connection, status: int, body: bytes, end_user_id: str | None) -> None:
-        """Store the answer in the transaction of the effect, after `find`.
+        """Store the answer in the transaction of the effect, after `hold`, or `find` if it is the first.
 
         `end_user_id`: the answer is erased with this end user.
         """

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from lapel.foundation.database.rows import fetch_row, fetch_rows, fetch_values
+from lapel.foundation.database.rows import fetch_only_value, fetch_row, fetch_rows, fetch_values
 from lapel.slices.ask.rows import MessageRow, TurnRow
 
 if TYPE_CHECKING:
@@ -39,6 +39,10 @@ ORDER BY m.place DESC LIMIT $3
 RECORDINGS_OF_ANSWERS = """
 SELECT DISTINCT a.recording_id FROM ask_answer_recordings a
 WHERE a.world_id = $1 AND a.session_id = $2 AND a.place = ANY($3::bigint[])
+"""
+COUNT_PLACES = """
+SELECT count(*) FROM ask_messages m
+WHERE m.world_id = $1 AND m.session_id = $2 AND m.place = ANY($3::bigint[])
 """
 LOCK_OF_RECORDINGS = """
 SELECT s.id FROM ask_sessions s WHERE s.world_id = $1 AND s.id = ANY(ARRAY(
@@ -125,6 +129,13 @@ async def recordings_of_answers(
 ) -> list[str]:
     """The recordings that these answers were made from."""
     return await fetch_values(connection, str, RECORDINGS_OF_ANSWERS, world_id, session_id, places)
+
+
+async def are_there(connection: Connection, world_id: int, session_id: str, places: list[int]) -> bool:
+    """Whether none of these distinct messages is deleted."""
+    return not places or len(places) == await fetch_only_value(
+        connection, int, COUNT_PLACES, world_id, session_id, places
+    )
 
 
 async def delete_of_recordings(

@@ -8,7 +8,7 @@ from lapel.foundation.core.errors import InvalidRequest, NotFound
 from lapel.slices.ask.composing.retrieval import NOT_READY
 from lapel.slices.ask.wire import MAX_RECORDINGS
 from lapel.slices.end_users.service import lock_active_end_user
-from lapel.slices.recordings.service import find_mentioned
+from lapel.slices.recordings.service import find_mentioned, share_mentioned
 from lapel.slices.transcription.errors import TranscriptNotReady
 from lapel.slices.transcription.service import bytes_of_transcription
 
@@ -45,7 +45,7 @@ def wanted_scope(scope: AskedScope) -> tuple[ScopeType, list[str]]:
 async def owner_of(
     connection: Connection, actor: Actor, kind: ScopeType, ids: Sequence[str], named: str | None
 ) -> str:
-    """The end user of a new session, who is locked against deletion, as are its recordings' rows by then.
+    """The end user of a new session. The end user and the recordings are kept until the transaction ends.
 
     Raises NotFound for an end user or a recording that the caller does not reach, or that do not belong
     together; InvalidRequest when no end user is named.
@@ -56,13 +56,19 @@ async def owner_of(
     wanted = named if own is None else own
     mentioned = await find_mentioned(connection, actor.world_id, ids, wanted)
     if len(mentioned) < len(ids):
-        raise NotFound("There is no recording with this id that belongs to the end user.", param="scope")
+        raise _unknown_recording()
     if kind == "recording":
         wanted = mentioned[0].end_user_id
     if wanted is None:
         raise InvalidRequest("A session about several recordings needs `end_user_id`.", param="end_user_id")
     await lock_active_end_user(connection, actor.world_id, wanted)
+    if len(await share_mentioned(connection, actor.world_id, ids, wanted)) < len(ids):
+        raise _unknown_recording()  # deleted meanwhile
     return wanted
+
+
+def _unknown_recording() -> NotFound:
+    return NotFound("There is no recording with this id that belongs to the end user.", param="scope")
 
 
 async def check_transcript(connection: Connection, exchange: PendingExchange) -> None:

@@ -68,6 +68,8 @@ class Generated(msgspec.Struct, frozen=True, kw_only=True):
 class LanguageModel(Protocol):
     """A model, for one call after the other."""
 
+    # As it is asked for. An engine may answer with a more exact name.
+    name: str
     # Tokens of input and output together.
     context_tokens: int
 

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 _KEY = re.compile(r"[A-Za-z0-9_-]{1,255}\Z")
 
 TRY_LOCK = "SELECT pg_try_advisory_xact_lock($1)"
+LOCK = "SELECT pg_advisory_xact_lock($1)"
 # `erased`: the answer is blank, or it is about a deleted end user, so `erase_some_answers` will blank it.
 FIND = """
 SELECT k.fingerprint, k.status, k.sealed_body, k.sealed_body = '' OR EXISTS (
@@ -131,6 +132,10 @@ class Ticket:
             raise IdempotencyKeyReused(
                 "This Idempotency-Key was used, and its answer can no longer be read. Use a new key."
             ) from error
+
+    async def hold(self, connection: Connection) -> None:
+        """Hold the key until the transaction ends. Waits while another transaction holds it."""
+        await connection.execute(LOCK, self._lock)
 
     async def store(
         self,

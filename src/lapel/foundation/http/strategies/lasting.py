@@ -67,6 +67,10 @@ class Claim:
         stored = await self.ticket.claim(connection, self.effects.sealer, now, KEEP_ANSWERS)
         return None if stored is None else stored.body
 
+    async def hold(self, connection: Connection) -> None:
+        """See AnswerClaim."""
+        await self.ticket.hold(connection)
+
     async def store(self, connection: Connection, status: int, body: bytes, end_user_id: str | None) -> None:
         """See AnswerClaim."""
         answer, now = StoredAnswer(status, body), self.effects.clock.now()

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from lapel.foundation.ports import Ports
     from lapel.slices.ask.answering.exchanges import PendingExchange
     from lapel.slices.ask.composing.composer import Composed, Composer
+    from lapel.slices.ask.wire import AskAnswer
     from lapel.slices.language_models.service import LanguageSlot
 
 # What is said so far is stored this often, and the row is renewed that often.
@@ -40,6 +41,8 @@ _WRITE_SECONDS = 0.25
 _RENEW_SECONDS = 2.0
 # How often a waiting answer looks whether it is its turn.
 _TURN_SECONDS = 0.1
+# A failure is told to other processes in this time, or it is told to those who wait here alone.
+_TELL_SECONDS = 2.0
 # Messages that a next answer may continue.
 _TURNS = 40
 # Answers that this process makes at once in one world, those that wait for a model included.
@@ -105,17 +108,28 @@ class Answers:
             answer = answer_of(await store_exchange(self._ports, exchange, began, composed))
         except asyncio.CancelledError:
             error = Unavailable("The server stops. Ask again.")
-            await self._fail(exchange, error)
             outcome.set_exception(error)
+            await self._fail(exchange, error)
             raise
         except Exception as error:  # noqa: BLE001 - every error is told to those who wait
             shown = _shown(error, exchange.slot)
             if isinstance(error, ModelFailed | ModelAway):
                 _log.warning("ask.failed", answer=exchange.answer_id, **told_to_log(error, exchange.slot))
-            await self._fail(exchange, shown)
-            outcome.set_exception(shown)
+            await self._tell_failure(exchange, shown, outcome)
         else:
             outcome.set_result(answer)
+
+    async def _tell_failure(
+        self, exchange: PendingExchange, shown: ApiError, outcome: asyncio.Future[AskAnswer]
+    ) -> None:
+        """Tell other processes, then those who wait here: so a client may repeat its request at once."""
+        try:
+            async with asyncio.timeout(_TELL_SECONDS):
+                await self._fail(exchange, shown)
+        except TimeoutError:
+            _log.warning("ask.not_told", answer=exchange.answer_id)  # the row counts as lost soon
+        finally:
+            outcome.set_exception(shown)
 
     async def _make(self, exchange: PendingExchange, progress: AnswerProgress) -> tuple[datetime, Composed]:
         """The time of the answer's turn, and the answer."""
@@ -158,22 +172,26 @@ class Answers:
         """
         loop = asyncio.get_running_loop()
         until = loop.time() + self._patience
-        while not await self._has_turn(exchange):
+        while not await self._has_turn(exchange, progress):
             if progress.stop_wanted.is_set():
                 raise Stopped
             if loop.time() > until:
                 raise Conflict("Earlier questions of this session are still being answered. Ask again.")
             await asyncio.sleep(_TURN_SECONDS)
 
-    async def _has_turn(self, exchange: PendingExchange) -> bool:
+    async def _has_turn(self, exchange: PendingExchange, progress: AnswerProgress) -> bool:
         world_id = exchange.actor.world_id
         async with self._ports.database.transaction() as connection:
             if not exchange.is_new and not await queries.lock(
                 connection, world_id, exchange.actor.end_user_id, exchange.session_id
             ):
                 raise unknown_session()
-            if await answer_queries.renew(connection, world_id, exchange.answer_id, None) is None:
+            stop = await answer_queries.renew(connection, world_id, exchange.answer_id, None)
+            if stop is None:
                 raise _given_up()
+            if stop:  # asked for at another process
+                progress.stop_wanted.set()
+                raise Stopped
             return bool(await answer_queries.begin_if_first(connection, world_id, exchange.answer_id))
 
     async def _renew(self, exchange: PendingExchange, progress: AnswerProgress) -> None:
@@ -206,8 +224,8 @@ class Answers:
                 await answer_queries.fail(
                     connection, exchange.actor.world_id, exchange.answer_id, error.code, error.message
                 )
-        except Unavailable:
-            _log.warning("ask.not_told", answer=exchange.answer_id)  # the row counts as lost soon
+        except Exception as fault:  # noqa: BLE001 - the row counts as lost soon
+            _log.warning("ask.not_told", answer=exchange.answer_id, error=repr(fault))
 
 
 def _given_up() -> Conflict:

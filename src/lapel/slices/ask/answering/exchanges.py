@@ -64,24 +64,28 @@ async def store_exchange(
     """Store both messages, and the answer for repeats of the request. Returns the row of the answer.
 
     `began`: when the question's turn came. Raises NotFound when the session, its end user or its recording is
-    deleted by now, Conflict when a recording that the answer was made from is deleted, or another process
-    took the answer for lost. Raises Unavailable while the database is unavailable.
+    deleted by now, Conflict when a recording that the answer was made from is deleted, or an answer that it
+    continues, or when another process took the answer for lost. Raises Unavailable while the database is
+    unavailable.
     """
     world_id, session_id = exchange.actor.world_id, exchange.session_id
     about = exchange.end_user_id
     async with ports.database.transaction() as connection:
         if exchange.claim is not None:
-            await exchange.claim.find(connection)
+            await exchange.claim.hold(connection)
         await lock_active_end_user(connection, world_id, exchange.end_user_id)
-        await _keep_recordings(connection, exchange, composed)
+        used = await _keep_recordings(connection, exchange, composed)
         if exchange.is_new:
             await insert_session(connection, ports, exchange, began)
         elif not await queries.lock(connection, world_id, exchange.actor.end_user_id, session_id):
             raise unknown_session()
+        if not await message_queries.are_there(connection, world_id, session_id, composed.places):
+            raise Conflict("An earlier answer that this one continues was deleted meanwhile. Ask again.")
         crash_point("ask:locked")
         if not await answer_queries.finish(connection, world_id, exchange.answer_id):
             raise Conflict("The answer was given up meanwhile. Ask again.")
         row = await _insert(connection, ports, exchange, began, composed)
+        await message_queries.insert_recordings(connection, world_id, session_id, row.place, used)
         await audit.note(
             connection,
             ports.ids,
@@ -133,18 +137,27 @@ def unknown_session() -> NotFound:
     return NotFound("There is no session with this id.")
 
 
-async def _keep_recordings(connection: Connection, exchange: PendingExchange, composed: Composed) -> None:
-    """Keep the recordings that the answer was made from until the transaction ends.
+async def _keep_recordings(
+    connection: Connection, exchange: PendingExchange, composed: Composed
+) -> list[str]:
+    """Keep the recordings that the answer was made from until the transaction ends. Returns those with which
+    the answer is to be deleted, also those of the answers that it continues.
 
     Raises NotFound and Conflict when one of them is deleted.
     """
+    world_id = exchange.actor.world_id
+    earlier = await message_queries.recordings_of_answers(
+        connection, world_id, exchange.session_id, composed.places
+    )
+    used = sorted({*composed.recording_ids, *earlier})
     one = exchange.recording_ids if exchange.scope_type == "recording" else []
-    used = sorted({*one, *composed.recording_ids})
-    kept = await share_mentioned(connection, exchange.actor.world_id, used, exchange.end_user_id)
+    wanted = {*one, *used}
+    kept = await share_mentioned(connection, world_id, sorted(wanted), exchange.end_user_id)
     if not set(one) <= set(kept):
         raise NotFound("The recording of this session is deleted.")
-    if len(kept) < len(used):
+    if len(kept) < len(wanted):
         raise Conflict("A recording that the answer was made from was deleted meanwhile. Ask again.")
+    return used
 
 
 async def _insert(
@@ -180,7 +193,7 @@ async def _insert(
         role="assistant",
         content=content_of(composed.parts),
         parts=stored_parts(composed.parts),
-        sources=stored_sources(composed.found),
+        sources=stored_sources(composed.sources),
         tokens_input=composed.tokens.input,
         tokens_output=composed.tokens.output,
         tokens_cached=composed.tokens.cached,
@@ -194,9 +207,6 @@ async def _insert(
         title = title_of(exchange.question)
     for each in (question, answer):
         await message_queries.insert(connection, world_id, each)
-    earlier = await message_queries.recordings_of_answers(connection, world_id, session_id, composed.places)
-    used = sorted({*composed.recording_ids, *earlier})
-    await message_queries.insert_recordings(connection, world_id, session_id, answer.place, used)
     await queries.add_exchange(
         connection, world_id, session_id, answered_at, composed.model, exchange.slot, title
     )

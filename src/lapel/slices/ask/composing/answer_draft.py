@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Awaitable, Callable
 from typing import TypeAlias
 
+from lapel.foundation.text_cleaning import storable
 from lapel.slices.ask.composing.marked_text import Mark, MarkedText
 from lapel.slices.ask.wire import CitationPart, Part, TextPart
 
@@ -24,7 +25,8 @@ _REPEATS = 5
 _LONG = 12
 # Citations that one mark, and one place of the text, may have.
 _AT_ONCE = 5
-_END = re.compile(r"[.!?…。！？]+[\"'”’»)\]]*(?:\s|\Z)|\n|[。！？]")
+# A run of marks is looked at once: the search begins at its first mark, and gives none of them back.
+_END = re.compile(r"(?<![.!?…。！？])[.!?…。！？]++[\"'”’»)\]]*+(?:\s|\Z)|\n|[。！？]")
 
 
 class AnswerDraft:
@@ -49,8 +51,8 @@ class AnswerDraft:
         return self._parts if self.is_supported else []
 
     async def feed(self, piece: str) -> None:
-        """Add the next piece."""
-        await self._take(self._reading.feed(piece))
+        """Add the next piece, without characters that cannot be stored."""
+        await self._take(self._reading.feed(storable(piece)))
 
     async def end(self) -> None:
         """Add what was kept back at the end."""

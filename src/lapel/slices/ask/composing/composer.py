@@ -32,8 +32,13 @@ if TYPE_CHECKING:
     from lapel.slices.language_models.service import LanguageModel, LanguageModels, LanguageSlot, Prompt
     from lapel.slices.search.service import FoundPassage
 
-# With no more sentences than this, the extractive engine looks at the whole transcript of a recording.
+# With no more sentences than this, the extractive engine looks at the whole transcript of a recording. A
+# transcript of more bytes, its words with their times included, has more sentences.
 _FEW = 10
+_SHORT_BYTES = 256 * 1024
+# A spoken token needs some 60 bytes of a transcript with its words. A transcript with far more bytes than the
+# window has room for is not read to find out that it does not fit.
+_BYTES_OF_TOKEN = 400
 
 
 class Stopped(Exception):  # it is no error of ours
@@ -41,16 +46,17 @@ class Stopped(Exception):  # it is no error of ours
 
 
 class Composed(msgspec.Struct, frozen=True, kw_only=True):
-    """A finished answer. `found`: the sources to show. `recording_ids`: what the answer was made from.
+    """A finished answer, and all that it was made from.
 
-    `places`: of the session's answers that this one continues.
+    `sources`: the passages to show. `recording_ids`: the recordings of its passages; none of a session about
+    one recording, which is deleted with it. `places`: of the session's answers that this one continues.
     """
 
     parts: list[Part]
     model: str | None
     tokens: Tokens
     finish_reason: FinishReason
-    found: list[FoundPassage]
+    sources: list[FoundPassage]
     recording_ids: list[str]
     places: list[int]
 
@@ -83,7 +89,7 @@ class Composer:
             return await self._generate(asked, model, progress)
 
     async def _extract(self, asked: AskedQuestion, progress: AnswerProgress) -> Composed:
-        found, passages = await passages_to_extract(self._retrieval, asked)
+        passages = await passages_to_extract(self._retrieval, asked)
         parts = await extracted(asked.question, passages, self._embeddings)
         progress.show(parts or _refusal(asked))
         return Composed(
@@ -91,7 +97,7 @@ class Composer:
             model=EXTRACTIVE,
             tokens=Tokens(),
             finish_reason="stop",
-            found=[] if asked.scope_type == "recording" else found,
+            sources=_sources(asked, passages),
             recording_ids=_recordings(asked, passages),
             places=[],
         )
@@ -101,7 +107,7 @@ class Composer:
     ) -> Composed:
         turns = continued(asked.turns, model.context_tokens)
         room = room_for_passages(model.context_tokens, asked.question, turns)
-        found, passages, lines = await self._material(asked, room)
+        passages, lines = await self._material(asked, room)
         draft = AnswerDraft(lambda claim, number: self._check(passages, claim, number))
         prompt = prompt_of(asked.question, lines, turns)
         whole = await _write(model, prompt, draft, progress)
@@ -116,27 +122,26 @@ class Composer:
             model=whole.model,
             tokens=whole.tokens,
             finish_reason=reason,
-            found=[] if asked.scope_type == "recording" else found,
+            sources=_sources(asked, passages),
             recording_ids=_recordings(asked, passages),
             places=[each.place for each in turns if each.role == "assistant"],
         )
 
-    async def _material(
-        self, asked: AskedQuestion, room: int
-    ) -> tuple[list[FoundPassage], list[Passage], list[str]]:
-        """What a search found, and the passages that fit into `room` tokens, with their lines."""
+    async def _material(self, asked: AskedQuestion, room: int) -> tuple[list[Passage], list[str]]:
+        """The passages that fit into `room` tokens, with their lines: of the whole transcript if all of it
+        fits, else what a search finds."""
         if asked.scope_type == "recording":
-            passages = await self._retrieval.whole(asked)
+            passages = await self._retrieval.whole(asked, most_bytes=room * _BYTES_OF_TOKEN)
             lines = [line_of(each) for each in passages]
-            if tokens_of(lines) <= room:
-                return [], passages, lines
-        found, passages = await self._retrieval.found(asked)
+            if passages and tokens_of(lines) <= room:
+                return passages, lines
+        passages = await self._retrieval.found(asked)
         lines = [line_of(each) for each in passages]
         while lines and tokens_of(lines) > room:
             lines.pop()
         if passages and not lines:
             raise ModelFailed("context", "The window of the model is too small for the question.")
-        return found, passages[: len(lines)], lines
+        return passages[: len(lines)], lines
 
     async def _check(self, passages: Sequence[Passage], claim: str, number: int) -> CitationPart | None:
         if not 1 <= number <= len(passages):
@@ -148,14 +153,14 @@ class Composer:
         )
 
 
-async def passages_to_extract(
-    retrieval: Retrieval, asked: AskedQuestion
-) -> tuple[list[FoundPassage], list[Passage]]:
+async def passages_to_extract(retrieval: Retrieval, asked: AskedQuestion) -> list[Passage]:
     """What the extractive engine looks at: the whole transcript of a recording if it is short, else what a
-    search finds, which is also the first value. Raises what Retrieval raises."""
-    passages = await retrieval.whole(asked) if asked.scope_type == "recording" else []
+    search finds. Raises what Retrieval raises."""
+    passages: list[Passage] = []
+    if asked.scope_type == "recording":
+        passages = await retrieval.whole(asked, most_bytes=_SHORT_BYTES)
     if passages and sum(len(each.sentences) for each in passages) <= _FEW:
-        return [], passages
+        return passages
     return await retrieval.found(asked)
 
 
@@ -179,8 +184,8 @@ async def _write(
             progress.show(draft.parts)
             if draft.is_full:
                 break
-    # What was said is cut off here. The engine has not told its name, nor how many tokens it used.
-    return _Written(model=None, tokens=Tokens(), finish_reason="length")
+    # What was said is cut off here. The engine has not told how many tokens it used.
+    return _Written(model=model.name, tokens=Tokens(), finish_reason="length")
 
 
 async def _until(
@@ -194,14 +199,17 @@ async def _until(
             try:
                 await asyncio.wait({coming, stopping}, return_when=asyncio.FIRST_COMPLETED)
             finally:
-                if not coming.done():
+                is_late = not coming.done()
+                if is_late:
                     coming.cancel()
                     await asyncio.gather(coming, return_exceptions=True)
-            if stopping.done():
+            if is_late:
                 return
-            try:
+            try:  # a piece that comes together with the stop was said, too
                 yield coming.result()
             except StopAsyncIteration:
+                return
+            if stopping.done():
                 return
     finally:
         stopping.cancel()
@@ -209,6 +217,11 @@ async def _until(
 
 def _refusal(asked: AskedQuestion) -> list[Part]:
     return [TextPart(text=refusal_for(asked.question))]
+
+
+def _sources(asked: AskedQuestion, passages: Sequence[Passage]) -> list[FoundPassage]:
+    """The passages to show. A session about one recording shows none."""
+    return [] if asked.scope_type == "recording" else [each.found for each in passages if each.found]
 
 
 def _recordings(asked: AskedQuestion, passages: Sequence[Passage]) -> list[str]:

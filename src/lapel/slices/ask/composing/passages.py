@@ -7,20 +7,20 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from lapel.slices.search.service import Sentence
+from lapel.slices.search.service import FoundPassage, Sentence
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from lapel.slices.recordings.service import MentionedRow
-    from lapel.slices.search.service import FoundPassage
 
 # The characters of a passage of a whole transcript: short enough that a number stands for some sentences.
 _USUAL = 400
 
 
 class Passage(msgspec.Struct, frozen=True, kw_only=True):
-    """Some sentences of one recording. `number`: how the model names it, from 1 on."""
+    """Some sentences of one recording. `number`: how the model names it, from 1 on. `found`: the result of a
+    search that it is, with its text; None for a part of a whole transcript."""
 
     number: int
     recording_id: str
@@ -28,6 +28,7 @@ class Passage(msgspec.Struct, frozen=True, kw_only=True):
     recorded_at: datetime | None
     speaker: str | None
     sentences: list[Sentence]
+    found: FoundPassage | None = None
 
     @property
     def text(self) -> str:
@@ -73,4 +74,5 @@ def of_found(
         recorded_at=recording.recorded_at,
         speaker=found.speaker,
         sentences=within or [whole],
+        found=found,
     )

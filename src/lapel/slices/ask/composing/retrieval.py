@@ -64,8 +64,9 @@ class Retrieval:
         self._ports = ports
         self._search = search
 
-    async def whole(self, asked: AskedQuestion) -> list[Passage]:
-        """The whole transcript of the one recording of a session.
+    async def whole(self, asked: AskedQuestion, *, most_bytes: int) -> list[Passage]:
+        """The whole transcript of the one recording of a session; none if it has more bytes than
+        `most_bytes`, its words with their times included.
 
         Raises NotFound when the recording is gone, TranscriptNotReady when it has no completed transcription,
         PayloadTooLarge when the transcript is too large to be read as a whole.
@@ -81,6 +82,8 @@ class Retrieval:
                     f"The transcript of this recording has more than {MAX_TRANSCRIPT_BYTES // 2**20} MiB. "
                     "Ask in a session about selected recordings: it reads only the parts that a search finds."
                 )
+            if size is not None and size > most_bytes:
+                return []
             segments = await segments_of_transcription(connection, asked.world_id, transcription_id)
         if segments is None:
             raise TranscriptNotReady(NOT_READY)
@@ -92,13 +95,9 @@ class Retrieval:
             raise NotFound("The recording of this session is deleted.")
         return found[0]
 
-    async def found(self, asked: AskedQuestion) -> tuple[list[FoundPassage], list[Passage]]:
-        """The parts that a search finds for the question, best first: as rows, and as passages.
-
-        Raises NotFound when a session's recordings are gone.
-        """
-        rows = await self._rows(asked)
-        return rows, await self._passages(asked, rows)
+    async def found(self, asked: AskedQuestion) -> list[Passage]:
+        """The parts that a search finds for the question, best first."""
+        return await self._passages(asked, await self._rows(asked))
 
     async def _rows(self, asked: AskedQuestion) -> list[FoundPassage]:
         only = None if asked.scope_type == "library" else asked.recording_ids
@@ -123,21 +122,33 @@ class Retrieval:
         return [rows[each] for each in best]
 
     async def _passages(self, asked: AskedQuestion, rows: Sequence[FoundPassage]) -> list[Passage]:
-        world_id, passages = asked.world_id, list[Passage]()
-        segments: dict[str, list[Segment]] = {}
+        ids = {row.recording_id for row in rows}
         async with self._ports.database.acquire() as connection:
-            ids = {row.recording_id for row in rows}
-            mentioned = await find_mentioned(connection, world_id, sorted(ids), asked.end_user_id)
-            recordings = {each.id: each for each in mentioned}
-            for each in {row.transcription_id for row in rows}:
-                size = await bytes_of_transcription(connection, world_id, each)
-                if size is not None and size <= MAX_TRANSCRIPT_BYTES:
-                    segments[each] = await segments_of_transcription(connection, world_id, each) or []
-        for row in rows:
-            if row.recording_id in recordings:  # not deleted meanwhile
-                sentences = _sentences_within(row, segments.get(row.transcription_id, []))
-                passages.append(of_found(len(passages) + 1, row, recordings[row.recording_id], sentences))
-        return passages
+            mentioned = await find_mentioned(connection, asked.world_id, sorted(ids), asked.end_user_id)
+        recordings = {each.id: each for each in mentioned}
+        sentences: dict[str, list[Sentence]] = {}
+        for each in {row.transcription_id for row in rows}:
+            of_transcript = [row for row in rows if row.transcription_id == each]
+            sentences |= await self._sentences(asked.world_id, each, of_transcript)
+        there = [row for row in rows if row.recording_id in recordings]  # not deleted meanwhile
+        return [
+            of_found(number, row, recordings[row.recording_id], sentences[row.chunk_id])
+            for number, row in enumerate(there, start=1)
+        ]
+
+    async def _sentences(
+        self, world_id: int, transcription_id: str, rows: Sequence[FoundPassage]
+    ) -> dict[str, list[Sentence]]:
+        """The sentences of found parts of one transcript, by chunk; none of a transcript that is too large.
+
+        One transcript is in memory at a time.
+        """
+        async with self._ports.database.acquire() as connection:
+            size = await bytes_of_transcription(connection, world_id, transcription_id)
+            segments: list[Segment] | None = None
+            if size is not None and size <= MAX_TRANSCRIPT_BYTES:
+                segments = await segments_of_transcription(connection, world_id, transcription_id)
+        return {row.chunk_id: _sentences_within(row, segments or []) for row in rows}
 
 
 def _sentences_within(found: FoundPassage, segments: Sequence[Segment]) -> list[Sentence]:

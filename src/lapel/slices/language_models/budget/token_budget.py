@@ -44,6 +44,7 @@ class CountedModel:
         input_price: Decimal | None = None,
         output_price: Decimal | None = None,
     ) -> None:
+        self.name = model.name
         self.context_tokens = model.context_tokens
         self._model = model
         self._ports = ports

@@ -70,11 +70,11 @@ class RemoteModel:
         adapts: bool = False,
         monthly: bool = False,
     ) -> None:
+        self.name = model
         self.context_tokens = context_tokens
         self._dialect = dialect
         self._account = account
         self._bounds = bounds
-        self._model = model
         self._clock = clock
         self._policy = policy
         self._adapts = adapts
@@ -127,7 +127,7 @@ class RemoteModel:
     async def _answered(
         self, service: Service, request: ModelRequest, prompt: Prompt
     ) -> AsyncGenerator[str | Generated]:
-        told = _AnswerSoFar(model=self._model, tokens=Tokens())
+        told = _AnswerSoFar(model=self.name, tokens=Tokens())
         thoughts, growth = Thoughts(), Growth(self._account.name, prompt.max_tokens)
         async with (
             service.opened(request.path, request.body, request.query) as response,

@@ -1,0 +1,25 @@
+"""The draft of an answer, in one process."""
+
+from __future__ import annotations
+
+import pytest
+
+from lapel.slices.ask.composing.answer_draft import MAX_CHARACTERS, AnswerDraft
+from lapel.slices.ask.wire import CitationPart
+
+
+async def _always(_claim: str, number: int) -> CitationPart:
+    return CitationPart(recording_id=f"rec_{number}", start_ms=0)
+
+
+@pytest.mark.timeout(20)
+@pytest.mark.parametrize("mark", [".", "?!", '.")', "…"])
+async def test_a_run_of_marks_is_read_once(mark: str) -> None:
+    """Each mark as the begin of a run of its own would take minutes."""
+    draft = AnswerDraft(_always)
+    marks = mark * ((MAX_CHARACTERS - 100) // len(mark))
+    for piece in (marks, *"a mile of marks is not a word "):
+        await draft.feed(piece)
+    await draft.feed("[1]")
+    await draft.end()
+    assert draft.is_supported
