@@ -115,6 +115,20 @@ async def test_the_accept_header_asks_for_a_stream(asker: Asker, asking: Running
     assert "event: message.completed" in answer.text
 
 
+async def test_a_repeated_stream_says_that_it_is_one(asker: Asker, asking: Running) -> None:
+    model = asker.script(says("The roof is repaired in May [2]."))
+    session = await asker.about_roof()
+    headers = {**asker.device.headers, "Accept": "text/event-stream", "Idempotency-Key": "once"}
+    path = f"{asking.url}/v1/ask/sessions/{session['id']}/messages"
+    async with httpx.AsyncClient(trust_env=False, timeout=30, headers=headers) as client:
+        first, again = [await client.post(path, json={"content": "When?"}) for _ in range(2)]
+    assert "idempotent-replayed" not in first.headers
+    assert again.headers["idempotent-replayed"] == "true"
+    completed = first.text.partition("event: message.completed")
+    assert again.text.partition("event: message.completed")[2] == completed[2] != ""
+    assert len(model.prompts) == 1
+
+
 @pytest.mark.parametrize(
     ("accept", "wanted"),
     [

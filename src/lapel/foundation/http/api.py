@@ -210,7 +210,7 @@ class Api:
         """Send events until the client leaves. Raises what `Streams.send` raises."""
 
         async def begin() -> None:
-            await self._start((answer.status, answer.headers, answer.pieces), exchange, send)
+            await self._start((answer.status, answer.headers(), answer.pieces), exchange, send)
 
         await self._streams.send(answer, exchange, receive, send, begin)
 

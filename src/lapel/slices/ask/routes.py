@@ -48,7 +48,6 @@ _ROUTES = Routes("Ask", read=_READ, write=_WRITE)
 _ALL = "/v1/ask/sessions"
 _ONE = f"{_ALL}/{{session_id}}"
 _MESSAGES = f"{_ONE}/messages"
-_REPEATED = (("Idempotent-Replayed", "true"),)
 
 
 def operations(service: Ask) -> tuple[Operation, ...]:
@@ -131,8 +130,7 @@ def _messages(service: Ask) -> tuple[Operation, ...]:
 
 
 async def _create(service: Ask, call: LastingCall[NoQuery, CreateAskSession]) -> Reply[CreatedAskSession]:
-    made, is_repeat = await service.create(call.actor, call.body, call.claim)
-    return Reply(created_session(made), headers=_REPEATED if is_repeat else ())
+    return Reply(created_session(await service.create(call.actor, call.body, call.claim)))
 
 
 async def _ask(
@@ -140,5 +138,4 @@ async def _ask(
 ) -> Reply[AskAnswer] | AsyncGenerator[bytes]:
     if call.body.stream or call.streamed:
         return service.stream(call.actor, call.id, call.body, call.claim)
-    answer, is_repeat = await service.ask(call.actor, call.id, call.body, call.claim)
-    return Reply(answer, headers=_REPEATED if is_repeat else ())
+    return Reply(await service.ask(call.actor, call.id, call.body, call.claim))

@@ -115,8 +115,8 @@ class Ask:
 
     async def create(
         self, actor: Actor, body: CreateAskSession, claim: AnswerClaim | None = None
-    ) -> tuple[AskSession | AskAnswer, bool]:
-        """Create a session; with a first message, also answer it. Whether it repeats an earlier request.
+    ) -> AskSession | AskAnswer:
+        """Create a session; with a first message, also answer it.
 
         Raises:
 
@@ -129,16 +129,16 @@ class Ask:
         first = body.initial_message
         async with self._ports.database.transaction() as connection:
             if stored := await _repeated(connection, claim):
-                return await self._again(connection, actor, stored), True
+                return await self._again(connection, actor, stored)
             exchange = await self._new(connection, actor, body, claim)
             if first is None:
                 now = self._ports.clock.now()
                 await insert_session(connection, self._ports, exchange, now)
                 stored = MadeByRequest(exchange.session_id)
                 await remember(connection, claim, stored, is_new=True, end_user_id=exchange.end_user_id)
-                return await _read(connection, actor, exchange.session_id), False
+                return await _read(connection, actor, exchange.session_id)
             await self._admit(connection, exchange)
-        return await self._wait(self._answers.start(exchange)), False
+        return await self._wait(self._answers.start(exchange))
 
     async def list(self, actor: Actor, query: AskSessionQuery) -> AskSessionPage:
         """A page, latest activity first. Raises InvalidRequest if the cursor is not of this list."""
@@ -188,8 +188,8 @@ class Ask:
 
     async def ask(
         self, actor: Actor, session_id: str, body: AskQuestion, claim: AnswerClaim | None = None
-    ) -> tuple[AskAnswer, bool]:
-        """The answer to a question. Whether it repeats an earlier request.
+    ) -> AskAnswer:
+        """The answer to a question.
 
         The answer goes on when the caller is cancelled, and is stored whole. Raises:
 
@@ -201,8 +201,8 @@ class Ask:
         """
         begun = await self._begin(actor, session_id, body, claim)
         if isinstance(begun, AskAnswer):
-            return begun, True
-        return await self._wait(begun), False
+            return begun
+        return await self._wait(begun)
 
     async def stream(
         self, actor: Actor, session_id: str, body: AskQuestion, claim: AnswerClaim | None

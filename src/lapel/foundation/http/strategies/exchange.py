@@ -51,9 +51,9 @@ class DeferredAnswer:
 @dataclass(frozen=True, slots=True)
 class StreamedAnswer:
     """An answer whose pieces are made as events happen. `check` raises an ApiError when the caller's token no
-    longer admits it."""
+    longer admits it. `headers` is called when the first piece is made."""
 
     status: int
-    headers: Headers
+    headers: Callable[[], Headers]
     pieces: AsyncGenerator[bytes]
     check: Callable[[], Awaitable[None]]

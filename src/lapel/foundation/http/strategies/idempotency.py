@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from lapel.foundation.core.actors import Actor
     from lapel.foundation.database.connection import Connection
     from lapel.foundation.http.calls import Answer, Params
+    from lapel.foundation.http.responses import Headers
     from lapel.foundation.identity.seal import Sealer
 
 _KEY = re.compile(r"[A-Za-z0-9_-]{1,255}\Z")
@@ -71,6 +72,8 @@ FORGET = deleting_some(
 
 # How long an answer is kept for repeats of its request.
 KEEP_ANSWERS = timedelta(hours=24)
+# The header of an answer that an earlier request with the same key has made.
+REPLAYED: Headers = ((b"idempotent-replayed", b"true"),)
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,7 @@ from lapel.foundation.http.operations import Response
 from lapel.foundation.http.responses import STREAM_HEADERS, encode
 from lapel.foundation.http.strategies import idempotency
 from lapel.foundation.http.strategies.exchange import StreamedAnswer
-from lapel.foundation.http.strategies.idempotency import KEEP_ANSWERS, StoredAnswer
+from lapel.foundation.http.strategies.idempotency import KEEP_ANSWERS, REPLAYED, StoredAnswer
 from lapel.foundation.http.strategies.strategy import Strategy
 
 if TYPE_CHECKING:
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from lapel.foundation.database.connection import Connection
     from lapel.foundation.http.calls import Params
     from lapel.foundation.http.operations import LastingHandler, Operation
+    from lapel.foundation.http.responses import Headers
     from lapel.foundation.http.strategies.exchange import Encoded, Exchange
     from lapel.foundation.http.strategies.idempotency import Ticket
     from lapel.foundation.http.strategies.stored import Effects
@@ -49,12 +50,13 @@ def prefers_events(accept: bytes) -> bool:
     return weights.get(b"text/event-stream", 0.0) > as_json
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Claim:
-    """See AnswerClaim."""
+    """See AnswerClaim. `found`: there was a stored answer."""
 
     ticket: Ticket
     effects: Effects
+    found: bool = False
 
     @property
     def digest(self) -> bytes:
@@ -65,6 +67,7 @@ class Claim:
         """See AnswerClaim."""
         now = self.effects.clock.now()
         stored = await self.ticket.claim(connection, self.effects.sealer, now, KEEP_ANSWERS)
+        self.found = stored is not None
         return None if stored is None else stored.body
 
     async def hold(self, connection: Connection) -> None:
@@ -108,8 +111,13 @@ class Lasting(Strategy[Query, Body, Response]):
         if isinstance(answer, AsyncGenerator):
             return StreamedAnswer(
                 self.operation.status,
-                STREAM_HEADERS,
+                lambda: (*STREAM_HEADERS, *_replayed(claim)),
                 answer,
                 lambda: self._checks.check_again(exchange, self.operation),
             )
-        return encode(self.operation, answer)
+        status, headers, body = encode(self.operation, answer)
+        return status, (*headers, *_replayed(claim)), body
+
+
+def _replayed(claim: Claim | None) -> Headers:
+    return REPLAYED if claim is not None and claim.found else ()

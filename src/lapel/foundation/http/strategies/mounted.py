@@ -59,7 +59,7 @@ class Mounted:
             status, headers = await running.head()
             if dict(headers).get(b"content-type", b"").startswith(b"text/event-stream"):
                 return StreamedAnswer(
-                    status, headers, _Pieces(running), lambda: checks.check_again(exchange, mount)
+                    status, lambda: headers, _Pieces(running), lambda: checks.check_again(exchange, mount)
                 )
             body = await running.whole()
         except BaseException:

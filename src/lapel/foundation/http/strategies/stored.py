@@ -12,7 +12,7 @@ from lapel.foundation.http.operations import Response
 from lapel.foundation.http.refusals import AGAIN
 from lapel.foundation.http.responses import encode
 from lapel.foundation.http.strategies import idempotency
-from lapel.foundation.http.strategies.idempotency import KEEP_ANSWERS, StoredAnswer
+from lapel.foundation.http.strategies.idempotency import KEEP_ANSWERS, REPLAYED, StoredAnswer
 from lapel.foundation.http.strategies.strategy import Strategy
 
 if TYPE_CHECKING:
@@ -105,5 +105,5 @@ class Stored(Strategy[Query, Body, Response]):
         if self._handler.replay is not None:
             before: Any = msgspec.json.decode(stored.body, type=self._handler.response)
             body = await self._handler.replay(call, before)
-        reply = Reply(body, stored.status, (("Idempotent-Replayed", "true"),))
-        return encode(self.operation, reply)
+        status, headers, content = encode(self.operation, Reply(body, stored.status))
+        return status, (*headers, *REPLAYED), content

@@ -32,7 +32,7 @@ class Streaming(Strategy[Query, Body, bytes]):
         call = StreamCall(params, query, body, exchange.actor, last.decode("latin-1") if last else None)
         return StreamedAnswer(
             self.operation.status,
-            headers_of(self.operation),
+            lambda: headers_of(self.operation),
             self._run(call),
             lambda: self._checks.check_again(exchange, self.operation),
         )
