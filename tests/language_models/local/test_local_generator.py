@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import errno
+import os
 from contextlib import aclosing
 
 import psutil
 import pytest
 
+from lapel.foundation.workers.worker_process import WorkerProcess
 from lapel.slices.language_models.language_model import Generated, Tokens
 from lapel.slices.language_models.local import local_generator
 from lapel.slices.language_models.local.local_generator import LocalGenerator
@@ -70,6 +73,19 @@ async def test_a_model_that_dies_is_away_and_the_next_call_starts_another(genera
     with pytest.raises(ModelAway, match="ended in mid-work"):
         await model(generator).generate(prompt("die"))
     assert (await model(generator).generate(prompt("count 1"))).text == "0 "
+
+
+async def test_a_process_that_cannot_be_started_again_means_that_the_model_is_away(
+    generator: LocalGenerator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await model(generator).generate(prompt("count 1"))
+
+    async def cannot_start(*_: object, **__: object) -> None:
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+    monkeypatch.setattr(WorkerProcess, "call", cannot_start)
+    with pytest.raises(ModelAway, match=r"cannot be started \(Too many open files\)"):
+        await model(generator).generate(prompt("count 1"))
 
 
 async def test_an_answer_without_end_is_ended(

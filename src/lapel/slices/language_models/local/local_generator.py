@@ -159,7 +159,7 @@ async def _interrupted(worker: WorkerProcess, call: asyncio.Task[Finished]) -> N
             await asyncio.wait({call}, timeout=_LEAVING)
     finally:
         call.cancel()
-        with contextlib.suppress(asyncio.CancelledError, Refusal, SubworkerDied, SubworkerTimeout):
+        with contextlib.suppress(asyncio.CancelledError, Refusal, SubworkerDied, SubworkerTimeout, OSError):
             await call
 
 
