@@ -1,4 +1,4 @@
-"""The scopes of keys: the contract's list, which includes scopes whose routes do not exist yet.
+"""The scopes of keys: the contract's list.
 
 The slices declare the scopes that they ask for. `tests/slices/test_declared.py` compares both lists.
 """

@@ -11,7 +11,6 @@ SLICE = Slice(
     name="projects",
     build=lambda services: (Projects(services.ports), Keys(services.ports)),
     operations=lambda services: routes.operations(services[Keys]),
-    # The routes of `ask` do not exist yet, but keys may have the scopes of these routes.
     scopes=("keys:write",),
     ids={"organization_id": "org", "project_id": "proj", "key_id": "key"},
     token_kinds=(API_KEY,),
