@@ -18,8 +18,10 @@ from lapel.slices.ask.composing.answer_prompt import (
 )
 from lapel.slices.ask.composing.extracts import extracted
 from lapel.slices.ask.composing.grounding import supporting_time
+from lapel.slices.ask.composing.passages import without_planted
 from lapel.slices.ask.composing.refusal_sentences import refusal_for
 from lapel.slices.ask.wire import CitationPart, Part, TextPart
+from lapel.slices.language_models.extractive.planted import concerns_planted
 from lapel.slices.language_models.service import EXTRACTIVE, FinishReason, Generated, ModelFailed, Tokens
 
 if TYPE_CHECKING:
@@ -108,7 +110,8 @@ class Composer:
         turns = continued(asked.turns, model.context_tokens)
         room = room_for_passages(model.context_tokens, asked.question, turns)
         passages, lines = await self._material(asked, room)
-        draft = AnswerDraft(lambda claim, number: self._check(passages, claim, number))
+        evidence = await _evidence(asked, passages)
+        draft = AnswerDraft(lambda claim, number: self._check(evidence, claim, number))
         prompt = prompt_of(asked.question, lines, turns)
         whole = await _write(model, prompt, draft, progress)
         parts, reason = list(draft.parts), whole.finish_reason
@@ -153,15 +156,23 @@ class Composer:
         )
 
 
-async def passages_to_extract(retrieval: Retrieval, asked: AskedQuestion) -> list[Passage]:
+async def passages_to_extract(retrieval: Retrieval, asked: AskedQuestion) -> Sequence[Passage]:
     """What the extractive engine looks at: the whole transcript of a recording if it is short, else what a
     search finds. Raises what Retrieval raises."""
     passages: list[Passage] = []
     if asked.scope_type == "recording":
         passages = await retrieval.whole(asked, most_bytes=_SHORT_BYTES)
-    if passages and sum(len(each.sentences) for each in passages) <= _FEW:
+    if not passages or sum(len(each.sentences) for each in passages) > _FEW:
+        passages = await retrieval.found(asked)
+    return await _evidence(asked, passages)
+
+
+async def _evidence(asked: AskedQuestion, passages: Sequence[Passage]) -> Sequence[Passage]:
+    """The passages as far as they support an answer: without what was said to a language model, unless the
+    question is about that."""
+    if concerns_planted(asked.question):
         return passages
-    return await retrieval.found(asked)
+    return await asyncio.to_thread(without_planted, passages)
 
 
 async def _write(

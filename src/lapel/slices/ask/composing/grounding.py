@@ -29,6 +29,8 @@ _WINDOW = 3
 
 async def supporting_time(claim: str, passage: Passage, meanings: Meanings) -> int | None:
     """The milliseconds at which the passage begins to say the claim; None if it does not say it."""
+    if not passage.sentences:
+        return None
     known = _about(passage)
     if not numbers_were_said(claim, [known, *(each.text for each in passage.sentences)]):
         return None

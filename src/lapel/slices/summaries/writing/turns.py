@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from lapel.slices.language_models.extractive.planted import is_planted, planted_among
 from lapel.slices.search.service import sentences_of
-from lapel.slices.summaries.writing.planted import is_planted
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -17,8 +17,6 @@ if TYPE_CHECKING:
 # The most characters of a turn. Evidence is as exact as its turns are short.
 _MOST_CHARACTERS = 400
 _PAUSE_MS = 3_000
-# A sentence that speaks to a model, and what the same speaker says next: so many sentences count as planted.
-_MOST_AFTER = 4
 # The longest label of a speaker that a model reads.
 _MOST_OF_A_LABEL = 128
 
@@ -61,18 +59,17 @@ def sentences_as_turns(segments: Sequence[Segment]) -> list[SpokenTurn]:
     A speaker whose label is an instruction to a model has a neutral label instead.
     """
     labels: dict[str, str] = {}
+    sentences = sentences_of(segments)
+    planted = planted_among((each.speaker, each.text) for each in sentences)
     made: list[SpokenTurn] = []
-    left = 0  # sentences that may still belong to a planted one
-    for index, sentence in enumerate(sentences_of(segments)):
+    for index, (sentence, is_said_to_model) in enumerate(zip(sentences, planted, strict=True)):
         speaker = sentence.speaker
         if speaker is not None:
             if speaker not in labels:
                 labels[speaker] = f"SPEAKER_{len(labels)}" if is_planted(speaker) else speaker
             speaker = labels[speaker][:_MOST_OF_A_LABEL]
-        same = bool(made) and made[-1].speaker == speaker
-        left = _MOST_AFTER if is_planted(sentence.text) else max(left - 1, 0) if same else 0
         made.append(
-            SpokenTurn(index, speaker, sentence.text, sentence.start_ms, sentence.end_ms, is_planted=left > 0)
+            SpokenTurn(index, speaker, sentence.text, sentence.start_ms, sentence.end_ms, is_said_to_model)
         )
     return made
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from collections.abc import Iterable
 
 _MODEL = (
     r"(?:ai|a\.i\.|language model|llm|chat ?bot|chatgpt|gpt|claude|gemini|summari[sz]er|summari[sz]ing|"
@@ -97,8 +98,36 @@ _PATTERNS = (
 _PLANTED = re.compile("|".join(f"(?:{each})" for each in _PATTERNS), re.IGNORECASE | re.DOTALL)
 # The patterns look at most 80 characters ahead, and a sentence is short, so a match takes no long time.
 _MOST_CHARACTERS = 2_000
+# A planted sentence, and what the same speaker says next: so many sentences count as planted.
+_MOST_AFTER = 4
+# Words of questions about such sentences.
+_CONCERNED = re.compile(
+    r"\b(?:ai|artificial intelligence|language model|llm|assistant|chat ?bot|chatgpt|summari[sz]er|prompts?|"
+    r"instructions?|instructed|ki|künstliche intelligenz|sprachmodell|assistent\w*|anweisung\w*|"
+    r"asistente|inteligencia artificial|instruccion\w*|modelo de lenguaje|"
+    r"ia|intelligence artificielle|consignes?|modèle de langage)\b|助手|人工智能|语言模型|机器人|指令|提示词",
+    re.IGNORECASE,
+)
 
 
 def is_planted(text: str) -> bool:
     """Whether a sentence, or the label of a speaker, speaks to a language model."""
     return _PLANTED.search(unicodedata.normalize("NFKC", text[:_MOST_CHARACTERS])) is not None
+
+
+def planted_among(said: Iterable[tuple[str | None, str]]) -> list[bool]:
+    """Of consecutive sentences, as pairs of speaker and text, which are planted: they speak to a language
+    model, or the same speaker says them right after such a sentence. Takes about 0.1 ms for each sentence."""
+    flags: list[bool] = []
+    before: str | None = None
+    left = 0  # sentences that may still belong to a planted one
+    for speaker, text in said:
+        left = _MOST_AFTER if is_planted(text) else max(left - 1, 0) if flags and speaker == before else 0
+        flags.append(left > 0)
+        before = speaker
+    return flags
+
+
+def concerns_planted(question: str) -> bool:
+    """Whether a question may be about what somebody said to a language model."""
+    return is_planted(question) or _CONCERNED.search(question[:_MOST_CHARACTERS]) is not None
