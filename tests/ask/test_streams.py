@@ -13,7 +13,7 @@ import pytest
 
 from lapel.foundation.http.strategies.lasting import prefers_events
 from tests.ask.conftest import Asker
-from tests.ask.scripted import SLICES, Gate, models_of, says
+from tests.ask.scripted import SLICES, Gate, ScriptedModel, models_of, says
 from tests.support.event_stream import Sent, following, received, some
 from tests.support.running import Running, running
 
@@ -267,3 +267,40 @@ async def test_a_session_that_is_deleted_ends_its_answer(asker: Asker, asking: R
     await waiting
     async with asking.ports.database.acquire() as connection:
         assert await connection.fetchval(COUNT, asker.world_id) == 0
+
+
+async def test_a_server_that_stops_lets_answers_end(asker: Asker, asking: Running, tmp_path: Any) -> None:
+    """A stream ends when the server stops, so that nobody waits for its answer."""
+    gate = Gate("The roof is repa", after=["ired in May [2]."])
+    session = await asker.about_roof()
+    async with running(tmp_path / "stopping", asking.ports.database.dsn, SLICES) as other:
+        models_of(other.services).of_world[asker.world_id] = ScriptedModel(gate)
+        async with asked(asker, other.url, session["id"]) as events:
+            await gate.reached.wait()
+            other.stop.set()
+            await rest(events)
+        await asyncio.sleep(0.6)  # longer than a server with nothing to do needs to stop
+        gate.opened.set()
+    assert (await asker.messages(session["id"]))[1]["content"] == "The roof is repaired in May."
+
+
+async def test_an_answer_that_outlasts_the_stop_has_failed(
+    asker: Asker, asking: Running, tmp_path: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("lapel.hosting.api_server.DRAIN", 0.1)
+    gate = Gate("The roof is repaired in May [2].", after=["never"])
+    session = await asker.about_roof()
+    path = f"/v1/ask/sessions/{session['id']}/messages/stream"
+    async with running(tmp_path / "stopping", asking.ports.database.dsn, SLICES) as other:
+        models_of(other.services).of_world[asker.world_id] = ScriptedModel(gate)
+        async with asked(asker, other.url, session["id"]) as events:
+            (start,) = await some(events, 1)
+            await gate.reached.wait()
+            other.stop.set()
+            await rest(events)
+    assert gate.ended.is_set()
+    assert await asker.messages(session["id"]) == []
+    answer_id = value(start)["message_id"]
+    async with following(asking.url, asker.device.headers, stream=path, message_id=answer_id) as (_, events):
+        (failed,) = await rest(events)
+    assert (failed.name, value(failed)["error"]["code"]) == ("error", "unavailable")

@@ -39,6 +39,8 @@ class Running:
     server: Server
     ports: Ports
     services: Services
+    # Set: the server begins to stop.
+    stop: asyncio.Event
 
     @property
     def operations(self) -> tuple[Operation, ...]:
@@ -80,8 +82,8 @@ async def running(
     sockets = listen("127.0.0.1", int(more.get("LAPEL_PORT", "0")))
     port = sockets[0].getsockname()[1]
     settings = settings_for(data_dir, database_url, port, **more)
-    server = Server(settings, clock=clock, slices=slices)
     stop, ready = asyncio.Event(), asyncio.Event()
+    server = Server(settings, stop, clock=clock, slices=slices)
     limits = HttpLimits(
         settings.header_timeout, settings.body_timeout, settings.header_limit, lambda: f"req_{'refused':0<24}"
     )
@@ -94,7 +96,7 @@ async def running(
     assert server.ports is not None
     assert server.services is not None
     try:
-        yield Running(f"http://127.0.0.1:{port}", settings, server, server.ports, server.services)
+        yield Running(f"http://127.0.0.1:{port}", settings, server, server.ports, server.services, stop)
     finally:
         stop.set()
         await serving

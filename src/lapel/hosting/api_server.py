@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING
 from urllib.parse import SplitResult, urlsplit
@@ -17,6 +18,7 @@ from lapel.foundation.identity.authenticator import Authenticator
 from lapel.foundation.ports import RESTART_PATIENCE, open_ports
 from lapel.foundation.queue import queue_statements  # noqa: F401  # pyright: ignore[reportUnusedImport]  # not in the first request that enqueues a job
 from lapel.foundation.telemetry import observe_request
+from lapel.hosting.listener import DRAIN
 from lapel.slices.ask.service import Answers
 from lapel.slices.logs.service import Logs
 from lapel.slices.projects.usage import KeyUse
@@ -36,18 +38,25 @@ if TYPE_CHECKING:
 _CONNECTIONS = 16
 # Connections are few, so a wait for a row lock ends, and frees its connection, before the request times out.
 _LOCK_SECONDS = 4.0
-# Answers that are being made when the server stops get this long to end, after the requests. The supervisor
-# waits a little longer than requests get.
-_ANSWERS_SECONDS = 0.3
+# Answers that begin while the server stops get this long to end, after the requests. The supervisor waits a
+# little longer than requests get.
+_LATE_ANSWERS_SECONDS = 0.1
 
 
 class Server:
     """Opens everything when the lifespan starts, and routes requests to the API, the store or /metrics."""
 
     def __init__(
-        self, settings: Settings, *, clock: Clock | None = None, slices: Sequence[Slice] = app.SLICES
+        self,
+        settings: Settings,
+        stop: asyncio.Event,
+        *,
+        clock: Clock | None = None,
+        slices: Sequence[Slice] = app.SLICES,
     ) -> None:
+        """`stop` is set when the server begins to stop."""
         self._settings = settings
+        self._stop = stop
         self._slices = slices
         self._clock = clock
         self._open = AsyncExitStack()
@@ -78,7 +87,10 @@ class Server:
         self.services = app.open_services(ports, self._slices)
         self._open.push_async_callback(self.services.aclose)
         # Registered after the ports, so called before they are closed.
-        self._open.push_async_callback(self.services[Answers].drain, _ANSWERS_SECONDS)
+        self._open.push_async_callback(self.services[Answers].drain, _LATE_ANSWERS_SECONDS)
+        # Answers get as long as requests, and from the same moment, whether or not a request waits for them.
+        draining = asyncio.create_task(self._drain(self.services[Answers]))
+        self._open.push_async_callback(_ended, draining, self._stop)
         logs = self.services[Logs]
         ports.revocations.listen_also(logs.channel, logs.hear)
         await ports.revocations.start()
@@ -116,6 +128,10 @@ class Server:
     async def stop(self) -> None:
         """Close everything that `start` opened."""
         await self._open.aclose()
+
+    async def _drain(self, answers: Answers) -> None:
+        await self._stop.wait()
+        await answers.drain(DRAIN)
 
     @property
     def api(self) -> Api:
@@ -197,6 +213,13 @@ def _host(url: SplitResult) -> str:
     return url.netloc.lower().removesuffix(usual) if usual else url.netloc.lower()
 
 
-def create_app(settings: Settings) -> Server:
-    """The application for an ASGI server."""
-    return Server(settings)
+async def _ended(draining: asyncio.Task[None], stop: asyncio.Event) -> None:
+    """Wait until the answers are drained. A server that never ran does not stop."""
+    if not stop.is_set():
+        draining.cancel()
+    await asyncio.gather(draining, return_exceptions=True)
+
+
+def create_app(settings: Settings, stop: asyncio.Event) -> Server:
+    """The application for an ASGI server, which stops when `stop` is set."""
+    return Server(settings, stop)

@@ -88,7 +88,7 @@ async def _api(settings: Settings, parent: FromParent, stop: asyncio.Event) -> N
         layers = give_up_rights()
         end_with(parent.pid)
         _log.debug("api.confined", missing=[f"{each.name}: {each.why}" for each in layers if not each.holds])
-    await _serve(create_app(settings), settings, parent, stop, public=True)
+    await _serve(create_app(settings, stop), settings, parent, stop, public=True)
 
 
 async def _store(settings: Settings, parent: FromParent, stop: asyncio.Event) -> None:

@@ -45,6 +45,8 @@ _TURN_SECONDS = 0.1
 _TELL_SECONDS = 2.0
 # Messages that a next answer may continue.
 _TURNS = 40
+# Ended answers may tell for so long that they have failed.
+_FAIL_SECONDS = 0.2
 # Answers that this process makes at once in one world, those that wait for a model included.
 MOST_OF_WORLD = 64
 
@@ -98,7 +100,7 @@ class Answers:
         for task in late:
             task.cancel()
         if late:
-            await asyncio.wait(late, timeout=seconds)
+            await asyncio.wait(late, timeout=_FAIL_SECONDS)
 
     async def _run(self, exchange: PendingExchange, progress: AnswerProgress) -> None:
         outcome = progress.outcome
