@@ -7,11 +7,10 @@ from typing import TYPE_CHECKING, NamedTuple, cast
 
 import msgspec
 
-from lapel.foundation.core.clock import EPOCH
 from lapel.foundation.core.crash_points import crash_point
 from lapel.foundation.core.errors import Conflict, IdempotencyKeyInUse, InvalidRequest, NotFound
 from lapel.foundation.database import audit
-from lapel.foundation.http.input.pagination import page, read_place, window
+from lapel.foundation.http.input.pagination import page, place_page, read_place, window
 from lapel.foundation.http.input.text_lengths import utf16_units
 from lapel.slices.ask import message_queries, queries
 from lapel.slices.ask.answering import answer_queries
@@ -49,7 +48,7 @@ if TYPE_CHECKING:
     from lapel.foundation.ports import Ports
     from lapel.slices.ask.answering.answer_stream import Following
     from lapel.slices.ask.composing.answer_progress import AnswerProgress
-    from lapel.slices.ask.rows import MessageRow, SessionRow
+    from lapel.slices.ask.rows import SessionRow
     from lapel.slices.ask.wire import (
         AskQuestion,
         CreateAskSession,
@@ -80,20 +79,6 @@ class _ListedSession(NamedTuple):
     @property
     def created_at(self) -> datetime:
         return self.row.last_message_at
-
-
-class _ListedMessage(NamedTuple):
-    """A message in the order of its list: by its place."""
-
-    row: MessageRow
-
-    @property
-    def id(self) -> str:
-        return str(self.row.place)
-
-    @property
-    def created_at(self) -> datetime:
-        return EPOCH
 
 
 class Ask:
@@ -250,14 +235,12 @@ class Ask:
     async def messages(self, actor: Actor, session_id: str, query: PageQuery) -> AskMessagePage:
         """A page of messages, oldest first. Raises NotFound, and InvalidRequest for a bad cursor."""
         after = read_place(query.cursor, _MESSAGES)
-        asked = window(msgspec.structs.replace(query, cursor=""), _MESSAGES)
         async with self._ports.database.acquire() as connection:
             await _read(connection, actor, session_id)
             rows = await message_queries.list_page(
-                connection, actor.world_id, session_id, after, asked.fetch, asked.offset
+                connection, actor.world_id, session_id, after, query.limit + 1, query.offset
             )
-        listed = [_ListedMessage(row) for row in rows]
-        data, has_more, cursor = page(listed, asked, lambda each: message_of(each.row))
+        data, has_more, cursor = place_page(rows, query.limit, _MESSAGES, message_of)
         return AskMessagePage(data=data, has_more=has_more, next_cursor=cursor)
 
     async def erase_of_recordings(

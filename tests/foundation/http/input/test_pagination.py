@@ -14,9 +14,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lapel.foundation.core.clock import EPOCH
 from lapel.foundation.core.errors import InvalidRequest
-from lapel.foundation.http.input.pagination import PageQuery, page, read_place, window
+from lapel.foundation.http.input.pagination import PageQuery, page, place_page, read_place, window
 from lapel.foundation.ports import Ports
 from tests.support.tenants import Tenant
 
@@ -219,10 +218,33 @@ async def test_twenty_rows_unless_asked(client: httpx.AsyncClient, tenant: Tenan
     assert answer["has_more"] is True
 
 
-@pytest.mark.parametrize("row_id", ["abc", "msg_1", "1_0", "9" * 19])
-def test_a_cursor_whose_id_is_no_number_is_no_place(row_id: str) -> None:
-    assert read_place(cursor_after(EPOCH, "12"), "devices") == 12
-    assert read_place("", "devices") == 0
+@dataclass
+class PlacedRow:
+    """A row of a list whose rows have numbers."""
+
+    place: int
+
+
+def test_a_list_of_numbers_goes_on_after_the_last_row_shown() -> None:
+    rows = [PlacedRow(place) for place in (3, 4, 6)]
+    assert place_page(rows, 3, "messages", lambda row: row.place) == ([3, 4, 6], False, None)
+    data, has_more, cursor = place_page(rows, 2, "messages", lambda row: row.place)
+    assert (data, has_more) == ([3, 4], True)
+    assert cursor is not None
+    assert read_place(cursor, "messages") == 4
+    assert read_place("", "messages") == 0
+    for refusing in (
+        lambda: read_place(cursor, "devices"),
+        lambda: window(PageQuery(cursor=cursor), "messages"),
+    ):
+        with pytest.raises(InvalidRequest):
+            refusing()
+
+
+@pytest.mark.parametrize("text", ["abc", "msg_1", "1_0", "9" * 19, "-1", "٣", "5.msg_1"])
+def test_a_cursor_without_a_number_is_no_place(text: str) -> None:
+    checksum = f"{crc32(f'devices:{text}'.encode()):08x}"
+    cursor = base64.urlsafe_b64encode(f"{text}.{checksum}".encode()).decode().rstrip("=")
     with pytest.raises(InvalidRequest) as refused:
-        read_place(cursor_after(EPOCH, row_id), "devices")
+        read_place(cursor, "devices")
     assert refused.value.param == "cursor"

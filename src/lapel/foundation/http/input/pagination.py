@@ -8,6 +8,9 @@ list's name, so another list refuses the cursor. The method is keyset pagination
     LIMIT $4 OFFSET $5
 
 with `window.before_time`, `window.before_id`, `window.fetch`, `window.offset`.
+
+A list whose rows have numbers, oldest first, has cursors with the number of the last row shown: `place_page`
+and `read_place`.
 """
 
 from __future__ import annotations
@@ -33,8 +36,10 @@ PAGE_BYTES = 2**20 - 4096
 _ROW_ID = re.compile(r"[A-Za-z0-9_]{1,128}\Z")
 _PLACE = re.compile(r"[0-9]{1,18}\Z")
 
+S = TypeVar("S")
 T = TypeVar("T")
 R = TypeVar("R", bound="Listed")
+P = TypeVar("P", bound="Placed")
 
 
 class Listed(Protocol):
@@ -48,6 +53,15 @@ class Listed(Protocol):
     @property
     def created_at(self) -> datetime:
         """Orders the list."""
+        ...
+
+
+class Placed(Protocol):
+    """A row of a list whose rows have numbers."""
+
+    @property
+    def place(self) -> int:
+        """Orders the list; from 1."""
         ...
 
 
@@ -99,19 +113,37 @@ def page(
     A page ends before the row that would make its JSON exceed `PAGE_BYTES`, but has at least one row. `cut`:
     more rows follow, although `rows` are fewer than the page requested.
     """
-    data: list[T] = []
-    left = PAGE_BYTES
-    for row in rows[: asked.limit]:
-        item = build(row)
-        left -= len(msgspec.json.encode(item)) + 1
-        if data and left < 0:
-            break
-        data.append(item)
+    data = _fitting(rows[: asked.limit], build)
     has_more = cut or len(rows) > len(data)
     if not has_more:
         return data, False, None
     last = rows[len(data) - 1]
     return data, True, write_cursor(asked.list_name, last.created_at, last.id)
+
+
+def place_page(
+    rows: Sequence[P], limit: int, list_name: str, build: Callable[[P], T]
+) -> tuple[list[T], bool, str | None]:
+    """(`data`, `has_more`, `next_cursor`) of a page of a list whose rows have numbers, as `page` makes it.
+
+    `rows`: one more than `limit`, if there are so many.
+    """
+    data = _fitting(rows[:limit], build)
+    if len(rows) == len(data):
+        return data, False, None
+    return data, True, _sealed(list_name, str(rows[len(data) - 1].place))
+
+
+def _fitting(rows: Sequence[S], build: Callable[[S], T]) -> list[T]:
+    data: list[T] = []
+    left = PAGE_BYTES
+    for row in rows:
+        item = build(row)
+        left -= len(msgspec.json.encode(item)) + 1
+        if data and left < 0:
+            break
+        data.append(item)
+    return data
 
 
 def write_cursor(list_name: str, created_at: datetime, row_id: str) -> str:
@@ -120,45 +152,54 @@ def write_cursor(list_name: str, created_at: datetime, row_id: str) -> str:
     A checksum detects damaged cursors and those of other lists.
     """
     microseconds = (created_at - EPOCH) // timedelta(microseconds=1)
-    text = f"{microseconds}.{row_id}"
-    return base64.urlsafe_b64encode(f"{text}.{_checksum(list_name, text)}".encode()).decode().rstrip("=")
-
-
-def _checksum(list_name: str, text: str) -> str:
-    return f"{crc32(f'{list_name}:{text}'.encode()):08x}"
+    return _sealed(list_name, f"{microseconds}.{row_id}")
 
 
 def read_cursor(cursor: str, list_name: str) -> tuple[datetime, str]:
     """The time and id of a cursor. Raises InvalidRequest for a cursor of another list."""
-    refused = _foreign_cursor()
+    microseconds, _, row_id = _opened(cursor, list_name).partition(".")
+    # Clients can compute the checksum too, so check that the text is an id before it goes to the database.
+    if not _ROW_ID.match(row_id):
+        raise _foreign_cursor()
     try:
-        padded = cursor.encode("ascii") + b"=" * (-len(cursor) % 4)
-        text, _, checksum = (
-            base64.b64decode(padded, altchars=b"-_", validate=True).decode("ascii").rpartition(".")
-        )
-        if _checksum(list_name, text) != checksum:
-            raise refused
-        microseconds, _, row_id = text.partition(".")
-        # Clients can compute the checksum too, so check that the text is an id before it goes to the
-        # database.
-        if not _ROW_ID.match(row_id):
-            raise refused
         return EPOCH + timedelta(microseconds=int(microseconds)), row_id
-    except (ValueError, binascii.Error, OverflowError) as error:
-        raise refused from error
+    except (ValueError, OverflowError) as error:
+        raise _foreign_cursor() from error
 
 
-def read_place(cursor: str | None, list_name: str) -> int:
-    """The number that a cursor has as id, in a list that is ordered by numbers; 0 without a cursor.
+def read_place(cursor: str, list_name: str) -> int:
+    """The number of the last row shown, in a list whose rows have numbers; 0 without a cursor.
 
     Raises InvalidRequest for a cursor of another list.
     """
     if not cursor:
         return 0
-    _, row_id = read_cursor(cursor, list_name)
-    if not _PLACE.match(row_id):
+    place = _opened(cursor, list_name)
+    if not _PLACE.match(place):
         raise _foreign_cursor()
-    return int(row_id)
+    return int(place)
+
+
+def _sealed(list_name: str, text: str) -> str:
+    return base64.urlsafe_b64encode(f"{text}.{_checksum(list_name, text)}".encode()).decode().rstrip("=")
+
+
+def _opened(cursor: str, list_name: str) -> str:
+    """The text of a cursor. Raises InvalidRequest for a cursor of another list."""
+    try:
+        padded = cursor.encode("ascii") + b"=" * (-len(cursor) % 4)
+        text, _, checksum = (
+            base64.b64decode(padded, altchars=b"-_", validate=True).decode("ascii").rpartition(".")
+        )
+    except (ValueError, binascii.Error) as error:
+        raise _foreign_cursor() from error
+    if _checksum(list_name, text) != checksum:
+        raise _foreign_cursor()
+    return text
+
+
+def _checksum(list_name: str, text: str) -> str:
+    return f"{crc32(f'{list_name}:{text}'.encode()):08x}"
 
 
 def _foreign_cursor() -> InvalidRequest:
