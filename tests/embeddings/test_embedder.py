@@ -15,15 +15,14 @@ import numpy as np
 import psutil
 import pytest
 
+from lapel.foundation.workers.socket_frames import LENGTH, frame_body, framed
 from lapel.settings import Settings
 from lapel.slices.embeddings.embedder import embedder_client
-from lapel.slices.embeddings.embedder.embedder_frames import (
-    LENGTH,
+from lapel.slices.embeddings.embedder.embedder_messages import (
     MOST_OF_A_REQUEST,
     PATIENCE,
     EmbedAnswer,
     EmbedRequest,
-    framed,
 )
 from lapel.slices.embeddings.embedder.embedder_queue import MOST_REQUESTS_OF_SENTENCES
 from lapel.slices.embeddings.embedder.embedder_server import MOST_CONNECTIONS
@@ -65,11 +64,8 @@ async def raw(process: Embedder) -> tuple[asyncio.StreamReader, asyncio.StreamWr
 
 
 async def answers(reader: asyncio.StreamReader, count: int) -> list[EmbedAnswer]:
-    found: list[EmbedAnswer] = []
-    for _ in range(count):
-        (length,) = LENGTH.unpack(await reader.readexactly(LENGTH.size))
-        found.append(msgspec.msgpack.decode(await reader.readexactly(length), type=EmbedAnswer))
-    return found
+    bodies = [await frame_body(reader, 1 << 20) for _ in range(count)]
+    return [msgspec.msgpack.decode(each, type=EmbedAnswer) for each in bodies]
 
 
 async def test_vectors_are_those_of_the_bare_model_and_find_across_languages(embeddings: Embeddings) -> None:

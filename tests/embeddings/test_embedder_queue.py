@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from lapel.slices.embeddings.embedder import embedder_queue
-from lapel.slices.embeddings.embedder.embedder_frames import PATIENCE
+from lapel.slices.embeddings.embedder.embedder_messages import PATIENCE
 from lapel.slices.embeddings.embedder.embedder_queue import (
     MOST_QUERIES,
     MOST_REQUESTS_OF_SENTENCES,

@@ -11,7 +11,8 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from lapel.slices.language_models.local.generation_messages import HEAD_BYTES, LARGEST
+from lapel.foundation.workers.socket_frames import LENGTH
+from lapel.slices.language_models.local.generation_messages import LARGEST
 from lapel.slices.language_models.local.generation_server import serve_generator, stream_from
 from lapel.slices.language_models.local.local_generator import LocalGenerator
 from lapel.slices.language_models.model_failures import ModelAway, ModelFailed
@@ -73,7 +74,7 @@ async def test_a_caller_that_leaves_the_line_is_forgotten(generator: LocalGenera
         assert (await whole(stream_from(path, asked("count 1"))))[0] == "0 "
 
 
-@pytest.mark.parametrize("sent", [b"", b"\0\0\0\5junk!", HEAD_BYTES.pack(LARGEST + 1), b"\0\0\1\0half"])
+@pytest.mark.parametrize("sent", [b"", b"\0\0\0\5junk!", LENGTH.pack(LARGEST + 1), b"\0\0\1\0half"])
 async def test_nonsense_gets_no_answer_and_harms_nobody(
     generator: LocalGenerator, tmp_path: Path, sent: bytes
 ) -> None:
@@ -99,7 +100,7 @@ async def test_a_server_that_stops_sends_its_callers_away(generator: LocalGenera
 async def test_what_a_caller_does_not_understand_means_that_the_model_is_away(tmp_path: Path) -> None:
     async def answer(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         body = msgspec.msgpack.encode({"type": "Unheard"})
-        writer.write(HEAD_BYTES.pack(len(body)) + body)
+        writer.write(LENGTH.pack(len(body)) + body)
         writer.close()
 
     path = tmp_path / "odd.sock"

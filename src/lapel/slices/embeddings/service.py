@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import structlog
 
 from lapel.slices.embeddings.embedder.embedder_client import EmbedderClient
-from lapel.slices.embeddings.embedder.embedder_frames import MOST_SENTENCES
+from lapel.slices.embeddings.embedder.embedder_messages import MOST_SENTENCES
 from lapel.slices.embeddings.failures import EmbeddingsAway, NoEmbeddings
 from lapel.slices.embeddings.model.model_files import MISSING, installed_model
 from lapel.slices.embeddings.model.model_messages import DIMENSIONS

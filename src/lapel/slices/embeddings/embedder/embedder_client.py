@@ -8,13 +8,12 @@ from pathlib import Path
 import msgspec
 import structlog
 
-from lapel.slices.embeddings.embedder.embedder_frames import (
-    LENGTH,
+from lapel.foundation.workers.socket_frames import frame_body, framed
+from lapel.slices.embeddings.embedder.embedder_messages import (
     MOST_OF_AN_ANSWER,
     PATIENCE,
     EmbedAnswer,
     EmbedRequest,
-    framed,
 )
 from lapel.slices.embeddings.model.model_messages import VECTOR_BYTES, Kind, unpacked
 
@@ -110,13 +109,10 @@ class _Connection:
         decoder = msgspec.msgpack.Decoder(EmbedAnswer)
         try:
             while True:
-                (length,) = LENGTH.unpack(await self._reader.readexactly(LENGTH.size))
-                if length > MOST_OF_AN_ANSWER:
-                    raise msgspec.ValidationError(f"a frame of {length} bytes")
-                self._heed(decoder.decode(await self._reader.readexactly(length)))
+                self._heed(decoder.decode(await frame_body(self._reader, MOST_OF_AN_ANSWER)))
         except (OSError, asyncio.IncompleteReadError):
             pass
-        except msgspec.MsgspecError as fault:
+        except ValueError as fault:
             _log.warning("embedder.bad_answer", error=str(fault))
         finally:
             self.abort()

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from lapel.slices.embeddings.embedder.embedder_frames import PATIENCE
+from lapel.slices.embeddings.embedder.embedder_messages import PATIENCE
 from lapel.slices.embeddings.model.model_messages import Kind, unpacked
 
 MOST_QUERIES = 256  # that wait; each takes some milliseconds

@@ -15,13 +15,12 @@ import msgspec
 import structlog
 
 from lapel.foundation.workers.local_sockets import connections
-from lapel.slices.embeddings.embedder.embedder_frames import (
-    LENGTH,
+from lapel.foundation.workers.socket_frames import frame_body, framed
+from lapel.slices.embeddings.embedder.embedder_messages import (
     MOST_OF_A_REQUEST,
     MOST_SENTENCES,
     EmbedAnswer,
     EmbedRequest,
-    framed,
 )
 from lapel.slices.embeddings.embedder.embedder_queue import EmbedderQueue, VectorCache
 from lapel.slices.embeddings.model.loaded_model import BadVectors
@@ -123,7 +122,7 @@ class EmbedderServer:
             await self._read(queue, reader, writer)
         except (OSError, asyncio.IncompleteReadError):  # TimeoutError is an OSError
             pass
-        except (msgspec.MsgspecError, UnicodeDecodeError) as fault:
+        except ValueError as fault:
             _log.warning("embedder.bad_frame", error=str(fault))
         finally:
             writer.transport.abort()
@@ -131,14 +130,12 @@ class EmbedderServer:
     async def _read(
         self, queue: EmbedderQueue, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
     ) -> None:
-        """Read frames until the client leaves. Raises MsgspecError for a frame that cannot be a request."""
+        """Read frames until the client leaves. Raises ValueError for a frame that cannot be a request."""
         decoder = msgspec.msgpack.Decoder(EmbedRequest)
         while first := await reader.read(1):
             async with asyncio.timeout(FRAME_SECONDS):
-                (length,) = LENGTH.unpack(first + await reader.readexactly(LENGTH.size - 1))
-                if length > MOST_OF_A_REQUEST:
-                    raise msgspec.ValidationError(f"a frame of {length} bytes")
-                request = _checked(decoder.decode(await reader.readexactly(length)))
+                body = await frame_body(reader, MOST_OF_A_REQUEST, first=first)
+                request = _checked(decoder.decode(body))
             queue.put(request.kind, request.texts, _Asker(writer, request.number))
             self._work.set()
 

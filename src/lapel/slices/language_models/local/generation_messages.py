@@ -1,14 +1,11 @@
 """Messages between a caller, the process that keeps the line, and the process of the model.
 
-Between caller and line: frames on a Unix socket, each the body's length (4 bytes, big endian) and the body in
-MessagePack. The caller sends one Asked and gets TextPieces, then one Finished, Failed or Away. It closes the
-connection to cancel.
+Between caller and line: frames on a Unix socket. The caller sends one Asked and gets TextPieces, then one
+Finished, Failed or Away. It closes the connection to cancel.
 """
 
 from __future__ import annotations
 
-import asyncio
-import struct
 from typing import Literal, TypeAlias
 
 import msgspec
@@ -16,7 +13,6 @@ import msgspec
 from lapel.slices.language_models.language_model import Prompt, Purpose
 from lapel.slices.language_models.model_failures import FailureCode, ModelAwayHow
 
-HEAD_BYTES = struct.Struct(">I")
 # Bytes of a request. The longest window has less text, even in scripts with three bytes per character.
 LARGEST = 8 * 1024 * 1024
 
@@ -80,20 +76,3 @@ class Away(msgspec.Struct, frozen=True, tag=True):
 
 
 Told: TypeAlias = TextPiece | Finished | Failed | Away
-
-
-def framed(message: msgspec.Struct) -> bytes:
-    """A message as it is sent over the socket."""
-    body = msgspec.msgpack.encode(message)
-    return HEAD_BYTES.pack(len(body)) + body
-
-
-async def received(reader: asyncio.StreamReader) -> bytes:
-    """The body of the next frame.
-
-    Raises IncompleteReadError when the other side has closed, and ValueError when the frame is too large.
-    """
-    (length,) = HEAD_BYTES.unpack(await reader.readexactly(HEAD_BYTES.size))
-    if length > LARGEST:
-        raise ValueError(f"{length} bytes are too many")
-    return await reader.readexactly(length)

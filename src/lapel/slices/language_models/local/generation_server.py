@@ -13,15 +13,15 @@ import msgspec
 import structlog
 
 from lapel.foundation.workers.local_sockets import connections
+from lapel.foundation.workers.socket_frames import frame_body, framed
 from lapel.slices.language_models.local.generation_messages import (
+    LARGEST,
     Asked,
     Away,
     Failed,
     Finished,
     TextPiece,
     Told,
-    framed,
-    received,
 )
 from lapel.slices.language_models.model_failures import ModelAway, ModelFailed
 
@@ -79,7 +79,7 @@ async def _answer_one(
 ) -> None:
     try:
         async with asyncio.timeout(_ASKING):
-            asked = msgspec.msgpack.decode(await received(reader), type=Asked)
+            asked = msgspec.msgpack.decode(await frame_body(reader, LARGEST), type=Asked)
     except (TimeoutError, OSError, asyncio.IncompleteReadError, ValueError) as fault:
         _log.warning("language_model.bad_request", error=repr(fault))
         return
@@ -125,7 +125,7 @@ async def stream_from(path: Path, asked: Asked) -> AsyncGenerator[str | Finished
         reader, writer = await asyncio.open_unix_connection(path)
         writer.write(framed(asked))
         while True:
-            told: Told = msgspec.msgpack.decode(await received(reader), type=Told)
+            told: Told = msgspec.msgpack.decode(await frame_body(reader, LARGEST), type=Told)
             match told:
                 case TextPiece(text):
                     yield text

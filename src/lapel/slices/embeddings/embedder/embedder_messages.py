@@ -1,18 +1,14 @@
-"""The frames between the query process and its clients, on a Unix socket.
+"""The messages between the query process and its clients, as frames on a Unix socket.
 
-A frame is the body's length (4 bytes, big endian) and the body in MessagePack (https://msgpack.org). A client
-sends requests whenever it likes, and the answers come in any order: each names its request.
+A client sends requests whenever it likes, and the answers come in any order: each names its request.
 """
 
 from __future__ import annotations
-
-import struct
 
 import msgspec
 
 from lapel.slices.embeddings.model.model_messages import Kind
 
-LENGTH = struct.Struct(">I")
 MOST_SENTENCES = 64  # in one request
 # Bytes of a body. The largest request has 64 sentences of 1,000 characters with 4 bytes each.
 MOST_OF_A_REQUEST = 300_000
@@ -34,9 +30,3 @@ class EmbedAnswer(msgspec.Struct, frozen=True, array_like=True):
 
     number: int
     packed: bytes | None
-
-
-def framed(body: EmbedRequest | EmbedAnswer) -> bytes:
-    """The frame of a body."""
-    encoded = msgspec.msgpack.encode(body)
-    return LENGTH.pack(len(encoded)) + encoded
