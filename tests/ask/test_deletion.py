@@ -28,7 +28,7 @@ SELECT count(*) FROM (
 
 MADE_FROM = "SELECT count(*) FROM ask_answer_recordings WHERE world_id = $1 AND recording_id = $2"
 LOCK_TO_DELETE = "SELECT FROM recordings WHERE world_id = $1 AND id = $2 FOR UPDATE"
-MARK_DELETED = "UPDATE recordings SET deleted_at = now() WHERE world_id = $1 AND id = $2"
+DELETE_ROW = "DELETE FROM recordings WHERE world_id = $1 AND id = $2"
 
 
 async def _library(asker: Asker, end_user_id: str) -> Json:
@@ -111,14 +111,18 @@ async def test_an_answer_shows_and_keeps_only_what_fitted_into_its_prompt(
 async def test_an_answer_that_continues_a_deleted_one_is_not_stored(asker: Asker, asking: Running) -> None:
     end_user_id = await asker.device.end_user()
     await asker.recording(*ROOF, end_user_id=end_user_id)
-    safe = await asker.recording("Good morning.", SECRET, end_user_id=end_user_id)
+    door = " ".join(f"Its door {each} is as thick as a wall." for each in range(40))
+    safe = await asker.recording(SECRET, door, end_user_id=end_user_id)
     session = await _library(asker, end_user_id)
-    asker.script(says("The password of the safe is MAGNOLIA [{MAGNOLIA}]."), context_tokens=2000)
+    asker.script(says("The password of the safe is MAGNOLIA [{MAGNOLIA}]."))
     await asker.ask(session["id"], "What is the password of the safe?")
     gate = Gate("The roof is repaired in May [{repaired}], and MAGNOLIA is the password.")
-    asker.script(gate)
+    narrow = asker.script(gate, context_tokens=1750)  # the safe's passages do not fit
     waiting = asyncio.create_task(asker.ask(session["id"], "When is the roof of the school repaired?", 409))
     await gate.reached.wait()
+    before, passages = narrow.prompts[0].messages[:-1], narrow.prompts[0].messages[-1].text
+    assert len(before) == 2
+    assert "MAGNOLIA" not in passages
     await asker.device.call("DELETE", f"/v1/recordings/{safe}", 204)
     gate.opened.set()
     await waiting
@@ -134,7 +138,7 @@ async def test_a_session_about_a_recording_that_is_being_deleted_is_refused(
         await connection.execute(LOCK_TO_DELETE, asker.world_id, recording_id)
         waiting = asyncio.create_task(asker.session(recording_id, 404))
         await until_waiting(asking.ports, 1)
-        await connection.execute(MARK_DELETED, asker.world_id, recording_id)
+        await connection.execute(DELETE_ROW, asker.world_id, recording_id)
     assert (await waiting)["error"]["code"] == "not_found"
 
 

@@ -13,13 +13,11 @@ async def _always(_claim: str, number: int) -> CitationPart:
 
 
 @pytest.mark.timeout(20)
-@pytest.mark.parametrize("mark", [".", "?!", '.")', "…"])
+@pytest.mark.parametrize("mark", [".", "?!", "…"])
 async def test_a_run_of_marks_is_read_once(mark: str) -> None:
     """Each mark as the begin of a run of its own would take minutes."""
     draft = AnswerDraft(_always)
-    marks = mark * ((MAX_CHARACTERS - 100) // len(mark))
-    for piece in (marks, *"a mile of marks is not a word "):
-        await draft.feed(piece)
-    await draft.feed("[1]")
+    await draft.feed(mark * ((MAX_CHARACTERS - 100) // len(mark)) + "a")
+    await draft.feed(" mile of marks [1]")
     await draft.end()
     assert draft.is_supported
