@@ -71,6 +71,7 @@ class ScriptedModel:
     """
 
     answers: list[str | Exception | Answer]
+    name: str = "scripted-1"
     context_tokens: int = 100_000
     prompts: list[Prompt] = field(default_factory=list[Prompt])
 

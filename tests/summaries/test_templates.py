@@ -155,6 +155,23 @@ def of(schema: object) -> dict[str, Any]:
             "schema",
         ),
         (of({"type": "string", "description": "x" * 40_000}), "schema"),
+        (of({"enum": []}), "schema.properties.a.enum"),
+        (of({"type": "number", "enum": ["one"]}), "schema.properties.a.enum"),
+        (of({"enum": ["a", "b"], "maxLength": 0}), "schema.properties.a.enum"),
+        (of({"enum": ["a"], "const": "b"}), "schema.properties.a.enum"),
+        (of({"type": "integer", "const": 1.5}), "schema.properties.a.const"),
+        (of({"type": "string", "minLength": 3, "maxLength": 2}), "schema.properties.a.minLength"),
+        (
+            of({"type": "array", "items": {"type": "string"}, "minItems": 2, "maxItems": 1}),
+            "schema.properties.a.minItems",
+        ),
+        (of({"type": "number", "minimum": 2, "maximum": 1}), "schema.properties.a.minimum"),
+        (of({"type": "number", "minimum": 1, "exclusiveMaximum": 1}), "schema.properties.a.minimum"),
+        (of({"type": "integer", "minimum": 0.2, "maximum": 0.8}), "schema.properties.a.minimum"),
+        (
+            of({"type": "integer", "exclusiveMinimum": 1, "exclusiveMaximum": 2}),
+            "schema.properties.a.exclusiveMinimum",
+        ),
     ],
 )
 async def test_a_hostile_schema_is_refused_at_its_place(
@@ -165,3 +182,23 @@ async def test_a_hostile_schema_is_refused_at_its_place(
     assert (error["code"], error["param"]) == ("invalid_request", param)
     assert error["details"][0]["field"] == param
     assert error["details"][0]["reason"]
+
+
+async def test_bounds_and_choices_that_values_match_are_taken(desk: Desk) -> None:
+    properties = {
+        "a": {"type": "integer", "minimum": 1, "maximum": 1},
+        "b": {"type": ["integer", "null"], "exclusiveMinimum": 1, "exclusiveMaximum": 3},
+        "c": {"type": ["string", "null"], "enum": [None, "yes"]},
+        "d": {"type": "array", "items": {"const": "x"}, "minItems": 1, "maxItems": 1},
+        "e": {"type": "number", "minimum": 0, "exclusiveMinimum": 0, "maximum": 1e-9},
+    }
+    await template(desk, schema={"type": "object", "properties": properties})
+
+
+@pytest.mark.parametrize("name", [" ", "\u200b\u3000", "a\nb", "Risks\x1b[31m", "a\u2028b", "\x7f"])
+async def test_a_name_that_cannot_be_read_is_refused(desk: Desk, name: str) -> None:
+    made = await template(desk, name="Risks \N{ZERO WIDTH JOINER}2")
+    for method, path in (("POST", PATH), ("PATCH", f"{PATH}/{made['id']}")):
+        body = {"name": name, "instructions": "x", "schema": SCHEMA}
+        error = (await desk.call(method, path, 400, body))["error"]
+        assert (error["code"], error["param"]) == ("invalid_request", "name")

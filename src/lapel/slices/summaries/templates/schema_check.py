@@ -7,14 +7,17 @@ and no alternatives, and neither its size nor the time of a validation can explo
 
 from __future__ import annotations
 
+import math
 import re
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import msgspec
 
 from lapel.foundation.core.errors import InvalidRequest
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from lapel.foundation.http.input.fields import JsonObject
 
 MOST_BYTES = 32 * 1024
@@ -168,6 +171,47 @@ def _check_values(schema: JsonObject, at: str) -> None:
         _check_choices(schema["enum"], f"{at}.enum")
     if "const" in schema:
         _check_choices([schema["const"]], f"{at}.const")
+    _check_satisfiable(schema, at)
+
+
+def _check_satisfiable(schema: JsonObject, at: str) -> None:
+    """Raises InvalidRequest if no value matches the bounds, or none of the choices matches the rest."""
+    for least, most in (("minLength", "maxLength"), ("minItems", "maxItems")):
+        if cast("int", schema.get(least, 0)) > cast("int", schema.get(most, _LARGEST)):
+            raise _refused(f"{at}.{least}", f"It is more than `{most}`, so no value matches.")
+    low, is_open_low = _tightest(schema, "minimum", "exclusiveMinimum", max)
+    high, is_open_high = _tightest(schema, "maximum", "exclusiveMaximum", min)
+    if "integer" in str(schema.get("type")):
+        low = math.floor(low) + 1 if is_open_low else math.ceil(low)
+        high = math.ceil(high) - 1 if is_open_high else math.floor(high)
+        is_open_low = is_open_high = False
+    if low > high or (low == high and (is_open_low or is_open_high)):
+        place = "minimum" if "minimum" in schema else "exclusiveMinimum"
+        raise _refused(f"{at}.{place}", "No number lies between it and the largest that is allowed.")
+    if "enum" in schema or "const" in schema:
+        choices = cast("list[object]", schema.get("enum", [schema.get("const")]))
+        if not any(_matches(each, schema) for each in choices):
+            place = "enum" if "enum" in schema else "const"
+            raise _refused(f"{at}.{place}", "It has no value that the rest of the schema allows.")
+
+
+def _tightest(
+    schema: JsonObject, closed: str, opened: str, choose: Callable[[float, float], float]
+) -> tuple[float, bool]:
+    """The tighter one of two bounds, and whether the bound itself is outside."""
+    none = -_LARGEST if choose is max else _LARGEST
+    inside = cast("float", schema.get(closed, none))
+    outside = cast("float", schema.get(opened, none))
+    return choose(inside, outside), opened in schema and choose(inside, outside) == outside
+
+
+def _matches(value: object, schema: JsonObject) -> bool:
+    """Whether a text, number, boolean or null matches a schema, whose keywords have passed their checks."""
+    # Imported on demand, because most processes never check a template.
+    from jsonschema import Draft202012Validator  # noqa: PLC0415
+
+    validator: Any = Draft202012Validator(schema)
+    return bool(validator.is_valid(value))
 
 
 def _check_choices(choices: object, at: str) -> None:
