@@ -24,6 +24,16 @@ CONVERSATIONS: Final = {conversation.id: conversation for conversation in conver
 QUESTIONS: Final = questions()
 
 
+def said_in(question: EvaluationQuestion) -> str:
+    """The text of the spans that answer a question, one segment a line."""
+    return "\n".join(
+        segment.text
+        for span in question.expected
+        for segment in CONVERSATIONS[span.conversation].segments
+        if segment.start_ms >= span.start_ms and segment.end_ms <= span.end_ms
+    )
+
+
 def scope_of(question: EvaluationQuestion) -> list[WrittenConversation]:
     """Where an unanswerable question must find no answer: for a library, everybody's conversations."""
     if question.scope == LIBRARY:
@@ -95,10 +105,7 @@ def test_the_facts_of_an_answer_are_said_in_its_spans() -> None:
         assert question.answerable == bool(question.facts) == (question.answer is not None), question.id
         assert question.answerable != bool(question.absent), question.id
         assert question.answerable == (question.kind != "unanswerable"), question.id
-        said = "\n".join(
-            CONVERSATIONS[span.conversation].text_between(span.start_ms, span.end_ms)
-            for span in question.expected
-        ).casefold()
+        said = said_in(question).casefold()
         for fact in question.facts:
             assert fact[0].casefold() in said, (question.id, fact)
 
@@ -204,11 +211,7 @@ def test_most_questions_share_few_words_with_the_text() -> None:
     for question in QUESTIONS:
         if question.kind in {"cross_language", "unanswerable"} or question.language == "zh":
             continue
-        said = "\n".join(
-            CONVERSATIONS[span.conversation].text_between(span.start_ms, span.end_ms)
-            for span in question.expected
-        )
-        text = set(re.findall(r"\w+", said.casefold()))
+        text = set(re.findall(r"\w+", said_in(question).casefold()))
         asked = re.findall(r"\w{4,}", question.question.casefold())
         shares.append(sum(word in text for word in asked) / len(asked))
     assert sum(share <= 0.25 for share in shares) / len(shares) > 0.5

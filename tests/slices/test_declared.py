@@ -20,7 +20,7 @@ import lapel
 from lapel import app
 from lapel.foundation.core.actors import ANONYMOUS
 from lapel.foundation.http.operations import Operation
-from lapel.foundation.slices import OWN_IDS, Slice
+from lapel.foundation.slices import Slice
 from lapel.slices.projects.scopes import SCOPES
 from tests.slices.crash_points import points_in
 from tests.slices.nouns import folder_of
@@ -29,6 +29,8 @@ from tests.support.declared import TOKEN_KINDS, TOKEN_PREFIXES, declared_service
 from tests.support.strict.events import TYPES
 
 SOURCE = Path(lapel.__file__).parent
+# Prefixes of ids that the foundation makes: requests, events, entries of the audit log.
+FOUNDATION_IDS = {"req", "evt", "aud"}
 PAGE = Path(__file__).parents[2] / "docs" / "slices.md"
 
 
@@ -80,7 +82,7 @@ async def test_the_tables_are_those_of_the_database(fresh_database: str) -> None
 
 def test_no_noun_is_declared_twice() -> None:
     for nouns in (
-        [prefix for each in app.SLICES for prefix in each.ids.values()] + [*OWN_IDS.values()],
+        [prefix for each in app.SLICES for prefix in each.ids.values()] + [*FOUNDATION_IDS],
         [prefix for each in app.SLICES for kind in each.token_kinds for prefix in kind.prefixes],
         [table.name for table in declared_services().tables],
         [event for each in app.SLICES for event in each.events],
@@ -90,7 +92,7 @@ def test_no_noun_is_declared_twice() -> None:
 
 
 def test_ids_are_made_with_declared_prefixes() -> None:
-    declared = {prefix for each in app.SLICES for prefix in each.ids.values()} | {*OWN_IDS.values()}
+    declared = {prefix for each in app.SLICES for prefix in each.ids.values()} | FOUNDATION_IDS
     made: set[str] = set()
     for path in SOURCE.rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):

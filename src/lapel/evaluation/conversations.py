@@ -54,11 +54,6 @@ class WrittenConversation(msgspec.Struct, frozen=True, kw_only=True, forbid_unkn
         """All segments' text, one segment a line."""
         return "\n".join(segment.text for segment in self.segments)
 
-    def text_between(self, start_ms: int, end_ms: int) -> str:
-        """The text of the segments that lie within these milliseconds, one segment a line."""
-        inside = (one for one in self.segments if one.start_ms >= start_ms and one.end_ms <= end_ms)
-        return "\n".join(segment.text for segment in inside)
-
 
 def conversations(folder: Path = FOLDER) -> list[WrittenConversation]:
     """All conversations of the set in the order of their ids.

@@ -115,8 +115,6 @@ OWN_TABLES = (
     Table("rate_windows", shared="counters; the name of the bucket contains the world"),
     Table("workers", shared="the running workers"),
 )
-# The prefixes of the ids that the foundation itself makes.
-OWN_IDS = {"request_id": "req", "event_id": "evt", "entry_id": "aud"}
 
 
 class Services:
