@@ -11,6 +11,7 @@ import pytest
 
 from lapel.slices.ask.answering import answer_queries
 from lapel.slices.ask.composing.refusal_sentences import SENTENCES
+from lapel.slices.embeddings.service import Embeddings, EmbeddingsAway
 from lapel.slices.language_models.service import Generated, ModelAway, ModelFailed, Prompt
 from tests.ask.conftest import ROOF, Asker
 from tests.ask.scripted import Gate, says
@@ -195,6 +196,25 @@ async def test_a_failing_model_stores_nothing(asker: Asker, failure: Any) -> Non
     await asker.session(recording_id, 502, initial_message={"content": "When?"})
     listed = await asker.device.call("GET", "/v1/ask/sessions", 200)
     assert [each["id"] for each in listed["data"]] == [session["id"]]
+
+
+@pytest.mark.parametrize("scripted", [True, False])
+async def test_an_answer_that_cannot_be_checked_now_is_no_refusal(
+    asker: Asker, monkeypatch: pytest.MonkeyPatch, scripted: bool
+) -> None:
+    async def has_no_time(*_: object, waits: bool = False) -> list[bytes] | None:
+        if waits:
+            raise EmbeddingsAway("There were no vectors within 30 seconds.")
+        return None
+
+    if scripted:
+        asker.script(says("Someone mends the building in springtime [{repaired}]."))
+    monkeypatch.setattr(Embeddings, "sentences", has_no_time)
+    session = await asker.about_roof()
+    refused = await asker.ask(session["id"], "When is it made watertight?", 503)
+    assert refused["error"]["code"] == "unavailable"
+    assert "could not be checked" in refused["error"]["message"]
+    assert await asker.messages(session["id"]) == []
 
 
 async def test_a_model_that_repeats_itself_is_cut_off(asker: Asker) -> None:

@@ -9,10 +9,12 @@ Model: multilingual-e5-small (Wang et al., 2024, https://arxiv.org/abs/2402.0567
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING
 
 import structlog
 
+from lapel.foundation.database.world_shares import WorldShares
 from lapel.slices.embeddings.embedder.embedder_client import EmbedderClient
 from lapel.slices.embeddings.embedder.embedder_messages import MOST_SENTENCES
 from lapel.slices.embeddings.failures import EmbeddingsAway, NoEmbeddings
@@ -40,6 +42,15 @@ __all__ = [
     "dot",
 ]
 
+# Seconds that a caller with `waits` waits, and the pauses between its tries.
+WAIT_SECONDS = 30.0
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.05, 1.0
+# If nobody has listened at the socket of the query process for so long, there is none: the supervisor starts
+# a process that ended again within 10 seconds, but not one whose weights are damaged.
+ABSENT_SECONDS = 12.0
+# Requests with `waits` that each process makes for one world at once. The query process has 32 places.
+MOST_OF_WORLD = 2
+
 _log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
 
 
@@ -59,31 +70,34 @@ class Embeddings:
         self._child = None if files is None else OwnChild(files, settings.speech_threads)
         socket = settings.embedder_socket
         self._client = None if files is None or socket is None else EmbedderClient(socket)
+        self._shares = WorldShares(2 * MOST_OF_WORLD, WAIT_SECONDS)  # a world has half of the places
 
     @property
     def pid(self) -> int | None:
         """Process id of this process's own child while there is one."""
         return None if self._child is None else self._child.pid
 
-    async def query(self, text: str) -> bytes | None:
+    async def query(self, text: str, *, waits: bool = False) -> bytes | None:
         """The vector of a question; of its first 256 tokens (180 words of English), if it is longer.
 
-        None when the model is not available now, or not installed. Raises nothing.
+        None when the model is not available now, or not installed. With `waits`, None means that it is not
+        installed, or damaged, or has no process: else the call waits, and raises EmbeddingsAway after
+        WAIT_SECONDS.
         """
-        found = await self._shared([text], "query")
+        found = await self._shared([text], "query", waits=waits)
         return None if found is None else found[0]
 
-    async def sentences(self, texts: Sequence[str]) -> list[bytes] | None:
+    async def sentences(self, texts: Sequence[str], *, waits: bool = False) -> list[bytes] | None:
         """The vectors of up to MOST_SENTENCES sentences that may answer a question.
 
-        Of a longer sentence, the first 128 tokens are embedded. None when the model is not available now, or
-        not installed. Raises ValueError when there are more sentences.
+        Of a longer sentence, the first 128 tokens are embedded. None, `waits` and EmbeddingsAway: see
+        `query`. Raises ValueError when there are more sentences.
         """
         if len(texts) > MOST_SENTENCES:
             raise ValueError(f"{len(texts)} sentences, and {MOST_SENTENCES} are allowed")
         if not texts:
             return []
-        return await self._shared(texts, "sentence")
+        return await self._shared(texts, "sentence", waits=waits)
 
     async def passages(self, texts: Sequence[str]) -> list[bytes]:
         """The vectors of texts that may answer a question, in a child process of this process.
@@ -108,15 +122,42 @@ class Embeddings:
         if self._child is not None:
             await self._child.aclose()
 
-    async def _shared(self, texts: Sequence[str], kind: Kind) -> list[bytes] | None:
+    async def _shared(self, texts: Sequence[str], kind: Kind, *, waits: bool) -> list[bytes] | None:
         if self._child is None:
             return None
         clean = [cleaned(text, kind) for text in texts]
+        try:
+            if not waits:
+                return await self._now(self._child, clean, kind)
+            async with asyncio.timeout(WAIT_SECONDS):
+                return await self._awaited(self._child, clean, kind)
+        except NoEmbeddings as fault:
+            _log.warning("embeddings.none", error=str(fault))
+            return None
+        except TimeoutError:
+            raise EmbeddingsAway(f"There were no vectors within {WAIT_SECONDS:.0f} seconds.") from None
+
+    async def _awaited(self, child: OwnChild, clean: list[str], kind: Kind) -> list[bytes]:
+        """The vectors, as soon as there are any. Raises NoEmbeddings."""
+        world = await self._shares.enter()
+        try:
+            pause = _FIRST_PAUSE
+            while (found := await self._now(child, clean, kind)) is None:
+                if self._client is not None and self._client.absent_seconds() > ABSENT_SECONDS:
+                    raise NoEmbeddings("There is no query process.")
+                await asyncio.sleep(pause)
+                pause = min(2 * pause, _LONGEST_PAUSE)
+            return found
+        finally:
+            self._shares.leave(world)
+
+    async def _now(self, child: OwnChild, clean: list[str], kind: Kind) -> list[bytes] | None:
+        """The vectors; None when the model is not available now. Raises NoEmbeddings."""
         if self._client is not None:
             return await self._client.vectors(clean, kind)
         try:
-            return [each for batch in batches(clean) for each in await self._child.vectors(batch, kind)]
-        except (EmbeddingsAway, NoEmbeddings) as fault:
+            return [each for batch in batches(clean) for each in await child.vectors(batch, kind)]
+        except EmbeddingsAway as fault:
             _log.warning("embeddings.away", error=str(fault))
             return None
 

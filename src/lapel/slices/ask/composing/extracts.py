@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, cast
 
 import msgspec
 
+from lapel.slices.ask.errors import told_of_missing_vectors
 from lapel.slices.ask.wire import CitationPart, Part, TextPart
 from lapel.slices.language_models.extractive.claim_support import LEAST_WORDS
 from lapel.slices.language_models.extractive.content_words import content_of, word_count
@@ -42,14 +43,16 @@ class CandidateSentence(msgspec.Struct, frozen=True):
 async def extracted(question: str, passages: Sequence[Passage], embeddings: Embeddings) -> list[Part]:
     """The parts of the answer; none when no sentence answers the question.
 
-    Without the embedding model, a sentence answers if it has most words of the question.
+    Without an embedding model, a sentence answers if it has most words of the question. Raises Unavailable
+    when the model has too much to do.
     """
     candidates = candidates_of(question, passages)
     if not candidates:
         return []
-    own, others = await asyncio.gather(
-        embeddings.query(question), embeddings.sentences([each.sentence.text for each in candidates])
-    )
+    texts = [each.sentence.text for each in candidates]
+    with told_of_missing_vectors():
+        own = await embeddings.query(question, waits=True)
+        others = await embeddings.sentences(texts, waits=True)
     if own is None or others is None:
         return _parts([each for each in candidates if _has_most(question, each.sentence.text)][:_COUNT])
     # In a thread, because the import of numpy takes longer than a request may block the event loop.

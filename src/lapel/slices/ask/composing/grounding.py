@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
+from lapel.slices.ask.errors import told_of_missing_vectors
 from lapel.slices.embeddings.service import MOST_SENTENCES, cosines
 from lapel.slices.language_models.extractive.claim_support import has_enough, numbers_were_said
 from lapel.slices.language_models.extractive.content_words import content_of
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from lapel.slices.ask.composing.passages import Passage
-    from lapel.slices.embeddings.service import Meanings
+    from lapel.slices.embeddings.service import Embeddings
     from lapel.slices.search.service import Sentence
 
 # The share of the claim's words that three sentences of a passage must have.
@@ -28,8 +29,11 @@ LEAST_COSINE = 0.875
 _WINDOW = 3
 
 
-async def supporting_time(claim: str, passage: Passage, meanings: Meanings) -> int | None:
-    """The milliseconds at which the passage begins to say the claim; None if it does not say it."""
+async def supporting_time(claim: str, passage: Passage, embeddings: Embeddings) -> int | None:
+    """The milliseconds at which the passage begins to say the claim; None if it does not say it.
+
+    Without an embedding model, only words decide. Raises Unavailable when the model has too much to do.
+    """
     if not passage.sentences:
         return None
     known = _about(passage)
@@ -43,7 +47,7 @@ async def supporting_time(claim: str, passage: Passage, meanings: Meanings) -> i
     by_words = _by_words(wanted, passage.sentences, known)
     if by_words is not None:
         return by_words
-    return await _by_meaning(claim, passage.sentences, meanings)
+    return await _by_meaning(claim, passage.sentences, embeddings)
 
 
 def _about(passage: Passage) -> str:
@@ -64,9 +68,10 @@ def _by_words(wanted: frozenset[str], sentences: Sequence[Sentence], known: str)
     return sentences[start].start_ms
 
 
-async def _by_meaning(claim: str, sentences: Sequence[Sentence], meanings: Meanings) -> int | None:
+async def _by_meaning(claim: str, sentences: Sequence[Sentence], embeddings: Embeddings) -> int | None:
     some = sentences[: MOST_SENTENCES - 1]  # and the claim
-    vectors = await meanings.sentences([claim, *(each.text for each in some)])
+    with told_of_missing_vectors():
+        vectors = await embeddings.sentences([claim, *(each.text for each in some)], waits=True)
     if vectors is None:
         return None
     near = cosines(vectors)

@@ -31,6 +31,11 @@ class EmbedderClient:
         self._opening = asyncio.Lock()
         self._connection: _Connection | None = None
         self._silent_until = 0.0
+        self._absent_since: float | None = None
+
+    def absent_seconds(self) -> float:
+        """For how long nobody has listened at the socket; 0 while somebody does."""
+        return 0.0 if self._absent_since is None else asyncio.get_running_loop().time() - self._absent_since
 
     async def vectors(self, texts: list[str], kind: Kind) -> list[bytes] | None:
         """The vectors of one query or of some sentences, cleaned; None when the process does not answer."""
@@ -67,7 +72,13 @@ class EmbedderClient:
         async with self._opening:
             if self._connection is None or self._connection.is_lost:
                 await self.aclose()
-                self._connection = _Connection(*await asyncio.open_unix_connection(self._path))
+                try:
+                    streams = await asyncio.open_unix_connection(self._path)
+                except OSError:
+                    self._absent_since = self._absent_since or asyncio.get_running_loop().time()
+                    raise
+                self._absent_since = None
+                self._connection = _Connection(*streams)
             return self._connection
 
 
