@@ -5,6 +5,7 @@ from __future__ import annotations
 from lapel.slices.embeddings.embedder import embedder_queue
 from lapel.slices.embeddings.embedder.embedder_messages import PATIENCE
 from lapel.slices.embeddings.embedder.embedder_queue import (
+    LONG_QUERY_BYTES,
     MOST_QUERIES,
     MOST_REQUESTS_OF_SENTENCES,
     QUERIES_AT_ONCE,
@@ -35,7 +36,7 @@ class Clock:
 
 
 def vector(text: str) -> bytes:
-    return text.encode().ljust(VECTOR_BYTES, b".")
+    return text.encode().ljust(VECTOR_BYTES, b".")[:VECTOR_BYTES]
 
 
 def embed(batch: Batch | None) -> list[str]:
@@ -71,6 +72,22 @@ def test_a_few_queries_are_embedded_at_once() -> None:
     assert len(embed(queue.take())) == QUERIES_AT_ONCE
     assert len(embed(queue.take())) == 1
     assert asker.answers == [vector(str(each)) for each in range(QUERIES_AT_ONCE + 1)]
+
+
+def test_a_long_query_is_alone_and_short_ones_do_not_wait_for_those_before_them() -> None:
+    queue, asker = a_queue(), Client()
+    chinese, english = "屋" * (LONG_QUERY_BYTES // 3 + 1), "r" * (LONG_QUERY_BYTES + 1)
+    for each in (chinese, english, chinese, "a", "b"):
+        queue.put("query", [each], asker)
+    queue.put("sentence", ["s"], asker)
+    assert embed(queue.take()) == ["a", "b"]
+    assert embed(queue.take()) == [chinese]
+    queue.put("query", ["c"], asker)
+    assert embed(queue.take()) == ["c"]
+    assert embed(queue.take()) == [english]
+    assert embed(queue.take()) == ["s"]
+    assert queue.take() is None
+    assert len(asker.answers) == 7
 
 
 def test_a_remembered_query_is_answered_at_once() -> None:

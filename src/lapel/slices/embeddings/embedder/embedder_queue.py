@@ -11,10 +11,12 @@ from typing import Protocol
 from lapel.slices.embeddings.embedder.embedder_messages import PATIENCE
 from lapel.slices.embeddings.model.model_messages import Kind, unpacked
 
-MOST_QUERIES = 256  # that wait; each takes some milliseconds
+MOST_QUERIES = 256  # that wait; a short one takes some milliseconds
+# Bytes of UTF-8: about four are a token, in English as in Chinese, and the time grows with the tokens.
+LONG_QUERY_BYTES = 256
 MOST_REQUESTS_OF_SENTENCES = 32  # that wait
 # Texts that the model embeds without a pause. A query that comes meanwhile waits for them.
-QUERIES_AT_ONCE = 4
+QUERIES_AT_ONCE = 4  # a long query is alone
 SENTENCES_AT_ONCE = 4
 
 MOST_REMEMBERED = 4096  # vectors of queries
@@ -96,7 +98,8 @@ class VectorCache:
 
 
 class EmbedderQueue:
-    """The requests that wait: queries first, in their order; then sentences, a few at a time.
+    """The requests that wait: short queries first, in their order; then long ones, one at a time; then
+    sentences, a few at a time. So nobody with a short query waits for more than one long query.
 
     Equal queries wait together. `clock`: monotonic seconds.
     """
@@ -105,6 +108,7 @@ class EmbedderQueue:
         self._cache = cache
         self._clock = clock
         self._queries: OrderedDict[bytes, _Awaited] = OrderedDict()
+        self._long_queries: OrderedDict[bytes, _Awaited] = OrderedDict()
         self._query_askers = 0
         self._sentences: deque[_Awaited] = deque()
 
@@ -118,7 +122,8 @@ class EmbedderQueue:
             self._sentences.append(_Awaited(texts, self._clock(), [asker]))
 
     def _put_query(self, text: str, asker: Asker) -> None:
-        digest = hashlib.sha256(text.encode()).digest()
+        encoded = text.encode()
+        digest = hashlib.sha256(encoded).digest()
         known = self._cache.get(digest)
         if known is not None:
             asker.answer(known)
@@ -126,20 +131,25 @@ class EmbedderQueue:
             asker.answer(None)
         else:
             self._query_askers += 1
-            waiting = self._queries.get(digest)
+            line = self._long_queries if len(encoded) > LONG_QUERY_BYTES else self._queries
+            waiting = line.get(digest)
             if waiting is None:
-                self._queries[digest] = _Awaited([text], self._clock(), [asker])
+                line[digest] = _Awaited([text], self._clock(), [asker])
             else:
                 waiting.askers.append(asker)
 
     def take(self) -> Batch | None:
         """What to embed next; None when there is nothing to do."""
-        return self._take_queries() or self._take_sentences()
+        return (
+            self._take_queries(self._queries, QUERIES_AT_ONCE)
+            or self._take_queries(self._long_queries, 1)
+            or self._take_sentences()
+        )
 
-    def _take_queries(self) -> Batch | None:
+    def _take_queries(self, line: OrderedDict[bytes, _Awaited], most: int) -> Batch | None:
         taken: dict[bytes, _Awaited] = {}
-        while self._queries and len(taken) < QUERIES_AT_ONCE:
-            digest, waiting = self._queries.popitem(last=False)
+        while line and len(taken) < most:
+            digest, waiting = line.popitem(last=False)
             self._query_askers -= len(waiting.askers)
             if self._is_wanted(waiting, "query"):
                 taken[digest] = waiting
