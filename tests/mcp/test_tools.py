@@ -223,6 +223,11 @@ async def test_questions_are_asked_in_a_session(
         assert (await http.refused("ask", content="What?", scope=about))["code"] == "transcript_not_ready"
         assert (await http.refused("ask", content=""))["param"] == "content"
         assert (await http.refused("ask"))["param"] == "content"
+        for one in ({}, {"session_id": session}):
+            both = await http.refused("ask", **{**nested, **one, "content": "Who?"})
+            assert (both["code"], both["param"]) == ("invalid_request", "initial_message")
+        named = (await http.call("ask", **nested, provider="claude"))["structuredContent"]
+        assert named["message"]["provider"] == "claude"
         assert (await http.refused("ask", content="What?", session_id=5))["param"] == "session_id"
 
         mine = (await own.call("ask_my_recordings", content="When do we ship?"))["structuredContent"]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias, cast
 from urllib.parse import quote, urlencode
 
 import msgspec
@@ -18,7 +18,7 @@ from lapel.foundation.core.errors import ApiError, InvalidRequest, NotFound
 from lapel.foundation.http.calls import NoBody, NoQuery
 from lapel.foundation.http.input.decoding import BodyDecoder
 from lapel.foundation.http.responses import refuse
-from lapel.slices.mcp.tool_schemas import FIRST, ID, SESSION
+from lapel.slices.mcp.tool_schemas import FIRST, ID, QUESTION, SESSION
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -137,10 +137,13 @@ def _request(tool: Tool, arguments: Arguments) -> tuple[_RouteRequest, str]:
 def _question(tool: Tool, asking: Operation, taken: Arguments) -> _RouteRequest:
     """The request of a question: in a session that exists, or as the first one of a new session.
 
-    The form of the route that makes a session is taken, too: then the question is the `initial_message`.
+    The form of the route that makes a session is taken, too: then the question is the `initial_message`, and
+    no `content` may stand beside it.
     """
-    question = _fields_of(asking, taken)
-    if question or taken.get(FIRST) is None:
+    question, first = _fields_of(asking, taken), taken.get(FIRST)
+    if first is not None and question.get(QUESTION) is not None:
+        raise InvalidRequest(f"Give either `{QUESTION}` or `{FIRST}`.", param=FIRST)
+    if first is None:
         BodyDecoder(asking.body)(
             msgspec.json.encode(question)
         )  # so that its errors name the tool's arguments
@@ -150,8 +153,10 @@ def _question(tool: Tool, asking: Operation, taken: Arguments) -> _RouteRequest:
     made = {"scope": _LIBRARY, **_fields_of(tool.operation, taken)}
     if made["scope"] is None:
         made["scope"] = _LIBRARY
-    if question or made.get(FIRST) is None:
+    if first is None:
         made[FIRST] = question
+    elif isinstance(first, dict):
+        made[FIRST] = {**question, **cast("Arguments", first)}  # a `provider` may stand beside it
     return _RouteRequest(tool.operation.method, tool.operation.path, body=msgspec.json.encode(made))
 
 

@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from lapel.slices.mcp.tool_table import ToolEntry
 
 ID = "id"
-# Of tools that ask: the argument that continues a session, and the field of a first question.
-SESSION, FIRST = "session_id", "initial_message"
+# Of tools that ask: the argument that continues a session, the question, and the field of a first question.
+SESSION, QUESTION, FIRST = "session_id", "content", "initial_message"
 _COMPONENT = "#/components/schemas/"
 _DEFINITION = "#/$defs/"
 
