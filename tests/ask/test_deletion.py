@@ -86,6 +86,23 @@ async def test_a_recording_that_is_deleted_meanwhile_is_in_no_answer(asker: Aske
         assert await connection.fetchval(EVERYTHING, asker.world_id) == 0
 
 
+async def test_an_answer_ends_when_a_recording_that_it_is_made_from_is_deleted(
+    asker: Asker, asking: Running
+) -> None:
+    """It tells no more of the recording, although its model would go on."""
+    safe = await asker.recording("Good morning.", SECRET)
+    session = await asker.session(safe)
+    gate = Gate("The password of the safe is MAGNOLIA [{MAGNOLIA}].")
+    asker.script(gate)
+    waiting = asyncio.create_task(asker.ask(session["id"], "What is the password of the safe?", 404))
+    await gate.reached.wait()
+    await asker.device.call("DELETE", f"/v1/recordings/{safe}", 204)
+    await waiting
+    assert gate.ended.is_set()
+    async with asking.ports.database.acquire() as connection:
+        assert await connection.fetchval(EVERYTHING, asker.world_id) == 0
+
+
 async def test_an_answer_shows_and_keeps_only_what_fitted_into_its_prompt(
     asker: Asker, asking: Running
 ) -> None:

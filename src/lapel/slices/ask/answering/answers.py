@@ -19,7 +19,7 @@ from lapel.foundation.core.errors import ApiError, Conflict, NotFound, Unavailab
 from lapel.foundation.http.refusals import classify
 from lapel.slices.ask import message_queries, queries
 from lapel.slices.ask.answering import answer_queries
-from lapel.slices.ask.answering.exchanges import store_exchange, unknown_session
+from lapel.slices.ask.answering.exchanges import check_material, store_exchange, unknown_session
 from lapel.slices.ask.composing.answer_progress import AnswerProgress
 from lapel.slices.ask.composing.composer import Stopped
 from lapel.slices.ask.composing.retrieval import AskedQuestion
@@ -197,7 +197,10 @@ class Answers:
             return bool(await answer_queries.begin_if_first(connection, world_id, exchange.answer_id))
 
     async def _renew(self, exchange: PendingExchange, progress: AnswerProgress) -> None:
-        """Renew the row while the answer is made. Raises Conflict when the row is gone."""
+        """Renew the row while the answer is made.
+
+        Raises Conflict when the row is gone, and what `check_material` raises.
+        """
         loop = asyncio.get_running_loop()
         shown, renewed = progress.parts, loop.time()
         while True:
@@ -212,6 +215,7 @@ class Answers:
                     stop = await answer_queries.renew(
                         connection, exchange.actor.world_id, exchange.answer_id, written
                     )
+                    await check_material(connection, exchange, progress.recording_ids, progress.places)
             except Unavailable:
                 continue  # it is tried again at once, and the answer ends if the row is lost
             shown, renewed = parts, loop.time()

@@ -16,9 +16,10 @@ from lapel.slices.ask.rows import MessageRow
 from lapel.slices.ask.views import content_of, stored_parts, stored_sources
 from lapel.slices.ask.wire import MAX_TITLE, TextPart
 from lapel.slices.end_users.service import lock_active_end_user
-from lapel.slices.recordings.service import share_mentioned
+from lapel.slices.recordings.service import find_mentioned, share_mentioned
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from datetime import datetime
 
     from lapel.foundation.core.actors import Actor
@@ -79,8 +80,7 @@ async def store_exchange(
             await insert_session(connection, ports, exchange, began)
         elif not await queries.lock(connection, world_id, exchange.actor.end_user_id, session_id):
             raise unknown_session()
-        if not await message_queries.are_there(connection, world_id, session_id, composed.places):
-            raise Conflict("An earlier answer that this one continues was deleted meanwhile. Ask again.")
+        await _check_earlier_answers(connection, exchange, composed.places)
         crash_point("ask:locked")
         if not await answer_queries.finish(connection, world_id, exchange.answer_id):
             raise Conflict("The answer was given up meanwhile. Ask again.")
@@ -137,6 +137,35 @@ def unknown_session() -> NotFound:
     return NotFound("There is no session with this id.")
 
 
+async def check_material(
+    connection: Connection, exchange: PendingExchange, recording_ids: Sequence[str], places: Sequence[int]
+) -> None:
+    """Raises NotFound and Conflict when something that an answer is being made from is deleted."""
+    wanted = {*_only_recording(exchange), *recording_ids}
+    left = await find_mentioned(connection, exchange.actor.world_id, sorted(wanted), exchange.end_user_id)
+    _check_recordings(exchange, wanted, {each.id for each in left})
+    await _check_earlier_answers(connection, exchange, places)
+
+
+async def _check_earlier_answers(
+    connection: Connection, exchange: PendingExchange, places: Sequence[int]
+) -> None:
+    world_id, session_id = exchange.actor.world_id, exchange.session_id
+    if not await message_queries.are_there(connection, world_id, session_id, list(places)):
+        raise Conflict("An earlier answer that this one continues was deleted meanwhile. Ask again.")
+
+
+def _only_recording(exchange: PendingExchange) -> list[str]:
+    return exchange.recording_ids if exchange.scope_type == "recording" else []
+
+
+def _check_recordings(exchange: PendingExchange, wanted: set[str], left: set[str]) -> None:
+    if not left.issuperset(_only_recording(exchange)):
+        raise NotFound("The recording of this session is deleted.")
+    if len(left) < len(wanted):
+        raise Conflict("A recording that the answer was made from was deleted meanwhile. Ask again.")
+
+
 async def _keep_recordings(
     connection: Connection, exchange: PendingExchange, composed: Composed
 ) -> list[str]:
@@ -150,13 +179,9 @@ async def _keep_recordings(
         connection, world_id, exchange.session_id, composed.places
     )
     used = sorted({*composed.recording_ids, *earlier})
-    one = exchange.recording_ids if exchange.scope_type == "recording" else []
-    wanted = {*one, *used}
+    wanted = {*_only_recording(exchange), *used}
     kept = await share_mentioned(connection, world_id, sorted(wanted), exchange.end_user_id)
-    if not set(one) <= set(kept):
-        raise NotFound("The recording of this session is deleted.")
-    if len(kept) < len(wanted):
-        raise Conflict("A recording that the answer was made from was deleted meanwhile. Ask again.")
+    _check_recordings(exchange, wanted, set(kept))
     return used
 
 

@@ -20,6 +20,9 @@ class AnswerProgress:
         self.answer_id = answer_id
         self.parts: Sequence[Part] = ()
         self.has_begun = False
+        # What the parts are made from, as soon as there may be parts; see Composed.
+        self.recording_ids: Sequence[str] = ()
+        self.places: Sequence[int] = ()
         self.stop_wanted = asyncio.Event()
         # The answer, or its error.
         self.outcome: asyncio.Future[AskAnswer] = asyncio.get_running_loop().create_future()

@@ -92,6 +92,7 @@ class Composer:
 
     async def _extract(self, asked: AskedQuestion, progress: AnswerProgress) -> Composed:
         passages = await passages_to_extract(self._retrieval, asked)
+        progress.recording_ids = recording_ids = _recordings(asked, passages)
         parts = await extracted(asked.question, passages, self._embeddings)
         progress.show(parts or _refusal(asked))
         return Composed(
@@ -100,7 +101,7 @@ class Composer:
             tokens=Tokens(),
             finish_reason="stop",
             sources=_sources(asked, passages),
-            recording_ids=_recordings(asked, passages),
+            recording_ids=recording_ids,
             places=[],
         )
 
@@ -110,6 +111,8 @@ class Composer:
         turns = continued(asked.turns, model.context_tokens)
         room = room_for_passages(model.context_tokens, asked.question, turns)
         passages, lines = await self._material(asked, room)
+        progress.recording_ids = recording_ids = _recordings(asked, passages)
+        progress.places = places = [each.place for each in turns if each.role == "assistant"]
         evidence = await _evidence(asked, passages)
         draft = AnswerDraft(lambda claim, number: self._check(evidence, claim, number))
         prompt = prompt_of(asked.question, lines, turns)
@@ -126,8 +129,8 @@ class Composer:
             tokens=whole.tokens,
             finish_reason=reason,
             sources=_sources(asked, passages),
-            recording_ids=_recordings(asked, passages),
-            places=[each.place for each in turns if each.role == "assistant"],
+            recording_ids=recording_ids,
+            places=places,
         )
 
     async def _material(self, asked: AskedQuestion, room: int) -> tuple[list[Passage], list[str]]:
