@@ -96,7 +96,7 @@ async def test_an_answer_comes_in_pieces_and_whole(service: LanguageService) -> 
     assert asked.instructions == PROMPT.instructions
     assert list(asked.messages) == [(each.role, each.text) for each in PROMPT.messages]
     assert asked.schema is None
-    assert asked.max_tokens >= PROMPT.max_tokens
+    assert asked.max_tokens == PROMPT.max_tokens + model_of(service).thinking_tokens
     assert service.refused == []
 
 

@@ -31,6 +31,7 @@ from lapel.slices.providers.service import LanguageSlot, ProviderFailed, at_vend
 
 if TYPE_CHECKING:
     from lapel.foundation.ports import Ports
+    from lapel.slices.language_models.engines.remote_model import RemoteModel
     from lapel.slices.language_models.local.local_model import LocalModels
     from lapel.slices.providers.service import SlotChoice
 
@@ -106,6 +107,7 @@ class LanguageModels:
                 self._ports,
                 world_id,
                 longest=_LONGEST[purpose],
+                thinking_tokens=model.thinking_tokens,
                 input_price=choice.input_price,
                 output_price=choice.output_price,
             )
@@ -134,7 +136,7 @@ class LanguageModels:
         if self._local is not None:
             await self._local.aclose()
 
-    def _remote(self, choice: SlotChoice, purpose: Purpose) -> LanguageModel:
+    def _remote(self, choice: SlotChoice, purpose: Purpose) -> RemoteModel:
         # Imported on demand, because most processes of an installation without remote models never call one.
         from lapel.slices.language_models.engines.model_choice import BOUNDS, remote_model  # noqa: PLC0415
 

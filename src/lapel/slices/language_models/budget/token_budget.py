@@ -30,8 +30,8 @@ _log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
 class CountedModel:
     """A LanguageModel whose calls count against its world's day (UTC).
 
-    `longest`: longer than any call lasts. If a process is killed during a call, what the call reserved counts
-    for so long.
+    `thinking_tokens`: what the model may write beside the answer. `longest`: longer than any call lasts. If a
+    process is killed during a call, what the call reserved counts for so long.
     """
 
     def __init__(
@@ -41,6 +41,7 @@ class CountedModel:
         world_id: int,
         *,
         longest: timedelta,
+        thinking_tokens: int = 0,
         input_price: Decimal | None = None,
         output_price: Decimal | None = None,
     ) -> None:
@@ -50,20 +51,21 @@ class CountedModel:
         self._ports = ports
         self._world_id = world_id
         self._longest = longest
+        self._thinking_tokens = thinking_tokens
         self._prices = (input_price or Decimal(0), output_price or Decimal(0))
 
     async def generate(self, prompt: Prompt) -> Generated:
         """See `LanguageModel.generate`.
 
-        Raises ModelFailed (`budget`) if the call could exceed what is left of the day, Unavailable when the
-        database is away, and what the model raises.
+        Raises ModelFailed (`budget`) if the estimate of the input, and the most that the model may write, are
+        more than what is left of the day; Unavailable when the database is away, and what the model raises.
         """
         return await whole_answer(self.stream(prompt))
 
     async def stream(self, prompt: Prompt) -> AsyncGenerator[str | Generated]:
         """See `LanguageModel.stream`. Raises what `generate` raises."""
         sent = tokens_of(prompt)
-        day, reservation = await self._reserve(sent + prompt.max_tokens)
+        day, reservation = await self._reserve(sent + prompt.max_tokens + self._thinking_tokens)
         used, written = Tokens(), ""
         try:
             async with aclosing(self._model.stream(prompt)) as pieces:

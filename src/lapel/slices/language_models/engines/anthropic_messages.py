@@ -81,6 +81,7 @@ class AnthropicMessages:
     """The dialect."""
 
     def __init__(self, model: str) -> None:
+        self.thinking_tokens = _THINKING
         self._model = model
 
     def request(self, prompt: Prompt, left_out: frozenset[Feature]) -> ModelRequest:
@@ -88,7 +89,7 @@ class AnthropicMessages:
         del left_out  # Anthropic knows all that is sent
         body: dict[str, object] = {
             "model": self._model,
-            "max_tokens": prompt.max_tokens + _THINKING,
+            "max_tokens": prompt.max_tokens + self.thinking_tokens,
             "system": prompt.instructions,
             "messages": [{"role": each.role, "content": each.text} for each in prompt.messages],
             "stream": True,

@@ -73,20 +73,20 @@ class ChatCompletions:
     """The dialect. `own`: at OpenAI's own address, whose fields differ from those that other servers know."""
 
     def __init__(self, model: str, *, own: bool) -> None:
+        self.thinking_tokens = _THINKING if own else 0
         self._model = model
         self._own = own
 
     def request(self, prompt: Prompt, left_out: frozenset[Feature]) -> ModelRequest:
         """See `Dialect.request`."""
         newer = self._own != ("limit" in left_out)
-        most = prompt.max_tokens + (_THINKING if self._own else 0)
         body: dict[str, object] = {
             "model": self._model,
             "messages": [
                 {"role": "system", "content": self._instructions(prompt)},
                 *({"role": each.role, "content": each.text} for each in prompt.messages),
             ],
-            "max_completion_tokens" if newer else "max_tokens": most,
+            "max_completion_tokens" if newer else "max_tokens": prompt.max_tokens + self.thinking_tokens,
             "stream": True,
         }
         if "stream_usage" not in left_out:

@@ -45,6 +45,9 @@ class EventPiece(msgspec.Struct, frozen=True, kw_only=True):
 class Dialect(Protocol):
     """How a kind of service is asked, and how its answers are read."""
 
+    thinking_tokens: int
+    """What a model may think before it answers: a request allows so many tokens more than its prompt."""
+
     def request(self, prompt: Prompt, left_out: frozenset[Feature]) -> ModelRequest:
         """The request for a streamed answer, without what the server does not know."""
         ...

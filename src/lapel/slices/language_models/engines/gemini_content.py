@@ -71,12 +71,13 @@ class GeminiContent:
     """The dialect. Each event of a stream is a whole answer with a part of the text; there is no end mark."""
 
     def __init__(self, model: str) -> None:
+        self.thinking_tokens = _THINKING
         self._model = model
 
     def request(self, prompt: Prompt, left_out: frozenset[Feature]) -> ModelRequest:
         """See `Dialect.request`."""
         del left_out  # Gemini knows all that is sent
-        config: dict[str, object] = {"maxOutputTokens": prompt.max_tokens + _THINKING}
+        config: dict[str, object] = {"maxOutputTokens": prompt.max_tokens + self.thinking_tokens}
         if prompt.schema is not None:
             config |= {"responseMimeType": "application/json", "responseJsonSchema": prompt.schema}
         body = {

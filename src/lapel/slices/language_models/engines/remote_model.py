@@ -72,6 +72,7 @@ class RemoteModel:
     ) -> None:
         self.name = model
         self.context_tokens = context_tokens
+        self.thinking_tokens = dialect.thinking_tokens
         self._dialect = dialect
         self._account = account
         self._bounds = bounds
