@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
-
 import pytest
 
-from tests.contract.resources import Resources, populate
-from tests.support.client import api_client
+from tests.contract.resources import Resources
+from tests.support.populated import populated
 from tests.support.running import Running
 
 
 @pytest.fixture(scope="module")
-async def shared(live: Running) -> AsyncGenerator[Resources]:
+async def shared(live: Running) -> Resources:
     """One of everything, which no refused request may change."""
-    async with api_client(live.url) as client:
-        yield await populate(client, live.ports)
+    return await populated(live)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import TypeAlias
 
 import httpx
@@ -15,9 +15,9 @@ from lapel.foundation.ports import Ports
 from lapel.slices.projects.scopes import IMPLIED, SCOPES
 from tests.audit.support import entries_of_request, expected_entries
 from tests.contract.resources import Call, Resources, call, populate
-from tests.support.client import api_client
 from tests.support.declared import declared_operations
 from tests.support.matrix import callers, private, refused_kinds, usual_caller, wrong_tokens
+from tests.support.populated import populated
 from tests.support.running import Running
 from tests.support.tenants import TABLES, Tenant, contents, forget_keys, make_key, make_tenant
 
@@ -75,10 +75,9 @@ async def refused(
 
 
 @pytest.fixture(scope="module")
-async def lasting(live: Running) -> AsyncGenerator[Resources]:
+async def lasting(live: Running) -> Resources:
     """One of everything, for the calls of REPEATABLE."""
-    async with api_client(live.url) as client:
-        yield await populate(client, live.ports)
+    return await populated(live)
 
 
 @pytest.fixture

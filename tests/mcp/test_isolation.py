@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import httpx
@@ -13,6 +13,7 @@ from tests.contract.resources import Resources, populate
 from tests.mcp.clients import Raw, error_of, message, raw
 from tests.support.client import api_client
 from tests.support.declared import declared_operations
+from tests.support.populated import populated
 from tests.support.running import Running
 from tests.support.tenants import Tenant, make_key, make_tenant
 
@@ -27,9 +28,8 @@ MORE: dict[str, dict[str, Any]] = {
 
 
 @pytest.fixture(scope="module")
-async def things(live: Running) -> AsyncGenerator[Resources]:
-    async with api_client(live.url) as client:
-        yield await populate(client, live.ports)
+async def things(live: Running) -> Resources:
+    return await populated(live)
 
 
 @pytest.fixture(scope="module")

@@ -15,8 +15,8 @@ from lapel.slices.summaries.templates.builtin import BUILT_IN
 from lapel.slices.summaries.work.summary_writing import make_summary
 from lapel.slices.summaries.writing.model_writer import UnkeptParts
 from lapel.slices.summaries.writing.prompts import rules_for
-from lapel.slices.transcription.service import Segment
 from tests.summaries.support import ScriptedModel, entry, general
+from tests.support.written import segments_of
 
 GENERAL = BUILT_IN["tmpl_general_notes"]
 SHIPPED = attacks()
@@ -25,20 +25,6 @@ INSTRUCTIONS = {
     rules_for(GENERAL, "transcript", language=each, part=None)
     for each in (None, "en", "de", "es", "fr", "zh")
 }
-
-
-def segments_of(attack: PlantedAttack) -> list[Segment]:
-    """The attack's speech, with the names that it plants as labels."""
-    return [
-        Segment(
-            start=each.start,
-            end=each.end,
-            text=each.text,
-            confidence=0.9,
-            speaker=attack.speaker_names.get(each.speaker, each.speaker),
-        )
-        for each in attack.segments
-    ]
 
 
 async def summarized(attack: PlantedAttack, model: LanguageModel | None) -> str:

