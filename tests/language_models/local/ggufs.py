@@ -29,9 +29,20 @@ def value(given: Value) -> bytes:
             return struct.pack("<IIQ", 9, 5, len(given)) + struct.pack(f"<{len(given)}i", *given)
 
 
-def header(values: dict[str, Value], *, version: int = 3, magic: bytes = b"GGUF") -> bytes:
+def header(
+    values: dict[str, Value],
+    *,
+    version: int = 3,
+    magic: bytes = b"GGUF",
+    tensors: dict[str, int] | None = None,
+) -> bytes:
+    """`tensors`: where the data of each begin; they are vectors."""
+    tensors = tensors or {}
     body = b"".join(string(key) + value(each) for key, each in values.items())
-    return magic + struct.pack("<IQQ", version, 0, len(values)) + body
+    body += b"".join(
+        string(name) + struct.pack("<IQIQ", 1, 16, 0, offset) for name, offset in tensors.items()
+    )
+    return magic + struct.pack("<IQQ", version, len(tensors), len(values)) + body
 
 
 MODEL: dict[str, Value] = {

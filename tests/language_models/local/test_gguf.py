@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import struct
 from pathlib import Path
 
 import pytest
 
-from lapel.slices.language_models.local.gguf import GgufFacts, NotGguf, read_facts
+from lapel.slices.language_models.local.gguf import GgufFacts, NotGguf, check_whole, read_facts
 from tests.language_models.local.ggufs import MODEL, gguf, header
 
 # A list in a list in a list, and so on.
@@ -48,3 +49,27 @@ def test_hostile_headers_are_refused_in_words(tmp_path: Path, data: bytes, why: 
     file.write_bytes(data)
     with pytest.raises(NotGguf, match=why):
         read_facts(file)
+
+
+def test_a_file_that_ends_before_its_tensors_is_not_whole(tmp_path: Path) -> None:
+    file = tmp_path / "part.gguf"
+    head = header(MODEL, tensors={"a.weight": 0, "b.weight": 64})
+    start = -(-len(head) // 32) * 32
+    whole = head.ljust(start + 96, b"\0")
+    file.write_bytes(whole)
+    check_whole(file)
+    for length in (len(head), start, start + 64):
+        file.write_bytes(whole[:length])
+        read_facts(file)
+        with pytest.raises(NotGguf, match=f"not whole: it ends after {length} bytes"):
+            check_whole(file)
+    file.write_bytes(whole[: len(head) - 3])
+    with pytest.raises(NotGguf, match="ends too early"):
+        check_whole(file)
+
+
+def test_a_pipe_is_no_model(tmp_path: Path) -> None:
+    """It is not waited for."""
+    os.mkfifo(tmp_path / "pipe.gguf")
+    with pytest.raises(NotGguf, match="is no GGUF file"):
+        read_facts(tmp_path / "pipe.gguf")

@@ -6,7 +6,10 @@ Source: docs/gguf.md of ggml (versions 2 and 3, little endian).
 from __future__ import annotations
 
 import dataclasses
+import os
 import struct
+from collections.abc import Generator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO, TypeAlias
 
@@ -27,6 +30,7 @@ _FORMATS = {
 _STRING, _ARRAY = 8, 9
 # No model has more: the largest vocabularies have some 260,000 tokens, and a template is a few KiB.
 _MOST_KEYS, _LONGEST_STRING, _LONGEST_ARRAY = 10_000, 1 << 20, 4_000_000
+_MOST_TENSORS, _MOST_DIMENSIONS = 100_000, 8
 # Kinds of tokens that are no text: the tokenizer makes them of their names, wherever it sees these.
 _CONTROL, _USER_DEFINED = 3, 4
 
@@ -54,9 +58,37 @@ def read_facts(file: Path, *, vocabulary: bool = True) -> GgufFacts:
 
     Raises NotGguf, and OSError when the file cannot be read.
     """
-    with file.open("rb") as opened:
+    with _reading(file) as opened:
+        return _facts(_values(opened, vocabulary=vocabulary)[0])
+
+
+def check_whole(file: Path) -> None:
+    """Check the header, and that the file does not end before its last tensor begins, as it does after a
+    download that broke off.
+
+    Raises NotGguf, and OSError when the file cannot be read.
+    """
+    with _reading(file) as opened:
+        values, tensors = _values(opened, vocabulary=True)
+        _facts(values)
+        alignment = values.get("general.alignment", 32)
+        if tensors > _MOST_TENSORS or not isinstance(alignment, int) or alignment < 1:
+            raise NotGguf("has a header that makes no sense")
+        offsets = [_offset(opened) for _ in range(tensors)]
+        begin = -(-opened.tell() // alignment) * alignment
+        size = os.fstat(opened.fileno()).st_size
+        if offsets and max(offsets) >= size - begin:
+            raise NotGguf(
+                f"is not whole: it ends after {size} bytes, before its last tensor begins. Download it again"
+            )
+
+
+@contextmanager
+def _reading(file: Path) -> Generator[BinaryIO]:
+    # A pipe without a writer would block; opened in this way, it is an empty file.
+    with open(file, "rb", opener=lambda path, flags: os.open(path, flags | os.O_NONBLOCK)) as opened:
         try:
-            return _facts(_values(opened, vocabulary=vocabulary))
+            yield opened
         except (struct.error, UnicodeDecodeError, RecursionError):
             raise NotGguf(f"{file} is damaged: its header ends too early") from None
         except NotGguf as fault:
@@ -78,11 +110,12 @@ def _facts(values: dict[str, Value]) -> GgufFacts:
     return GgufFacts(window, tuple(sorted(control)))
 
 
-def _values(file: BinaryIO, *, vocabulary: bool) -> dict[str, Value]:
-    """The values of the header, up to the vocabulary or with it. Arrays other than it are left out."""
+def _values(file: BinaryIO, *, vocabulary: bool) -> tuple[dict[str, Value], int]:
+    """The values of the header, up to the vocabulary or with it, and the number of tensors. Arrays other than
+    the vocabulary are left out."""
     if file.read(4) != _MAGIC:
         raise NotGguf("is no GGUF file")
-    version, _tensors, count = _unpack(file, "<I"), _unpack(file, "<Q"), _unpack(file, "<Q")
+    version, tensors, count = _unpack(file, "<I"), _unpack(file, "<Q"), _unpack(file, "<Q")
     if version not in _VERSIONS or int(count) > _MOST_KEYS:
         raise NotGguf(f"is GGUF of a version that is not supported ({version})")
     values: dict[str, Value] = {}
@@ -93,7 +126,7 @@ def _values(file: BinaryIO, *, vocabulary: bool) -> dict[str, Value]:
         kept = key in ("tokenizer.ggml.tokens", "tokenizer.ggml.token_type")
         value = _value(file, int(_unpack(file, "<I")), kept=kept)
         values[key] = value
-    return values
+    return values, int(tensors)
 
 
 def _value(file: BinaryIO, kind: int, *, kept: bool) -> Value:
@@ -112,6 +145,18 @@ def _value(file: BinaryIO, kind: int, *, kept: bool) -> Value:
     if len(data) < one.size * length:
         raise struct.error
     return [value for (value,) in one.iter_unpack(data)] if kept else []
+
+
+def _offset(file: BinaryIO) -> int:
+    """Reads what the header says of a tensor; where its data begin."""
+    _string(file)
+    dimensions = int(_unpack(file, "<I"))
+    if dimensions > _MOST_DIMENSIONS:
+        raise NotGguf("has a tensor with too many dimensions")
+    for _ in range(dimensions):
+        _unpack(file, "<Q")
+    _unpack(file, "<I")
+    return int(_unpack(file, "<Q"))
 
 
 def _format(kind: int) -> str:

@@ -25,7 +25,7 @@ from typing import Final
 
 from lapel.foundation.core.crash_points import crash_point
 from lapel.foundation.workers.packaged_files import Part, blocks, package_folder, paths_of
-from lapel.slices.language_models.local.gguf import NotGguf, read_facts
+from lapel.slices.language_models.local.gguf import NotGguf, check_whole, read_facts
 from lapel.slices.language_models.model_failures import ModelFailed
 
 SETTING: Final = "LAPEL_LANGUAGE_MODEL"
@@ -89,7 +89,7 @@ class LanguageWeights:
         is known, 1.1 GB. Raises OSError when it cannot be read."""
         if self.packaged is None:
             try:
-                read_facts(self.file, vocabulary=False)
+                check_whole(self.file)
             except NotGguf as fault:
                 return f"{fault}."
             return None
