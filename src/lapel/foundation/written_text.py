@@ -22,6 +22,13 @@ KANA = "\u3040-\u30ff"
 HANGUL = "\u1100-\u11ff\u3130-\u318f\uac00-\ud7af"
 """Korean: spaces between words, but particles are written with the word before."""
 
+MARKS = (
+    "\u0300-\u036f\u0591-\u05bd\u05bf\u05c1\u05c2\u05c4\u05c5\u05c7\u064b-\u065f\u0670"
+    "\u0900-\u0903\u093a-\u094f\u0951-\u0963\u0980-\u0dff"
+)
+"""What belongs to the letter before it, and is no letter itself for Python: accents, points of Hebrew and
+Arabic, vowel signs of Indian scripts (with the letters of those after Devanagari)."""
+
 UNSPACED = THAI_AND_NEIGHBOURS + HAN_AND_KANA
 """The scripts that are written without spaces between words."""
 

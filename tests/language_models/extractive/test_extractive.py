@@ -80,7 +80,13 @@ def test_content_leaves_out_function_words_and_ends() -> None:
 
 
 def test_characters_of_scripts_without_spaces_are_half_a_word() -> None:
-    assert [word_count(text) for text in ("我们决定", "好", "l'eau coule", "회의 시간")] == [2, 1, 2, 2]
+    assert [word_count(text) for text in ("我们决定", "好", "l'eau coule", "회의 시간", "हफ्ते में उत्पाद")] == [
+        2,
+        1,
+        2,
+        2,
+        3,
+    ]
 
 
 @pytest.mark.parametrize(
@@ -90,6 +96,10 @@ def test_characters_of_scripts_without_spaces_are_half_a_word() -> None:
         ("we've ordered", "They're ordering"),
         ("dell'acquedotto", "acquedotto"),
         ("학교에서", "학교"),
+        ("उत्पाद", "उत्पादों"),
+        ("உற்பத்தி", "உற்பத்தி"),
+        ("שָׁלוֹם", "שלום"),
+        ("مُحَمَّد", "محمد"),
         ("ＡＤＲＥＳＳＥ", "Adresse"),
     ],
 )

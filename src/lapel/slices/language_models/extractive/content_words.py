@@ -14,12 +14,13 @@ from functools import lru_cache
 
 import msgspec
 
-from lapel.foundation.written_text import HANGUL, UNSPACED, normalized
+from lapel.foundation.written_text import HANGUL, MARKS, UNSPACED, normalized
 from lapel.slices.language_models.extractive.function_words import FUNCTION_WORDS
 
 # An apostrophe ends a word: l'eau, Ramona's.
-_WORD = re.compile(r"[^\W_]+")
-_WITH_APOSTROPHES = re.compile(r"[^\W_]+(?:['’][^\W_]+)*")
+_LETTER = f"(?:[^\\W_]|[{MARKS}])"
+_WORD = re.compile(f"{_LETTER}+")
+_WITH_APOSTROPHES = re.compile(f"{_LETTER}+(?:['’]{_LETTER}+)*")
 _NUMBER = re.compile(r"(?<![_\d])\d+(?:[.,:]\d+)*")
 _DECIMAL = re.compile("[,:]")
 _LEADING_ZEROS = re.compile(r"^0+(?=\d)")
