@@ -198,7 +198,7 @@ async def test_questions_are_asked_in_a_session(
 ) -> None:
     made = Made(client, tenant)
     end_user, token, recording = await made.person("jane")
-    _, other, __ = await made.person("joe")
+    stranger, other, _ = await made.person("joe")
     first = {"content": "When do we ship?", "end_user_id": end_user}
     async with (
         raw(live.url, tenant.test_key) as http,
@@ -208,8 +208,15 @@ async def test_questions_are_asked_in_a_session(
         answer = (await http.call("ask", **first))["structuredContent"]
         assert set(answer) == {"session_id", "message", "sources"}
         session = answer["session_id"]
-        again = await http.call("ask", content="And then?", session_id=session)
+        same = {"scope": {"type": "library"}, "end_user_id": end_user}
+        again = await http.call("ask", content="And then?", session_id=session, **same)
         assert again["structuredContent"]["session_id"] == session
+        one = {"type": "recording", "recording_id": recording}
+        for argument, value in {"scope": one, "end_user_id": stranger}.items():
+            refused = await http.refused("ask", content="?", session_id=session, **{argument: value})
+            assert (refused["code"], refused["param"]) == ("invalid_request", argument)
+        malformed = await http.refused("ask", content="?", session_id=session, scope={"type": "all"})
+        assert malformed["param"].startswith("scope")
         page = await made.get(f"/ask/sessions/{session}/messages")
         assert [each["role"] for each in page["data"]] == ["user", "assistant"] * 2
         assert page["data"][1] == answer["message"]

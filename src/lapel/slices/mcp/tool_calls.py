@@ -18,6 +18,7 @@ from lapel.foundation.core.errors import ApiError, InvalidRequest, NotFound
 from lapel.foundation.http.calls import NoBody, NoQuery
 from lapel.foundation.http.input.decoding import BodyDecoder
 from lapel.foundation.http.responses import refuse
+from lapel.slices.mcp.session_arguments import differing, is_described
 from lapel.slices.mcp.tool_schemas import FIRST, ID, QUESTION, SESSION
 
 if TYPE_CHECKING:
@@ -64,10 +65,12 @@ class ToolCalls:
         try:
             self._tools.check(tool, called.actor)
             request, finds = _request(tool, arguments)
+            described = _described_session(tool, arguments)
         except ApiError as error:
             return _error(error, called.request_id)
-        # In a task of its own: its deadline cancels its task, and its request id is not the caller's.
-        status, content, request_id = await asyncio.create_task(self._ask(request, scope), name="tool-call")
+        if described is not None and (refused := await self._compared(*described, scope)):
+            return refused
+        status, content, request_id = await self._answer(request, scope)
         if status >= 400:
             return ToolAnswer(content.decode(), None)
         value: Any = msgspec.json.decode(content)
@@ -78,8 +81,24 @@ class ToolCalls:
             return _error(NotFound("There is nothing with this value.", param=finds), request_id)
         return ToolAnswer(msgspec.json.encode(rows[0]).decode(), rows[0])
 
-    async def _ask(self, request: _RouteRequest, scope: Scope) -> tuple[int, bytes, str]:
+    async def _compared(self, request: _RouteRequest, given: Arguments, scope: Scope) -> ToolAnswer | None:
+        """The error if the arguments name another scope or end user than the session has, or if the caller
+        may not read the session."""
+        status, content, request_id = await self._answer(request, scope)
+        if status >= 400:
+            return ToolAnswer(content.decode(), None)
+        name = differing(given, msgspec.json.decode(content))
+        if name is None:
+            return None
+        told = f"This session has another `{name}`. Leave out either `{name}` or `{SESSION}`."
+        return _error(InvalidRequest(told, param=name), request_id)
+
+    async def _answer(self, request: _RouteRequest, scope: Scope) -> tuple[int, bytes, str]:
         """Status, body and request id of the API's answer."""
+        # In a task of its own: its deadline cancels its task, and its request id is not the caller's.
+        return await asyncio.create_task(self._ask(request, scope), name="tool-call")
+
+    async def _ask(self, request: _RouteRequest, scope: Scope) -> tuple[int, bytes, str]:
         headers = [(name, value) for name, value in scope["headers"] if name in _HEADERS]
         if request.method != "POST":
             headers = [each for each in headers if each[0] != b"idempotency-key"]
@@ -158,6 +177,17 @@ def _question(tool: Tool, asking: Operation, taken: Arguments) -> _RouteRequest:
     elif isinstance(first, dict):
         made[FIRST] = {**question, **cast("Arguments", first)}  # a `provider` may stand beside it
     return _RouteRequest(tool.operation.method, tool.operation.path, body=msgspec.json.encode(made))
+
+
+def _described_session(tool: Tool, arguments: Arguments) -> tuple[_RouteRequest, Arguments] | None:
+    """The request for the session of a question, and what the arguments say about it besides its id; None if
+    they say nothing. Raises InvalidRequest when they are wrong."""
+    taken = {name: each for name, each in arguments.items() if name not in tool.entry.hidden}
+    if tool.session is None or taken.get(SESSION) is None or not is_described(taken):
+        return None
+    given = {"scope": _LIBRARY, **{name: each for name, each in taken.items() if each is not None}}
+    BodyDecoder(tool.operation.body)(msgspec.json.encode(_fields_of(tool.operation, given)))
+    return _RouteRequest("GET", _path(tool.session, tool, SESSION, taken)), taken
 
 
 def _fields_of(operation: Operation, arguments: Arguments) -> dict[str, Any]:

@@ -23,7 +23,8 @@ class ToolEntry:
     `reads`: it changes nothing; None means that its operation's method decides. `hidden`: arguments that the
     tool does not take. `found_by`: an argument that may stand in place of the id, and the operation that
     lists the one resource which has it. `asks`: the operation of one question; `operation` then makes the
-    session for the first question, which is its `initial_message`. `leaves`: it sends something outside.
+    session for the first question, which is its `initial_message`. `session`: the operation that shows a
+    session. `leaves`: it sends something outside.
     """
 
     name: str
@@ -34,6 +35,7 @@ class ToolEntry:
     hidden: frozenset[str] = frozenset()
     found_by: tuple[str, str] | None = None
     asks: str = ""
+    session: str = ""
     leaves: bool = False
 
 
@@ -43,7 +45,7 @@ _ASK = (
     "`content` is the question. The answer rests on what was said in the recordings and cites where, or says "
     "that the recordings do not have it. With `session_id`, the question is one more of that session. "
     "Without it, a new session is made: about the recordings of `scope`, or about all recordings of the end "
-    "user."
+    "user. A session keeps its recordings: another `scope` beside `session_id` is refused."
 )
 TABLE = (
     ToolEntry("list_end_users", "list_end_users"),
@@ -61,7 +63,14 @@ TABLE = (
     ToolEntry("create_transcription", "create_transcription"),
     ToolEntry("create_summary", "create_summary"),
     ToolEntry("search_recordings", "search_recordings", reads=True),
-    ToolEntry("ask", "create_ask_session", also=_ASK, hidden=_STREAM, asks="create_ask_message"),
+    ToolEntry(
+        "ask",
+        "create_ask_session",
+        also=_ASK,
+        hidden=_STREAM,
+        asks="create_ask_message",
+        session="get_ask_session",
+    ),
     ToolEntry("list_webhooks", "list_webhooks"),
     ToolEntry("trigger_webhook_event", "test_webhook", also="`id` is the webhook's id.", leaves=True),
     ToolEntry("list_my_recordings", "list_recordings", END_USERS, hidden=_OWN),
@@ -74,5 +83,6 @@ TABLE = (
         also=_ASK,
         hidden=_OWN | _STREAM,
         asks="create_ask_message",
+        session="get_ask_session",
     ),
 )

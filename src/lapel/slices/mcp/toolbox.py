@@ -20,12 +20,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tool:
-    """A tool, with its schemas. `finder`: the operation of `found_by`; `asking`: that of `asks`."""
+    """A tool, with its schemas. `finder`: the operation of `found_by`; `asking`: that of `asks`; `session`:
+    that of the same name in its entry."""
 
     entry: ToolEntry
     operation: Operation
     finder: Operation | None
     asking: Operation | None
+    session: Operation | None
     schemas: ToolSchemas
 
     @property
@@ -98,5 +100,8 @@ def _tool(entry: ToolEntry, named: Mapping[str, Operation], ids: Mapping[str, st
     operation = named[entry.operation]
     finder = None if entry.found_by is None else named[entry.found_by[1]]
     asking = named[entry.asks] if entry.asks else None
+    session = named[entry.session] if entry.session else None
     schemas = ToolSchemas(entry, operation, ids, finder, asking)
-    return Tool(entry=entry, operation=operation, finder=finder, asking=asking, schemas=schemas)
+    return Tool(
+        entry=entry, operation=operation, finder=finder, asking=asking, session=session, schemas=schemas
+    )
