@@ -110,6 +110,7 @@ def _connect(services: Services) -> None:
     )
     recordings.on_audio.append(transcriptions.announce_audio)
     index = services[TranscriptIndex]
+    recordings.on_rename.append(index.rename)
     recordings.on_delete.extend(
         [
             transcriptions.erase_of_recordings,

@@ -179,7 +179,7 @@ count: a number that Lapel or a device counted or measured
     remote_copies       failures
     rollouts            percent max_failure_rate deadline_hours offered
     search_chunks       place start_ms end_ms
-    search_transcripts  chunks tries
+    search_transcripts  chunks tries stale_from
     speech_work         piece failures starts turns counted_ms
     summaries           template_version
     summary_template_versions version

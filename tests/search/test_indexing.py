@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable
 
 import httpx
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from lapel.cli.doctor.embedding_checks import vectors
+from lapel.foundation.core.actors import Actor
 from lapel.foundation.ports import Ports
 from lapel.slices.embeddings.service import DIMENSIONS, EmbeddingsAway
 from lapel.slices.erasure.service import RETENTION
 from lapel.slices.recordings.service import Reach, Recordings
+from lapel.slices.recordings.wire import UpdateRecording
 from lapel.slices.search.indexing.catching_up import CatchingUp
 from lapel.slices.search.indexing.vector_work import VectorWork
 from lapel.slices.search.payloads import EmbedTranscript
@@ -35,12 +38,16 @@ class Embedder:
         self.model = model
         self.texts: list[str] = []
         self.fails = 0
+        self.before: Awaitable[None] | None = None
 
     async def passages(self, texts: list[str]) -> list[bytes]:
         """The vectors, after as many failures as told."""
         if self.fails:
             self.fails -= 1
             raise EmbeddingsAway("away")
+        if self.before is not None:
+            before, self.before = self.before, None
+            await before
         self.texts += texts
         return [b"\0\0\x80\x3f" + bytes(4 * (DIMENSIONS - 1)) for _ in texts]
 
@@ -217,6 +224,45 @@ async def test_the_name_of_the_recording_is_embedded_with_its_passages(library: 
     embedder = Embedder()
     await work_of(library, embedder).work(EmbedTranscript(0, ""))
     assert embedder.texts == ["Port. The harbour has cranes."]
+
+
+async def test_a_changed_name_is_embedded_again_without_a_gap(library: Library) -> None:
+    project_id = library.tenant.project_id
+    actor = Actor(kind="key", id="key_x", world_id=library.world_id, project_id=project_id, mode="test")
+    recording, unwanted = [await library.said(await library.end_user(), segments_of(LONG)) for _ in range(2)]
+    never = "UPDATE search_transcripts SET embed_at = NULL WHERE world_id = $1 AND recording_id = $2"
+    await library.execute(never, library.world_id, unwanted)
+    await due_only(library)
+    chunks, embedder = await library.count("search_chunks", recording), Embedder()
+    assert chunks > 40, "more than one batch"
+
+    async def rename(recording_id: str, name: str | None) -> None:
+        records = library.services[Recordings].records
+        await records.update(actor, Reach(library.world_id, recording_id), UpdateRecording(name=name))
+
+    await work_of(library, embedder).work(EmbedTranscript(0, ""))
+    for name, then in (("Port", "Quay"), ("Pier", None)):
+        embedder.texts.clear()
+        await rename(unwanted, name)
+        await rename(recording, name)
+        work = work_of(library, embedder)
+        assert await work._batch(embedder.model)
+        assert await library.count("search_vectors", recording) == chunks, (
+            "the former ones are found until then"
+        )
+        embedder.before = rename(recording, then)  # while the worker computes the next batch
+        assert await work._batch(embedder.model)
+        embedder.texts.clear()
+        await work.work(EmbedTranscript(0, ""))
+        begin = f"{then}. Sentence" if then else "Sentence"
+        assert len(embedder.texts) == chunks
+        assert all(each.startswith(begin) for each in embedder.texts)
+        assert await library.count("search_vectors", recording) == chunks
+    embedder.texts.clear()
+    await rename(recording, None)  # nothing changes
+    await work_of(library, embedder).work(EmbedTranscript(0, ""))
+    assert embedder.texts == []
+    assert await library.count("search_vectors", unwanted) == 0
 
 
 async def test_what_always_fails_is_left_without_vectors(library: Library) -> None:

@@ -42,7 +42,7 @@ from lapel.slices.recordings.records.record_queries import (
     GOING,
     PRESENT_BYTES,
 )
-from lapel.slices.recordings.records.service import Records
+from lapel.slices.recordings.records.service import OnRename, Records
 from lapel.slices.recordings.uploads.completion import Completion
 from lapel.slices.recordings.uploads.start import Uploads
 from lapel.slices.recordings.wire import RecordingQuery
@@ -93,16 +93,18 @@ class Recordings:
 
     def __init__(self, ports: Ports) -> None:
         # Hooks of other slices. `on_audio` is called in the transaction that makes an audio readable.
+        # `on_rename` is called in the transaction that changes a recording's name.
         # `on_delete` is called in the transaction that deletes recordings, before the recordings' rows are
         # deleted. `of_end_user` and `last_of_end_user` delete the other rows of a deleted end user, before
         # and after its recordings. The parts keep these same lists, so they also call the hooks that app.py
         # adds later.
         self.on_audio: Final[list[OnAudio]] = []
+        self.on_rename: Final[list[OnRename]] = []
         self.on_delete: Final[list[OnDelete]] = []
         self.of_end_user: Final[list[EraseSome]] = []
         self.last_of_end_user: Final[list[EraseSome]] = []
         erasures = Erasures(ports)
-        self.records = Records(ports)
+        self.records = Records(ports, self.on_rename)
         self.uploads = Uploads(ports)
         self.completion = Completion(ports, self.on_audio)
         self.downloads = Downloads(ports)

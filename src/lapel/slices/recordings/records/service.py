@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import msgspec
 
@@ -19,6 +19,7 @@ from lapel.slices.recordings.views import recording_of
 from lapel.slices.recordings.wire import Recording, RecordingPage
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from datetime import datetime
 
     from lapel.foundation.core.actors import Actor
@@ -31,14 +32,22 @@ if TYPE_CHECKING:
 _TRIES = 3
 
 
+class OnRename(Protocol):
+    """A hook of another slice, called in the transaction that changes the name of a recording."""
+
+    async def __call__(self, connection: Connection, world_id: int, recording_id: str, /) -> object:
+        """Act on the new name, which is written already."""
+
+
 class Records:
     """Operations on recordings, except on their bytes.
 
     Methods that open a connection raise Unavailable when the database fails.
     """
 
-    def __init__(self, ports: Ports) -> None:
+    def __init__(self, ports: Ports, on_rename: Sequence[OnRename] = ()) -> None:
         self._ports = ports
+        self._on_rename = on_rename
 
     async def create(
         self, connection: Connection, actor: Actor, body: CreateRecording
@@ -157,6 +166,9 @@ class Records:
                     started_at=started_at,
                     ended_at=ended_at,
                 )
+                if body.name is not msgspec.UNSET and body.name != row.name:
+                    for tell in self._on_rename:
+                        await tell(connection, at.world_id, at.recording_id)
                 now = self._ports.clock.now()
                 about, changed = row.end_user_id, at.recording_id
                 await audit.note(connection, self._ports.ids, now, actor, "recording.updated", changed, about)

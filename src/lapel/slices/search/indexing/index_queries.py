@@ -24,7 +24,7 @@ VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
 # A transcription that completes replaces the recording's earlier one.
 REPLACE_TRANSCRIPT = f"""{_PUT}
 ON CONFLICT (world_id, recording_id) DO UPDATE SET transcription_id = excluded.transcription_id,
-    configuration = excluded.configuration, chunks = excluded.chunks, model = NULL,
+    configuration = excluded.configuration, chunks = excluded.chunks, model = NULL, stale_from = NULL,
     embed_at = excluded.embed_at, lease = NULL, tries = 0, indexed_at = excluded.indexed_at
 RETURNING recording_id
 """

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from lapel.foundation.core.crash_points import crash_point
 from lapel.foundation.queue import jobs
-from lapel.slices.search.indexing import index_queries
+from lapel.slices.search.indexing import index_queries, vector_queries
 from lapel.slices.search.passages.chunking import chunks_of
 from lapel.slices.search.passages.search_words import configuration_of, indexed_words
 from lapel.slices.search.passages.sentence_splitting import sentences_of
@@ -98,6 +98,13 @@ class TranscriptIndex:
         if is_embedded:
             await jobs.enqueue(connection, EMBED, EmbedTranscript(world_id, found.recording_id))
         return True
+
+    async def rename(self, connection: Connection, world_id: int, recording_id: str, /) -> None:
+        """Let the vectors of a recording be computed with its new name, in the transaction that changes it.
+
+        The sweep finds the transcript, so that many changes are one work.
+        """
+        await vector_queries.rename(connection, world_id, recording_id)
 
     async def erase_of_recordings(
         self, connection: Connection, world_id: int, recording_ids: list[str]

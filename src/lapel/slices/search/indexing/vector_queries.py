@@ -28,19 +28,24 @@ _MOST_WAITING = 10_000
 
 
 class TranscriptDueRow(msgspec.Struct, frozen=True):
-    """A transcript whose chunks lack vectors, leased to this worker."""
+    """A transcript whose chunks lack vectors, leased to this worker.
+
+    `stale_from`: the chunks from this place on have vectors that were made with a former name; None: none.
+    """
 
     world_id: int
     recording_id: str
     transcription_id: str
     lease: str
     tries: int
+    stale_from: int | None
 
 
 class PassageRow(msgspec.Struct, frozen=True):
-    """A chunk without a vector. `name`: of its recording."""
+    """A chunk that needs a vector. `place`: in its transcript; `name`: of its recording."""
 
     id: str
+    place: int
     chunk_text: str
     name: str | None
 
@@ -89,16 +94,23 @@ WITH RECURSIVE worlds_with_work (world_id) AS (
 )
 UPDATE search_transcripts s SET lease = $1, embed_at = clock_timestamp() + $2, tries = s.tries + 1
 FROM next WHERE s.world_id = next.world_id AND s.recording_id = next.recording_id
-RETURNING s.world_id, s.recording_id, s.transcription_id, s.lease, s.tries
+RETURNING s.world_id, s.recording_id, s.transcription_id, s.lease, s.tries, s.stale_from
 """
 
-# $4: the model.
+# $4: the model; $6: `stale_from`.
 READ_LACKING = f"""
-SELECT c.id, c.chunk_text, r.name FROM search_chunks c {titled_recording("c", "NULL")}
-WHERE c.world_id = $1 AND c.recording_id = $2 AND c.transcription_id = $3 AND NOT EXISTS (
+SELECT c.id, c.place, c.chunk_text, r.name FROM search_chunks c {titled_recording("c", "NULL")}
+WHERE c.world_id = $1 AND c.recording_id = $2 AND c.transcription_id = $3 AND (c.place >= $6 OR NOT EXISTS (
     SELECT FROM search_vectors v
-    WHERE v.world_id = c.world_id AND v.end_user_id = c.end_user_id AND v.model = $4 AND v.chunk_id = c.id)
+    WHERE v.world_id = c.world_id AND v.end_user_id = c.end_user_id AND v.model = $4 AND v.chunk_id = c.id))
 ORDER BY c.place LIMIT $5
+"""
+
+# The chunks keep their vectors until new ones replace them. A worker that computes vectors with the former
+# name loses its lease. $1, $2: the recording.
+RENAME = """
+UPDATE search_transcripts SET stale_from = 0, embed_at = clock_timestamp(), lease = NULL, tries = 0
+WHERE world_id = $1 AND recording_id = $2 AND (embed_at IS NOT NULL OR model IS NOT NULL)
 """
 
 # While the transcript is locked, nothing replaces or deletes its chunks.
@@ -107,7 +119,7 @@ SELECT t.recording_id FROM search_transcripts t WHERE t.world_id = $1 AND t.reco
 FOR UPDATE
 """
 
-# The vectors come as one value, with 384 numbers for each chunk. A chunk that has one already keeps it.
+# The vectors come as one value, with 384 numbers for each chunk. Those of a former name are replaced.
 INSERT_VECTORS = """
 INSERT INTO search_vectors (world_id, chunk_id, model, recording_id, end_user_id, recorded_at, configuration,
     meaning)
@@ -116,18 +128,19 @@ SELECT c.world_id, c.id, $3, c.recording_id, c.end_user_id, c.recorded_at, t.con
 FROM unnest($4::text[]) WITH ORDINALITY AS n (id, place)
 JOIN search_chunks c ON c.world_id = $1 AND c.id = n.id AND c.recording_id = $2
 JOIN search_transcripts t ON t.world_id = $1 AND t.recording_id = $2
-ON CONFLICT (world_id, end_user_id, model, chunk_id) DO NOTHING
+ON CONFLICT (world_id, end_user_id, model, chunk_id) DO UPDATE SET meaning = excluded.meaning
 """
 
 # The next batch of the transcript follows when its world's turn comes again.
 CONTINUE = """
-UPDATE search_transcripts SET embed_at = indexed_at, lease = NULL, tries = 0
+UPDATE search_transcripts SET embed_at = indexed_at, lease = NULL, tries = 0,
+    stale_from = CASE WHEN stale_from IS NOT NULL THEN greatest(stale_from, $3) END
 WHERE world_id = $1 AND recording_id = $2
 """
 
 FINISH = """
 UPDATE search_transcripts SET has_old = has_old OR coalesce(model <> $3, false), model = $3,
-    embed_at = NULL, lease = NULL, tries = 0
+    embed_at = NULL, lease = NULL, tries = 0, stale_from = NULL
 WHERE world_id = $1 AND recording_id = $2
 """
 
@@ -138,7 +151,7 @@ WHERE world_id = $1 AND recording_id = $2 AND lease = $3
 
 # Its words are found; only another model tries again.
 GIVE_UP = """
-UPDATE search_transcripts SET embed_at = NULL, lease = NULL, model = $4
+UPDATE search_transcripts SET embed_at = NULL, lease = NULL, model = $4, stale_from = NULL
 WHERE world_id = $1 AND recording_id = $2 AND lease = $3
 """
 
@@ -193,7 +206,7 @@ async def claim(connection: Connection, lease: str, duration: timedelta) -> Tran
 async def read_lacking(
     connection: Connection, due: TranscriptDueRow, model: str, limit: int
 ) -> list[PassageRow]:
-    """The first chunks of a transcript that have no vector of the model."""
+    """The first chunks of a transcript that have no vector of the model, or one made with a former name."""
     return await fetch_rows(
         connection,
         PassageRow,
@@ -203,6 +216,7 @@ async def read_lacking(
         due.transcription_id,
         model,
         limit,
+        due.stale_from,
     )
 
 
@@ -218,9 +232,14 @@ async def insert_vectors(
     await connection.execute(INSERT_VECTORS, due.world_id, due.recording_id, model, list(ids), values)
 
 
-async def proceed(connection: Connection, due: TranscriptDueRow) -> None:
-    """Put a transcript back whose next chunks wait for a turn."""
-    await connection.execute(CONTINUE, due.world_id, due.recording_id)
+async def proceed(connection: Connection, due: TranscriptDueRow, place: int) -> None:
+    """Put a transcript back whose next chunks, from `place` on, wait for a turn."""
+    await connection.execute(CONTINUE, due.world_id, due.recording_id, place)
+
+
+async def rename(connection: Connection, world_id: int, recording_id: str) -> None:
+    """Let the vectors of a recording be replaced, if it has vectors or waits for some."""
+    await connection.execute(RENAME, world_id, recording_id)
 
 
 async def finish(connection: Connection, due: TranscriptDueRow, model: str) -> None:

@@ -136,7 +136,7 @@ class VectorWork:
             if is_last:
                 await vector_queries.finish(connection, due, model)
             else:
-                await vector_queries.proceed(connection, due)
+                await vector_queries.proceed(connection, due, batch[-1].place + 1)
             crash_point("embed:before-commit")
         crash_point("embed:committed")
 
