@@ -139,8 +139,6 @@ class Database:
                 "statement_timeout": "15000",
                 "lock_timeout": str(round(self._lock_seconds * 1000)),
                 "idle_in_transaction_session_timeout": "60000",
-                "hnsw.iterative_scan": "strict_order",
-                "hnsw.ef_search": "100",
             },
             init=_register_json,
         )

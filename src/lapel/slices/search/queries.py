@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 
 import msgspec
 
-from lapel.foundation.database.rows import fetch_rows, fetch_value
+from lapel.foundation.database.rows import fetch_row, fetch_rows
 from lapel.slices.recordings.service import seen_recording
 
 if TYPE_CHECKING:
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 # How vectors are compared: all of the end user, all of the given recordings, along the index, or not at all.
 Nearness: TypeAlias = Literal["end_user", "recordings", "index", "none"]
+# An end user with a smaller share of a partition's vectors is not searched along its index.
+LEAST_SHARE = 0.25
 
 
 class FoundRow(msgspec.Struct, frozen=True):
@@ -44,6 +46,13 @@ class ExtentRow(msgspec.Struct, frozen=True):
     configuration: str
     transcripts: int
     chunks: int
+
+
+class PartitionRow(msgspec.Struct, frozen=True):
+    """The partition that holds an end user's vectors, and about how many vectors it has of all end users."""
+
+    name: str
+    vectors: float
 
 
 class SearchFilters(msgspec.Struct, frozen=True):
@@ -112,47 +121,47 @@ WITH terms AS MATERIALIZED (
     ) s
 )"""
 
-# $11: the vector of the query, $12: its model. The product is negative, so the nearest come first.
-_DISTANCE = "c.meaning <#> $11::real[]::halfvec(384)"
-# The model finds texts of the query's own language nearer than they are. So what the texts of a
-# language have in common is taken away; the mean of few texts counts less.
-_EXACT = """
-SELECT e.id, row_number() OVER (ORDER BY e.distance, e.id) AS rank FROM (
-    SELECT o.id, o.distance - l.mean AS distance FROM own o
-    JOIN language_means l ON l.configuration = o.configuration
-    ORDER BY o.distance - l.mean, o.id LIMIT 50
-) e"""
-_OWN = """, own AS MATERIALIZED (
-    SELECT c.chunk_id AS id, c.configuration, {distance} AS distance FROM search_vectors c
-    WHERE {condition} AND c.model = $12 AND {filters}
+# $11: the vector of the query, $12: its model. The product is negative, so the nearest come first. In a
+# subquery, the vector is converted once; else PostgreSQL converts it for each row, which takes longer than
+# the comparison.
+_DISTANCE = "c.meaning <#> (SELECT $11::real[]::halfvec(384))"
+# The model finds texts of the query's own language nearer than they are. So what the texts of a language
+# have in common is taken away: the mean distance of a sample, in which few texts count less. The last
+# characters of ids are random. An end user with one language needs no sample.
+_MEANS = f""", sample AS MATERIALIZED (
+    SELECT s.configuration, v.distance FROM (
+        SELECT t.recording_id, t.configuration,
+            row_number() OVER (PARTITION BY t.configuration ORDER BY right(t.recording_id, 6)) AS place
+        FROM search_transcripts t
+        WHERE t.world_id = $1 AND t.end_user_id = $2 AND t.model IS NOT NULL AND cardinality($8::text[]) > 1
+    ) s CROSS JOIN LATERAL (
+        SELECT {_DISTANCE} AS distance FROM search_vectors c
+        WHERE c.world_id = $1 AND c.recording_id = s.recording_id AND c.end_user_id = $2 AND c.model = $12
+        LIMIT 20
+    ) v WHERE s.place <= 25
 ), language_means AS MATERIALIZED (
     SELECT o.configuration,
-        (sum(o.distance) + 10 * (SELECT avg(a.distance) FROM own a)) / (count(*) + 10) AS mean
-    FROM own o GROUP BY o.configuration
+        (sum(o.distance) + 10 * (SELECT avg(a.distance) FROM sample a)) / (count(*) + 10) AS mean
+    FROM sample o GROUP BY o.configuration
 )"""
-_NEAR: dict[Nearness, tuple[str, str]] = {
-    "end_user": (
-        _OWN.format(distance=_DISTANCE, condition="c.world_id = $1 AND c.end_user_id = $2", filters=_FILTERS),
-        _EXACT,
-    ),
-    "recordings": (
-        _OWN.format(
-            distance=_DISTANCE,
-            condition="c.world_id = $1 AND c.recording_id = ANY($3) AND c.end_user_id = $2",
-            filters=_FILTERS,
-        ),
-        _EXACT,
-    ),
-    "index": (
-        "",
-        f"""
-SELECT n.id, row_number() OVER (ORDER BY n.distance, n.id) AS rank FROM (
-    SELECT c.chunk_id AS id, {_DISTANCE} AS distance FROM {{partition}} c
+_NEAR = """
+SELECT e.id, row_number() OVER (ORDER BY e.distance, e.id) AS rank FROM (
+    SELECT c.id, c.distance - coalesce(l.mean, (SELECT avg(a.distance) FROM sample a), 0) AS distance
+    FROM ({vectors}) c LEFT JOIN language_means l ON l.configuration = c.configuration
+    ORDER BY distance, c.id LIMIT 50
+) e"""
+_VECTORS = f"SELECT c.chunk_id AS id, c.configuration, {_DISTANCE} AS distance FROM"
+# The planner does not know a value from a subquery, so it reads along an index. For a known end user with
+# many chunks it would read the whole partition.
+_OF_ALL = f"""{_VECTORS} search_vectors c
+    WHERE c.world_id = $1 AND c.end_user_id = (SELECT $2::text) AND c.model = $12 AND {_FILTERS}"""
+_OF_RECORDINGS = f"""{_VECTORS} search_vectors c
+    WHERE c.world_id = $1 AND c.recording_id = ANY((SELECT $3::text[])::text[])
+        AND c.end_user_id = $2 AND c.model = $12 AND {_FILTERS}"""
+# The walk gives more than are wanted, because the means of languages change the order.
+_ALONG_INDEX = f"""{_VECTORS} {{partition}} c
     WHERE {_OF_END_USER} AND (c.model = $12) IS TRUE AND {_FILTERS}
-    ORDER BY {_DISTANCE} LIMIT 50
-) n""",
-    ),
-}
+    ORDER BY {_DISTANCE} LIMIT 200"""
 
 
 _PARTS_OF_WORDS = "SELECT w.id, w.share * w.share / (60 + w.rank) AS part FROM by_words w"
@@ -170,28 +179,39 @@ ORDER BY b.score DESC, c.id
 """
 
 
-def search_sql(nearness: Nearness, partition: str = "") -> str:
-    """The statement for one way to compare vectors. Each has its own, so that each has its own plan."""
-    own, near = _NEAR.get(nearness, ("", ""))
-    parts = _PARTS_OF_WORDS + (
-        _PARTS_OF_MEANING.format(near=near.format(partition=partition)) if near else ""
-    )
-    return _BEST.format(found=_BY_WORDS + own, parts=parts, seen=seen_recording("c", "$2"))
+def _statement(vectors: str = "") -> str:
+    """The statement that finds chunks by words and, if `vectors` are given, by these."""
+    seen = seen_recording("c", "$2")
+    if not vectors:
+        return _BEST.format(found=_BY_WORDS, parts=_PARTS_OF_WORDS, seen=seen)
+    parts = _PARTS_OF_WORDS + _PARTS_OF_MEANING.format(near=_NEAR.format(vectors=vectors))
+    return _BEST.format(found=_BY_WORDS + _MEANS, parts=parts, seen=seen)
 
 
-# A condition that lets PostgreSQL choose the partition would also let it choose the index of the end user's
-# rows, and read all of them. So each partition has its own statement.
+# Each way to compare vectors has its own statement, so that each has its own plan. A condition that lets
+# PostgreSQL choose the partition would also let it choose the index of the end user's rows, and read all of
+# them. So each partition has its own statement, too.
 SEARCHES: dict[str, str] = {
-    "none": search_sql("none"),
-    "end_user": search_sql("end_user"),
-    "recordings": search_sql("recordings"),
+    "none": _statement(),
+    "end_user": _statement(_OF_ALL),
+    "recordings": _statement(_OF_RECORDINGS),
 } | {
-    partition: search_sql("index", partition) for partition in (f"search_vectors_{each}" for each in range(8))
+    partition: _statement(_ALONG_INDEX.format(partition=partition))
+    for partition in (f"search_vectors_{each}" for each in range(8))
 }
 
 FIND_PARTITION = """
-SELECT v.tableoid::regclass::text FROM search_vectors v
-WHERE v.world_id = $1 AND v.end_user_id = $2 AND v.model = $3 LIMIT 1
+SELECT p.relname::text AS name, p.reltuples::float8 AS vectors FROM (
+    SELECT v.tableoid FROM search_vectors v
+    WHERE v.world_id = $1 AND v.end_user_id = $2 AND v.model = $3 LIMIT 1
+) v JOIN pg_class p ON p.oid = v.tableoid
+"""
+
+# For the transaction, because a connection pooler may give the session's settings to others, or drop them.
+# The walk keeps the 800 nearest vectors that it meets. If fewer than wanted are the end user's, it goes on.
+WALK = """
+SELECT set_config('hnsw.ef_search', '800', true), set_config('hnsw.iterative_scan', 'relaxed_order', true),
+    set_config('hnsw.scan_mem_multiplier', '8', true), set_config('enable_seqscan', 'off', true)
 """
 
 
@@ -213,13 +233,12 @@ async def search(
     model: str | None = None,
 ) -> list[FoundRow]:
     """The best chunks, best first. `owner`: world and end user. `vector` and `model`: unless `nearness` is
-    none."""
-    name: str | None = nearness
+    none. Along the index, the connection is in a transaction, whose settings are changed.
+    """
+    name: str = nearness
+    chunks = sum(row.chunks for row in extent)
     if nearness == "index":
-        name = await fetch_value(connection, str, FIND_PARTITION, *owner, model)
-    if name is None:  # no chunk has a vector yet
-        name = nearness = "none"
-    near = () if nearness == "none" else (vector, model)
+        name = await statement_along_index(connection, owner, chunks, model)
     return await fetch_rows(
         connection,
         FoundRow,
@@ -231,7 +250,24 @@ async def search(
         [term.word for term in terms],
         [term.query for term in terms],
         [row.configuration for row in extent],
-        float(sum(row.chunks for row in extent)),
+        float(chunks),
         limit,
-        *near,
+        *(() if name == "none" else (vector, model)),
     )
+
+
+async def statement_along_index(
+    connection: Connection, owner: tuple[int, str], chunks: int, model: str | None
+) -> str:
+    """Which of SEARCHES finds the nearest of an end user with so many chunks, and the settings it needs.
+
+    Along the index of the partition. If less than a quarter of the partition is the end user's, all vectors
+    are compared: the walk would pass over those of others, and take longer.
+    """
+    found = await fetch_row(connection, PartitionRow, FIND_PARTITION, *owner, model)
+    if found is None:  # no chunk has a vector yet
+        return "none"
+    if chunks < LEAST_SHARE * found.vectors:
+        return "end_user"
+    await connection.execute(WALK)
+    return found.name

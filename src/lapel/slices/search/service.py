@@ -40,7 +40,7 @@ __all__ = [
 ]
 
 # An end user with at most so many chunks has each vector compared, so none is missed.
-MOST_EXACT = 8_000
+MOST_EXACT = 50_000
 
 
 class Search:
@@ -101,8 +101,13 @@ class Search:
         chosen = None if recording_ids is None else sorted(set(recording_ids))
         near: Nearness = "none"
         if vector is not None:
-            near = nearness(sum(row.chunks for row in extent), are_chosen=chosen is not None)
-        async with self._ports.database.acquire() as connection:
+            near = nearness(
+                sum(row.chunks for row in extent),
+                are_chosen=chosen is not None,
+                are_dated=after is not None or before is not None,
+            )
+        database = self._ports.database
+        async with database.transaction() if near == "index" else database.acquire() as connection:
             rows = await queries.search(
                 connection,
                 (world_id, end_user_id),
@@ -123,11 +128,15 @@ class Search:
             return await queries.extent(connection, world_id, end_user_id)
 
 
-def nearness(chunks: int, *, are_chosen: bool) -> Nearness:
-    """How to compare vectors, for an end user with so many chunks. `are_chosen`: the recordings are given."""
-    if chunks <= MOST_EXACT:
-        return "end_user"
-    return "recordings" if are_chosen else "index"
+def nearness(chunks: int, *, are_chosen: bool, are_dated: bool) -> Nearness:
+    """How to compare vectors, for an end user with so many chunks.
+
+    `are_chosen`: the recordings are given. `are_dated`: their time is limited. A walk along the index might
+    end before it meets one of them.
+    """
+    if are_chosen and chunks > MOST_EXACT:
+        return "recordings"
+    return "end_user" if are_dated or chunks <= MOST_EXACT else "index"
 
 
 def _found(row: FoundRow) -> FoundPassage:
