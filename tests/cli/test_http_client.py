@@ -8,10 +8,13 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from datetime import timedelta
 
 import pytest
 
+from lapel.cli.shared.faults import CommandError
 from lapel.cli.shared.http_client import HttpAnswer, NoAnswer, request
+from lapel.cli.shared.server import server_access
 from tests.support.serving import run
 
 
@@ -133,3 +136,10 @@ def test_an_answer_that_takes_ten_timeouts_is_no_answer() -> None:
 def test_a_silent_server_is_no_answer() -> None:
     with mute(b"") as url, pytest.raises(NoAnswer):
         request("GET", url, timeout=0.2)
+
+
+@pytest.mark.parametrize(("url", "key"), [("http://127.0.0.1:1", ""), ("", "sk_test_x")])
+def test_an_empty_variable_counts_as_unset(url: str, key: str) -> None:
+    access = server_access(url, key, None, None, scopes=(), name="a test", lives=timedelta(minutes=1))
+    with pytest.raises(CommandError, match="need each other: give both"), access:
+        raise AssertionError("there is no such server")

@@ -76,8 +76,8 @@ def server_access(
     Raises CommandError when only one of `url` and `key` is given, when one is malformed, and when no server
     runs on the data folder; and what `with_ports` raises.
     """
-    if url is not None or key is not None:
-        if url is None or key is None:
+    if url or key:  # an empty variable counts as unset
+        if not url or not key:
             raise CommandError("--url and --key (or LAPEL_URL and LAPEL_KEY) need each other: give both.")
         _check(url, key)
         base_url = url.rstrip("/")
