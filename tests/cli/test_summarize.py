@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import os
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +14,7 @@ import pytest
 from lapel.cli.shared.faults import CommandError
 from lapel.cli.summarize.summarize import summarize
 from lapel.cli.summarize.transcript_files import read_transcript
+from lapel.slices.language_models.local.local_model import LocalModels
 from tests.summaries.support import MEETING, segments_of_talk
 
 
@@ -46,6 +50,27 @@ def test_it_prints_json_with_evidence(transcript: Path, capsys: pytest.CaptureFi
     printed: dict[str, Any] = json.loads(capsys.readouterr().out)
     assert (printed["template"], printed["model"]) == ("sales_call", "extractive")
     assert len(printed["output"]["evidence"]["next_steps"]) == len(printed["output"]["next_steps"]) > 0
+
+
+def test_a_terminated_command_puts_the_model_away(transcript: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    put_away: list[bool] = []
+
+    async def making(*_: object, **__: object) -> None:
+        os.kill(os.getpid(), signal.SIGTERM)
+        await asyncio.sleep(30)
+
+    async def aclose(_: LocalModels) -> None:
+        put_away.append(True)
+
+    monkeypatch.setattr("lapel.cli.summarize.summarize.make_summary", making)
+    monkeypatch.setattr(LocalModels, "aclose", aclose)
+    former = signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    try:
+        with pytest.raises(SystemExit) as left:
+            summarize(str(transcript))
+    finally:
+        signal.signal(signal.SIGTERM, former)
+    assert (left.value.code, put_away) == (128 + signal.SIGTERM, [True])
 
 
 def test_a_text_has_speakers_and_no_times(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from lapel.cli.shared.faults import CommandError
+from lapel.cli.shared.own_server import end_on_sigterm
 from lapel.foundation.outbound.policy import OutboundPolicy
 from lapel.slices.language_models.service import LanguageModel, Message, Prompt, Tokens, structured
 from lapel.slices.providers.service import at_vendor
@@ -69,6 +70,7 @@ async def language_tested(ports: Ports, choice: SlotChoice) -> TestedModel:
             "test. `lapel providers set` chooses another engine, and `lapel doctor` says how to install a "
             "local model."
         )
+    end_on_sigterm()  # so that the model's process ends, and its folder is removed
     try:
         return await _tested(model, choice)
     finally:

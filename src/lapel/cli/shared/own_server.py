@@ -40,7 +40,7 @@ class _RunFile(msgspec.Struct):
 
 
 def end_on_sigterm() -> None:
-    """Turns SIGTERM into SystemExit, so that the server is stopped and the temporary folder is removed."""
+    """Turns SIGTERM into SystemExit, so that processes are stopped and temporary folders are removed."""
 
     def leave(signum: int, frame: object) -> None:
         del frame

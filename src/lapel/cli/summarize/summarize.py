@@ -11,6 +11,7 @@ from cyclopts import Parameter
 
 from lapel.cli.shared.faults import CommandError
 from lapel.cli.shared.options import Json, emit, put
+from lapel.cli.shared.own_server import end_on_sigterm
 from lapel.cli.summarize.transcript_files import ReadTranscript, read_transcript
 from lapel.foundation import telemetry
 from lapel.settings import Settings
@@ -69,6 +70,7 @@ def summarize(
         lapel summarize minutes.txt --prompt "Which questions are open?" --json
     """
     chosen = _template(template, prompt)
+    end_on_sigterm()  # so that the model's process ends, and its folder is removed
     telemetry.configure("error", "auto", "summarize")
     transcript = read_transcript(file)
     made = asyncio.run(_made(chosen, transcript, model))
