@@ -253,7 +253,7 @@ class _Bench:
     async def _indexing(self) -> list[Row]:
         """Transcripts, from the transaction that completes one to the last vector, beside the bare model with
         the same passages in the same batches."""
-        bare = Bare(None, NICENESS), Bare("passive", NICENESS)
+        bare = Bare(NICENESS)
         words, ours, best = list[float](), list[float](), list[float]()
         count = 0
         async with open_ports(self.api.settings) as ports:
@@ -270,11 +270,10 @@ class _Bench:
                 ours.append(time.perf_counter() - started)
                 found = await self.connection.fetch(_TEXTS, library.world_id, recording_id)
                 texts = [each["chunk_text"] for each in found]
-                best.append(min(each.seconds("passage", *batches(texts)) for each in bare))
+                best.append(bare.seconds("passage", *batches(texts)))
                 count = len(texts)
             await library.services[VectorWork].stop()
-        for each in bare:
-            each.close()
+        bare.close()
         goal = 5 if WORDS >= OF_AN_HOUR else None
         took, least = statistics.median(ours), statistics.median(best)
         how = f"{WORDS:,} words in {count} passages; the median of {TRANSCRIPTS}"

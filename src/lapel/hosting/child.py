@@ -147,12 +147,13 @@ async def _embedder(settings: Settings, parent: FromParent, stop: asyncio.Event)
         raise SystemExit("the embedder has no socket")
     try:
         model = installed(settings.speech_threads)
+        listener = listening_socket(settings.embedder_socket)
+        layers = confine(needs_code=False, serves=True)
+        end_with(parent.pid)
+        model.start()
     except NoEmbeddings as fault:
         _log.error("embedder.no_model", error=str(fault))
         raise SystemExit(HOPELESS) from fault
-    listener = listening_socket(settings.embedder_socket)
-    layers = confine(needs_code=False, serves=True)
-    end_with(parent.pid)
     _log.debug("embedder.confined", missing=[f"{each.name}: {each.why}" for each in layers if not each.holds])
     await EmbedderServer(model).run(listener, stop, lambda: _say_ready(parent))
 

@@ -35,7 +35,9 @@ class _LazyModel:
 
     def answer(self, request: Embed, _report: Report) -> Vectors:
         try:
-            self._loaded = self._loaded or LoadedModel(self._weights, self._threads)
+            if self._loaded is None:
+                self._loaded = LoadedModel(self._weights, self._threads)
+                self._loaded.start()
         except NoEmbeddings as fault:
             raise Refusal(UNUSABLE, str(fault)) from fault
         return Vectors(self._loaded.vectors(request.texts, request.kind))

