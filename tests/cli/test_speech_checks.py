@@ -8,7 +8,7 @@ import pytest
 
 from lapel.cli.doctor.checks import Finding
 from lapel.cli.doctor.speech_checks import failing_steps, provider_keys, speech
-from lapel.cli.doctor.speech_models import provider_models
+from lapel.cli.doctor.speech_models import engines, provider_models
 from lapel.foundation.identity.seal import sealer
 from lapel.foundation.ports import open_ports
 from lapel.settings import Settings
@@ -159,3 +159,28 @@ async def test_the_models_of_remote_services_are_named(tmp_path: Path, fresh_dat
             "openai is asked for gpt-6-luna",
         )
         assert "`lapel providers set claude --context-tokens NUMBER`" in (found.remedy or "")
+
+
+async def test_the_engine_of_each_slot_is_named(fresh_database: str, tmp_path: Path) -> None:
+    async with open_ports(settings_for(tmp_path, fresh_database, 1)) as ports:
+        assert [(each.part, each.state, each.detail) for each in await engines(ports)] == [
+            ("speech engines", "ok", "whisper, deepgram, assemblyai, elevenlabs: local"),
+            ("language engines", "ok", "gemini, openai, claude: local"),
+        ]
+        for choice in (
+            SlotChoice(slot="deepgram", engine="deepgram"),
+            SlotChoice(slot="claude", engine="anthropic"),
+            SlotChoice(slot="claude", engine="anthropic"),
+            SlotChoice(slot="gemini", engine="local"),
+            SlotChoice(slot="claude", engine="openai"),
+        ):
+            tenant = await make_tenant(ports)
+            async with ports.database.transaction() as connection:
+                await slot_queries.put(connection, tenant.test_world, choice, None, ports.clock.now())
+        speech_engines, language_engines = await engines(ports)
+    assert speech_engines.detail == (
+        "whisper, assemblyai, elevenlabs: local; deepgram: deepgram in 1 world, local in all others"
+    )
+    assert language_engines.detail == (
+        "gemini, openai: local; claude: anthropic in 2 worlds, openai in 1 world, local in all others"
+    )

@@ -124,6 +124,7 @@ _REASONS = {
         "lapel.slices.projects.queries.FIND_KEY_OF_ANY_WORLD",
         "lapel.slices.providers.slots.slot_queries.LIST_KEYS",
         "lapel.slices.webhooks.queries.LIST_SEALED",
+        "lapel.slices.providers.slots.slot_queries.COUNT_REMOTE",
         "lapel.slices.providers.slots.slot_queries.LIST_REMOTE",
         "lapel.slices.transcription.work.work_queries.TRYING",
         "lapel.slices.webhooks.waiting_queries.BACKLOG",

@@ -119,6 +119,7 @@ async def _remote(settings: Settings, *, is_served: bool) -> list[Finding]:
                 if is_served:
                     found.append(await webhook_checks.deliveries(connection))
                     found.append(await embedding_checks.vectors(connection))
+            found += await speech_models.engines(ports)
             found += await speech_models.provider_models(ports)
             found.append(await retention_checks.retention(ports))
         return found

@@ -16,9 +16,11 @@ from lapel.slices.transcription.speech.failures import SpeechError, TryAgain
 from lapel.slices.transcription.work import work_queries
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from lapel.foundation.ports import Ports
-    from lapel.slices.providers.choice import SlotChoice
-    from lapel.slices.providers.rows import OperatorSlotRow
+    from lapel.slices.providers.choice import Slot, SlotChoice
+    from lapel.slices.providers.rows import EngineCountRow, OperatorSlotRow
 
 # Seconds to wait for a service.
 _LIMIT = 10.0
@@ -35,6 +37,30 @@ async def provider_models(ports: Ports) -> list[Finding]:
     async with ports.database.acquire() as connection:
         rows = await slot_queries.list_remote(connection, _MOST_SLOTS)
     return await asyncio.gather(*(_finding(ports, row) for row in rows))
+
+
+async def engines(ports: Ports) -> list[Finding]:
+    """Which engine answers each slot: one finding for speech, and one for language models."""
+    async with ports.database.acquire() as connection:
+        remote = await slot_queries.count_remote(connection)
+    return [
+        Finding("speech engines", "ok", _told(SPEECH_SLOTS, remote)),
+        Finding("language engines", "ok", _told(LANGUAGE_SLOTS, remote)),
+    ]
+
+
+def _told(slots: Sequence[Slot], remote: Sequence[EngineCountRow]) -> str:
+    """The slots, those with the same engines together, such as `gemini, openai: local`."""
+    by_engines: dict[str, list[str]] = {}
+    for slot in slots:
+        counts = [f"{each.engine} in {_worlds(each.worlds)}" for each in remote if each.slot == slot]
+        told = f"{', '.join(counts)}, local in all others" if counts else "local"
+        by_engines.setdefault(told, []).append(slot)
+    return "; ".join(f"{', '.join(names)}: {told}" for told, names in by_engines.items())
+
+
+def _worlds(count: int) -> str:
+    return "1 world" if count == 1 else f"{count} worlds"
 
 
 async def _finding(ports: Ports, row: OperatorSlotRow) -> Finding:

@@ -31,3 +31,11 @@ class OperatorSlotRow(SlotRow, frozen=True):
 
     project_id: str
     mode: Mode
+
+
+class EngineCountRow(msgspec.Struct, frozen=True):
+    """In how many worlds an engine answers a slot."""
+
+    slot: Slot
+    engine: Engine
+    worlds: int

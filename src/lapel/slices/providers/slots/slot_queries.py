@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from lapel.foundation.database.rows import fetch_row, fetch_rows
 from lapel.slices.providers.choice import millionths
-from lapel.slices.providers.rows import OperatorSlotRow, SlotRow
+from lapel.slices.providers.rows import EngineCountRow, OperatorSlotRow, SlotRow
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -46,6 +46,10 @@ LIST_REMOTE = f"""
 SELECT {_COLUMNS}, w.project_id, w.mode
 FROM provider_slots s JOIN worlds w ON w.id = s.world_id
 WHERE s.engine <> 'local' ORDER BY w.project_id, w.mode, s.slot LIMIT $1
+"""
+COUNT_REMOTE = """
+SELECT s.slot, s.engine, count(s.world_id) AS worlds
+FROM provider_slots s WHERE s.engine <> 'local' GROUP BY s.slot, s.engine ORDER BY s.slot, s.engine
 """
 
 
@@ -94,6 +98,11 @@ async def delete(connection: Connection, world_id: int, slot: Slot) -> None:
 async def list_keys(connection: Connection) -> list[OperatorSlotRow]:
     """The slots of all projects for which a key is stored."""
     return await fetch_rows(connection, OperatorSlotRow, LIST_KEYS)
+
+
+async def count_remote(connection: Connection) -> list[EngineCountRow]:
+    """In how many worlds a remote engine answers a slot. The local engine answers the slots of all others."""
+    return await fetch_rows(connection, EngineCountRow, COUNT_REMOTE)
 
 
 async def list_remote(connection: Connection, most: int) -> list[OperatorSlotRow]:
