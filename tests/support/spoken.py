@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from lapel.foundation.ports import Ports
-from lapel.slices.transcription import fact_queries, queries
+from lapel.slices.transcription import fact_queries
 from lapel.slices.transcription.audio.audio_facts import AudioFacts
 from lapel.slices.transcription.speech.transcript import Segment, Transcript, Word
 from lapel.slices.transcription.views import stored_segments
@@ -46,13 +46,10 @@ async def complete_transcription(
     ports: Ports, world_id: int, transcription_id: str, transcript: Transcript = TRANSCRIPT
 ) -> None:
     """Marks the transcription as completed, with this transcript."""
-    now = ports.clock.now()
     async with ports.database.transaction() as connection:
-        await queries.begin(connection, world_id, transcription_id, now)
+        await lifecycle.start(connection, ports, world_id, transcription_id)
         segments = stored_segments(transcript.segments)
-        done = await queries.complete(connection, world_id, transcription_id, transcript, segments, now)
-        assert done is not None
-        await lifecycle.settle_current(connection, world_id, done.recording_id, now)
+        await lifecycle.complete(connection, ports, world_id, transcription_id, transcript, segments)
         await work_queries.delete(connection, world_id, transcription_id)
 
 
