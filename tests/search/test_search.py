@@ -9,6 +9,8 @@ import httpx
 import pytest
 
 from lapel.foundation.ports import Ports
+from lapel.slices.search import service
+from lapel.slices.search.indexing.vector_work import VectorWork
 from lapel.slices.search.service import Search
 from tests.embeddings.needs import needs_model
 from tests.search.support import WHEN, Library, search, segments_of
@@ -163,7 +165,9 @@ async def test_a_lexeme_of_another_end_user_cannot_be_said(library: Library) -> 
 
 
 @needs_model
-async def test_the_meaning_is_found_in_other_words_and_languages(library: Library) -> None:
+async def test_the_meaning_is_found_in_other_words_and_languages(
+    library: Library, monkeypatch: pytest.MonkeyPatch
+) -> None:
     end_user = await library.end_user()
     wanted = await library.said(end_user, segments_of(["Our vehicle broke down on the motorway."]))
     await library.said(end_user, segments_of(["She baked bread with rye flour."]))
@@ -174,3 +178,6 @@ async def test_the_meaning_is_found_in_other_words_and_languages(library: Librar
     found = await search_service.search(library.world_id, end_user, "Das Auto hatte eine Panne")
     assert found[0].recording_id == wanted
     assert len({each.chunk_id for each in found}) == len(found) == 2
+    monkeypatch.setattr(service, "MOST_EXACT", 0)  # along the index
+    assert await search_service.search(library.world_id, end_user, "Das Auto hatte eine Panne") == found
+    await library.services[VectorWork].stop()
