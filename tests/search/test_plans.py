@@ -116,12 +116,12 @@ async def test_an_end_user_misses_nothing_among_many(
 
 
 def test_all_vectors_are_compared_unless_there_are_very_many() -> None:
-    for chosen, dated in ((False, False), (True, False), (False, True), (True, True)):
-        assert nearness(MOST_EXACT, are_chosen=chosen, are_dated=dated) == "end_user"
+    assert nearness(MOST_EXACT, are_chosen=False, are_dated=False) == "end_user"
     assert nearness(MOST_EXACT + 1, are_chosen=False, are_dated=False) == "index"
     # A walk along the index might end before it meets one of them.
     assert nearness(MOST_EXACT + 1, are_chosen=False, are_dated=True) == "end_user"
     assert nearness(MOST_EXACT + 1, are_chosen=True, are_dated=True) == "recordings"
+    assert nearness(100, are_chosen=True, are_dated=False) == "end_user"
 
 
 async def test_the_index_is_left_alone_when_most_vectors_are_of_others(

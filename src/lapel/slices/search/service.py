@@ -41,6 +41,8 @@ __all__ = [
 
 # An end user with at most so many chunks has each vector compared, so none is missed.
 MOST_EXACT = 50_000
+# If recordings are given, those of an end user with more chunks are looked up, and the others are not read.
+MOST_PASSED_OVER = 8_000
 
 
 class Search:
@@ -134,7 +136,7 @@ def nearness(chunks: int, *, are_chosen: bool, are_dated: bool) -> Nearness:
     `are_chosen`: the recordings are given. `are_dated`: their time is limited. A walk along the index might
     end before it meets one of them.
     """
-    if are_chosen and chunks > MOST_EXACT:
+    if are_chosen and chunks > MOST_PASSED_OVER:
         return "recordings"
     return "end_user" if are_dated or chunks <= MOST_EXACT else "index"
 
