@@ -15,7 +15,7 @@ from lapel.cli.shared.own_server import end_on_sigterm
 from lapel.cli.summarize.transcript_files import ReadTranscript, read_transcript
 from lapel.foundation import telemetry
 from lapel.settings import Settings
-from lapel.slices.embeddings.service import Embeddings, OwnMeanings
+from lapel.slices.embeddings.service import Embeddings, EmbeddingsAway, OwnMeanings
 from lapel.slices.language_models.local.local_model import LocalModels
 from lapel.slices.language_models.service import ModelAway, ModelFailed
 from lapel.slices.summaries.templates.builtin import BUILT_IN, Template, of_prompt, template_id_of
@@ -115,6 +115,8 @@ async def _made(template: Template, transcript: ReadTranscript, model: _Model) -
             parts=UnkeptParts(),
             meanings=OwnMeanings(embeddings),
         )
+    except EmbeddingsAway as away:
+        raise CommandError("the embedding model ended its work early; run the command again") from away
     except (SummaryFailed, ModelFailed, ModelAway) as fault:
         raise CommandError(fault.message) from fault
     finally:

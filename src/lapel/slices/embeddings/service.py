@@ -169,8 +169,14 @@ class OwnMeanings:
         self._embeddings = embeddings
 
     async def sentences(self, texts: Sequence[str]) -> list[bytes] | None:
-        """See Meanings. Raises nothing."""
+        """See Meanings. None: the model is not installed, or damaged.
+
+        Raises EmbeddingsAway when the child ended twice.
+        """
         try:
-            return await self._embeddings.passages(texts)
-        except (EmbeddingsAway, NoEmbeddings):
+            try:
+                return await self._embeddings.passages(texts)
+            except EmbeddingsAway:  # the next call starts another child
+                return await self._embeddings.passages(texts)
+        except NoEmbeddings:
             return None

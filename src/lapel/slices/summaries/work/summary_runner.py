@@ -21,7 +21,7 @@ from lapel.foundation.core.crash_points import crash_point
 from lapel.foundation.core.errors import Unavailable
 from lapel.foundation.database.pool import DATABASE_AWAY
 from lapel.foundation.queue.places import Places
-from lapel.slices.embeddings.service import OwnMeanings
+from lapel.slices.embeddings.service import EmbeddingsAway, OwnMeanings
 from lapel.slices.language_models.service import ModelAway, ModelFailed, told_to_client, told_to_log
 from lapel.slices.recordings.service import lock_recording
 from lapel.slices.summaries import queries
@@ -228,6 +228,8 @@ class SummaryRunner:
         try:
             await asyncio.wait({doing, keeping}, timeout=_LONGEST_TRY, return_when=asyncio.FIRST_COMPLETED)
             return _result(doing, keeping)
+        except EmbeddingsAway as away:
+            raise _TryAgain("processing_error", "The embedding model ended its work early.") from away
         except (SummaryFailed, _TryAgain, _Gone, Unavailable, *DATABASE_AWAY):
             raise
         except Exception as error:
