@@ -36,7 +36,7 @@ _FLOAT, _INT = 1, 2  # AttributeProto.AttributeType
 _ONNX, _MICROSOFT = "", "com.microsoft"  # whose operators
 _OPERATORS: Final[tuple[tuple[str, int], ...]] = ((_ONNX, 17), (_MICROSOFT, 1))  # and in which version
 _IR_VERSION = 8
-# MatMulNBits rounds the other factor to 8 bits, in blocks, too: four times as fast as without.
+# MatMulNBits rounds the rows to 8 bits, too, each block of them by itself: it need not multiply floats.
 _INT8 = 4
 
 
