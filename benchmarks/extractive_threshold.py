@@ -1,30 +1,31 @@
-"""Chooses the threshold of the extractive engine, on the half `choose` of the shipped questions.
+"""Fits the weights of the extractive engine to the half `choose` of the shipped questions.
 
     python -m benchmarks.extractive_threshold
 
-It starts a server of its own, stores the conversations, scores the sentences of each question as Ask does,
-and prints for each threshold what Ask would answer and refuse. The best threshold belongs into `SUPPORTED` of
-lapel/slices/language_models/extractive/support.py. Then `lapel eval --only ask` judges it: its half `judge`
-has had no part in the choice.
+It starts a server of its own, stores the conversations, and embeds every candidate of each question. It
+prints the weights of both steps for lapel/slices/language_models/extractive/support.py, and for several
+thresholds what Ask would answer and refuse. Each question of these figures is judged with weights that were
+fitted without the questions of its conversation. Then `lapel eval --only ask` judges the choice: its half
+`judge` has had no part.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
-from typing import cast
+import re
+from collections.abc import Sequence
 
 import aiohttp
 import msgspec
-import numpy as np
-from numpy.typing import NDArray
 
+from benchmarks.softmax_fit import Choice, Fitted, fitted
 from lapel.app import open_services
-from lapel.cli.evaluate.chosen_set import chosen, shipped_set
+from lapel.cli.evaluate.chosen_set import chosen as chosen_set
+from lapel.cli.evaluate.chosen_set import shipped_set
 from lapel.cli.evaluate.evaluate import environment_of
 from lapel.cli.evaluate.evaluated_library import EvaluatedLibrary, await_vectors, store
 from lapel.cli.evaluate.evaluation_client import EvaluationClient
-from lapel.cli.evaluate.figures import AnsweredQuestion, AskFigures, ask_figures, is_inside
+from lapel.cli.evaluate.figures import AnsweredQuestion, AskFigures, ask_figures
 from lapel.cli.shared.installation import with_ports
 from lapel.cli.shared.own_server import own_server, temporary_folder
 from lapel.evaluation.questions import LIBRARY, EvaluationQuestion, facts_said
@@ -32,63 +33,102 @@ from lapel.foundation.ports import Ports
 from lapel.foundation.slices import Services
 from lapel.settings import Settings
 from lapel.slices.ask.composing.composer import passages_to_extract
-from lapel.slices.ask.composing.extracts import candidates_of, near_the_best
+from lapel.slices.ask.composing.extracts import (
+    AnswerCandidate,
+    all_candidates,
+    chosen,
+    with_cosine,
+    worth_a_vector,
+)
 from lapel.slices.ask.composing.retrieval import AskedQuestion, Retrieval
-from lapel.slices.embeddings.service import Embeddings
-from lapel.slices.language_models.extractive.support import SUPPORTED, supported
+from lapel.slices.embeddings.service import MOST_SENTENCES, Embeddings, cosines
+from lapel.slices.language_models.extractive.support import Features
 from lapel.slices.projects.operator import OperatorKeys
 from lapel.slices.projects.service import find_world
 from lapel.slices.search.service import Search
 
-THRESHOLDS = [round(0.02 * step, 2) for step in range(51)]
+NAMES = Features.__struct_fields__
+FIRST_NAMES = [each for each in NAMES if each != "cosine"]
+PARTS = 8
+# Relative to the score of "no window answers".
+THRESHOLDS = [round(-2 + 0.1 * step, 1) for step in range(21)]
 
 
-class ScoredSentence(msgspec.Struct, frozen=True):
-    """A sentence that may be an answer, and where it was said."""
+class JudgedCandidate(msgspec.Struct, frozen=True):
+    """A candidate with all its features, and whether it lies within an expected place."""
 
-    score: float
-    text: str
-    conversation: str
-    start_ms: int
+    candidate: AnswerCandidate
+    features: Features
+    is_inside: bool
 
 
-class ScoredQuestion(msgspec.Struct, frozen=True):
-    """A question, and the sentences that Ask would answer with, whatever their scores; the best first."""
+class JudgedQuestion(msgspec.Struct, frozen=True):
+    """A question and all its candidates."""
 
     question: EvaluationQuestion
-    sentences: list[ScoredSentence]
+    candidates: list[JudgedCandidate]
+
+    @property
+    def about(self) -> str:
+        """The conversation that the question was written for, by its id."""
+        return re.sub(r"-\d+$", "", self.question.id)
+
+    def choice(self, names: Sequence[str]) -> Choice:
+        """What a fit learns of this question."""
+        rows = [[getattr(each.features, name) for name in names] for each in self.candidates]
+        return Choice(rows, [each.is_inside for each in self.candidates])
 
 
-def answered(scored: ScoredQuestion, threshold: float) -> AnsweredQuestion:
-    """What Ask would answer with this threshold."""
-    question = scored.question
-    said = [each for each in scored.sentences if each.score >= threshold]
-    text = " ".join(each.text for each in said)
+def embedded_only(question: JudgedQuestion, first: Fitted) -> JudgedQuestion:
+    """The question with only those candidates that Ask would embed."""
+    by_candidate = {id(each.candidate): each for each in question.candidates}
+    scored = [(_score(each, FIRST_NAMES, first), each.candidate) for each in question.candidates]
+    return JudgedQuestion(question.question, [by_candidate[id(each)] for each in worth_a_vector(scored)])
+
+
+def both_steps(questions: Sequence[JudgedQuestion]) -> tuple[Fitted, Fitted]:
+    """The weights of both steps."""
+    first, second = (fitted([each.choice(names) for each in questions]) for names in (FIRST_NAMES, NAMES))
+    return first, second
+
+
+def answered(question: JudgedQuestion, steps: tuple[Fitted, Fitted], threshold: float) -> AnsweredQuestion:
+    """What Ask would answer with these weights and this threshold."""
+    first, second = steps
+    left = embedded_only(question, first).candidates
+    inside = {id(each.candidate): each.is_inside for each in left}
+    said = chosen([(_score(each, NAMES, second), each.candidate) for each in left], threshold)
+    asked = question.question
     return AnsweredQuestion(
-        half=question.half,
-        kind=question.kind,
-        answerable=question.answerable,
+        half=asked.half,
+        kind=asked.kind,
+        answerable=asked.answerable,
         failed=None,
         citations=len(said),
-        inside=sum(is_inside(question, each.conversation, each.start_ms) for each in said),
-        facts=facts_said(question, text),
+        inside=sum(inside[id(each)] for each in said),
+        facts=facts_said(asked, " ".join(each.place.window.text for each in said)),
         model=None,
         seconds=0.0,
     )
 
 
-def curve(scored: Sequence[ScoredQuestion]) -> list[tuple[float, AskFigures]]:
-    """The figures for each threshold."""
-    return [(each, ask_figures([answered(one, each) for one in scored])) for each in THRESHOLDS]
+def curve(questions: Sequence[JudgedQuestion]) -> list[tuple[float, AskFigures]]:
+    """The figures for each threshold, by cross-validation over the conversations."""
+    conversations = sorted({each.about for each in questions})
+    parts = {about: place % PARTS for place, about in enumerate(conversations)}
+    steps = [both_steps([each for each in questions if parts[each.about] != part]) for part in range(PARTS)]
+    return [
+        (threshold, ask_figures([answered(each, steps[parts[each.about]], threshold) for each in questions]))
+        for threshold in THRESHOLDS
+    ]
 
 
-async def scores(
+async def judged(
     services: Services, world_id: int, library: EvaluatedLibrary, questions: Sequence[EvaluationQuestion]
-) -> list[ScoredQuestion]:
-    """The scores of all questions."""
+) -> list[JudgedQuestion]:
+    """All questions with their candidates."""
     retrieval, embeddings = Retrieval(services.ports, services[Search]), services[Embeddings]
-    read = cast("Callable[[bytes, str], NDArray[np.float32]]", np.frombuffer)  # typed for any dtype
-    scored: list[ScoredQuestion] = []
+    found: list[JudgedQuestion] = []
     for question in questions:
         is_library = question.scope == LIBRARY
         asked = AskedQuestion(
@@ -98,64 +138,77 @@ async def scores(
             recording_ids=[] if is_library else [library.recordings[question.scope]],
             question=question.question,
         )
-        passages = await passages_to_extract(retrieval, asked)
-        candidates = candidates_of(question.question, passages)
-        texts = [each.sentence.text for each in candidates]
-        own, others = await embeddings.query(question.question), await embeddings.sentences(texts)
-        if own is None or others is None:
-            raise SystemExit("there is no embedding model, so there is no threshold")
-        sentences: list[ScoredSentence] = []
-        if texts:
-            vectors = read(b"".join(others), "<f4").reshape(len(others), -1)
-            found = supported(question.question, texts, vectors, read(own, "<f4"), threshold=0.0)
-            sentences = [
-                ScoredSentence(
-                    each.score,
-                    texts[each.index],
-                    library.written_id(candidates[each.index].recording_id),
-                    candidates[each.index].sentence.start_ms,
-                )
-                for each in near_the_best(found)
-            ]
-        scored.append(ScoredQuestion(question, sentences))
-        print(f"\r{len(scored)} of {len(questions)} questions", end="", flush=True)
+        candidates = all_candidates(question.question, await passages_to_extract(retrieval, asked))
+        near = await _cosines(embeddings, question.question, [each.embedded for each in candidates])
+        found.append(
+            JudgedQuestion(
+                question,
+                [
+                    JudgedCandidate(each, with_cosine(each, cosine), _is_inside(question, each, library))
+                    for each, cosine in zip(candidates, near, strict=True)
+                ],
+            )
+        )
+        print(f"\r{len(found)} of {len(questions)} questions", end="", flush=True)
     print()
-    return scored
+    return found
 
 
-async def measure(ports: Ports, base_url: str) -> list[ScoredQuestion]:
-    """Store the conversations in a new server, and score the questions of the half `choose`."""
+def _is_inside(question: EvaluationQuestion, candidate: AnswerCandidate, library: EvaluatedLibrary) -> bool:
+    conversation = library.written_id(candidate.place.recording_id)
+    start_ms = candidate.place.start_ms
+    return any(span.meets(conversation, start_ms, start_ms + 1) for span in question.expected)
+
+
+async def _cosines(embeddings: Embeddings, question: str, texts: Sequence[str]) -> list[float]:
+    own, vectors = await embeddings.query(question), list[bytes]()
+    for begin in range(0, len(texts), MOST_SENTENCES):
+        vectors += await embeddings.sentences(texts[begin : begin + MOST_SENTENCES]) or []
+    if own is None or len(vectors) < len(texts):
+        raise SystemExit("there is no embedding model, so there is nothing to fit")
+    return cosines([own, *vectors])
+
+
+def _score(candidate: JudgedCandidate, names: Sequence[str], weights: Fitted) -> float:
+    values = (getattr(candidate.features, name) for name in names)
+    return sum(value * weight for value, weight in zip(values, weights.weights, strict=True)) - weights.none
+
+
+async def measure(ports: Ports, base_url: str) -> list[JudgedQuestion]:
+    """Store the conversations in a new server, and judge the candidates of the half `choose`."""
     services = open_services(ports)
     key = await OperatorKeys(ports).create(mode="test")
     async with ports.database.acquire() as connection:
         world_id = await find_world(connection, key.project_id, "test")
     assert world_id is not None
-    set_ = chosen(shipped_set(), "ask", "choose", None)
+    set_ = chosen_set(shipped_set(), "ask", "choose", None)
     async with aiohttp.ClientSession() as session:
         client = EvaluationClient(session, base_url, key.key)
         library = await store(client, services, world_id, set_, lambda: None)
     await await_vectors(services, world_id, lambda left: print(f"\r{left} to embed ", end="", flush=True))
     print()
-    return await scores(services, world_id, library, set_.questions)
+    return await judged(services, world_id, library, set_.questions)
 
 
 def main() -> None:
-    """Print the curve, and the best threshold."""
+    """Print the weights, and the figures for each threshold."""
     environment = environment_of(os.environ)
     with temporary_folder("lapel-threshold-") as folder, own_server(folder, environment) as server:
         settings = Settings.from_env(environment, data_dir=folder, role="all")
-        scored = with_ports(settings, lambda ports: measure(ports, server.base_url))
-    found = curve(scored)
+        questions = with_ports(settings, lambda ports: measure(ports, server.base_url))
+    for step, names, weights in zip(
+        ("first", "second"), (FIRST_NAMES, NAMES), both_steps(questions), strict=True
+    ):
+        values = ", ".join(f"{name}={value:.2f}" for name, value in zip(names, weights.weights, strict=True))
+        print(f"{step} step: {values}; no answer: {weights.none:.2f}")
     print("threshold  refusal accuracy  refused  answered  right citation  groundedness  right citations")
-    for threshold, each in found:
+    for threshold, each in curve(questions):
         shares = (
             each.refusal_accuracy, each.refused, each.answered, each.supported, each.groundedness,
             each.citations,
         )  # fmt: skip
         shown = "  ".join("   –  " if share is None else f"{share:6.3f}" for share in shares)
-        print(f"{threshold:9.2f}  {shown}{'  (now)' if threshold == SUPPORTED else ''}")
-    best, figures = max(found, key=lambda each: (each[1].refusal_accuracy or 0.0, each[0]))
-    print(f"best: {best}, with a refusal accuracy of {figures.refusal_accuracy}")
+        print(f"{threshold:9.1f}  {shown}")
 
 
 if __name__ == "__main__":

@@ -1,12 +1,10 @@
-"""Which sentences support an answer. The vectors are made by hand."""
+"""The content words and the numbers of texts."""
 
 from __future__ import annotations
 
-import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from numpy.typing import NDArray
 
 from lapel.slices.language_models.extractive.content_words import (
     all_words,
@@ -16,57 +14,6 @@ from lapel.slices.language_models.extractive.content_words import (
     word_count,
 )
 from lapel.slices.language_models.extractive.number_words import spoken_numbers
-from lapel.slices.language_models.extractive.support import SUPPORTED, features_of, score, supported
-
-TALK = [
-    "Good morning, everybody, and welcome.",
-    "The kitchen is delivered on Friday by Anderson and Sons.",
-    "The kitchen will be delivered on Friday, they say.",
-    "Who pays for the delivery of the kitchen?",
-    "Yes, exactly.",
-    "The painters come on the day after and need two days.",
-    "My sister has bought a horse that is called Ramona.",
-    "The whole house costs us 48,500 euros so far.",
-    "Then the electrician looks at the wires in the cellar.",
-]
-TOPICS = [0, 1, 1, 1, 0, 2, 3, 4, 2]
-
-
-def vectors_of(topics: list[int], likeness: float = 0.8) -> NDArray[np.float32]:
-    """Unit vectors of 16 numbers: one direction that all share, as in e5, and one of each topic."""
-    rows = np.zeros((len(topics), 16), np.float32)
-    rows[:, 0] = likeness**0.5
-    for at, topic in enumerate(topics):
-        rows[at, 1 + topic] = (1 - likeness) ** 0.5
-    return rows
-
-
-def test_a_sentence_that_answers_is_found() -> None:
-    asked = vectors_of([1])[0]
-    found = supported("When does Anderson deliver the kitchen?", TALK, vectors_of(TOPICS), asked)
-    assert found[0].index == 1
-    assert found[0].score >= SUPPORTED
-    assert 3 not in [each.index for each in found]  # a question answers nothing
-    assert [each.score for each in found] == sorted((each.score for each in found), reverse=True)
-    assert len(found) <= 3
-
-
-def test_what_nobody_says_has_no_support() -> None:
-    asked = vectors_of([9])[0]
-    assert supported("What did Miller's dentist recommend?", TALK, vectors_of(TOPICS), asked) == []
-    assert supported("What?", [], vectors_of([]), asked) == []
-
-
-def test_features_tell_names_and_numbers_that_are_nowhere() -> None:
-    asked = vectors_of([4])[0]
-    here, gone = (
-        features_of(question, TALK, vectors_of(TOPICS), asked)[7]
-        for question in ("Does it cost 48,500?", "Does it cost 51,000?")
-    )
-    assert (here.named, here.absent) == (1.0, 0.0)
-    assert (gone.named, gone.absent) == (0.0, 1.0)
-    assert score(here) > score(gone)
-    assert here.length == 10
 
 
 def test_content_leaves_out_function_words_and_ends() -> None:
@@ -135,14 +82,6 @@ def test_any_text_has_content(text: str) -> None:
     found = content_of(text)
     assert found.names <= found.words
     assert word_count(text) >= 0
-
-
-@given(st.lists(st.text(max_size=30), max_size=12), st.text(max_size=40))
-def test_any_texts_have_scores(texts: list[str], question: str) -> None:
-    vectors = vectors_of([at % 5 for at in range(len(texts))])
-    scores = [score(each) for each in features_of(question, texts, vectors, vectors_of([2])[0])]
-    assert all(0 <= each <= 1 for each in scores)
-    assert len(scores) == len(texts)
 
 
 @pytest.mark.parametrize(

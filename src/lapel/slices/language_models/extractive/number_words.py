@@ -70,7 +70,10 @@ _ORDINALS = {
     30: "thirtieth dreißigste dreißigsten",
 }
 _VALUES = {
-    word: value for table in (_WORDS, _ORDINALS) for value, words in table.items() for word in words.split()
+    word.casefold(): value
+    for table in (_WORDS, _ORDINALS)
+    for value, words in table.items()
+    for word in words.split()
 }
 _TOKEN = re.compile(r"[^\W\d_]+")
 # German writes a number as one word: fünfundzwanzig, zweitausend.

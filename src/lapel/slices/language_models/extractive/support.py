@@ -1,8 +1,8 @@
-"""Sentences that support an answer to a question, and how well.
+"""Passages of a transcript that support an answer to a question, and how well.
 
-Cosines of e5 embeddings lie between 0.75 and 0.95 whatever they compare, so a cosine alone says little. It is
-compared with the cosines of the transcript's other sentences, and beside it stands what the question and the
-sentence share: content words, names and numbers.
+A window is one or two sentences of one speaker. In a first step every window has a score without vectors; in
+a second step the vectors of the best windows decide. Both scores are sums of a few features.
+benchmarks/extractive_threshold.py has fitted their weights to the half `choose` of the shipped questions.
 """
 
 from __future__ import annotations
@@ -10,167 +10,119 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from functools import cache
+from typing import Final
 
 import msgspec
-import numpy as np
 
-from lapel.slices.language_models.extractive.content_words import (
-    Content,
-    content_of,
-    say_the_same,
-    word_count,
-)
+from lapel.slices.language_models.extractive.answer_types import AnswerType, can_hold, wanted_type
+from lapel.slices.language_models.extractive.content_words import content_of
+from lapel.slices.language_models.extractive.text_language import language_of, likely_language
 
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
+# Words near a window count too, because an answer often leaves out what the sentence before it has named:
+# those of the sentences beside it, and those of its passage and of the recording's title.
+_BESIDE, _FAR = 0.7, 0.25
+_MOST_NEW = 10
+# The marks at the end of a question, which answers nothing.
+QUESTION_MARKS: Final = ("?", "？", "؟")
 
-# A sentence with this score or a higher one supports an answer. It is the threshold with the best refusal
-# accuracy on the half `choose` of the shipped questions (benchmarks/extractive_threshold.py). It refuses what
-# has little to do with the recordings; no threshold tells near misses from what has an answer.
-SUPPORTED = 0.16
-# A transcript with fewer sentences has no distribution of its own; these are usual values of e5.
-_LEAST_BACKGROUND = 12
-_USUAL_COSINE, _USUAL_SPREAD = 0.80, 0.03
-# Words around a sentence that count as its own, by this share: an answer often leaves out what the sentence
-# before it has named.
-_NEIGHBOUR = 0.5
+
+class AnswerWindow(msgspec.Struct, frozen=True, kw_only=True):
+    """One or two sentences that may be an answer.
+
+    `beside`: the sentences before and after it. `around`: its passage and the recording's title. `rank`: of
+    its passage among those that a search found, from 0 on.
+    """
+
+    text: str
+    beside: str
+    around: str
+    rank: int
 
 
 class Features(msgspec.Struct, frozen=True, kw_only=True):
-    """What speaks for a sentence as an answer.
+    """What speaks for a window as an answer; all but `cosine` 0 to 1.
 
-    `cosine`: with the question. `margin`: how many standard deviations the cosine is above those of the
-    other sentences. `words`: the share of the question's content words that the sentence has, 0 to 1; rare
-    words count more. `named`: the share of the question's names and numbers that the sentence or its
-    neighbours have; 1 if the question has none. `absent`: the share of the question's names and numbers that
-    no sentence has. `length`: the number of words.
+    `words`: the share of the question's content words that it has, or that are near it; rare words count
+    more. `rank`: 1 for the best passage of the search, 1/2 for the second. `new`: content words that the
+    question does not have, up to ten. `number`, `time`, `name`: 1 if the question wants such a thing and the
+    window has one. `foreign`: 1 if its passage is in another language than the question: then cosines are
+    smaller, and words differ. `cosine`: of its vector with the question's; 0 while it has none.
     """
 
-    cosine: float
-    margin: float
     words: float
-    named: float
-    absent: float
-    length: int
+    rank: float
+    new: float
+    number: float
+    time: float
+    name: float
+    foreign: float
+    cosine: float = 0.0
 
 
-class Supporting(msgspec.Struct, frozen=True, kw_only=True):
-    """A sentence that supports an answer. `index`: of the sentence. `score`: 0 to 1."""
-
-    index: int
-    score: float
-    features: Features
-
-
-def supported(
-    question: str,
-    texts: Sequence[str],
-    vectors: NDArray[np.float32],
-    question_vector: NDArray[np.float32],
-    *,
-    count: int = 3,
-    threshold: float = SUPPORTED,
-) -> list[Supporting]:
-    """The sentences that support an answer, at most `count`, best first; empty if none does.
-
-    `vectors`: the sentences' embeddings, one unit vector a row; `question_vector`: the question's. Call this
-    in a thread if there are hundreds of sentences.
-    """
-    found = features_of(question, texts, vectors, question_vector)
-    scored = sorted(
-        (
-            Supporting(index=at, score=score(each), features=each)
-            for at, each in enumerate(found)
-            if not texts[at].rstrip().endswith(("?", "？", "؟"))
-        ),
-        key=lambda each: -each.score,
-    )
-    picked: list[Supporting] = []
-    said: list[frozenset[str]] = []
-    for each in scored:
-        if each.score < threshold or len(picked) == count:
-            break
-        words = content_of(texts[each.index]).words
-        if not any(say_the_same(words, other) for other in said):
-            picked.append(each)
-            said.append(words)
-    return picked
+# How much a change of a feature by 1 changes the score.
+FIRST_WEIGHTS: Final = Features(
+    words=6.93, rank=3.15, new=1.54, number=1.67, time=1.02, name=1.99, foreign=0.77
+)
+WEIGHTS: Final = Features(
+    words=2.13, rank=2.22, new=1.19, number=1.18, time=0.70, name=1.97, foreign=1.58, cosine=46.92
+)
+# The fitted score of "no window answers". A window supports an answer if its score is at least this less 1.6:
+# the highest threshold with which 85 % of the questions that have an answer are answered.
+NO_ANSWER: Final = 43.0
+SUPPORTED: Final = NO_ANSWER - 1.6
+# A window with a score that is lower than the best one's by more than this is left out.
+NEAR_THE_BEST: Final = 1.0
 
 
-def features_of(
-    question: str,
-    texts: Sequence[str],
-    vectors: NDArray[np.float32],
-    question_vector: NDArray[np.float32],
-) -> list[Features]:
-    """The features of every sentence. Arguments: see `supported`."""
-    if not texts:
-        return []
-    asked, contents = content_of(question), [content_of(text) for text in texts]
-    cosines = vectors @ question_vector
-    usual, spread = _background(cosines)
-    weights = _weights(asked, contents)
-    total = sum(weights.values())
-    marks = {(kind, each) for kind in ("names", "numbers") for each in getattr(asked, kind)}
-    everywhere = _all_marks(contents)
-    absent = len(marks - everywhere) / len(marks) if marks else 0.0
-    found: list[Features] = []
-    for at, own in enumerate(contents):
-        near = contents[max(at - 1, 0) : at] + contents[at + 1 : at + 2]
-        around = frozenset[str]().union(*(each.words for each in near))
+def features_of(question: str, windows: Sequence[AnswerWindow]) -> list[Features]:
+    """The features of every window, without cosines. Of hundreds of windows, call this in a thread."""
+    asked = _Asked(question, [each.text for each in windows])
+    return [asked.features(each) for each in windows]
+
+
+def score(features: Features, weights: Features = WEIGHTS) -> float:
+    """How well a window with these features supports an answer. Only differences have a meaning."""
+    return sum(getattr(features, name) * getattr(weights, name) for name in Features.__struct_fields__)
+
+
+def _words(text: str) -> frozenset[str]:
+    return content_of(text).words
+
+
+class _Asked:
+    """A question, and what several windows have in common: their passages, and how rare words are."""
+
+    def __init__(self, question: str, texts: Sequence[str]) -> None:
+        self._question = question
+        self._wanted: AnswerType = wanted_type(question)
+        self._language = likely_language(question)
+        self._words = cache(_words)
+        self._language_of = cache(language_of)
+        counts = Counter(word for each in texts for word in self._words(each))
+        asked = content_of(question).words
+        # A word that few windows have weighs more.
+        self._weights = {word: math.log(1.0 + len(texts) / (1 + counts[word])) for word in asked}
+
+    def features(self, window: AnswerWindow) -> Features:
+        own = self._words(window.text)
+        wanted = self._wanted
+        holds = can_hold(wanted, window.text, self._question)
+        language = self._language_of(window.around)
+        return Features(
+            words=self._share(window, own),
+            rank=1 / (1 + window.rank),
+            new=min(len(own - self._weights.keys()), _MOST_NEW) / _MOST_NEW,
+            number=float(holds and wanted == "number"),
+            time=float(holds and wanted == "time"),
+            name=float(holds and wanted == "name"),
+            foreign=float(None not in (language, self._language) and language != self._language),
+        )
+
+    def _share(self, window: AnswerWindow, own: frozenset[str]) -> float:
+        beside, around = self._words(window.beside), self._words(window.around)
         shared = sum(
-            weight * (1.0 if word in own.words else _NEIGHBOUR if word in around else 0.0)
-            for word, weight in weights.items()
+            weight * (1.0 if word in own else _BESIDE if word in beside else _FAR if word in around else 0.0)
+            for word, weight in self._weights.items()
         )
-        held = marks & _all_marks([own, *near])
-        found.append(
-            Features(
-                cosine=float(cosines[at]),
-                margin=(float(cosines[at]) - usual) / spread,
-                words=shared / total if total else 0.0,
-                named=len(held) / len(marks) if marks else 1.0,
-                absent=absent,
-                length=word_count(texts[at]),
-            )
-        )
-    return found
-
-
-def score(features: Features) -> float:
-    """How well a sentence with these features supports an answer, 0 to 1: a logistic function of them.
-
-    The weights were fitted to the sentences of the shipped conversations, for the questions of one half.
-    """
-    told = (
-        -7.95
-        + 7.7 * features.cosine
-        + 0.46 * min(features.margin, 8.0)
-        + 7.0 * features.words
-        + 0.16 * (features.named - 1.0)
-        - 0.1 * features.absent
-        + 0.28 * min(features.length, 20) / 20
-    )
-    return 1.0 / (1.0 + math.exp(-max(min(told, 30.0), -30.0)))
-
-
-def _background(cosines: NDArray[np.float32]) -> tuple[float, float]:
-    """Median and spread of the cosines; usual values if there are few of them."""
-    if len(cosines) < _LEAST_BACKGROUND:
-        return _USUAL_COSINE, _USUAL_SPREAD
-    median = float(np.median(cosines))
-    # From the median absolute deviation, which a few very good sentences do not change.
-    spread = 1.4826 * float(np.median(np.abs(cosines - median)))
-    return median, max(spread, 0.005)
-
-
-def _weights(asked: Content, contents: Sequence[Content]) -> dict[str, float]:
-    """The question's content words; a word that few sentences have weighs more."""
-    counts = Counter(word for each in contents for word in each.words)
-    return {word: math.log(1.0 + len(contents) / (1 + counts[word])) for word in asked.words}
-
-
-def _all_marks(contents: Sequence[Content]) -> set[tuple[str, str]]:
-    """The names and numbers of several sentences. A name is found in any spelling."""
-    words = {("names", word) for each in contents for word in each.words}
-    return words | {("numbers", number) for each in contents for number in each.numbers}
+        return shared / (sum(self._weights.values()) or 1.0)
