@@ -30,7 +30,7 @@ async def measure(threads: str) -> None:
     settings = Settings.from_env({"HOME": "/nowhere", "LAPEL_LANGUAGE_MODEL_THREADS": threads})
     generator = LocalGenerator(weights, settings)
     try:
-        await _measure(LocalModel(weights.name, 8192, generator.stream, 1, "summary"), generator)
+        await _measure(LocalModel(weights.name, 8192, generator.stream, 1, "summary", threads=1), generator)
     finally:
         await generator.aclose()
 

@@ -20,7 +20,7 @@ from tests.language_models.local.asking import asked, prompt, whole
 
 
 def model(generator: LocalGenerator, context_tokens: int = 1000) -> LocalModel:
-    return LocalModel("tiny", context_tokens, generator.stream, 1, "ask")
+    return LocalModel("tiny", context_tokens, generator.stream, 1, "ask", threads=1)
 
 
 async def test_an_answer_comes_in_pieces_and_then_whole(generator: LocalGenerator) -> None:
@@ -114,3 +114,15 @@ async def test_a_generator_that_was_closed_is_away(generator: LocalGenerator) ->
     for call in (waiting, model(generator).generate(prompt("count 1"))):
         with pytest.raises(ModelAway):
             await call
+
+
+def test_an_answer_gets_what_the_threads_read_while_a_client_waits(generator: LocalGenerator) -> None:
+    """90 seconds, at 33 tokens a second and thread, less the time in which the answer is written."""
+    offered = {
+        (purpose, threads): LocalModel("tiny", 32_768, generator.stream, 1, purpose, threads=threads)
+        for purpose in ("ask", "summary")
+        for threads in (1, 7)
+    }
+    assert 2_000 < offered["ask", 1].context_tokens < 90 * 33
+    assert offered["ask", 7].context_tokens > 4 * offered["ask", 1].context_tokens
+    assert {each.context_tokens for (purpose, _), each in offered.items() if purpose == "summary"} == {32_768}

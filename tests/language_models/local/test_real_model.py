@@ -65,7 +65,7 @@ async def generator() -> AsyncGenerator[LocalGenerator]:
 
 @pytest.fixture
 def model(generator: LocalGenerator) -> LocalModel:
-    return LocalModel(NAME, 8192, generator.stream, 1, "ask")
+    return LocalModel(NAME, 8192, generator.stream, 1, "ask", threads=1)
 
 
 async def test_it_answers_in_pieces_and_counts_its_tokens(model: LocalModel) -> None:

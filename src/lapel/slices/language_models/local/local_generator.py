@@ -41,6 +41,11 @@ _PER_TOKEN = 256 * 1024
 _log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
 
 
+def threads_of(settings: Settings) -> int:
+    """The threads of the model: those that are set, else one less than there are cores."""
+    return settings.language_model_threads or max(1, cores() - 1)
+
+
 class LocalGenerator:
     """The model of this machine. Its process starts with the first request and ends after an idle time."""
 
@@ -57,7 +62,7 @@ class LocalGenerator:
         self._root = folder
         self._weights = weights
         self._context_tokens = settings.language_model_context
-        self._threads = settings.language_model_threads or max(1, cores() - 1)
+        self._threads = threads_of(settings)
         self._idle_seconds = settings.language_model_idle_seconds
         self._child = child
         self._line = GenerationLine(_PATIENCE)

@@ -12,7 +12,7 @@ from lapel.slices.language_models.local.generation_messages import LARGEST, Aske
 from lapel.slices.language_models.local.generation_server import stream_from
 from lapel.slices.language_models.local.gguf import read_facts
 from lapel.slices.language_models.local.language_weights import find
-from lapel.slices.language_models.local.local_generator import LocalGenerator
+from lapel.slices.language_models.local.local_generator import LocalGenerator, threads_of
 from lapel.slices.language_models.model_failures import ModelAway, ModelFailed
 
 if TYPE_CHECKING:
@@ -24,14 +24,26 @@ Source: TypeAlias = Callable[[Asked], AsyncGenerator[str | Finished]]
 # An estimate is about 1.3 times the truth, or more for other scripts. A prompt beyond this multiple of the
 # window is not sent.
 _SURELY = 4
+# A client waits 90 seconds for an answer. One thread reads about 33 tokens a second, so it reads so many in
+# half of this time, also by an estimate that is too high; beside them, the answer has room.
+_READ_BY_THREAD = 1_500
+_ANSWER = 1_224
 
 
 class LocalModel:
-    """The local language model, for one world and purpose. A LanguageModel."""
+    """The local language model, for one world and purpose. A LanguageModel.
 
-    def __init__(self, name: str, context_tokens: int, source: Source, world: int, purpose: Purpose) -> None:
+    `window`: the tokens of prompt and answer together. `threads`: of the model. `context_tokens` for `ask` is
+    less than a long window: what so many threads read while a client waits.
+    """
+
+    def __init__(
+        self, name: str, window: int, source: Source, world: int, purpose: Purpose, *, threads: int
+    ) -> None:
         self.name = name
-        self.context_tokens = context_tokens
+        in_time = threads * _READ_BY_THREAD + _ANSWER
+        self.context_tokens = min(window, in_time) if purpose == "ask" else window
+        self._window = window
         self._source = source
         self._world = world
         self._purpose: Purpose = purpose
@@ -51,10 +63,10 @@ class LocalModel:
         """
         texts = [prompt.instructions, *(each.text for each in prompt.messages)]
         if sum(map(len, texts)) > LARGEST // 8 or (
-            sum(map(estimated_tokens, texts)) > _SURELY * self.context_tokens
+            sum(map(estimated_tokens, texts)) > _SURELY * self._window
         ):
             raise ModelFailed(
-                "context", f"The prompt is longer than the {self.context_tokens} tokens of the local model."
+                "context", f"The prompt is longer than the {self._window} tokens of the local model."
             )
         said: list[str] = []
         asked = Asked(world=self._world, purpose=self._purpose, prompt=prompt)
@@ -106,7 +118,8 @@ class LocalModels:
         weights, context_tokens = self._found.weights, self._found.context_tokens
         if weights is None:
             return None
-        return LocalModel(weights.name, context_tokens, self._source(weights), world_id, purpose)
+        source, threads = self._source(weights), threads_of(self._settings)
+        return LocalModel(weights.name, context_tokens, source, world_id, purpose, threads=threads)
 
     def _find(self) -> _Found:
         weights = find(self._settings.language_model)
