@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from typing import Any
 
@@ -45,6 +46,14 @@ async def test_a_template_is_made_changed_listed_and_deleted(desk: Desk) -> None
     await desk.call("DELETE", one, 204)
     for method, body in (("GET", None), ("PATCH", {"name": "x"}), ("DELETE", None)):
         await desk.call(method, one, 404, body)
+
+
+async def test_changes_at_the_same_time_come_one_after_the_other(desk: Desk) -> None:
+    """The one that waited for the other's row finds it, in its new version."""
+    one = f"{PATH}/{(await template(desk))['id']}"
+    changes = [{"instructions": f"Name risk {number}."} for number in range(6)]
+    changed = await asyncio.gather(*[desk.call("PATCH", one, 200, change) for change in changes])
+    assert sorted(each["version"] for each in changed) == [2, 3, 4, 5, 6, 7]
 
 
 async def test_built_in_templates_can_be_read_and_not_changed(desk: Desk) -> None:

@@ -113,7 +113,7 @@ class SummaryTemplates:
         given = {name: value for name, value in given.items() if value is not msgspec.UNSET}
         now, world_id = self._ports.clock.now(), actor.world_id
         async with self._ports.database.transaction() as connection:
-            before = await template_queries.read(connection, world_id, template_id, lock=True)
+            before = await template_queries.lock(connection, world_id, template_id)
             if before is None:
                 raise _unknown()
             wanted = msgspec.structs.replace(before, **given)

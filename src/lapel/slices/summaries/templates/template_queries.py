@@ -35,7 +35,8 @@ WHERE world_id = $1 AND id = $2
 DELETE = "DELETE FROM summary_templates WHERE world_id = $1 AND id = $2 RETURNING id"
 
 READ = f"SELECT {_COLUMNS} FROM {_JOINED} WHERE t.world_id = $1 AND t.id = $2"
-LOCK = f"{READ} FOR UPDATE OF t"
+# Of this row alone: a statement that waits for a row then sees it anew, and other tables as before.
+LOCK = "SELECT id FROM summary_templates WHERE world_id = $1 AND id = $2 FOR UPDATE"
 # Keeps the template until the transaction ends.
 LOCK_VERSION_NUMBER = "SELECT version FROM summary_templates WHERE world_id = $1 AND id = $2 FOR KEY SHARE"
 READ_VERSION = """
@@ -95,11 +96,15 @@ async def delete(connection: Connection, world_id: int, template_id: str) -> boo
     return await fetch_value(connection, str, DELETE, world_id, template_id) is not None
 
 
-async def read(
-    connection: Connection, world_id: int, template_id: str, *, lock: bool = False
-) -> TemplateRow | None:
-    """A template with its newest version. `lock`: lock it until the transaction ends."""
-    return await fetch_row(connection, TemplateRow, LOCK if lock else READ, world_id, template_id)
+async def read(connection: Connection, world_id: int, template_id: str) -> TemplateRow | None:
+    """A template with its newest version."""
+    return await fetch_row(connection, TemplateRow, READ, world_id, template_id)
+
+
+async def lock(connection: Connection, world_id: int, template_id: str) -> TemplateRow | None:
+    """A template with its newest version, which no other transaction changes until this one ends."""
+    await fetch_value(connection, str, LOCK, world_id, template_id)
+    return await read(connection, world_id, template_id)
 
 
 async def keep(connection: Connection, world_id: int, template_id: str) -> int | None:
