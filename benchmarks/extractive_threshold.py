@@ -128,7 +128,7 @@ async def judged(
 ) -> list[JudgedQuestion]:
     """All questions with their candidates."""
     retrieval, embeddings = Retrieval(services.ports, services[Search]), services[Embeddings]
-    found: list[JudgedQuestion] = []
+    found, known = list[JudgedQuestion](), dict[str, bytes]()
     for question in questions:
         is_library = question.scope == LIBRARY
         asked = AskedQuestion(
@@ -139,7 +139,7 @@ async def judged(
             question=question.question,
         )
         candidates = all_candidates(question.question, await passages_to_extract(retrieval, asked))
-        near = await _cosines(embeddings, question.question, [each.embedded for each in candidates])
+        near = await _cosines(embeddings, question.question, [each.embedded for each in candidates], known)
         found.append(
             JudgedQuestion(
                 question,
@@ -160,13 +160,21 @@ def _is_inside(question: EvaluationQuestion, candidate: AnswerCandidate, library
     return any(span.meets(conversation, start_ms, start_ms + 1) for span in question.expected)
 
 
-async def _cosines(embeddings: Embeddings, question: str, texts: Sequence[str]) -> list[float]:
-    own, vectors = await embeddings.query(question), list[bytes]()
-    for begin in range(0, len(texts), MOST_SENTENCES):
-        vectors += await embeddings.sentences(texts[begin : begin + MOST_SENTENCES]) or []
-    if own is None or len(vectors) < len(texts):
+async def _cosines(
+    embeddings: Embeddings, question: str, texts: Sequence[str], known: dict[str, bytes]
+) -> list[float]:
+    """The cosines of a question and texts. `known`: the vectors of texts so far."""
+    own = await embeddings.query(question)
+    new = [each for each in dict.fromkeys(texts) if each not in known]
+    for begin in range(0, len(new), MOST_SENTENCES):
+        some = new[begin : begin + MOST_SENTENCES]
+        vectors = await embeddings.sentences(some)
+        if vectors is None:
+            break
+        known.update(zip(some, vectors, strict=True))
+    if own is None or any(each not in known for each in texts):
         raise SystemExit("there is no embedding model, so there is nothing to fit")
-    return cosines([own, *vectors])
+    return cosines([own, *(known[each] for each in texts)])
 
 
 def _score(candidate: JudgedCandidate, names: Sequence[str], weights: Fitted) -> float:
