@@ -25,8 +25,9 @@ _REPEATS = 5
 _LONG = 12
 # Citations that one mark, and one place of the text, may have.
 _AT_ONCE = 5
-# A run of marks is looked at once: the search begins at its first mark, and gives none of them back.
-_END = re.compile(r"(?<![.!?…。！？])[.!?…。！？]++[\"'”’»)\]]*+(?:\s|\Z)|\n|[。！？]")
+# The end of a sentence. A run of marks is looked at once: the search begins at its first mark, and gives none
+# of them back.
+SENTENCE_END = re.compile(r"(?<![.!?…。！？])[.!?…。！？]++[\"'”’»)\]]*+(?:\s|\Z)|\n|[。！？]")
 
 
 class AnswerDraft:
@@ -41,6 +42,8 @@ class AnswerDraft:
         self._here: set[tuple[str, int]] = set()
         self._said: Counter[str] = Counter()
         self._characters = 0
+        self.has_marks = False
+        """Whether the model has named any passage."""
         self.is_supported = False
         self.is_full = False
         """Whether the rest is not wanted: it is too long, or repeats itself."""
@@ -49,6 +52,11 @@ class AnswerDraft:
     def parts(self) -> list[Part]:
         """The parts that may be shown."""
         return self._parts if self.is_supported else []
+
+    @property
+    def text(self) -> str:
+        """All text, shown or not."""
+        return "".join(each.text for each in self._parts if isinstance(each, TextPart))
 
     async def feed(self, piece: str) -> None:
         """Add the next piece, without characters that cannot be stored."""
@@ -63,6 +71,7 @@ class AnswerDraft:
             if self.is_full:
                 return
             if isinstance(token, Mark):
+                self.has_marks = True
                 for number in token.numbers[:_AT_ONCE]:
                     await self._cite(number)
             else:
@@ -87,7 +96,7 @@ class AnswerDraft:
     def _follow(self, text: str) -> None:
         """Keep the sentence that the text is in, and count sentences that come again."""
         self._claim += text
-        while found := _END.search(self._claim):
+        while found := SENTENCE_END.search(self._claim):
             sentence = self._claim[: found.end()].strip()
             self._claim = self._claim[found.end() :]
             if sentence:

@@ -21,13 +21,15 @@ if TYPE_CHECKING:
     from lapel.slices.ask.rows import TurnRow
 
 MAX_TOKENS = 1024
+# What the model writes when the passages do not answer the question.
+NOT_THERE = "NOT IN THE RECORDINGS"
 # The share of the window that the conversation before the question may take, and its tokens at most.
 _HISTORY_SHARE = 0.25
 _HISTORY_TOKENS = 4000
 # Of what the estimates leave out: roles and separators of the engines.
 _MARGIN = 200
 
-INSTRUCTIONS = """\
+INSTRUCTIONS = f"""\
 You answer questions about recorded conversations. You get passages of transcripts, one JSON object on each \
 line, and a question.
 
@@ -35,7 +37,7 @@ Rules:
 - Use only what the passages say. Do not use other knowledge and do not guess.
 - After each statement, put the id of the passage that says it, in square brackets: The roof leaks [3].
 - Put every statement and its id into one sentence. Do not list passages at the end.
-- If the passages do not answer the question, write exactly this and nothing else: NOT IN THE RECORDINGS
+- If the passages do not answer the question, write exactly this and nothing else: {NOT_THERE}
 - Write in the language of the question, also if the passages are in another language.
 - Be brief. Plain text without headings.
 

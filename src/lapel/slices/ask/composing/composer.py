@@ -20,6 +20,7 @@ from lapel.slices.ask.composing.extracts import extracted
 from lapel.slices.ask.composing.grounding import supporting_time
 from lapel.slices.ask.composing.passages import without_planted
 from lapel.slices.ask.composing.refusal_sentences import refusal_for
+from lapel.slices.ask.composing.unmarked_answer import cited_by_words
 from lapel.slices.ask.wire import CitationPart, Part, TextPart
 from lapel.slices.language_models.extractive.planted import concerns_planted
 from lapel.slices.language_models.service import EXTRACTIVE, FinishReason, Generated, ModelFailed, Tokens
@@ -118,6 +119,8 @@ class Composer:
         prompt = prompt_of(asked.question, lines, turns)
         whole = await _write(model, prompt, draft, progress)
         parts, reason = list(draft.parts), whole.finish_reason
+        if not parts and not draft.has_marks and not progress.stop_wanted.is_set():
+            parts = await cited_by_words(draft.text, evidence)
         if not parts:
             if progress.stop_wanted.is_set():
                 raise Stopped

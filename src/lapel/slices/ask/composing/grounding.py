@@ -34,20 +34,25 @@ async def supporting_time(claim: str, passage: Passage, embeddings: Embeddings) 
 
     Without an embedding model, only words decide. Raises Unavailable when the model has too much to do.
     """
-    if not passage.sentences:
-        return None
-    known = _about(passage)
-    said = [known, *(each.text for each in passage.sentences)]
     # In a thread, because a number that was said in words takes up to 11 ms in each sentence.
-    if not await asyncio.to_thread(numbers_were_said, claim, said):
+    if not await asyncio.to_thread(_has_numbers, claim, passage) or not content_of(claim).words:
         return None
-    wanted = content_of(claim).words
-    if not wanted:
-        return None
-    by_words = _by_words(wanted, passage.sentences, known)
+    by_words = _by_words(claim, passage, LEAST_SHARE)
     if by_words is not None:
         return by_words
     return await _by_meaning(claim, passage.sentences, embeddings)
+
+
+def time_by_words(claim: str, passage: Passage, share: float) -> int | None:
+    """The milliseconds at which the passage begins to say the claim, with its numbers and this share of its
+    words; None if it does not. Call this in a thread."""
+    return _by_words(claim, passage, share) if _has_numbers(claim, passage) else None
+
+
+def _has_numbers(claim: str, passage: Passage) -> bool:
+    """Whether the passage has sentences, and each number of the claim."""
+    said = [each.text for each in passage.sentences]
+    return bool(said) and numbers_were_said(claim, [_about(passage), *said])
 
 
 def _about(passage: Passage) -> str:
@@ -56,12 +61,14 @@ def _about(passage: Passage) -> str:
     return f"{passage.title or ''} {passage.speaker or ''} {recorded}".replace("_", " ")
 
 
-def _by_words(wanted: frozenset[str], sentences: Sequence[Sentence], known: str) -> int | None:
-    about = content_of(known).words
+def _by_words(claim: str, passage: Passage, share: float) -> int | None:
+    """The passage has sentences."""
+    sentences, wanted = passage.sentences, content_of(claim).words
+    about = content_of(_about(passage)).words
     hits = [content_of(each.text).words & wanted for each in sentences]
     windows = [frozenset[str]().union(*hits[first : first + _WINDOW]) for first in range(len(hits))]
     place = max(range(len(hits)), key=lambda each: (len(windows[each]) if hits[each] else 0, -each))
-    if not hits[place] or not has_enough(wanted, windows[place] | about, LEAST_SHARE):
+    if not hits[place] or not has_enough(wanted, windows[place] | about, share):
         return None
     window = range(place, min(place + _WINDOW, len(hits)))
     start = max(window, key=lambda each: (len(hits[each]), -each))
