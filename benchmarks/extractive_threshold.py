@@ -156,7 +156,7 @@ async def judged(
 
 def _is_inside(question: EvaluationQuestion, candidate: AnswerCandidate, library: EvaluatedLibrary) -> bool:
     conversation = library.written_id(candidate.place.recording_id)
-    start_ms = candidate.place.start_ms
+    start_ms = candidate.place.cited_ms
     return any(span.meets(conversation, start_ms, start_ms + 1) for span in question.expected)
 
 

@@ -51,7 +51,7 @@ def test_a_candidate_has_two_sentences_of_one_speaker_and_no_question() -> None:
         "Anderson does. He gave us 48,500 euros.",
         "The painters come on the day after.",
     ]
-    assert [each.place.start_ms for each in found] == [0, 2000, 2000, 4000]
+    assert [each.place.cited_ms for each in found] == [0, 2000, 2000, 4000]
     # What was said right before it is embedded too, so that a short answer has its question.
     assert found[1].embedded == "Who pays for the kitchen? Anderson does."
     assert all_candidates("Who?", []) == []

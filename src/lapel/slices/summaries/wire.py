@@ -45,7 +45,18 @@ _Prompt = Annotated[
     ),
 ]
 Output: TypeAlias = Annotated[msgspec.Raw, msgspec.Meta(extra_json_schema={"type": "object"})]
-_Name = Annotated[str, msgspec.Meta(min_length=1, max_length=128, examples=["Site visit"])]
+# No control characters and line breaks, and at least one visible character.
+_Name = Annotated[
+    str,
+    msgspec.Meta(
+        min_length=1,
+        max_length=128,
+        pattern=r"^[^\x00-\x1f\x7f-\x9f\u2028\u2029]*"
+        r"[^\s\x00-\x1f\x7f-\x9f\u00ad\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff]"
+        r"[^\x00-\x1f\x7f-\x9f\u2028\u2029]*\Z",
+        examples=["Site visit"],
+    ),
+]
 _Description = Annotated[str, msgspec.Meta(max_length=1_000)]
 _Instructions = Annotated[
     str,

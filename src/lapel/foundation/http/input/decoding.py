@@ -52,6 +52,7 @@ _SHAPES = {
     "Expected `str` matching regex '^[0-9A-Fa-f]{8}(?:-": "a UUID: hexadecimal digits as 8-4-4-4-12",
     "Expected `str` matching regex '^[a-z_]+\\\\.": "two words with a dot between, such as config.updated",
     "Expected `str` matching regex '^[A-Za-z]{2,3}(?:-": "a language's code, such as en or de-CH",
+    "Expected `str` matching regex '^[^": "one line without control characters, with a visible character",
 }
 
 _decode_any = msgspec.json.Decoder(float_hook=free_number).decode

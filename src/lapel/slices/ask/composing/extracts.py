@@ -40,17 +40,17 @@ _MOST = 0.6
 
 
 class AnswerPlace(msgspec.Struct, frozen=True, kw_only=True):
-    """One or two sentences of one speaker in a recording. `embedded`: they, and a sentence before them."""
+    """One or two sentences of one speaker in a recording.
+
+    `cited_ms`: when the sentence begins that has most words of the question, in milliseconds from the start
+    of the recording. `embedded`: the sentences, and one before them.
+    """
 
     recording_id: str
     sentences: list[Sentence]
+    cited_ms: int
     embedded: str
     window: AnswerWindow
-
-    @property
-    def start_ms(self) -> int:
-        """When it begins, in milliseconds from the start of the recording."""
-        return self.sentences[0].start_ms
 
 
 class AnswerCandidate(msgspec.Struct, frozen=True):
@@ -101,9 +101,10 @@ async def extracted(question: str, passages: Sequence[Passage], embeddings: Embe
 def all_candidates(question: str, passages: Sequence[Passage]) -> list[AnswerCandidate]:
     """The distinct candidates of all passages."""
     found: dict[tuple[str, int, str], AnswerPlace] = {}
+    wanted = content_of(question).words
     for rank, passage in enumerate(passages):
-        for each in _places(rank, passage):
-            found.setdefault((each.recording_id, each.start_ms, each.window.text), each)
+        for each in _places(wanted, rank, passage):
+            found.setdefault((each.recording_id, each.cited_ms, each.window.text), each)
     features = features_of(question, [each.window for each in found.values()])
     return [AnswerCandidate(place, own) for place, own in zip(found.values(), features, strict=True)]
 
@@ -147,7 +148,7 @@ def with_cosine(candidate: AnswerCandidate, cosine: float) -> Features:
     return msgspec.structs.replace(candidate.features, cosine=cosine)
 
 
-def _places(rank: int, passage: Passage) -> Iterator[AnswerPlace]:
+def _places(wanted: frozenset[str], rank: int, passage: Passage) -> Iterator[AnswerPlace]:
     """A window for each sentence that is no question, with the one before it if the speaker is the same."""
     sentences = passage.sentences
     for at, sentence in enumerate(sentences):
@@ -161,6 +162,7 @@ def _places(rank: int, passage: Passage) -> Iterator[AnswerPlace]:
         yield AnswerPlace(
             recording_id=passage.recording_id,
             sentences=own,
+            cited_ms=max(own, key=lambda each: len(content_of(each.text).words & wanted)).start_ms,
             embedded=f"{before.text} {text}" if before is not None and not is_joined else text,
             window=AnswerWindow(
                 text=text,
@@ -180,7 +182,7 @@ def _parts(answer: Sequence[AnswerCandidate]) -> list[Part]:
     for each in answer:
         between = " " if parts else ""
         parts.append(TextPart(text=between + each.place.window.text))
-        parts.append(CitationPart(recording_id=each.place.recording_id, start_ms=each.place.start_ms))
+        parts.append(CitationPart(recording_id=each.place.recording_id, start_ms=each.place.cited_ms))
     return parts
 
 

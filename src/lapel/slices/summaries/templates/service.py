@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, cast
-from unicodedata import category
 
 import msgspec
 
@@ -43,10 +42,9 @@ class SummaryTemplates:
     ) -> SummaryTemplate:
         """Create a template.
 
-        Raises InvalidRequest for a name or a schema that is not allowed, and Conflict when the world has
+        Raises InvalidRequest for a schema that is not allowed, and Conflict when the world has
         `MAX_TEMPLATES` templates.
         """
-        _check_name(body.name)
         schema = check_schema(body.schema)
         now, world_id = self._ports.clock.now(), actor.world_id
         # Only one transaction at a time adds a template to a world, so the count holds.
@@ -98,11 +96,9 @@ class SummaryTemplates:
         """Change a template; each change makes a new version.
 
         Raises NotFound when there is no such template, Conflict for a built-in template, and InvalidRequest
-        for a name or a schema that is not allowed.
+        for a schema that is not allowed.
         """
         template_id = _own(template_id)
-        if body.name is not msgspec.UNSET:
-            _check_name(body.name)
         schema = msgspec.UNSET if body.schema is msgspec.UNSET else check_schema(body.schema)
         given = {
             "name": body.name,
@@ -227,14 +223,6 @@ def _shown(row: TemplateRow, project_id: str) -> SummaryTemplate:
         created_at=timestamp(row.created_at),
         updated_at=timestamp(row.updated_at),
     )
-
-
-def _check_name(name: str) -> None:
-    kinds = {category(each) for each in name}
-    if kinds & {"Cc", "Zl", "Zp"}:
-        raise InvalidRequest("`name` has a control character or a line break.", param="name")
-    if all(kind[0] in "CZ" for kind in kinds):
-        raise InvalidRequest("`name` is blank.", param="name")
 
 
 def _own(word: str) -> str:
