@@ -6,7 +6,7 @@ BIN    := $(VENV)/bin
 PYTHON ?=
 ARGS   ?=
 # Tests run in this many processes; each has a server of its own. Many tests wait: more than two cores' worth.
-JOBS   ?= 5
+JOBS   ?= 4
 # A file's tests share what they start; long ones come early; a test process that dies ends the run.
 SPREAD := --dist loadfile --no-loadscope-reorder --max-worker-restart 0
 # Tests start some thousand processes; each would compile all source anew where the environment forbids to keep it.
