@@ -139,7 +139,9 @@ async def judged(
             question=question.question,
         )
         candidates = all_candidates(question.question, await passages_to_extract(retrieval, asked))
-        near = await _cosines(embeddings, question.question, [each.embedded for each in candidates], known)
+        near = await _cosines(
+            embeddings, question.question, [each.place.embedded for each in candidates], known
+        )
         found.append(
             JudgedQuestion(
                 question,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncGenerator
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 
@@ -14,11 +14,12 @@ from lapel.slices.ask.composing.refusal_sentences import SENTENCES
 from lapel.slices.embeddings.service import Embeddings, EmbeddingsAway
 from lapel.slices.language_models.service import Generated, ModelAway, ModelFailed, Prompt
 from tests.ask.conftest import ROOF, Asker
-from tests.ask.scripted import Gate, says
+from tests.ask.scripted import Gate, ScriptedModel, says
 from tests.support.locks import until_waiting
 from tests.support.running import Running
 
 Json = dict[str, Any]
+WHEN, ONCE = {"content": "When?"}, {"Idempotency-Key": "once"}
 NOTHING = {"input": None, "output": None, "cached": None}
 
 
@@ -233,44 +234,52 @@ async def test_a_hidden_model_gets_parts_that_fit(asker: Asker) -> None:
     assert len(prompt.messages[-1].text) < 12_000
 
 
-async def test_a_repeated_question_is_asked_once(asker: Asker) -> None:
+class _Keyed(NamedTuple):
+    """A question that was asked with the key ONCE, while its model waits at the gate."""
+
+    gate: Gate
+    model: ScriptedModel
+    session_id: str
+    path: str
+    answer: asyncio.Task[Json]
+
+
+async def _asked_with_key(asker: Asker) -> _Keyed:
     gate = Gate(after=["The roof is repaired in May [{repaired}]."])
     model = asker.script(gate)
-    session = await asker.about_roof()
-    key = {"Idempotency-Key": "once"}
-    path, body = f"/v1/ask/sessions/{session['id']}/messages", {"content": "When?"}
-    first = asyncio.create_task(asker.device.post(path, 200, body, **key))
+    session_id = (await asker.about_roof())["id"]
+    path = f"/v1/ask/sessions/{session_id}/messages"
+    answer = asyncio.create_task(asker.device.post(path, 200, WHEN, **ONCE))
     await gate.reached.wait()
-    running = await asker.device.post(path, 409, body, **key)
+    return _Keyed(gate, model, session_id, path, answer)
+
+
+async def test_a_repeated_question_is_asked_once(asker: Asker) -> None:
+    asked = await _asked_with_key(asker)
+    running = await asker.device.post(asked.path, 409, WHEN, **ONCE)
     assert running["error"]["code"] == "idempotency_key_in_use"
-    gate.opened.set()
-    answer = await first
-    again = await asker.device.client.post(path, json=body, headers={**asker.device.headers, **key})
+    asked.gate.opened.set()
+    answer = await asked.answer
+    again = await asker.device.client.post(asked.path, json=WHEN, headers={**asker.device.headers, **ONCE})
     assert (again.json(), again.headers["idempotent-replayed"]) == (answer, "true")
-    await asker.device.post(path, 422, {"content": "Where?"}, **key)
-    assert (len(model.prompts), len(await asker.messages(session["id"]))) == (1, 2)
+    await asker.device.post(asked.path, 422, {"content": "Where?"}, **ONCE)
+    assert (len(asked.model.prompts), len(await asker.messages(asked.session_id))) == (1, 2)
 
 
 async def test_a_repeat_at_the_moment_of_storing_does_not_undo_the_answer(
     asker: Asker, asking: Running
 ) -> None:
-    gate = Gate(after=["The roof is repaired in May [{repaired}]."])
-    model = asker.script(gate)
-    session = await asker.about_roof()
-    key = {"Idempotency-Key": "once"}
-    path, body = f"/v1/ask/sessions/{session['id']}/messages", {"content": "When?"}
-    first = asyncio.create_task(asker.device.post(path, 200, body, **key))
-    await gate.reached.wait()
+    asked = await _asked_with_key(asker)
     async with asking.ports.database.transaction() as connection:  # the repeat waits here, with the key
-        await connection.execute("SELECT FROM ask_sessions WHERE id = $1 FOR UPDATE", session["id"])
-        repeat = asyncio.create_task(asker.device.post(path, 409, body, **key))
+        await connection.execute("SELECT FROM ask_sessions WHERE id = $1 FOR UPDATE", asked.session_id)
+        repeat = asyncio.create_task(asker.device.post(asked.path, 409, WHEN, **ONCE))
         await until_waiting(asking.ports, 1)
-        gate.opened.set()
+        asked.gate.opened.set()
         await until_waiting(asking.ports, 2)
     await repeat
-    answer = await first
-    assert (len(model.prompts), len(await asker.messages(session["id"]))) == (1, 2)
-    assert await asker.device.post(path, 200, body, **key) == answer
+    answer = await asked.answer
+    assert (len(asked.model.prompts), len(await asker.messages(asked.session_id))) == (1, 2)
+    assert await asker.device.post(asked.path, 200, WHEN, **ONCE) == answer
 
 
 async def test_characters_that_cannot_be_stored_are_left_out(asker: Asker) -> None:
@@ -294,12 +303,11 @@ async def test_a_failure_that_cannot_be_stored_is_told_all_the_same(
 
 async def test_a_failed_question_may_be_repeated_with_its_key(asker: Asker) -> None:
     session = await asker.about_roof()
-    key = {"Idempotency-Key": "once"}
-    path, body = f"/v1/ask/sessions/{session['id']}/messages", {"content": "When?"}
+    path = f"/v1/ask/sessions/{session['id']}/messages"
     asker.script(_cut)
-    await asker.device.post(path, 502, body, **key)
+    await asker.device.post(path, 502, WHEN, **ONCE)
     asker.script(says("The roof is repaired in May [{repaired}]."))
-    await asker.device.post(path, 200, body, **key)
+    await asker.device.post(path, 200, WHEN, **ONCE)
     assert len(await asker.messages(session["id"])) == 2
 
 

@@ -53,7 +53,7 @@ def test_a_candidate_has_two_sentences_of_one_speaker_and_no_question() -> None:
     ]
     assert [each.place.cited_ms for each in found] == [0, 2000, 2000, 4000]
     # What was said right before it is embedded too, so that a short answer has its question.
-    assert found[1].embedded == "Who pays for the kitchen? Anderson does."
+    assert found[1].place.embedded == "Who pays for the kitchen? Anderson does."
     assert all_candidates("Who?", []) == []
 
 
@@ -66,7 +66,7 @@ def test_only_the_best_candidates_are_embedded() -> None:
     long = [("AB"[at % 2], f"The {at} kitchens of the house were delivered on some day.") for at in range(40)]
     best = best_candidates("Which kitchens were delivered?", [passage(long)])
     assert 1 < len(best) < 40
-    assert sum(word_count(each.embedded) for each in best) <= MOST_WORDS
+    assert sum(word_count(each.place.embedded) for each in best) <= MOST_WORDS
     endless = [("A", "kitchen " * 300)]
     assert len(best_candidates("Which kitchen?", [passage(endless)])) == 1
 

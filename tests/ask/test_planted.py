@@ -1,4 +1,4 @@
-"""What somebody says to a language model is no evidence for an answer, unless the question is about it."""
+"""Sentences that speak to a language model support no answer, unless the question is about such sentences."""
 
 from __future__ import annotations
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from lapel.cli.evaluate import evaluated_library
 from lapel.evaluation.attacks import PlantedAttack
 from lapel.evaluation.conversations import WrittenConversation
 from lapel.slices.transcription.service import Segment
@@ -10,13 +11,4 @@ from lapel.slices.transcription.service import Segment
 def segments_of(recording: PlantedAttack | WrittenConversation) -> list[Segment]:
     """What was said; the speakers of an attack have the names that it plants."""
     names = recording.speaker_names if isinstance(recording, PlantedAttack) else {}
-    return [
-        Segment(
-            start=each.start,
-            end=each.end,
-            text=each.text,
-            confidence=0.9,
-            speaker=names.get(each.speaker, each.speaker),
-        )
-        for each in recording.segments
-    ]
+    return evaluated_library.segments_of(recording.segments, names)

@@ -126,24 +126,27 @@ async def store(
 
 def transcript_of(recording: WrittenRecording) -> Transcript:
     """What a speech model would have heard."""
-    names = recording.speaker_names
-    segments = [
-        Segment(
-            start=each.start,
-            end=each.end,
-            text=each.text,
-            confidence=1.0,
-            speaker=names.get(each.speaker, each.speaker),
-        )
-        for each in recording.segments
-    ]
     return Transcript(
-        segments=segments,
+        segments=segments_of(recording.segments, recording.speaker_names),
         language=recording.language,
         language_probability=1.0,
         model=WRITTEN,
         duration_ms=recording.segments[-1].end_ms,
     )
+
+
+def segments_of(written: Sequence[WrittenSegment], speaker_names: Mapping[str, str]) -> list[Segment]:
+    """The segments of a transcript. A speaker without another name keeps the written one."""
+    return [
+        Segment(
+            start=each.start,
+            end=each.end,
+            text=each.text,
+            confidence=1.0,
+            speaker=speaker_names.get(each.speaker, each.speaker),
+        )
+        for each in written
+    ]
 
 
 async def await_vectors(services: Services, world_id: int, told: Callable[[int], None]) -> str | None:

@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from contextlib import aclosing, contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import structlog
 
@@ -30,6 +30,8 @@ _TOTAL = 64
 _OF_ONE_WORLD = 16
 _OF_ONE_END_USER = 4
 _RETRY_SECONDS = 5
+
+Owner = TypeVar("Owner")
 
 _log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
 
@@ -94,13 +96,8 @@ class Streams:
                 "server. Close one, then connect again.",
                 headers=(("Retry-After", str(_RETRY_SECONDS)),),
             )
-        self._of_end_users[of] += 1
-        try:
+        with _counted(self._of_end_users, of):
             yield
-        finally:
-            self._of_end_users[of] -= 1
-            if not self._of_end_users[of]:
-                del self._of_end_users[of]
 
     @contextmanager
     def _place(self, world_id: int) -> Generator[None]:
@@ -113,13 +110,20 @@ class Streams:
         free = self._total - self._open.total()
         if self._open[world_id] >= (free + self._open[world_id] + 1) // 2:
             raise Unavailable("The server has too many open streams.", retry_after=_RETRY_SECONDS)
-        self._open[world_id] += 1
-        try:
+        with _counted(self._open, world_id):
             yield
-        finally:
-            self._open[world_id] -= 1
-            if not self._open[world_id]:
-                del self._open[world_id]
+
+
+@contextmanager
+def _counted(streams: Counter[Owner], owner: Owner) -> Generator[None]:
+    """Counts one more stream of an owner; an owner without streams has no entry."""
+    streams[owner] += 1
+    try:
+        yield
+    finally:
+        streams[owner] -= 1
+        if not streams[owner]:
+            del streams[owner]
 
 
 async def _until_an_end(

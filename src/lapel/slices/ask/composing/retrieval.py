@@ -126,11 +126,11 @@ class Retrieval:
         async with self._ports.database.acquire() as connection:
             mentioned = await find_mentioned(connection, asked.world_id, sorted(ids), asked.end_user_id)
         recordings = {each.id: each for each in mentioned}
-        sentences: dict[str, list[Sentence]] = {}
-        for each in {row.transcription_id for row in rows}:
-            of_transcript = [row for row in rows if row.transcription_id == each]
-            sentences |= await self._sentences(asked.world_id, each, of_transcript)
         there = [row for row in rows if row.recording_id in recordings]  # not deleted meanwhile
+        sentences: dict[str, list[Sentence]] = {}
+        for each in {row.transcription_id for row in there}:
+            of_transcript = [row for row in there if row.transcription_id == each]
+            sentences |= await self._sentences(asked.world_id, each, of_transcript)
         return [
             of_found(number, row, recordings[row.recording_id], sentences[row.chunk_id])
             for number, row in enumerate(there, start=1)

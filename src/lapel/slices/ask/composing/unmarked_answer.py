@@ -39,8 +39,9 @@ async def cited_by_words(text: str, passages: Sequence[Passage]) -> list[Part]:
 
 def _cited(text: str, passages: Sequence[Passage]) -> list[Part]:
     parts: list[Part] = []
+    said = [(content_of(each.text).words, each) for each in passages]
     for sentence in list(_sentences(text))[:_SENTENCES]:
-        found = _citation(sentence, passages)
+        found = _citation(sentence, said)
         if found is not None:
             between = " " if parts else ""
             parts += [TextPart(text=between + sentence), found]
@@ -55,13 +56,13 @@ def _sentences(text: str) -> Iterator[str]:
     yield text[start:].strip()
 
 
-def _citation(claim: str, passages: Sequence[Passage]) -> CitationPart | None:
+def _citation(claim: str, said: Sequence[tuple[frozenset[str], Passage]]) -> CitationPart | None:
+    """`said`: the passages with their content words."""
     wanted = content_of(claim)
     if len(wanted.words) < LEAST_WORDS:
         return None
-    said = [(content_of(each.text).words, each) for each in passages]
-    said = [pair for pair in said if wanted.names <= pair[0]]
-    for _, passage in sorted(said, key=lambda pair: -len(wanted.words & pair[0]))[:_PASSAGES]:
+    named = [pair for pair in said if wanted.names <= pair[0]]
+    for _, passage in sorted(named, key=lambda pair: -len(wanted.words & pair[0]))[:_PASSAGES]:
         start_ms = time_by_words(claim, passage, _LEAST_SHARE)
         if start_ms is not None:
             return CitationPart(recording_id=passage.recording_id, start_ms=start_ms)

@@ -34,7 +34,7 @@ class EmbedderClient:
         self._absent_since: float | None = None
 
     def absent_seconds(self) -> float:
-        """For how long nobody has listened at the socket; 0 while somebody does."""
+        """Seconds since the socket was first found without a process; 0 after a connection was opened."""
         return 0.0 if self._absent_since is None else asyncio.get_running_loop().time() - self._absent_since
 
     async def vectors(self, texts: list[str], kind: Kind) -> list[bytes] | None:

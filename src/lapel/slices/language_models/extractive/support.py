@@ -23,8 +23,6 @@ from lapel.slices.language_models.extractive.text_language import language_of, l
 # those of the sentences beside it, and those of its passage and of the recording's title.
 _BESIDE, _FAR = 0.7, 0.25
 _MOST_NEW = 10
-# The marks at the end of a question, which answers nothing.
-QUESTION_MARKS: Final = ("?", "？", "؟")
 
 
 class AnswerWindow(msgspec.Struct, frozen=True, kw_only=True):

@@ -10,7 +10,7 @@ from lapel.slices.language_models.extractive.function_words import FUNCTION_WORD
 
 _WORD = re.compile(r"[^\W\d_]+")
 _HAN_AND_KANA, _KANA = re.compile(f"[{HAN_AND_KANA}]"), re.compile(f"[{KANA}]")
-# Scripts of which nearly all texts are in one language.
+# A script that nearly always means one language.
 _SCRIPTS = {
     "ko": re.compile(f"[{HANGUL}]"),
     "th": re.compile("[\u0e00-\u0e7f]"),
