@@ -7,9 +7,11 @@ from typing import Annotated, Any, Literal, cast
 
 import msgspec
 import pytest
+from jsonschema_rs import Draft202012Validator
 
 from lapel.foundation.http.input.decoding import BodyDecoder
-from lapel.foundation.http.input.fields import Moment
+from lapel.foundation.http.input.fields import NOT_BLANK, Moment
+from lapel.slices.erasure.wire import PlaceHold
 from tests.support.declared import declared_operations
 from tests.support.refused import refused
 
@@ -37,7 +39,7 @@ class Chosen(msgspec.Struct, kw_only=True):
     hash: Annotated[str, msgspec.Meta(pattern=r"^[0-9a-f]{4}\Z")] | None = None
     tag: Annotated[str, msgspec.Meta(pattern=r"^[a-z][a-z0-9-]{0,31}\Z")] | None = None
     when: Moment | None = None
-    reason: Annotated[str, msgspec.Meta(min_length=1, max_length=3, pattern=r"\S")] | None = None
+    reason: Annotated[str, msgspec.Meta(min_length=1, max_length=3, pattern=NOT_BLANK)] | None = None
     code: Annotated[str, msgspec.Meta(min_length=2)] | None = None
     events: Annotated[list[str], msgspec.Meta(min_length=1, max_length=2)] | None = None
     limit: Annotated[int, msgspec.Meta(ge=1, le=100)] | None = None
@@ -74,6 +76,14 @@ def test_a_refusal_says_what_the_field_takes(value: dict[str, Any], message: str
     error = refused(BodyDecoder(Chosen), json.dumps(value).encode())
     assert error.message == message
     assert error.details[0].reason == message[message.index(" ") + 1 : -1]
+
+
+@pytest.mark.parametrize("reason", [" ", "\t", "\x1c", "\x1f", "\x85", "\xa0", "\u2028", "\u3000", "\ufeff"])
+def test_a_blank_reason_is_blank_for_the_server_and_for_a_reader_of_the_document(reason: str) -> None:
+    assert refused(BodyDecoder(PlaceHold), json.dumps({"reason": reason}).encode()).param == "reason"
+    document = Draft202012Validator(msgspec.json.schema(PlaceHold)["$defs"]["PlaceHold"])
+    assert not document.is_valid({"reason": reason})
+    assert document.is_valid({"reason": f"{reason}a"})
 
 
 def patterns(described: object) -> set[str]:

@@ -6,7 +6,7 @@ from typing import Annotated, Literal, TypeAlias
 
 import msgspec
 
-from lapel.foundation.http.input.fields import Timestamp
+from lapel.foundation.http.input.fields import NOT_BLANK, Timestamp
 from lapel.foundation.http.input.pagination import PageQuery
 
 Subject: TypeAlias = Literal["recording", "end_user", "media"]
@@ -91,7 +91,7 @@ class PlaceHold(msgspec.Struct, frozen=True, kw_only=True):
         msgspec.Meta(
             min_length=1,
             max_length=1000,
-            pattern=r"\S",
+            pattern=NOT_BLANK,
             description="Why the data must be kept, with at least one visible character. The audit log keeps "
             "the reason too, so write no more about a person than you need.",
             examples=["Case 2027-114: keep until the court has decided."],

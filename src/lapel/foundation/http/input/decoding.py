@@ -16,6 +16,7 @@ from urllib.parse import parse_qsl
 import msgspec
 
 from lapel.foundation.core.errors import InvalidRequest
+from lapel.foundation.http.input.fields import NOT_BLANK
 from lapel.foundation.http.input.free_numbers import free_number
 from lapel.foundation.http.input.integral_floats import with_integers
 from lapel.foundation.http.input.text_lengths import LengthCheck
@@ -228,7 +229,7 @@ def _in_words(reason: str, struct: type[msgspec.Struct], path: str) -> str | Non
         words = [f"`{word}`" for word in _words(struct, path)]
         if words:
             return f"must be one of {', '.join(words)}" if len(words) > 1 else f"must be {words[0]}"
-    if reason == r"Expected `str` matching regex '\\S'":
+    if reason == f"Expected `str` matching regex {NOT_BLANK!r}":
         return "must not be blank"
     bound = _BOUND.match(reason)
     if bound is not None:

@@ -24,6 +24,9 @@ Timestamp: TypeAlias = Annotated[
     ),
 ]
 Sha256: TypeAlias = Annotated[str, msgspec.Meta(pattern=r"^[0-9a-f]{64}\Z")]
+# A character that is not white space, in Python and in the ECMAScript of the OpenAPI document; their `\S`
+# differ in U+001C to U+001F, U+0085 and U+FEFF.
+NOT_BLANK = r"[^\s\u001c-\u001f\u0085\ufeff]"
 # Integers that fit bigint columns and every client language.
 Count: TypeAlias = Annotated[int, msgspec.Meta(ge=0, le=2**53 - 1)]
 
