@@ -53,8 +53,11 @@ COUNTS = LAPEL_FAULT_KILLS=$${LAPEL_FAULT_KILLS:-2000} LAPEL_FAULT_TREES=$${LAPE
 	LAPEL_FUZZ_EXAMPLES=$${LAPEL_FUZZ_EXAMPLES:-100} LAPEL_FUZZ_DRAWN=$${LAPEL_FUZZ_DRAWN:-1} \
 	LAPEL_FUZZ_COVERAGE=$${LAPEL_FUZZ_COVERAGE:-1} LAPEL_PLACES_DRAWS=$${LAPEL_PLACES_DRAWS:-400} \
 	LAPEL_TEST_LANGUAGE_MODEL=$${LAPEL_TEST_LANGUAGE_MODEL:-1}
+# Examples of each property that names no number; `make test` draws 30.
+PROPERTIES = LAPEL_PROPERTY_EXAMPLES=$${LAPEL_PROPERTY_EXAMPLES:-200}
 test-deep: $(VENV)/.dev-ok $(VENV)/.weights-ok ## run the tests that draw at random, with many more draws
 	@$(COUNTS) $(BIN)/python -m pytest -n $(JOBS) $(SPREAD) --dist loadgroup $(DEEP) $(ARGS)
+	$(if $(ARGS),,@$(PROPERTIES) $(BIN)/python -m pytest -n $(JOBS) $(SPREAD) -m hypothesis $(DEEP:%=--ignore=%))
 
 # The least coverage and the settings are in [tool.coverage] of pyproject.toml. With ARGS there is no least
 # coverage, because it is that of the whole suite.

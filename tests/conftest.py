@@ -69,8 +69,9 @@ LONG = (
 LONGEST_NAME = 100
 PLACES = {f"tests/{file}": place for place, file in enumerate(LONG)}
 
-# How long an example takes is the machine's business.
-settings.register_profile("ours", deadline=None)
+# How long an example takes is the machine's business. `make test-deep` draws more examples.
+EXAMPLES = int(os.environ.get("LAPEL_PROPERTY_EXAMPLES", "30"))
+settings.register_profile("ours", deadline=None, max_examples=EXAMPLES)
 settings.load_profile("ours")
 
 

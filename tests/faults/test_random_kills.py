@@ -1,7 +1,7 @@
 """Random SIGKILLs of API, worker, store and PostgreSQL under load: no promise is broken.
 
-LAPEL_FAULT_KILLS says how many (`make test-deep`: 2,000), LAPEL_FAULT_TREES on how many servers side by side
-(`make test-deep`: 2). LAPEL_FAULT_SEED repeats the choices of the run that printed it.
+LAPEL_FAULT_KILLS says how many (`make test-deep`: 2,000; without it, none), LAPEL_FAULT_TREES on how many
+servers side by side (`make test-deep`: 2). LAPEL_FAULT_SEED repeats the choices of the run that printed it.
 """
 
 from __future__ import annotations
@@ -109,6 +109,9 @@ async def all_back(run: Run, tree: ServeTree) -> None:
             await asyncio.sleep(0.1)
 
 
+@pytest.mark.skipif(
+    "LAPEL_FAULT_KILLS" not in os.environ, reason="runs in `make test-deep`, or with LAPEL_FAULT_KILLS=15"
+)
 @pytest.mark.timeout(300 + 2 * KILLS)
 @pytest.mark.parametrize(
     "number", [pytest.param(each, marks=pytest.mark.xdist_group(f"tree-{each}")) for each in range(TREES)]

@@ -82,12 +82,12 @@ async def _audio_left(opened: Office) -> list[str]:
 
 async def _live(opened: Office, worker: Process, point: str, folder: Path) -> None:
     calls, deleted, crashes = len(opened.fake.calls), len(opened.fake.deleted), worker.crashes
-    await opened.call(
-        "PATCH",
-        "/v1/config/processing",
-        200,
-        {"auto_transcription": {"enabled": True, "provider": "deepgram"}},
-    )
+    # No worker starts the embedding model: what is found later has tests of its own.
+    processing = {
+        "auto_transcription": {"enabled": True, "provider": "deepgram"},
+        "auto_embedding": {"enabled": False},
+    }
+    await opened.call("PATCH", "/v1/config/processing", 200, processing)
     _, marker = armed(folder, point)
     recording_id, _ = await opened.upload(BEGINNING)
     for _ in range(int(SLOW / 0.05)):
