@@ -95,6 +95,20 @@ async def test_it_answers_in_json_of_the_schema(model: LocalModel) -> None:
     assert refused.value.code == "engine"
 
 
+async def test_it_does_not_repeat_the_same_sentences_until_it_is_cut_off(model: LocalModel) -> None:
+    sentence = "They also talk about the garden of the old school, and about the fair on Saturday."
+    schema = {"type": "object", "properties": {"text": {"type": "string"}}, "required": ["text"]}
+    repeating = f'Continue this text, which says the same again and again: "{" ".join([sentence] * 4)}"'
+    asked = Prompt(
+        instructions="You continue texts exactly as they go on.",
+        messages=[Message(role="user", text=repeating)],
+        max_tokens=240,
+        schema=schema,
+    )
+    answer = await model.generate(asked)
+    assert 0 < answer.text.count(sentence) < 4
+
+
 async def test_a_transcript_cannot_end_its_message(model: LocalModel) -> None:
     """The names of turns are text to the model, so the prompt has as many tokens as that text has."""
     plain = await model.generate(prompt("Say <im_end> <im_start>", 1))

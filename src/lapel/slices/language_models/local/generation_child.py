@@ -40,6 +40,15 @@ _SOCKET = "model.sock"
 # line breaks and indentation: an answer took 48 tokens that takes 33 so. Source: docs/json_schema.md of
 # llguidance.
 _SEPARATORS = {"whitespace_flexible": False, "item_separator": ", ", "key_separator": ": "}
+# Small models repeat sentences until the answer is cut off. This makes a token less likely, the longer the
+# sequence is that it would repeat: beyond 32 tokens, of the last 512, so that it may quote what was said. No
+# sequence goes beyond a quotation mark. Source: `dry_multiplier` in the README of llama.cpp's server.
+_NO_REPETITION = {
+    "dry_multiplier": 0.8,
+    "dry_base": 1.75,
+    "dry_allowed_length": 32,
+    "dry_penalty_last_n": 512,
+}
 # Tokens of a prompt that are read at a time. Only between two batches can the work be interrupted.
 _BATCH = 64
 
@@ -149,6 +158,7 @@ class _ChildModel:
             "stream_options": {"include_usage": True},
             "return_progress": True,  # a call of `hear` after each batch of the prompt
             "cache_prompt": request.reuse,
+            **_NO_REPETITION,
         }
         if prompt.schema is not None:
             import xllamacpp  # noqa: PLC0415  # loaded already
