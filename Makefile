@@ -40,7 +40,7 @@ demo: $(VENV)/.runtime-ok $(VENV)/.weights-ok ## the main job on real speech: up
 serve: $(VENV)/.runtime-ok $(VENV)/.weights-ok ## run a server on this machine (stop it with Ctrl-C)
 	@$(BIN)/lapel serve $(ARGS)
 
-test: $(VENV)/.dev-ok $(VENV)/.weights-ok ## run every test
+test: $(VENV)/.dev-ok $(VENV)/.weights-ok ## run the tests; those that only draw at random are in test-deep
 	@$(BIN)/python -m pytest -n $(JOBS) $(SPREAD) $(ARGS)
 
 # The same rules, with more of what is drawn at random; a count that is set in the environment stays.

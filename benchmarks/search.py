@@ -357,7 +357,7 @@ def _rows(end_user_id: str, before: Times | None, after: Times, small: int) -> l
         Row(
             f"{called}: p95, of the bare statement",
             after.new / after.bare,
-            detail="most of the difference is the model's time for the vector of a new query",
+            detail="which has its vector already",
         ),
     ]
     if before is None or not ENOUGH <= CHUNKS < MILLION:

@@ -42,8 +42,8 @@ _INITDB = (
 _CONFIGURATION = {
     "listen_addresses": "",  # no TCP at all, only the socket in its folder
     "unix_socket_permissions": "0700",
-    # The most. Memory is taken as pages are read, so a small database takes little. With 64 MB, the search of
-    # an end user with 60,000 chunks took twice as long, because it read from files.
+    # The most. Memory is taken as pages are read, so a small database takes little. With 64 MB, the
+    # statement that searches 60,000 chunks took twice as long, because it read from files.
     "shared_buffers": "512MB",
     "max_connections": "60",
     "max_wal_size": "512MB",

@@ -92,8 +92,8 @@ class PlaceHold(msgspec.Struct, frozen=True, kw_only=True):
             min_length=1,
             max_length=1000,
             pattern=NOT_BLANK,
-            description="Why the data must be kept, with at least one visible character. The audit log keeps "
-            "the reason too, so write no more about a person than you need.",
+            description="Why the data must be kept; not only white space. The audit log keeps the reason "
+            "too, so write no more about a person than you need.",
             examples=["Case 2027-114: keep until the court has decided."],
         ),
     ]
