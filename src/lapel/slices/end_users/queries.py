@@ -97,7 +97,8 @@ LOCK_AGAINST_DELETION = """
 SELECT 1 FROM end_users WHERE world_id = $1 AND id = $2 AND deleted_at IS NULL FOR SHARE
 """
 
-FIND_ACTIVE = "SELECT 1 FROM end_users WHERE world_id = $1 AND id = $2 AND deleted_at IS NULL"
+# For other slices' reads: a row, if the end user is there and not deleted. Locks nothing.
+ACTIVE_END_USER = "SELECT 1 FROM end_users WHERE world_id = $1 AND id = $2 AND deleted_at IS NULL"
 
 # $4, $6, $8 and $10 say whether the request has the field.
 UPDATE = f"""
@@ -214,11 +215,6 @@ async def list_page(
 async def lock_against_deletion(connection: Connection, world_id: int, end_user_id: str) -> bool:
     """Whether the end user is active. An active end user stays active until the transaction ends."""
     return await connection.fetchval(LOCK_AGAINST_DELETION, world_id, end_user_id) is not None
-
-
-async def is_active(connection: Connection, world_id: int, end_user_id: str) -> bool:
-    """Whether there is such an end user, and it is not deleted. Locks nothing."""
-    return await connection.fetchval(FIND_ACTIVE, world_id, end_user_id) is not None
 
 
 async def update(

@@ -20,6 +20,7 @@ from lapel.foundation.http.input.pagination import page, window
 from lapel.foundation.identity.tokens import new_token
 from lapel.slices.end_users import end_user_token_queries, queries
 from lapel.slices.end_users.queries import (
+    ACTIVE_END_USER,
     COUNT_END_USERS,
     LOCK_END_USER,
     lock_against_deletion,
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
     from lapel.slices.erasure.service import Cause
 
 __all__ = [
+    "ACTIVE_END_USER",
     "COUNT_END_USERS",
     "LOCK_END_USER",
     "EndUsers",
@@ -115,11 +117,6 @@ async def lock_active_end_user(connection: Connection, world_id: int, end_user_i
     """
     if not await queries.lock_against_deletion(connection, world_id, end_user_id):
         raise NotFound("There is no end user with this `end_user_id`.", param="end_user_id")
-
-
-async def is_active_end_user(connection: Connection, world_id: int, end_user_id: str) -> bool:
-    """Whether there is such an end user, and it is not deleted. For reads: locks nothing."""
-    return await queries.is_active(connection, world_id, end_user_id)
 
 
 async def erase_unless_held(connection: Connection, world_id: int, end_user_id: str) -> bool:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 import msgspec
 
 from lapel.foundation.database.rows import fetch_row, fetch_rows
+from lapel.slices.end_users.service import ACTIVE_END_USER
 from lapel.slices.recordings.service import seen_recording
 
 if TYPE_CHECKING:
@@ -41,7 +42,10 @@ class FoundRow(msgspec.Struct, frozen=True):
 
 
 class ExtentRow(msgspec.Struct, frozen=True):
-    """How many transcripts and chunks an end user has in one text search configuration."""
+    """How many transcripts and chunks an end user has in one text search configuration.
+
+    An end user without transcripts has one row, which counts none.
+    """
 
     configuration: str
     transcripts: int
@@ -71,10 +75,13 @@ def end_user_lexeme(world_id: str, end_user_id: str) -> str:
     return f"('@' || {world_id} || '@' || {end_user_id})"
 
 
-# Reads the index alone: a transcript has one entry, however long it is.
-EXTENT = """
-SELECT t.configuration, count(*) AS transcripts, sum(t.chunks)::bigint AS chunks
-FROM search_transcripts t WHERE t.world_id = $1 AND t.end_user_id = $2 GROUP BY t.configuration
+# No row: there is no such end user. Of the transcripts, it reads the index alone, where each has one entry
+# however long it is.
+EXTENT = f"""
+SELECT coalesce(t.configuration, 'simple') AS configuration, count(t.configuration) AS transcripts,
+    coalesce(sum(t.chunks), 0)::bigint AS chunks
+FROM ({ACTIVE_END_USER}) e LEFT JOIN search_transcripts t ON t.world_id = $1 AND t.end_user_id = $2
+GROUP BY t.configuration
 """
 
 # The conditions are tested on the rows that an index has found by other conditions. With IS TRUE, PostgreSQL
@@ -216,7 +223,7 @@ SELECT set_config('hnsw.ef_search', '800', true), set_config('hnsw.iterative_sca
 
 
 async def extent(connection: Connection, world_id: int, end_user_id: str) -> list[ExtentRow]:
-    """How much of an end user can be searched, by text search configuration."""
+    """How much of an end user can be searched, by text search configuration. None for an unknown end user."""
     return await fetch_rows(connection, ExtentRow, EXTENT, world_id, end_user_id)
 
 

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 from lapel.foundation.core.clock import timestamp_or_none
 from lapel.foundation.core.errors import InvalidRequest, NotFound
-from lapel.slices.end_users.service import is_active_end_user
 from lapel.slices.search import queries
 from lapel.slices.search.indexing.transcript_index import TranscriptIndex
 from lapel.slices.search.indexing.vector_queries import VectorsWaitingRow, measure_waiting
@@ -64,18 +63,14 @@ class Search:
             raise InvalidRequest("`end_user_id` is required.", param="end_user_id", reason="required")
         if own is not None and asked != own:
             raise _unknown()
-        async with self._ports.database.acquire() as connection:
-            if not await is_active_end_user(connection, actor.world_id, asked):
-                raise _unknown()
-        found = await self.search(
-            actor.world_id,
-            asked,
+        found = await self._found(
+            (actor.world_id, asked),
             body.query,
-            recording_ids=body.recording_ids,
-            after=body.recorded_after,
-            before=body.recorded_before,
-            limit=body.limit,
+            SearchFilters(body.recording_ids, body.recorded_after, body.recorded_before),
+            body.limit,
         )
+        if found is None:
+            raise _unknown()
         return SearchResults(results=found)
 
     async def search(
@@ -95,27 +90,33 @@ class Search:
         (exclusive) limit the recordings' `recorded_at`. Without the embedding model, the search is by words
         alone. Checks no caller: the caller of this method has checked who may read the end user's data.
         """
-        extent, vector = await asyncio.gather(
-            self._extent(world_id, end_user_id), self._embeddings.query(query)
-        )
-        if not extent:
-            return []
-        chosen = None if recording_ids is None else sorted(set(recording_ids))
+        only = None if recording_ids is None else list(recording_ids)
+        filters = SearchFilters(only, after, before)
+        return await self._found((world_id, end_user_id), query, filters, limit) or []
+
+    async def _found(
+        self, owner: tuple[int, str], query: str, filters: SearchFilters, limit: int
+    ) -> list[FoundPassage] | None:
+        """See `search`. `owner`: world and end user; None when there is no such end user."""
+        extent, vector = await asyncio.gather(self._extent(*owner), self._embeddings.query(query))
+        chunks = sum(row.chunks for row in extent)
+        if not chunks:
+            return [] if extent else None
         near: Nearness = "none"
         if vector is not None:
             near = nearness(
-                sum(row.chunks for row in extent),
-                are_chosen=chosen is not None,
-                are_dated=after is not None or before is not None,
+                chunks,
+                are_chosen=filters.recording_ids is not None,
+                are_dated=filters.after is not None or filters.before is not None,
             )
         database = self._ports.database
         async with database.transaction() if near == "index" else database.acquire() as connection:
             rows = await queries.search(
                 connection,
-                (world_id, end_user_id),
+                owner,
                 terms_of(query),
                 extent,
-                SearchFilters(chosen, after, before),
+                filters,
                 limit=limit,
                 nearness=near,
                 vector=None
@@ -123,7 +124,7 @@ class Search:
                 else without_common_part(numbers([vector]), self._embeddings.model),
                 model=self._embeddings.model,
             )
-        return [_found(row) for row in rows]
+        return [_passage(row) for row in rows]
 
     async def _extent(self, world_id: int, end_user_id: str) -> list[queries.ExtentRow]:
         async with self._ports.database.acquire() as connection:
@@ -141,7 +142,7 @@ def nearness(chunks: int, *, are_chosen: bool, are_dated: bool) -> Nearness:
     return "end_user" if are_dated or chunks <= MOST_EXACT else "index"
 
 
-def _found(row: FoundRow) -> FoundPassage:
+def _passage(row: FoundRow) -> FoundPassage:
     return FoundPassage(
         chunk_id=row.chunk_id,
         recording_id=row.recording_id,
