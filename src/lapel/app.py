@@ -17,6 +17,7 @@ from lapel.slices.configuration.slice import SLICE as CONFIGURATION
 from lapel.slices.devices.service import DeviceBindings, Devices, forget_reports
 from lapel.slices.devices.slice import SLICE as DEVICES
 from lapel.slices.embeddings.slice import SLICE as EMBEDDINGS
+from lapel.slices.encrypted_uploads.slice import SLICE as ENCRYPTED_UPLOADS
 from lapel.slices.end_user_exports.slice import SLICE as END_USER_EXPORTS
 from lapel.slices.end_users.end_user_holds import EndUserHolds
 from lapel.slices.end_users.service import EndUsers
@@ -64,6 +65,7 @@ SLICES: tuple[Slice, ...] = (
     CONFIGURATION,
     AUDIT,
     RECORDINGS,
+    ENCRYPTED_UPLOADS,
     PROVIDERS,
     TRANSCRIPTION,
     EMBEDDINGS,

@@ -42,6 +42,7 @@ NOT_GROWN = {
     "summary_parts": "of summaries that are being made",
     "summary_turns": "one of a world",
     "summary_work": "one of a summary, while it is worked on",
+    "upload_policies": "one of a device, without text",
 }
 WITH_A_WORLD = """
 SELECT c.relname FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid

@@ -1,0 +1,1 @@
+"""Recordings that devices encrypt before they upload them, for the server alone."""
