@@ -1,0 +1,14 @@
+"""Names and payloads of this slice's jobs."""
+
+from __future__ import annotations
+
+import msgspec
+
+PUBLISH = "encrypted-uploads.publish"
+
+
+class PublishSession(msgspec.Struct, frozen=True):
+    """Publish a session whose manifest was accepted: verify its staged object and store the plain audio."""
+
+    world_id: int
+    session_id: str
