@@ -1,14 +1,15 @@
-"""The search: its time beside that of its bare statement, what a filter misses, and the rate of indexing.
+"""The search: its time beside that of its bare statements, what a filter misses, and the rate of indexing.
 
-Run `python -m benchmarks.search`. API, PostgreSQL and the query process of embeddings are processes of their
-own. The bare statement is the one that the API executes, with vectors that are ready. Three end users are
-asked about: a usual one of 200 chunks; one of 10,000, whose vectors are all compared; and one of 60,000,
-whose vectors are found along the index. All others have 200 each. The recordings of all are stored in random
-order. LAPEL_BENCH_CHUNKS says how many chunks there are (200,000, at least 2,000). With fewer than 200,000,
-the two large end users have a twentieth and 0.3 of them; with fewer than 170,000, no end user is searched
-along the index. For 1,000,000, the bare statement's median goes on along a line through a quarter of the
-chunks and all of them; with fewer than 100,000, there are no such figures. LAPEL_BENCH_CHUNKS=1000000
-measures them. LAPEL_BENCH_WORDS says how many words an indexed transcript has (9,000, as many as an hour).
+Run `python -m benchmarks.search`. API, PostgreSQL and the query process of embeddings are processes of
+their own. The bare statements are those that the API executes, one after the other on one connection, with
+vectors that are ready. Three end users are asked about: a usual one of 200 chunks; one of 10,000, whose
+vectors are all compared; and one of 60,000, whose vectors are found along the index. All others have 200
+each. The recordings of all are stored in random order. LAPEL_BENCH_CHUNKS says how many chunks there are
+(200,000, at least 2,000). With fewer than 200,000, the two large end users have a twentieth and 0.3 of
+them; with fewer than 170,000, no end user is searched along the index. For 1,000,000, the median of the
+bare statements goes on along a line through a quarter of the chunks and all of them; with fewer than
+100,000, there are no such figures. LAPEL_BENCH_CHUNKS=1000000 measures them. LAPEL_BENCH_WORDS says how
+many words an indexed transcript has (9,000, as many as an hour).
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ import random
 import statistics
 import time
 from collections.abc import Iterator
+from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING
@@ -38,9 +40,13 @@ from lapel.slices.embeddings.service import Embeddings
 from lapel.slices.embeddings.texts import batches
 from lapel.slices.search import queries
 from lapel.slices.search.indexing.vector_work import VectorWork, numbers
+from lapel.slices.search.nearest_queries import NearRow, find_nearest
 from lapel.slices.search.passages.search_words import terms_of
 from lapel.slices.search.question_mean import without_common_part
+from lapel.slices.search.rank_fusion import joined
 from lapel.slices.search.service import MOST_EXACT, nearness
+from lapel.slices.search.wire import USUAL_RESULTS
+from lapel.slices.search.word_queries import find_by_words
 from lapel.slices.transcription.service import Segment
 from tests.search.support import Library, segments_of
 from tests.support.embedder import embedder
@@ -81,9 +87,9 @@ _asked = itertools.count(1)
 @dataclass(frozen=True)
 class Times:
     """p95, in milliseconds: over HTTP with a new query, with one whose vector is remembered, of the bare
-    statement for the same queries, and of the bare statement after the bare model has made its vector.
+    statements for the same queries, and of the bare statements after the bare model has made the vector.
 
-    `bare_median`: the bare statement's median, in which what else the machine does counts less.
+    `bare_median`: the median of the bare statements, in which what else the machine does counts less.
     """
 
     new: float
@@ -170,64 +176,43 @@ class _Bench:
     async def _times(self, end_user_id: str) -> Times:
         """All in turn; the first of each is not counted."""
         found = _Found([], [], [], [])
-        async with self.connection.transaction():  # which keeps the settings of the index
-            statement, arguments = await self._bare(end_user_id)
-            await self._in_turn(end_user_id, statement, arguments, found)
+        await self._in_turn(end_user_id, found)
         return found.times()
 
-    async def _in_turn(
-        self,
-        end_user_id: str,
-        statement: str,
-        arguments: tuple[str, list[queries.ExtentRow]],
-        found: _Found,
-    ) -> None:
+    async def _in_turn(self, end_user_id: str, found: _Found) -> None:
         model = Bare()
         for number in range(ROUNDS):
             new = [query() for _ in range(OF_A_ROUND)]
             found.new.extend(await asyncio.to_thread(self._over_http, end_user_id, new))
             texts = [query() for _ in range(OF_A_ROUND)]
             found.model.extend(1000 * model.seconds("query", [text]) for text in texts)
-            ready = [await self._arguments(each, *arguments) for each in texts]  # now they are remembered
+            ready = [(each, await self._vector(each)) for each in texts]  # now they are remembered
             # The second of two finds the pages of the same queries in memory.
             if number % 2:
                 found.remembered.extend(await asyncio.to_thread(self._over_http, end_user_id, texts))
-            for each in ready:
+            for text, vector in ready:
                 started = time.perf_counter()
-                await self.connection.fetch(statement, *each)
+                await self._bare(end_user_id, text, vector)
                 found.bare.append(1000 * (time.perf_counter() - started))
             if not number % 2:
                 found.remembered.extend(await asyncio.to_thread(self._over_http, end_user_id, texts))
         model.close()
 
-    async def _bare(self, end_user_id: str) -> tuple[str, tuple[str, list[queries.ExtentRow]]]:
-        """The statement for this end user, and the arguments that all its queries share."""
-        extent = await queries.extent(self.connection, self.world_id, end_user_id)
-        chunks = sum(each.chunks for each in extent)
-        name: str = nearness(chunks, are_chosen=False, are_dated=False)
-        if name == "index":
-            owner = (self.world_id, end_user_id)
-            name = await queries.statement_along_index(self.connection, owner, chunks, self.embeddings.model)
-        return queries.SEARCHES[name], (end_user_id, extent)
+    async def _bare(self, end_user_id: str, text: str, vector: list[float]) -> None:
+        """All statements of a search."""
+        owner, filters = (self.world_id, end_user_id), queries.SearchFilters()
+        extent = await queries.extent(self.connection, *owner)
+        words = await find_by_words(self.connection, owner, filters, extent, terms_of(text))
+        near = await self._nearest(end_user_id, extent, vector)
+        await queries.read_chunks(self.connection, owner, list(joined(words, near, USUAL_RESULTS)))
 
-    async def _arguments(
-        self, text: str, end_user_id: str, extent: list[queries.ExtentRow]
-    ) -> tuple[object, ...]:
-        terms = terms_of(text)
-        return (
-            self.world_id,
-            end_user_id,
-            None,
-            None,
-            None,
-            [each.word for each in terms],
-            [each.query for each in terms],
-            [each.configuration for each in extent],
-            float(sum(each.chunks for each in extent)),
-            8,
-            await self._vector(text),
-            self.embeddings.model,
-        )
+    async def _nearest(
+        self, end_user_id: str, extent: list[queries.ExtentRow], vector: list[float]
+    ) -> list[NearRow]:
+        near = nearness(sum(each.chunks for each in extent), are_chosen=False, are_dated=False)
+        arguments = ((self.world_id, end_user_id), queries.SearchFilters(), extent, near, vector)
+        async with self.connection.transaction() if near == "index" else nullcontext():
+            return await find_nearest(self.connection, *arguments, str(self.embeddings.model))
 
     async def _vector(self, text: str) -> list[float]:
         vector = await self.embeddings.query(text)
@@ -255,24 +240,12 @@ class _Bench:
     async def _recall(self, end_user_id: str) -> Row:
         """How many of the nearest chunks the search finds, of those that an exact search finds."""
         extent = await queries.extent(self.connection, self.world_id, end_user_id)
-        near = nearness(OF[end_user_id], are_chosen=False, are_dated=False)
         met = 0
         for _ in range(RECALL_QUESTIONS):
             vector = await self._vector(query())
             exact = await self.connection.fetch(_EXACT, self.world_id, end_user_id, vector, BEST)
-            async with self.connection.transaction():
-                found = await queries.search(
-                    self.connection,
-                    (self.world_id, end_user_id),
-                    [],
-                    extent,
-                    queries.SearchFilters(),
-                    limit=BEST,
-                    nearness=near,
-                    vector=vector,
-                    model=self.embeddings.model,
-                )
-            met += len({each["chunk_id"] for each in exact} & {each.chunk_id for each in found})
+            found = await self._nearest(end_user_id, extent, vector)
+            met += len({each["chunk_id"] for each in exact} & {each.id for each in found[:BEST]})
         return Row(
             f"{CALLED[end_user_id]}: nearest chunks found, of exact",
             met / (RECALL_QUESTIONS * BEST),
@@ -346,16 +319,16 @@ def _rows(end_user_id: str, before: Times | None, after: Times, small: int) -> l
     rows = [
         Row(f"{called}: p95", after.new, "ms", at_most=50, detail=f"new queries; {many}"),
         Row(f"{called}: p95, query remembered", after.remembered, "ms", detail="its vector is not computed"),
-        Row(f"{called}: p95, bare statement", after.bare, "ms", detail="by asyncpg, the same queries"),
+        Row(f"{called}: p95, bare statements", after.bare, "ms", detail="by asyncpg, the same queries"),
         Row(f"{called}: p95, remembered, of the bare", after.remembered / after.bare, at_most=1.5),
         Row(
-            f"{called}: p95, of bare model and statement",
+            f"{called}: p95, of bare model and statements",
             after.new / after.bare_with_model,
             at_most=1.5,
             detail=f"the bare model makes the vector, and asyncpg executes: {after.bare_with_model:.1f} ms",
         ),
         Row(
-            f"{called}: p95, of the bare statement",
+            f"{called}: p95, of the bare statements",
             after.new / after.bare,
             detail="which has its vector already",
         ),

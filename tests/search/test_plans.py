@@ -13,9 +13,11 @@ import pytest
 from lapel.embedded.postgres.supervisor import EmbeddedPostgres
 from lapel.slices.search import queries
 from lapel.slices.search.indexing import index_queries, vector_queries
+from lapel.slices.search.nearest_queries import NEAREST, Nearness, find_nearest, statement_along_index
 from lapel.slices.search.passages.search_words import terms_of
-from lapel.slices.search.queries import SEARCHES, SearchFilters
+from lapel.slices.search.queries import SearchFilters
 from lapel.slices.search.service import MOST_EXACT, nearness
+from lapel.slices.search.word_queries import BY_WORDS, find_by_words
 from tests.support.plans import copy_of, filled_once, indexes_of
 
 # 10,000 chunks, and 10,000 end users: a quarter is of one, another quarter of one with two languages, a
@@ -74,15 +76,16 @@ async def connection(postgres: EmbeddedPostgres, archive: str) -> AsyncGenerator
 
 async def test_every_statement_reads_along_an_index(connection: asyncpg.Connection[Any]) -> None:
     await connection.execute("SET enable_seqscan = off")  # these tables have few rows
-    for name, sql in SEARCHES.items():
+    for name, sql in NEAREST.items():
         used = await indexes_of(connection, sql, may_sort=True)
-        assert "search_chunks_words" in used, name
         vectors = {each.split("_", 3)[-1] for each in used if each.startswith("search_vectors")}
         # Plans for NULL: the partitions of a known end user are chosen when the plan begins, so none is left.
         wanted = {"meaning_idx"} if name.startswith("search_vectors") else set[str]()
         assert vectors == ({"pkey"} if name == "end_user" else wanted), (name, used)
     for sql, index in {
         queries.EXTENT: "search_transcripts_of_end_user",
+        queries.READ_CHUNKS: "search_chunks_pkey",
+        BY_WORDS: "search_chunks_words",
         index_queries.FIND_INDEXED: "search_transcripts_pkey",
         index_queries.DELETE_CHUNKS: "search_chunks_of_recording",
         index_queries.DELETE_TRANSCRIPTS: "search_transcripts_pkey",
@@ -101,7 +104,7 @@ async def test_every_statement_reads_along_an_index(connection: asyncpg.Connecti
 @pytest.mark.parametrize("end_user", ["eu_hundredth", "eu_quarter"])
 @pytest.mark.parametrize("nearness", ["end_user", "index"])
 async def test_an_end_user_misses_nothing_among_many(
-    connection: asyncpg.Connection[Any], end_user: str, nearness: queries.Nearness
+    connection: asyncpg.Connection[Any], end_user: str, nearness: Nearness
 ) -> None:
     world_id = await connection.fetchval("SELECT id FROM worlds")
     drawn = random.Random(5)
@@ -109,7 +112,7 @@ async def test_an_end_user_misses_nothing_among_many(
     for _ in range(5):
         vector = _vector(drawn)
         exact = {row[0] for row in await connection.fetch(EXACT, world_id, end_user, vector)}
-        met += len(exact & {row.chunk_id for row in await _nearest(connection, end_user, vector, nearness)})
+        met += len(exact & await _nearest(connection, end_user, vector, nearness))
         wanted += len(exact)
     assert wanted == 100
     assert met >= (95 if (end_user, nearness) == ("eu_quarter", "index") else 100)
@@ -128,13 +131,15 @@ async def test_the_index_is_left_alone_when_most_vectors_are_of_others(
     connection: asyncpg.Connection[Any],
 ) -> None:
     world_id = await connection.fetchval("SELECT id FROM worlds")
-    found: list[str] = []
+    found: list[str | None] = []
     async with connection.transaction():
         for end_user, chunks in (("eu_quarter", 2500), ("eu_hundredth", 100), ("eu_other1", 1)):
             owner = (world_id, end_user)
-            found.append(await queries.statement_along_index(connection, owner, chunks, "m"))
-    assert found[0].startswith("search_vectors_")
-    assert found[1:] == ["end_user", "none"]
+            found.append(await statement_along_index(connection, owner, chunks, "m"))
+    along, *others = found
+    assert along is not None
+    assert along.startswith("search_vectors_")
+    assert others == ["end_user", None]
     assert await connection.fetchval("SHOW enable_seqscan") == "on"  # settings end with the transaction
 
 
@@ -145,8 +150,8 @@ async def test_what_a_language_has_in_common_is_taken_away_along_the_index_too(
     met = german = 0
     for _ in range(5):
         vector = _vector(drawn, common=0.5)
-        along = {row.chunk_id for row in await _nearest(connection, "eu_bilingual", vector, "index")}
-        compared = {row.chunk_id for row in await _nearest(connection, "eu_bilingual", vector, "end_user")}
+        along = await _nearest(connection, "eu_bilingual", vector, "index")
+        compared = await _nearest(connection, "eu_bilingual", vector, "end_user")
         met += len(along & compared)
         german += sum(int(each.removeprefix("chk_")) % 8 == 6 for each in along)
     assert met >= 95
@@ -161,21 +166,14 @@ def _vector(drawn: random.Random, common: float = 0.0) -> list[float]:
 
 
 async def _nearest(
-    connection: asyncpg.Connection[Any], end_user: str, vector: list[float], nearness: queries.Nearness
-) -> list[queries.FoundRow]:
+    connection: asyncpg.Connection[Any], end_user: str, vector: list[float], nearness: Nearness
+) -> set[str]:
+    """The ids of the 20 nearest."""
     owner = (await connection.fetchval("SELECT id FROM worlds"), end_user)
     async with connection.transaction():
-        return await queries.search(
-            connection,
-            owner,
-            [],
-            await queries.extent(connection, *owner),
-            SearchFilters(),
-            limit=20,
-            nearness=nearness,
-            vector=vector,
-            model="m",
-        )
+        extent = await queries.extent(connection, *owner)
+        found = await find_nearest(connection, owner, SearchFilters(), extent, nearness, vector, "m")
+    return {row.id for row in found[:20]}
 
 
 async def test_words_of_one_end_user_are_found_among_those_of_others(
@@ -183,14 +181,11 @@ async def test_words_of_one_end_user_are_found_among_those_of_others(
 ) -> None:
     world_id = await connection.fetchval("SELECT id FROM worlds")
     own = {row[0] for row in await connection.fetch(OWN, world_id, "eu_quarter")}
-    found = await queries.search(
-        connection,
-        (world_id, "eu_quarter"),
-        terms_of("word0 number400"),
-        await queries.extent(connection, world_id, "eu_quarter"),
-        SearchFilters(),
-        limit=50,
-    )
-    assert found[0].chunk_id == "chk_400"
+    owner = (world_id, "eu_quarter")
+    extent = await queries.extent(connection, *owner)
+    found = await find_by_words(connection, owner, SearchFilters(), extent, terms_of("word0 number400"))
+    assert found[0].id == "chk_400"
+    assert found[0].share == 1
+    assert all(0 < row.share < 1 for row in found[1:])
     assert len(found) == 50  # of 100
-    assert {row.chunk_id for row in found} <= own
+    assert {row.id for row in found} <= own

@@ -11,11 +11,14 @@ from lapel.slices.search import queries
 from lapel.slices.search.indexing.transcript_index import TranscriptIndex
 from lapel.slices.search.indexing.vector_queries import VectorsWaitingRow, measure_waiting
 from lapel.slices.search.indexing.vector_work import numbers
+from lapel.slices.search.nearest_queries import find_nearest
 from lapel.slices.search.passages.search_words import terms_of
 from lapel.slices.search.passages.sentence_splitting import LONGEST_SENTENCE, Sentence, sentences_of
 from lapel.slices.search.queries import SearchFilters
 from lapel.slices.search.question_mean import without_common_part
+from lapel.slices.search.rank_fusion import joined
 from lapel.slices.search.wire import USUAL_RESULTS, FoundPassage, SearchResults
+from lapel.slices.search.word_queries import find_by_words
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -24,8 +27,10 @@ if TYPE_CHECKING:
     from lapel.foundation.core.actors import Actor
     from lapel.foundation.ports import Ports
     from lapel.slices.embeddings.service import Embeddings
-    from lapel.slices.search.queries import FoundRow, Nearness
+    from lapel.slices.search.nearest_queries import Nearness, NearRow
+    from lapel.slices.search.queries import ChunkRow, ExtentRow
     from lapel.slices.search.wire import SearchRecordings
+    from lapel.slices.search.word_queries import WordsRow
 
 __all__ = [
     "LONGEST_SENTENCE",
@@ -97,38 +102,57 @@ class Search:
     async def _found(
         self, owner: tuple[int, str], query: str, filters: SearchFilters, limit: int
     ) -> list[FoundPassage] | None:
-        """See `search`. `owner`: world and end user; None when there is no such end user."""
-        extent, vector = await asyncio.gather(self._extent(*owner), self._embeddings.query(query))
-        chunks = sum(row.chunks for row in extent)
-        if not chunks:
-            return [] if extent else None
-        near: Nearness = "none"
-        if vector is not None:
-            near = nearness(
-                chunks,
-                are_chosen=filters.recording_ids is not None,
-                are_dated=filters.after is not None or filters.before is not None,
+        """See `search`. `owner`: world and end user; None when there is no such end user.
+
+        The words are looked up while the vector is computed and compared.
+        """
+        vector = asyncio.create_task(self._embeddings.query(query))
+        try:
+            async with self._ports.database.acquire() as connection:
+                extent = await queries.extent(connection, *owner)
+            if not any(row.chunks for row in extent):
+                return [] if extent else None
+            by_words, nearest = await asyncio.gather(
+                self._by_words(owner, filters, extent, query),
+                self._by_meaning(owner, filters, extent, vector),
             )
+        finally:
+            vector.cancel()
+        scores = joined(by_words, nearest, limit)
+        if not scores:
+            return []
+        async with self._ports.database.acquire() as connection:
+            found = {row.chunk_id: row for row in await queries.read_chunks(connection, owner, list(scores))}
+        return [_passage(found[each], score) for each, score in scores.items() if each in found]
+
+    async def _by_words(
+        self, owner: tuple[int, str], filters: SearchFilters, extent: Sequence[ExtentRow], query: str
+    ) -> list[WordsRow]:
+        terms = terms_of(query)
+        if not terms:
+            return []
+        async with self._ports.database.acquire() as connection:
+            return await find_by_words(connection, owner, filters, extent, terms)
+
+    async def _by_meaning(
+        self,
+        owner: tuple[int, str],
+        filters: SearchFilters,
+        extent: Sequence[ExtentRow],
+        coming: asyncio.Task[bytes | None],
+    ) -> list[NearRow]:
+        vector, model = await coming, self._embeddings.model
+        if vector is None or model is None:
+            return []
+        near = nearness(
+            sum(row.chunks for row in extent),
+            are_chosen=filters.recording_ids is not None,
+            are_dated=filters.after is not None or filters.before is not None,
+        )
+        own = without_common_part(numbers([vector]), model)
         database = self._ports.database
         async with database.transaction() if near == "index" else database.acquire() as connection:
-            rows = await queries.search(
-                connection,
-                owner,
-                terms_of(query),
-                extent,
-                filters,
-                limit=limit,
-                nearness=near,
-                vector=None
-                if vector is None
-                else without_common_part(numbers([vector]), self._embeddings.model),
-                model=self._embeddings.model,
-            )
-        return [_passage(row) for row in rows]
-
-    async def _extent(self, world_id: int, end_user_id: str) -> list[queries.ExtentRow]:
-        async with self._ports.database.acquire() as connection:
-            return await queries.extent(connection, world_id, end_user_id)
+            return await find_nearest(connection, owner, filters, extent, near, own, model)
 
 
 def nearness(chunks: int, *, are_chosen: bool, are_dated: bool) -> Nearness:
@@ -142,7 +166,7 @@ def nearness(chunks: int, *, are_chosen: bool, are_dated: bool) -> Nearness:
     return "end_user" if are_dated or chunks <= MOST_EXACT else "index"
 
 
-def _passage(row: FoundRow) -> FoundPassage:
+def _passage(row: ChunkRow, score: float) -> FoundPassage:
     return FoundPassage(
         chunk_id=row.chunk_id,
         recording_id=row.recording_id,
@@ -152,7 +176,7 @@ def _passage(row: FoundRow) -> FoundPassage:
         start_ms=row.start_ms,
         end_ms=row.end_ms,
         recorded_at=timestamp_or_none(row.recorded_at),
-        score=row.score,
+        score=score,
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from lapel.foundation.database.rows import fetch_value, fetch_values
-from lapel.slices.search.queries import end_user_lexeme
+from lapel.slices.search.word_queries import end_user_lexeme
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
