@@ -110,9 +110,10 @@ class Extent(msgspec.Struct, frozen=True, kw_only=True):
         """The length of header and blocks."""
         return self.ciphertext_length - TRAILER_LENGTH
 
-    def block_length(self, index: int) -> int:
-        """The plain text of one block."""
-        return min(BLOCK_SIZE, self.plaintext_length - index * BLOCK_SIZE)
+    def stored_block(self, index: int) -> int:
+        """The length of one block as it is stored."""
+        plaintext = min(BLOCK_SIZE, self.plaintext_length - index * BLOCK_SIZE)
+        return BLOCK_HEADER_LENGTH + plaintext + TAG_LENGTH
 
 
 class SealedObject(msgspec.Struct, frozen=True, kw_only=True):

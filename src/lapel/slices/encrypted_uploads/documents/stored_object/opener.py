@@ -5,17 +5,19 @@ from __future__ import annotations
 import hashlib
 import hmac
 import struct
+from concurrent.futures import Executor
 
 from cryptography.exceptions import InvalidTag
-from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
 
 from lapel.slices.encrypted_uploads.documents import digests
 from lapel.slices.encrypted_uploads.documents.failures import Refused
-from lapel.slices.encrypted_uploads.documents.layouts import BLOCK_SIZE, VERSION
+from lapel.slices.encrypted_uploads.documents.stored_object.blocks import BlockCipher, Buffer, RunningHash
 from lapel.slices.encrypted_uploads.documents.stored_object.frame import (
     BLOCK_HEADER_LENGTH,
     HEADER_LENGTH,
+    STORED_BLOCK,
     TAG_LENGTH,
+    TRAILER_LENGTH,
     SealedObject,
     StoredHeader,
     extent_of_ciphertext,
@@ -23,57 +25,38 @@ from lapel.slices.encrypted_uploads.documents.stored_object.frame import (
     parse_trailer,
 )
 
-_BLOCK_HEADER = struct.Struct("<HH")
-_BLOCK_PLACE = struct.Struct("<IQI")  # index, offset of its plain text, length: the end of a block's AAD
-_INDEX = struct.Struct("<I")
-
-
-class BlockCipher:
-    """The nonces and the associated data of the blocks of one object."""
-
-    def __init__(self, data_key: bytes, header: StoredHeader) -> None:
-        self.cipher = ChaCha20Poly1305(data_key)
-        self._nonce = bytes(header.nonce_base[:8])
-        (self._nonce_end,) = _INDEX.unpack(header.nonce_base[8:])
-        self._aad = (
-            digests.domain("block-aad")
-            + VERSION.to_bytes(2, "little")
-            + digests.recording_salt(header.recording_uuid, header.recording_generation)
-        )
-
-    def parameters(self, index: int, length: int) -> tuple[bytes, bytes]:
-        """(nonce, associated data) of a block with `length` bytes of plain text."""
-        return (
-            self._nonce + _INDEX.pack(self._nonce_end ^ index),
-            self._aad + _BLOCK_PLACE.pack(index, index * BLOCK_SIZE, length),
-        )
+_LENGTH = struct.Struct("<I")  # u16 length, u16 zero
+# So many blocks make one piece of plain text. Memory for larger ones comes from the system each time, which
+# takes longer than to open them.
+_RUN = 16
 
 
 class BlockOpener:
     """Opens one object of `ciphertext_length` bytes with its data key.
 
-    Give the object's bytes to `feed`, in order, then call `finish`. Each byte that `feed` returns is that of
-    a block whose tag was right, but the object is right only when `finish` has returned: until then, publish
-    nothing.
+    Give the object's bytes to `feed`, in order, then call `finish` once. Each byte that `feed` returns is
+    that of a block whose tag was right, but the object is right only when `finish` has returned: until then,
+    publish nothing. With an executor of threads, SHA-256 of one piece is computed while the blocks of the
+    next are opened.
     """
 
-    def __init__(self, data_key: bytes, ciphertext_length: int) -> None:
+    def __init__(self, data_key: bytes, ciphertext_length: int, executor: Executor | None = None) -> None:
         """Raises Refused (`invalid_length`) for a length that no object has."""
         self._extent = extent_of_ciphertext(ciphertext_length)
         self._data_key = data_key
         self._header: StoredHeader | None = None
         self._header_sha256 = b""
         self._cipher: BlockCipher
-        self._waiting = b""  # less than a header, a block or a trailer
+        self._waiting = bytearray()  # the begin of a header, a block or a trailer
         self._received = 0
-        self._index = 0
-        self._body = hashlib.sha256()
-        self._plaintext = hashlib.sha256()
+        self._index = 0  # of the next block
+        self._body = RunningHash(executor)
+        self._plaintext = RunningHash(executor)
         self._block_failed = False
 
-    def feed(self, data: bytes) -> bytes:
-        """The plain text of the blocks that `data` completes. After a block whose tag is wrong, it is always
-        empty.
+    def feed(self, data: bytes) -> list[bytes]:
+        """The plain text of the blocks that `data` completes, in pieces of at most 64 KiB; nothing more
+        after a block whose tag is wrong.
 
         Raises Refused: as `parse_header`, and `invalid_length` for a block of another length than its place
         has, and for more bytes than the object has.
@@ -81,16 +64,16 @@ class BlockOpener:
         self._received += len(data)
         if self._received > self._extent.ciphertext_length:
             raise Refused("invalid_length", "The stored object is longer than it should be.")
-        waiting = self._waiting + data
-        at = 0
-        if self._header is None:
-            if len(waiting) < HEADER_LENGTH:
-                self._waiting = waiting
-                return b""
-            self._begin(waiting[:HEADER_LENGTH])
-            at = HEADER_LENGTH
-        opened, at = self._open_blocks(waiting, at)
-        self._waiting = waiting[at:]
+        opened: list[bytes] = []
+        stored: list[Buffer] = []
+        view = memoryview(data)
+        while view:
+            if self._waiting or self._at_trailer or len(view) < self._next_length:
+                view = self._wait(view, stored, opened)
+            else:
+                view = view[self._take(view, stored, opened) :]
+        self._body.update(stored)
+        self._plaintext.update(tuple(opened))
         return opened
 
     def finish(self) -> SealedObject:
@@ -102,7 +85,7 @@ class BlockOpener:
         """
         if self._received != self._extent.ciphertext_length or self._header is None:
             raise Refused("invalid_length", "The stored object is shorter than it should be.")
-        header, trailer_bytes = self._header, self._waiting
+        header, trailer_bytes = self._header, bytes(self._waiting)
         trailer = parse_trailer(trailer_bytes, header, self._extent)
         if not hmac.compare_digest(self._body.digest(), trailer.body_sha256):
             raise Refused("digest_mismatch", "Header and blocks are not those that the trailer is for.")
@@ -115,7 +98,7 @@ class BlockOpener:
             raise Refused("authentication_failed", "The tag of a block is not that of the data key.")
         if self._plaintext.digest() != trailer.plaintext_sha256:
             raise Refused("authentication_failed", "The plain text is not the one that the trailer is for.")
-        self._body.update(trailer_bytes)
+        self._body.update([trailer_bytes])
         return SealedObject(
             header=header,
             extent=self._extent,
@@ -125,38 +108,56 @@ class BlockOpener:
             trailer_sha256=hashlib.sha256(trailer_bytes).digest(),
         )
 
+    @property
+    def _at_trailer(self) -> bool:
+        return self._index == self._extent.block_count
+
+    @property
+    def _next_length(self) -> int:
+        """The length of what comes next: the header, a block, or the trailer."""
+        if self._header is None:
+            return HEADER_LENGTH
+        return TRAILER_LENGTH if self._at_trailer else self._extent.stored_block(self._index)
+
+    def _wait(self, view: memoryview, stored: list[Buffer], opened: list[bytes]) -> memoryview:
+        """Puts bytes behind those that wait, until a header or a block is whole; what is left of `view`."""
+        missing = self._next_length - len(self._waiting)
+        self._waiting += view[:missing]
+        if len(view) >= missing and not self._at_trailer:
+            whole = memoryview(self._waiting)
+            self._waiting = bytearray()
+            self._take(whole, stored, opened)
+        return view[missing:]
+
+    def _take(self, view: memoryview, stored: list[Buffer], opened: list[bytes]) -> int:
+        """Reads the header or some blocks, the first of which is whole. Returns how many bytes that were."""
+        if self._header is None:
+            taken = view[:HEADER_LENGTH]
+            self._begin(bytes(taken))
+        else:
+            block = self._next_length
+            before_last = self._extent.block_count - 1 - self._index
+            count = min(_RUN, before_last, len(view) // STORED_BLOCK) if before_last else 1
+            taken = view[: count * block]
+            opened += self._open(taken, block)
+            self._index += count
+        stored.append(taken)
+        return len(taken)
+
     def _begin(self, data: bytes) -> None:
         self._header = parse_header(data)
         self._header_sha256 = hashlib.sha256(data).digest()
-        self._body.update(data)
         self._cipher = BlockCipher(self._data_key, self._header)
 
-    def _open_blocks(self, data: bytes, start: int) -> tuple[bytes, int]:
-        """(plain text, where the first block that is not whole begins)."""
-        extent, opened, at = self._extent, [b""], start
-        view = memoryview(data)
-        while self._index < extent.block_count:
-            length = extent.block_length(self._index)
-            end = at + BLOCK_HEADER_LENGTH + length + TAG_LENGTH
-            if end > len(data):
-                break
-            if _BLOCK_HEADER.unpack_from(data, at) != (length, 0):
-                raise Refused(
-                    "invalid_length", "A block has another length than its place in the object has."
-                )
-            if not self._block_failed:
-                opened.append(self._open_block(view[at + BLOCK_HEADER_LENGTH : end], length))
-            self._index += 1
-            at = end
-        self._body.update(view[start:at])
-        plaintext = b"".join(opened)
-        self._plaintext.update(plaintext)
-        return plaintext, at
-
-    def _open_block(self, sealed: memoryview, length: int) -> bytes:
-        nonce, aad = self._cipher.parameters(self._index, length)
+    def _open(self, run: memoryview, stored: int) -> list[bytes]:
+        """The plain text of blocks of `stored` bytes; none if one of them, or one before, has a wrong tag."""
+        length = stored - BLOCK_HEADER_LENGTH - TAG_LENGTH
+        if any(_LENGTH.unpack_from(run, at) != (length,) for at in range(0, len(run), stored)):
+            raise Refused("invalid_length", "A block has another length than its place in the object has.")
+        if self._block_failed:
+            return []
         try:
-            return self._cipher.cipher.decrypt(nonce, sealed, aad)
+            return [b"".join(self._cipher.open(self._index, run, length))]
         except InvalidTag:
             self._block_failed = True
-            return b""
+            return []

@@ -11,6 +11,7 @@ from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
 
 from lapel.slices.encrypted_uploads.documents import digests
 from lapel.slices.encrypted_uploads.documents.layouts import BLOCK_SIZE
+from lapel.slices.encrypted_uploads.documents.stored_object.blocks import BlockCipher, Buffer
 from lapel.slices.encrypted_uploads.documents.stored_object.frame import (
     BATCH,
     HEADER_LENGTH,
@@ -23,7 +24,6 @@ from lapel.slices.encrypted_uploads.documents.stored_object.frame import (
     encode_trailer,
     extent_of_plaintext,
 )
-from lapel.slices.encrypted_uploads.documents.stored_object.opener import BlockCipher
 
 
 def wrap(
@@ -65,7 +65,7 @@ def wrap(
 
 
 def unwrap(device_root_key: bytes, header: StoredHeader) -> bytes:
-    """The data key that a device wrapped for itself. Raises cryptography's InvalidTag with another root
+    """The data key that a device wrapped for itself. Raises cryptography's InvalidTag for another root
     key.
     """
     cipher = ChaCha20Poly1305(digests.wrapping_key(device_root_key, header.wrap_key_version))
@@ -89,8 +89,7 @@ class BlockSealer:
         self._data_key = data_key
         self._header = header
         self._cipher = BlockCipher(data_key, header)
-        self._head = encode_header(header)
-        self._out = [self._head]
+        self._head = encode_header(header)  # until it is given out
         self._waiting = b""
         self._index = 0
         self._length = 0
@@ -101,19 +100,21 @@ class BlockSealer:
         """The next bytes of the object. The last block, whole or not, waits for `finish`."""
         self._length += len(data)
         self._plaintext.update(data)
-        waiting = self._waiting + data
-        at = 0
-        while len(waiting) - at > BLOCK_SIZE:
-            self._seal(waiting[at : at + BLOCK_SIZE])
-            at += BLOCK_SIZE
-        self._waiting = waiting[at:]
-        return self._taken()
+        view = memoryview(data)
+        missing = BLOCK_SIZE - len(self._waiting)
+        if len(view) <= missing:
+            self._waiting += data
+            return b""
+        sealed = self._seal(self._waiting + view[:missing], BLOCK_SIZE)
+        whole = (len(view) - missing - 1) // BLOCK_SIZE * BLOCK_SIZE
+        sealed += self._seal(view[missing : missing + whole], BLOCK_SIZE)
+        self._waiting = bytes(view[missing + whole :])
+        return b"".join(sealed)
 
     def finish(self) -> tuple[bytes, SealedObject]:
         """(the last bytes of the object, its facts). Raises ValueError for an empty plain text."""
         extent = extent_of_plaintext(self._length)
-        self._seal(self._waiting)
-        last = self._taken()
+        last = self._seal(self._waiting, len(self._waiting))
         untagged = StoredTrailer(
             mode=self._header.mode,
             block_count=extent.block_count,
@@ -129,23 +130,20 @@ class BlockSealer:
             self._data_key, header.recording_uuid, header.recording_generation, start
         )
         self._body.update(trailer)
-        return last + trailer, SealedObject(
+        return b"".join((*last, trailer)), SealedObject(
             header=header,
             extent=extent,
             ciphertext_sha256=self._body.digest(),
             plaintext_sha256=untagged.plaintext_sha256,
-            header_sha256=hashlib.sha256(self._head).digest(),
+            header_sha256=hashlib.sha256(encode_header(header)).digest(),
             trailer_sha256=hashlib.sha256(trailer).digest(),
         )
 
-    def _seal(self, plaintext: bytes) -> None:
-        nonce, aad = self._cipher.parameters(self._index, len(plaintext))
-        self._out.append(len(plaintext).to_bytes(4, "little"))
-        self._out.append(self._cipher.cipher.encrypt(nonce, plaintext, aad))
-        self._index += 1
-
-    def _taken(self) -> bytes:
-        taken = b"".join(self._out)
-        self._out.clear()
-        self._body.update(taken)
-        return taken
+    def _seal(self, plaintext: Buffer, length: int) -> list[bytes]:
+        """The pieces of blocks of `length` bytes each, after the header where they are the first."""
+        sealed = [self._head, *self._cipher.seal(self._index, memoryview(plaintext), length)]
+        self._head = b""
+        self._index += len(plaintext) // length
+        for each in sealed:
+            self._body.update(each)
+        return sealed

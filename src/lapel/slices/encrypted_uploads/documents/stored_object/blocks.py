@@ -1,0 +1,103 @@
+"""What opening and sealing a stored object have in common: the encryption of its blocks, and its hashes."""
+
+from __future__ import annotations
+
+import hashlib
+import struct
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Executor, Future
+
+from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
+
+from lapel.slices.encrypted_uploads.documents import digests
+from lapel.slices.encrypted_uploads.documents.layouts import BLOCK_SIZE, VERSION
+from lapel.slices.encrypted_uploads.documents.stored_object.frame import (
+    BLOCK_HEADER_LENGTH,
+    TAG_LENGTH,
+    StoredHeader,
+)
+
+Buffer = bytes | memoryview
+
+# The end of a block's associated data: index, offset of its plain text, length.
+_PLACE = struct.Struct("<IQI")
+_INDEX = struct.Struct("<I")
+_WORTH_A_THREAD = 131_072  # bytes: fewer are hashed before a thread has begun
+
+
+class BlockCipher:
+    """Seals and opens the blocks of one object, in runs: blocks that follow each other and have the same
+    length.
+
+    Almost all time of an upload is spent here, so a run is one loop over local names. Nonce and associated
+    data are two buffers whose ends are written anew for each block.
+    """
+
+    def __init__(self, data_key: bytes, header: StoredHeader) -> None:
+        prefix = (
+            digests.domain("block-aad")
+            + VERSION.to_bytes(2, "little")
+            + digests.recording_salt(header.recording_uuid, header.recording_generation)
+        )
+        self._cipher = ChaCha20Poly1305(data_key)
+        self._nonce = bytearray(header.nonce_base)
+        self._aad = bytearray(prefix + bytes(_PLACE.size))
+        self._place_at = len(prefix)
+        (self._nonce_end,) = _INDEX.unpack(header.nonce_base[8:])
+
+    def seal(self, index: int, plaintext: memoryview, length: int) -> Iterator[bytes]:
+        """The blocks of a run, the first of which has the number `index`, as they are stored."""
+        nonce, aad, place_at, nonce_end = self._nonce, self._aad, self._place_at, self._nonce_end
+        encrypt, set_nonce, set_place = self._cipher.encrypt, _INDEX.pack_into, _PLACE.pack_into
+        head = length.to_bytes(BLOCK_HEADER_LENGTH, "little")
+        for at in range(0, len(plaintext), length):
+            set_nonce(nonce, 8, nonce_end ^ index)
+            set_place(aad, place_at, index, index * BLOCK_SIZE, length)
+            yield head
+            yield encrypt(nonce, plaintext[at : at + length], aad)
+            index += 1
+
+    def open(self, index: int, stored: memoryview, length: int) -> Iterator[bytes]:
+        """The plain texts of a run, each of `length` bytes, the first of which has the number `index`.
+
+        Raises cryptography's InvalidTag.
+        """
+        nonce, aad, place_at, nonce_end = self._nonce, self._aad, self._place_at, self._nonce_end
+        decrypt, set_nonce, set_place = self._cipher.decrypt, _INDEX.pack_into, _PLACE.pack_into
+        sealed = length + TAG_LENGTH
+        for at in range(BLOCK_HEADER_LENGTH, len(stored), BLOCK_HEADER_LENGTH + sealed):
+            set_nonce(nonce, 8, nonce_end ^ index)
+            set_place(aad, place_at, index, index * BLOCK_SIZE, length)
+            yield decrypt(nonce, stored[at : at + sealed], aad)
+            index += 1
+
+
+class RunningHash:
+    """A SHA-256 of what comes in pieces. With an executor, large pieces are hashed by one of its threads."""
+
+    def __init__(self, executor: Executor | None = None) -> None:
+        self._hash = hashlib.sha256()
+        self._executor = executor
+        self._running: Future[None] | None = None
+
+    def update(self, pieces: Sequence[Buffer]) -> None:
+        """Adds the pieces. Waits until those of the call before are hashed, so memory stays bounded."""
+        self._wait()
+        if self._executor is not None and sum(map(len, pieces)) >= _WORTH_A_THREAD:
+            self._running = self._executor.submit(self._add, pieces)
+        else:
+            self._add(pieces)
+
+    def digest(self) -> bytes:
+        """The 32 bytes of all that was added so far."""
+        self._wait()
+        return self._hash.digest()
+
+    def _add(self, pieces: Sequence[Buffer]) -> None:
+        for each in pieces:
+            self._hash.update(each)
+
+    def _wait(self) -> None:
+        if self._running is not None:
+            self._running.result()
+            self._running = None
