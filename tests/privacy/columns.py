@@ -29,6 +29,7 @@ id: made by Lapel at random (or a world's number), so that it says nothing about
     device_diagnostics  world_id device_id
     device_tokens       world_id device_id secret_id
     devices             world_id id active_recording_id
+    document_signing_keys project_id key_id
     end_user_tokens     world_id secret_id issued_by
     end_users           world_id
     erasures            world_id id prefixes recording_id
@@ -71,6 +72,8 @@ id: made by Lapel at random (or a world's number), so that it says nothing about
     transcription_pieces world_id transcription_id
     transcriptions      world_id id recording_id media_id
     upload_attempts     world_id media_id id staging_key
+    upload_policies     world_id device_id
+    upload_policy_counters project_id
     upload_tokens       world_id recording_id issued_by
     webhook_attempts    world_id delivery_id
     webhook_deliveries  world_id id webhook_id event_id resource_id
@@ -92,6 +95,7 @@ time: when Lapel did something, or when something ends; what it was is in other 
     language_usage      day
     device_diagnostics  received_at
     device_tokens       created_at
+    document_signing_keys created_at retired_at
     devices             bound_at last_heartbeat_at last_seen_at last_synced_at created_at updated_at
     devices             deleted_at active_since offline_since low_battery_since diagnostics_day
     end_user_tokens     created_at expires_at
@@ -188,6 +192,8 @@ count: a number that Lapel or a device counted or measured
     transcription_pieces piece
     transcriptions      progress num_speakers language_probability duration_ms word_count confidence
     upload_attempts     file_size_bytes expected_size expected_duration_ms
+    upload_policies     revision
+    upload_policy_counters revision
     webhook_attempts    number latency_ms status
     webhook_deliveries  position attempts tries
     webhooks            failures
@@ -230,6 +236,7 @@ state: one of a few words or yes and no, checked when it is written
     transcription_pieces stage
     transcriptions      origin status provider language_asked diarization language model error_code
     upload_attempts     content_type state
+    upload_policies     policy
     walks               name
     webhook_deliveries  state
     webhooks            events status disabled_reason
@@ -244,6 +251,7 @@ hash: of a secret, of bytes or of a request; or a secret that is sealed: nobody 
     device_tokens       token_hash
     devices             public_key
     end_user_tokens     token_hash
+    document_signing_keys public_key sealed_private_key
     firmware_releases   bin_sha256 bin_crc32 ufw_sha256
     idempotency_keys    key fingerprint
     media               sha256
@@ -251,6 +259,7 @@ hash: of a secret, of bytes or of a request; or a secret that is sealed: nobody 
     recordings          content_sha256
     upload_attempts     sha256 expected_sha256
     upload_tokens       token_hash
+    upload_policies     configuration_sha256
     webhooks            sealed_secret sealed_previous_secret
 device: a fact about a device, which keeps it whoever wears it
     devices             serial_number model firmware_version recording_state settings

@@ -13,10 +13,12 @@ CREATE TABLE document_signing_keys (
     key_id bigint NOT NULL CHECK (key_id BETWEEN 1 AND 4294967295),
     -- P-256: x and y, 32 bytes each.
     public_key bytea NOT NULL CHECK (octet_length(public_key) = 64),
-    sealed_private_key bytea NOT NULL,
+    -- NULL once the key is retired, because a retired key signs nothing more.
+    sealed_private_key bytea,
     created_at timestamptz NOT NULL,
     retired_at timestamptz,
-    PRIMARY KEY (project_id, key_id)
+    PRIMARY KEY (project_id, key_id),
+    CHECK ((retired_at IS NULL) = (sealed_private_key IS NOT NULL))
 );
 CREATE UNIQUE INDEX document_signing_keys_active ON document_signing_keys (project_id) WHERE retired_at IS NULL;
 """

@@ -1,0 +1,1 @@
+"""The keys that sign documents for the devices of a project."""

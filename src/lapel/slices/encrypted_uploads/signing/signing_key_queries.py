@@ -1,0 +1,95 @@
+"""All SQL of the keys that sign documents for devices. A key belongs to a project, to both of its worlds."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from lapel.foundation.database.rows import fetch_only_value, fetch_row, fetch_rows, fetch_value
+
+if TYPE_CHECKING:
+    from lapel.foundation.database.connection import Connection
+
+# The lock ends with the transaction. So a rotation waits for the transactions that sign with the key.
+FIND_ACTIVE = """
+SELECT project_id, key_id, public_key, sealed_private_key FROM document_signing_keys
+WHERE project_id = $1 AND retired_at IS NULL FOR SHARE
+"""
+LIST_OF_PROJECT = """
+SELECT project_id, key_id, public_key, created_at, retired_at FROM document_signing_keys
+WHERE project_id = $1 ORDER BY key_id
+"""
+NEXT_KEY_ID = "SELECT coalesce(max(key_id), 0) + 1 FROM document_signing_keys WHERE project_id = $1"
+# A project has one active key. Waits for a transaction that inserts another one.
+INSERT = """
+INSERT INTO document_signing_keys (project_id, key_id, public_key, sealed_private_key, created_at)
+VALUES ($1, $2, $3, $4, $5) ON CONFLICT DO NOTHING RETURNING key_id
+"""
+# A retired key signs nothing more, so its private key goes. Its public key stays for ever.
+RETIRE = """
+UPDATE document_signing_keys SET retired_at = $2, sealed_private_key = NULL
+WHERE project_id = $1 AND retired_at IS NULL RETURNING key_id
+"""
+LIST_ACTIVE = """
+SELECT project_id, key_id, public_key, sealed_private_key FROM document_signing_keys
+WHERE retired_at IS NULL ORDER BY project_id LIMIT 100000
+"""
+
+
+class SealedKeyRow(msgspec.Struct, frozen=True):
+    """An active key. `public_key`: x and y, 64 bytes. Only a retired key has no private key."""
+
+    project_id: str
+    key_id: int
+    public_key: bytes
+    sealed_private_key: bytes | None
+
+
+class PublicKeyRow(msgspec.Struct, frozen=True):
+    """The public part of a key. `public_key`: x and y, 64 bytes."""
+
+    project_id: str
+    key_id: int
+    public_key: bytes
+    created_at: datetime
+    retired_at: datetime | None
+
+
+async def find_active(connection: Connection, project_id: str) -> SealedKeyRow | None:
+    """The project's active key, which is locked against a rotation until the transaction ends."""
+    return await fetch_row(connection, SealedKeyRow, FIND_ACTIVE, project_id)
+
+
+async def list_of_project(connection: Connection, project_id: str) -> list[PublicKeyRow]:
+    """All keys of a project, oldest first."""
+    return await fetch_rows(connection, PublicKeyRow, LIST_OF_PROJECT, project_id)
+
+
+async def next_key_id(connection: Connection, project_id: str) -> int:
+    """The number of the project's next key."""
+    return await fetch_only_value(connection, int, NEXT_KEY_ID, project_id)
+
+
+async def insert(
+    connection: Connection,
+    project_id: str,
+    key_id: int,
+    public_key: bytes,
+    sealed_private_key: bytes,
+    now: datetime,
+) -> bool:
+    """Store a new active key. False, and nothing is stored, if the project has an active key."""
+    values = (project_id, key_id, public_key, sealed_private_key, now)
+    return await fetch_value(connection, int, INSERT, *values) is not None
+
+
+async def retire(connection: Connection, project_id: str, now: datetime) -> int | None:
+    """Retire the project's active key. Returns its number; None: there was none."""
+    return await fetch_value(connection, int, RETIRE, project_id, now)
+
+
+async def list_active(connection: Connection) -> list[SealedKeyRow]:
+    """The active keys of all projects, 100,000 at most."""
+    return await fetch_rows(connection, SealedKeyRow, LIST_ACTIVE)
