@@ -53,6 +53,7 @@ async def everything(device: Device, ports: Ports, recording_id: str) -> list[st
     return [
         *await objects(ports, f"staging/{project}/{recording_id}/"),
         *await objects(ports, f"media/{project}/{recording_id}/"),
+        *await objects(ports, f"sealed/{project}/{recording_id}/"),
     ]
 
 

@@ -14,6 +14,7 @@ import pytest
 from lapel.foundation.core.clock import ManualClock
 from lapel.foundation.core.errors import Unavailable
 from lapel.foundation.ports import Ports
+from lapel.foundation.storage import object_names
 from lapel.foundation.storage.client import ObjectStore
 from lapel.foundation.storage.errors import StoreUnavailable
 from lapel.slices.erasure.service import Erasures
@@ -91,6 +92,8 @@ async def test_objects_go_and_the_entry_closes_only_after_a_late_second_look(
     recording_id, _ = await device.upload(WORDS)
     upload = await device.start(recording_id, type="image")
     await device.put(upload, WORDS)
+    sealed = object_names.SealedName(device.tenant.project_id, recording_id, "session").key()
+    await ports.store.put(sealed, WORDS)
     await device.call("DELETE", f"/v1/recordings/{recording_id}", 204)
     opened = await entry(device, recording_id)
     assert (opened["state"], opened["erased_at"], opened["closed_at"]) == ("open", None, None)
@@ -98,7 +101,7 @@ async def test_objects_go_and_the_entry_closes_only_after_a_late_second_look(
 
     await rounds(ports, timedelta(minutes=6)).run_due()
     erased = await entry(device, recording_id)
-    assert (erased["state"], erased["objects_erased"]) == ("erased", 2)
+    assert (erased["state"], erased["objects_erased"]) == ("erased", 3)
     assert await everything(device, ports, recording_id) == []
 
     await device.put(upload, WORDS)  # its URL is still good
@@ -106,7 +109,7 @@ async def test_objects_go_and_the_entry_closes_only_after_a_late_second_look(
     assert (await entry(device, recording_id))["state"] == "erased"
     await rounds(ports, MORE_THAN_MARGIN).run_due()
     closed = await entry(device, recording_id)
-    assert (closed["state"], closed["objects_erased"]) == ("closed", 3)
+    assert (closed["state"], closed["objects_erased"]) == ("closed", 4)
     assert closed["closed_at"] > closed["links_expire_at"]
     assert await everything(device, ports, recording_id) == []
 

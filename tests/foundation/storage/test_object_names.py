@@ -1,9 +1,12 @@
 """Object names and their parts."""
 
+from dataclasses import replace
+
 import pytest
 
 from lapel.foundation.storage import object_names
 
+SEALED = object_names.SealedName("proj_1", "rec_2", "session")
 ATTEMPT = object_names.AttemptName("proj_1", "rec_2", "med_3", "att_4")
 
 
@@ -35,8 +38,15 @@ def test_other_names_are_nobodys(key: str) -> None:
     assert object_names.parse(key) is None
 
 
-def test_both_prefixes_cover_every_name_of_the_recording_and_no_neighbour() -> None:
-    staging, media = object_names.recording_prefixes("proj_1", "rec_2")
+def test_a_sealed_name_tells_its_session() -> None:
+    assert object_names.parse_sealed(SEALED.key()) == SEALED
+    assert object_names.parse_sealed(ATTEMPT.staging_key()) is None
+
+
+def test_the_prefixes_cover_every_name_of_the_recording_and_no_neighbour() -> None:
+    staging, media, sealed = object_names.recording_prefixes("proj_1", "rec_2")
+    assert SEALED.key().startswith(sealed)
+    assert not replace(SEALED, recording_id="rec_22").key().startswith(sealed)
     assert ATTEMPT.staging_key().startswith(staging)
     assert ATTEMPT.final_key("image", "image/png").startswith(media)
     assert not object_names.AttemptName("proj_1", "rec_22", "m", "a").staging_key().startswith(staging)

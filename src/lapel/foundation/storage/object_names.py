@@ -1,12 +1,14 @@
 """Object names: staging names, final names, and parsing a name into its parts.
 
-Upload links name only staging names, and download links only final ones. So an upload link that is still
-valid after the completion cannot change a served object.
+Upload links name only staging names and sealed ones, and download links only final ones. So an upload link
+that is still valid after the completion cannot change a served object.
 """
 
 from dataclasses import dataclass
 
 STAGING = "staging/"
+# Objects that devices encrypted, until the server has published their plain audio.
+SEALED = "sealed/"
 MEDIA = "media/"
 FIRMWARE = "firmware/"
 # Small objects that tell of erasures; see the slice `erasure`.
@@ -57,15 +59,35 @@ def extension(content_type: str) -> str:
     return _EXTENSIONS.get(content_type.partition(";")[0].strip().lower(), "bin")
 
 
-def recording_prefixes(project_id: str, recording_id: str) -> tuple[str, str]:
-    """Return the two prefixes of all objects of a recording (staging, final)."""
-    return f"{STAGING}{project_id}/{recording_id}/", f"{MEDIA}{project_id}/{recording_id}/"
+def recording_prefixes(project_id: str, recording_id: str) -> tuple[str, str, str]:
+    """Return the three prefixes of all objects of a recording (staging, final, sealed)."""
+    below = f"{project_id}/{recording_id}/"
+    return f"{STAGING}{below}", f"{MEDIA}{below}", f"{SEALED}{below}"
 
 
-def media_prefixes(project_id: str, recording_id: str, media_id: str) -> tuple[str, str]:
-    """Return the two prefixes of all objects of one media (staging, final)."""
-    staging, final = recording_prefixes(project_id, recording_id)
-    return f"{staging}{media_id}/", f"{final}{media_id}/"
+def audio_prefixes(project_id: str, recording_id: str, media_id: str) -> tuple[str, str, str]:
+    """Return the three prefixes of all objects of a recording's one audio (staging, final, sealed)."""
+    staging, final, sealed = recording_prefixes(project_id, recording_id)
+    return f"{staging}{media_id}/", f"{final}{media_id}/", sealed
+
+
+@dataclass(frozen=True, slots=True)
+class SealedName:
+    """The place of one encrypted object: the three ids in its name."""
+
+    project_id: str
+    recording_id: str
+    session_id: str
+
+    def key(self) -> str:
+        """The name to which the client uploads."""
+        return f"{SEALED}{self.project_id}/{self.recording_id}/{self.session_id}"
+
+
+def parse_sealed(key: str) -> SealedName | None:
+    """Return the session to which a name below `SEALED` belongs, or None for any other name."""
+    parts = key.split("/")
+    return SealedName(*parts[1:]) if parts[0] == "sealed" and len(parts) == 4 else None
 
 
 def firmware_key(project_id: str, release_id: str, kind: str) -> str:

@@ -65,14 +65,14 @@ class DeletedEndUserRow(msgspec.Struct, frozen=True):
 
 
 class RecordingToErase(msgspec.Struct, frozen=True):
-    """A recording that is deleted: its prefixes (staging, final), and the end of its last upload URL.
+    """A recording that is deleted: its prefixes (staging, final, sealed), and the end of its last upload URL.
 
     `held`: a legal hold keeps its rows and objects. `media_id`: only this media is deleted.
     """
 
     id: str
     end_user_id: str
-    prefixes: tuple[str, str]
+    prefixes: tuple[str, str, str]
     links_expire_at: datetime
     held: bool
     media_id: str | None = None
@@ -90,20 +90,19 @@ id, resource_type, resource_id, state, reason, requested_by_kind, requested_by_i
 links_expire_at, created_at, released_at, first_empty_at, closed_at
 """
 
-# Each recording has two prefixes, staging and final, passed as two arrays. An entry has the end user's id if
-# the end user is deleted too ($7). An entry that a hold keeps always has this id, because the entry of the
-# end user waits for it. $9: when the scheduled round takes the entry over; never, if a hold keeps it.
+# An entry has the end user's id if the end user is deleted too ($7), or if a hold keeps the entry, because
+# the entry of the end user waits for it. $9: when the scheduled round takes the entry over; never, if held.
 OPEN_RECORDINGS = """
 INSERT INTO erasures (world_id, id, resource_type, resource_id, recording_id, end_user_id, prefixes,
     links_expire_at, state, created_at, due_at, reason, requested_by_kind, requested_by_id)
 SELECT $1, entry.id, CASE WHEN entry.media_id IS NULL THEN 'recording' ELSE 'media' END,
     coalesce(entry.media_id, entry.recording_id),
     CASE WHEN entry.media_id IS NOT NULL THEN entry.recording_id END, coalesce($7, entry.held_for),
-    ARRAY[entry.staging, entry.final], entry.links_expire_at,
+    ARRAY[entry.staging, entry.final, entry.sealed], entry.links_expire_at,
     CASE WHEN entry.held_for IS NULL THEN 'open' ELSE 'held' END, $8,
     CASE WHEN entry.held_for IS NULL THEN $9::timestamptz ELSE 'infinity' END, $10, $11, $12
-FROM unnest($2::text[], $3::text[], $4::text[], $5::text[], $6::timestamptz[], $13::text[],
-    $14::text[]) AS entry (id, recording_id, staging, final, links_expire_at, held_for, media_id)
+FROM unnest($2::text[], $3::text[], $4::text[], $5::text[], $15::text[], $6::timestamptz[], $13::text[],
+    $14::text[]) AS entry (id, recording_id, staging, final, sealed, links_expire_at, held_for, media_id)
 """
 
 # It names no objects: all objects belong to recordings, whose entries name them. It is closed when all
@@ -276,6 +275,7 @@ async def open_recordings(
         cause.id,
         [each.end_user_id if each.held else None for each in recordings],
         [each.media_id for each in recordings],
+        [each.prefixes[2] for each in recordings],
     )
 
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 from lapel.slices.erasure.service import Erasures, Holds
 from lapel.slices.recordings.access import PRESENT, Reach
+from lapel.slices.recordings.audio.audio_publication import AudioPublication, PlainAudio, PlainAudioPlace
 from lapel.slices.recordings.audio.audio_queries import (
     TITLE,
     end_user_of_recording,
@@ -66,9 +67,12 @@ __all__ = [
     "TITLE",
     "AgeScope",
     "Audio",
+    "AudioPublication",
     "ErasedKind",
     "KnownRecording",
     "MentionedRow",
+    "PlainAudio",
+    "PlainAudioPlace",
     "Reach",
     "RecordingQuery",
     "Recordings",
@@ -89,7 +93,8 @@ __all__ = [
 
 
 class Recordings:
-    """The parts of the slice: records, uploads, completion, downloads, deletion, holds, reconciler."""
+    """The parts of the slice: records, uploads, completion, publication of audio, downloads, deletion, holds,
+    reconciler."""
 
     def __init__(self, ports: Ports) -> None:
         # Hooks of other slices. `on_audio` is called in the transaction that makes an audio readable.
@@ -107,6 +112,7 @@ class Recordings:
         self.records = Records(ports, self.on_rename)
         self.uploads = Uploads(ports)
         self.completion = Completion(ports, self.on_audio)
+        self.audio_publication = AudioPublication(ports, self.on_audio)
         self.downloads = Downloads(ports)
         self.deletion = Deletion(ports, erasures, self.on_delete, self.of_end_user, self.last_of_end_user)
         self.holds = RecordingHolds(ports, erasures, Holds(ports))

@@ -9,10 +9,30 @@ import msgspec
 
 from lapel.foundation.database.rows import fetch_row
 from lapel.slices.recordings.access import PRESENT
+from lapel.slices.recordings.uploads.media_states import MediaStatus
 
 if TYPE_CHECKING:
     from lapel.foundation.database.connection import Connection
     from lapel.slices.recordings.access import Reach
+
+# The project of a recording, and its one audio.
+FIND_PLACE = f"""
+SELECT w.project_id, m.id AS media_id, m.status, m.object_key, m.sha256, m.file_size_bytes
+FROM recordings r JOIN worlds w ON w.id = r.world_id
+LEFT JOIN media m ON m.world_id = r.world_id AND m.recording_id = r.id AND m.type = 'audio'
+WHERE r.world_id = $1 AND r.id = $2 AND {PRESENT}
+"""
+
+
+class PlainAudioPlaceRow(msgspec.Struct, frozen=True):
+    """A recording's project, and its one audio as it is; None where it has no audio."""
+
+    project_id: str
+    media_id: str | None
+    status: MediaStatus | None
+    object_key: str | None
+    sha256: str | None
+    file_size_bytes: int | None
 
 
 class AudioRow(msgspec.Struct, frozen=True):
@@ -122,3 +142,8 @@ async def set_duration(
     """Set the duration of an audio and of its recording. A known duration stays."""
     await connection.execute(SET_DURATION, world_id, recording_id, duration_ms, now)
     await connection.execute(SET_MEDIA_DURATION, world_id, recording_id, media_id, duration_ms)
+
+
+async def find_place(connection: Connection, world_id: int, recording_id: str) -> PlainAudioPlaceRow | None:
+    """A recording's project and audio; None when the recording is deleted."""
+    return await fetch_row(connection, PlainAudioPlaceRow, FIND_PLACE, world_id, recording_id)

@@ -38,7 +38,7 @@ async def erase_audio(
         RecordingToErase(
             row.id,
             row.end_user_id,
-            object_names.media_prefixes(row.project_id, row.id, row.media_id),
+            object_names.audio_prefixes(row.project_id, row.id, row.media_id),
             row.last_url_expires_at,
             held=False,
             media_id=row.media_id,

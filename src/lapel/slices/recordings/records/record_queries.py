@@ -134,7 +134,8 @@ UPDATE recordings SET status = 'uploaded', updated_at = $3, uploaded_at = COALES
     content_sha256_verified_at = CASE WHEN $4::text IS NULL THEN content_sha256_verified_at ELSE $3 END,
     file_size_bytes = COALESCE($5, file_size_bytes),
     mime_type = COALESCE($6, mime_type),
-    duration_ms = COALESCE($7, duration_ms)
+    duration_ms = COALESCE($7, duration_ms),
+    encryption_version = COALESCE($8, encryption_version)
 WHERE world_id = $1 AND id = $2
 """
 
@@ -312,6 +313,7 @@ async def set_uploaded(
     audio_size: int | None,
     audio_type: str | None,
     audio_duration_ms: int | None,
+    encryption_version: int | None = None,
 ) -> None:
     """Set a recording to `uploaded`, with the verified facts of its audio. None leaves a fact as it is.
 
@@ -326,6 +328,7 @@ async def set_uploaded(
         audio_size,
         audio_type,
         audio_duration_ms,
+        encryption_version,
     )
 
 

@@ -253,7 +253,7 @@ class Completion:
         except ObjectMissing:
             if len(media.attempts) == 1:
                 return None
-        prefix, _ = object_names.recording_prefixes(snapshot.project_id, snapshot.at.recording_id)
+        prefix, _, _ = object_names.recording_prefixes(snapshot.project_id, snapshot.at.recording_id)
         sizes = {each.key: each.size async for each in self._ports.store.list(f"{prefix}{media.id}/")}
         for attempt in media.attempts:
             if attempt.staging_key in sizes:

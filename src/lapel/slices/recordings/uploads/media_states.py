@@ -14,6 +14,8 @@ A media is one audio, image or video of a recording. An attempt is one upload UR
            |           |
            +-----------+                 renew
 
+In addition, take_over makes a media `uploaded` that is new, pending, being verified or failed.
+
 The attempt changes its state together with its media, in the same transaction:
 
     transition   the media                         its attempt
@@ -26,6 +28,7 @@ The attempt changes its state together with its media, in the same transaction:
     create       (new) to pending
     renew        pending, failed to pending
     expire       pending to failed
+    take_over    all but uploaded to uploaded      issued, verifying to refused
 
 `uploaded`, `accepted` and `refused` are final. A transition of a completion names the states that the
 completion has read. If the rows are in other states, the transition raises LostRace, and the caller rolls
@@ -131,6 +134,23 @@ UPDATE media SET status = 'failed', failure = $4
 WHERE world_id = $1 AND recording_id = $2 AND id = ANY($3::text[]) AND status = 'pending'
   AND last_url_expires_at <= $5
 RETURNING id
+"""
+
+
+# The audio of an encrypted upload has no attempt. The attempts that the media has can be accepted no more.
+TAKE_OVER_MEDIA = """
+INSERT INTO media (world_id, recording_id, id, type, status, content_type, file_size_bytes, sha256,
+    object_key, duration_ms, uploaded_at, created_at, last_url_expires_at, reconcile_at)
+VALUES ($1, $2, $3, 'audio', 'uploaded', $4, $5, $6, $7, $8, $9, $9, $10, $10)
+ON CONFLICT (world_id, recording_id, id) DO UPDATE SET status = 'uploaded', failure = NULL, content_type = $4,
+    file_size_bytes = $5, sha256 = $6, object_key = $7, duration_ms = $8, uploaded_at = $9,
+    last_url_expires_at = GREATEST(media.last_url_expires_at, $10)
+WHERE media.status <> 'uploaded'
+RETURNING id
+"""
+END_ATTEMPTS = """
+UPDATE upload_attempts SET state = 'refused'
+WHERE world_id = $1 AND media_id = $2 AND state IN ('issued', 'verifying')
 """
 
 
@@ -286,6 +306,31 @@ async def refuse(
     facts = expected.sha256, expected.size, expected.duration_ms
     await _change(connection, REFUSE_ATTEMPT, *of.attempt, of.state, *facts, now)
     await _change(connection, REFUSE_MEDIA, *of.media, of.status, failure)
+
+
+async def take_over(
+    connection: Connection, at: Reach, media_id: str, verified: Verified, now: datetime, links_end: datetime
+) -> None:
+    """Let the one audio of a locked recording serve an object that no attempt uploaded; see the diagram.
+
+    `media_id`: the recording's audio, or the id of a new one. `links_end`: when the last link ends with which
+    bytes of this audio can be uploaded. Raises LostRace when the media is uploaded.
+    """
+    await _change(
+        connection,
+        TAKE_OVER_MEDIA,
+        at.world_id,
+        at.recording_id,
+        media_id,
+        verified.content_type,
+        verified.size,
+        verified.sha256,
+        verified.object_key,
+        verified.duration_ms,
+        now,
+        links_end,
+    )
+    await connection.execute(END_ATTEMPTS, at.world_id, media_id)
 
 
 async def expire(
