@@ -7,7 +7,15 @@ from random import Random
 import msgspec
 
 from lapel.simulate.client.caller import Answer, Caller
-from lapel.simulate.client.wire import AssignmentReply, Bound, CommandReply, CreatedReply, GrantReply
+from lapel.simulate.client.wire import (
+    AssignmentReply,
+    Bound,
+    CommandReply,
+    CreatedReply,
+    GrantReply,
+    PageReply,
+    RecordingReply,
+)
 from lapel.simulate.device.device import FIRST_VERSION, SimulatedDevice
 from lapel.simulate.plan import FleetPlan
 
@@ -20,6 +28,8 @@ SCOPES = (
     "recordings:read",
     "firmware:write",
 )
+# The key's scopes if devices encrypt what they upload: phones upload with the same key.
+SEALED_SCOPES = (*SCOPES, "recordings:write")
 NEW_VERSION = "2.0.0"
 _FIRMWARE_BYTES = 128 * 1024
 _TTL_SECONDS = 3600
@@ -153,6 +163,22 @@ class Backend:
             expected=(200, 201),
         )
         return answer.read(AssignmentReply).id
+
+    async def recording_that_began(self, device_id: str, started_at: str) -> str | None:
+        """The id of the device's recording with this `metadata.started_at`; None if the server has none.
+
+        Raises CallFailed and SimulationError as the class says.
+        """
+        rest = ""
+        while True:
+            path = f"/recordings?device_id={device_id}&limit=100{rest}"
+            page = (await self.caller.api("look up", "GET", path, self.key)).read(PageReply[RecordingReply])
+            for row in page.data:
+                if row.metadata.get("started_at") == started_at:
+                    return row.id
+            if not page.has_more:
+                return None
+            rest = f"&cursor={page.next_cursor}"
 
     async def remove_end_user(self, number: int) -> None:
         """Deletes an end user and their recordings. Raises CallFailed when there is no expected answer."""

@@ -22,8 +22,11 @@ from lapel.simulate.device.device import Activity, SimulatedDevice, schedule
 from lapel.simulate.journal import Entry, Journal
 from lapel.simulate.life import Life
 from lapel.simulate.oracle import Oracle, OracleVerdict
+from lapel.simulate.phone.sealed_uploads import SealedCounts, SealedUploads
+from lapel.simulate.phone.strict_caller import StrictCaller
 from lapel.simulate.plan import FleetPlan
 from lapel.simulate.report import FleetReport, report_of
+from lapel.simulate.sealing.signed_documents import PublicKeys
 
 T = TypeVar("T")
 _LONGEST_NAP = 0.05  # seconds between two checks for an activity that was scheduled earlier
@@ -37,8 +40,19 @@ class Fleet:
     checked and kept so far; None before the check.
     """
 
-    def __init__(self, plan: FleetPlan, base_url: str, key: str, stop: asyncio.Event) -> None:
-        """`key`: an API key with the scopes of `backend.SCOPES`. `stop`: ends the fleet's life early."""
+    def __init__(
+        self,
+        plan: FleetPlan,
+        base_url: str,
+        key: str,
+        stop: asyncio.Event,
+        signing_keys: PublicKeys | None = None,
+    ) -> None:
+        """`key`: an API key with the scopes of `backend.SCOPES`. `stop`: ends the fleet's life early.
+
+        `signing_keys`: the project's public keys, by number. With them, devices encrypt what they upload, and
+        `key` needs `backend.SEALED_SCOPES`.
+        """
         self.plan = plan
         self.meter = Meter()
         self.phase = "starting"
@@ -48,6 +62,7 @@ class Fleet:
         self._base_url = base_url
         self._key = key
         self._stop = stop
+        self._signing_keys = signing_keys
         self._devices = [
             SimulatedDevice(number, f"SIM{plan.run}{number:06d}") for number in range(plan.devices)
         ]
@@ -69,7 +84,13 @@ class Fleet:
                     backend = Backend(caller, self._key, self.plan)
                     # Calls that compare and remove at the end are not measured.
                     calm = Caller(session, self._base_url, Meter(), dice, 0)
-                    return await self._run(backend, journal, calm)
+                    sealed: SealedUploads | None = None
+                    if self._signing_keys is not None:
+                        phones = StrictCaller(session, self._base_url, self.meter, dice, self.plan.drop)
+                        sealed = SealedUploads(
+                            phones, backend, self.plan, self.meter, journal, self._signing_keys
+                        )
+                    return await self._run(backend, journal, calm, sealed)
             finally:
                 journal.close()
 
@@ -78,12 +99,17 @@ class Fleet:
         """Seconds of real time that the fleet has lived; 0 before it lives."""
         return self._lived or (time.monotonic() - self._began if self._began else 0.0)
 
-    async def _run(self, backend: Backend, journal: Journal, calm: Caller) -> FleetReport:
+    async def _run(
+        self, backend: Backend, journal: Journal, calm: Caller, sealed: SealedUploads | None
+    ) -> FleetReport:
         verdict = OracleVerdict()
+        copies: SealedCounts | None = None
         left_behind = True
         try:
             await self._make(backend, Random(self.plan.seed))  # noqa: S311
-            await self._live(Life(backend.caller, backend, self.plan, self.meter, journal))
+            await self._live(Life(backend.caller, backend, self.plan, self.meter, journal, sealed))
+            if sealed is not None:
+                copies = sealed.count_copies(self._devices)
             backend.caller = calm
             verdict = await self._judge(backend, journal)
         finally:
@@ -95,6 +121,8 @@ class Fleet:
             self.plan,
             self.meter,
             verdict,
+            sealed=copies,
+            sessions=[] if sealed is None else sealed.sessions,
             seconds=self._lived,
             ended_early=self._stop.is_set(),
             left_behind=left_behind,

@@ -15,19 +15,26 @@ import msgspec
 
 
 class Announcing(msgspec.Struct, frozen=True, tag=True):
-    """The device is about to announce a recording."""
+    """The device is about to announce a recording.
+
+    `uuid`: its `recording_uuid`; or its `metadata.started_at`, by which an encrypted one is known before it
+    has a session.
+    """
 
     device: int
     uuid: str
 
 
 class Promised(msgspec.Struct, frozen=True, tag=True):
-    """upload-complete was answered 200: the server keeps this media with this SHA-256 and size in bytes."""
+    """upload-complete was answered 200, or a receipt was verified: the server keeps this media.
+
+    `media_id`: None if it is the recording's only one. `sha256`, `size`: of the plain audio, in bytes.
+    """
 
     device: int
     uuid: str
     recording_id: str
-    media_id: str
+    media_id: str | None
     sha256: str
     size: int
 

@@ -11,9 +11,9 @@ from lapel.simulate.client.caller import Answer, Caller, CallFailed, SimulationE
 from lapel.simulate.client.meter import Meter
 from lapel.simulate.client.wire import Beat, CommandReply, ManifestReply, PageReply, Token
 from lapel.simulate.device import updates
-from lapel.simulate.device.device import NEVER, Activity, Pending, SimulatedDevice, after, dice_of, spell
+from lapel.simulate.device.device import NEVER, Activity, SimulatedDevice, after, dice_of, spell
 from lapel.simulate.device.keyring import Keyring
-from lapel.simulate.device.uploads import Uploader
+from lapel.simulate.device.uploads import RecordingUploads, Uploader
 from lapel.simulate.journal import (
     Acknowledged,
     Commanded,
@@ -39,15 +39,22 @@ class Life:
     """The activities of all devices. A device does one thing at a time."""
 
     def __init__(
-        self, caller: Caller, backend: Backend, plan: FleetPlan, meter: Meter, journal: Journal
+        self,
+        caller: Caller,
+        backend: Backend,
+        plan: FleetPlan,
+        meter: Meter,
+        journal: Journal,
+        uploads: RecordingUploads | None = None,
     ) -> None:
+        """`uploads`: how devices upload; as plain audio by default."""
         self._caller = caller
         self._backend = backend
         self._plan = plan
         self._meter = meter
         self._journal = journal
         self._keyring = Keyring(caller)
-        self._uploader = Uploader(caller, plan, meter, journal)
+        self._uploads = uploads or Uploader(caller, plan, meter, journal)
         self._doing: dict[Activity, _Doing] = {
             Activity.BEAT: self._beat,
             Activity.RECORD: self._record,
@@ -209,7 +216,7 @@ class Life:
 
     async def _record(self, device: SimulatedDevice, now: float, dice: Random) -> None:
         device.recordings += 1
-        device.pending.append(Pending(device.recordings))
+        device.pending.append(self._uploads.record(device))
         device.due[Activity.RECORD] = after(dice, now, self._plan.rates.recordings)
         device.due[Activity.UPLOAD] = min(device.due[Activity.UPLOAD], now + dice.uniform(0, 20))
         self._meter.counts["recordings"] += 1
@@ -217,7 +224,7 @@ class Life:
     async def _upload(self, device: SimulatedDevice, now: float, dice: Random) -> None:
         device.due[Activity.UPLOAD] = now + dice.uniform(1, 30)
         while device.pending:
-            if await self._uploader.advance(device, device.pending[0]):
+            if await self._uploads.advance(device, device.pending[0]):
                 del device.pending[0]
             elif dice.random() < 0.05:
                 return  # interrupted here, continued later

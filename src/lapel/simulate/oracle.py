@@ -143,7 +143,7 @@ class Oracle:
         """Each promised recording must be listed once, match its promise, and be downloadable."""
         listed: defaultdict[str, list[RecordingReply]] = defaultdict(list)
         async for row in self._walk(f"/recordings?device_id={device.id}", PageReply[RecordingReply]):
-            listed[row.recording_uuid or row.id].append(row)
+            listed[row.recording_uuid or str(row.metadata.get("started_at", row.id))].append(row)
         for uuid, rows in listed.items():
             if len(rows) > 1 or len(rows[0].media) > 1:
                 self.verdict.duplicated += 1
@@ -163,9 +163,9 @@ class Oracle:
         row = next((each for each in rows if each.id == promise.recording_id), None)
         if row is None:
             return "is not listed"
-        media = next((each for each in row.media if each.id == promise.media_id), None)
+        media = next((each for each in row.media if promise.media_id in (None, each.id)), None)
         if media is None:
-            return f"has no media {promise.media_id}"
+            return f"has no media {promise.media_id or ''}"
         found = (row.status, media.status, media.sha256, media.file_size_bytes)
         if found != ("uploaded", "uploaded", promise.sha256, promise.size):
             return f"{found}, promised {promise.sha256}, {promise.size} bytes"

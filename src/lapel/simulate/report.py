@@ -9,6 +9,7 @@ from rich.text import Text
 
 from lapel.simulate.client.meter import Histogram, Meter
 from lapel.simulate.oracle import OracleFinding, OracleVerdict
+from lapel.simulate.phone.sealed_uploads import PublishedSession, SealedCounts
 from lapel.simulate.plan import FleetPlan
 
 
@@ -58,7 +59,7 @@ class FleetReport(msgspec.Struct, frozen=True, kw_only=True):
     """The whole report. `p50`, `p95` and `p99` are milliseconds over all calls while the fleet lived.
 
     `late`: delay between the time at which a device's action is due and its start. The delay grows if the
-    server is overloaded.
+    server is overloaded. `sealed` is null, and `sessions` is empty, if devices upload plain audio.
     """
 
     run: str
@@ -84,6 +85,8 @@ class FleetReport(msgspec.Struct, frozen=True, kw_only=True):
     broken: dict[str, int]
     findings: list[OracleFinding]
     left_behind: bool
+    sealed: SealedCounts | None
+    sessions: list[PublishedSession]
 
     @property
     def is_kept(self) -> bool:
@@ -96,6 +99,8 @@ def report_of(
     meter: Meter,
     verdict: OracleVerdict,
     *,
+    sealed: SealedCounts | None,
+    sessions: list[PublishedSession],
     seconds: float,
     ended_early: bool,
     left_behind: bool,
@@ -132,6 +137,8 @@ def report_of(
         broken=verdict.broken,
         findings=sorted(verdict.findings),
         left_behind=left_behind,
+        sealed=sealed,
+        sessions=sessions,
     )
 
 
@@ -151,6 +158,7 @@ def shown_of(report: FleetReport) -> Group:
         ("Lived", f"{report.devices:,} devices for {report.seconds:,} s{early}"),
         ("Heartbeats", f"{report.heartbeats:,}, {report.heartbeats_per_second:,}/s"),
         ("Uploads", _shown(report.uploads)),
+        *([] if report.sealed is None else [("Encrypted", _shown(report.sealed))]),
         ("Commands", _shown(report.commands)),
         ("Updates", _shown(report.ota)),
         ("Diagnostics", _shown(report.diagnostics)),

@@ -84,6 +84,7 @@ class RecordingReply(msgspec.Struct):
     status: str
     recording_uuid: str | None
     media: list[MediaReply]
+    metadata: dict[str, object] = msgspec.field(default_factory=dict[str, object])
 
 
 class DownloadReply(msgspec.Struct):

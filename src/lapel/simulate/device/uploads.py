@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Protocol
+
 from lapel.simulate.client.caller import Caller
 from lapel.simulate.client.meter import Meter
 from lapel.simulate.client.wire import CreatedReply, RecordingReply, UploadReply
@@ -13,6 +15,27 @@ from lapel.simulate.plan import FleetPlan
 _SHORTEST, _LONGEST = 2, 40  # seconds of audio
 
 
+class RecordingUploads(Protocol):
+    """How devices upload what they record."""
+
+    def record(self, device: SimulatedDevice) -> Pending:
+        """Makes the device's next recording."""
+        ...
+
+    async def advance(self, device: SimulatedDevice, pending: Pending) -> bool:
+        """Goes on with the recording's upload. Returns True when it has ended.
+
+        Raises CallFailed when a call gets no expected answer, and SimulationError when an answer breaks the
+        contract.
+        """
+        ...
+
+
+def seconds_of_audio(plan: FleetPlan, device: SimulatedDevice, number: int) -> float:
+    """The length of the device's recording with that number; it is the same at each call."""
+    return dice_of(plan, device, "audio", number).uniform(_SHORTEST, _LONGEST)
+
+
 class Uploader:
     """Uploads pending recordings until the server promises to keep them."""
 
@@ -22,6 +45,10 @@ class Uploader:
         self._meter = meter
         self._journal = journal
         self._recorder = Recorder()
+
+    def record(self, device: SimulatedDevice) -> Pending:
+        """Makes the device's next recording."""
+        return Pending(device.recordings)
 
     async def advance(self, device: SimulatedDevice, pending: Pending) -> bool:
         """Does the next step of the recording's upload. Returns True after the last step.
@@ -49,8 +76,8 @@ class Uploader:
         return True
 
     def _audio(self, device: SimulatedDevice, number: int) -> SampleAudio:
-        dice = dice_of(self._plan, device, "audio", number)
-        return self._recorder.record(dice.uniform(_SHORTEST, _LONGEST), device.uuid_of(self._plan, number))
+        seconds = seconds_of_audio(self._plan, device, number)
+        return self._recorder.record(seconds, device.uuid_of(self._plan, number))
 
     async def _announce(self, device: SimulatedDevice, pending: Pending) -> None:
         uuid = device.uuid_of(self._plan, pending.number)
