@@ -17,6 +17,7 @@ from lapel.slices.configuration.slice import SLICE as CONFIGURATION
 from lapel.slices.devices.service import DeviceBindings, Devices, forget_reports
 from lapel.slices.devices.slice import SLICE as DEVICES
 from lapel.slices.embeddings.slice import SLICE as EMBEDDINGS
+from lapel.slices.encrypted_uploads.policies.upload_policies import UploadPolicies
 from lapel.slices.encrypted_uploads.slice import SLICE as ENCRYPTED_UPLOADS
 from lapel.slices.end_user_exports.slice import SLICE as END_USER_EXPORTS
 from lapel.slices.end_users.end_user_holds import EndUserHolds
@@ -110,6 +111,7 @@ def _connect(services: Services) -> None:
             configuration.forget_devices,
         ]
     )
+    recordings.before_upload.append(services[UploadPolicies].refuse_plain)
     recordings.on_audio.append(transcriptions.announce_audio)
     index = services[TranscriptIndex]
     recordings.on_rename.append(index.rename)

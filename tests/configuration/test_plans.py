@@ -38,7 +38,8 @@ LEVELS = {"worlds_pkey", "projects_pkey", "organization_config_overrides_pkey", 
 
 async def test_every_statement_walks_along_keys(fresh_database: str) -> None:
     async with filled(fresh_database, FILL) as connection:
-        assert set(await indexes_of(connection, queries.RESOLVE)) == LEVELS
+        for statement in (queries.RESOLVE, queries.RESOLVE_SECTION):
+            assert set(await indexes_of(connection, statement)) == LEVELS
         assert set(await indexes_of(connection, queries.RESOLVE_END_USER)) == LEVELS | {"end_users_pkey"}
         assert set(await indexes_of(connection, queries.RESOLVE_DEVICE)) == LEVELS | {"devices_pkey"}
         for statement in (queries.READ_OVERRIDE, queries.DELETE_OVERRIDE, queries.DELETE_OVERRIDES):

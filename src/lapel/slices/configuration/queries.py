@@ -34,20 +34,23 @@ _OVERRIDES = """
 SELECT 'organization' AS level, o.section, o.value
 FROM {worlds}
 JOIN organization_config_overrides o ON o.organization_id = p.organization_id AND o.mode = w.mode
-WHERE w.id = $1
+WHERE w.id = $1{section}
 UNION ALL
 SELECT c.level, c.section, c.value FROM config_overrides c
-WHERE c.world_id = $1 AND c.level = 'project' AND c.subject_id = ''
+WHERE c.world_id = $1 AND c.level = 'project' AND c.subject_id = ''{section}
 UNION ALL
 SELECT c.level, c.section, c.value FROM config_overrides c
-WHERE c.world_id = $1 AND c.level = 'end_user' AND c.subject_id = {end_user}
+WHERE c.world_id = $1 AND c.level = 'end_user' AND c.subject_id = {end_user}{section}
 UNION ALL
 SELECT c.level, c.section, c.value FROM config_overrides c
-WHERE c.world_id = $1 AND c.level = 'device' AND c.subject_id = {device}
+WHERE c.world_id = $1 AND c.level = 'device' AND c.subject_id = {device}{section}
 """.replace("{worlds}", WORLDS_IN_PROJECTS)
 
 # $2, $3: the ids of an end user and a device, or NULL.
-RESOLVE = _OVERRIDES.format(end_user="$2::text", device="$3::text")
+RESOLVE = _OVERRIDES.format(end_user="$2::text", device="$3::text", section="")
+
+# The same for one section ($4).
+RESOLVE_SECTION = _OVERRIDES.format(end_user="$2::text", device="$3::text", section=" AND section = $4")
 
 # For an end user, and for a device with its present end user. If there is no such subject, there is no row.
 # If no override applies, there is one row of NULLs. $3: the only end user that the caller may see; NULL: all.
@@ -55,7 +58,7 @@ RESOLVE_END_USER = f"""
 WITH subject AS MATERIALIZED (
     SELECT e.id FROM end_users e
     WHERE e.world_id = $1 AND e.id = $2 AND e.deleted_at IS NULL AND ($3::text IS NULL OR e.id = $3)
-), overrides AS ({_OVERRIDES.format(end_user="(SELECT s.id FROM subject s)", device="NULL")})
+), overrides AS ({_OVERRIDES.format(end_user="(SELECT s.id FROM subject s)", device="NULL", section="")})
 SELECT o.level, o.section, o.value FROM subject LEFT JOIN overrides o ON true
 """
 
@@ -67,6 +70,7 @@ WITH subject AS MATERIALIZED (
     _OVERRIDES.format(
         end_user="(SELECT s.end_user_id FROM subject s)",
         device="(SELECT s.id FROM subject s)",
+        section="",
     )
 })
 SELECT o.level, o.section, o.value FROM subject LEFT JOIN overrides o ON true
@@ -141,6 +145,15 @@ async def resolve(
 ) -> list[OverrideRow]:
     """Every override that applies to an end user and a device."""
     return await fetch_rows(connection, OverrideRow, RESOLVE, world_id, end_user_id, device_id)
+
+
+async def resolve_section(
+    connection: Connection, world_id: int, end_user_id: str | None, device_id: str | None, section: str
+) -> list[OverrideRow]:
+    """As `resolve`, for one section."""
+    return await fetch_rows(
+        connection, OverrideRow, RESOLVE_SECTION, world_id, end_user_id, device_id, section
+    )
 
 
 async def resolve_end_user(

@@ -91,6 +91,22 @@ class Configuration:
             name: resolve(section, overrides(section, rows).values()) for name, section in SECTIONS.items()
         }
 
+    async def resolved_section(
+        self,
+        connection: Connection,
+        world_id: int,
+        end_user_id: str | None,
+        device_id: str | None,
+        section: str,
+    ) -> Document:
+        """For other slices: the value of one section, as `resolved` gives it. Reads this section alone.
+
+        Raises NotFound when no section has this name.
+        """
+        wanted = section_named(section)
+        rows = await queries.resolve_section(connection, world_id, end_user_id, device_id, section)
+        return resolve(wanted, overrides(wanted, rows).values())
+
     async def processing(
         self, connection: Connection, world_id: int, end_user_id: str | None, device_id: str | None
     ) -> Document:

@@ -17,6 +17,12 @@ class IntegrityFailure(ApiError):
     status, code = 409, "integrity_failure"
 
 
+class EncryptedUploadV2Required(ApiError):
+    """The recording's device must encrypt what it uploads, so a plain upload is refused."""
+
+    status, code = 409, "encrypted_upload_v2_required"
+
+
 class UploadVerificationPending(ApiError):
     """The object is still being hashed; repeat the identical request."""
 

@@ -11,7 +11,12 @@ from lapel.foundation.http.routes import Routes, created
 from lapel.slices.end_users.service import READERS
 from lapel.slices.erasure.service import HOLDING, Hold, PlaceHold, requested_by
 from lapel.slices.recordings.access import reach
-from lapel.slices.recordings.errors import IntegrityFailure, MediaNotUploaded, UploadVerificationPending
+from lapel.slices.recordings.errors import (
+    EncryptedUploadV2Required,
+    IntegrityFailure,
+    MediaNotUploaded,
+    UploadVerificationPending,
+)
 from lapel.slices.recordings.wire import (
     AudioDownload,
     CompleteUpload,
@@ -121,7 +126,7 @@ def _uploads(service: Recordings) -> tuple[Operation, ...]:
             lambda call: uploads.start(call.connection, call.actor, reach(call.actor, call.id), call.body),
             "PUT the bytes to `upload_url` with exactly the given `headers` and without "
             "`Authorization`, then complete the upload.",
-            errors=(Conflict, UploadVerificationPending),
+            errors=(Conflict, EncryptedUploadV2Required, UploadVerificationPending),
             bucket=UPLOAD_URLS,
             replay=lambda call, stored: uploads.replay(call.actor, reach(call.actor, call.id), stored),
             audit="recording.upload_started",
@@ -133,7 +138,13 @@ def _uploads(service: Recordings) -> tuple[Operation, ...]:
             lambda call: completion.complete(call.actor, reach(call.actor, call.id), call.body),
             "200 means that the bytes are verified, are kept and can be downloaded. 425 means that the "
             "verification is under way: repeat the identical request.",
-            errors=(Conflict, MediaNotUploaded, IntegrityFailure, UploadVerificationPending),
+            errors=(
+                Conflict,
+                MediaNotUploaded,
+                IntegrityFailure,
+                EncryptedUploadV2Required,
+                UploadVerificationPending,
+            ),
             natural=True,
             slow=True,
             audit="recording.upload_completed",

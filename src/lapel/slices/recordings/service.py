@@ -52,6 +52,7 @@ if TYPE_CHECKING:
     from lapel.foundation.ports import Ports
     from lapel.slices.recordings.deletion.service import EraseSome, OnDelete
     from lapel.slices.recordings.uploads.commit import OnAudio
+    from lapel.slices.recordings.uploads.start import BeforeUpload
 
 __all__ = [
     "ACTIVE_RECORDING",
@@ -97,12 +98,14 @@ class Recordings:
     reconciler."""
 
     def __init__(self, ports: Ports) -> None:
-        # Hooks of other slices. `on_audio` is called in the transaction that makes an audio readable.
+        # Hooks of other slices. `before_upload` may refuse an upload to a recording that is not uploaded.
+        # `on_audio` is called in the transaction that makes an audio readable.
         # `on_rename` is called in the transaction that changes a recording's name.
         # `on_delete` is called in the transaction that deletes recordings, before the recordings' rows are
         # deleted. `of_end_user` and `last_of_end_user` delete the other rows of a deleted end user, before
         # and after its recordings. The parts keep these same lists, so they also call the hooks that app.py
         # adds later.
+        self.before_upload: Final[list[BeforeUpload]] = []
         self.on_audio: Final[list[OnAudio]] = []
         self.on_rename: Final[list[OnRename]] = []
         self.on_delete: Final[list[OnDelete]] = []
@@ -110,8 +113,8 @@ class Recordings:
         self.last_of_end_user: Final[list[EraseSome]] = []
         erasures = Erasures(ports)
         self.records = Records(ports, self.on_rename)
-        self.uploads = Uploads(ports)
-        self.completion = Completion(ports, self.on_audio)
+        self.uploads = Uploads(ports, self.before_upload)
+        self.completion = Completion(ports, self.on_audio, self.before_upload)
         self.audio_publication = AudioPublication(ports, self.on_audio)
         self.downloads = Downloads(ports)
         self.deletion = Deletion(ports, erasures, self.on_delete, self.of_end_user, self.last_of_end_user)

@@ -4,7 +4,12 @@ from __future__ import annotations
 
 from lapel.foundation.slices import Slice, Table
 from lapel.slices.recordings import jobs, routes
-from lapel.slices.recordings.errors import IntegrityFailure, MediaNotUploaded, UploadVerificationPending
+from lapel.slices.recordings.errors import (
+    EncryptedUploadV2Required,
+    IntegrityFailure,
+    MediaNotUploaded,
+    UploadVerificationPending,
+)
 from lapel.slices.recordings.events import SAMPLES
 from lapel.slices.recordings.service import Recordings
 from lapel.slices.recordings.uploads.token_lookup_queries import UPLOAD_TOKEN
@@ -89,7 +94,7 @@ SLICE = Slice(
     scopes=("recordings:read", "recordings:write"),
     ids={"recording_id": "rec", "media_id": "med", "attempt_id": "att"},
     token_kinds=(UPLOAD_TOKEN,),
-    errors=(MediaNotUploaded, IntegrityFailure, UploadVerificationPending),
+    errors=(MediaNotUploaded, IntegrityFailure, EncryptedUploadV2Required, UploadVerificationPending),
     buckets=(routes.UPLOAD_URLS,),
     lanes=(jobs.VERIFYING,),
     tables=(

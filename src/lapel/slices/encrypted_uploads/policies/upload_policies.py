@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, cast
 
 import msgspec
 
-from lapel.slices.encrypted_uploads.documents import digests
+from lapel.slices.encrypted_uploads.documents import digests, profiles
 from lapel.slices.encrypted_uploads.policies import policy_queries
 from lapel.slices.encrypted_uploads.policies.policy_queries import PolicyRow
+from lapel.slices.recordings.errors import EncryptedUploadV2Required
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -68,6 +69,22 @@ class UploadPolicies:
             told = PolicyRow(policy, revision, digest)
             await policy_queries.put_policy(connection, world_id, device_id, told)
         return DevicePolicy(policy, told.revision, snapshot, digest)
+
+    async def refuse_plain(self, connection: Connection, world_id: int, device_id: str | None) -> None:
+        """For recordings: raises EncryptedUploadV2Required where `v2_required` is in force.
+
+        `device_id`: the recording's device. For a recording without a device, and for a device that is
+        deleted, the policy of the project counts.
+        """
+        section = await self._configuration.resolved_section(
+            connection, world_id, None, device_id, "upload_security"
+        )
+        if profiles.refuses_legacy(_policy_of(section)):
+            whose = "this project" if device_id is None else "this recording's device"
+            raise EncryptedUploadV2Required(
+                f"The configuration of {whose} requires encrypted uploads: upload the recording with a "
+                "session of encrypted upload v2. `encrypted_upload_policy` of `upload_security` decides this."
+            )
 
 
 def canonical(configuration: Mapping[str, Document]) -> bytes:

@@ -23,6 +23,7 @@ from lapel.slices.recordings.uploads import agreement
 from lapel.slices.recordings.uploads.commit import CommitOutcome, UploadCommits
 from lapel.slices.recordings.uploads.integrity import Candidate, Integrity, Verification
 from lapel.slices.recordings.uploads.snapshot import look, refusals
+from lapel.slices.recordings.uploads.start import check_upload
 from lapel.slices.recordings.wire import CompleteUpload
 
 if TYPE_CHECKING:
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     from lapel.slices.recordings.uploads.facts import Facts
     from lapel.slices.recordings.uploads.integrity import Verdict
     from lapel.slices.recordings.uploads.snapshot import Attempt, MediaState, Snapshot
+    from lapel.slices.recordings.uploads.start import BeforeUpload
     from lapel.slices.recordings.wire import Recording
 
 # The most tries of one call. Each lost race means that another request has changed the recording.
@@ -76,6 +78,7 @@ class Completion:
         self,
         ports: Ports,
         on_audio: Sequence[OnAudio] = (),
+        before_upload: Sequence[BeforeUpload] = (),
         *,
         examining: Admission | None = None,
         examined_within: float = _EXAMINED_WITHIN,
@@ -85,6 +88,7 @@ class Completion:
         `examined_within`: the seconds that a call may examine before a job continues.
         """
         self._ports = ports
+        self._before_upload = before_upload
         self._examined_within = examined_within
         self._examining = examining or Admission(_EXAMINING, _EXAMINING_OF_ONE_WORLD, patience=_PATIENCE)
         self._integrity = Integrity(ports)
@@ -103,6 +107,7 @@ class Completion:
         - UploadVerificationPending during the verification: the client repeats the identical request.
         - Unavailable when the database fails, no worker runs or other requests keep changing the recording.
         - StoreUnavailable when the store fails.
+        - What a hook of `before_upload` raises, unless the verification is under way.
         """
         loop = asyncio.get_running_loop()
         began = loop.time()
@@ -132,7 +137,7 @@ class Completion:
         need a running worker. Raises what `complete` raises.
         """
         crash_point("complete:begin")
-        snapshot = await self._look(at)
+        snapshot = await self._look(at, by=by)
         if snapshot.having("verifying"):
             agreement.check_pending(snapshot, agreement.facts_of(body))
             raise _still_verifying()
@@ -165,9 +170,18 @@ class Completion:
             return False
         raise _still_verifying()
 
-    async def _look(self, at: Reach) -> Snapshot:
+    async def _look(self, at: Reach, *, by: Actor | None = None) -> Snapshot:
+        """The present state. `by`: a caller, who may be refused by a hook of `before_upload`.
+
+        No hook refuses the reconciler, nor what is being verified: those bytes are kept, so that none are
+        lost that a client has handed over before it would be refused.
+        """
         async with self._ports.database.acquire() as connection:
-            return await look(connection, at)
+            snapshot = await look(connection, at)
+            if by is not None and not snapshot.having("verifying"):
+                hooks = self._before_upload
+                await check_upload(hooks, connection, at.world_id, snapshot.device_id, snapshot.status)
+            return snapshot
 
     async def _check_without_objects(self, snapshot: Snapshot, facts: Facts) -> None:
         """Accept a call that finds no object, if the call repeats a finished call.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from lapel.foundation.core.clock import timestamp
 from lapel.foundation.core.crash_points import crash_point
@@ -20,6 +20,7 @@ from lapel.slices.recordings.uploads import media_queries, media_states, token_l
 from lapel.slices.recordings.wire import Upload
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from datetime import datetime
 
     from lapel.foundation.core.actors import Actor
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     from lapel.foundation.ports import Ports
     from lapel.slices.recordings.access import Reach
     from lapel.slices.recordings.uploads.media_states import MediaStatus
-    from lapel.slices.recordings.wire import StartUpload
+    from lapel.slices.recordings.wire import RecordingStatus, StartUpload
 
 URL_SECONDS = 3600
 # The life of an upload token. A token that was issued to the holder of an upload token ends with that token.
@@ -39,6 +40,16 @@ MAX_ATTEMPTS = 100
 # Attempts whose URL ended longer ago are deleted, except the newest MAX_ATTEMPTS. These stay because a
 # completion uses the newest attempt that has an object.
 _FORGET_AFTER = timedelta(hours=25)
+
+
+class BeforeUpload(Protocol):
+    """A hook of another slice, called before a client uploads or completes media of a recording.
+
+    It is called only while the recording is not uploaded. `device_id`: the recording's device, if it has one.
+    The hook raises an error that the client sees, such as EncryptedUploadV2Required.
+    """
+
+    async def __call__(self, connection: Connection, world_id: int, device_id: str | None) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,8 +64,9 @@ class _Declared:
 class Uploads:
     """Issues upload URLs and upload tokens."""
 
-    def __init__(self, ports: Ports) -> None:
+    def __init__(self, ports: Ports, before_upload: Sequence[BeforeUpload] = ()) -> None:
         self._ports = ports
+        self._before_upload = before_upload
 
     async def start(self, connection: Connection, actor: Actor, at: Reach, body: StartUpload) -> Upload:
         """A fresh URL, for the recording's one audio, or for a new image or video.
@@ -66,12 +78,16 @@ class Uploads:
         - Conflict when the audio is uploaded or was erased, or when there are too many media or valid URLs.
         - UploadVerificationPending while the audio is being verified.
         - StoreUnavailable without credentials to sign with.
+        - What a hook of `before_upload` raises.
         """
         declared = self._check(body)
         now = self._ports.clock.now()
         recording = await record_queries.lock(connection, at)
         if recording is None:
             raise unknown()
+        await check_upload(
+            self._before_upload, connection, at.world_id, recording.device_id, recording.status
+        )
         if body.type == "audio" and recording.audio_erased_at is not None:
             raise Conflict(
                 "The audio of this recording was uploaded, and its retention period has ended: it is erased, "
@@ -113,8 +129,12 @@ class Uploads:
         """
         now = self._ports.clock.now()
         async with self._ports.database.transaction() as connection:
-            if await record_queries.lock(connection, at) is None:
+            recording = await record_queries.lock(connection, at)
+            if recording is None:
                 raise unknown()
+            await check_upload(
+                self._before_upload, connection, at.world_id, recording.device_id, recording.status
+            )
             media = await media_queries.find_media(connection, at, stored.media_id)
             attempt = await media_queries.read_attempt(
                 connection, at.world_id, stored.media_id, _attempt_id(stored.upload_url)
@@ -185,6 +205,19 @@ class Uploads:
             upload_token=token,
             complete_url=f"{self._ports.settings.base_url}/v1/recordings/{at.recording_id}/upload-complete",
         )
+
+
+async def check_upload(
+    hooks: Sequence[BeforeUpload],
+    connection: Connection,
+    world_id: int,
+    device_id: str | None,
+    status: RecordingStatus,
+) -> None:
+    """Call the hooks before an upload, unless the recording is uploaded. Raises what a hook raises."""
+    if status != "uploaded":
+        for check in hooks:
+            await check(connection, world_id, device_id)
 
 
 async def _renew(
