@@ -117,6 +117,16 @@ def test_a_block_that_the_key_did_not_seal_is_refused_although_its_hash_is_right
     assert refused.value.reason == "authentication_failed"
 
 
+def test_a_missing_block_is_refused_although_the_hash_is_that_of_what_was_given_out() -> None:
+    body = bytearray(upload().stored[:-144])
+    body[128 + 4] ^= 1
+    nothing = hashlib.sha256(b"").digest()
+    assert (
+        reason_of(retrailed(upload().stored, bytes(body), plaintext_sha256=nothing))
+        == "authentication_failed"
+    )
+
+
 def test_blocks_do_not_change_their_places() -> None:
     stored = upload().stored
     first, second = stored[128 : 128 + 4116], stored[128 + 4116 : 128 + 2 * 4116]

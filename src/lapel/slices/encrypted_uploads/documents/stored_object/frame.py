@@ -25,7 +25,7 @@ from lapel.slices.encrypted_uploads.documents.layouts import (
 
 HEADER_LENGTH = 128
 TRAILER_LENGTH = 144
-BLOCK_HEADER_LENGTH = 4  # u16 length, u16 zero
+BLOCK_HEADER_LENGTH = 4  # u16 length, u16 zero: together the length as u32
 TAG_LENGTH = 16
 STORED_BLOCK = BLOCK_HEADER_LENGTH + BLOCK_SIZE + TAG_LENGTH
 MOST_BLOCKS = 2**32 - 1

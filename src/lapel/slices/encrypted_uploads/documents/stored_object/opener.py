@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-import struct
 from concurrent.futures import Executor
 
 from cryptography.exceptions import InvalidTag
@@ -25,7 +24,6 @@ from lapel.slices.encrypted_uploads.documents.stored_object.frame import (
     parse_trailer,
 )
 
-_LENGTH = struct.Struct("<I")  # u16 length, u16 zero
 # So many blocks make one piece of plain text. Memory for larger ones comes from the system each time, which
 # takes longer than to open them.
 _RUN = 16
@@ -152,7 +150,8 @@ class BlockOpener:
     def _open(self, run: memoryview, stored: int) -> list[bytes]:
         """The plain text of blocks of `stored` bytes; none if one of them, or one before, has a wrong tag."""
         length = stored - BLOCK_HEADER_LENGTH - TAG_LENGTH
-        if any(_LENGTH.unpack_from(run, at) != (length,) for at in range(0, len(run), stored)):
+        head, count = length.to_bytes(BLOCK_HEADER_LENGTH, "little"), len(run) // stored
+        if any(bytes(run[at::stored]) != head[at : at + 1] * count for at in range(BLOCK_HEADER_LENGTH)):
             raise Refused("invalid_length", "A block has another length than its place in the object has.")
         if self._block_failed:
             return []
