@@ -1,11 +1,9 @@
-"""What opening and sealing a stored object have in common: the encryption of its blocks, and its hashes."""
+"""The encryption of the blocks of a stored object."""
 
 from __future__ import annotations
 
-import hashlib
 import struct
-from collections.abc import Iterator, Sequence
-from concurrent.futures import Executor, Future
+from collections.abc import Iterator
 
 from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
 
@@ -17,12 +15,9 @@ from lapel.slices.encrypted_uploads.documents.stored_object.frame import (
     StoredHeader,
 )
 
-Buffer = bytes | memoryview
-
 # The end of a block's associated data: index, offset of its plain text, length.
 _PLACE = struct.Struct("<IQI")
 _INDEX = struct.Struct("<I")
-_WORTH_A_THREAD = 131_072  # bytes: fewer are hashed before a thread has begun
 
 
 class BlockCipher:
@@ -70,34 +65,3 @@ class BlockCipher:
             set_place(aad, place_at, index, index * BLOCK_SIZE, length)
             yield decrypt(nonce, stored[at : at + sealed], aad)
             index += 1
-
-
-class RunningHash:
-    """A SHA-256 of what comes in pieces. With an executor, large pieces are hashed by one of its threads."""
-
-    def __init__(self, executor: Executor | None = None) -> None:
-        self._hash = hashlib.sha256()
-        self._executor = executor
-        self._running: Future[None] | None = None
-
-    def update(self, pieces: Sequence[Buffer]) -> None:
-        """Adds the pieces. Waits until those of the call before are hashed, so memory stays bounded."""
-        self._wait()
-        if self._executor is not None and sum(map(len, pieces)) >= _WORTH_A_THREAD:
-            self._running = self._executor.submit(self._add, pieces)
-        else:
-            self._add(pieces)
-
-    def digest(self) -> bytes:
-        """The 32 bytes of all that was added so far."""
-        self._wait()
-        return self._hash.digest()
-
-    def _add(self, pieces: Sequence[Buffer]) -> None:
-        for each in pieces:
-            self._hash.update(each)
-
-    def _wait(self) -> None:
-        if self._running is not None:
-            self._running.result()
-            self._running = None

@@ -11,7 +11,7 @@ from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
 
 from lapel.slices.encrypted_uploads.documents import digests
 from lapel.slices.encrypted_uploads.documents.layouts import BLOCK_SIZE
-from lapel.slices.encrypted_uploads.documents.stored_object.blocks import BlockCipher, Buffer
+from lapel.slices.encrypted_uploads.documents.stored_object.blocks import BlockCipher
 from lapel.slices.encrypted_uploads.documents.stored_object.frame import (
     BATCH,
     HEADER_LENGTH,
@@ -139,7 +139,7 @@ class BlockSealer:
             trailer_sha256=hashlib.sha256(trailer).digest(),
         )
 
-    def _seal(self, plaintext: Buffer, length: int) -> list[bytes]:
+    def _seal(self, plaintext: bytes | memoryview, length: int) -> list[bytes]:
         """The pieces of blocks of `length` bytes each, after the header where they are the first."""
         sealed = [self._head, *self._cipher.seal(self._index, memoryview(plaintext), length)]
         self._head = b""
