@@ -49,6 +49,7 @@ def test_the_page_tells_every_action() -> None:
     declared = {each.audit for each in declared_operations() if each.audit}
     of_providers = {"transcription.completed", "transcription.failed", "summary.completed", "summary.failed"}
     of_commands = {"project.created", "project.restored", "provider.updated", "provider.removed"}
+    of_commands |= {"signing_key.prepared", "signing_key.rotated"}
     of_others = {"webhook.disabled", "rollout.halted", "recording.upload_refused", "signing_key.created"}
     assert told == declared | of_providers | of_commands | of_others
 

@@ -95,7 +95,7 @@ time: when Lapel did something, or when something ends; what it was is in other 
     language_usage      day
     device_diagnostics  received_at
     device_tokens       created_at
-    document_signing_keys created_at retired_at
+    document_signing_keys created_at activated_at retired_at
     devices             bound_at last_heartbeat_at last_seen_at last_synced_at created_at updated_at
     devices             deleted_at active_since offline_since low_battery_since diagnostics_day
     end_user_tokens     created_at expires_at

@@ -26,6 +26,7 @@ erasures = App(name="erasures", help="List the erasure ledger.")
 holds = App(name="holds", help="List legal holds.")
 logs = App(name="logs", help="Show the requests of a project as they are answered.")
 events = App(name="events", help="Show events as they happen, and deliver them again.")
+signing_keys = App(name="signing-keys", help="List and rotate the keys that sign documents for devices.")
 keys = App(name="keys", help="Make, list, revoke and rotate API keys, with the server running or stopped.")
 
 # Each command's function and the first line of its help. With the line here, the overview imports no command.
@@ -218,6 +219,30 @@ COMMANDS = (
         "lapel.cli.commands.keys:rotate",
         "Replace a key by a new one; both work during the overlap. Into a pipe it prints JSON.",
     ),
+    (
+        signing_keys,
+        "list",
+        "lapel.cli.signing_keys.signing_key_commands:list_",
+        "List the keys that sign for devices, retired ones too. Private keys are never shown.",
+    ),
+    (
+        signing_keys,
+        "prepare",
+        "lapel.cli.signing_keys.signing_key_commands:prepare",
+        "Make the key that signs after the next rotation, so that devices can learn it before.",
+    ),
+    (
+        signing_keys,
+        "rotate",
+        "lapel.cli.signing_keys.signing_key_commands:rotate",
+        "Retire the key that signs for devices. The prepared key signs then, or else a new one.",
+    ),
+    (
+        signing_keys,
+        "reseal",
+        "lapel.cli.signing_keys.signing_key_commands:reseal",
+        "Encrypt the private keys of all projects again, under the present secret.",
+    ),
     (audit, "list", "lapel.cli.commands.lists:audit", "List the newest entries of the audit log."),
     (
         audit,
@@ -243,6 +268,7 @@ app.command(providers)
 app.command(events)
 app.command(logs)
 app.command(keys)
+app.command(signing_keys)
 app.command(audit)
 app.command(erasures)
 app.command(holds)

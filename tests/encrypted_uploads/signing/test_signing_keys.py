@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import json
 from typing import Any
 
 import asyncpg
@@ -44,9 +45,14 @@ async def active(keys: SigningKeys, ports: Ports, project_id: str) -> SigningKey
         return await keys.active(connection, project_id)
 
 
-async def rotate(keys: SigningKeys, ports: Ports, project_id: str) -> SigningKey:
+async def rotate(keys: SigningKeys, ports: Ports, project_id: str) -> int:
     async with ports.database.transaction() as connection:
         return await keys.rotate(connection, project_id)
+
+
+async def prepare(keys: SigningKeys, ports: Ports, project_id: str) -> int:
+    async with ports.database.transaction() as connection:
+        return await keys.prepare(connection, project_id)
 
 
 async def rows(ports: Ports, sql: str, *arguments: object) -> list[asyncpg.Record]:
@@ -97,12 +103,17 @@ async def test_rotations_at_once_make_a_key_each_and_one_is_active(
     keys: SigningKeys, ports: Ports, tenant: Tenant
 ) -> None:
     """Also while the first key is being made, and while keys are used."""
-    uses = [active(keys, ports, tenant.project_id) for _ in range(4)]
-    made = await asyncio.gather(*(rotate(keys, ports, tenant.project_id) for _ in range(4)), *uses)
+    project = tenant.project_id
+    rotations = [rotate(keys, ports, project) for _ in range(4)]
+    uses = [active(keys, ports, project) for _ in range(4)]
+    prepared = [prepare(keys, ports, project) for _ in range(4)]
+    _, used = await asyncio.gather(asyncio.gather(*rotations, *prepared), asyncio.gather(*uses))
     found = await rows(ports, ROWS, tenant.project_id)
     assert [row["key_id"] for row in found] == list(range(1, len(found) + 1))
-    assert [row["key_id"] for row in found if row["retired_at"] is None] == [len(found)]
-    assert {each.key_id for each in made} <= {row["key_id"] for row in found}
+    states = [(row["activated_at"] is not None, row["retired_at"] is not None) for row in found]
+    assert states.count((True, False)) == 1
+    assert states.count((False, False)) <= 1
+    assert {each.key_id for each in used} <= {row["key_id"] for row in found}
     assert len({row["public_key"] for row in found}) == len(found) >= 4
 
 
@@ -110,8 +121,7 @@ async def test_a_retired_key_signs_nothing_and_stays_listed(
     keys: SigningKeys, ports: Ports, tenant: Tenant
 ) -> None:
     first = await active(keys, ports, tenant.project_id)
-    second = await rotate(keys, ports, tenant.project_id)
-    assert second.key_id == 2
+    assert await rotate(keys, ports, tenant.project_id) == 2
     assert (await active(keys, ports, tenant.project_id)).key_id == 2
     old, new = await rows(ports, ROWS, tenant.project_id)
     assert (old["sealed_private_key"], new["retired_at"]) == (None, None)
@@ -125,7 +135,37 @@ async def test_a_retired_key_signs_nothing_and_stays_listed(
         ("signing_key.created", "system", "encrypted_uploads", "1"),
         ("signing_key.rotated", "operator", None, "2"),
     ]
-    assert listed[1].public_key.hex() in entries[1]["details"]
+    assert json.loads(entries[1]["details"]) == {
+        "before": {"active": 1},
+        "after": {"active": 2},
+        "address": None,
+    }
+
+
+async def test_a_prepared_key_signs_after_the_next_rotation(
+    keys: SigningKeys, ports: Ports, tenant: Tenant
+) -> None:
+    project = tenant.project_id
+    await active(keys, ports, project)
+    assert [await prepare(keys, ports, project) for _ in range(2)] == [2, 2]
+    assert (await active(keys, ports, project)).key_id == 1
+    assert await rotate(keys, ports, project) == 2
+    assert (await active(keys, ports, project)).key_id == 2
+    assert await prepare(keys, ports, project) == 3
+    async with ports.database.acquire() as connection:
+        listed = await keys.list(connection, project)
+    states = [(each.activated_at is not None, each.retired_at is not None) for each in listed]
+    assert states == [(True, True), (True, False), (False, False)]
+    entries = await rows(ports, ENTRIES, [tenant.live_world])
+    actions = ["created", "prepared", "rotated", "prepared"]
+    assert [row["action"] for row in entries] == [f"signing_key.{each}" for each in actions]
+
+
+async def test_a_prepared_key_without_another_one_signs_at_once(
+    keys: SigningKeys, ports: Ports, tenant: Tenant
+) -> None:
+    assert await prepare(keys, ports, tenant.project_id) == 1
+    assert (await active(keys, ports, tenant.project_id)).key_id == 1
 
 
 async def test_a_rotation_waits_for_those_who_sign(keys: SigningKeys, ports: Ports, tenant: Tenant) -> None:
@@ -135,7 +175,7 @@ async def test_a_rotation_waits_for_those_who_sign(keys: SigningKeys, ports: Por
         rotating = asyncio.create_task(rotate(keys, ports, tenant.project_id))
         await until_waiting(ports, 1)
         assert signing.key_id == 1
-    assert (await rotating).key_id == 2
+    assert await rotating == 2
 
 
 async def test_who_waits_for_a_rotation_signs_with_the_new_key(
@@ -182,13 +222,32 @@ async def test_another_secret_opens_nothing_and_the_previous_secret_does(
     after = await active(under(ports, "new", "old"), ports, tenant.project_id)
     assert signatures.private_bytes(after.private_key) == signatures.private_bytes(before.private_key)
     # A rotation needs no old key.
-    assert (await rotate(under(ports, "newest"), ports, tenant.project_id)).key_id == 2
+    assert await rotate(under(ports, "newest"), ports, tenant.project_id) == 2
     assert (await active(under(ports, "newest"), ports, tenant.project_id)).key_id == 2
+
+
+async def test_what_is_sealed_again_needs_the_previous_secret_no_more(
+    ports: Ports, tenant: Tenant, stranger: Tenant
+) -> None:
+    project = tenant.project_id
+    before = await active(under(ports, "first"), ports, project)
+    await prepare(under(ports, "first"), ports, project)
+    await active(under(ports, "none of both"), ports, stranger.project_id)
+    async with ports.database.transaction() as connection:
+        assert await under(ports, "second", "first").reseal(connection) == 2
+        assert await under(ports, "second", "first").reseal(connection) == 0
+    after = await active(under(ports, "second"), ports, project)
+    assert signatures.private_bytes(after.private_key) == signatures.private_bytes(before.private_key)
+    await rotate(under(ports, "second"), ports, project)
+    assert (await active(under(ports, "second"), ports, project)).key_id == 2
+    assert (await active(under(ports, "none of both"), ports, stranger.project_id)).key_id == 1
 
 
 async def test_an_unknown_project_gets_no_key(keys: SigningKeys, ports: Ports) -> None:
     with pytest.raises(NotFound):
         await rotate(keys, ports, "proj_nobody")
+    with pytest.raises(NotFound):
+        await prepare(keys, ports, "proj_nobody")
 
 
 async def test_a_key_is_in_no_log(

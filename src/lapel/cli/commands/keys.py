@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Annotated, Literal, TypeVar
 import msgspec
 from cyclopts import Parameter
 
-from lapel.cli.doctor.secret_checks import unusable
+from lapel.cli.doctor.secret_checks import warn_of_other_secrets
 from lapel.cli.shared.faults import CommandError
 from lapel.cli.shared.installation import revoking, settings_of, with_ports
-from lapel.cli.shared.options import DataDir, Json, emit, is_piped, moment, say, table
+from lapel.cli.shared.options import DataDir, Json, emit, is_piped, moment, table
 from lapel.foundation.core.errors import InvalidRequest, NotFound
 from lapel.slices.projects.operator import OperatorKeys
 
@@ -95,7 +95,7 @@ def create(
         raise CommandError("--end-user makes a restricted key: name its --scopes, such as recordings:read.")
 
     async def work(ports: Ports) -> CreatedApiKey:
-        await _warn_of_other_secrets(ports)
+        await warn_of_other_secrets(ports)
         with _refusals_of_flags():
             return await OperatorKeys(ports).create(
                 mode=mode, project_id=project, scopes=wanted, end_user_id=end_user, name=name,
@@ -116,7 +116,7 @@ def list_(*, project: Project = None, data_dir: DataDir = None, json: Json = Fal
     """
 
     async def work(ports: Ports) -> list[ApiKey]:
-        await _warn_of_other_secrets(ports)
+        await warn_of_other_secrets(ports)
         return [key async for key in OperatorKeys(ports).list(project)]
 
     found = with_ports(settings_of(data_dir), work)
@@ -159,29 +159,13 @@ def rotate(
     seconds = int(_seconds(overlap))
 
     async def work(ports: Ports) -> RotatedApiKey:
-        await _warn_of_other_secrets(ports)
+        await warn_of_other_secrets(ports)
         with _refusals_of_flags(), _unknown_keys():
             return await OperatorKeys(ports).rotate(key_id, seconds)
 
     rotated = revoking(settings_of(data_dir), work)
     made = _new(rotated, rotated.replaced_id, rotated.replaced_works_until)
     emit(made, json or is_piped(), lambda: _shown(made))
-
-
-async def _warn_of_other_secrets(ports: Ports) -> None:
-    """Warns when the database has keys that were made under another secret than that of this command.
-
-    If this command's secret is not the server's, the server refuses keys that this command makes, and refuses
-    keys that this command lists as active.
-    """
-    async with ports.database.acquire() as connection:
-        lost = await unusable(connection, ports.settings)
-    if lost is not None:
-        say(
-            f"Warning: the database has keys or tokens {lost}. A server with the secret of this command "
-            "refuses them, and a server with their secret refuses keys that this command makes. Give the "
-            "command the LAPEL_SECRET and LAPEL_SECRET_PREVIOUS of the server."
-        )
 
 
 @contextlib.contextmanager

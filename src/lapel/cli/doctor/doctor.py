@@ -116,6 +116,7 @@ async def _remote(settings: Settings, *, is_served: bool) -> list[Finding]:
                 found += [
                     finding async for finding in webhook_checks.webhook_secrets(connection, ports.sealer)
                 ]
+                found += [finding async for finding in secret_checks.signing_keys(connection, ports.sealer)]
                 if is_served:
                     found.append(await webhook_checks.deliveries(connection))
                     found.append(await embedding_checks.vectors(connection))

@@ -7,7 +7,7 @@ from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
 from lapel.foundation.core.clock import timestamp
-from lapel.foundation.core.errors import Forbidden, InvalidRequest, NotFound, Unauthorized
+from lapel.foundation.core.errors import Conflict, Forbidden, InvalidRequest, NotFound, Unauthorized
 from lapel.foundation.database import audit
 from lapel.foundation.http.calls import Reply
 from lapel.foundation.http.input.pagination import page, window
@@ -88,6 +88,22 @@ class Projects:
             )
             for row in rows
         ]
+
+    async def named(self, project_id: str | None) -> str:
+        """`project_id`; if it is None, the id of the only project. Does not check that a named one exists.
+
+        Raises NotFound when there is no project, and Conflict when none is named and there are several. Uses
+        a connection of its own, so a caller that is in a transaction calls this before.
+        """
+        if project_id:
+            return project_id
+        projects = await self.list()
+        if not projects:
+            raise NotFound("There is no project yet; `lapel init` makes one.")
+        if len(projects) > 1:
+            listed = ", ".join(f"{project.id} ({project.name})" for project in projects)
+            raise Conflict(f"Name the project (--project), there are several: {listed}.")
+        return projects[0].id
 
 
 async def create_project(

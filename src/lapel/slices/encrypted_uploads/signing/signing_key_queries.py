@@ -15,31 +15,42 @@ if TYPE_CHECKING:
 # The lock ends with the transaction. So a rotation waits for the transactions that sign with the key.
 FIND_ACTIVE = """
 SELECT project_id, key_id, public_key, sealed_private_key FROM document_signing_keys
-WHERE project_id = $1 AND retired_at IS NULL FOR SHARE
+WHERE project_id = $1 AND activated_at IS NOT NULL AND retired_at IS NULL FOR SHARE
 """
 LIST_OF_PROJECT = """
-SELECT project_id, key_id, public_key, created_at, retired_at FROM document_signing_keys
+SELECT project_id, key_id, public_key, created_at, activated_at, retired_at FROM document_signing_keys
 WHERE project_id = $1 ORDER BY key_id
 """
 NEXT_KEY_ID = "SELECT coalesce(max(key_id), 0) + 1 FROM document_signing_keys WHERE project_id = $1"
-# A project has one active key. Waits for a transaction that inserts another one.
+# A project has at most one active and one prepared key. Waits for a transaction that inserts another one.
 INSERT = """
-INSERT INTO document_signing_keys (project_id, key_id, public_key, sealed_private_key, created_at)
-VALUES ($1, $2, $3, $4, $5) ON CONFLICT DO NOTHING RETURNING key_id
+INSERT INTO document_signing_keys
+    (project_id, key_id, public_key, sealed_private_key, created_at, activated_at)
+VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT DO NOTHING RETURNING key_id
 """
 # A retired key signs nothing more, so its private key goes. Its public key stays for ever.
 RETIRE = """
 UPDATE document_signing_keys SET retired_at = $2, sealed_private_key = NULL
-WHERE project_id = $1 AND retired_at IS NULL RETURNING key_id
+WHERE project_id = $1 AND activated_at IS NOT NULL AND retired_at IS NULL RETURNING key_id
 """
-LIST_ACTIVE = """
+ACTIVATE = """
+UPDATE document_signing_keys SET activated_at = $2
+WHERE project_id = $1 AND activated_at IS NULL RETURNING key_id
+"""
+# Keys that can sign, or that will.
+LIST_SEALED_KEYS = """
 SELECT project_id, key_id, public_key, sealed_private_key FROM document_signing_keys
-WHERE retired_at IS NULL ORDER BY project_id LIMIT 100000
+WHERE retired_at IS NULL ORDER BY project_id, key_id LIMIT 100000
+"""
+# Not a key that was retired or sealed again meanwhile.
+RESEAL = """
+UPDATE document_signing_keys SET sealed_private_key = $4
+WHERE project_id = $1 AND key_id = $2 AND sealed_private_key = $3
 """
 
 
 class SealedKeyRow(msgspec.Struct, frozen=True):
-    """An active key. `public_key`: x and y, 64 bytes. Only a retired key has no private key."""
+    """A key with its private part. `public_key`: x and y, 64 bytes. Only a retired key has no private key."""
 
     project_id: str
     key_id: int
@@ -54,6 +65,7 @@ class PublicKeyRow(msgspec.Struct, frozen=True):
     key_id: int
     public_key: bytes
     created_at: datetime
+    activated_at: datetime | None
     retired_at: datetime | None
 
 
@@ -74,14 +86,15 @@ async def next_key_id(connection: Connection, project_id: str) -> int:
 
 async def insert(
     connection: Connection,
-    project_id: str,
-    key_id: int,
-    public_key: bytes,
-    sealed_private_key: bytes,
-    now: datetime,
+    key: SealedKeyRow,
+    created_at: datetime,
+    activated_at: datetime | None,
 ) -> bool:
-    """Store a new active key. False, and nothing is stored, if the project has an active key."""
-    values = (project_id, key_id, public_key, sealed_private_key, now)
+    """Store a new key: active, or prepared (`activated_at` None).
+
+    False, and nothing is stored, if the project has a key in this state, or if the number is taken.
+    """
+    values = (key.project_id, key.key_id, key.public_key, key.sealed_private_key, created_at, activated_at)
     return await fetch_value(connection, int, INSERT, *values) is not None
 
 
@@ -90,6 +103,17 @@ async def retire(connection: Connection, project_id: str, now: datetime) -> int 
     return await fetch_value(connection, int, RETIRE, project_id, now)
 
 
-async def list_active(connection: Connection) -> list[SealedKeyRow]:
-    """The active keys of all projects, 100,000 at most."""
-    return await fetch_rows(connection, SealedKeyRow, LIST_ACTIVE)
+async def activate(connection: Connection, project_id: str, now: datetime) -> int | None:
+    """Activate the project's prepared key. Returns its number; None: there was none."""
+    return await fetch_value(connection, int, ACTIVATE, project_id, now)
+
+
+async def list_sealed_keys(connection: Connection) -> list[SealedKeyRow]:
+    """The active and the prepared keys of all projects, 100,000 at most."""
+    return await fetch_rows(connection, SealedKeyRow, LIST_SEALED_KEYS)
+
+
+async def reseal(connection: Connection, key: SealedKeyRow, sealed_private_key: bytes) -> None:
+    """Replace a key's sealed private key, unless the row has another one than `key` by now."""
+    values = (key.project_id, key.key_id, key.sealed_private_key, sealed_private_key)
+    await connection.execute(RESEAL, *values)

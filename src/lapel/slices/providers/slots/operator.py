@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, TypeVar
 import msgspec
 
 from lapel.foundation.core.clock import timestamp_or_none
-from lapel.foundation.core.errors import Conflict, InvalidRequest, NotFound
+from lapel.foundation.core.errors import InvalidRequest, NotFound
 from lapel.foundation.database import audit
 from lapel.foundation.identity.seal import SealBroken
 from lapel.foundation.outbound.policy import OutboundPolicy
@@ -244,19 +244,8 @@ class OperatorProviders:
             return None
 
     async def _project(self) -> str:
-        """The id of the named project. If none is named, the id of the only project.
-
-        The list of projects uses a connection of its own, so a method calls this before its transaction.
-        """
-        if self._project_id:
-            return self._project_id
-        projects = await Projects(self._ports).list()
-        if not projects:
-            raise NotFound("There is no project yet; `lapel init` makes one.")
-        if len(projects) > 1:
-            listed = ", ".join(f"{project.id} ({project.name})" for project in projects)
-            raise Conflict(f"Name the project (--project), there are several: {listed}.")
-        return projects[0].id
+        """The id of the named project. If none is named, the id of the only project."""
+        return await Projects(self._ports).named(self._project_id)
 
     async def _world(self, connection: Connection, project_id: str, *, lock: bool = False) -> _World:
         """The world of the project. `lock`: lock the world, so that its slots change one after the other."""

@@ -7,7 +7,8 @@ down_revision = "0049"
 
 KEYS = """
 -- The keys that sign authorizations and receipts, of both worlds of a project. Devices know the public keys by
--- number. The newest one that is not retired signs.
+-- number. The active one signs: it is activated and not retired. One that is not activated yet is prepared, so that
+-- devices can learn its public key before.
 CREATE TABLE document_signing_keys (
     project_id text COLLATE "C" NOT NULL REFERENCES projects (id),
     key_id bigint NOT NULL CHECK (key_id BETWEEN 1 AND 4294967295),
@@ -16,11 +17,15 @@ CREATE TABLE document_signing_keys (
     -- NULL once the key is retired, because a retired key signs nothing more.
     sealed_private_key bytea,
     created_at timestamptz NOT NULL,
+    activated_at timestamptz,
     retired_at timestamptz,
     PRIMARY KEY (project_id, key_id),
+    CHECK (retired_at IS NULL OR activated_at IS NOT NULL),
     CHECK ((retired_at IS NULL) = (sealed_private_key IS NOT NULL))
 );
-CREATE UNIQUE INDEX document_signing_keys_active ON document_signing_keys (project_id) WHERE retired_at IS NULL;
+CREATE UNIQUE INDEX document_signing_keys_active ON document_signing_keys (project_id)
+    WHERE activated_at IS NOT NULL AND retired_at IS NULL;
+CREATE UNIQUE INDEX document_signing_keys_prepared ON document_signing_keys (project_id) WHERE activated_at IS NULL;
 """
 
 POLICIES = """
