@@ -227,6 +227,7 @@ def test_what_was_made_before_the_secret_was_changed_outlives_a_restore(tmp_path
         key = server.told["key"]
         token, device = make_tokens(server.url, key)
         told("providers", "set", "deepgram", "--key-env", "THE_KEY", *place, env=env | {"THE_KEY": "k3y1"})
+        signing = told("signing-keys", "prepare", *place, env=env)
     changed = {"LAPEL_SECRET": PRESENT, "LAPEL_SECRET_PREVIOUS": FORMER}
     made = run("keys", "create", *place, env=changed)
     assert "Warning" not in made.stderr
@@ -252,6 +253,9 @@ def test_what_was_made_before_the_secret_was_changed_outlives_a_restore(tmp_path
         assert beat.status_code == 200, beat.text
         slots = {each["slot"]: each for each in told("providers", "list", "--data-dir", restored)["data"]}
         assert slots["deepgram"]["key"] == "set"
+        # The key that signs for devices is the same, and can sign.
+        assert told("signing-keys", "list", "--data-dir", restored)["data"] == [signing]
+        assert signing["readable"]
 
     (restored / "secret_previous").unlink()
     finding = secret_finding("--data-dir", restored)

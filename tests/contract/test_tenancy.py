@@ -126,6 +126,7 @@ _REASONS = {
         "lapel.slices.webhooks.queries.LIST_SEALED",
         "lapel.slices.providers.slots.slot_queries.COUNT_REMOTE",
         "lapel.slices.providers.slots.slot_queries.LIST_REMOTE",
+        "lapel.slices.encrypted_uploads.policies.policy_queries.FORGET_POLICIES",
         "lapel.slices.transcription.work.work_queries.TRYING",
         "lapel.slices.webhooks.waiting_queries.BACKLOG",
         "lapel.slices.search.indexing.vector_queries.WAITING",

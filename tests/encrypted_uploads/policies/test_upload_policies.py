@@ -11,7 +11,12 @@ import pytest
 
 from lapel.foundation.ports import Ports
 from lapel.slices.configuration.service import Configuration
-from lapel.slices.encrypted_uploads.policies.upload_policies import DevicePolicy, UploadPolicies, canonical
+from lapel.slices.encrypted_uploads.policies.upload_policies import (
+    DevicePolicy,
+    UploadPolicies,
+    canonical,
+    renew_revisions,
+)
 from tests.configuration.conftest import Fleet, make_fleet
 from tests.support.locks import until_waiting
 from tests.support.tenants import Tenant, make_tenant
@@ -109,6 +114,20 @@ async def test_devices_of_a_project_share_its_counter_and_projects_do_not(
     assert [(await told.current(each)).revision for each in ("", other, "", other)] == [1, 2, 1, 2]
     stranger = Told(await make_fleet(client, ports, await make_tenant(ports)))
     assert (await stranger.current()).revision == 1
+
+
+async def test_after_a_restore_each_device_gets_a_revision_that_it_has_not_seen(
+    told: Told, ports: Ports, client: Any
+) -> None:
+    """It may have seen newer ones than the backup has, also in a project that had none when it was made."""
+    before = await told.current()
+    untold = Told(await make_fleet(client, ports, await make_tenant(ports)))
+    async with ports.database.transaction() as connection:
+        await renew_revisions(connection)
+    after = await told.current()
+    assert after.configuration == before.configuration
+    assert after.revision > 1 << 32
+    assert (await untold.current()).revision > 1 << 32
 
 
 async def test_who_waits_reads_the_configuration_after_the_one_before(told: Told) -> None:

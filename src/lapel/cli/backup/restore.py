@@ -31,6 +31,7 @@ from lapel.hosting import prepare
 from lapel.hosting.data_folder import DataFolder
 from lapel.settings import Settings
 from lapel.slices.audit.operator import OperatorAudit
+from lapel.slices.encrypted_uploads.policies.upload_policies import renew_revisions
 
 Source: TypeAlias = Annotated[Path, Parameter(help="Folder that `lapel backup` wrote.")]
 
@@ -74,7 +75,7 @@ def restore(directory: Source, /, *, data_dir: DataDir = None, json: Json = Fals
         )  # fmt: skip
         say("database restored; copying objects")
         migrations.upgrade(str(settings.database_url))
-        asyncio.run(_record(settings, manifest))
+        asyncio.run(_continue(settings, manifest))
         if (lost := unusable_in(settings)) is not None:
             say(f"Warning: the database has keys or tokens {lost}. {REMEDY}")
         count, size = _load_objects(settings, archive, manifest)
@@ -97,9 +98,14 @@ def restore(directory: Source, /, *, data_dir: DataDir = None, json: Json = Fals
     )
 
 
-async def _record(settings: Settings, manifest: ArchiveManifest) -> None:
-    """Write the restore into the audit log at once, also if an object of the backup is damaged."""
+async def _continue(settings: Settings, manifest: ArchiveManifest) -> None:
+    """Go on after what happened since the backup, also if an object of the backup is damaged.
+
+    Writes the restore into the audit log, and gives devices newer revisions than they can have seen.
+    """
     async with open_ports(settings) as ports:
+        async with ports.database.transaction() as connection:
+            await renew_revisions(connection)
         await OperatorAudit(ports).record_restore(datetime.fromisoformat(manifest.created_at))
 
 

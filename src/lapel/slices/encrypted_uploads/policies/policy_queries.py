@@ -8,6 +8,7 @@ import msgspec
 
 from lapel.foundation.database.rows import fetch_only_value, fetch_row
 from lapel.slices.encrypted_uploads.documents.profiles import PolicyName
+from lapel.slices.projects.service import WORLDS_IN_PROJECTS
 
 if TYPE_CHECKING:
     from lapel.foundation.database.connection import Connection
@@ -23,6 +24,13 @@ NEXT_POLICY_REVISION = """
 INSERT INTO upload_policy_counters AS c (project_id, revision) VALUES ($1, 1)
 ON CONFLICT (project_id) DO UPDATE SET revision = c.revision + 1 RETURNING revision
 """
+# After a restore, devices may have seen revisions that are newer than the backup.
+RAISE_COUNTERS = f"""
+INSERT INTO upload_policy_counters AS c (project_id, revision)
+SELECT DISTINCT p.id, $1::bigint FROM {WORLDS_IN_PROJECTS}
+ON CONFLICT (project_id) DO UPDATE SET revision = c.revision + excluded.revision
+"""
+FORGET_POLICIES = "DELETE FROM upload_policies"
 PUT_POLICY = """
 INSERT INTO upload_policies (world_id, device_id, revision, policy, configuration_sha256)
 VALUES ($1, $2, $3, $4, $5)
@@ -52,6 +60,16 @@ async def read_policy(connection: Connection, world_id: int, device_id: str) -> 
 async def next_policy_revision(connection: Connection, project_id: str) -> int:
     """The project's next revision, which no other device gets."""
     return await fetch_only_value(connection, int, NEXT_POLICY_REVISION, project_id)
+
+
+async def raise_counters(connection: Connection, by: int) -> None:
+    """Raise the revisions of all projects."""
+    await connection.execute(RAISE_COUNTERS, by)
+
+
+async def forget_policies(connection: Connection) -> None:
+    """Forget what all devices were told, so that each gets a new revision."""
+    await connection.execute(FORGET_POLICIES)
 
 
 async def put_policy(connection: Connection, world_id: int, device_id: str, told: PolicyRow) -> None:

@@ -39,6 +39,20 @@ class DevicePolicy:
     configuration_sha256: bytes
 
 
+# More revisions than any project has had between a backup and its restore.
+_AFTER_RESTORE = 1 << 32
+
+
+async def renew_revisions(connection: Connection) -> None:
+    """Give each device a revision that it has not seen, after a restore. The caller is in a transaction.
+
+    Devices may have seen revisions that were made after the backup. They refuse lower ones, and another
+    content under the same one.
+    """
+    await policy_queries.raise_counters(connection, _AFTER_RESTORE)
+    await policy_queries.forget_policies(connection)
+
+
 class UploadPolicies:
     """The policies of devices."""
 
