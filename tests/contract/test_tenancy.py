@@ -54,6 +54,7 @@ _REASONS = {
         "lapel.slices.firmware.assignments.assignment_state_queries.EXPIRE",
         "lapel.slices.firmware.queries.SERVED",
         "lapel.slices.firmware.rollouts.rollout_queries.FIND_RUNNING",
+        "lapel.slices.encrypted_uploads.publication.publication_queries.TAKE_DUE",
         "lapel.slices.recordings.reconcile.reconcile_queries.FIND_UNFINISHED",
         "lapel.slices.recordings.reconcile.reconcile_queries.ROWS_BETWEEN",
         "lapel.slices.recordings.reconcile.reconcile_queries.ROW_OF_OBJECT",

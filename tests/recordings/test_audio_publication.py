@@ -116,7 +116,7 @@ async def test_an_equal_audio_that_the_recording_has_already_stays(device: Devic
         key for key in await objects(ports, f"media/{device.tenant.project_id}/{recording_id}/")
         if key.endswith(".opus")
     }  # fmt: skip
-    assert outcome == AudioOutcome(outcome="published", object_key=served)
+    assert outcome == AudioOutcome(outcome="published", media_id=media_id, object_key=served)
     recording = await device.read(recording_id)
     assert (recording["mime_type"], recording["encryption_version"]) == ("audio/opus", 2)
     assert await device.download(recording_id, media_id) == CONTENT

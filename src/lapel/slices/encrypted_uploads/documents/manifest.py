@@ -34,6 +34,8 @@ from lapel.slices.encrypted_uploads.documents.layouts import (
 from lapel.slices.encrypted_uploads.documents.stored_object.frame import (
     BATCH,
     SealedObject,
+    StoredHeader,
+    encode_header,
     extent_of_ciphertext,
 )
 from lapel.slices.encrypted_uploads.documents.upload_authorization import Authorization
@@ -184,21 +186,32 @@ def check_staged(manifest: UploadManifest, length: int, sha256: bytes) -> None:
         raise Refused("digest_mismatch", "The staged object has another SHA-256 than the manifest says.")
 
 
-def check_opened(manifest: UploadManifest, stored: SealedObject) -> None:
-    """Compares a manifest with the object that was opened. Raises Refused: `recording_identity_mismatch`,
-    `integrity_failed` (another mode), `invalid_length`, `digest_mismatch`."""
-    header = stored.header
+def check_header(manifest: UploadManifest, header: StoredHeader) -> None:
+    """Compares a manifest with the header of the stored object. Raises Refused:
+    `recording_identity_mismatch`, `integrity_failed` (another mode), `digest_mismatch`."""
     if (header.recording_uuid, header.recording_generation) != (
         manifest.recording_uuid,
         manifest.recording_generation,
     ):
         raise Refused("recording_identity_mismatch", "The staged object is that of another recording.")
-    if _flags(stored) != manifest.flags:
+    if _flags(header) != manifest.flags:
         raise Refused("integrity_failed", "The staged object is of another mode than the manifest says.")
+    if hashlib.sha256(encode_header(header)).digest() != manifest.header_sha256:
+        raise _other_digest("header_sha256")
+
+
+def check_opened(manifest: UploadManifest, stored: SealedObject) -> None:
+    """Compares a manifest with the object that was opened. Raises Refused as `check_header`, and
+    `invalid_length`, `digest_mismatch`."""
+    check_header(manifest, stored.header)
     check_staged(manifest, stored.extent.ciphertext_length, stored.ciphertext_sha256)
-    for name in ("plaintext_sha256", "header_sha256", "trailer_sha256"):
+    for name in ("plaintext_sha256", "trailer_sha256"):
         if getattr(stored, name) != getattr(manifest, name):
-            raise Refused("digest_mismatch", f"{name} of the manifest is not that of the staged object.")
+            raise _other_digest(name)
+
+
+def _other_digest(name: str) -> Refused:
+    return Refused("digest_mismatch", f"{name} of the manifest is not that of the staged object.")
 
 
 def open_key(data: bytes, private_key: bytes, authorization: bytes) -> bytes:
@@ -275,7 +288,7 @@ def _described(
         binding_generation=issued.binding_generation,
         recording_generation=stored.header.recording_generation,
         block_count=stored.extent.block_count,
-        flags=_flags(stored),
+        flags=_flags(stored.header),
         session_uuid=issued.session_uuid,
         recipient_key_uuid=issued.recipient_key_uuid,
         recording_uuid=stored.header.recording_uuid,
@@ -293,5 +306,5 @@ def _described(
     )
 
 
-def _flags(stored: SealedObject) -> Literal[3, 5]:
-    return COMPLETE_BATCH if stored.header.mode == BATCH else COMPLETE_STREAM
+def _flags(header: StoredHeader) -> Literal[3, 5]:
+    return COMPLETE_BATCH if header.mode == BATCH else COMPLETE_STREAM

@@ -46,6 +46,7 @@ Outcome = Literal["published", "gone", "other", "stale"]
 class PlainAudioPlace:
     """Where a plain audio is to be written: a new object name of the recording's one audio."""
 
+    project_id: str
     media_id: str
     object_key: str
 
@@ -62,9 +63,10 @@ class PlainAudio:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AudioOutcome:
-    """What became of a plain audio. `object_key`: the object that the recording serves; empty if none."""
+    """What became of a plain audio. `media_id`, `object_key`: what is served; empty unless `published`."""
 
     outcome: Outcome
+    media_id: str = ""
     object_key: str = ""
 
 
@@ -87,7 +89,11 @@ class AudioPublication:
             return None
         media_id = row.media_id or self._ports.ids.new("med")
         name = object_names.AttemptName(row.project_id, recording_id, media_id, self._ports.ids.new("att"))
-        return PlainAudioPlace(media_id=media_id, object_key=name.final_key("audio", CONTENT_TYPE))
+        return PlainAudioPlace(
+            project_id=row.project_id,
+            media_id=media_id,
+            object_key=name.final_key("audio", CONTENT_TYPE),
+        )
 
     async def publish(
         self,
@@ -115,7 +121,7 @@ class AudioPublication:
             if (there.sha256, there.file_size_bytes) != (audio.sha256, audio.size):
                 return AudioOutcome(outcome="other")
             await self._set_uploaded(connection, at, None, now)
-            return AudioOutcome(outcome="published", object_key=there.object_key or "")
+            return _published(there.media_id, there.object_key)
         if self._is_stale(audio.place, there, now):
             return AudioOutcome(outcome="stale")
         verified = media_states.Verified(
@@ -133,7 +139,7 @@ class AudioPublication:
         if locked.status != "uploaded":
             recording = await read_in(connection, at, locked.project_id)
             await events.publish(connection, self._ports.ids, now, at.world_id, "uploaded", recording)
-        return AudioOutcome(outcome="published", object_key=audio.place.object_key)
+        return _published(audio.place.media_id, audio.place.object_key)
 
     async def refuse(self, connection: Connection, at: Reach, occasion: str) -> None:
         """Set the recording to `integrity_failure`, with its event, unless it is uploaded or deleted.
@@ -174,3 +180,7 @@ class AudioPublication:
             audio_duration_ms=None if audio is None else audio.duration_ms,
             encryption_version=ENCRYPTION_VERSION,
         )
+
+
+def _published(media_id: str | None, object_key: str | None) -> AudioOutcome:
+    return AudioOutcome(outcome="published", media_id=media_id or "", object_key=object_key or "")

@@ -78,6 +78,18 @@ class BlockOpener:
             hashed.result()
         return opened
 
+    @property
+    def header(self) -> StoredHeader | None:
+        """The header; None until all its bytes have come."""
+        return self._header
+
+    def received_sha256(self) -> bytes:
+        """The 32 bytes of all that has come so far."""
+        whole = self._body.copy()
+        if self._at_trailer:
+            whole.update(self._waiting)
+        return whole.digest()
+
     def finish(self) -> SealedObject:
         """The facts of the whole object, which is what its data key sealed.
 
@@ -100,11 +112,10 @@ class BlockOpener:
             raise Refused("authentication_failed", "The tag of a block is not that of the data key.")
         if self._plaintext.digest() != trailer.plaintext_sha256:
             raise Refused("authentication_failed", "The plain text is not the one that the trailer is for.")
-        self._body.update(trailer_bytes)
         return SealedObject(
             header=header,
             extent=self._extent,
-            ciphertext_sha256=self._body.digest(),
+            ciphertext_sha256=self.received_sha256(),
             plaintext_sha256=trailer.plaintext_sha256,
             header_sha256=self._header_sha256,
             trailer_sha256=hashlib.sha256(trailer_bytes).digest(),

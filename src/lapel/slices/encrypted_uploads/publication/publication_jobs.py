@@ -1,0 +1,51 @@
+"""The background work of the publication."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+from lapel.foundation.core.admission import Admission
+from lapel.foundation.queue.jobs import Job, QueueLane, Schedule
+from lapel.slices.encrypted_uploads.payloads import PUBLISH, PublishSession
+from lapel.slices.encrypted_uploads.publication.plain_writer import THREADS
+
+if TYPE_CHECKING:
+    from contextlib import AbstractAsyncContextManager
+
+    from lapel.slices.encrypted_uploads.publication.publisher import Publisher
+
+# Its own lane, so that publications delay nothing else. Most jobs in it only wait for their turn.
+LANE = QueueLane("publication", 100)
+# One more than the threads that open, because a publication also waits for the store. One world leaves a
+# place for another one.
+_PUBLISHING = THREADS + 1
+_PUBLISHING_OF_ONE_WORLD = THREADS
+# After this many seconds of waiting, a job lets the jobs behind it run first.
+_PATIENCE = 10.0
+
+
+def handlers(publisher: Publisher) -> tuple[Job, ...]:
+    """The job that publishes one session. Two GiB at 1 MB/s, written and read back, take two hours."""
+    publishing = Admission(_PUBLISHING, _PUBLISHING_OF_ONE_WORLD, patience=_PATIENCE)
+
+    def turn(payload: PublishSession) -> AbstractAsyncContextManager[object]:
+        return publishing.place(payload.world_id)
+
+    return (
+        Job(
+            entrypoint=PUBLISH,
+            payload=PublishSession,
+            handler=publisher.publish,
+            time_limit=timedelta(hours=4),
+            lane=LANE,
+            turn=turn,
+        ),
+    )
+
+
+def schedules(publisher: Publisher) -> tuple[Schedule, ...]:
+    """The sweep that makes jobs for accepted sessions that have none."""
+    return (
+        Schedule(name="encrypted-uploads.publications", expression="* * * * *", handler=publisher.run_due),
+    )

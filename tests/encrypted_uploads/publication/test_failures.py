@@ -1,0 +1,296 @@
+"""What may be wrong with an accepted upload, and what may happen meanwhile."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from lapel.foundation.core.clock import ManualClock
+from lapel.foundation.core.ids import TimeOrderedIds
+from lapel.foundation.identity.seal import SealBroken, sealer
+from lapel.foundation.ports import Ports
+from lapel.foundation.storage.errors import StoreUnavailable
+from lapel.slices.encrypted_uploads.documents import digests
+from lapel.slices.encrypted_uploads.publication.publisher import PATIENCE
+from tests.encrypted_uploads.publication.support import (
+    SAMPLE,
+    OtherStore,
+    Staged,
+    copies_of,
+    meanwhile,
+    publish,
+    publishing,
+    receipt_of,
+    row_of,
+    seal,
+    staged,
+)
+from tests.erasure.support import hold
+from tests.recordings.support import Device, Json, events_of, objects, sha256
+
+JOBS = "SELECT count(*) FROM jobs.pgqueuer WHERE entrypoint = 'encrypted-uploads.publish' AND payload = $1"
+AGE = "UPDATE encrypted_upload_sessions SET publish_at = $3, tries = $4 WHERE world_id = $1 AND id = $2"
+
+
+async def assert_failed(device: Device, ports: Ports, upload: Staged, row: Json, code: str) -> None:
+    """The session failed for this reason, once, and left nothing behind."""
+    assert (row["state"], row["failure_code"], row["receipt"]) == ("failed", code, None)
+    assert row["failure_message"].endswith(".")
+    assert row["sealed_recipient_key"] is row["lease"] is row["publish_at"] is None
+    assert row["clear_at"] is not None
+    assert await objects(ports, copies_of(device, upload)) == []
+    assert (await device.read(upload.recording_id))["status"] == "integrity_failure"
+    assert await publish(ports, upload) == row
+    events = await events_of(ports, upload.world_id, upload.recording_id)
+    assert events == ["recording.created", "recording.failed"]
+
+
+def put(at: int, *values: int) -> Callable[[bytes], bytes]:
+    """Other bytes at a place."""
+    return lambda stored: stored[:at] + bytes(values) + stored[at + len(values) :]
+
+
+SWAPPED: dict[str, tuple[Callable[[bytes], bytes], str]] = {
+    "bytes of blocks": (put(9000, *range(32)), "digest_mismatch"),
+    "the length of a block": (put(128, 1), "digest_mismatch"),
+    "the nonces": (put(50, *bytes(10)), "digest_mismatch"),
+    "the magic": (put(0, 1), "invalid_magic"),
+    "the recording": (put(28, *bytes(16)), "recording_identity_mismatch"),
+    "everything": (lambda stored: os.urandom(len(stored)), "invalid_magic"),
+    "shorter": (lambda stored: stored[:-1], "invalid_length"),
+    "longer": (lambda stored: stored + b"\x00", "invalid_length"),
+    "empty": (lambda _: b"", "invalid_length"),
+}
+
+
+@pytest.mark.parametrize("case", SWAPPED)
+async def test_a_staged_object_that_was_swapped_fails(case: str, device: Device, ports: Ports) -> None:
+    upload = await staged(device, ports)
+    swap, code = SWAPPED[case]
+    await ports.store.put(upload.staging_key, swap(upload.sealed))
+    await assert_failed(device, ports, upload, await publish(ports, upload), code)
+
+
+async def test_a_staged_object_that_is_another_sealed_one_fails(device: Device, ports: Ports) -> None:
+    upload = await staged(device, ports)
+    other, _ = seal(SAMPLE, os.urandom(32), upload.facts.header.recording_uuid)
+    await ports.store.put(upload.staging_key, upload.sealed[:128] + other[128:])
+    await assert_failed(device, ports, upload, await publish(ports, upload), "digest_mismatch")
+
+
+async def test_a_staged_object_that_is_gone_fails(device: Device, ports: Ports) -> None:
+    upload = await staged(device, ports)
+    await ports.store.delete(upload.staging_key)
+    await assert_failed(device, ports, upload, await publish(ports, upload), "integrity_failed")
+
+
+@pytest.mark.parametrize(
+    ("at", "code"), [(-1, "authentication_failed"), (140, "digest_mismatch"), (-40, "digest_mismatch")]
+)
+async def test_a_device_that_sealed_wrongly_fails(at: int, code: str, device: Device, ports: Ports) -> None:
+    upload = await staged(device, ports, change_at=at)
+    if at == -40:  # zero bytes of the trailer
+        code = "noncanonical_encoding"
+    await assert_failed(device, ports, upload, await publish(ports, upload), code)
+
+
+@pytest.mark.parametrize(
+    "plaintext", [b"RIFF" + bytes(5000), SAMPLE[:-1], SAMPLE + b"\x00", SAMPLE[:4] + b"\x01" + SAMPLE[5:]]
+)
+async def test_a_plain_text_that_is_no_ogg_with_opus_fails(
+    plaintext: bytes, device: Device, ports: Ports
+) -> None:
+    upload = await staged(device, ports, plaintext)
+    row = await publish(ports, upload)
+    assert "Ogg" in row["failure_message"]
+    await assert_failed(device, ports, upload, row, "integrity_failed")
+
+
+async def test_after_a_failure_another_session_may_follow(device: Device, ports: Ports) -> None:
+    failed = await staged(device, ports, b"RIFF" + bytes(5000))
+    await publish(ports, failed)
+    upload = await staged(device, ports, recording_id=failed.recording_id)
+    assert (await publish(ports, upload))["state"] == "published"
+    assert (await device.read(upload.recording_id))["status"] == "uploaded"
+
+
+async def test_what_was_uploaded_otherwise_meanwhile_stays(device: Device, ports: Ports) -> None:
+    upload = await staged(device, ports)
+
+    async def uploaded() -> None:
+        await device.put(await device.start(upload.recording_id), b"something else")
+        await device.complete(upload.recording_id)
+
+    row = await publish(ports, upload, store=meanwhile(ports, uploaded))
+    assert (row["state"], row["failure_code"]) == ("failed", "replay_conflict")
+    recording = await device.read(upload.recording_id)
+    assert (recording["status"], recording["content_sha256"]) == ("uploaded", sha256(b"something else"))
+    assert len(await objects(ports, copies_of(device, upload))) == 1
+
+
+async def test_an_equal_audio_that_was_uploaded_meanwhile_gets_the_receipt(
+    device: Device, ports: Ports
+) -> None:
+    upload = await staged(device, ports)
+
+    async def uploaded() -> None:
+        await device.put(await device.start(upload.recording_id), SAMPLE)
+        await device.complete(upload.recording_id)
+
+    row = await publish(ports, upload, store=meanwhile(ports, uploaded))
+    assert row["state"] == "published"
+    (copy,) = await objects(ports, copies_of(device, upload))
+    receipt = await receipt_of(ports, device, upload)
+    assert receipt.publication == digests.publication(
+        ports.settings.s3_bucket, copy, bytes.fromhex(sha256(SAMPLE))
+    )
+
+
+async def test_an_upload_that_begins_meanwhile_is_taken_over(device: Device, ports: Ports) -> None:
+    upload = await staged(device, ports)
+    begun: list[Json] = []
+
+    async def begin() -> None:
+        begun.append(await device.start(upload.recording_id))
+
+    row = await publish(ports, upload, store=meanwhile(ports, begin))
+    assert (row["state"], row["media_id"]) == ("published", begun[0]["media_id"])
+    (copy,) = await objects(ports, copies_of(device, upload))
+    assert begun[0]["media_id"] in copy
+
+
+async def test_a_publisher_whose_lease_is_lost_changes_nothing(device: Device, ports: Ports) -> None:
+    upload = await staged(device, ports)
+    rows: list[Json] = []
+
+    async def overtaken() -> None:
+        rows.append(await publish(ports, upload))
+
+    assert [await publish(ports, upload, store=meanwhile(ports, overtaken))] == rows
+    assert len(await objects(ports, copies_of(device, upload))) == 1
+    events = await events_of(ports, upload.world_id, upload.recording_id)
+    assert events.count("recording.uploaded") == 1
+
+
+@pytest.mark.parametrize("when", ["before", "meanwhile"])
+@pytest.mark.parametrize("what", ["recording", "end user"])
+async def test_a_recording_that_is_deleted_is_not_published(
+    what: str, when: str, device: Device, ports: Ports
+) -> None:
+    upload = await staged(device, ports)
+    recording = await device.read(upload.recording_id)
+    path = {
+        "recording": f"recordings/{upload.recording_id}",
+        "end user": f"end-users/{recording['end_user_id']}",
+    }
+
+    async def delete() -> None:
+        await device.call("DELETE", f"/v1/{path[what]}", 204)
+
+    if when == "before":
+        await delete()
+    async with publishing(ports, store=meanwhile(ports, delete)) as publisher:
+        await publisher.publish(upload.payload)
+    await device.call("GET", f"/v1/recordings/{upload.recording_id}", 404)
+    assert await objects(ports, copies_of(device, upload)) == []
+    events = await events_of(ports, upload.world_id, upload.recording_id)
+    assert "recording.uploaded" not in events
+
+
+async def test_a_deleted_recording_under_a_hold_keeps_the_upload_as_it_is(
+    device: Device, ports: Ports
+) -> None:
+    upload = await staged(device, ports)
+    await hold(device, f"recordings/{upload.recording_id}")
+    await device.call("DELETE", f"/v1/recordings/{upload.recording_id}", 204)
+    row = await publish(ports, upload)
+    assert (row["state"], row["publish_at"], row["receipt"]) == ("processing", None, None)
+    assert row["sealed_recipient_key"] is not None
+    assert (await ports.store.head(upload.staging_key)).size == len(upload.sealed)
+
+
+async def test_a_held_recording_is_published(device: Device, ports: Ports) -> None:
+    upload = await staged(device, ports)
+    await hold(device, f"recordings/{upload.recording_id}")
+    assert (await publish(ports, upload))["state"] == "published"
+
+
+async def test_a_device_that_is_deleted_meanwhile_loses_nothing(device: Device, ports: Ports) -> None:
+    upload = await staged(device, ports)
+
+    async def delete() -> None:
+        await device.call("DELETE", f"/v1/devices/{upload.device_id}", 204)
+
+    row = await publish(ports, upload, store=meanwhile(ports, delete))
+    assert row["state"] == "published"
+    await receipt_of(ports, device, upload)
+
+
+@pytest.mark.parametrize("method", ["head", "get_range", "sha256_of", "writing"])
+async def test_while_the_store_is_away_nothing_is_lost(method: str, device: Device, ports: Ports) -> None:
+    upload = await staged(device, ports)
+
+    def away(*_: Any) -> Any:
+        raise StoreUnavailable("away")
+
+    replaced = {"pieces" if method == "get_range" else method: away}
+    with pytest.raises(StoreUnavailable):
+        await publish(ports, upload, store=OtherStore(ports, **replaced))
+    assert (await row_of(ports, upload))["state"] == "processing"
+    assert (await device.read(upload.recording_id))["status"] == "pending"
+    assert (await publish(ports, upload))["state"] == "published"
+
+
+async def test_a_store_that_returns_other_bytes_gets_no_receipt(device: Device, ports: Ports) -> None:
+    upload = await staged(device, ports)
+
+    async def other(_: str) -> tuple[int, str]:
+        return len(SAMPLE), "00" * 32
+
+    with pytest.raises(StoreUnavailable):
+        await publish(ports, upload, store=OtherStore(ports, sha256_of=other))
+    row = await row_of(ports, upload)
+    assert (row["state"], row["receipt"]) == ("processing", None)
+    assert await objects(ports, copies_of(device, upload)) == []
+
+
+async def test_with_another_secret_nothing_is_lost(device: Device, ports: Ports) -> None:
+    upload = await staged(device, ports)
+    with pytest.raises(SealBroken):
+        await publish(ports, upload, sealer=sealer("another secret that is long enough", None))
+    assert (await publish(ports, upload))["state"] == "published"
+
+
+@pytest.mark.parametrize("by", [timedelta(days=-400), timedelta(days=400)])
+async def test_clocks_that_differ_do_not_matter(by: timedelta, device: Device, ports: Ports) -> None:
+    upload = await staged(device, ports)
+    other = ManualClock(ports.clock.now() + by)
+    row = await publish(ports, upload, clock=other, ids=TimeOrderedIds(other))
+    assert row["state"] == "published"
+    assert row["published_at"] == other.now()
+
+
+async def test_a_lost_job_is_made_again_later_and_later(device: Device, ports: Ports) -> None:
+    upload = await staged(device, ports)
+    now = ports.clock.now()
+
+    async def made(tries: int) -> int:
+        async with ports.database.acquire() as connection:
+            await connection.execute(AGE, upload.world_id, upload.session_id, now - PATIENCE, tries)
+            async with publishing(ports) as publisher:
+                await publisher.run_due()
+                await publisher.run_due()
+            payload = f'{{"world_id":{upload.world_id},"session_id":"{upload.session_id}"}}'
+            return await connection.fetchval(JOBS, payload.encode())
+
+    waits: list[timedelta] = []
+    for tries in (0, 7, 8, 1_000_000):
+        assert await made(tries) == 1
+        waits.append((await row_of(ports, upload))["publish_at"] - now)
+    quarter = timedelta(minutes=15)
+    for wait, least in zip(waits, (quarter, quarter, 2 * quarter, timedelta(days=1)), strict=True):
+        assert least <= wait < least + timedelta(minutes=1)
