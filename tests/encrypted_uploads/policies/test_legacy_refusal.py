@@ -13,8 +13,10 @@ from lapel.foundation.ports import Ports
 from lapel.slices.configuration.operator.service import OperatorConfiguration
 from lapel.slices.recordings.access import Reach
 from lapel.slices.recordings.payloads import VerifyUpload
+from lapel.slices.recordings.service import Recordings
 from tests.configuration.conftest import Fleet, make_fleet
 from tests.recordings.support import Device, later
+from tests.support.running import Running
 from tests.support.tenants import Tenant
 
 AUDIO = b"OggS" + bytes(500)
@@ -122,11 +124,14 @@ async def test_uploaded_recordings_are_as_before(fleet: Fleet, device: Device) -
     assert len((await device.complete(recording))["media"]) == 2
 
 
-async def test_what_is_being_verified_is_finished(fleet: Fleet, device: Device, ports: Ports) -> None:
+async def test_what_is_being_verified_is_finished(
+    fleet: Fleet, device: Device, ports: Ports, live: Running
+) -> None:
     """The client was told to repeat the request, so it is told how it ends."""
     recording = await recording_of(fleet, device)
     await device.put(await device.start(recording), AUDIO)
     hashes_later = later(replace(ports, settings=replace(ports.settings, inline_hash_bytes=1)), timedelta(0))
+    hashes_later.before_upload.extend(live.services[Recordings].before_upload)
     at = Reach(fleet.tenant.test_world, recording)
     with pytest.raises(Exception, match="verified in the background"):
         await hashes_later.completion.finish(at, frozenset(await media_of(device, recording)))
@@ -137,16 +142,15 @@ async def test_what_is_being_verified_is_finished(fleet: Fleet, device: Device, 
 
 
 async def test_the_reconciler_keeps_what_arrived_before_the_refusal(
-    fleet: Fleet, device: Device, ports: Ports
+    fleet: Fleet, device: Device, live: Running
 ) -> None:
     """They came with a URL of the time before, and to delete them would protect nobody any more."""
     recording = await recording_of(fleet, device)
     await device.put(await device.start(recording), AUDIO)
     await fleet.set("device", "upload_security", REQUIRED)
     await assert_refused(device, recording)
-    reconciled = later(ports, timedelta(hours=2))
     media = frozenset(await media_of(device, recording))
-    await reconciled.completion.finish(Reach(fleet.tenant.test_world, recording), media)
+    await live.services[Recordings].completion.finish(Reach(fleet.tenant.test_world, recording), media)
     assert (await device.read(recording))["status"] == "uploaded"
     await device.complete(recording)
 

@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from lapel.foundation.ports import Ports
 from lapel.slices.configuration.service import Configuration
@@ -20,6 +22,14 @@ from lapel.slices.encrypted_uploads.policies.upload_policies import (
 from tests.configuration.conftest import Fleet, make_fleet
 from tests.support.locks import until_waiting
 from tests.support.tenants import Tenant, make_tenant
+
+if TYPE_CHECKING:
+    from lapel.foundation.database.connection import Connection
+
+ADD_DEVICE = """
+INSERT INTO devices (world_id, id, serial_number, model, created_at, updated_at)
+VALUES ($1, $2, $2, 'bota_pin', now(), now())
+"""
 
 
 @pytest.fixture
@@ -167,3 +177,59 @@ async def test_in_a_race_a_revision_means_one_content_and_the_newest_has_the_hig
     for device, revisions in seen.items():
         assert max(revisions) <= last[device]
     assert not set(seen[fleet.device]) & set(seen[other])
+
+
+class Written:
+    """In place of the configuration: what each device has now."""
+
+    def __init__(self) -> None:
+        self.of_device: dict[str, dict[str, dict[str, Any]]] = {}
+
+    async def resolved(
+        self, _connection: Connection, _world_id: int, _end_user_id: str | None, device_id: str | None
+    ) -> dict[str, dict[str, Any]]:
+        """As Configuration.resolved."""
+        return self.of_device[device_id or ""]
+
+
+STEPS = st.lists(
+    st.tuples(
+        st.integers(0, 1),
+        st.sampled_from(["legacy_allowed", "v2_preferred", "v2_required"]),
+        st.integers(0, 1),
+        st.sampled_from([None, "eu_1", "eu_2"]),
+        st.booleans(),
+    ),
+    max_size=12,
+)
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(steps=STEPS)
+async def test_whatever_changes_a_revision_means_one_content_and_rises(ports: Ports, steps: Any) -> None:
+    """Also with bindings that change, contents that come back, and transactions that are rolled back."""
+    tenant, written = await make_tenant(ports), Written()
+    policies = UploadPolicies(cast("Configuration", written))
+    devices = [ports.ids.new("dev") for _ in range(2)]
+    async with ports.database.acquire() as connection:
+        await connection.executemany(ADD_DEVICE, [(tenant.test_world, each) for each in devices])
+    seen: dict[str, list[DevicePolicy]] = {each: [] for each in devices}
+    for number, policy, size, end_user, is_kept in steps:
+        device = devices[number]
+        written.of_device[device] = {
+            "upload_security": {"encrypted_upload_policy": policy},
+            "upload": {"size": size},
+        }
+        async with ports.database.acquire() as connection:
+            transaction = connection.transaction()
+            await transaction.start()
+            found = await policies.current(connection, tenant.test_world, tenant.project_id, device, end_user)
+            await (transaction.commit() if is_kept else transaction.rollback())
+        assert (found.policy, found.configuration) == (policy, canonical(written.of_device[device]))
+        before = seen[device][-1] if seen[device] else None
+        if before is not None and before.configuration == found.configuration:
+            assert found == before
+        else:
+            assert found.revision > max((each.revision for told in seen.values() for each in told), default=0)
+        if is_kept:
+            seen[device].append(found)

@@ -32,6 +32,10 @@ MOVE_BOTH = """
 UPDATE document_signing_keys m SET sealed_private_key = o.sealed_private_key, public_key = o.public_key
 FROM document_signing_keys o WHERE m.project_id = $1 AND o.project_id = $2
 """
+MOVE_PUBLIC = """
+UPDATE document_signing_keys m SET public_key = o.public_key
+FROM document_signing_keys o WHERE m.project_id = $1 AND o.project_id = $2
+"""
 MESSAGE = b"a document"
 
 
@@ -201,8 +205,8 @@ async def test_projects_have_keys_of_their_own(
         assert len(await keys.list(connection, tenant.project_id)) == 1
 
 
-@pytest.mark.parametrize("move", [MOVE, MOVE_BOTH])
-async def test_a_private_key_of_another_project_never_signs(
+@pytest.mark.parametrize("move", [MOVE, MOVE_BOTH, MOVE_PUBLIC])
+async def test_a_key_of_another_project_never_signs(
     keys: SigningKeys, ports: Ports, tenant: Tenant, stranger: Tenant, move: str
 ) -> None:
     """Somebody who can write rows, and does not have the secret, cannot let one project sign for another."""
