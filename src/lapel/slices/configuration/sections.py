@@ -234,7 +234,8 @@ SECTIONS: dict[str, Section] = {
                     "encrypted_upload_policy",
                     Strictest(("legacy_allowed", "v2_preferred", "v2_required")),
                     "legacy_allowed",
-                    "Encryption is not needed, preferred, or required. The strictest value is `v2_required`.",
+                    "Encryption is not needed, preferred, or required. The strictest value is `v2_required`: "
+                    "plain uploads are refused.",
                 ),
             ),
             levels=("organization", "project", "device"),
