@@ -48,6 +48,7 @@ LONG = (
     "firmware/test_crash_points.py",
     "cli/test_listen.py",
     "cli/test_first_key.py",
+    "encrypted_uploads/publication/test_crash_points.py",
     "webhooks/delivery/test_crash_points.py",
     "faults/test_revocation.py",
     "webhooks/test_plans.py",
