@@ -34,6 +34,7 @@ BENCHMARKS = (
     "deleted_audio",
     "delete_many",
     "webhooks",
+    "publication",
 )
 
 

@@ -15,8 +15,10 @@ from lapel.slices.encrypted_uploads.documents.failures import Refused
 
 # Capture pattern, version, flags, granule, serial, sequence, checksum, number of segments.
 _HEADER: Final = struct.Struct("<4sBBqIIIB")
+_CAPTURE: Final = b"OggS"
 _HEADER_LENGTH: Final = 27
 _CRC_AT: Final = 22
+_CRC: Final = struct.Struct(">I")  # little endian, with the bits of each byte reversed
 _CONTINUED, _FIRST, _LAST = 1, 2, 4
 _FULL = b"\xff"  # a segment of 255 bytes, which its packet continues
 _NO_PACKET_ENDS = -1
@@ -28,10 +30,13 @@ _HEAD_LENGTH = 19
 _REVERSED: Final = bytes(int(f"{byte:08b}"[::-1], 2) for byte in range(256))
 _ONES: Final = 0xFFFFFFFF
 _NO_CRC: Final = bytes(4)
+# How neighbouring bits, pairs and halves of all bytes change places, eight bytes at a time.
+_SWAPS: Final = ((1, 0x5555555555555555), (2, 0x3333333333333333), (4, 0x0F0F0F0F0F0F0F0F))
+_WORTH_NUMPY = 16_384  # bytes: fewer are translated before numpy has begun
 
 
 class OggOpusCheck:
-    """Give the bytes to `feed`, in order, then call `finish`."""
+    """Give the bytes to `feed`, in order, then call `finish`. Pieces of 64 KiB are fast."""
 
     def __init__(self) -> None:
         self._waiting = b""  # the begin of a page
@@ -40,14 +45,35 @@ class OggOpusCheck:
 
     def feed(self, data: bytes) -> None:
         """Raises Refused (`integrity_failed`) at the first byte that no Ogg with Opus has."""
-        waiting = self._waiting + data if self._waiting else data
-        reversed_bits = waiting.translate(_REVERSED)
-        view, at = memoryview(reversed_bits), 0
-        while (length := _page_length(waiting, at)) is not None:
-            _check_sum(view[at : at + length], waiting, at)
-            self._take(waiting, at, length)
-            at += length
-        self._waiting = waiting[at:]
+        data = self._waiting + data if self._waiting else data
+        reversed_bits = _reversed(data)
+        view, size, at = memoryview(reversed_bits), len(data), 0
+        while size - at >= _HEADER_LENGTH:
+            capture, version, flags, granule, serial, sequence, _, count = _HEADER.unpack_from(data, at)
+            if capture != _CAPTURE or version or flags > _CONTINUED | _FIRST | _LAST:
+                _refuse("a page does not begin as pages do")
+            body_at = at + _HEADER_LENGTH + count
+            segments = data[at + _HEADER_LENGTH : body_at]
+            end = body_at + sum(segments)
+            if end > size or len(segments) < count:
+                break
+            register = zlib.crc32(reversed_bits[at : at + _CRC_AT] + _NO_CRC, _ONES)
+            register = zlib.crc32(view[at + _CRC_AT + len(_NO_CRC) : end], register) ^ _ONES
+            if register != _CRC.unpack_from(reversed_bits, at + _CRC_AT)[0]:
+                _refuse("the checksum of a page is not that of its bytes")
+            stream = self._stream
+            if flags & _FIRST:
+                self._begin(_Stream(serial, sequence, flags, segments, data[body_at:end]))
+            elif stream is None or serial != stream.serial:
+                _refuse("a page belongs to no stream, or to another one")
+            elif stream.audio:
+                stream.take(flags, granule, sequence, segments)
+            else:
+                stream.take_tags(flags, sequence, segments, data[body_at : min(body_at + 8, end)])
+            at = end
+        self._waiting = data[at:]
+        if not _CAPTURE.startswith(self._waiting[: len(_CAPTURE)]):
+            _refuse("a page does not begin as pages do")
 
     def finish(self) -> int:
         """The duration in milliseconds. Raises Refused (`integrity_failed`) if the bytes end too early."""
@@ -55,107 +81,92 @@ class OggOpusCheck:
             _refuse("it ends within a page" if self._waiting else "it is empty")
         return (self._samples + self._stream.finish()) * 1000 // _RATE
 
-    def _take(self, data: bytes, at: int, length: int) -> None:
-        _, _, flags, granule, serial, sequence, _, count = _HEADER.unpack_from(data, at)
-        body_at = at + _HEADER_LENGTH + count
-        segments = data[at + _HEADER_LENGTH : body_at]
-        if flags & _FIRST:
-            if self._stream is not None:
-                self._samples += self._stream.finish()
-            self._stream = _Stream(serial, sequence, flags, segments, data[body_at : at + length])
-            return
-        stream = self._stream
-        if stream is None or serial != stream.serial:
-            _refuse("a page belongs to no stream, or to another one")
-        stream.take(flags, granule, sequence, segments, data[body_at : min(body_at + 8, at + length)])
+    def _begin(self, stream: _Stream) -> None:
+        if self._stream is not None:
+            self._samples += self._stream.finish()
+        self._stream = stream
 
 
 class _Stream:
-    """One logical stream, from the page with its head on."""
+    """One logical stream, from the page with its head on. `audio`: whether its tags are complete."""
 
     def __init__(self, serial: int, sequence: int, flags: int, segments: bytes, body: bytes) -> None:
         if flags & ~_LAST != _FIRST or _FULL[0] in segments or len(segments) != 1:
             _refuse("the first page of a stream is not its head alone")
         self.serial = serial
+        self.audio = False
         self._skipped = _pre_skip(body)
         self._sequence = sequence
         self._ended = bool(flags & _LAST)
         self._open = False  # whether the last packet goes on in the next page
-        self._tags = False  # whether the packet of tags is complete
-        self._pages = 1
+        self._tags_begun = False
         self._packets = 0
         self._first: int | None = None  # the granule before the first sample
         self._granule = 0
 
-    def take(self, flags: int, granule: int, sequence: int, segments: bytes, beginning: bytes) -> None:
-        """The next page; `beginning`: the first bytes of its body."""
-        if self._ended or sequence != (self._sequence + 1) & _ONES:
-            _refuse("a page is missing, or follows the last one")
-        if bool(flags & _CONTINUED) != self._open:
-            _refuse("a packet is not continued where it should be")
-        self._sequence = sequence
-        self._ended = bool(flags & _LAST)
-        ending = len(segments) - segments.count(_FULL)
-        self._open = segments.endswith(_FULL) if segments else self._open
-        if not self._tags:
-            self._take_tags(ending, segments, beginning)
-        elif (ending == 0) != (granule == _NO_PACKET_ENDS):
-            _refuse("a page has a position and no packet that ends, or the other way round")
-        elif ending:
-            self._advance(granule, ending)
-        self._pages += 1
-
-    def finish(self) -> int:
-        """The samples of the stream, at 48 kHz. Raises Refused if it ends within its tags or a packet."""
-        if self._open or not self._tags:
-            _refuse("it ends within a packet")
-        if self._first is None:
-            return 0
-        return max(0, min(self._granule - self._first, self._packets * _LONGEST_PACKET) - self._skipped)
-
-    def _take_tags(self, ending: int, segments: bytes, beginning: bytes) -> None:
-        if self._pages == 1 and not (beginning.startswith(b"OpusTags") and segments[0] >= len(beginning)):
+    def take_tags(self, flags: int, sequence: int, segments: bytes, beginning: bytes) -> None:
+        """A page of tags, with the first bytes of its body."""
+        ending = self._follow(flags, sequence, segments)
+        if not self._tags_begun and not (beginning == b"OpusTags" and segments[0] >= len(beginning)):
             _refuse("the second packet is not that of tags")
-        self._tags = ending == 1 and not self._open
+        self._tags_begun = True
+        self.audio = ending == 1 and not self._open
         if ending > 1 or (ending and self._open):
             _refuse("audio begins on the page of the tags")
 
-    def _advance(self, granule: int, ending: int) -> None:
-        most = ending * _LONGEST_PACKET
+    def take(self, flags: int, granule: int, sequence: int, segments: bytes) -> None:
+        """A page of audio."""
+        ending = self._follow(flags, sequence, segments)
+        if (ending == 0) != (granule == _NO_PACKET_ENDS):
+            _refuse("a page has a position and no packet that ends, or the other way round")
+        if not ending:
+            return
         if self._first is None:
             # A stream that was cut out of a longer one begins late: then its first page does not count.
-            self._first = granule if granule > most else 0
+            self._first = granule if granule > ending * _LONGEST_PACKET else 0
             self._granule = self._first
         if granule < self._granule:
             _refuse("the positions of pages go back")
         self._granule = granule
         self._packets += ending
 
+    def finish(self) -> int:
+        """The samples of the stream, at 48 kHz. Raises Refused if it ends within its tags or a packet."""
+        if self._open or not self.audio:
+            _refuse("it ends within a packet")
+        if self._first is None:
+            return 0
+        return max(0, min(self._granule - self._first, self._packets * _LONGEST_PACKET) - self._skipped)
 
-def _page_length(data: bytes, at: int) -> int | None:
-    """The bytes of the page that begins at `at`; None if it is not whole."""
-    there = len(data) - at
-    if there < _HEADER_LENGTH:
-        if not b"OggS"[:there].startswith(data[at : at + 4]):
-            _refuse("a page does not begin as pages do")
-        return None
-    if data[at : at + 5] != b"OggS\x00" or data[at + 5] > _CONTINUED | _FIRST | _LAST:
-        _refuse("a page does not begin as pages do")
-    body_at = at + _HEADER_LENGTH + data[at + 26]
-    if len(data) < body_at:
-        return None
-    length = body_at - at + sum(data[at + _HEADER_LENGTH : body_at])
-    return length if length <= there else None
+    def _follow(self, flags: int, sequence: int, segments: bytes) -> int:
+        """Compare a page with the one before. Returns how many packets end in it."""
+        if self._ended or sequence != (self._sequence + 1) & _ONES:
+            _refuse("a page is missing, or follows the last one")
+        if bool(flags & _CONTINUED) != self._open:
+            _refuse("a packet is not continued where it should be")
+        self._sequence = sequence
+        self._ended = bool(flags & _LAST)
+        if segments:
+            self._open = segments.endswith(_FULL)
+        return len(segments) - segments.count(_FULL)
 
 
-def _check_sum(page: memoryview, data: bytes, at: int) -> None:
-    """`page`: the page with its bits reversed; in `data` it begins at `at`, as it is."""
-    register = zlib.crc32(page[:_CRC_AT], _ONES)
-    register = zlib.crc32(_NO_CRC, register)
-    register = zlib.crc32(page[_CRC_AT + 4 :], register) ^ _ONES
-    said = data[at + _CRC_AT : at + _CRC_AT + 4].translate(_REVERSED)
-    if register.to_bytes(4, "little") != said[::-1]:
-        _refuse("the checksum of a page is not that of its bytes")
+def _reversed(data: bytes) -> bytes:
+    """The same bytes, each with its bits in reverse order."""
+    if len(data) < _WORTH_NUMPY:
+        return data.translate(_REVERSED)
+    import numpy as np  # noqa: PLC0415  # only workers come here
+
+    whole = len(data) & -8
+    bits = np.frombuffer(data, np.uint64, whole // 8)
+    high, low = np.empty_like(bits), np.empty_like(bits)
+    for shift, mask in _SWAPS:
+        np.right_shift(bits, np.uint64(shift), out=high)
+        np.bitwise_and(high, np.uint64(mask), out=high)
+        np.bitwise_and(bits, np.uint64(mask), out=low)
+        np.left_shift(low, np.uint64(shift), out=low)
+        bits = np.bitwise_or(high, low, out=low)
+    return bits.tobytes() + data[whole:].translate(_REVERSED)
 
 
 def _pre_skip(head: bytes) -> int:

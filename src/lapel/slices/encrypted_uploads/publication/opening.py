@@ -15,6 +15,9 @@ if TYPE_CHECKING:
 
     from lapel.slices.encrypted_uploads.documents.manifest import UploadManifest
 
+# Bytes that are opened, heard and joined while they are in the processor's cache.
+_AT_ONCE = 1024 * 1024
+
 
 class Opening:
     """Give the bytes of the staged object to `feed`, in order, then call `finish`.
@@ -38,15 +41,16 @@ class Opening:
         """Whether the header came, and is that of the manifest."""
         return self._header_is_right
 
-    def feed(self, data: bytes) -> bytes:
-        """The plain text that `data` completes. Raises Refused, as `BlockOpener.feed`, and for a header that
-        is not the manifest's: `recording_identity_mismatch`, `digest_mismatch`."""
+    def feed(self, data: bytes) -> list[bytes]:
+        """The plain text that `data` completes, in pieces of about 1 MiB.
+
+        Raises Refused, as `BlockOpener.feed`, and for a header that is not the manifest's:
+        `recording_identity_mismatch`, `digest_mismatch`.
+        """
+        left = memoryview(data)
         if not self._header_is_right:
-            data = self._feed_header(data)
-        opened = self._opener.feed(data)
-        for piece in opened:
-            self._hear(piece)
-        return b"".join(opened)
+            left = self._feed_header(left)
+        return [self._open(left[at : at + _AT_ONCE]) for at in range(0, len(left), _AT_ONCE)]
 
     def finish(self) -> int:
         """The duration of the audio in milliseconds. Raises Refused for anything that is not right."""
@@ -57,7 +61,7 @@ class Opening:
             raise self._no_audio
         return self._audio.finish()
 
-    def _feed_header(self, data: bytes) -> bytes:
+    def _feed_header(self, data: memoryview) -> memoryview:
         """Give the opener the bytes of the header, and no others before it is compared; the others."""
         missing = HEADER_LENGTH - self._received
         self._received += len(data[:missing])
@@ -66,6 +70,12 @@ class Opening:
             manifest.check_header(self._expected, self._opener.header)
             self._header_is_right = True
         return data[missing:]
+
+    def _open(self, data: memoryview) -> bytes:
+        opened = self._opener.feed(data)
+        for piece in opened:
+            self._hear(piece)
+        return b"".join(opened)
 
     def _hear(self, piece: bytes) -> None:
         """What is no audio fails last, because the document itself may be wrong."""

@@ -87,7 +87,8 @@ class PlainWriter:
             async for piece in self._ports.store.pieces(session.staging_key, session.ciphertext_length):
                 opened = await loop.run_in_executor(self._opening, opening.feed, piece)
                 crash_point("encrypted-publish:opening")
-                await plain.write(opened)
+                for each in opened:
+                    await plain.write(each)
             return await loop.run_in_executor(self._opening, opening.finish)
 
     async def _judge(

@@ -54,7 +54,7 @@ class BlockOpener:
         self._plaintext = hashlib.sha256()
         self._block_failed = False
 
-    def feed(self, data: bytes) -> list[bytes]:
+    def feed(self, data: bytes | memoryview) -> list[bytes]:
         """The plain text of the blocks that `data` completes, in pieces of at most 64 KiB; nothing more
         after a block whose tag is wrong.
 
@@ -121,7 +121,7 @@ class BlockOpener:
             trailer_sha256=hashlib.sha256(trailer_bytes).digest(),
         )
 
-    def _hash_body(self, data: bytes) -> Future[None] | None:
+    def _hash_body(self, data: bytes | memoryview) -> Future[None] | None:
         """Hashes what of the next bytes belongs to header and blocks: here, or in another thread."""
         part = memoryview(data)[: max(0, self._extent.body_length - self._received)]
         if self._executor is not None and len(part) >= _WORTH_A_THREAD:
