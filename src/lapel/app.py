@@ -18,6 +18,7 @@ from lapel.slices.devices.service import DeviceBindings, Devices, forget_reports
 from lapel.slices.devices.slice import SLICE as DEVICES
 from lapel.slices.embeddings.slice import SLICE as EMBEDDINGS
 from lapel.slices.encrypted_uploads.policies.upload_policies import UploadPolicies
+from lapel.slices.encrypted_uploads.service import last_upload_ends
 from lapel.slices.encrypted_uploads.slice import SLICE as ENCRYPTED_UPLOADS
 from lapel.slices.end_user_exports.slice import SLICE as END_USER_EXPORTS
 from lapel.slices.end_users.end_user_holds import EndUserHolds
@@ -123,6 +124,7 @@ def _connect(services: Services) -> None:
             services[Ask].erase_of_recordings,
         ]
     )
+    recordings.last_upload_ends.append(last_upload_ends)
     transcriptions.on_complete.extend([index.replace, summaries.summarize_completed])
     recordings.of_end_user.extend(
         [

@@ -156,6 +156,12 @@ class Settings:
     upload_urls_per_minute: int = setting(
         30, "Upload URLs a project may ask for per minute in a world; 0: no limit.", parsers.whole(0, 10**9)
     )
+    encrypted_upload_environment: int = setting(
+        2,
+        "Environment in the documents for devices that encrypt their uploads: 0 development, 1 staging, "
+        "2 production.",
+        parsers.whole(0, 2),
+    )
     transcriptions_per_minute: int = setting(
         10, "Transcriptions a project may start per minute in a world; 0: no limit.", parsers.whole(0, 10**9)
     )

@@ -19,6 +19,8 @@ from typing import Any
 from lapel.foundation.database.audit import hash_of
 from lapel.foundation.identity.tokens import hint, new_token
 from lapel.foundation.ports import Ports
+from lapel.slices.encrypted_uploads.sessions.issuance import recipient_context
+from lapel.slices.encrypted_uploads.signing.signing_keys import SigningKeys
 from lapel.slices.webhooks import signing_secrets
 from tests.support.tenants import Tenant, make_worlds
 
@@ -37,7 +39,7 @@ SELECT '{0}', jsonb_agg(to_jsonb(t) ORDER BY to_jsonb(t)->>'id')::text FROM {0} 
 WRITE = """
 {0}_rows AS (INSERT INTO {0} ({1}) SELECT {1} FROM jsonb_populate_recordset(NULL::{0}, $1::jsonb->'{0}'))
 """
-PREFIXES = ("staging", "media", "firmware")
+PREFIXES = ("staging", "media", "firmware", "sealed")
 _ID = re.compile(r"(?<![A-Za-z0-9])[a-z]+_[0-9A-Za-z]{24}(?![0-9A-Za-z])")
 _BYTES = re.compile(r"\\\\x((?:[0-9a-f]{2})+)")
 _HASH = re.compile(r'"(?:secret|token)_hash": "\\\\x([0-9a-f]{64})"')
@@ -80,8 +82,9 @@ class Model:
         filled[old.project_id.encode().hex()] = project.encode().hex()
         filled |= {each: make(values, tenant) for each, make in self.more.items()}
         text = "".join(filled[part] if at % 2 else part for at, part in enumerate(self.parts))
-        async with ports.database.acquire() as connection:
+        async with ports.database.transaction() as connection:
             await connection.execute(self.write, text)
+            await _UnauditedKeys(ports).active(connection, project)  # keys are of no world
         for name, kept in self.objects.items():
             await ports.store.copy(kept, _replaced(values, name))
         return values
@@ -130,6 +133,8 @@ def _others(
         more[hint(token)] = lambda new, _, token=token: hint(new[token])
     for row in rows["webhooks"]:
         more[row["sealed_secret"].removeprefix("\\x")] = partial(_sealed, ports, row["id"])
+    for row in rows["encrypted_upload_sessions"]:
+        more[row["sealed_recipient_key"].removeprefix("\\x")] = partial(_sealed_again, ports, row)
     hashes = {row["id"]: row["details_hash"] for row in rows["audit_log"]}
     for row in rows["audit_details"]:
         details, salt = row["details"], bytes.fromhex(row["salt"].removeprefix("\\x"))
@@ -140,6 +145,19 @@ def _others(
 def _sealed(ports: Ports, webhook_id: str, values: Values, tenant: Tenant) -> str:
     secret = signing_secrets.new_secret()
     return signing_secrets.sealed(ports.sealer, tenant.test_world, values[webhook_id], secret).hex()
+
+
+def _sealed_again(ports: Ports, row: dict[str, Any], _: Values, tenant: Tenant) -> str:
+    """The private key of an encrypted upload, for the other world."""
+    sealed = bytes.fromhex(row["sealed_recipient_key"].removeprefix("\\x"))
+    key = ports.sealer.open(sealed, recipient_context(row["world_id"], row["id"]))
+    return ports.sealer.seal(key, recipient_context(tenant.test_world, row["id"])).hex()
+
+
+class _UnauditedKeys(SigningKeys):
+    """The copied rows tell already that the project's first key was made."""
+
+    async def _record(self, connection: object, project_id: str, change: object, actor: object) -> None: ...
 
 
 def _hashed(salt: bytes, details: str, values: Values, _: Tenant) -> str:

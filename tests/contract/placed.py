@@ -1,6 +1,8 @@
-"""What a worker does of itself, written without a worker: the place of an event, and its deliveries."""
+"""A thing with its tokens; and what a worker does of itself, written without a worker."""
 
 from __future__ import annotations
+
+from dataclasses import dataclass
 
 from lapel.foundation.ports import Ports
 from tests.support.tenants import Tenant
@@ -16,6 +18,14 @@ INSERT INTO webhook_deliveries
 SELECT $1, $2, $3, id, resource_id, 1, 'pending', $4, $4 FROM events
 WHERE world_id = $1 ORDER BY created_at LIMIT 1
 """
+
+
+@dataclass(frozen=True, slots=True)
+class Thing:
+    """An id with the tokens that belong to it."""
+
+    id: str
+    token: str = ""
 
 
 async def place_event(ports: Ports, tenant: Tenant) -> str:

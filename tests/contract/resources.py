@@ -18,10 +18,12 @@ from lapel.foundation.http.calls import NoBody
 from lapel.foundation.http.operations import Operation
 from lapel.foundation.ports import Ports
 from lapel.slices.projects.scopes import SCOPES
+from tests.contract import sealed
 from tests.contract.copies import Model, read_model
-from tests.contract.placed import make_delivery, place_event
+from tests.contract.placed import Thing, make_delivery, place_event
 from tests.support.declared import described_api
 from tests.support.matrix import usual_caller
+from tests.support.sealed_uploads import Phone
 from tests.support.spoken import complete_transcription, look_at_audio
 from tests.support.summarized import complete_summary
 from tests.support.tenants import Tenant, bearer, make_key, make_tenant
@@ -40,15 +42,8 @@ _STATES = {
     "transcribe_recording": "uploaded",
     "get_waveform": "uploaded",
     "release_recording": "held",
+    **sealed.STATES,
 }
-
-
-@dataclass(frozen=True, slots=True)
-class Thing:
-    """An id with the tokens that belong to it."""
-
-    id: str
-    token: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +74,9 @@ class Resources:
     older_delivery_id: str
     other_scoped_key: str
     session_id: str
+    # Of encrypted uploads: the sessions by the state of their recording, and a manifest in hexadecimal.
+    upload_sessions: dict[str, str]
+    manifest: str
 
     def ids(self, operation: Operation) -> dict[str, str]:
         """Ids by the names of path parameters and body fields."""
@@ -105,6 +103,7 @@ class Resources:
             "project_id": self.tenant.project_id,
             "section": "upload",
             "session_id": self.session_id,
+            "upload_session_id": self.upload_sessions.get(state, ""),
         }
 
     def token(self, kind: str, operation: Operation) -> str:
@@ -132,12 +131,8 @@ class Resources:
     def tokens(self) -> list[str]:
         """All of them."""
         things = (self.end_user, self.other_end_user, self.held_end_user, self.device, self.other_device)
-        return [
-            self.tenant.live_key,
-            self.tenant.test_key,
-            self.other_scoped_key,
-            *(each.token for each in (*things, *self.recordings.values())),
-        ]
+        own = (self.tenant.live_key, self.tenant.test_key, self.other_scoped_key)
+        return [*dict.fromkeys((*own, *(each.token for each in (*things, *self.recordings.values()))))]
 
     @property
     def everything(self) -> set[str]:
@@ -215,12 +210,13 @@ def call(operation: Operation, resources: Resources) -> Call:
         things.add("recording_id")
     if operation.name == "create_rollout":
         body["model"] = MODEL
+    body = sealed.body_of(operation.name, resources) or body
     things |= set(named)
     files = {each.name: (f"update{each.suffix}", b"firmware") for each in operation.files}
     return Call(
         operation.method,
         path,
-        {**body, **named},
+        body | ({} if operation.name in sealed.STATES else named),
         bool(things),
         bool(things - {"project_id"}),
         files or None,
@@ -267,6 +263,10 @@ async def _make(client: httpx.AsyncClient, ports: Ports) -> Resources:
     recordings = {
         state: await maker.recording(device.token, state) for state in ("plain", "sent", "uploaded", "held")
     }
+    phone = Phone(client, tenant.headers, device.id, one.id, 1)
+    token = recordings["plain"].token
+    recordings |= {state: Thing(await phone.announce(), token) for state in sealed.OBJECTS}
+    upload_sessions, manifest = await sealed.begin(phone, {each: recordings[each].id for each in recordings})
     for path in (f"/v1/recordings/{recordings['held'].id}", f"/v1/end-users/{held.id}"):
         await maker.post(f"{path}/hold", {"reason": "Case 7"}, 201)
     key = await maker.post("/v1/api-keys", {"scopes": ["recordings:read"]}, 201)
@@ -306,6 +306,8 @@ async def _make(client: httpx.AsyncClient, ports: Ports) -> Resources:
         delivery_id=await make_delivery(ports, tenant, webhook),
         older_delivery_id=await make_delivery(ports, tenant, older),
         session_id=answer["session_id"],
+        upload_sessions=upload_sessions,
+        manifest=manifest,
         other_scoped_key=await make_key(
             ports, tenant.test_world, "rk_test", scopes=SCOPES, end_user_id=other.id
         ),

@@ -26,6 +26,7 @@ _REASONS = {
         "lapel.slices.heartbeats.queries.FULL_BEAT_OF_DEVICE",
     ),
     "the sweep looks after all worlds, and passes each row's own world on": (
+        "lapel.slices.encrypted_uploads.sessions.clearing_queries.LOCK_DUE",
         "lapel.slices.configuration.queries.WORLDS_WITH_RETENTION",
         "lapel.slices.configuration.service.WORLDS_WITH_RETENTION",
         "lapel.slices.devices.reports.report_queries.FIND_SILENT",
@@ -65,6 +66,7 @@ _REASONS = {
         "lapel.slices.erasure.outside.hold_line_queries.EXPORT_HOLDS",
     ),
     "an object's key names the project, and the recording's id is unique in it": (
+        "lapel.slices.encrypted_uploads.sessions.clearing_queries.LOOKED_AFTER",
         "lapel.slices.recordings.reconcile.reconcile_queries.LOCK_BY_PROJECT",
     ),
     "old rows of all worlds go by age": (
@@ -97,6 +99,7 @@ _REASONS = {
         "lapel.foundation.database.outbox.WAITING_SECONDS",
     ),
     "the worlds and ids are the arguments' rows": (
+        "lapel.slices.encrypted_uploads.sessions.clearing_queries.SET_CLEARED",
         "lapel.slices.projects.queries.RECORD_USE",
         "lapel.slices.transcription.work.work_queries.WAITING",
         "lapel.slices.webhooks.delivery.claim_queries.END_PAUSES",

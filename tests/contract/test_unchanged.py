@@ -71,6 +71,7 @@ CHANGES: dict[str, set[str]] = {
         "rec.file_size_bytes", "rec.mime_type", "rec.duration_ms", "rec.duration_seconds", "rec.uploaded_at",
         "rec.updated_at", "dev.last_synced_at",
     },
+    "create_encrypted_upload_session": {"rec.recording_uuid", "rec.recording_generation", "rec.updated_at"},
     "create_transcription": {"+txn"},
     "transcribe_recording": {"+txn"},
     **{

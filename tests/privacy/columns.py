@@ -30,6 +30,8 @@ id: made by Lapel at random (or a world's number), so that it says nothing about
     device_tokens       world_id device_id secret_id
     devices             world_id id active_recording_id
     document_signing_keys project_id key_id
+    encrypted_upload_sessions world_id id recording_id device_id recipient_key_id predecessor_id lease
+    encrypted_upload_sessions media_id staging_key
     end_user_tokens     world_id secret_id issued_by
     end_users           world_id
     erasures            world_id id prefixes recording_id
@@ -96,6 +98,7 @@ time: when Lapel did something, or when something ends; what it was is in other 
     device_diagnostics  received_at
     device_tokens       created_at
     document_signing_keys created_at activated_at retired_at
+    encrypted_upload_sessions accepted_at publish_at published_at clear_at expires_at created_at updated_at
     devices             bound_at last_heartbeat_at last_seen_at last_synced_at created_at updated_at
     devices             deleted_at active_since offline_since low_battery_since diagnostics_day
     end_user_tokens     created_at expires_at
@@ -193,6 +196,8 @@ count: a number that Lapel or a device counted or measured
     transcriptions      progress num_speakers language_probability duration_ms word_count confidence
     upload_attempts     file_size_bytes expected_size expected_duration_ms
     upload_policies     revision
+    encrypted_upload_sessions owner_revision policy_revision binding_generation recording_generation
+    encrypted_upload_sessions ciphertext_length plaintext_length tries
     upload_policy_counters revision
     webhook_attempts    number latency_ms status
     webhook_deliveries  position attempts tries
@@ -237,6 +242,7 @@ state: one of a few words or yes and no, checked when it is written
     transcriptions      origin status provider language_asked diarization language model error_code
     upload_attempts     content_type state
     upload_policies     policy
+    encrypted_upload_sessions state channel policy
     walks               name
     webhook_deliveries  state
     webhooks            events status disabled_reason
@@ -260,15 +266,19 @@ hash: of a secret, of bytes or of a request; or a secret that is sealed: nobody 
     upload_attempts     sha256 expected_sha256
     upload_tokens       token_hash
     upload_policies     configuration_sha256
+    encrypted_upload_sessions ciphertext_sha256 upload_authorization sealed_recipient_key auth_nonce
+    encrypted_upload_sessions manifest receipt
     webhooks            sealed_secret sealed_previous_secret
 device: a fact about a device, which keeps it whoever wears it
     devices             serial_number model firmware_version recording_state settings
     ota_assignments     error_message
     device_diagnostics  event_id
     recordings          recording_uuid
+    encrypted_upload_sessions recording_uuid capabilities
 operator: written by the operator or the customer about their own systems
     firmware_releases   version model changelog
     organization_config_overrides value
+    encrypted_upload_sessions configuration
     organizations       name
     projects            name
     provider_slots      model base_url
@@ -280,6 +290,7 @@ operator: written by the operator or the customer about their own systems
 fault: why a part of Lapel or a service failed, in a few words of ours
     ask_answers         error_message
     audio_facts         error_message
+    encrypted_upload_sessions failure_code failure_message
     pgqueuer_log        traceback
     remote_copies       fault
     transcriptions      error_message

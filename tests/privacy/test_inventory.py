@@ -55,6 +55,14 @@ UPDATE commands SET result = jsonb_build_object('m', $2::text), error = jsonb_bu
 UPDATE idempotency_keys SET sealed_body = convert_to($2, 'UTF8') WHERE world_id = $1;
 UPDATE recordings SET metadata = jsonb_build_object('m', $2::text) WHERE world_id = $1;
 UPDATE devices SET metadata = jsonb_build_object('m', upper($2)) WHERE world_id = $1;
+INSERT INTO encrypted_upload_sessions (world_id, id, recording_id, device_id, end_user_id, owner_revision,
+        state, channel, policy, policy_revision, binding_generation, recording_uuid, recording_generation,
+        capabilities, auth_nonce, ciphertext_length, ciphertext_sha256, staging_key, upload_authorization,
+        configuration, recipient_key_id, expires_at, created_at, updated_at)
+    SELECT world_id, 'session_' || id, id, 'dev_1', '{person}', 1, 'cancelled', 'ble', 'legacy_allowed', 1, 1,
+        'u', 1, decode(repeat('00', 24), 'hex'), decode(repeat('00', 16), 'hex'), 1, '', '',
+        decode(repeat('00', 408), 'hex'), '', '', now(), now(), now()
+    FROM recordings WHERE world_id = $1 AND end_user_id = '{person}';
 UPDATE audio_facts SET peaks = convert_to($2, 'UTF8') WHERE world_id = $1;
 INSERT INTO transcription_pieces (world_id, transcription_id, stage, piece, result)
     SELECT world_id, id, 'transcribe', 0, convert_to($2, 'UTF8') FROM transcriptions WHERE world_id = $1;

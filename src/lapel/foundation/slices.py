@@ -87,6 +87,8 @@ class Slice:
     scopes: tuple[str, ...] = ()
     # Names of path parameters and other fields that hold ids of the slice, each with the prefix of these ids.
     ids: Mapping[str, str] = field(default_factory=dict[str, str])
+    # Names of path parameters that hold UUIDs.
+    uuids: tuple[str, ...] = ()
     token_kinds: tuple[TokenKind, ...] = ()
     # The errors that clients see, beyond those of `core/errors.py`.
     errors: tuple[type[ApiError], ...] = ()
@@ -174,6 +176,7 @@ def nouns_of(slices: Sequence[Slice]) -> Nouns:
     return Nouns(
         tuple(kind for each in slices for kind in each.token_kinds),
         {name: prefix for each in slices for name, prefix in each.ids.items()},
+        frozenset(name for each in slices for name in each.uuids),
     )
 
 

@@ -33,6 +33,7 @@ STORES_NOTHING = {
     "send_heartbeat",
     "create_wifi_grant",
     "create_download_url",
+    "create_encrypted_staging_url",
     "export_end_user",
     "search_recordings",
 }

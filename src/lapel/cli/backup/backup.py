@@ -26,7 +26,7 @@ from lapel.cli.shared.options import DataDir, Json, emit, say
 from lapel.cli.shared.queries import PromisedObject
 from lapel.foundation.core.clock import SystemClock, timestamp
 from lapel.foundation.ports import open_ports
-from lapel.foundation.storage.object_names import STAGING
+from lapel.foundation.storage.object_names import SEALED, STAGING
 from lapel.hosting.data_folder import write_durably
 from lapel.settings import Settings
 
@@ -154,7 +154,7 @@ def _copy_staged(
 
 async def _staged(settings: Settings) -> list[str]:
     async with open_ports(settings) as ports:
-        return [each.key async for each in ports.store.list(STAGING)]
+        return [each.key for prefix in (STAGING, SEALED) async for each in ports.store.list(prefix)]
 
 
 async def _not_erased(settings: Settings, missing: list[PromisedObject]) -> list[str]:

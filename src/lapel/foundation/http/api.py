@@ -62,10 +62,10 @@ if TYPE_CHECKING:
 # One router holds the strategies of all operations, whose structs differ, and the mounted applications.
 _AnyStrategy: TypeAlias = "Strategy[Any, Any, Any] | Mounted"
 
-# The characters of an id, of `me` and of a section's name. A path whose value has any other character does
-# not exist, such as /v1/recordings/streaming-sessions: every method answers 404 there, also a method that
-# answers 405 on the path of an id.
-_PARAMETER = re.compile(r"[A-Za-z0-9_]{1,128}\Z")
+# The characters of an id, of `me` and of a section's name; or a UUID. A path whose value has any other
+# character does not exist, such as /v1/recordings/streaming-sessions: every method answers 404 there, also a
+# method that answers 405 on the path of an id.
+_PARAMETER = re.compile(r"(?:[A-Za-z0-9_]{1,128}|[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})\Z")
 _log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
 
 

@@ -236,11 +236,12 @@ class Routes:
         name: str,
         response: type[Response] = NoneType,
         query: type[Query] = NoQuery,
+        body: type[Body] = NoBody,
         *,
         access: Access | None = None,
-    ) -> Route[Query, NoBody, Response]:
+    ) -> Route[Query, Body, Response]:
         """A DELETE; 204 without `response`."""
-        return Route(self.tag, access or self.write, "DELETE", path, name, query, NoBody, response)
+        return Route(self.tag, access or self.write, "DELETE", path, name, query, body, response)
 
     def post(
         self,

@@ -47,6 +47,11 @@ ignored, except in writes of the configuration, where they are 400. With
 """
 
 _ANY_ID = "^[A-Za-z0-9_]{1,128}$"
+_UUID: Schema = {
+    "type": "string",
+    "pattern": "^[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}$",
+    "examples": ["2f1c8a52-9f4e-4f0a-8a38-0d5f0a3b7c11"],
+}
 
 _PARAMETERS: dict[str, Schema] = {
     "IdempotencyKey": {
@@ -115,11 +120,12 @@ _MEDIA_TYPES = {
 
 @dataclass(frozen=True, slots=True)
 class Nouns:
-    """Facts of the slices that the document shows: kinds of tokens, and the prefix of the ids in each path
-    parameter."""
+    """Facts of the slices that the document shows: kinds of tokens, the prefix of the ids in each path
+    parameter, and the path parameters that are UUIDs."""
 
     token_kinds: tuple[TokenKind, ...]
     ids: Mapping[str, str]
+    uuids: frozenset[str] = frozenset()
 
 
 def document(operations: Sequence[Operation], nouns: Nouns, *, server_url: str) -> Schema:
@@ -291,8 +297,10 @@ def _parameters(operation: Operation, schemas: Schemas, nouns: Nouns) -> list[Sc
 
 def _path_parameter(operation: Operation, name: str, nouns: Nouns) -> Schema:
     prefix = nouns.ids.get(name)
-    if prefix is None:
-        schema: Schema = {"type": "string", "pattern": _ANY_ID}
+    if name in nouns.uuids:
+        schema = _UUID
+    elif prefix is None:
+        schema = {"type": "string", "pattern": _ANY_ID}
     else:
         callers = [kind for kind in nouns.token_kinds if kind.name in operation.access.callers]
         own = "me|" if name in {kind.me for kind in callers} else ""

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from lapel.foundation.core.errors import Conflict
-from lapel.foundation.core.rate_limit import RateLimit
 from lapel.foundation.http.authorization import Access
 from lapel.foundation.http.routes import Routes, created
 from lapel.slices.end_users.service import READERS
@@ -17,6 +16,7 @@ from lapel.slices.recordings.errors import (
     MediaNotUploaded,
     UploadVerificationPending,
 )
+from lapel.slices.recordings.uploads.start import UPLOAD_URLS
 from lapel.slices.recordings.wire import (
     AudioDownload,
     CompleteUpload,
@@ -41,7 +41,6 @@ _WRITE = Access("recordings:write", end_user_keys="filter")
 _MAKE = Access("recordings:write", frozenset({"key", "device"}), "imply")
 _UPLOAD = Access("recordings:write", frozenset({"key", "device", "upload"}), "filter")
 _HOLD = Access("recordings:write", more_scopes=HOLDING)
-UPLOAD_URLS = RateLimit("upload_url", lambda settings: settings.upload_urls_per_minute)
 _ROUTES = Routes("Recordings", read=_READ, write=_WRITE)
 _ONE = "/v1/recordings/{recording_id}"
 

@@ -16,6 +16,7 @@ from lapel.slices.recordings.audio.audio_queries import (
     titled_recording,
 )
 from lapel.slices.recordings.audio.service import Audio, KnownRecording, audio_of, find_audio, lock_recording
+from lapel.slices.recordings.content_types import largest
 from lapel.slices.recordings.deletion.ages import (
     AGE_COLUMNS,
     AUDIO_BYTES,
@@ -31,6 +32,8 @@ from lapel.slices.recordings.deletion.service import Deletion
 from lapel.slices.recordings.downloads.service import Downloads
 from lapel.slices.recordings.reconcile.reconcile_queries import FINDINGS
 from lapel.slices.recordings.reconcile.reconciler import Reconciler
+from lapel.slices.recordings.records.identity import find_identity, give_identity
+from lapel.slices.recordings.records.identity_queries import IdentityRow
 from lapel.slices.recordings.records.mention_queries import (
     MentionedRow,
     find_mentioned,
@@ -45,12 +48,12 @@ from lapel.slices.recordings.records.record_queries import (
 )
 from lapel.slices.recordings.records.service import OnRename, Records
 from lapel.slices.recordings.uploads.completion import Completion
-from lapel.slices.recordings.uploads.start import Uploads
+from lapel.slices.recordings.uploads.start import UPLOAD_URLS, URL_SECONDS, Uploads
 from lapel.slices.recordings.wire import RecordingQuery
 
 if TYPE_CHECKING:
     from lapel.foundation.ports import Ports
-    from lapel.slices.recordings.deletion.service import EraseSome, OnDelete
+    from lapel.slices.recordings.deletion.service import EraseSome, LastUploadEnds, OnDelete
     from lapel.slices.recordings.uploads.commit import OnAudio
     from lapel.slices.recordings.uploads.start import BeforeUpload
 
@@ -66,10 +69,13 @@ __all__ = [
     "PRESENT_BYTES",
     "RECEIVED",
     "TITLE",
+    "UPLOAD_URLS",
+    "URL_SECONDS",
     "AgeScope",
     "Audio",
     "AudioPublication",
     "ErasedKind",
+    "IdentityRow",
     "KnownRecording",
     "MentionedRow",
     "PlainAudio",
@@ -80,7 +86,10 @@ __all__ = [
     "audio_of",
     "end_user_of_recording",
     "find_audio",
+    "find_identity",
     "find_mentioned",
+    "give_identity",
+    "largest",
     "lock_recording",
     "name_of_recording",
     "other_bytes",
@@ -103,20 +112,28 @@ class Recordings:
         # `on_rename` is called in the transaction that changes a recording's name.
         # `on_delete` is called in the transaction that deletes recordings, before the recordings' rows are
         # deleted. `of_end_user` and `last_of_end_user` delete the other rows of a deleted end user, before
-        # and after its recordings. The parts keep these same lists, so they also call the hooks that app.py
-        # adds later.
+        # and after its recordings. `last_upload_ends` tell of upload URLs of other slices. The parts keep
+        # these same lists, so they also call the hooks that app.py adds later.
         self.before_upload: Final[list[BeforeUpload]] = []
         self.on_audio: Final[list[OnAudio]] = []
         self.on_rename: Final[list[OnRename]] = []
         self.on_delete: Final[list[OnDelete]] = []
         self.of_end_user: Final[list[EraseSome]] = []
         self.last_of_end_user: Final[list[EraseSome]] = []
+        self.last_upload_ends: Final[list[LastUploadEnds]] = []
         erasures = Erasures(ports)
         self.records = Records(ports, self.on_rename)
         self.uploads = Uploads(ports, self.before_upload)
         self.completion = Completion(ports, self.on_audio, self.before_upload)
         self.audio_publication = AudioPublication(ports, self.on_audio)
         self.downloads = Downloads(ports)
-        self.deletion = Deletion(ports, erasures, self.on_delete, self.of_end_user, self.last_of_end_user)
+        self.deletion = Deletion(
+            ports,
+            erasures,
+            self.on_delete,
+            self.of_end_user,
+            self.last_of_end_user,
+            self.last_upload_ends,
+        )
         self.holds = RecordingHolds(ports, erasures, Holds(ports))
         self.reconciler = Reconciler(ports, self.completion, erasures)

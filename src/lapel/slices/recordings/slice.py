@@ -11,7 +11,7 @@ from lapel.slices.recordings.errors import (
     UploadVerificationPending,
 )
 from lapel.slices.recordings.events import SAMPLES
-from lapel.slices.recordings.service import Recordings
+from lapel.slices.recordings.service import UPLOAD_URLS, Recordings
 from lapel.slices.recordings.uploads.token_lookup_queries import UPLOAD_TOKEN
 
 _CRASH_POINTS = (
@@ -95,7 +95,7 @@ SLICE = Slice(
     ids={"recording_id": "rec", "media_id": "med", "attempt_id": "att"},
     token_kinds=(UPLOAD_TOKEN,),
     errors=(MediaNotUploaded, IntegrityFailure, EncryptedUploadV2Required, UploadVerificationPending),
-    buckets=(routes.UPLOAD_URLS,),
+    buckets=(UPLOAD_URLS,),
     lanes=(jobs.VERIFYING,),
     tables=(
         Table("recordings", grows=True),

@@ -34,7 +34,7 @@ from lapel.slices.recordings.deletion.audio_erasure import erase_audio
 from lapel.slices.recordings.payloads import DELETE_OF_END_USER, DeleteOfEndUser
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from datetime import datetime
 
     from lapel.foundation.core.actors import Actor
@@ -70,6 +70,14 @@ class EraseSome(Protocol):
     ) -> int: ...
 
 
+class LastUploadEnds(Protocol):
+    """By recording: when the last upload URL ends that another slice issued, of those that have one."""
+
+    async def __call__(
+        self, connection: Connection, world_id: int, recording_ids: list[str], /
+    ) -> Mapping[str, datetime]: ...
+
+
 class Deletion:
     """Deletes one recording, or all recordings and all other rows of an end user."""
 
@@ -80,6 +88,7 @@ class Deletion:
         on_delete: Sequence[OnDelete] = (),
         of_end_user: Sequence[EraseSome] = (),
         last_of_end_user: Sequence[EraseSome] = (),
+        last_upload_ends: Sequence[LastUploadEnds] = (),
     ) -> None:
         """Hooks that remove the other rows of a deleted end user, called in this order: `of_end_user` before
         the recordings are deleted, and `last_of_end_user` after that."""
@@ -88,6 +97,7 @@ class Deletion:
         self._on_delete = on_delete
         self._of_end_user = of_end_user
         self._last_of_end_user = last_of_end_user
+        self._last_upload_ends = last_upload_ends
 
     async def delete(self, at: Reach, cause: Cause, actor: Actor | None = None) -> None:
         """Delete a recording; the ledger keeps the `cause`, the audit log the `actor`; None: the operator.
@@ -280,6 +290,7 @@ class Deletion:
         await deletion_queries.insert_tombstones(
             connection, world_id, ids, [row.created_at for row in rows], now
         )
+        ends = await self._ends_of_links(connection, world_id, rows, now)
         await self._erasures.open_recordings(
             connection,
             world_id,
@@ -288,7 +299,7 @@ class Deletion:
                     row.id,
                     row.end_user_id,
                     object_names.recording_prefixes(row.project_id, row.id),
-                    row.last_url_expires_at or now,
+                    ends[row.id],
                     row.held,
                 )
                 for row in rows
@@ -309,3 +320,13 @@ class Deletion:
         crash_point("delete:rows-deleted")
         deleted = [events.deleted_recording(row.id, row.project_id, row.created_at, now) for row in rows]
         await events.publish_deleted(connection, self._ports.ids, now, world_id, deleted)
+
+    async def _ends_of_links(
+        self, connection: Connection, world_id: int, rows: Sequence[DeletionRow], now: datetime
+    ) -> dict[str, datetime]:
+        """By recording: when the last upload URL ends; `now` without one."""
+        ends = {row.id: row.last_url_expires_at or now for row in rows}
+        for find in self._last_upload_ends:
+            found = await find(connection, world_id, list(ends))
+            ends.update({each: max(ends[each], end) for each, end in found.items()})
+        return ends

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Protocol
 from lapel.foundation.core.clock import timestamp
 from lapel.foundation.core.crash_points import crash_point
 from lapel.foundation.core.errors import Conflict, InvalidRequest
+from lapel.foundation.core.rate_limit import RateLimit
 from lapel.foundation.database import audit
 from lapel.foundation.identity.tokens import new_token
 from lapel.foundation.storage import object_names
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from lapel.slices.recordings.wire import RecordingStatus, StartUpload
 
 URL_SECONDS = 3600
+UPLOAD_URLS = RateLimit("upload_url", lambda settings: settings.upload_urls_per_minute)
 # The life of an upload token. A token that was issued to the holder of an upload token ends with that token.
 TOKEN_LIFE = timedelta(hours=24)
 # Limits the size of a recording's answer, and the work of one completion.

@@ -1,0 +1,7 @@
+"""What other slices use of encrypted uploads."""
+
+from __future__ import annotations
+
+from lapel.slices.encrypted_uploads.sessions.clearing import last_upload_ends
+
+__all__ = ["last_upload_ends"]

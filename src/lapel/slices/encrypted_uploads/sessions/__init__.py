@@ -1,0 +1,1 @@
+"""The sessions of encrypted uploads: created, staged, accepted, recovered, cancelled, and cleared."""

@@ -1,0 +1,153 @@
+"""Issues sessions: a fresh key pair, the signed authorization, and the row."""
+
+from __future__ import annotations
+
+import uuid
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, cast
+
+from lapel.foundation.core.crash_points import crash_point
+from lapel.foundation.storage.object_names import SealedName
+from lapel.slices.encrypted_uploads.documents import digests, hpke, upload_authorization
+from lapel.slices.encrypted_uploads.documents.profiles import POLICY_CODES
+from lapel.slices.encrypted_uploads.documents.upload_authorization import (
+    BATCH,
+    BLE,
+    CELLULAR,
+    CROSS_CHANNEL,
+    REPLACEMENT,
+    RESUME,
+    WIFI,
+    Authorization,
+)
+from lapel.slices.encrypted_uploads.sessions import session_queries
+from lapel.slices.encrypted_uploads.sessions.session_queries import NewSession
+
+if TYPE_CHECKING:
+    from lapel.foundation.core.actors import Actor
+    from lapel.foundation.database.connection import Connection
+    from lapel.foundation.ports import Ports
+    from lapel.slices.encrypted_uploads.documents.layouts import Environment
+    from lapel.slices.encrypted_uploads.policies.upload_policies import UploadPolicies
+    from lapel.slices.encrypted_uploads.signing.signing_keys import SigningKeys
+    from lapel.slices.encrypted_uploads.wire import Channel
+
+# How long an authorization is valid. No upload URL of a session outlives it.
+LIFE = timedelta(seconds=3600)
+# A PUT may still run when its URL ends. A staged object that no manifest claimed goes this long after that.
+LATE_PUT_GRACE = timedelta(hours=24)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UploadFacts:
+    """What a client says of an upload. `binding_generation` is the device's present one."""
+
+    recording_id: str
+    device_id: str
+    end_user_id: str
+    serial_number: str
+    binding_generation: int
+    recording_uuid: str
+    recording_generation: int
+    channel: Channel
+    capabilities: bytes
+    auth_nonce: bytes
+    ciphertext_length: int
+    ciphertext_sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class Recovered:
+    """The session that a new one replaces."""
+
+    session_id: str
+    owner_revision: int
+
+
+def recipient_context(world_id: int, session_id: str) -> bytes:
+    """The context under which a session's private X25519 key is sealed."""
+    return f"encrypted-upload:{world_id}:{session_id}".encode()
+
+
+class SessionIssuer:
+    """Issues sessions."""
+
+    def __init__(self, ports: Ports, keys: SigningKeys, policies: UploadPolicies) -> None:
+        self._ports = ports
+        self._keys = keys
+        self._policies = policies
+
+    async def issue(
+        self, connection: Connection, actor: Actor, facts: UploadFacts, recovered: Recovered | None = None
+    ) -> str:
+        """Store a new session of a locked recording, which has no open one. Returns its id.
+
+        Raises Unavailable when the project's signing key cannot be opened.
+        """
+        now = self._ports.clock.now()
+        session_id, recipient_key_id = uuid.uuid4(), uuid.uuid4()
+        private_key = hpke.new_private_key()
+        signing_key = await self._keys.active(connection, actor.project_id)
+        told = await self._policies.current(
+            connection, actor.world_id, actor.project_id, facts.device_id, facts.end_user_id
+        )
+        organization = await session_queries.read_organization(connection, actor.world_id)
+        staging_key = SealedName(actor.project_id, facts.recording_id, str(session_id)).key()
+        issued_at = int(now.timestamp())
+        expires_at = issued_at + int(LIFE.total_seconds())
+        authorization = Authorization(
+            environment=cast("Environment", self._ports.settings.encrypted_upload_environment),
+            policy=POLICY_CODES[told.policy],
+            channel_mask=BLE | WIFI | CELLULAR,
+            flags=BATCH | RESUME | CROSS_CHANNEL | (0 if recovered is None else REPLACEMENT),
+            owner_revision=1 if recovered is None else recovered.owner_revision + 1,
+            binding_generation=facts.binding_generation,
+            recording_generation=facts.recording_generation,
+            signing_key_id=signing_key.key_id,
+            policy_revision=told.revision,
+            issued_at=issued_at,
+            expires_at=expires_at,
+            minimum_length=facts.ciphertext_length,
+            maximum_length=facts.ciphertext_length,
+            session_uuid=session_id,
+            recipient_key_uuid=recipient_key_id,
+            recording_uuid=uuid.UUID(facts.recording_uuid),
+            device_nonce=facts.auth_nonce,
+            recipient_public_key=hpke.public_key(private_key),
+            tenant=digests.tenant(organization, actor.project_id),
+            device=digests.device_identity(facts.serial_number),
+            configuration=told.configuration_sha256,
+            staging=digests.staging_object(session_id, self._ports.settings.s3_bucket, staging_key),
+            ciphertext_sha256=bytes.fromhex(facts.ciphertext_sha256),
+        )
+        ends = datetime.fromtimestamp(expires_at, UTC)
+        context = recipient_context(actor.world_id, str(session_id))
+        new = NewSession(
+            id=str(session_id),
+            recording_id=facts.recording_id,
+            device_id=facts.device_id,
+            end_user_id=facts.end_user_id,
+            owner_revision=authorization.owner_revision,
+            channel=facts.channel,
+            policy=told.policy,
+            policy_revision=told.revision,
+            binding_generation=facts.binding_generation,
+            recording_uuid=facts.recording_uuid,
+            recording_generation=facts.recording_generation,
+            capabilities=facts.capabilities,
+            auth_nonce=facts.auth_nonce,
+            ciphertext_length=facts.ciphertext_length,
+            ciphertext_sha256=facts.ciphertext_sha256,
+            staging_key=staging_key,
+            upload_authorization=upload_authorization.encode(authorization, signing_key.private_key),
+            configuration=told.configuration,
+            recipient_key_id=str(recipient_key_id),
+            sealed_recipient_key=self._ports.sealer.seal(private_key, context),
+            predecessor_id=None if recovered is None else recovered.session_id,
+            clear_at=ends + LATE_PUT_GRACE,
+            expires_at=ends,
+        )
+        await session_queries.insert(connection, actor.world_id, new, now)
+        crash_point("encrypted-session:row-written")
+        return new.id
