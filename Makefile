@@ -46,12 +46,13 @@ test: $(VENV)/.dev-ok $(VENV)/.weights-ok ## run the tests; those that only draw
 # The same rules, with more of what is drawn at random; a count that is set in the environment stays.
 DEEP  := tests/faults/test_random_kills.py tests/contract/test_schemathesis.py tests/commands/test_machine.py tests/stateful \
 	tests/transcription/test_places.py tests/faults/test_webhook_kills.py tests/lost_answers tests/mcp/test_hostile.py \
-	tests/language_models/local/test_real_model.py
+	tests/language_models/local/test_real_model.py tests/simulate/test_encrypted.py
 COUNTS = LAPEL_FAULT_KILLS=$${LAPEL_FAULT_KILLS:-2000} LAPEL_FAULT_TREES=$${LAPEL_FAULT_TREES:-2} \
 	LAPEL_WEBHOOK_KILLS=$${LAPEL_WEBHOOK_KILLS:-500} LAPEL_WEBHOOK_EVENTS=$${LAPEL_WEBHOOK_EVENTS:-10000} \
 	LAPEL_STATEFUL_EXAMPLES=$${LAPEL_STATEFUL_EXAMPLES:-40} LAPEL_LOST_DRAWS=$${LAPEL_LOST_DRAWS:-8} \
 	LAPEL_FUZZ_EXAMPLES=$${LAPEL_FUZZ_EXAMPLES:-100} LAPEL_FUZZ_DRAWN=$${LAPEL_FUZZ_DRAWN:-1} \
 	LAPEL_FUZZ_COVERAGE=$${LAPEL_FUZZ_COVERAGE:-1} LAPEL_PLACES_DRAWS=$${LAPEL_PLACES_DRAWS:-400} \
+	LAPEL_ENCRYPTED_DRAWS=$${LAPEL_ENCRYPTED_DRAWS:-12} \
 	LAPEL_TEST_LANGUAGE_MODEL=$${LAPEL_TEST_LANGUAGE_MODEL:-1}
 # Examples of each property that names no number; `make test` draws 30.
 PROPERTIES = LAPEL_PROPERTY_EXAMPLES=$${LAPEL_PROPERTY_EXAMPLES:-200}

@@ -51,6 +51,17 @@ def test_it_takes_an_address_and_a_key_from_the_environment(served: Served) -> N
     assert "8 devices live for 0.05 min against" in done.stderr
 
 
+def test_devices_that_encrypt_find_their_keys_and_name_their_sessions(served: Served) -> None:
+    done = run("simulate", *SMALL, "--encrypted", "--drop", "0.05", "--json", "--data-dir", served.data_dir)
+    assert done.returncode == 0, done.stdout + done.stderr
+    report = json.loads(done.stdout)
+    sealed = report["sealed"]
+    assert sealed["made"] == sealed["published"] + sealed["on_devices"]
+    assert sealed["published"] == len(report["sessions"]) == report["uploads"]["kept"] > 0
+    names = {"session_id", "owner_revision", "recording_id", "device_id", "end_user_id"}
+    assert all(set(session) == names for session in report["sessions"])
+
+
 def test_a_planted_loss_is_status_1(served: Served) -> None:
     """Objects that vanish while the fleet lives are lost promises."""
     command = ["simulate", *SMALL, "--json", "--data-dir", str(served.data_dir)]
@@ -148,6 +159,11 @@ def test_the_dashboard_draws_on_a_terminal(served: Served) -> None:
             "lapel: the server does not answer: no connection to http://127.0.0.1:1: Connection refused. ",
         ),
         ((), "no server runs on"),
+        (("--encrypted", "--url", "http://127.0.0.1:1", "--key", "x"), "give them with --signing-key"),
+        (("--signing-key", f"1:{'0' * 128}"), "add --encrypted"),
+        (("--encrypted", "--signing-key", "1:12"), "'1:12' is not a number, a colon and 128"),
+        (("--encrypted", "--signing-key", f"1:{'0' * 128}"), "no public key of P-256"),
+        (("--encrypted", "--environment", "3"), "--environment 3 is not between 0 and 2."),
     ],
 )
 def test_what_cannot_be_done_is_one_line_and_status_1(

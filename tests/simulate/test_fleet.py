@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections import Counter
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -16,23 +15,14 @@ from lapel.simulate.backend import SCOPES
 from lapel.simulate.client.caller import SimulationError
 from lapel.simulate.client.meter import Meter
 from lapel.simulate.device.device import SimulatedDevice
-from lapel.simulate.fleet import Fleet
 from lapel.simulate.journal import Entry
 from lapel.simulate.oracle import Oracle
-from lapel.simulate.plan import NOTHING, FleetPlan
-from lapel.simulate.report import FleetReport, shown_of
+from lapel.simulate.plan import NOTHING
+from lapel.simulate.report import shown_of
+from tests.simulate.fleets import ended, simulated
 from tests.support.running import Running, running, working
 from tests.support.tenants import Tenant, bearer, make_key, make_tenant
 
-_USUAL: dict[str, Any] = {
-    "devices": 12,
-    "minutes": 0.05,
-    "interval": 60,
-    "speed": 120,
-    "seed": 6,
-    "drop": 0,
-    "updates": 0.5,
-}
 _EVERYTHING = (
     "heartbeats",
     "uploads promised",
@@ -43,31 +33,6 @@ _EVERYTHING = (
     "devices rebound",
     "spells",
 )
-
-
-async def simulated(live: Running, key: str, run: str, **changes: Any) -> FleetReport:
-    """A simulation to its end."""
-    plan = FleetPlan(run=run, **{**_USUAL, **changes})
-    return await Fleet(plan, live.url, key, asyncio.Event()).run()
-
-
-async def ended(
-    live: Running, key: str, run: str, enough: Callable[[Meter], bool], **changes: Any
-) -> FleetReport:
-    """A simulation that is ended as soon as enough has happened, however slow the machine is."""
-    stop = asyncio.Event()
-    fleet = Fleet(FleetPlan(run=run, **{**_USUAL, **changes, "minutes": 60}), live.url, key, stop)
-    task = asyncio.create_task(fleet.run())
-    try:
-        async with asyncio.timeout(60):
-            while not enough(fleet.meter) and not task.done():  # noqa: ASYNC110 - nobody tells
-                await asyncio.sleep(0.02)
-    except TimeoutError:
-        raise AssertionError(f"not enough happened: {fleet.meter.counts}") from None
-    finally:
-        stop.set()
-        report = await task
-    return report
 
 
 async def rows(client: httpx.AsyncClient, tenant: Tenant, path: str) -> list[dict[str, Any]]:

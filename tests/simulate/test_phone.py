@@ -20,7 +20,7 @@ from lapel.simulate.phone.strict_caller import StrictCaller
 from lapel.simulate.phone.upload_note import UploadNote, UploadNotes
 from lapel.simulate.phone.upload_run import PhoneCrashed, PhoneTools, UploadPlace, UploadRun
 from lapel.simulate.sealing.device_refusals import DeviceRefusal, RefusalCode
-from lapel.simulate.sealing.sealing_device import SealingDevice
+from lapel.simulate.sealing.sealing_device import Provisioning, SealingDevice
 from lapel.simulate.sealing.signed_documents import public_keys
 from tests.simulate.fake_cloud import GENERATION, SERIAL, Answer, FakeCloud, fake_cloud
 
@@ -79,7 +79,8 @@ class Phone:
 async def phone(monkeypatch: pytest.MonkeyPatch) -> AsyncGenerator[Phone]:
     monkeypatch.setattr(strict_caller, "_PAUSE", 0.0)
     async with fake_cloud() as cloud, aiohttp.ClientSession() as session:
-        firmware = SealingDevice(SERIAL, public_keys({1: cloud.public_key}), Steady(3), lambda: cloud.now)
+        provisioning = Provisioning(public_keys({1: cloud.public_key}), 2)
+        firmware = SealingDevice(SERIAL, provisioning, Steady(3), lambda: cloud.now)
         sealed = firmware.store(1, PLAIN, RECORDING)
         notes = UploadNotes()
         notes.save(
@@ -184,7 +185,7 @@ async def test_a_creation_that_was_surely_refused_is_made_anew(phone: Phone, nam
     assert "find" not in phone.cloud.calls
 
 
-@pytest.mark.parametrize("at", range(1, 16))
+@pytest.mark.parametrize("at", range(1, 20))
 async def test_a_crash_after_any_answer_loses_nothing(phone: Phone, at: int) -> None:
     crashes = 0
     try:

@@ -26,7 +26,7 @@ from lapel.simulate.phone.sealed_uploads import SealedCounts, SealedUploads
 from lapel.simulate.phone.strict_caller import StrictCaller
 from lapel.simulate.plan import FleetPlan
 from lapel.simulate.report import FleetReport, report_of
-from lapel.simulate.sealing.signed_documents import PublicKeys
+from lapel.simulate.sealing.sealing_device import Provisioning
 
 T = TypeVar("T")
 _LONGEST_NAP = 0.05  # seconds between two checks for an activity that was scheduled earlier
@@ -46,12 +46,11 @@ class Fleet:
         base_url: str,
         key: str,
         stop: asyncio.Event,
-        signing_keys: PublicKeys | None = None,
+        provisioning: Provisioning | None = None,
     ) -> None:
         """`key`: an API key with the scopes of `backend.SCOPES`. `stop`: ends the fleet's life early.
 
-        `signing_keys`: the project's public keys, by number. With them, devices encrypt what they upload, and
-        `key` needs `backend.SEALED_SCOPES`.
+        `provisioning`: with it, devices encrypt what they upload, and `key` needs `backend.SEALED_SCOPES`.
         """
         self.plan = plan
         self.meter = Meter()
@@ -62,7 +61,7 @@ class Fleet:
         self._base_url = base_url
         self._key = key
         self._stop = stop
-        self._signing_keys = signing_keys
+        self._provisioning = provisioning
         self._devices = [
             SimulatedDevice(number, f"SIM{plan.run}{number:06d}") for number in range(plan.devices)
         ]
@@ -85,10 +84,10 @@ class Fleet:
                     # Calls that compare and remove at the end are not measured.
                     calm = Caller(session, self._base_url, Meter(), dice, 0)
                     sealed: SealedUploads | None = None
-                    if self._signing_keys is not None:
+                    if self._provisioning is not None:
                         phones = StrictCaller(session, self._base_url, self.meter, dice, self.plan.drop)
                         sealed = SealedUploads(
-                            phones, backend, self.plan, self.meter, journal, self._signing_keys
+                            phones, backend, self.plan, self.meter, journal, self._provisioning
                         )
                     return await self._run(backend, journal, calm, sealed)
             finally:

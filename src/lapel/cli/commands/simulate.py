@@ -4,25 +4,50 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import re
 import secrets
 import signal
 from datetime import timedelta
-from typing import Annotated
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
 import uvloop
 from cyclopts import Parameter
 from rich.console import Console
 
 from lapel.cli.shared.faults import CommandError
+from lapel.cli.shared.installation import settings_of, with_ports
 from lapel.cli.shared.options import DataDir, Json, emit, say
-from lapel.cli.shared.server import Key, Project, Url, reach, server_access
-from lapel.simulate.backend import SCOPES
+from lapel.cli.shared.server import Key, Project, ServerAccess, Url, reach, server_access
+from lapel.simulate.backend import SCOPES, SEALED_SCOPES
 from lapel.simulate.client.caller import SimulationError
 from lapel.simulate.dashboard import watch
 from lapel.simulate.fleet import Fleet
 from lapel.simulate.plan import NOTHING, FleetPlan, Rates
 from lapel.simulate.report import FleetReport, shown_of
+from lapel.simulate.sealing.sealing_device import Provisioning
+from lapel.simulate.sealing.signed_documents import public_keys
+from lapel.slices.encrypted_uploads.signing.signing_keys import SigningKeys
+from lapel.slices.projects.service import Projects
 
+if TYPE_CHECKING:
+    from lapel.foundation.ports import Ports
+
+PublicKeysGiven = Annotated[
+    str | None,
+    Parameter(
+        help="For --encrypted: the project's public keys, NUMBER:HEX, with commas between them. "
+        "Default: those of the data folder."
+    ),
+]
+Environment = Annotated[
+    int,
+    Parameter(
+        env_var="LAPEL_ENCRYPTED_UPLOAD_ENVIRONMENT",
+        help="Environment for which devices that encrypt were made: 0, 1 or 2, as the server's setting says.",
+    ),
+]
+_POINT = re.compile(r"[0-9a-fA-F]{128}")
 _AFTERWARDS = timedelta(hours=1)  # for comparing and removing at the end
 
 
@@ -44,6 +69,11 @@ def simulate(  # noqa: PLR0913 - a flag each
     only_heartbeats: Annotated[
         bool, Parameter(negative=(), help="Send only heartbeats; for large fleets.")
     ] = False,
+    encrypted: Annotated[
+        bool, Parameter(negative=(), help="Devices encrypt their recordings before the upload.")
+    ] = False,
+    signing_key: PublicKeysGiven = None,
+    environment: Environment = 2,
     updates: Annotated[float, Parameter(help="Share of the devices that is offered new firmware.")] = 0.3,
     connections: Annotated[int, Parameter(help="Maximum number of calls under way at once.")] = 64,
     seed: Annotated[int | None, Parameter(help="Seed that repeats the random choices.")] = None,
@@ -58,14 +88,26 @@ def simulate(  # noqa: PLR0913 - a flag each
     the end the command compares what the server shows with what it promised. Status 1 when something is
     missing or stored twice.
 
+    With --encrypted, devices encrypt what they record, phones upload it and crash now and then, and a device
+    deletes its copy only when it has verified the server's receipt.
+
     For example:
 
         lapel simulate
         lapel simulate --devices 200 --minutes 5 --drop 0.1
         lapel simulate --devices 50 --minutes 1 --speed 20 --seed 7 --json
+        lapel simulate --encrypted --devices 10 --speed 60 --drop 0.1
         lapel simulate --devices 100000 --only-heartbeats --connections 128
         LAPEL_KEY=sk_test_… lapel simulate --url https://api.example.com --keep
     """
+    if signing_key is not None and not encrypted:
+        raise CommandError("--signing-key is for devices that encrypt: add --encrypted.")
+    given = None if signing_key is None else _points(signing_key)
+    if encrypted and url and given is None:
+        raise CommandError(
+            "devices that encrypt must know the keys that sign for them: give them with --signing-key, as "
+            "`lapel signing-keys list` shows them on the server's machine."
+        )
     plan = FleetPlan(
         devices=devices,
         minutes=minutes,
@@ -79,19 +121,23 @@ def simulate(  # noqa: PLR0913 - a flag each
         rates=NOTHING if only_heartbeats else Rates(),
         keep=keep,
     )
-    _check(plan)
+    _check(plan, environment)
     try:
         with server_access(
             url,
             key,
             project,
             data_dir,
-            scopes=SCOPES,
+            scopes=SEALED_SCOPES if encrypted else SCOPES,
             name=f"lapel simulate {plan.run}",
             lives=timedelta(minutes=plan.minutes) + _AFTERWARDS,
         ) as access:
             reach(access.base_url())
-            report = _run(plan, access.base_url(), access.key, quiet=json)
+            provisioning: Provisioning | None = None
+            if encrypted:
+                points = _keys_of_folder(project, data_dir) if given is None else given
+                provisioning = Provisioning(public_keys(points), environment)
+            report = _run(plan, access, provisioning, quiet=json)
     except SimulationError as fault:
         raise CommandError(str(fault)) from fault
     emit(report, json, lambda: shown_of(report))
@@ -99,7 +145,19 @@ def simulate(  # noqa: PLR0913 - a flag each
         raise SystemExit(1)
 
 
-def _check(plan: FleetPlan) -> None:
+def _keys_of_folder(project: str | None, data_dir: Path | None) -> dict[int, bytes]:
+    """The public keys of the project, by their numbers. A project without a key gets its first one."""
+
+    async def work(ports: Ports) -> dict[int, bytes]:
+        project_id, keys = await Projects(ports).named(project), SigningKeys(ports)
+        async with ports.database.transaction() as connection:
+            await keys.active(connection, project_id)
+            return {row.key_id: row.public_key for row in await keys.list(connection, project_id)}
+
+    return with_ports(settings_of(data_dir), work)
+
+
+def _check(plan: FleetPlan, environment: int) -> None:
     for flag, value, least, most in (
         ("--devices", plan.devices, 1, 1_000_000),
         ("--minutes", plan.minutes, 0.01, 7 * 24 * 60),
@@ -108,19 +166,40 @@ def _check(plan: FleetPlan) -> None:
         ("--drop", plan.drop, 0, 0.9),
         ("--updates", plan.updates, 0, 1),
         ("--connections", plan.connections, 1, 4096),
+        ("--environment", environment, 0, 2),
     ):
         if not least <= value <= most:
             raise CommandError(f"{flag} {value:g} is not between {least:g} and {most:g}.")
 
 
-def _run(plan: FleetPlan, base_url: str, key: str, *, quiet: bool) -> FleetReport:
+def _points(text: str) -> dict[int, bytes]:
+    """The public keys (x and y) of --signing-key, by their numbers. Raises CommandError for other texts."""
+    points: dict[int, bytes] = {}
+    for each in text.split(","):
+        number, _, point = each.strip().partition(":")
+        if not (number.isascii() and number.isdecimal() and _POINT.fullmatch(point)):
+            raise CommandError(f"--signing-key {each!r} is not a number, a colon and 128 hexadecimal digits.")
+        points[int(number)] = bytes.fromhex(point)
+    try:
+        public_keys(points)
+    except ValueError:
+        raise CommandError("--signing-key has a key that is no public key of P-256.") from None
+    return points
+
+
+def _run(
+    plan: FleetPlan, access: ServerAccess, provisioning: Provisioning | None, *, quiet: bool
+) -> FleetReport:
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        return runner.run(_simulate(plan, base_url, key, quiet=quiet))
+        return runner.run(_simulate(plan, access, provisioning, quiet=quiet))
 
 
-async def _simulate(plan: FleetPlan, base_url: str, key: str, *, quiet: bool) -> FleetReport:
+async def _simulate(
+    plan: FleetPlan, access: ServerAccess, provisioning: Provisioning | None, *, quiet: bool
+) -> FleetReport:
     stop = asyncio.Event()
-    fleet = Fleet(plan, base_url, key, stop)
+    base_url = access.base_url()
+    fleet = Fleet(plan, base_url, access.key, stop, provisioning)
     main = asyncio.current_task()
     loop = asyncio.get_running_loop()
 

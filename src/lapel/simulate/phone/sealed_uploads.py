@@ -25,8 +25,7 @@ from lapel.simulate.phone.upload_run import PhoneCrashed, PhoneTools, UploadPlac
 from lapel.simulate.plan import FleetPlan
 from lapel.simulate.sealing.audio_seal import SealedAudio
 from lapel.simulate.sealing.device_refusals import DeviceRefusal
-from lapel.simulate.sealing.sealing_device import SealingDevice
-from lapel.simulate.sealing.signed_documents import PublicKeys
+from lapel.simulate.sealing.sealing_device import Provisioning, SealingDevice
 
 POLL = 2.0  # seconds between two looks at a session, in the device's time
 _SHORTEST_POLL = 0.1  # seconds
@@ -71,16 +70,16 @@ class SealedUploads:
         plan: FleetPlan,
         meter: Meter,
         journal: Journal,
-        keys: PublicKeys,
+        provisioning: Provisioning,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        """`keys`: the public keys with which the devices were provisioned. `clock`: Unix seconds."""
+        """`provisioning`: of all devices. `clock`: Unix seconds."""
         self.sessions: list[PublishedSession] = []
         self._backend = backend
         self._plan = plan
         self._meter = meter
         self._journal = journal
-        self._keys = keys
+        self._provisioning = provisioning
         self._recorder = Recorder()
         self._owned: dict[int, _Owned] = {}
         self._tools = PhoneTools(
@@ -187,7 +186,7 @@ class SealedUploads:
         owned = self._owned.get(device.index)
         if owned is None:
             dice = dice_of(self._plan, device, "phone", 0)
-            firmware = SealingDevice(device.serial_number, self._keys, dice, self._tools.clock)
+            firmware = SealingDevice(device.serial_number, self._provisioning, dice, self._tools.clock)
             owned = self._owned[device.index] = _Owned(firmware, UploadNotes(), dice)
         return owned
 

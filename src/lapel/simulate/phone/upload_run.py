@@ -36,6 +36,7 @@ STAGING_MISSING: Final = "encrypted_upload_v2_staging_missing"
 MOST_POLLS: Final = 60
 _ANY_2XX: Final = range(200, 300)
 _CRASHES = 0.03  # share of answers after which phone and device restart
+_RESTARTS = 0.1  # share of new sessions whose authorization finds a device that has restarted
 _CANCELS = 0.04  # share of new sessions that are cancelled at once
 _REPEATS = 0.1  # share of calls that are needlessly repeated
 
@@ -220,6 +221,8 @@ class UploadRun:
         document = document_of(
             session.authorization_base64, AUTHORIZATION_BYTES, session.authorization_sha256
         )
+        if self._draws(_RESTARTS):
+            self._firmware.restart()
         try:
             note.manifest = self._firmware.authorize(
                 self._place.number, document, self._place.binding_generation, note.channel

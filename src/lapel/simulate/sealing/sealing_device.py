@@ -22,8 +22,14 @@ from lapel.simulate.sealing.signed_documents import (
 NONCE_BYTES: Final = 16
 # Encoding 1, highest profile 2, 24 bytes; batches, contexts and recovery; the sizes of its buffers.
 CAPABILITIES: Final = bytes.fromhex("010218007f03000000040004f40010000800000010000000")
-_PRODUCTION = 2
 _SKEW = 300  # seconds that the server's clock may be ahead
+
+
+class Provisioning(NamedTuple):
+    """What the maker writes into every device of a project: its public keys, and the environment (0 to 2)."""
+
+    keys: PublicKeys
+    environment: int
 
 
 class _Policy(NamedTuple):
@@ -43,12 +49,12 @@ class SealingDevice:
     """
 
     def __init__(
-        self, serial_number: str, keys: PublicKeys, dice: Random, clock: Callable[[], float]
+        self, serial_number: str, provisioning: Provisioning, dice: Random, clock: Callable[[], float]
     ) -> None:
-        """`keys`: the public keys of the project. `clock`: Unix seconds."""
+        """`clock`: Unix seconds."""
         self.nonce = dice.randbytes(NONCE_BYTES)
         self._identity = device_identity(serial_number)
-        self._keys = keys
+        self._keys, self._environment = provisioning
         self._dice = dice
         self._clock = clock
         self._root_key = dice.randbytes(32)
@@ -117,7 +123,7 @@ class SealingDevice:
     def _check(
         self, granted: GrantedUpload, sealed: SealedAudio, binding_generation: int, channel: str
     ) -> None:
-        insist(granted.environment == _PRODUCTION, RefusalCode.ENVIRONMENT, f"{granted.environment}")
+        self._check_environment(granted)
         self._check_time(granted)
         insist(granted.device == self._identity, RefusalCode.IDENTITY, "another device")
         is_bound = granted.binding_generation == binding_generation
@@ -128,6 +134,11 @@ class SealingDevice:
         insist(is_sealed, RefusalCode.STORAGE, "another sealed object")
         may = granted.channels & (1 << (CHANNELS[channel] - 1))
         insist(bool(may), RefusalCode.STORAGE, f"the channel {channel} is not allowed")
+
+    def _check_environment(self, document: GrantedUpload | StorageReceipt) -> None:
+        is_ours = document.environment == self._environment
+        detail = f"{document.environment} instead of {self._environment}"
+        insist(is_ours, RefusalCode.ENVIRONMENT, detail)
 
     def _check_time(self, document: GrantedUpload | StorageReceipt) -> None:
         begins = document.issued_at - _SKEW
@@ -146,7 +157,7 @@ class SealingDevice:
             insist(is_same, RefusalCode.DOWNGRADE, f"policy {told} says two things")
 
     def _check_receipt(self, receipt: StorageReceipt, sealed: SealedAudio, granted: GrantedUpload) -> None:
-        insist(receipt.environment == _PRODUCTION, RefusalCode.ENVIRONMENT, f"{receipt.environment}")
+        self._check_environment(receipt)
         self._check_time(receipt)
         found = (
             receipt.owner_revision,
