@@ -11,18 +11,15 @@ from pathlib import Path
 import pytest
 
 from lapel.embedded.postgres.supervisor import EmbeddedPostgres
-from lapel.foundation.queue import jobs
 from lapel.slices.encrypted_uploads import publication
-from lapel.slices.encrypted_uploads.payloads import PUBLISH
 from lapel.slices.encrypted_uploads.slice import SLICE
 from tests.encrypted_uploads.publication.support import (
     SAMPLE,
-    Staged,
-    copies_of,
+    Accepted,
+    accepted,
     publish,
     receipt_of,
     row_of,
-    staged,
 )
 from tests.faults.processes import armed, instructions, process, run_schedules
 from tests.faults.rest import empty
@@ -66,31 +63,29 @@ async def test_a_publication_whose_worker_dies_is_finished_once(
     await asyncio.to_thread(drop_database, postgres, "publication-kills")
 
 
-async def worker_dies(live: Running, device: Device, folder: Path, point: str) -> Staged:
+async def worker_dies(live: Running, device: Device, folder: Path, point: str) -> Accepted:
     """A worker dies at this point; another one, at the same place, finishes."""
     failing = point.partition(":")[2] in OF_FAILURE
-    upload = await staged(device, live.ports, b"RIFF" + bytes(5000) if failing else SAMPLE)
     _, marker = armed(folder, point)
-    async with live.ports.database.transaction() as connection:
-        await jobs.enqueue(connection, PUBLISH, upload.payload, dedupe=upload.session_id)
+    upload = await accepted(device, b"RIFF" + bytes(5000) if failing else SAMPLE)
     async with live.ports.database.acquire() as connection:
         await empty(connection)
     assert not marker.exists(), f"{point} was not reached"
     return upload
 
 
-async def assert_finished_once(live: Running, device: Device, upload: Staged, *, failed: bool) -> None:
+async def assert_finished_once(live: Running, device: Device, upload: Accepted, *, failed: bool) -> None:
     ports = live.ports
     row = await row_of(ports, upload)
     events = await events_of(ports, upload.world_id, upload.recording_id)
     if failed:
         assert (row["state"], row["failure_code"], row["receipt"]) == ("failed", "integrity_failed", None)
         assert events.count("recording.failed") == 1
-        assert await objects(ports, copies_of(device, upload)) == []
+        assert await objects(ports, upload.copies) == []
         return
     assert row["state"] == "published"
-    await receipt_of(ports, device, upload)
+    await receipt_of(ports, upload)
     assert events.count("recording.uploaded") == 1
-    assert len(await objects(ports, copies_of(device, upload))) == 1
+    assert len(await objects(ports, upload.copies)) == 1
     recording = await device.read(upload.recording_id)
     assert await device.download(upload.recording_id, recording["media"][0]["id"]) == SAMPLE

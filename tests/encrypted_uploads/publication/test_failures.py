@@ -18,31 +18,30 @@ from lapel.slices.encrypted_uploads.documents import digests
 from lapel.slices.encrypted_uploads.publication.publisher import PATIENCE
 from tests.encrypted_uploads.publication.support import (
     SAMPLE,
+    Accepted,
     OtherStore,
-    Staged,
-    copies_of,
+    accepted,
     meanwhile,
     publish,
     publishing,
     receipt_of,
     row_of,
-    seal,
-    staged,
 )
 from tests.erasure.support import hold
 from tests.recordings.support import Device, Json, events_of, objects, sha256
+from tests.support.sealed_uploads import seal
 
 JOBS = "SELECT count(*) FROM jobs.pgqueuer WHERE entrypoint = 'encrypted-uploads.publish' AND payload = $1"
 AGE = "UPDATE encrypted_upload_sessions SET publish_at = $3, tries = $4 WHERE world_id = $1 AND id = $2"
 
 
-async def assert_failed(device: Device, ports: Ports, upload: Staged, row: Json, code: str) -> None:
+async def assert_failed(device: Device, ports: Ports, upload: Accepted, row: Json, code: str) -> None:
     """The session failed for this reason, once, and left nothing behind."""
     assert (row["state"], row["failure_code"], row["receipt"]) == ("failed", code, None)
     assert row["failure_message"].endswith(".")
     assert row["sealed_recipient_key"] is row["lease"] is row["publish_at"] is None
     assert row["clear_at"] is not None
-    assert await objects(ports, copies_of(device, upload)) == []
+    assert await objects(ports, upload.copies) == []
     assert (await device.read(upload.recording_id))["status"] == "integrity_failure"
     assert await publish(ports, upload) == row
     events = await events_of(ports, upload.world_id, upload.recording_id)
@@ -69,21 +68,21 @@ SWAPPED: dict[str, tuple[Callable[[bytes], bytes], str]] = {
 
 @pytest.mark.parametrize("case", SWAPPED)
 async def test_a_staged_object_that_was_swapped_fails(case: str, device: Device, ports: Ports) -> None:
-    upload = await staged(device, ports)
+    upload = await accepted(device)
     swap, code = SWAPPED[case]
-    await ports.store.put(upload.staging_key, swap(upload.sealed))
+    await ports.store.put(upload.staging_key, swap(upload.sealed.content))
     await assert_failed(device, ports, upload, await publish(ports, upload), code)
 
 
 async def test_a_staged_object_that_is_another_sealed_one_fails(device: Device, ports: Ports) -> None:
-    upload = await staged(device, ports)
-    other, _ = seal(SAMPLE, os.urandom(32), upload.facts.header.recording_uuid)
-    await ports.store.put(upload.staging_key, upload.sealed[:128] + other[128:])
+    upload = await accepted(device)
+    other = seal(SAMPLE, recording_uuid=upload.sealed.stored.header.recording_uuid).content
+    await ports.store.put(upload.staging_key, upload.sealed.content[:128] + other[128:])
     await assert_failed(device, ports, upload, await publish(ports, upload), "digest_mismatch")
 
 
 async def test_a_staged_object_that_is_gone_fails(device: Device, ports: Ports) -> None:
-    upload = await staged(device, ports)
+    upload = await accepted(device)
     await ports.store.delete(upload.staging_key)
     await assert_failed(device, ports, upload, await publish(ports, upload), "integrity_failed")
 
@@ -92,7 +91,7 @@ async def test_a_staged_object_that_is_gone_fails(device: Device, ports: Ports) 
     ("at", "code"), [(-1, "authentication_failed"), (140, "digest_mismatch"), (-40, "digest_mismatch")]
 )
 async def test_a_device_that_sealed_wrongly_fails(at: int, code: str, device: Device, ports: Ports) -> None:
-    upload = await staged(device, ports, change_at=at)
+    upload = await accepted(device, change_at=at)
     if at == -40:  # zero bytes of the trailer
         code = "noncanonical_encoding"
     await assert_failed(device, ports, upload, await publish(ports, upload), code)
@@ -104,22 +103,22 @@ async def test_a_device_that_sealed_wrongly_fails(at: int, code: str, device: De
 async def test_a_plain_text_that_is_no_ogg_with_opus_fails(
     plaintext: bytes, device: Device, ports: Ports
 ) -> None:
-    upload = await staged(device, ports, plaintext)
+    upload = await accepted(device, plaintext)
     row = await publish(ports, upload)
     assert "Ogg" in row["failure_message"]
     await assert_failed(device, ports, upload, row, "integrity_failed")
 
 
 async def test_after_a_failure_another_session_may_follow(device: Device, ports: Ports) -> None:
-    failed = await staged(device, ports, b"RIFF" + bytes(5000))
+    failed = await accepted(device, b"RIFF" + bytes(5000))
     await publish(ports, failed)
-    upload = await staged(device, ports, recording_id=failed.recording_id)
+    upload = await accepted(device, again=failed)
     assert (await publish(ports, upload))["state"] == "published"
     assert (await device.read(upload.recording_id))["status"] == "uploaded"
 
 
 async def test_what_was_uploaded_otherwise_meanwhile_stays(device: Device, ports: Ports) -> None:
-    upload = await staged(device, ports)
+    upload = await accepted(device)
 
     async def uploaded() -> None:
         await device.put(await device.start(upload.recording_id), b"something else")
@@ -129,13 +128,13 @@ async def test_what_was_uploaded_otherwise_meanwhile_stays(device: Device, ports
     assert (row["state"], row["failure_code"]) == ("failed", "replay_conflict")
     recording = await device.read(upload.recording_id)
     assert (recording["status"], recording["content_sha256"]) == ("uploaded", sha256(b"something else"))
-    assert len(await objects(ports, copies_of(device, upload))) == 1
+    assert len(await objects(ports, upload.copies)) == 1
 
 
 async def test_an_equal_audio_that_was_uploaded_meanwhile_gets_the_receipt(
     device: Device, ports: Ports
 ) -> None:
-    upload = await staged(device, ports)
+    upload = await accepted(device)
 
     async def uploaded() -> None:
         await device.put(await device.start(upload.recording_id), SAMPLE)
@@ -143,15 +142,15 @@ async def test_an_equal_audio_that_was_uploaded_meanwhile_gets_the_receipt(
 
     row = await publish(ports, upload, store=meanwhile(ports, uploaded))
     assert row["state"] == "published"
-    (copy,) = await objects(ports, copies_of(device, upload))
-    receipt = await receipt_of(ports, device, upload)
+    (copy,) = await objects(ports, upload.copies)
+    receipt = await receipt_of(ports, upload)
     assert receipt.publication == digests.publication(
         ports.settings.s3_bucket, copy, bytes.fromhex(sha256(SAMPLE))
     )
 
 
 async def test_an_upload_that_begins_meanwhile_is_taken_over(device: Device, ports: Ports) -> None:
-    upload = await staged(device, ports)
+    upload = await accepted(device)
     begun: list[Json] = []
 
     async def begin() -> None:
@@ -159,19 +158,19 @@ async def test_an_upload_that_begins_meanwhile_is_taken_over(device: Device, por
 
     row = await publish(ports, upload, store=meanwhile(ports, begin))
     assert (row["state"], row["media_id"]) == ("published", begun[0]["media_id"])
-    (copy,) = await objects(ports, copies_of(device, upload))
+    (copy,) = await objects(ports, upload.copies)
     assert begun[0]["media_id"] in copy
 
 
 async def test_a_publisher_whose_lease_is_lost_changes_nothing(device: Device, ports: Ports) -> None:
-    upload = await staged(device, ports)
+    upload = await accepted(device)
     rows: list[Json] = []
 
     async def overtaken() -> None:
         rows.append(await publish(ports, upload))
 
     assert [await publish(ports, upload, store=meanwhile(ports, overtaken))] == rows
-    assert len(await objects(ports, copies_of(device, upload))) == 1
+    assert len(await objects(ports, upload.copies)) == 1
     events = await events_of(ports, upload.world_id, upload.recording_id)
     assert events.count("recording.uploaded") == 1
 
@@ -181,7 +180,7 @@ async def test_a_publisher_whose_lease_is_lost_changes_nothing(device: Device, p
 async def test_a_recording_that_is_deleted_is_not_published(
     what: str, when: str, device: Device, ports: Ports
 ) -> None:
-    upload = await staged(device, ports)
+    upload = await accepted(device)
     recording = await device.read(upload.recording_id)
     path = {
         "recording": f"recordings/{upload.recording_id}",
@@ -196,7 +195,7 @@ async def test_a_recording_that_is_deleted_is_not_published(
     async with publishing(ports, store=meanwhile(ports, delete)) as publisher:
         await publisher.publish(upload.payload)
     await device.call("GET", f"/v1/recordings/{upload.recording_id}", 404)
-    assert await objects(ports, copies_of(device, upload)) == []
+    assert await objects(ports, upload.copies) == []
     events = await events_of(ports, upload.world_id, upload.recording_id)
     assert "recording.uploaded" not in events
 
@@ -204,35 +203,41 @@ async def test_a_recording_that_is_deleted_is_not_published(
 async def test_a_deleted_recording_under_a_hold_keeps_the_upload_as_it_is(
     device: Device, ports: Ports
 ) -> None:
-    upload = await staged(device, ports)
+    upload = await accepted(device)
     await hold(device, f"recordings/{upload.recording_id}")
     await device.call("DELETE", f"/v1/recordings/{upload.recording_id}", 204)
     row = await publish(ports, upload)
     assert (row["state"], row["publish_at"], row["receipt"]) == ("processing", None, None)
     assert row["sealed_recipient_key"] is not None
-    assert (await ports.store.head(upload.staging_key)).size == len(upload.sealed)
+    assert (await ports.store.head(upload.staging_key)).size == len(upload.sealed.content)
 
 
 async def test_a_held_recording_is_published(device: Device, ports: Ports) -> None:
-    upload = await staged(device, ports)
+    upload = await accepted(device)
     await hold(device, f"recordings/{upload.recording_id}")
     assert (await publish(ports, upload))["state"] == "published"
 
 
-async def test_a_device_that_is_deleted_meanwhile_loses_nothing(device: Device, ports: Ports) -> None:
-    upload = await staged(device, ports)
+@pytest.mark.parametrize("deleted", [False, True])
+async def test_a_device_that_is_unbound_or_deleted_meanwhile_loses_nothing(
+    deleted: bool, device: Device, ports: Ports
+) -> None:
+    upload = await accepted(device)
+    path = f"/v1/devices/{upload.phone.device_id}"
 
-    async def delete() -> None:
-        await device.call("DELETE", f"/v1/devices/{upload.device_id}", 204)
+    async def unbind() -> None:
+        await device.post(f"{path}/unbind", 200)
+        if deleted:
+            await device.call("DELETE", path, 204)
 
-    row = await publish(ports, upload, store=meanwhile(ports, delete))
+    row = await publish(ports, upload, store=meanwhile(ports, unbind))
     assert row["state"] == "published"
-    await receipt_of(ports, device, upload)
+    await receipt_of(ports, upload)
 
 
 @pytest.mark.parametrize("method", ["head", "get_range", "sha256_of", "writing"])
 async def test_while_the_store_is_away_nothing_is_lost(method: str, device: Device, ports: Ports) -> None:
-    upload = await staged(device, ports)
+    upload = await accepted(device)
 
     def away(*_: Any) -> Any:
         raise StoreUnavailable("away")
@@ -246,7 +251,7 @@ async def test_while_the_store_is_away_nothing_is_lost(method: str, device: Devi
 
 
 async def test_a_store_that_returns_other_bytes_gets_no_receipt(device: Device, ports: Ports) -> None:
-    upload = await staged(device, ports)
+    upload = await accepted(device)
 
     async def other(_: str) -> tuple[int, str]:
         return len(SAMPLE), "00" * 32
@@ -255,11 +260,11 @@ async def test_a_store_that_returns_other_bytes_gets_no_receipt(device: Device, 
         await publish(ports, upload, store=OtherStore(ports, sha256_of=other))
     row = await row_of(ports, upload)
     assert (row["state"], row["receipt"]) == ("processing", None)
-    assert await objects(ports, copies_of(device, upload)) == []
+    assert await objects(ports, upload.copies) == []
 
 
 async def test_with_another_secret_nothing_is_lost(device: Device, ports: Ports) -> None:
-    upload = await staged(device, ports)
+    upload = await accepted(device)
     with pytest.raises(SealBroken):
         await publish(ports, upload, sealer=sealer("another secret that is long enough", None))
     assert (await publish(ports, upload))["state"] == "published"
@@ -267,7 +272,7 @@ async def test_with_another_secret_nothing_is_lost(device: Device, ports: Ports)
 
 @pytest.mark.parametrize("by", [timedelta(days=-400), timedelta(days=400)])
 async def test_clocks_that_differ_do_not_matter(by: timedelta, device: Device, ports: Ports) -> None:
-    upload = await staged(device, ports)
+    upload = await accepted(device)
     other = ManualClock(ports.clock.now() + by)
     row = await publish(ports, upload, clock=other, ids=TimeOrderedIds(other))
     assert row["state"] == "published"
@@ -275,7 +280,7 @@ async def test_clocks_that_differ_do_not_matter(by: timedelta, device: Device, p
 
 
 async def test_a_lost_job_is_made_again_later_and_later(device: Device, ports: Ports) -> None:
-    upload = await staged(device, ports)
+    upload = await accepted(device)
     now = ports.clock.now()
 
     async def made(tries: int) -> int:

@@ -13,6 +13,7 @@ from lapel.foundation.storage.errors import ObjectMissing, StoreUnavailable
 from lapel.slices.encrypted_uploads.documents import manifest
 from lapel.slices.encrypted_uploads.documents.failures import Refused
 from lapel.slices.encrypted_uploads.publication.opening import Opening
+from lapel.slices.encrypted_uploads.sessions.issuance import recipient_context
 from lapel.slices.recordings.service import PlainAudio
 
 if TYPE_CHECKING:
@@ -49,8 +50,9 @@ class PlainWriter:
         """
         if session.manifest is None or session.sealed_recipient_key is None:
             raise AssertionError("a session that accepted a manifest has it, and its key")
-        context = f"encrypted-upload:{session.world_id}:{session.id}".encode()
-        private_key = self._ports.sealer.open(session.sealed_recipient_key, context)
+        private_key = self._ports.sealer.open(
+            session.sealed_recipient_key, recipient_context(session.world_id, session.id)
+        )
         expected = manifest.parse(session.manifest)
         data_key = manifest.open_key(session.manifest, private_key, session.upload_authorization)
         opening = Opening(expected, data_key, self._hashing)
