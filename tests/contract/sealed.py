@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
 import uuid
 from typing import TYPE_CHECKING, Any
 
-from tests.support.sealed_uploads import CAPABILITIES, Phone, base64_of, creation, seal
+from tests.support.sealed_uploads import Phone, creation, manifest_body, recovery_body, seal
 
 if TYPE_CHECKING:
     from tests.contract.resources import Resources
@@ -53,18 +52,8 @@ def body_of(operation: str, resources: Resources) -> Json | None:
         case "create_encrypted_staging_url" | "cancel_encrypted_upload":
             return {"owner_revision": 1}
         case "recover_encrypted_upload":
-            nonce = base64_of(bytes(16))
-            return {
-                "owner_revision": 1,
-                "auth_nonce_base64": nonce,
-                "capabilities_base64": base64_of(CAPABILITIES),
-            }
+            return recovery_body({"owner_revision": 1}, bytes(16))
         case "send_encrypted_upload_manifest":
-            document = bytes.fromhex(resources.manifest)
-            return {
-                "owner_revision": 1,
-                "manifest_base64": base64_of(document),
-                "manifest_sha256": hashlib.sha256(document).hexdigest(),
-            }
+            return manifest_body({"owner_revision": 1}, bytes.fromhex(resources.manifest))
         case _:
             return None

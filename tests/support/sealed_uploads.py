@@ -136,22 +136,13 @@ class Phone:
 
     async def send(self, session: Json, document: bytes, expect: int = 202, **other: Any) -> Json:
         """Send a manifest."""
-        body = owned(
-            session,
-            manifest_base64=base64_of(document),
-            manifest_sha256=hashlib.sha256(document).hexdigest(),
-        )
-        return await self.call("POST", f"{path_of(session)}/manifest", expect, {**body, **other})
+        body = manifest_body(session, document) | other
+        return await self.call("POST", f"{path_of(session)}/manifest", expect, body)
 
     async def recover(self, session: Json, nonce: bytes, expect: int = 201, **other: Any) -> Json:
         """Recover a session."""
-        body = owned(
-            session,
-            auth_nonce_base64=base64_of(nonce),
-            capabilities_base64=base64_of(CAPABILITIES),
-            reason="nonce_changed",
-        )
-        return await self.call("POST", f"{path_of(session)}/recover", expect, {**body, **other})
+        body = recovery_body(session, nonce) | other
+        return await self.call("POST", f"{path_of(session)}/recover", expect, body)
 
     async def cancel(self, session: Json, expect: int = 204, **other: Any) -> Json:
         """Cancel a session."""
@@ -194,6 +185,23 @@ def sessions(recording_id: str) -> str:
 def path_of(session: Json) -> str:
     """The path of a session."""
     return f"{sessions(session['recording_id'])}/{session['session_id']}"
+
+
+def manifest_body(session: Json, document: bytes) -> Json:
+    """The body that sends a manifest."""
+    return owned(
+        session, manifest_base64=base64_of(document), manifest_sha256=hashlib.sha256(document).hexdigest()
+    )
+
+
+def recovery_body(session: Json, nonce: bytes) -> Json:
+    """The body that recovers a session."""
+    return owned(
+        session,
+        auth_nonce_base64=base64_of(nonce),
+        capabilities_base64=base64_of(CAPABILITIES),
+        reason="nonce_changed",
+    )
 
 
 def owned(session: Json, **other: Any) -> Json:
