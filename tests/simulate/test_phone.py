@@ -222,6 +222,16 @@ async def test_an_expired_session_is_recovered_without_a_reason(phone: Phone) ->
     assert sorted(each["revision"] for each in phone.cloud.sessions.values()) == [1, 2]
 
 
+async def test_a_phone_whose_clock_is_hours_ahead_does_not_recover_for_ever(phone: Phone) -> None:
+    phone.tools = phone.tools._replace(clock=lambda: phone.cloud.now + 2 * phone.cloud.lifetime)
+    with pytest.raises(CallFailed, match="recovered 3 times"):
+        await phone.upload()
+    assert phone.cloud.calls.count("recover") == 3
+    assert phone.firmware.holds(1)
+    phone.tools = phone.tools._replace(clock=lambda: phone.cloud.now)
+    await phone.upload()
+
+
 async def test_an_accepted_manifest_is_never_recovered(phone: Phone) -> None:
     phone.cloud.polls = 10_000
     with pytest.raises(CallFailed, match="60 polls"):

@@ -34,6 +34,7 @@ from lapel.simulate.sealing.signed_documents import AUTHORIZATION_BYTES, RECEIPT
 
 STAGING_MISSING: Final = "encrypted_upload_v2_staging_missing"
 MOST_POLLS: Final = 60
+MOST_RECOVERIES: Final = 3  # in one run
 _ANY_2XX: Final = range(200, 300)
 _CRASHES = 0.03  # share of answers after which phone and device restart
 _RESTARTS = 0.1  # share of new sessions whose authorization finds a device that has restarted
@@ -79,6 +80,7 @@ class UploadRun:
         self._notes = notes
         self._dice = dice
         self._note = notes.load(place.number)
+        self._recoveries = 0
 
     @property
     def note(self) -> UploadNote:
@@ -181,6 +183,10 @@ class UploadRun:
     async def _recover(self, *, has_expired: bool) -> SessionReply:
         """A successor of the session, for the device's nonce. A recovery that began is repeated first."""
         note = self._note
+        if self._recoveries == MOST_RECOVERIES:
+            detail = f"recovered {MOST_RECOVERIES} times, and it cannot be used yet; do the clocks differ?"
+            raise CallFailed("recover session", None, detail)
+        self._recoveries += 1
         if not note.recovering:
             note.recovering, note.has_expired, note.nonce = True, has_expired, self._firmware.nonce
             note.manifest = b""
