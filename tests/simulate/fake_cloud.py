@@ -113,7 +113,7 @@ class FakeCloud:
         for each in self.sessions.values():
             if each["body"] == body and each["state"] not in ("failed", "cancelled"):
                 return 200, self._shown(each)
-        return 201, self._shown(self._make(parts[1], body, body["auth_nonce_base64"], 1))
+        return 201, self._shown(self.make(parts[1], body, body["auth_nonce_base64"], 1))
 
     def _recover(self, parts: list[str], body: Answer) -> web.Response | tuple[int, Answer]:
         old = self.sessions[parts[4]]
@@ -124,7 +124,7 @@ class FakeCloud:
         if old["state"] != "staging":
             return refused(409, "conflict")
         old["state"] = "cancelled"
-        made = self._make(parts[1], old["body"], body["auth_nonce_base64"], old["revision"] + 1)
+        made = self.make(parts[1], old["body"], body["auth_nonce_base64"], old["revision"] + 1)
         made["request"] = request
         return 201, self._shown(made)
 
@@ -183,7 +183,7 @@ class FakeCloud:
             "state": state,
         }
 
-    def _make(self, recording: str, body: Answer, nonce: str, revision: int) -> Answer:
+    def make(self, recording: str, body: Answer, nonce: str, revision: int) -> Answer:
         number, private = uuid4(), hpke.new_private_key()
         fields: dict[str, Any] = {
             "environment": 2,

@@ -1,103 +1,19 @@
-"""The app keeps the order of calls, and the device keeps its copy until a receipt says all that it holds."""
+"""The app keeps the order of calls, loses nothing when it crashes, and takes no answer that is not right."""
 
 from __future__ import annotations
 
 import base64
-from collections.abc import AsyncGenerator, Callable
-from dataclasses import dataclass
-from random import Random
+from collections.abc import Callable
 from typing import Any
-from uuid import UUID
 
-import aiohttp
 import pytest
 
 from lapel.simulate.client.caller import CallFailed, SimulationError
-from lapel.simulate.client.meter import Meter
-from lapel.simulate.phone import strict_caller
 from lapel.simulate.phone.strict_answers import StagingReply, check_staging, is_safe_url
-from lapel.simulate.phone.strict_caller import StrictCaller
-from lapel.simulate.phone.upload_note import UploadNote, UploadNotes
-from lapel.simulate.phone.upload_run import PhoneCrashed, PhoneTools, UploadPlace, UploadRun
-from lapel.simulate.sealing.device_refusals import DeviceRefusal, RefusalCode
-from lapel.simulate.sealing.sealing_device import Provisioning, SealingDevice
-from lapel.simulate.sealing.signed_documents import public_keys
-from tests.simulate.fake_cloud import GENERATION, SERIAL, Answer, FakeCloud, fake_cloud
-
-RECORDING = UUID("00112233-4455-4677-8899-aabbccddeeff")
-PLAIN = bytes(range(256)) * 40
-USUAL = ["recordings", "sessions", "manifest", "staging-url", "put", "manifest", "session", "session"]
-
-
-class Steady(Random):
-    """Draws nothing that happens seldom; keys and nonces are drawn as usual."""
-
-    lowest = 0.999
-
-    def random(self) -> float:
-        return self.lowest
-
-
-class Crashing(Steady):
-    """The phone crashes after the answer with that number, counted from 1."""
-
-    def __init__(self, at: int) -> None:
-        super().__init__(1)
-        self.left = at
-
-    def random(self) -> float:
-        self.left -= 1
-        return 0.0 if self.left == 0 else self.lowest
-
-
-@dataclass
-class Phone:
-    """A device and a phone at a fake cloud."""
-
-    cloud: FakeCloud
-    firmware: SealingDevice
-    notes: UploadNotes
-    tools: PhoneTools
-
-    def run_of(self, dice: Random | None = None) -> UploadRun:
-        """The next run of the app."""
-        place = UploadPlace("dev_1", "eu_1", GENERATION, str(RECORDING), 1)
-        return UploadRun(self.tools, place, self.firmware, self.notes, dice or Steady(1))
-
-    async def upload(self, dice: Random | None = None) -> None:
-        """One run, to the receipt and the deletion of the copy."""
-        run = self.run_of(dice)
-        try:
-            proof = await run.receipt(await run.run())
-        except PhoneCrashed:
-            self.firmware.restart()
-            raise
-        assert self.firmware.confirm(1, proof) is not None
-
-
-@pytest.fixture
-async def phone(monkeypatch: pytest.MonkeyPatch) -> AsyncGenerator[Phone]:
-    monkeypatch.setattr(strict_caller, "_PAUSE", 0.0)
-    async with fake_cloud() as cloud, aiohttp.ClientSession() as session:
-        provisioning = Provisioning(public_keys({1: cloud.public_key}), 2)
-        firmware = SealingDevice(SERIAL, provisioning, Steady(3), lambda: cloud.now)
-        sealed = firmware.store(1, PLAIN, RECORDING)
-        notes = UploadNotes()
-        notes.save(
-            1,
-            UploadNote(
-                started_at="2026-01-01T00:00:00.000Z",
-                ended_at="2026-01-01T00:00:09.000Z",
-                channel="ble",
-                ciphertext_length=len(sealed.data),
-                ciphertext_sha256=sealed.sha256,
-                plaintext_length=len(PLAIN),
-            ),
-        )
-        caller = StrictCaller(session, cloud.url, Meter(), Steady(1), 0)
-        yield Phone(
-            cloud, firmware, notes, PhoneTools(caller, lambda: "token", lambda: cloud.now, 0.0, cloud.find)
-        )
+from lapel.simulate.phone.upload_run import PhoneCrashed
+from lapel.simulate.sealing.device_refusals import DeviceRefusal
+from tests.simulate.fake_cloud import Answer
+from tests.simulate.phones import USUAL, Crashing, Phone
 
 
 async def test_the_manifest_is_sent_before_the_put_and_the_copy_goes_last(phone: Phone) -> None:
@@ -244,80 +160,6 @@ async def test_an_accepted_manifest_is_never_recovered(phone: Phone) -> None:
     assert "recover" not in phone.cloud.calls
 
 
-@pytest.mark.parametrize(
-    ("field", "value", "code"),
-    [
-        ("environment", 1, RefusalCode.ENVIRONMENT),
-        ("issued_at", 1_700_000_000, None),
-        ("expires_at", 1_799_999_999, RefusalCode.EXPIRED),
-        ("device", bytes(32), RefusalCode.IDENTITY),
-        ("binding_generation", 2, RefusalCode.BINDING),
-        ("recording_generation", 2, RefusalCode.RECORDING),
-        ("recording_uuid", UUID(int=1), RefusalCode.RECORDING),
-        ("ciphertext_sha256", bytes(32), RefusalCode.STORAGE),
-        ("channel_mask", 2, RefusalCode.STORAGE),
-        ("signing_key_id", 2, RefusalCode.SIGNATURE),
-    ],
-)
-async def test_an_authorization_for_anything_else_is_refused(
-    phone: Phone, field: str, value: Any, code: RefusalCode | None
-) -> None:
-    phone.cloud.change_authorization = {field: value}
-    if field == "expires_at":
-        phone.cloud.change_authorization["issued_at"] = value - 1
-    if code is None:
-        await phone.upload()
-        return
-    with pytest.raises(DeviceRefusal) as refusal:
-        await phone.upload()
-    assert refusal.value.code == code
-    assert phone.firmware.holds(1)
-    assert phone.cloud.calls == USUAL[:2]
-
-
-@pytest.mark.parametrize(
-    ("field", "value", "code"),
-    [
-        ("environment", 0, RefusalCode.ENVIRONMENT),
-        ("owner_revision", 2, RefusalCode.IDENTITY),
-        ("binding_generation", 4, RefusalCode.IDENTITY),
-        ("recording_generation", 2, RefusalCode.RECORDING),
-        ("signing_key_id", 9, RefusalCode.SIGNATURE),
-        ("session_uuid", UUID(int=1), RefusalCode.IDENTITY),
-        ("recording_uuid", UUID(int=1), RefusalCode.RECORDING),
-        ("tenant", bytes(32), RefusalCode.IDENTITY),
-        ("device", bytes(32), RefusalCode.IDENTITY),
-        ("configuration", bytes(32), RefusalCode.IDENTITY),
-        ("ciphertext_sha256", bytes(32), RefusalCode.RECEIPT),
-        ("plaintext_sha256", bytes(32), RefusalCode.RECEIPT),
-    ],
-)
-async def test_a_receipt_for_anything_else_deletes_nothing(
-    phone: Phone, field: str, value: Any, code: RefusalCode
-) -> None:
-    phone.cloud.change_receipt = {field: value}
-    with pytest.raises(DeviceRefusal) as refusal:
-        await phone.upload()
-    assert refusal.value.code == code
-    assert phone.firmware.holds(1)
-    assert not phone.firmware.has_receipt(1)
-
-
-async def test_a_policy_never_goes_back(phone: Phone) -> None:
-    phone.cloud.policy_revision = 5
-    phone.cloud.forced["put"] = [403]
-    with pytest.raises(CallFailed):
-        await phone.upload()
-    phone.cloud.now += phone.cloud.lifetime
-    for change in ({"policy_revision": 4}, {"policy": 1}, {"configuration": bytes(32)}):
-        phone.cloud.change_authorization = change
-        with pytest.raises(DeviceRefusal) as refusal:
-            await phone.upload()
-        assert refusal.value.code == RefusalCode.DOWNGRADE
-    phone.cloud.change_authorization = {"policy_revision": 6, "policy": 2}
-    await phone.upload()
-
-
 def without(name: str) -> Callable[[Answer], object]:
     return lambda answer: {key: value for key, value in answer.items() if key != name}
 
@@ -354,6 +196,9 @@ def having(**fields: Any) -> Callable[[Answer], object]:
         ("manifest", having(owner_revision=2)),
         ("manifest", having(state="staging")),
         ("manifest", lambda _: b""),
+        ("manifest", having(session_id="00112233-4455-4677-8899-aabbccddeeff")),
+        ("sessions", having(authorization_base64="not base64!")),
+        ("sessions", having(authorization_base64="AB==")),
         ("session", having(channel="wifi")),
         ("session", having(state="failed", error={"code": "digest_mismatch", "message": "no"})),
         ("session", having(state="published")),
@@ -364,6 +209,22 @@ async def test_an_answer_that_is_not_as_the_contract_says_ends_the_run(
 ) -> None:
     phone.cloud.spoil[name] = spoil
     with pytest.raises(SimulationError):
+        await phone.upload()
+    assert phone.firmware.holds(1)
+
+
+@pytest.mark.parametrize(
+    "spoil", [having(owner_revision=1), having(session_id="00112233-4455-4677-8899-aabbccddeeff")]
+)
+async def test_a_successor_that_is_not_newer_or_has_another_id_is_not_taken(
+    phone: Phone, spoil: Callable[[Answer], object]
+) -> None:
+    phone.cloud.forced["put"] = [403]
+    with pytest.raises(CallFailed):
+        await phone.upload()
+    phone.cloud.now += phone.cloud.lifetime
+    phone.cloud.spoil["recover"] = spoil
+    with pytest.raises((SimulationError, DeviceRefusal)):
         await phone.upload()
     assert phone.firmware.holds(1)
 

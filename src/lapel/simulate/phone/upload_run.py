@@ -29,7 +29,7 @@ from lapel.simulate.phone.strict_caller import StrictCaller
 from lapel.simulate.phone.upload_note import UploadNote, UploadNotes
 from lapel.simulate.sealing.device_refusals import DeviceRefusal, RefusalCode
 from lapel.simulate.sealing.key_derivation import sha256
-from lapel.simulate.sealing.sealing_device import CAPABILITIES, SealingDevice
+from lapel.simulate.sealing.sealing_device import CAPABILITIES, SealingDevice, WantedUpload
 from lapel.simulate.sealing.signed_documents import AUTHORIZATION_BYTES, RECEIPT_BYTES
 
 STAGING_MISSING: Final = "encrypted_upload_v2_staging_missing"
@@ -227,12 +227,12 @@ class UploadRun:
         document = document_of(
             session.authorization_base64, AUTHORIZATION_BYTES, session.authorization_sha256
         )
+        generation = self._place.binding_generation
+        wanted = WantedUpload(note.session_id, note.owner_revision, generation, note.channel)
         if self._draws(_RESTARTS):
             self._firmware.restart()
         try:
-            note.manifest = self._firmware.authorize(
-                self._place.number, document, self._place.binding_generation, note.channel
-            )
+            note.manifest = self._firmware.authorize(self._place.number, document, wanted)
         except DeviceRefusal as refusal:
             if refusal.code != RefusalCode.NO_AUTHORIZATION:  # else the device has restarted: recover
                 raise

@@ -32,6 +32,15 @@ class Provisioning(NamedTuple):
     environment: int
 
 
+class WantedUpload(NamedTuple):
+    """What a phone asks the device to take part in, and the device's present binding."""
+
+    session_id: str
+    owner_revision: int
+    binding_generation: int
+    channel: str
+
+
 class _Policy(NamedTuple):
     """The newest policy document that the device has obeyed."""
 
@@ -86,7 +95,7 @@ class SealingDevice:
         """The device's copy. Raises KeyError once it is deleted."""
         return self._stored[number]
 
-    def authorize(self, number: int, document: bytes, binding_generation: int, channel: str) -> bytes:
+    def authorize(self, number: int, document: bytes, wanted: WantedUpload) -> bytes:
         """Obeys an authorization; returns the manifest for it, which has the key for the server alone.
 
         The nonce turns over at each well-formed authorization, obeyed or not.
@@ -96,7 +105,7 @@ class SealingDevice:
         nonce = self.nonce
         self.restart()
         insist(granted.nonce == nonce, RefusalCode.NO_AUTHORIZATION, "it is for another nonce")
-        self._check(granted, sealed, binding_generation, channel)
+        self._check(granted, sealed, wanted)
         self._check_policy(granted)
         previous = self._granted.get(number)
         if previous is not None and previous.session == granted.session:
@@ -106,7 +115,7 @@ class SealingDevice:
             granted.binding_generation, granted.policy_revision, granted.policy, granted.configuration
         )
         self._granted[number] = granted
-        return write_manifest(granted, sealed, data_key_of(sealed, self._root_key), channel)
+        return write_manifest(granted, sealed, data_key_of(sealed, self._root_key), wanted.channel)
 
     def confirm(self, number: int, document: bytes) -> SealedAudio | None:
         """Deletes the copy and returns it, if the receipt is for it. None: this receipt was here before."""
@@ -120,20 +129,20 @@ class SealingDevice:
         del self._granted[number]
         return self._stored.pop(number)
 
-    def _check(
-        self, granted: GrantedUpload, sealed: SealedAudio, binding_generation: int, channel: str
-    ) -> None:
+    def _check(self, granted: GrantedUpload, sealed: SealedAudio, wanted: WantedUpload) -> None:
         self._check_environment(granted)
         self._check_time(granted)
         insist(granted.device == self._identity, RefusalCode.IDENTITY, "another device")
-        is_bound = granted.binding_generation == binding_generation
+        is_session = (str(granted.session), granted.owner_revision) == wanted[:2]
+        insist(is_session, RefusalCode.IDENTITY, f"session {granted.session}, {granted.owner_revision}")
+        is_bound = granted.binding_generation == wanted.binding_generation
         insist(is_bound, RefusalCode.BINDING, f"generation {granted.binding_generation}")
         is_recording = (granted.recording, granted.recording_generation) == (sealed.uuid, sealed.generation)
         insist(is_recording, RefusalCode.RECORDING, f"recording {granted.recording}")
         is_sealed = (granted.length, granted.ciphertext_sha256) == (len(sealed.data), sealed.sha256)
         insist(is_sealed, RefusalCode.STORAGE, "another sealed object")
-        may = granted.channels & (1 << (CHANNELS[channel] - 1))
-        insist(bool(may), RefusalCode.STORAGE, f"the channel {channel} is not allowed")
+        may = granted.channels & (1 << (CHANNELS[wanted.channel] - 1))
+        insist(bool(may), RefusalCode.STORAGE, f"the channel {wanted.channel} is not allowed")
 
     def _check_environment(self, document: GrantedUpload | StorageReceipt) -> None:
         is_ours = document.environment == self._environment
