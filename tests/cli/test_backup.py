@@ -18,7 +18,10 @@ from lapel.settings import Settings
 from tests.support.installation import Installation
 from tests.support.plain_http import http
 from tests.support.postgres import create_database
+from tests.support.sealed_uploads import Json, creation, manifest_body, path_of, seal
 from tests.support.serving import run, serving, told
+
+SEALED = seal()
 
 
 class Uploaded(NamedTuple):
@@ -36,6 +39,7 @@ class Backed(NamedTuple):
     key: str
     uploaded: Uploaded
     pending: str
+    session: Json
     firmware: str
 
 
@@ -72,6 +76,25 @@ def complete_upload(url: str, key: str, recording: str) -> None:
     assert answer.json()["status"] == "uploaded", answer.text
 
 
+def stage_sealed(url: str, key: str) -> Json:
+    """The session of an encrypted upload whose object is in the store, but whose manifest was not sent."""
+    auth = {"authorization": f"Bearer {key}"}
+
+    def post(path: str, body: Json) -> Json:
+        answer = http.post(f"{url}/v1{path}", json=body, headers=auth)
+        assert answer.is_success, answer.text
+        return answer.json()
+
+    end_user = post("/end-users", {})["id"]
+    device = post("/devices", {"serial_number": "SEALED01"})["id"]
+    post(f"/devices/{device}/bind", {"end_user_id": end_user})
+    recording = post("/recordings", {"end_user_id": end_user, "device_id": device})["id"]
+    session = post(f"/recordings/{recording}/encrypted-upload-v2/sessions", creation(SEALED, device))
+    staging = session["staging"]
+    assert http.put(staging["url"], content=SEALED.content, headers=staging["headers"]).status_code == 200
+    return session
+
+
 @pytest.fixture(scope="module")
 def backed(installation: Installation, module_folder: Path) -> Backed:
     folder = module_folder
@@ -80,17 +103,18 @@ def backed(installation: Installation, module_folder: Path) -> Backed:
         uploaded = start_upload(server.url, key, speech().data)
         complete_upload(server.url, key, uploaded.recording)
         pending = start_upload(server.url, key, b"bytes").recording
+        session = stage_sealed(server.url, key)
         firmware = upload_firmware(server.url, key)
         made = told("backup", folder / "copy", "--data-dir", folder / "data")
-    assert made["objects"] == 4
-    assert made["bytes"] == speech().size + 5 + 8 + 4
-    return Backed(folder / "data", folder / "copy", key, uploaded, pending, firmware)
+    assert made["objects"] == 5
+    assert made["bytes"] == speech().size + 5 + 8 + 4 + len(SEALED.content)
+    return Backed(folder / "data", folder / "copy", key, uploaded, pending, session, firmware)
 
 
 def test_a_restored_installation_gives_the_recording_back(backed: Backed, tmp_path: Path) -> None:
     data = tmp_path / "restored"
     done = told("restore", backed.backup, "--data-dir", data)
-    assert done["objects"] == 4
+    assert done["objects"] == 5
     with serving(data) as server:
         assert server.told["key"] is None  # its keys came back: no first one is made
         auth = {"authorization": f"Bearer {backed.key}"}
@@ -104,6 +128,9 @@ def test_a_restored_installation_gives_the_recording_back(backed: Backed, tmp_pa
         assert hashlib.sha256(answer.content).hexdigest() == speech().sha256
         # The upload that was under way can be finished, too.
         complete_upload(server.url, backed.key, backed.pending)
+        body = manifest_body(backed.session, SEALED.manifest(backed.session))
+        sent = http.post(f"{server.url}{path_of(backed.session)}/manifest", json=body, headers=auth)
+        assert sent.status_code == 202, sent.text
         for kind, content in (("bin", b"firmware"), ("ufw", b"ware")):
             where = f"{server.url}/v1/firmware-releases/{backed.firmware}/download-url?type={kind}"
             assert http.get(http.get(where, headers=auth).json()["download_url"]).content == content

@@ -265,7 +265,7 @@ async def _make(client: httpx.AsyncClient, ports: Ports) -> Resources:
     }
     phone = Phone(client, tenant.headers, device.id, one.id, 1)
     token = recordings["plain"].token
-    recordings |= {state: Thing(await phone.announce(), token) for state in sealed.OBJECTS}
+    recordings |= {state: Thing(await phone.announce(metadata={}), token) for state in sealed.OBJECTS}
     upload_sessions, manifest = await sealed.begin(phone, {each: recordings[each].id for each in recordings})
     for path in (f"/v1/recordings/{recordings['held'].id}", f"/v1/end-users/{held.id}"):
         await maker.post(f"{path}/hold", {"reason": "Case 7"}, 201)

@@ -6,16 +6,24 @@ import base64
 import hashlib
 import os
 import uuid
+from dataclasses import replace
 from typing import Any
 
 import msgspec
 import pytest
 
+from lapel import app
+from lapel.foundation.core.errors import Unavailable
+from lapel.foundation.identity.seal import sealer
 from lapel.foundation.ports import Ports
 from lapel.slices.encrypted_uploads.documents import manifest, upload_authorization
 from lapel.slices.encrypted_uploads.documents.manifest import UploadManifest
+from lapel.slices.encrypted_uploads.sessions.service import UploadSessions
+from lapel.slices.encrypted_uploads.wire import CreateEncryptedUploadSession, SendManifest
 from tests.encrypted_uploads.sessions.support import row_of
-from tests.support.sealed_uploads import Json, Phone, base64_of, seal
+from tests.recordings.support import actor_of
+from tests.support.sealed_uploads import Json, Phone, base64_of, manifest_body, seal
+from tests.support.tenants import Tenant
 
 SEALED = seal()
 
@@ -163,3 +171,30 @@ async def test_another_manifest_than_the_accepted_one_is_a_conflict(
     row = await row_of(ports, session)
     assert (row["manifest"], row["state"]) == (one, "ready")
     assert row["accepted_at"] == row["publish_at"]
+
+
+async def test_a_key_that_was_sealed_under_another_secret(
+    phone: Phone, session: Json, ports: Ports, tenant: Tenant
+) -> None:
+    other = app.open_services(replace(ports, sealer=sealer("another secret of sufficient length", None)))
+    document = SEALED.manifest(session)
+    body = msgspec.convert(manifest_body(session, document), SendManifest)
+    ids = (session["recording_id"], session["session_id"])
+    with pytest.raises(Unavailable):
+        await other[UploadSessions].accept(actor_of(tenant), *ids, body)
+    # A recovered session has a key under the present secret.
+    assert (await phone.recover(session, bytes(16)))["state"] == "staging"
+
+
+@pytest.mark.parametrize("environment", [0, 1])
+async def test_the_environment_is_a_setting(
+    phone: Phone, ports: Ports, tenant: Tenant, environment: int
+) -> None:
+    settings = replace(ports.settings, encrypted_upload_environment=environment)
+    sessions = app.open_services(replace(ports, settings=settings))[UploadSessions]
+    recording_id = await phone.announce()
+    body = msgspec.convert(phone.creation(seal()), CreateEncryptedUploadSession)
+    async with ports.database.transaction() as connection:
+        made, _ = await sessions.create(connection, actor_of(tenant), recording_id, body)
+    authorization = upload_authorization.parse(base64.b64decode(made.authorization_base64))
+    assert authorization.environment == environment

@@ -6,10 +6,13 @@ import hashlib
 import hmac
 from typing import TYPE_CHECKING
 
+import structlog
+
 from lapel.foundation.core.crash_points import crash_point
-from lapel.foundation.core.errors import Conflict, Detail, InvalidRequest
+from lapel.foundation.core.errors import Conflict, Detail, InvalidRequest, Unavailable
 from lapel.foundation.database import audit
 from lapel.foundation.http.calls import Reply
+from lapel.foundation.identity.seal import SealBroken
 from lapel.foundation.queue import jobs
 from lapel.foundation.storage.errors import ObjectMissing
 from lapel.slices.encrypted_uploads.documents import manifest
@@ -33,6 +36,8 @@ if TYPE_CHECKING:
 
 _PARAM = "manifest_base64"
 
+_log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
+
 
 class Manifests:
     """Accepts manifests."""
@@ -53,7 +58,7 @@ class Manifests:
           an earlier binding.
         - StagingMissing when nothing is staged.
         - IntegrityFailure when the manifest is not that of the session, or its envelope does not open.
-        - StoreUnavailable when the store fails.
+        - StoreUnavailable when the store fails, and Unavailable when the session's key cannot be opened.
         """
         data, fields = _parsed(body)
         async with self._ports.database.acquire() as connection:
@@ -95,11 +100,7 @@ class Manifests:
         The store has compared the object's length and SHA-256 with the signed ones when it was PUT, and the
         worker hashes it again.
         """
-        if row.sealed_recipient_key is None:
-            raise AssertionError("a session that is staging has its key")
-        private_key = self._ports.sealer.open(
-            row.sealed_recipient_key, recipient_context(actor.world_id, row.id)
-        )
+        private_key = self._private_key(actor.world_id, row)
         try:
             manifest.check(fields, row.upload_authorization)
             size = (await self._ports.store.head(row.staging_key)).size
@@ -112,6 +113,19 @@ class Manifests:
         except Refused as refused:
             raise IntegrityFailure(
                 str(refused), param=_PARAM, details=(Detail(_PARAM, refused.reason),)
+            ) from None
+
+    def _private_key(self, world_id: int, row: UploadSessionRow) -> bytes:
+        """The session's key. Raises Unavailable when it was sealed under a secret that is not loaded."""
+        if row.sealed_recipient_key is None:
+            raise AssertionError("a session that is staging has its key")
+        try:
+            return self._ports.sealer.open(row.sealed_recipient_key, recipient_context(world_id, row.id))
+        except SealBroken:
+            _log.error("encrypted_upload.unreadable_key", session=row.id)
+            raise Unavailable(
+                "The key of this session was sealed under a secret that is not loaded. Recover the session.",
+                retry_after=60,
             ) from None
 
 
