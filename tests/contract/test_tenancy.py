@@ -133,6 +133,7 @@ _REASONS = {
         "lapel.slices.encrypted_uploads.policies.policy_queries.FORGET_POLICIES",
         "lapel.slices.transcription.work.work_queries.TRYING",
         "lapel.slices.webhooks.waiting_queries.BACKLOG",
+        "lapel.slices.encrypted_uploads.publication.publication_queries.WAITING",
         "lapel.slices.search.indexing.vector_queries.WAITING",
         "lapel.slices.transcription.copies.copy_queries.LEFT",
     ),

@@ -107,9 +107,10 @@ async def test_metrics_without_what_waits_do_not_say_that_the_database_is_away(
         "lapel_webhooks_overdue",
         "lapel_search_waiting_seconds",
         "lapel_search_transcripts_waiting",
+        "lapel_publication_waiting_seconds",
     }
     async with running(tmp_path, fresh_database) as live, api_client(live.url) as client:
-        for table in ("webhook_deliveries", "events", "search_transcripts"):
+        for table in ("webhook_deliveries", "events", "search_transcripts", "encrypted_upload_sessions"):
             async with live.ports.database.transaction() as lock:
                 await lock.execute(f"LOCK TABLE {table} IN ACCESS EXCLUSIVE MODE")
                 values = samples((await client.get("/metrics")).text)

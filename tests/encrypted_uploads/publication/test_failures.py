@@ -8,7 +8,9 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from prometheus_client.parser import text_string_to_metric_families
 
+from lapel.cli.doctor.publication_checks import publications
 from lapel.foundation.core.clock import ManualClock
 from lapel.foundation.core.ids import TimeOrderedIds
 from lapel.foundation.identity.seal import SealBroken, sealer
@@ -32,6 +34,10 @@ from tests.recordings.support import Device, Json, events_of, objects, sha256
 from tests.support.sealed_uploads import seal
 
 JOBS = "SELECT count(*) FROM jobs.pgqueuer WHERE entrypoint = 'encrypted-uploads.publish' AND payload = $1"
+NOTHING_WAITS = "UPDATE encrypted_upload_sessions SET publish_at = NULL"
+ACCEPTED = """
+UPDATE encrypted_upload_sessions SET accepted_at = accepted_at - $3::interval WHERE world_id = $1 AND id = $2
+"""
 AGE = "UPDATE encrypted_upload_sessions SET publish_at = $3, tries = $4 WHERE world_id = $1 AND id = $2"
 
 
@@ -233,6 +239,25 @@ async def test_a_device_that_is_unbound_or_deleted_meanwhile_loses_nothing(
     row = await publish(ports, upload, store=meanwhile(ports, unbind))
     assert row["state"] == "published"
     await receipt_of(ports, upload)
+
+
+async def test_metrics_and_doctor_tell_of_what_waits(device: Device, ports: Ports) -> None:
+    async def waiting() -> tuple[str, float]:
+        families = text_string_to_metric_families((await device.client.get("/metrics")).text)
+        values = {each.name: each.samples[0].value for each in families if each.samples}
+        async with ports.database.acquire() as connection:
+            finding = await publications(connection)
+        return finding.state, values["lapel_publication_waiting_seconds"]
+
+    async with ports.database.acquire() as connection:
+        await connection.execute(NOTHING_WAITS)
+        assert await waiting() == ("ok", 0)
+        upload = await accepted(device)
+        await connection.execute(ACCEPTED, upload.world_id, upload.session_id, timedelta(minutes=16))
+        state, seconds = await waiting()
+        assert (state, 960 <= seconds < 1200) == ("warning", True)
+    await publish(ports, upload)
+    assert await waiting() == ("ok", 0)
 
 
 @pytest.mark.parametrize("method", ["head", "get_range", "sha256_of", "writing"])

@@ -14,6 +14,7 @@ from lapel.cli.doctor import (
     checks,
     embedding_checks,
     local_model_checks,
+    publication_checks,
     retention_checks,
     sandbox_checks,
     secret_checks,
@@ -120,6 +121,7 @@ async def _remote(settings: Settings, *, is_served: bool) -> list[Finding]:
                 if is_served:
                     found.append(await webhook_checks.deliveries(connection))
                     found.append(await embedding_checks.vectors(connection))
+                    found.append(await publication_checks.publications(connection))
             found += await speech_models.engines(ports)
             found += await speech_models.provider_models(ports)
             found.append(await retention_checks.retention(ports))

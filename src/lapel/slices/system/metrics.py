@@ -19,6 +19,7 @@ from lapel.foundation.http.responses import refuse
 from lapel.foundation.queue.jobs import count_workers
 from lapel.foundation.queue.queue_queries import JOBS
 from lapel.foundation.telemetry import METRICS_TYPE, render_families, render_metrics
+from lapel.slices.encrypted_uploads.service import measure_publications
 from lapel.slices.recordings.service import FINDINGS
 from lapel.slices.retention.service import ERASED
 from lapel.slices.search.service import measure_waiting
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from lapel.foundation.core.asgi import Receive, Scope, Send
     from lapel.foundation.http.responses import Headers
     from lapel.foundation.ports import Ports
+    from lapel.slices.encrypted_uploads.service import PublicationsWaitingRow
     from lapel.slices.search.service import VectorsWaitingRow
     from lapel.slices.webhooks.service import BacklogRow
 
@@ -129,13 +131,16 @@ class Metrics:
                 backlog = await measure_backlog(connection)
                 waiting = await outbox.waiting_seconds(connection)
                 vectors = await measure_waiting(connection)
+                publications = await measure_publications(connection, self._ports.clock.now())
         except AWAY as error:
             _log.warning("metrics.waiting_unknown", error=type(error).__name__)
             return []
-        return _waiting(backlog, waiting, vectors)
+        return _waiting(backlog, waiting, vectors, publications)
 
 
-def _waiting(backlog: BacklogRow, waiting: float, vectors: VectorsWaitingRow) -> list[Metric]:
+def _waiting(
+    backlog: BacklogRow, waiting: float, vectors: VectorsWaitingRow, publications: PublicationsWaitingRow
+) -> list[Metric]:
     """How far the workers are behind. `waiting`: the age of the oldest event without a place, in seconds."""
     minutes = LATE.seconds // 60
     return [
@@ -163,6 +168,11 @@ def _waiting(backlog: BacklogRow, waiting: float, vectors: VectorsWaitingRow) ->
             "lapel_search_transcripts_waiting",
             "Transcripts that wait for a worker to compute vectors; 10,000 at most are counted.",
             vectors.transcripts,
+        ),
+        GaugeMetricFamily(
+            "lapel_publication_waiting_seconds",
+            "For how long the oldest encrypted upload is accepted and not published.",
+            publications.seconds,
         ),
     ]
 

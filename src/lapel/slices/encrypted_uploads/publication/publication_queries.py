@@ -16,11 +16,14 @@ from typing import TYPE_CHECKING, Literal
 
 import msgspec
 
-from lapel.foundation.database.rows import fetch_row, fetch_rows, fetch_value
+from lapel.foundation.database.rows import fetch_only_row, fetch_row, fetch_rows, fetch_value
 
 if TYPE_CHECKING:
     from lapel.foundation.database.connection import Connection
     from lapel.slices.encrypted_uploads.documents.failures import Reason
+
+# Sessions that a measurement looks at.
+_MOST_WAITING = 10_000
 
 # A session whose job is lost is due again at `publish_at`.
 CLAIM = """
@@ -68,6 +71,16 @@ FROM due WHERE s.world_id = due.world_id AND s.id = due.id
 RETURNING s.world_id, s.id
 """
 
+# Sessions of deleted recordings, which a hold keeps, do not wait. Index: encrypted_upload_sessions_due.
+WAITING = """
+SELECT count(*) AS sessions,
+    greatest(coalesce(extract(epoch FROM $1 - min(w.accepted_at)), 0), 0)::float8 AS seconds
+FROM (
+    SELECT accepted_at FROM encrypted_upload_sessions
+    WHERE publish_at IS NOT NULL AND state IN ('ready', 'processing') ORDER BY publish_at LIMIT $2
+) w
+"""
+
 
 class PublishableRow(msgspec.Struct, frozen=True):
     """A session that this publisher works on. `ciphertext_length`: bytes."""
@@ -89,6 +102,13 @@ class DuePublicationRow(msgspec.Struct, frozen=True):
 
     world_id: int
     id: str
+
+
+class PublicationsWaitingRow(msgspec.Struct, frozen=True):
+    """How many accepted sessions are not published, and for how long the oldest waits, in seconds."""
+
+    sessions: int
+    seconds: float
 
 
 async def claim(
@@ -132,3 +152,8 @@ async def leave(connection: Connection, session: PublishableRow, lease: str) -> 
 async def take_due(connection: Connection, now: datetime, limit: int) -> list[DuePublicationRow]:
     """Sessions whose publication is due, `limit` at most. They are due again some time later."""
     return await fetch_rows(connection, DuePublicationRow, TAKE_DUE, now, limit)
+
+
+async def measure_publications(connection: Connection, now: datetime) -> PublicationsWaitingRow:
+    """How far the workers are behind with publications, of all worlds."""
+    return await fetch_only_row(connection, PublicationsWaitingRow, WAITING, now, _MOST_WAITING)
