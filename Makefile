@@ -40,13 +40,14 @@ demo: $(VENV)/.runtime-ok $(VENV)/.weights-ok ## the main job on real speech: up
 serve: $(VENV)/.runtime-ok $(VENV)/.weights-ok ## run a server on this machine (stop it with Ctrl-C)
 	@$(BIN)/lapel serve $(ARGS)
 
+# These draw at random and nothing else, or need the local language model. With ARGS, `make test` runs them too.
+DRAWN := tests/faults/test_random_kills.py tests/commands/test_machine.py tests/stateful tests/transcription/test_places.py \
+	tests/faults/test_webhook_kills.py tests/lost_answers tests/mcp/test_hostile.py tests/language_models/local/test_real_model.py
 test: $(VENV)/.dev-ok $(VENV)/.weights-ok ## run the tests; those that only draw at random are in test-deep
-	@$(BIN)/python -m pytest -n $(JOBS) $(SPREAD) $(ARGS)
+	@$(BIN)/python -m pytest -n $(JOBS) $(SPREAD) $(if $(ARGS),$(ARGS),$(DRAWN:%=--ignore=%))
 
-# The same rules, with more of what is drawn at random; a count that is set in the environment stays.
-DEEP  := tests/faults/test_random_kills.py tests/contract/test_schemathesis.py tests/commands/test_machine.py tests/stateful \
-	tests/transcription/test_places.py tests/faults/test_webhook_kills.py tests/lost_answers tests/mcp/test_hostile.py \
-	tests/language_models/local/test_real_model.py tests/simulate/test_encrypted.py
+# These, and more draws of tests that draw; a count that is set in the environment stays.
+DEEP  := $(DRAWN) tests/contract/test_schemathesis.py tests/simulate/test_encrypted.py
 COUNTS = LAPEL_FAULT_KILLS=$${LAPEL_FAULT_KILLS:-2000} LAPEL_FAULT_TREES=$${LAPEL_FAULT_TREES:-2} \
 	LAPEL_WEBHOOK_KILLS=$${LAPEL_WEBHOOK_KILLS:-500} LAPEL_WEBHOOK_EVENTS=$${LAPEL_WEBHOOK_EVENTS:-10000} \
 	LAPEL_STATEFUL_EXAMPLES=$${LAPEL_STATEFUL_EXAMPLES:-40} LAPEL_LOST_DRAWS=$${LAPEL_LOST_DRAWS:-8} \
