@@ -7,6 +7,7 @@ import json
 import struct
 from dataclasses import replace
 from pathlib import Path
+from random import Random
 from typing import Any
 from uuid import UUID
 
@@ -21,6 +22,7 @@ from lapel.simulate.sealing.device_refusals import DeviceRefusal, RefusalCode
 from lapel.simulate.sealing.key_derivation import device_identity, named
 from lapel.simulate.sealing.key_manifest import storage_identity, write_manifest
 from lapel.simulate.sealing.signed_documents import public_keys, read_authorization, read_receipt
+from lapel.slices.encrypted_uploads.documents.stored_object.opener import BlockOpener
 
 VECTORS: dict[str, Any] = json.loads(
     (Path(__file__).parents[1] / "fixtures/encrypted-upload-v2.json").read_text()
@@ -82,6 +84,18 @@ def test_a_sealed_object_is_the_one_of_the_vector(name: str) -> None:
         stated["plaintextLength"],
     )
     assert data_key_of(sealed, ROOT_KEY) == DATA_KEY
+
+
+@pytest.mark.parametrize("length", [1, 4095, 4096, 4097, 8192, 69_632, 70_000])
+def test_the_server_opens_what_the_device_seals(length: int) -> None:
+    """Each side is written by itself from the layouts. Some audio ends exactly with a block."""
+    plain = Random(length).randbytes(length)
+    sealed = seal_audio(plain, UUID_, 1, SealKeys(ROOT_KEY, DATA_KEY, b"\xff" * 12, bytes(12)))
+    opener = BlockOpener(DATA_KEY, len(sealed.data))
+    assert b"".join(opener.feed(sealed.data)) == plain
+    found = opener.finish()
+    assert (found.extent.block_count, found.extent.plaintext_length) == (sealed.block_count, length)
+    assert (found.header_sha256, found.trailer_sha256) == (sealed.header_sha256, sealed.trailer_sha256)
 
 
 def test_a_manifest_is_the_one_of_the_vector() -> None:
