@@ -15,7 +15,8 @@ from tests.contract.resources import Resources, populate
 
 # What differs between two projects that are made over HTTP one after the other.
 _CHANGING = re.compile(
-    r"[a-z]+_[0-9A-Za-z]{24}|-[0-9A-Za-z]{24}/|\d{4}-\d\d-\d\dT[0-9:.]+(Z|\+00:00)|\\\\x[0-9a-f]+|…\w{4}"
+    r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}"
+    r"|[a-z]+_[0-9A-Za-z]{24}|-[0-9A-Za-z]{24}/|\d{4}-\d\d-\d\dT[0-9:.]+(Z|\+00:00)|\\\\x[0-9a-f]+|…\w{4}"
     r"|\"(world_id|inserted|config_revision)\": [1-9]\d*"
 )
 
