@@ -109,8 +109,11 @@ async def test_a_device_that_sealed_wrongly_fails(at: int, code: str, device: De
 async def test_a_plain_text_that_is_no_ogg_with_opus_fails(
     plaintext: bytes, device: Device, ports: Ports
 ) -> None:
+    async def never(key: str) -> tuple[int, str]:
+        raise AssertionError(f"{key} was read again, although all its bytes were compared")
+
     upload = await accepted(device, plaintext)
-    row = await publish(ports, upload)
+    row = await publish(ports, upload, store=OtherStore(ports, sha256_of=never))
     assert "Ogg" in row["failure_message"]
     await assert_failed(device, ports, upload, row, "integrity_failed")
 

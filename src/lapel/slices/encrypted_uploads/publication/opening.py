@@ -35,11 +35,12 @@ class Opening:
         self._no_audio: Refused | None = None
         self._received = 0  # of the header
         self._header_is_right = False
+        self._whole_is_compared = False
 
     @property
-    def header_is_right(self) -> bool:
-        """Whether the header came, and is that of the manifest."""
-        return self._header_is_right
+    def whole_is_unknown(self) -> bool:
+        """Whether the header is right, and the SHA-256 of the whole object was not compared yet."""
+        return self._header_is_right and not self._whole_is_compared
 
     def feed(self, data: bytes) -> list[bytes]:
         """The plain text that `data` completes, in pieces of about 1 MiB.
@@ -54,6 +55,7 @@ class Opening:
 
     def finish(self) -> int:
         """The duration of the audio in milliseconds. Raises Refused for anything that is not right."""
+        self._whole_is_compared = True
         if self._opener.received_sha256() != self._expected.ciphertext_sha256:
             raise Refused("digest_mismatch", "The staged object has another SHA-256 than the manifest says.")
         manifest.check_opened(self._expected, self._opener.finish())

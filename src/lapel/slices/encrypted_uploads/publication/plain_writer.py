@@ -97,7 +97,7 @@ class PlainWriter:
         self, session: PublishableRow, opening: Opening, expected: bytes, refused: Refused
     ) -> Refused:
         """The reason of a refusal. If the staged object as a whole is another one, that is the reason."""
-        if not opening.header_is_right or refused.reason == "digest_mismatch":
+        if not opening.whole_is_unknown:
             return refused
         try:
             _, sha256 = await self._ports.store.sha256_of(session.staging_key)
