@@ -37,7 +37,11 @@ async def test_the_calls_in_their_order(phone: Phone, ports: Ports) -> None:
     assert missing["error"]["code"] == "encrypted_upload_v2_staging_missing"
     first, second = await phone.staging_url(session), await phone.staging_url(session)
     assert set(first) == set(second) == set(session["staging"]) == {"method", "url", "headers"}
-    assert (await phone.put(first, sealed.content)).status_code == 200
+    assert len({each["url"] for each in (first, second, session["staging"])}) == 3, "a fresh URL each time"
+    changed = {**first, "url": first["url"].replace("x-marker=", "x-marker=0")}
+    assert (await phone.put(changed, sealed.content)).status_code == 403
+    for staging in (first, second):
+        assert (await phone.put(staging, sealed.content)).status_code == 200
     accepted = await phone.send(session, document, 202)
     assert accepted == {"session_id": session["session_id"], "owner_revision": 1, "state": "ready"}
     assert await phone.send(session, document, 202) == accepted

@@ -98,7 +98,8 @@ def _find(table: Mapping[str, Sequence[_Operation]], request: Request) -> _Opera
     operations = table.get(request.method)
     if operations is None:
         raise S3Error("MethodNotAllowed", f"{request.method} does nothing here.")
-    names = request.query.keys() - _OF_THE_SIGNATURE
+    # S3 ignores parameters that begin with `x-`, which clients put into links for their own purposes.
+    names = {name for name in request.query.keys() - _OF_THE_SIGNATURE if not name.startswith("x-")}
     for operation in operations:
         if operation.required <= names <= operation.required | operation.optional:
             return operation

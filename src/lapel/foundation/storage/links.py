@@ -76,8 +76,11 @@ class Links:
         content_type: str,
         content_length: int | None = None,
         sha256: str | None = None,
+        marker: str | None = None,
     ) -> PutLink:
         """A link to write `key`. Signed are the type and, if given, size (bytes) and SHA-256 (hexadecimal).
+
+        `marker`: makes the link differ from other links of the same second.
 
         `expires_in` is 1–604800 s from `now`. Raises StoreUnavailable without valid credentials, ValueError
         for another `expires_in` and for a malformed `sha256`.
@@ -89,6 +92,7 @@ class Links:
             content_type=content_type,
             content_length=content_length,
             sha256=sha256,
+            marker=marker,
         )
         ends, seconds = self._life(now, expires_in)
         return PutLink(signed.url, signed.headers, ends, seconds)

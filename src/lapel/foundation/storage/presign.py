@@ -128,12 +128,15 @@ class Presigner:
         content_type: str,
         content_length: int | None = None,
         sha256: str | None = None,
+        marker: str | None = None,
     ) -> PresignedPut:
         """Return a link that PUTs `key`, once or more, for `expires_in` seconds from `now`.
 
         The content type is signed. The length in bytes and the SHA-256 (`sha256`, hexadecimal) are signed if
-        they are given. The store refuses a PUT whose values differ from the signed ones. Raises what
-        `get_url` raises, and `ValueError` for a malformed hash.
+        they are given. The store refuses a PUT whose values differ from the signed ones. `marker`: letters
+        and digits that make the link differ from other links of the same second; S3 ignores query parameters
+        that begin with `x-` ("Logging requests with server access logging", Amazon S3 User Guide). Raises
+        what `get_url` raises, and `ValueError` for a malformed hash.
         """
         content_type = _SPACES.sub(" ", content_type.strip())
         headers = {"Content-Type": content_type}
@@ -147,7 +150,8 @@ class Presigner:
             checksum = b64encode(digest).decode()
             headers["x-amz-checksum-sha256"] = checksum
             names, lines = f"{names};x-amz-checksum-sha256", f"{lines}x-amz-checksum-sha256:{checksum}\n"
-        return PresignedPut(self._url("PUT", key, now, expires_in, "", lines, names), headers)
+        query = "" if marker is None else f"x-marker={encode(marker.encode())}&"
+        return PresignedPut(self._url("PUT", key, now, expires_in, query, lines, names), headers)
 
     def expires_at(self, now: datetime, expires_in: int) -> datetime:
         """Return the end of a link signed at `now`: its own end, or the end of the credentials if that is

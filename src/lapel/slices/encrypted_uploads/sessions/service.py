@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from typing import TYPE_CHECKING
 
 from lapel.foundation.core.crash_points import crash_point
@@ -142,5 +143,6 @@ class UploadSessions:
             content_type=CONTENT_TYPE,
             content_length=row.ciphertext_length,
             sha256=row.ciphertext_sha256,
+            marker=secrets.token_hex(8),
         )
         return Staging(url=link.url, headers=link.headers)
