@@ -30,9 +30,6 @@ _HEAD_LENGTH = 19
 _REVERSED: Final = bytes(int(f"{byte:08b}"[::-1], 2) for byte in range(256))
 _ONES: Final = 0xFFFFFFFF
 _NO_CRC: Final = bytes(4)
-# How neighbouring bits, pairs and halves of all bytes change places, eight bytes at a time.
-_SWAPS: Final = ((1, 0x5555555555555555), (2, 0x3333333333333333), (4, 0x0F0F0F0F0F0F0F0F))
-_WORTH_NUMPY = 16_384  # bytes: fewer are translated before numpy has begun
 
 
 class OggOpusCheck:
@@ -46,7 +43,7 @@ class OggOpusCheck:
     def feed(self, data: bytes) -> None:
         """Raises Refused (`integrity_failed`) at the first byte that no Ogg with Opus has."""
         data = self._waiting + data if self._waiting else data
-        reversed_bits = _reversed(data)
+        reversed_bits = data.translate(_REVERSED)
         view, size, at = memoryview(reversed_bits), len(data), 0
         while size - at >= _HEADER_LENGTH:
             capture, version, flags, granule, serial, sequence, _, count = _HEADER.unpack_from(data, at)
@@ -149,24 +146,6 @@ class _Stream:
         if segments:
             self._open = segments.endswith(_FULL)
         return len(segments) - segments.count(_FULL)
-
-
-def _reversed(data: bytes) -> bytes:
-    """The same bytes, each with its bits in reverse order."""
-    if len(data) < _WORTH_NUMPY:
-        return data.translate(_REVERSED)
-    import numpy as np  # noqa: PLC0415  # only workers come here
-
-    whole = len(data) & -8
-    bits = np.frombuffer(data, np.uint64, whole // 8)
-    high, low = np.empty_like(bits), np.empty_like(bits)
-    for shift, mask in _SWAPS:
-        np.right_shift(bits, np.uint64(shift), out=high)
-        np.bitwise_and(high, np.uint64(mask), out=high)
-        np.bitwise_and(bits, np.uint64(mask), out=low)
-        np.left_shift(low, np.uint64(shift), out=low)
-        bits = np.bitwise_or(high, low, out=low)
-    return bits.tobytes() + data[whole:].translate(_REVERSED)
 
 
 def _pre_skip(head: bytes) -> int:
