@@ -201,6 +201,19 @@ async def test_after_a_change_of_the_binding_a_session_can_only_be_read(
     await phone.create(staging["recording_id"], SEALED, 409)
 
 
+async def test_after_a_change_of_the_binding_another_session_takes_the_place_of_one_that_leads_nowhere(
+    phone: Phone,
+) -> None:
+    staging = await phone.staged(SEALED)
+    accepted_one, _ = await phone.accepted(seal())
+    await rebind(phone)
+    made = await phone.create(staging["recording_id"], SEALED, binding_generation=2)
+    assert (made["state"], made["owner_revision"]) == ("staging", 1)
+    assert (await phone.read(staging))["state"] == "cancelled"
+    # The server finishes what it has accepted.
+    await phone.create(accepted_one["recording_id"], seal(), 409, binding_generation=2)
+
+
 async def test_recover(phone: Phone, ports: Ports) -> None:
     session = await phone.staged(SEALED)
     nonce = os.urandom(16)

@@ -112,7 +112,7 @@ class Creation:
     async def _end_others(
         self, connection: Connection, world_id: int, rows: list[UploadSessionRow], now: datetime
     ) -> None:
-        """Cancel an expired session. Raises Conflict while one is open."""
+        """Cancel a session that expired or is of an earlier binding. Raises Conflict while one is open."""
         for row in rows:
             if row.is_open(now):
                 raise Conflict("This recording has an open upload session of another request.")

@@ -41,4 +41,5 @@ class UploadSessionRow(msgspec.Struct, frozen=True):
 
     def is_open(self, now: datetime) -> bool:
         """Whether the session still leads to a recording without a further `recover`."""
-        return self.state in ("ready", "processing") or (self.state == "staging" and now < self.expires_at)
+        is_usable = self.still_bound and now < self.expires_at
+        return self.state in ("ready", "processing") or (self.state == "staging" and is_usable)
