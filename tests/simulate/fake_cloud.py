@@ -27,6 +27,7 @@ from lapel.slices.encrypted_uploads.documents.upload_authorization import Author
 
 SERIAL = "SIM-1"
 GENERATION = 3
+_OF_THE_BINDING = ("staging-url", "manifest", "recover", "cancel")
 MISSING = "encrypted_upload_v2_staging_missing"
 Answer = dict[str, Any]
 
@@ -56,6 +57,7 @@ class FakeCloud:
         self.manifests: dict[str, bytes] = {}
         self.keys: dict[str, bytes] = {}
         self.polls = 2
+        self.generation = GENERATION
         self.url = ""
 
     @property
@@ -77,7 +79,9 @@ class FakeCloud:
         forced = self.forced[name].pop(0) if self.forced[name] else None
         if isinstance(forced, int):
             return web.Response(status=forced, headers={"Location": "/v1/elsewhere"}, text="{}")
-        if name == "put":
+        if name in _OF_THE_BINDING and self._is_of_an_earlier_binding(parts[4]):
+            answer = refused(409, "conflict")
+        elif name == "put":
             answer = await self._put(request, parts)
         else:
             assert request.headers["Authorization"] == "Bearer token"
@@ -94,6 +98,9 @@ class FakeCloud:
             body=changed if isinstance(changed, bytes) else json.dumps(changed).encode(),
             content_type="application/json",
         )
+
+    def _is_of_an_earlier_binding(self, session_id: str) -> bool:
+        return self.sessions[session_id]["body"]["binding_generation"] != self.generation
 
     @staticmethod
     def _name(method: str, parts: list[str]) -> str:

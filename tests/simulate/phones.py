@@ -16,7 +16,7 @@ from lapel.simulate.phone.upload_note import UploadNote, UploadNotes
 from lapel.simulate.phone.upload_run import PhoneCrashed, PhoneTools, UploadPlace, UploadRun
 from lapel.simulate.sealing.sealing_device import Provisioning, SealingDevice
 from lapel.simulate.sealing.signed_documents import public_keys
-from tests.simulate.fake_cloud import GENERATION, SERIAL, FakeCloud, fake_cloud
+from tests.simulate.fake_cloud import SERIAL, FakeCloud, fake_cloud
 
 RECORDING = UUID("00112233-4455-4677-8899-aabbccddeeff")
 PLAIN = bytes(range(256)) * 40
@@ -55,7 +55,7 @@ class Phone:
 
     def run_of(self, dice: Random | None = None) -> UploadRun:
         """The next run of the app."""
-        place = UploadPlace("dev_1", "eu_1", GENERATION, str(RECORDING), 1)
+        place = UploadPlace("dev_1", "eu_1", self.cloud.generation, str(RECORDING), 1)
         return UploadRun(self.tools, place, self.firmware, self.notes, dice or Steady(1))
 
     async def upload(self, dice: Random | None = None) -> None:

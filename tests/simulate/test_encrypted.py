@@ -25,7 +25,7 @@ from tests.support.tenants import Tenant, bearer, make_key
 
 # How many simulations of other seeds follow the first one (`make test-deep`: 12).
 DRAWS = int(os.environ.get("LAPEL_ENCRYPTED_DRAWS", "0"))
-RATES = Rates(recordings=120, commands=0, refreshes=0, rebindings=4, spells=4)
+RATES = Rates(recordings=120, commands=0, refreshes=0, rebindings=20, spells=4)
 
 
 @pytest.fixture(scope="session")

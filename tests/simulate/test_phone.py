@@ -13,7 +13,7 @@ from lapel.simulate.phone.strict_answers import StagingReply, check_staging, is_
 from lapel.simulate.phone.upload_run import PhoneCrashed
 from lapel.simulate.sealing.device_refusals import DeviceRefusal
 from tests.simulate.fake_cloud import Answer
-from tests.simulate.phones import USUAL, Crashing, Phone
+from tests.simulate.phones import USUAL, Crashing, Phone, Steady
 
 
 async def test_the_manifest_is_sent_before_the_put_and_the_copy_goes_last(phone: Phone) -> None:
@@ -125,6 +125,34 @@ async def test_a_restart_before_the_manifest_recovers_with_the_new_nonce(phone: 
     (recovery,) = (body for name, body in phone.cloud.bodies if name == "recover")
     assert (recovery["owner_revision"], recovery["reason"]) == (1, "nonce_changed")
     assert phone.cloud.calls[2:] == ["sessions", "recover", *USUAL[2:]]
+
+
+@pytest.mark.parametrize("begun", ["", "recovering", "cancelling"])
+async def test_a_device_that_was_bound_again_gets_a_new_session(phone: Phone, begun: str) -> None:
+    phone.cloud.forced["put"] = [403]
+    with pytest.raises(CallFailed):
+        await phone.upload()
+    if begun:
+        note = phone.notes.load(1)
+        setattr(note, begun, True)
+        phone.notes.save(1, note)
+    phone.cloud.generation += 1
+    await phone.upload()
+    assert phone.cloud.calls == [*USUAL[:5], "session", *USUAL[1:]]
+    states = [each["state"] for each in phone.cloud.sessions.values()]
+    assert states == ["staging", "published"]
+
+
+async def test_what_was_accepted_in_an_earlier_binding_is_finished(phone: Phone) -> None:
+    phone.cloud.polls = 10_000
+    with pytest.raises(CallFailed, match="60 polls"):
+        await phone.upload()
+    phone.cloud.generation += 1
+    phone.cloud.polls = 1
+    dice = Steady(1)
+    dice.lowest = 0.05  # repeats what it may repeat
+    await phone.upload(dice)
+    assert phone.cloud.calls.count("sessions") == 1
 
 
 async def test_an_expired_session_is_recovered_without_a_reason(phone: Phone) -> None:

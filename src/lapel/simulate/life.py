@@ -258,8 +258,9 @@ class Life:
         await self._check_ended(device, old)
 
     async def _rebind(self, device: SimulatedDevice, now: float, dice: Random) -> None:
-        # Pending recordings belong to the present end user: upload them first.
-        if device.pending and device.token:
+        # Pending recordings belong to the present end user: upload them first, or stay with that end user.
+        stays = self._uploads.outlives_binding and dice.random() < 0.5
+        if device.pending and device.token and not stays:
             device.due[Activity.UPLOAD] = now
             device.due[Activity.REBIND] = now + _RETRY
             return
@@ -269,7 +270,8 @@ class Life:
         device.executed.clear()
         if old:
             await self._check_ended(device, old)
-        await self._backend.bind(device, dice.randrange(self._plan.people))
+        end_user = device.end_user if device.pending else dice.randrange(self._plan.people)
+        await self._backend.bind(device, end_user)
         device.due[Activity.REBIND] = after(dice, now, self._plan.rates.rebindings)
         self._meter.counts["devices rebound"] += 1
 

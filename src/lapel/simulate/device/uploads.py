@@ -16,7 +16,13 @@ _SHORTEST, _LONGEST = 2, 40  # seconds of audio
 
 
 class RecordingUploads(Protocol):
-    """How devices upload what they record."""
+    """How devices upload what they record.
+
+    `outlives_binding`: whether a recording can still be uploaded when its device is unbound and bound again
+    to the same end user.
+    """
+
+    outlives_binding: bool
 
     def record(self, device: SimulatedDevice) -> Pending:
         """Makes the device's next recording."""
@@ -38,6 +44,8 @@ def seconds_of_audio(plan: FleetPlan, device: SimulatedDevice, number: int) -> f
 
 class Uploader:
     """Uploads pending recordings until the server promises to keep them."""
+
+    outlives_binding = False  # the device's token reaches only recordings of the present binding
 
     def __init__(self, caller: Caller, plan: FleetPlan, meter: Meter, journal: Journal) -> None:
         self._caller = caller

@@ -63,6 +63,8 @@ class SealedUploads:
     `sessions`: the published ones so far.
     """
 
+    outlives_binding = True
+
     def __init__(
         self,
         caller: StrictCaller,

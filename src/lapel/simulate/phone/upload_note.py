@@ -11,9 +11,10 @@ class UploadNote(msgspec.Struct, kw_only=True):
     """The app's note about one sealed recording. Empty texts and bytes: not yet.
 
     unknown: the creation whose call began and whose outcome is not noted. nonce: of the device, in the last
-    call that asked for an authorization. recovering: a recovery began, and its answer is not noted;
-    `has_expired` is its cause, else the device's nonce has changed. cancelling: a cancellation began.
-    manifest: what the device exported for this session. No key and no plain text is here.
+    call that asked for an authorization. binding_generation: in the call that created the session.
+    recovering: a recovery began, and its answer is not noted; `has_expired` is its cause, else the device's
+    nonce has changed. cancelling: a cancellation began. manifest: what the device exported for this session.
+    No key and no plain text is here.
     """
 
     started_at: str
@@ -26,6 +27,7 @@ class UploadNote(msgspec.Struct, kw_only=True):
     recording_id: str = ""
     nonce: bytes = b""
     session_id: str = ""
+    binding_generation: int = 0
     owner_revision: int = 0
     recovering: bool = False
     has_expired: bool = False

@@ -36,6 +36,7 @@ STAGING_MISSING: Final = "encrypted_upload_v2_staging_missing"
 MOST_POLLS: Final = 60
 MOST_RECOVERIES: Final = 3  # in one run
 _ANY_2XX: Final = range(200, 300)
+_ACCEPTED: Final = ("ready", "processing", "published")
 _CRASHES = 0.03  # share of answers after which phone and device restart
 _RESTARTS = 0.1  # share of new sessions whose authorization finds a device that has restarted
 _CANCELS = 0.04  # share of new sessions that are cancelled at once
@@ -92,7 +93,7 @@ class UploadRun:
         if not self._note.recording_id:
             await self._announce()
         session = await self._resume() if self._note.session_id else await self._open()
-        while not self._note.is_accepted and session.state not in ("ready", "processing", "published"):
+        while not self._note.is_accepted and session.state not in _ACCEPTED:
             if session.state not in ("created", "staging", "staged", "expired"):
                 raise SimulationError(f"the session {session.session_id} is {session.state}")
             has_expired = session.state == "expired" or session.expires <= self._tools.clock()
@@ -114,7 +115,8 @@ class UploadRun:
             again = await self._read()
             if again != session:
                 raise SimulationError(f"the published session {session.session_id} has changed")
-        if self._note.manifest and self._draws(_REPEATS) and not await self._send_manifest():
+        may_send = self._note.manifest and not self._is_of_earlier_binding
+        if may_send and self._draws(_REPEATS) and not await self._send_manifest():
             raise SimulationError("an accepted manifest is not taken again")
         return receipt
 
@@ -143,9 +145,10 @@ class UploadRun:
     async def _open(self) -> SessionReply:
         """Creates the session, once. If the outcome of that is unknown, the user asks with the same body."""
         note, place = self._note, self._place
-        is_again = note.unknown == "session"
+        is_again = note.unknown == "session" and note.binding_generation == place.binding_generation
         if not is_again:
             note.unknown, note.nonce = "session", self._firmware.nonce
+            note.binding_generation = place.binding_generation
             self._save()
         body: dict[str, object] = {
             "device_id": place.device_id,
@@ -172,7 +175,16 @@ class UploadRun:
         return session
 
     async def _resume(self) -> SessionReply:
-        """The state of the noted session, after what was begun is ended."""
+        """The state of the noted session, after what was begun is ended.
+
+        A session of an earlier binding can only be read: unless its manifest was accepted, a new one is made.
+        """
+        if self._is_of_earlier_binding:
+            session = await self._read()
+            if session.state in _ACCEPTED:
+                return session
+            self._forget_session()
+            return await self._open()
         if self._note.cancelling:
             await self._cancel()
             return await self._open()
@@ -303,8 +315,12 @@ class UploadRun:
         body: dict[str, object] = {"owner_revision": self._note.owner_revision}
         for _ in range(2 if self._draws(_REPEATS) else 1):
             await self._call("cancel session", "DELETE", "", body, (204,))
+        self._forget_session()
+
+    def _forget_session(self) -> None:
         note = self._note
-        note.cancelling, note.session_id, note.owner_revision, note.manifest = False, "", 0, b""
+        note.session_id, note.owner_revision, note.manifest = "", 0, b""
+        note.cancelling = note.recovering = False
         self._save()
 
     async def _read(self) -> SessionReply:
@@ -325,6 +341,11 @@ class UploadRun:
         )  # fmt: skip
         if found != expected:
             raise SimulationError(f"a session is {found} instead of {expected}")
+
+    @property
+    def _is_of_earlier_binding(self) -> bool:
+        """Whether the session can only be read."""
+        return self._note.binding_generation != self._place.binding_generation
 
     @property
     def _path(self) -> str:
