@@ -26,7 +26,7 @@ _REASONS = {
         "lapel.slices.heartbeats.queries.FULL_BEAT_OF_DEVICE",
     ),
     "the sweep looks after all worlds, and passes each row's own world on": (
-        "lapel.slices.encrypted_uploads.sessions.clearing_queries.LOCK_DUE",
+        "lapel.slices.encrypted_uploads.sessions.clearing_queries.FIND_DUE",
         "lapel.slices.configuration.queries.WORLDS_WITH_RETENTION",
         "lapel.slices.configuration.service.WORLDS_WITH_RETENTION",
         "lapel.slices.devices.reports.report_queries.FIND_SILENT",

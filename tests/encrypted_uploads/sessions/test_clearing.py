@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import timedelta
 
 import pytest
 
 from lapel.foundation.ports import Ports
+from lapel.foundation.storage.client import ObjectStore
 from lapel.slices.encrypted_uploads.sessions.clearing import Clearing
 from lapel.slices.erasure.service import Erasures
 from tests.encrypted_uploads.sessions.support import later, row_of, set_session
@@ -16,6 +18,7 @@ from tests.support.sealed_uploads import Json, Phone, seal
 from tests.support.tenants import Tenant
 
 SEALED = seal()
+LOCK = "SELECT 1 FROM encrypted_upload_sessions WHERE id = $1 FOR UPDATE NOWAIT"
 COUNT = "SELECT count(*) FROM encrypted_upload_sessions WHERE id = $1"
 DAY = timedelta(hours=25, minutes=1)
 NOW = timedelta(0)
@@ -46,6 +49,25 @@ async def test_a_cancelled_session_is_cleared_at_once_and_again(phone: Phone, po
     await cleared(ports, DAY)
     assert not await there(ports, session)
     assert (await row_of(ports, session))["clear_at"] is None
+
+
+async def test_no_row_is_locked_while_the_store_deletes(
+    phone: Phone, ports: Ports, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    session = await phone.staged(SEALED)
+    await phone.cancel(session)
+    locked: list[object] = []
+    delete_many = ObjectStore.delete_many
+
+    async def slow(store: ObjectStore, keys: Sequence[str]) -> None:
+        async with ports.database.transaction() as connection:
+            locked.append(await connection.fetchval(LOCK, session["session_id"]))
+        await delete_many(store, keys)
+
+    monkeypatch.setattr(ObjectStore, "delete_many", slow)
+    await cleared(ports, NOW + timedelta(seconds=1))
+    assert locked == [1]
+    assert not await there(ports, session)
 
 
 @pytest.mark.parametrize("state", ["published", "failed"])

@@ -41,18 +41,22 @@ class Clearing:
     async def run_due(self) -> int:
         """Delete every object that is due. Returns the number of sessions.
 
+        Holds no connection and no lock while the store deletes: a session that is due never needs its object
+        again, and to delete it twice does no harm.
+
         Raises StoreUnavailable when the store fails, and Unavailable when the database fails. The next run
         then continues.
         """
         done = 0
         while True:
             now = self._ports.clock.now()
-            async with self._ports.database.transaction() as connection:
-                rows = await clearing_queries.lock_due(connection, now, _BATCH)
-                if not rows:
-                    return done
-                await self._ports.store.delete_many([row.staging_key for row in rows])
-                crash_point("encrypted-clear:objects-deleted")
+            async with self._ports.database.acquire() as connection:
+                rows = await clearing_queries.find_due(connection, now, _BATCH)
+            if not rows:
+                return done
+            await self._ports.store.delete_many([row.staging_key for row in rows])
+            crash_point("encrypted-clear:objects-deleted")
+            async with self._ports.database.acquire() as connection:
                 await clearing_queries.set_cleared(connection, rows, now, LATE_PUT_GRACE)
             crash_point("encrypted-clear:committed")
             done += len(rows)

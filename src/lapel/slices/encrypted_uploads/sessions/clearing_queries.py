@@ -17,11 +17,10 @@ if TYPE_CHECKING:
 # A session that has accepted a manifest needs its object until the publication has ended. One that is
 # `staging` is in this list after its time and a day, when no manifest can be accepted any more.
 # Index: encrypted_upload_sessions_staged.
-LOCK_DUE = """
+FIND_DUE = """
 SELECT s.world_id, s.id, s.staging_key FROM encrypted_upload_sessions s
 WHERE s.clear_at <= $1 AND s.state IN ('published', 'failed', 'cancelled', 'staging')
 ORDER BY s.clear_at LIMIT $2
-FOR UPDATE SKIP LOCKED
 """
 
 # $4: for how long after the session's end a PUT that began before may still write the object. The object is
@@ -64,9 +63,9 @@ class LastEndRow(msgspec.Struct, frozen=True):
     expires_at: datetime
 
 
-async def lock_due(connection: Connection, now: datetime, limit: int) -> list[ClearableRow]:
-    """Lock `limit` sessions at most whose staged objects can be deleted."""
-    return await fetch_rows(connection, ClearableRow, LOCK_DUE, now, limit)
+async def find_due(connection: Connection, now: datetime, limit: int) -> list[ClearableRow]:
+    """`limit` sessions at most whose staged objects can be deleted. Locks nothing: see `Clearing.run_due`."""
+    return await fetch_rows(connection, ClearableRow, FIND_DUE, now, limit)
 
 
 async def set_cleared(
