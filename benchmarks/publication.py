@@ -29,9 +29,8 @@ from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
 
 from benchmarks.report import Row, show
 from benchmarks.rig import Api, rig
-from lapel.slices.encrypted_uploads.documents import capabilities, manifest
 from lapel.slices.encrypted_uploads.documents.capabilities import BATCH, Capabilities
-from lapel.slices.encrypted_uploads.documents.stored_object.sealer import BlockSealer, wrap
+from tests.support.device_sealing import BlockSealer, encode_capabilities, seal_manifest, wrap
 
 BYTES = 256 * 2**20
 PUBLICATIONS = 3
@@ -109,7 +108,7 @@ def _publish(client: _Client, file: Path, worker: psutil.Process) -> Published:
     }
     session = client.ask("POST", sessions, body)
     client.put(session["staging"], file)
-    document = manifest.seal(facts, data_key, base64.b64decode(session["authorization_base64"]))
+    document = seal_manifest(facts, data_key, base64.b64decode(session["authorization_base64"]))
     sent = {
         "owner_revision": session["owner_revision"],
         "manifest_base64": _base64(document),
@@ -164,7 +163,7 @@ def _audio() -> Iterator[bytes]:
 
 
 def _capabilities() -> bytes:
-    return capabilities.encode(
+    return encode_capabilities(
         Capabilities(
             highest_profile=2,
             flags=BATCH,

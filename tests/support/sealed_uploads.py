@@ -11,10 +11,9 @@ from typing import Any
 
 import httpx
 
-from lapel.slices.encrypted_uploads.documents import capabilities, manifest
 from lapel.slices.encrypted_uploads.documents.capabilities import BATCH, CONTEXTS, RECOVERY, Capabilities
 from lapel.slices.encrypted_uploads.documents.stored_object.frame import SealedObject
-from lapel.slices.encrypted_uploads.documents.stored_object.sealer import BlockSealer, wrap
+from tests.support.device_sealing import BlockSealer, encode_capabilities, seal_manifest, wrap
 from tests.support.tenants import Tenant
 
 Json = dict[str, Any]
@@ -28,7 +27,7 @@ def base64_of(data: bytes) -> str:
 
 def capabilities_of(flags: int) -> bytes:
     """The 24 bytes of a device with these flags."""
-    return capabilities.encode(
+    return encode_capabilities(
         Capabilities(
             highest_profile=2,
             flags=flags,
@@ -65,7 +64,7 @@ class SealedRecording:
     def manifest(self, session: Json) -> bytes:
         """The 580 bytes of the manifest under a session's authorization."""
         authorization = base64.b64decode(session["authorization_base64"])
-        return manifest.seal(self.stored, self.data_key, authorization)
+        return seal_manifest(self.stored, self.data_key, authorization)
 
 
 def seal(

@@ -16,12 +16,12 @@ from lapel.slices.encrypted_uploads.documents import (
     signatures,
     upload_authorization,
 )
-from lapel.slices.encrypted_uploads.documents.expectations import Expectations
 from lapel.slices.encrypted_uploads.documents.receipt import Receipt
 from lapel.slices.encrypted_uploads.documents.stored_object.frame import SealedObject
 from lapel.slices.encrypted_uploads.documents.stored_object.opener import BlockOpener
-from lapel.slices.encrypted_uploads.documents.stored_object.sealer import BlockSealer, wrap
 from lapel.slices.encrypted_uploads.documents.upload_authorization import Authorization
+from tests.support.device_sealing import BlockSealer, seal_manifest, wrap
+from tests.support.device_verification import Expectations, verify_authorization, verify_receipt
 
 NOW = 1_900_000_000
 DATA_KEY = bytes(range(32))
@@ -66,7 +66,7 @@ def upload() -> Upload:
         stored=stored,
         facts=facts,
         authorization=authorization,
-        manifest=manifest.seal(facts, DATA_KEY, authorization, ephemeral_key=bytes(range(96, 128))),
+        manifest=seal_manifest(facts, DATA_KEY, authorization, ephemeral_key=bytes(range(96, 128))),
         receipt=receipt.encode(received(facts), SIGNING),
     )
 
@@ -135,11 +135,11 @@ def expectations() -> Expectations:
 
 
 def _verify_authorization(data: bytes) -> object:
-    return upload_authorization.verify(data, SIGNING.public_key(), now=NOW, expected=expectations())
+    return verify_authorization(data, SIGNING.public_key(), now=NOW, expected=expectations())
 
 
 def _verify_receipt(data: bytes) -> object:
-    return receipt.verify(data, SIGNING.public_key(), now=NOW, expected=expectations())
+    return verify_receipt(data, SIGNING.public_key(), now=NOW, expected=expectations())
 
 
 def _verify_manifest(data: bytes) -> object:

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from lapel.slices.encrypted_uploads.documents import hpke
 from lapel.slices.encrypted_uploads.documents.failures import Refused
+from tests.support.device_sealing import seal_envelope
 
 SUITE = Suite(KEM.X25519, KDF.HKDF_SHA256, AEAD.CHACHA20_POLY1305)
 KEYS = st.binary(min_size=32, max_size=32)
@@ -43,7 +44,7 @@ LOW_ORDER = [
 
 def test_the_vector_of_the_rfc() -> None:
     public = hpke.public_key(RFC["recipient"])
-    sealed = hpke.seal(
+    sealed = seal_envelope(
         public, info=RFC["info"], aad=RFC["aad"], plaintext=RFC["plaintext"], ephemeral_key=RFC["ephemeral"]
     )
     assert sealed == (RFC["enc"], RFC["ciphertext"])
@@ -53,7 +54,7 @@ def test_the_vector_of_the_rfc() -> None:
 
 @given(KEYS, KEYS, TEXTS, TEXTS)
 def test_the_library_opens_what_we_seal(recipient: bytes, ephemeral: bytes, info: bytes, text: bytes) -> None:
-    sealed = hpke.seal(
+    sealed = seal_envelope(
         hpke.public_key(recipient), info=info, aad=b"", plaintext=text, ephemeral_key=ephemeral
     )
     own = X25519PrivateKey.from_private_bytes(recipient)
@@ -71,7 +72,7 @@ def test_we_open_what_the_library_seals(recipient: bytes, info: bytes, text: byt
 def test_what_was_sealed_opens_only_with_its_info_and_its_data(
     recipient: bytes, info: bytes, aad: bytes, text: bytes
 ) -> None:
-    enc, sealed = hpke.seal(hpke.public_key(recipient), info=info, aad=aad, plaintext=text)
+    enc, sealed = seal_envelope(hpke.public_key(recipient), info=info, aad=aad, plaintext=text)
     assert hpke.unseal(recipient, enc, sealed, info=info, aad=aad) == text
     for other in ({"info": info + b"x", "aad": aad}, {"info": info, "aad": aad + b"x"}):
         with pytest.raises(Refused) as refused:
@@ -82,7 +83,7 @@ def test_what_was_sealed_opens_only_with_its_info_and_its_data(
 @pytest.mark.parametrize("public", [*LOW_ORDER, b"", bytes(31), bytes(33)], ids=bytes.hex)
 def test_a_public_key_that_is_not_usable_is_refused(public: bytes) -> None:
     with pytest.raises(Refused) as refused:
-        hpke.seal(public, info=b"", aad=b"", plaintext=b"x")
+        seal_envelope(public, info=b"", aad=b"", plaintext=b"x")
     assert refused.value.reason == "hpke_open_failed"
     with pytest.raises(Refused) as refused:
         hpke.unseal(hpke.new_private_key(), public, bytes(17), info=b"", aad=b"")
@@ -98,5 +99,5 @@ def test_a_ciphertext_without_a_tag_is_refused(length: int) -> None:
 
 def test_two_messages_have_two_ephemeral_keys() -> None:
     public = hpke.public_key(hpke.new_private_key())
-    first, second = (hpke.seal(public, info=b"", aad=b"", plaintext=b"x") for _ in range(2))
+    first, second = (seal_envelope(public, info=b"", aad=b"", plaintext=b"x") for _ in range(2))
     assert first[0] != second[0]

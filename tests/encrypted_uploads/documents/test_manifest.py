@@ -13,6 +13,7 @@ from lapel.slices.encrypted_uploads.documents import hpke, manifest, upload_auth
 from lapel.slices.encrypted_uploads.documents.failures import Refused
 from lapel.slices.encrypted_uploads.documents.manifest import UploadManifest
 from tests.encrypted_uploads.documents.samples import DATA_KEY, RECIPIENT, SIGNING, opened, sealed, upload
+from tests.support.device_sealing import seal_envelope, seal_manifest
 
 OTHER = UUID(int=99)
 # In the order of the checks: each is compared before those below it.
@@ -55,9 +56,9 @@ def test_the_first_difference_is_told(at: int) -> None:
 def test_a_channel_that_is_not_authorized_is_refused() -> None:
     issued = upload_authorization.parse(upload().authorization)
     wifi_only = upload_authorization.encode(msgspec.structs.replace(issued, channel_mask=2), SIGNING)
-    manifest.check(manifest.parse(manifest.seal(upload().facts, DATA_KEY, wifi_only, channel=2)), wifi_only)
+    manifest.check(manifest.parse(seal_manifest(upload().facts, DATA_KEY, wifi_only, channel=2)), wifi_only)
     for channel in (1, 3):
-        made = manifest.seal(upload().facts, DATA_KEY, wifi_only, channel=channel)
+        made = seal_manifest(upload().facts, DATA_KEY, wifi_only, channel=channel)
         assert refusal(manifest.parse(made), wifi_only).reason == "identity_mismatch"
 
 
@@ -73,13 +74,13 @@ def test_an_envelope_whose_plain_text_names_another_upload_is_refused() -> None:
     """Sealed for this authorization and object, with the two digests in the wrong order."""
     made = manifest.parse(upload().manifest)
     context = hashlib.sha256(b"bota/enc-v2/upload-context/v1" + upload().authorization).digest()
-    enc, ciphertext = hpke.seal(
+    enc, ciphertext = seal_envelope(
         hpke.public_key(RECIPIENT),
         info=b"bota/enc-v2/hpke-key-export/v1\x02\x00\x01\x00",
         aad=context + made.storage_identity,
         plaintext=DATA_KEY + context + made.storage_identity,
     )
-    data = manifest.encode(changed(encapsulated_key=enc, sealed_key=ciphertext))
+    data = manifest.LAYOUT.pack(changed(encapsulated_key=enc, sealed_key=ciphertext))
     with pytest.raises(Refused) as refused:
         manifest.open_key(data, RECIPIENT, upload().authorization)
     assert refused.value.reason == "digest_mismatch"
@@ -95,7 +96,7 @@ def test_a_tag_of_another_key_is_refused_after_the_envelope_has_opened() -> None
 def test_lengths_that_do_not_belong_together_are_refused() -> None:
     for fields in ({"block_count": 2}, {"plaintext_length": 1}, {"ciphertext_length": 272}):
         with pytest.raises(Refused) as refused:
-            manifest.parse(manifest.encode(changed(**fields)))
+            manifest.parse(manifest.LAYOUT.pack(changed(**fields)))
         assert refused.value.reason == "invalid_length"
 
 

@@ -34,6 +34,13 @@ from tests.encrypted_uploads.documents.samples import (
     received,
     upload,
 )
+from tests.support.device_verification import (
+    choose,
+    public_key_of_der,
+    verify_authorization,
+    verify_receipt,
+    verify_signature,
+)
 
 ORDER = 115792089210356248762697446949407573529996955224135760342422259061068512044369
 PACKAGE = Path(lapel.__file__).parent / "slices" / "encrypted_uploads" / "documents"
@@ -42,16 +49,16 @@ PACKAGE = Path(lapel.__file__).parent / "slices" / "encrypted_uploads" / "docume
 @given(st.binary(max_size=100))
 def test_signatures_have_the_low_s_and_the_high_one_is_refused(message: bytes) -> None:
     signature = signatures.sign(SIGNING, message)
-    signatures.verify(SIGNING.public_key(), message, signature)
+    verify_signature(SIGNING.public_key(), message, signature)
     s = int.from_bytes(signature[32:], "big")
     assert 0 < s <= ORDER // 2
     high = signature[:32] + (ORDER - s).to_bytes(32, "big")
     for other in (high, signature[:-1], signature + b"\0", bytes(64), b"\xff" * 64, b""):
         with pytest.raises(Refused) as refused:
-            signatures.verify(SIGNING.public_key(), message, other)
+            verify_signature(SIGNING.public_key(), message, other)
         assert refused.value.reason == "signature_invalid"
     with pytest.raises(Refused):
-        signatures.verify(SIGNING.public_key(), message + b"x", signature)
+        verify_signature(SIGNING.public_key(), message + b"x", signature)
 
 
 def test_new_keys_differ_and_are_read_again() -> None:
@@ -71,15 +78,15 @@ def test_what_is_no_key_of_p256_is_not_read() -> None:
     for other in others:
         der = other.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
         with pytest.raises(ValueError, match="P-256"):
-            signatures.public_key_of_der(der)
+            public_key_of_der(der)
 
 
 @pytest.mark.parametrize("after", [0, 1, 10**6])
 def test_documents_expire(after: int) -> None:
     public, expires_at = SIGNING.public_key(), NOW + 10
     for verify, data in (
-        (upload_authorization.verify, upload().authorization),
-        (receipt.verify, upload().receipt),
+        (verify_authorization, upload().authorization),
+        (verify_receipt, upload().receipt),
     ):
         verify(data, public, now=expires_at - 1, expected=expectations())
         with pytest.raises(Refused) as refused:
@@ -106,8 +113,8 @@ def test_documents_expire(after: int) -> None:
 def test_facts_are_compared(fields: dict[str, Any], reason: str) -> None:
     expected = msgspec.structs.replace(expectations(), **fields)
     for verify, data in (
-        (upload_authorization.verify, upload().authorization),
-        (receipt.verify, upload().receipt),
+        (verify_authorization, upload().authorization),
+        (verify_receipt, upload().receipt),
     ):
         with pytest.raises(Refused) as refused:
             verify(data, SIGNING.public_key(), now=NOW, expected=expected)
@@ -118,9 +125,7 @@ def test_an_authorization_is_for_one_nonce_and_one_length() -> None:
     for fields in ({"device_nonce": bytes(16)}, {"ciphertext_length": 1}, {"staging": bytes(32)}):
         expected = msgspec.structs.replace(expectations(), **fields)
         with pytest.raises(Refused) as refused:
-            upload_authorization.verify(
-                upload().authorization, SIGNING.public_key(), now=NOW, expected=expected
-            )
+            verify_authorization(upload().authorization, SIGNING.public_key(), now=NOW, expected=expected)
         assert refused.value.reason == "identity_mismatch"
 
 
@@ -191,7 +196,7 @@ def test_capabilities_say_what_a_device_can() -> None:
 @pytest.mark.parametrize(("read", "batch"), [(False, False), (True, False), (False, True)])
 def test_v2_needs_a_device_that_is_known_to_have_it(read: bool, batch: bool) -> None:
     with pytest.raises(Refused) as refused:
-        profiles.choose("encrypted_upload_v2", "v2_required", capability_read=read, capability_batch=batch)
+        choose("encrypted_upload_v2", "v2_required", capability_read=read, capability_batch=batch)
     assert refused.value.reason == "mixed_profile"
 
 
@@ -200,7 +205,7 @@ def test_only_v2_required_refuses_legacy_uploads() -> None:
     assert not profiles.refuses_legacy("v2_preferred")
     assert profiles.refuses_legacy("v2_required")
     with pytest.raises(Refused) as refused:
-        profiles.choose("legacy_p10_relay", "v2_required", capability_read=True, capability_batch=True)
+        choose("legacy_p10_relay", "v2_required", capability_read=True, capability_batch=True)
     assert refused.value.reason == "downgrade_prohibited"
 
 
@@ -216,6 +221,6 @@ def test_the_package_imports_nothing_that_reads_or_writes() -> None:
     ours = {each for each in found if each.startswith("lapel")}
     assert all(each.startswith("lapel.slices.encrypted_uploads.documents") for each in ours)
     assert {each.partition(".")[0] for each in found - ours} == {
-        "__future__", "collections", "concurrent", "cryptography", "hashlib", "hmac", "msgspec", "os",
-        "struct", "typing", "uuid",
+        "__future__", "collections", "concurrent", "cryptography", "hashlib", "hmac", "msgspec", "struct",
+        "typing", "uuid",
     }  # fmt: skip

@@ -16,9 +16,10 @@ from hypothesis import strategies as st
 
 from lapel.slices.encrypted_uploads.documents import digests
 from lapel.slices.encrypted_uploads.documents.failures import Refused
-from lapel.slices.encrypted_uploads.documents.stored_object import frame, sealer
+from lapel.slices.encrypted_uploads.documents.stored_object import frame
 from lapel.slices.encrypted_uploads.documents.stored_object.opener import BlockOpener
 from tests.encrypted_uploads.documents.samples import DATA_KEY, PLAINTEXT, RECORDING, opened, sealed, upload
+from tests.support.device_sealing import BlockSealer, extent_of_plaintext, unwrap, wrap
 
 
 def retrailed(stored: bytes, body: bytes | None = None, **changes: Any) -> bytes:
@@ -26,7 +27,7 @@ def retrailed(stored: bytes, body: bytes | None = None, **changes: Any) -> bytes
     body = stored[:-144] if body is None else body
     trailer = frame.parse_trailer(stored[-144:], upload().facts.header, upload().facts.extent)
     fields = {"body_sha256": hashlib.sha256(body).digest(), **changes}
-    start = frame.encode_trailer(msgspec.structs.replace(trailer, **fields))[:-32]
+    start = frame.TRAILER.pack(msgspec.structs.replace(trailer, **fields))[:-32]
     return body + start + digests.trailer_tag(DATA_KEY, RECORDING, 7, start)
 
 
@@ -76,8 +77,8 @@ def test_threads_hash_the_same() -> None:
 
 def test_memory_does_not_grow_with_the_object() -> None:
     piece = bytes(65_536)
-    seal = sealer.BlockSealer(DATA_KEY, upload().facts.header)
-    opener = BlockOpener(DATA_KEY, frame.extent_of_plaintext(32 * len(piece)).ciphertext_length)
+    seal = BlockSealer(DATA_KEY, upload().facts.header)
+    opener = BlockOpener(DATA_KEY, extent_of_plaintext(32 * len(piece)).ciphertext_length)
     tracemalloc.start()
     for _ in range(32):
         opener.feed(seal.feed(piece))
@@ -175,20 +176,20 @@ def test_no_object_has_this_length(length: int) -> None:
 
 @given(st.integers(1, 2**40))
 def test_lengths_of_plain_text_and_of_object_determine_each_other(length: int) -> None:
-    extent = frame.extent_of_plaintext(length)
+    extent = extent_of_plaintext(length)
     assert extent.ciphertext_length == length + 272 + 20 * extent.block_count
     assert frame.extent_of_ciphertext(extent.ciphertext_length) == extent
 
 
 def test_an_empty_plain_text_is_not_sealed() -> None:
     with pytest.raises(ValueError, match="between one"):
-        sealer.BlockSealer(DATA_KEY, upload().facts.header).finish()
+        BlockSealer(DATA_KEY, upload().facts.header).finish()
 
 
 def test_a_wrapped_key_opens_with_the_root_key_of_its_device() -> None:
-    header = sealer.wrap(b"r" * 32, DATA_KEY, RECORDING, 7)
-    assert sealer.unwrap(b"r" * 32, header) == DATA_KEY
+    header = wrap(b"r" * 32, DATA_KEY, RECORDING, 7)
+    assert unwrap(b"r" * 32, header) == DATA_KEY
     with pytest.raises(InvalidTag):
-        sealer.unwrap(b"s" * 32, header)
-    other = sealer.wrap(b"r" * 32, DATA_KEY, RECORDING, 7)
+        unwrap(b"s" * 32, header)
+    other = wrap(b"r" * 32, DATA_KEY, RECORDING, 7)
     assert (header.nonce_base, header.wrap_nonce) != (other.nonce_base, other.wrap_nonce)

@@ -9,8 +9,10 @@ import pytest
 
 from lapel.slices.encrypted_uploads.documents import manifest, receipt, signatures, upload_authorization
 from lapel.slices.encrypted_uploads.documents.failures import Refused
-from lapel.slices.encrypted_uploads.documents.stored_object import frame, opener, sealer
+from lapel.slices.encrypted_uploads.documents.stored_object import frame, opener
 from tests.encrypted_uploads.documents.vectors import Case, cases, document, issued_for, key, run
+from tests.support.device_sealing import BlockSealer, seal_manifest, unwrap, wrap
+from tests.support.device_verification import public_der, replay_of
 
 
 def named(case: Case) -> str:
@@ -58,7 +60,7 @@ def test_another_receipt_of_the_session_is_a_conflict() -> None:
     signing_key = signatures.private_key(key("backendP256SigningKey"))
     later = receipt.encode(msgspec.structs.replace(found, issued_at=found.issued_at + 1), signing_key)
     with pytest.raises(Refused) as refused:
-        receipt.replay_of(later, hashlib.sha256(case.data).digest())
+        replay_of(later, hashlib.sha256(case.data).digest())
     assert refused.value.reason == "replay_conflict"
 
 
@@ -69,8 +71,8 @@ def test_objects_are_sealed_to_the_same_bytes(name: str) -> None:
     plaintext = b"".join(opening.feed(data))
     header = opening.finish().header
     assert frame.encode_header(header) == data[:128]
-    assert sealer.unwrap(key("deviceRootKey"), header) == key("dataKey")
-    sealing = sealer.BlockSealer(key("dataKey"), header)
+    assert unwrap(key("deviceRootKey"), header) == key("dataKey")
+    sealing = BlockSealer(key("dataKey"), header)
     sealed = sealing.feed(plaintext)
     last, facts = sealing.finish()
     assert sealed + last == data
@@ -86,7 +88,7 @@ def opening_facts(data: bytes) -> frame.SealedObject:
 def test_a_wrapped_key_is_that_of_the_vector() -> None:
     data = cases()["storage-partial-block"].data
     nonces = iter((data[48:60], data[60:72]))
-    header = sealer.wrap(
+    header = wrap(
         key("deviceRootKey"),
         key("dataKey"),
         frame.parse_header(data[:128]).recording_uuid,
@@ -101,9 +103,9 @@ def test_a_manifest_is_described_by_the_same_bytes() -> None:
     """All but the envelope and the tag: the vector's ephemeral key is not known."""
     case = cases()["manifest-hpke"]
     authorization = cases()["authorization-production"].data
-    made = manifest.seal(opening_facts(cases()["storage-partial-block"].data), key("dataKey"), authorization)
+    made = seal_manifest(opening_facts(cases()["storage-partial-block"].data), key("dataKey"), authorization)
     assert made[:404] == case.data[:404]
-    assert manifest.encode(manifest.parse(case.data)) == case.data
+    assert manifest.LAYOUT.pack(manifest.parse(case.data)) == case.data
     assert manifest.open_key(made, key("hpkeRecipientPrivateKey"), authorization) == key("dataKey")
 
 
@@ -112,6 +114,6 @@ def test_keys_are_read_and_written() -> None:
     public = private.public_key()
     der = key("backendP256PublicKeySpkiDer")
     assert signatures.private_bytes(private) == key("backendP256SigningKey")
-    assert signatures.public_der(public) == der
+    assert public_der(public) == der
     assert signatures.public_raw(public) == der[-64:]
-    assert signatures.public_der(signatures.public_key_of_raw(der[-64:])) == der
+    assert public_der(signatures.public_key_of_raw(der[-64:])) == der

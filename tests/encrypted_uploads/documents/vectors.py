@@ -15,13 +15,19 @@ from lapel.slices.encrypted_uploads.documents import (
     capabilities,
     digests,
     manifest,
-    profiles,
-    receipt,
     signatures,
     upload_authorization,
 )
-from lapel.slices.encrypted_uploads.documents.expectations import Expectations
 from lapel.slices.encrypted_uploads.documents.stored_object.opener import BlockOpener
+from tests.support.device_sealing import encode_capabilities
+from tests.support.device_verification import (
+    Expectations,
+    choose,
+    public_key_of_der,
+    replay_of,
+    verify_authorization,
+    verify_receipt,
+)
 
 FILE = Path(__file__).parents[2] / "fixtures" / "encrypted-upload-v2.json"
 
@@ -136,9 +142,9 @@ def _stored_object(case: Case) -> dict[str, Any]:
 
 
 def _authorization(case: Case) -> dict[str, Any]:
-    public = signatures.public_key_of_der(case.bytes_of("backendP256PublicKeySpkiDer") or b"")
+    public = public_key_of_der(case.bytes_of("backendP256PublicKeySpkiDer") or b"")
     now = case.context["nowSeconds"]
-    found = upload_authorization.verify(case.data, public, now=now, expected=expectations_of(case))
+    found = verify_authorization(case.data, public, now=now, expected=expectations_of(case))
     return {
         "normalized": {
             **_common(found),
@@ -181,9 +187,9 @@ def _manifest(case: Case) -> dict[str, Any]:
 
 
 def _receipt(case: Case) -> dict[str, Any]:
-    public = signatures.public_key_of_der(case.bytes_of("backendP256PublicKeySpkiDer") or b"")
+    public = public_key_of_der(case.bytes_of("backendP256PublicKeySpkiDer") or b"")
     now = case.context["nowSeconds"]
-    found = receipt.verify(case.data, public, now=now, expected=expectations_of(case))
+    found = verify_receipt(case.data, public, now=now, expected=expectations_of(case))
     return {
         "normalized": {
             **_common(found),
@@ -191,7 +197,7 @@ def _receipt(case: Case) -> dict[str, Any]:
             "expiresAt": found.expires_at,
             "issuedAt": found.issued_at,
             "plaintextSha256Hex": found.plaintext_sha256.hex(),
-            "receiptReplay": receipt.replay_of(case.data, case.bytes_of("previousReceiptSha256")),
+            "receiptReplay": replay_of(case.data, case.bytes_of("previousReceiptSha256")),
             "signatureValid": True,
         }
     }
@@ -215,7 +221,7 @@ def _capabilities(case: Case) -> dict[str, Any]:
     found = capabilities.parse(case.data)
     return {
         "decodedType": "capability",
-        "encodedHex": capabilities.encode(found).hex(),
+        "encodedHex": encode_capabilities(found).hex(),
         "normalized": {
             "durableCheckpointIntervalBlocks": found.checkpoint_interval_blocks,
             "flags": found.flags,
@@ -231,7 +237,7 @@ def _capabilities(case: Case) -> dict[str, Any]:
 
 def _compatibility(case: Case) -> dict[str, Any]:
     context = case.context
-    choice = profiles.choose(
+    choice = choose(
         context["requestedProfile"],
         context["backendPolicy"],
         capability_read=context["capabilityRead"],

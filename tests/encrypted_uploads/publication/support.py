@@ -15,13 +15,13 @@ import msgspec
 
 from lapel import app
 from lapel.foundation.ports import Ports
-from lapel.slices.encrypted_uploads.documents import receipt, upload_authorization
-from lapel.slices.encrypted_uploads.documents.expectations import Expectations
+from lapel.slices.encrypted_uploads.documents import upload_authorization
 from lapel.slices.encrypted_uploads.documents.receipt import Receipt
 from lapel.slices.encrypted_uploads.payloads import PublishSession
 from lapel.slices.encrypted_uploads.publication.publisher import Publisher
 from lapel.slices.encrypted_uploads.signing.signing_keys import SigningKeys
 from tests.recordings.support import Device, Json
+from tests.support.device_verification import Expectations, verify_receipt
 from tests.support.sealed_uploads import Phone, SealedRecording, phone_of, seal
 
 SAMPLE = (resources.files("lapel.sample") / "librivox.opus").read_bytes()
@@ -122,7 +122,7 @@ async def receipt_of(ports: Ports, upload: Accepted) -> Receipt:
     async with ports.database.transaction() as connection:
         key = await SigningKeys(ports).active(connection, upload.session["project_id"])
     issued = upload_authorization.parse(base64.b64decode(upload.session["authorization_base64"]))
-    return receipt.verify(
+    return verify_receipt(
         document,
         key.private_key.public_key(),
         now=int(ports.clock.now().timestamp()),

@@ -22,6 +22,7 @@ from lapel.slices.encrypted_uploads.sessions.service import UploadSessions
 from lapel.slices.encrypted_uploads.wire import CreateEncryptedUploadSession, SendManifest
 from tests.encrypted_uploads.sessions.support import row_of
 from tests.recordings.support import actor_of
+from tests.support.device_sealing import seal_manifest
 from tests.support.sealed_uploads import Json, Phone, base64_of, manifest_body, seal
 from tests.support.tenants import Tenant
 
@@ -45,7 +46,7 @@ async def session(phone: Phone) -> Json:
 
 def changed(document: bytes, **fields: Any) -> bytes:
     """The manifest with other fields, whose tag is wrong now."""
-    return manifest.encode(msgspec.structs.replace(manifest.parse(document), **fields))
+    return manifest.LAYOUT.pack(msgspec.structs.replace(manifest.parse(document), **fields))
 
 
 async def test_malformed_bytes_are_400(phone: Phone, session: Json) -> None:
@@ -154,7 +155,7 @@ async def test_an_object_of_another_length_is_409(phone: Phone, session: Json, p
 async def test_any_channel_of_the_mask_may_carry_the_object(phone: Phone, session: Json) -> None:
     authorization = base64.b64decode(session["authorization_base64"])
     assert upload_authorization.parse(authorization).channel_mask == 7
-    document = manifest.seal(SEALED.stored, SEALED.data_key, authorization, channel=3)
+    document = seal_manifest(SEALED.stored, SEALED.data_key, authorization, channel=3)
     await phone.send(session, document, 202)
 
 

@@ -10,9 +10,9 @@ from datetime import datetime
 
 from lapel.foundation.ports import Ports
 from lapel.slices.encrypted_uploads.documents import digests, upload_authorization
-from lapel.slices.encrypted_uploads.documents.expectations import Expectations
 from lapel.slices.encrypted_uploads.signing.signing_keys import SigningKeys
 from tests.recordings.support import objects
+from tests.support.device_verification import Expectations, verify_authorization
 from tests.support.sealed_uploads import Phone, seal
 from tests.support.tenants import Tenant
 
@@ -114,7 +114,7 @@ async def test_each_field_of_the_authorization(phone: Phone, ports: Ports, tenan
     assert row is not None
     session_uuid = uuid.UUID(session["session_id"])
     name = f"sealed/{tenant.project_id}/{recording_id}/{session['session_id']}"
-    upload_authorization.verify(
+    verify_authorization(
         base64.b64decode(session["authorization_base64"]),
         key.private_key.public_key(),
         now=before,

@@ -15,6 +15,7 @@ from lapel.foundation.identity import seal
 from lapel.foundation.ports import Ports
 from lapel.slices.encrypted_uploads.documents import signatures
 from lapel.slices.encrypted_uploads.signing.signing_keys import SigningKey, SigningKeys
+from tests.support.device_verification import verify_signature
 from tests.support.locks import until_waiting
 from tests.support.tenants import Tenant
 
@@ -76,7 +77,7 @@ async def test_the_first_use_makes_the_first_key_which_then_stays(
     (row,) = await rows(ports, ROWS, tenant.project_id)
     assert first.key_id == again.key_id == row["key_id"] == 1
     signature = signatures.sign(again.private_key, MESSAGE)
-    signatures.verify(signatures.public_key_of_raw(row["public_key"]), MESSAGE, signature)
+    verify_signature(signatures.public_key_of_raw(row["public_key"]), MESSAGE, signature)
     private = signatures.private_bytes(first.private_key)
     assert private not in row["sealed_private_key"]
     assert private.hex() not in repr(first)
@@ -133,7 +134,7 @@ async def test_a_retired_key_signs_nothing_and_stays_listed(
         listed = await keys.list(connection, tenant.project_id)
     assert [(each.key_id, each.retired_at is None) for each in listed] == [(1, False), (2, True)]
     signature = signatures.sign(first.private_key, MESSAGE)
-    signatures.verify(signatures.public_key_of_raw(listed[0].public_key), MESSAGE, signature)
+    verify_signature(signatures.public_key_of_raw(listed[0].public_key), MESSAGE, signature)
     entries = await rows(ports, ENTRIES, [tenant.test_world])
     assert [(row["action"], row["actor_kind"], row["actor_id"], row["resource_id"]) for row in entries] == [
         ("signing_key.created", "system", "encrypted_uploads", "1"),

@@ -1,4 +1,4 @@
-"""The documents and the stored object of encrypted upload v2: bytes in, verified facts out, and the way back.
+"""The documents and the stored object of encrypted upload v2, as the server reads, verifies and signs them.
 
 This package is pure: it opens no file and no connection, and it reads no clock. Every function that reads
 bytes of somebody else raises only `Refused`. All integers in documents are little endian, UUIDs are their 16

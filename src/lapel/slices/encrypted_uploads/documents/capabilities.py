@@ -68,13 +68,3 @@ def parse(data: bytes) -> Capabilities:
         checkpoint_interval_blocks=interval,
         maximum_missing_sequences=missing,
     )
-
-
-def encode(capabilities: Capabilities) -> bytes:
-    """The 24 bytes. Raises struct.error for a number that has no place."""
-    each = capabilities
-    return _STRUCT.pack(
-        ENCODING, each.highest_profile, LENGTH, each.flags, each.maximum_signed_blob, each.maximum_manifest,
-        each.maximum_data_payload, each.maximum_window_packets, each.checkpoint_interval_blocks,
-        each.maximum_missing_sequences, 0,
-    )  # fmt: skip

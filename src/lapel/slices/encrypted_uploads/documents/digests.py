@@ -21,8 +21,6 @@ Domain = Literal[
     "publication",
     "upload-context",
     "storage-identity",
-    "local-wrap",
-    "wrapped-key-aad",
     "block-aad",
     "trailer-key",
     "trailer-auth",
@@ -120,10 +118,5 @@ def manifest_tag(data_key: bytes, recording_uuid: UUID, recording_generation: in
     return hmac.digest(key, domain("manifest-auth") + manifest[:548], "sha256")
 
 
-def wrapping_key(device_root_key: bytes, wrap_key_version: int) -> bytes:
-    """The 32-byte key with which a device wraps data keys for itself. The server never has it."""
-    return _derived(device_root_key, None, domain("local-wrap") + struct.pack("<I", wrap_key_version))
-
-
-def _derived(key: bytes, salt: bytes | None, info: bytes) -> bytes:
+def _derived(key: bytes, salt: bytes, info: bytes) -> bytes:
     return HKDF(SHA256(), length=32, salt=salt, info=info).derive(key)

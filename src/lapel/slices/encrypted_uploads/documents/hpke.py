@@ -30,33 +30,22 @@ def public_key(private_key: bytes) -> bytes:
     return X25519PrivateKey.from_private_bytes(private_key).public_key().public_bytes_raw()
 
 
-def seal(
-    recipient: bytes, *, info: bytes, aad: bytes, plaintext: bytes, ephemeral_key: bytes | None = None
-) -> tuple[bytes, bytes]:
-    """(enc of 32 bytes, ciphertext with its tag of 16 bytes) for the public key `recipient`.
-
-    Only tests give `ephemeral_key`: two messages under one of them would share key and nonce. Raises Refused
-    (`hpke_open_failed`) for a public key whose shared secret is zero.
-    """
-    ephemeral = X25519PrivateKey.from_private_bytes(ephemeral_key or new_private_key())
-    encapsulated = ephemeral.public_key().public_bytes_raw()
-    key, nonce = _schedule(_shared(ephemeral, recipient, encapsulated + recipient), info)
-    return encapsulated, ChaCha20Poly1305(key).encrypt(nonce, plaintext, aad)
-
-
 def unseal(private_key: bytes, encapsulated: bytes, ciphertext: bytes, *, info: bytes, aad: bytes) -> bytes:
     """The plain text. Raises Refused (`hpke_open_failed`) if anything is not what was sealed."""
     own = X25519PrivateKey.from_private_bytes(private_key)
     context = encapsulated + own.public_key().public_bytes_raw()
-    key, nonce = _schedule(_shared(own, encapsulated, context), info)
+    key, nonce = key_schedule(shared_secret(own, encapsulated, context), info)
     try:
         return ChaCha20Poly1305(key).decrypt(nonce, ciphertext, aad)
     except InvalidTag:
         raise Refused("hpke_open_failed", "The envelope does not open with this session's key.") from None
 
 
-def _shared(own: X25519PrivateKey, peer: bytes, context: bytes) -> bytes:
-    """ExtractAndExpand of section 4.1. `context` is enc, then the recipient's public key."""
+def shared_secret(own: X25519PrivateKey, peer: bytes, context: bytes) -> bytes:
+    """ExtractAndExpand of section 4.1: 32 bytes. `context` is enc, then the recipient's public key.
+
+    Raises Refused (`hpke_open_failed`) for a `peer` of another length, and for one whose secret is zero.
+    """
     try:
         secret = own.exchange(X25519PublicKey.from_public_bytes(peer))
     except ValueError:  # of a wrong length, or the shared secret is all zero
@@ -65,12 +54,12 @@ def _shared(own: X25519PrivateKey, peer: bytes, context: bytes) -> bytes:
     return _expand(_KEM_SUITE, extracted, b"shared_secret", context, 32)
 
 
-def _schedule(shared_secret: bytes, info: bytes) -> tuple[bytes, bytes]:
+def key_schedule(shared: bytes, info: bytes) -> tuple[bytes, bytes]:
     """KeySchedule of section 5.1 without a pre-shared key: (key of 32 bytes, nonce of 12 bytes)."""
     context = (
         _BASE_MODE + _extract(_SUITE, b"", b"psk_id_hash", b"") + _extract(_SUITE, b"", b"info_hash", info)
     )
-    secret = _extract(_SUITE, shared_secret, b"secret", b"")
+    secret = _extract(_SUITE, shared, b"secret", b"")
     return _expand(_SUITE, secret, b"key", context, 32), _expand(_SUITE, secret, b"base_nonce", context, 12)
 
 

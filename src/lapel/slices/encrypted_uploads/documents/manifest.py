@@ -13,7 +13,6 @@ from uuid import UUID
 import msgspec
 
 from lapel.slices.encrypted_uploads.documents import digests, hpke, upload_authorization
-from lapel.slices.encrypted_uploads.documents.expectations import REASONS
 from lapel.slices.encrypted_uploads.documents.failures import Reason, Refused
 from lapel.slices.encrypted_uploads.documents.layouts import (
     AEAD,
@@ -38,7 +37,6 @@ from lapel.slices.encrypted_uploads.documents.stored_object.frame import (
     encode_header,
     extent_of_ciphertext,
 )
-from lapel.slices.encrypted_uploads.documents.upload_authorization import Authorization
 
 LENGTH = 580
 TAGGED = 548  # the tag is over the bytes before it
@@ -49,7 +47,8 @@ COMPLETE_BATCH, COMPLETE_STREAM = 3, 5  # the two values of flags: 1 complete, 2
 # Channel of a manifest to its bit in the channel mask of an authorization.
 CHANNEL_BITS = {1: upload_authorization.BLE, 2: upload_authorization.WIFI, 3: upload_authorization.CELLULAR}
 
-_INFO = digests.domain("hpke-key-export") + VERSION.to_bytes(2, "little") + SUITE.to_bytes(2, "little")
+# The info of the envelope.
+INFO = digests.domain("hpke-key-export") + VERSION.to_bytes(2, "little") + SUITE.to_bytes(2, "little")
 
 LAYOUT = Layout(
     b"BOTAMNF2",
@@ -155,20 +154,31 @@ def check(manifest: UploadManifest, authorization: bytes) -> None:
     `binding_generation_mismatch`, `recording_identity_mismatch`, else `identity_mismatch`.
     """
     issued = upload_authorization.parse(authorization)
-    for name in (*(each for each in REASONS if each != "environment"), *_REPEATED):
+    for name, reason in _REPEATED.items():
         if getattr(manifest, name) != getattr(issued, name):
-            raise _different(name, REASONS.get(name, "identity_mismatch"))
+            raise _different(name, reason)
     if hashlib.sha256(authorization).digest() != manifest.authorization_sha256:
         raise _different("authorization_sha256")
     if not issued.channel_mask & CHANNEL_BITS[manifest.channel]:
         raise _different("channel")
 
 
-# What a manifest repeats of its authorization, in the order of comparison, after the names of REASONS.
-_REPEATED = (
-    "recipient_key_uuid", "policy", "tenant", "device", "configuration", "staging", "ciphertext_length",
-    "ciphertext_sha256",
-)  # fmt: skip
+# What a manifest repeats of its authorization, in the order of comparison, and what a difference is called.
+_REPEATED: dict[str, Reason] = {
+    "session_uuid": "session_mismatch",
+    "owner_revision": "session_mismatch",
+    "binding_generation": "binding_generation_mismatch",
+    "recording_uuid": "recording_identity_mismatch",
+    "recording_generation": "recording_identity_mismatch",
+    "recipient_key_uuid": "identity_mismatch",
+    "policy": "identity_mismatch",
+    "tenant": "identity_mismatch",
+    "device": "identity_mismatch",
+    "configuration": "identity_mismatch",
+    "staging": "identity_mismatch",
+    "ciphertext_length": "identity_mismatch",
+    "ciphertext_sha256": "identity_mismatch",
+}
 
 
 def _different(name: str, reason: Reason = "identity_mismatch") -> Refused:
@@ -223,7 +233,7 @@ def open_key(data: bytes, private_key: bytes, authorization: bytes) -> bytes:
     manifest = parse(data)
     storage, context = manifest.storage_identity, digests.upload_context(authorization)
     plaintext = hpke.unseal(
-        private_key, manifest.encapsulated_key, manifest.sealed_key, info=_INFO, aad=context + storage
+        private_key, manifest.encapsulated_key, manifest.sealed_key, info=INFO, aad=context + storage
     )
     data_key, identities = plaintext[:DATA_KEY_LENGTH], plaintext[DATA_KEY_LENGTH:]
     if not hmac.compare_digest(identities, storage + context):
@@ -240,70 +250,6 @@ def verify_tag(data: bytes, data_key: bytes) -> None:
     tag = digests.manifest_tag(data_key, manifest.recording_uuid, manifest.recording_generation, data)
     if not hmac.compare_digest(tag, manifest.tag):
         raise Refused("authentication_failed", "The tag of the manifest is not that of its data key.")
-
-
-def seal(
-    stored: SealedObject,
-    data_key: bytes,
-    authorization: bytes,
-    *,
-    channel: Literal[1, 2, 3] = 1,
-    ephemeral_key: bytes | None = None,
-) -> bytes:
-    """The 580 bytes for a stored object under an authorization. The data key is sealed for the session's key.
-
-    Only tests give `ephemeral_key`. Raises Refused as `upload_authorization.parse`, and `hpke_open_failed`
-    for a public key of the session that is not usable.
-    """
-    issued = upload_authorization.parse(authorization)
-    unsealed = _described(stored, issued, hashlib.sha256(authorization).digest(), channel)
-    storage, context = unsealed.storage_identity, digests.upload_context(authorization)
-    encapsulated, sealed = hpke.seal(
-        issued.recipient_public_key,
-        info=_INFO,
-        aad=context + storage,
-        plaintext=data_key + storage + context,
-        ephemeral_key=ephemeral_key,
-    )
-    untagged = encode(
-        msgspec.structs.replace(unsealed, encapsulated_key=encapsulated, sealed_key=sealed, tag=bytes(32))
-    )
-    return untagged[:TAGGED] + digests.manifest_tag(
-        data_key, unsealed.recording_uuid, unsealed.recording_generation, untagged
-    )
-
-
-def encode(manifest: UploadManifest) -> bytes:
-    """The 580 bytes of these fields, as they are. Raises ValueError for a value that has no place."""
-    return LAYOUT.pack(manifest)
-
-
-def _described(
-    stored: SealedObject, issued: Authorization, authorization_sha256: bytes, channel: Literal[1, 2, 3]
-) -> UploadManifest:
-    return UploadManifest(
-        policy=issued.policy,
-        channel=channel,
-        owner_revision=issued.owner_revision,
-        binding_generation=issued.binding_generation,
-        recording_generation=stored.header.recording_generation,
-        block_count=stored.extent.block_count,
-        flags=_flags(stored.header),
-        session_uuid=issued.session_uuid,
-        recipient_key_uuid=issued.recipient_key_uuid,
-        recording_uuid=stored.header.recording_uuid,
-        tenant=issued.tenant,
-        device=issued.device,
-        configuration=issued.configuration,
-        staging=issued.staging,
-        authorization_sha256=authorization_sha256,
-        ciphertext_length=stored.extent.ciphertext_length,
-        plaintext_length=stored.extent.plaintext_length,
-        ciphertext_sha256=stored.ciphertext_sha256,
-        plaintext_sha256=stored.plaintext_sha256,
-        header_sha256=stored.header_sha256,
-        trailer_sha256=stored.trailer_sha256,
-    )
 
 
 def _flags(header: StoredHeader) -> Literal[3, 5]:

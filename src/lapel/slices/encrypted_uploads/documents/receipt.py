@@ -6,15 +6,13 @@ are its only receipt.
 
 from __future__ import annotations
 
-import hashlib
 from typing import Literal
 from uuid import UUID
 
 import msgspec
-from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey, EllipticCurvePublicKey
+from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
 
-from lapel.slices.encrypted_uploads.documents import expectations, signatures
-from lapel.slices.encrypted_uploads.documents.expectations import Expectations
+from lapel.slices.encrypted_uploads.documents import signatures
 from lapel.slices.encrypted_uploads.documents.failures import Refused
 from lapel.slices.encrypted_uploads.documents.layouts import (
     PROFILE,
@@ -57,8 +55,6 @@ LAYOUT = Layout(
     ),
 )
 
-Replay = Literal["first", "idempotent"]
-
 
 class Receipt(msgspec.Struct, frozen=True, kw_only=True):
     """The fields of a receipt. Times are seconds since 1970."""
@@ -100,29 +96,3 @@ def parse(data: bytes) -> Receipt:
     found = LAYOUT.parse(data, Receipt)
     must(found.issued_at < found.expires_at, "A receipt expires after it is issued.")
     return found
-
-
-def verify(data: bytes, key: EllipticCurvePublicKey, *, now: int, expected: Expectations) -> Receipt:
-    """The fields of a receipt that is valid at `now` (seconds since 1970) and has the expected facts.
-
-    Raises Refused as `parse`, and in this order: `signature_invalid`, `expired`, and as
-    `expectations.compare`.
-    """
-    found = parse(data)
-    signatures.verify(key, data[:SIGNED], found.signature)
-    if now >= found.expires_at:
-        raise Refused("expired", "The receipt has expired.")
-    expectations.compare(found, expected)
-    return found
-
-
-def replay_of(data: bytes, previous_sha256: bytes | None) -> Replay:
-    """`first` without a previous receipt of the session, `idempotent` if this is the same one.
-
-    Raises Refused (`replay_conflict`) for another receipt than the previous one.
-    """
-    if previous_sha256 is None:
-        return "first"
-    if hashlib.sha256(data).digest() != previous_sha256:
-        raise Refused("replay_conflict", "This session has another receipt.")
-    return "idempotent"

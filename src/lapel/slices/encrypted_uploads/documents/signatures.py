@@ -6,13 +6,10 @@ the bytes of a signed document without its key.
 
 from __future__ import annotations
 
-from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature, encode_dss_signature
+from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
 from cryptography.hazmat.primitives.hashes import SHA256
-from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_der_public_key
-
-from lapel.slices.encrypted_uploads.documents.failures import Refused
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 LENGTH = 64
 _ORDER = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551
@@ -35,22 +32,9 @@ def private_key(data: bytes) -> ec.EllipticCurvePrivateKey:
     return ec.derive_private_key(int.from_bytes(data, "big"), ec.SECP256R1())
 
 
-def public_der(key: ec.EllipticCurvePublicKey) -> bytes:
-    """A public key as SubjectPublicKeyInfo in DER: 91 bytes."""
-    return key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
-
-
 def public_raw(key: ec.EllipticCurvePublicKey) -> bytes:
     """A public key as 64 bytes: x, then y, big endian."""
     return key.public_bytes(Encoding.X962, PublicFormat.UncompressedPoint)[1:]
-
-
-def public_key_of_der(data: bytes) -> ec.EllipticCurvePublicKey:
-    """The public key of a SubjectPublicKeyInfo in DER. Raises ValueError for anything but a key of P-256."""
-    key = load_der_public_key(data)
-    if not isinstance(key, ec.EllipticCurvePublicKey) or not isinstance(key.curve, ec.SECP256R1):
-        raise ValueError("this is no public key of P-256")  # noqa: TRY004  # the value is wrong, not its type
-    return key
 
 
 def public_key_of_raw(data: bytes) -> ec.EllipticCurvePublicKey:
@@ -65,14 +49,3 @@ def sign(key: ec.EllipticCurvePrivateKey, message: bytes) -> bytes:
     der = key.sign(message, ec.ECDSA(SHA256(), deterministic_signing=True))
     r, s = decode_dss_signature(der)
     return r.to_bytes(32, "big") + min(s, _ORDER - s).to_bytes(32, "big")
-
-
-def verify(key: ec.EllipticCurvePublicKey, message: bytes, signature: bytes) -> None:
-    """Raises Refused (`signature_invalid`) unless `signature` is that of `message`, with the low s."""
-    r, s = int.from_bytes(signature[:32], "big"), int.from_bytes(signature[32:], "big")
-    if len(signature) != LENGTH or s > _ORDER // 2:
-        raise Refused("signature_invalid", "The signature does not have the one form that is allowed.")
-    try:
-        key.verify(encode_dss_signature(r, s), message, ec.ECDSA(SHA256()))
-    except InvalidSignature:
-        raise Refused("signature_invalid", "The signature is not that of this document.") from None

@@ -1,4 +1,4 @@
-"""The encryption of the blocks of a stored object."""
+"""The decryption of the blocks of a stored object."""
 
 from __future__ import annotations
 
@@ -21,8 +21,7 @@ _INDEX = struct.Struct("<I")
 
 
 class BlockCipher:
-    """Seals and opens the blocks of one object, in runs: blocks that follow each other and have the same
-    length.
+    """Opens the blocks of one object, in runs: blocks that follow each other and have the same length.
 
     Almost all time of an upload is spent here, so a run is one loop over local names. Nonce and associated
     data are two buffers whose ends are written anew for each block.
@@ -39,18 +38,6 @@ class BlockCipher:
         self._aad = bytearray(prefix + bytes(_PLACE.size))
         self._place_at = len(prefix)
         (self._nonce_end,) = _INDEX.unpack(header.nonce_base[8:])
-
-    def seal(self, index: int, plaintext: memoryview, length: int) -> Iterator[bytes]:
-        """The blocks of a run, the first of which has the number `index`, as they are stored."""
-        nonce, aad, place_at, nonce_end = self._nonce, self._aad, self._place_at, self._nonce_end
-        encrypt, set_nonce, set_place = self._cipher.encrypt, _INDEX.pack_into, _PLACE.pack_into
-        head = length.to_bytes(BLOCK_HEADER_LENGTH, "little")
-        for at in range(0, len(plaintext), length):
-            set_nonce(nonce, 8, nonce_end ^ index)
-            set_place(aad, place_at, index, index * BLOCK_SIZE, length)
-            yield head
-            yield encrypt(nonce, plaintext[at : at + length], aad)
-            index += 1
 
     def open(self, index: int, stored: memoryview, length: int) -> Iterator[bytes]:
         """The plain texts of a run, each of `length` bytes, the first of which has the number `index`.

@@ -117,7 +117,7 @@ class Extent(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class SealedObject(msgspec.Struct, frozen=True, kw_only=True):
-    """A stored object that was sealed, or opened and found right."""
+    """A stored object that was opened and found right."""
 
     header: StoredHeader
     extent: Extent
@@ -125,15 +125,6 @@ class SealedObject(msgspec.Struct, frozen=True, kw_only=True):
     plaintext_sha256: bytes
     header_sha256: bytes
     trailer_sha256: bytes
-
-
-def extent_of_plaintext(length: int) -> Extent:
-    """The sizes for a plain text. Raises ValueError unless it has 1 byte, and at most 2³² - 1 blocks."""
-    blocks = -(-length // BLOCK_SIZE)
-    if not 1 <= blocks <= MOST_BLOCKS:
-        raise ValueError("a stored object has between one and 2**32 - 1 blocks")
-    overhead = HEADER_LENGTH + TRAILER_LENGTH + blocks * (BLOCK_HEADER_LENGTH + TAG_LENGTH)
-    return Extent(ciphertext_length=length + overhead, plaintext_length=length, block_count=blocks)
 
 
 def extent_of_ciphertext(length: int) -> Extent:
@@ -164,8 +155,3 @@ def parse_trailer(data: bytes, header: StoredHeader, extent: Extent) -> StoredTr
     if said != (extent.block_count, extent.plaintext_length, extent.body_length):
         raise Refused("invalid_length", "The trailer is that of an object of another length.")
     return found
-
-
-def encode_trailer(trailer: StoredTrailer) -> bytes:
-    """The 144 bytes. Raises ValueError for a value that has no place."""
-    return TRAILER.pack(trailer)
