@@ -163,6 +163,7 @@ def test_the_dashboard_draws_on_a_terminal(served: Served) -> None:
         (("--signing-key", f"1:{'0' * 128}"), "add --encrypted"),
         (("--encrypted", "--signing-key", "1:12"), "'1:12' is not a number, a colon and 128"),
         (("--encrypted", "--signing-key", f"1:{'0' * 128}"), "no public key of P-256"),
+        (("--encrypted", "--only-heartbeats"), "leave out --encrypted"),
         (("--encrypted", "--environment", "3"), "--environment 3 is not between 0 and 2."),
     ],
 )

@@ -102,6 +102,8 @@ def simulate(  # noqa: PLR0913 - a flag each
     """
     if signing_key is not None and not encrypted:
         raise CommandError("--signing-key is for devices that encrypt: add --encrypted.")
+    if encrypted and only_heartbeats:
+        raise CommandError("with --only-heartbeats devices upload nothing: leave out --encrypted.")
     given = None if signing_key is None else _points(signing_key)
     if encrypted and url and given is None:
         raise CommandError(
