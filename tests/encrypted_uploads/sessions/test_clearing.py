@@ -97,6 +97,19 @@ async def test_an_expired_session_is_cleared_a_day_later(phone: Phone, ports: Po
     assert (row["state"], row["sealed_recipient_key"], row["clear_at"]) == ("staging", None, None)
 
 
+async def test_a_session_that_was_cleared_stays_expired_when_the_clock_goes_back(
+    phone: Phone, ports: Ports
+) -> None:
+    session = await phone.staged(SEALED)
+    await cleared(ports, DAY)
+    await phone.put(session["staging"], SEALED.content)
+    assert (await phone.read(session))["state"] == "expired"
+    refused = await phone.send(session, SEALED.manifest(session), 409)
+    assert refused["error"]["code"] == "conflict"
+    await phone.staging_url(session, 409)
+    await phone.recover(session, bytes(16))
+
+
 async def test_a_recovered_session_keeps_only_the_new_object(phone: Phone, ports: Ports) -> None:
     session = await phone.staged(SEALED)
     successor = await phone.recover(session, bytes(16))

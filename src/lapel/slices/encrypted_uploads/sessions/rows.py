@@ -39,7 +39,16 @@ class UploadSessionRow(msgspec.Struct, frozen=True):
     expires_at: datetime
     still_bound: bool
 
+    def is_expired(self, now: datetime) -> bool:
+        """Whether the session takes no manifest any more, because its time is over.
+
+        Its time is also over when its private key is deleted. That shows only after a clock was set back, or
+        if the worker's clock is ahead.
+        """
+        return self.state == "staging" and (now >= self.expires_at or self.sealed_recipient_key is None)
+
     def is_open(self, now: datetime) -> bool:
         """Whether the session still leads to a recording without a further `recover`."""
-        is_usable = self.still_bound and now < self.expires_at
-        return self.state in ("ready", "processing") or (self.state == "staging" and is_usable)
+        if self.state == "staging":
+            return self.still_bound and not self.is_expired(now)
+        return self.state in ("ready", "processing")

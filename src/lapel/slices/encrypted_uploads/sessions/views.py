@@ -49,7 +49,7 @@ def encoded(data: bytes) -> str:
 
 def shown_state(row: UploadSessionRow, now: datetime) -> ShownState:
     """The state of a session: `expired` for one that is `staging` and whose time is over."""
-    return "expired" if row.state == "staging" and now >= row.expires_at else row.state
+    return "expired" if row.is_expired(now) else row.state
 
 
 def session_of(
