@@ -18,6 +18,7 @@ from lapel.slices.encrypted_uploads.documents import upload_authorization
 from lapel.slices.encrypted_uploads.documents.capabilities import BATCH, CONTEXTS, RECOVERY
 from lapel.slices.encrypted_uploads.payloads import PublishSession
 from lapel.slices.encrypted_uploads.publication.publisher import Publisher
+from lapel.slices.encrypted_uploads.sessions import issuance
 from lapel.slices.encrypted_uploads.sessions.service import UploadSessions
 from lapel.slices.encrypted_uploads.wire import OwnedRevision
 from tests.encrypted_uploads.publication.support import SAMPLE, publishing
@@ -239,6 +240,22 @@ async def test_recover(phone: Phone, ports: Ports) -> None:
     assert (await phone.send(successor, document, 409))["error"]["code"].endswith("staging_missing")
     await phone.put(successor["staging"], SEALED.content)
     await phone.send(successor, document)
+
+
+async def test_the_sessions_of_a_recording_within_an_hour_are_limited(
+    phone: Phone, ports: Ports, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(issuance, "MOST_VALID", 2)
+    session = await phone.create(await phone.announce(), SEALED)
+    successor = await phone.recover(session, bytes(16))
+    refused = await phone.recover(successor, bytes(16), 409)
+    assert "2 upload sessions" in refused["error"]["message"]
+    assert (await phone.recover(session, bytes(16), 200))["session_id"] == successor["session_id"]
+    assert (await phone.read(successor))["state"] == "staging"
+    await phone.cancel(successor)
+    await phone.create(session["recording_id"], SEALED, 409)
+    await set_session(ports, session, created_at="now() - interval '1 hour'")
+    await phone.create(session["recording_id"], SEALED)
 
 
 async def test_recover_is_the_same_for_ever(phone: Phone, ports: Ports) -> None:

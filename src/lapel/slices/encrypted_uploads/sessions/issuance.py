@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, cast
 
 from lapel.foundation.core.crash_points import crash_point
+from lapel.foundation.core.errors import Conflict
 from lapel.foundation.storage.object_names import SealedName
 from lapel.slices.encrypted_uploads.documents import digests, hpke, upload_authorization
 from lapel.slices.encrypted_uploads.documents.profiles import POLICY_CODES
@@ -37,6 +38,9 @@ if TYPE_CHECKING:
 LIFE = timedelta(seconds=3600)
 # A PUT may still run when its URL ends. A staged object that no manifest claimed goes this long after that.
 LATE_PUT_GRACE = timedelta(hours=24)
+# The most sessions of a recording whose URLs may be valid. Each may put an object into the store, also after
+# the session was cancelled. A device needs a few.
+MOST_VALID = 100
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,9 +87,16 @@ class SessionIssuer:
     ) -> str:
         """Store a new session of a locked recording, which has no open one. Returns its id.
 
-        Raises Unavailable when the project's signing key cannot be opened.
+        Raises Conflict when the recording has had MOST_VALID sessions within their life, and Unavailable when
+        the project's signing key cannot be opened.
         """
         now = self._ports.clock.now()
+        valid = await session_queries.count_since(connection, actor.world_id, facts.recording_id, now - LIFE)
+        if valid >= MOST_VALID:
+            raise Conflict(
+                f"This recording has had {MOST_VALID} upload sessions within an hour. Use the last one, or "
+                "try again later."
+            )
         session_id, recipient_key_id = uuid.uuid4(), uuid.uuid4()
         private_key = hpke.new_private_key()
         signing_key = await self._keys.active(connection, actor.project_id)

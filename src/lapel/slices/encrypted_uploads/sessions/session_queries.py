@@ -54,6 +54,11 @@ READ_SUCCESSOR = f"""
 SELECT {_COLUMNS} FROM {_WITH_DEVICE} WHERE s.world_id = $1 AND s.predecessor_id = $2
 """
 
+# Index: encrypted_upload_sessions_of_recording.
+COUNT_SINCE = """
+SELECT count(*) FROM encrypted_upload_sessions WHERE world_id = $1 AND recording_id = $2 AND created_at > $3
+"""
+
 INSERT = """
 INSERT INTO encrypted_upload_sessions
     (world_id, id, recording_id, device_id, end_user_id, owner_revision, state, channel, policy,
@@ -136,6 +141,11 @@ async def lock_of_recording(
 async def read_successor(connection: Connection, world_id: int, session_id: str) -> UploadSessionRow | None:
     """The session that was recovered from this one."""
     return await fetch_row(connection, UploadSessionRow, READ_SUCCESSOR, world_id, session_id)
+
+
+async def count_since(connection: Connection, world_id: int, recording_id: str, since: datetime) -> int:
+    """How many sessions of a locked recording were created after `since`."""
+    return await fetch_only_value(connection, int, COUNT_SINCE, world_id, recording_id, since)
 
 
 async def insert(connection: Connection, world_id: int, new: NewSession, now: datetime) -> None:
