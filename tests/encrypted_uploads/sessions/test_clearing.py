@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import timedelta
+from typing import Any
 
 import pytest
 
 from lapel.foundation.ports import Ports
 from lapel.foundation.storage.client import ObjectStore
+from lapel.slices.encrypted_uploads.payloads import PublishSession
 from lapel.slices.encrypted_uploads.sessions.clearing import Clearing
 from lapel.slices.erasure.service import Erasures
+from tests.encrypted_uploads.publication.support import OtherStore, publishing
 from tests.encrypted_uploads.sessions.support import later, row_of, set_session
 from tests.recordings.support import objects
 from tests.support.a_life import finish
@@ -108,6 +112,25 @@ async def test_a_session_that_was_cleared_stays_expired_when_the_clock_goes_back
     assert refused["error"]["code"] == "conflict"
     await phone.staging_url(session, 409)
     await phone.recover(session, bytes(16))
+
+
+async def test_a_manifest_that_is_accepted_while_the_object_is_deleted_keeps_its_key(
+    phone: Phone, ports: Ports, tenant: Tenant
+) -> None:
+    """The clock of the worker is a day ahead of that of the API. The upload fails, and can be made again."""
+    session = await phone.staged(SEALED)
+
+    async def delete_many(keys: Sequence[str]) -> None:
+        await phone.send(session, SEALED.manifest(session))
+        await ports.store.delete_many(keys)
+
+    store: Any = OtherStore(ports, delete_many=delete_many)
+    await cleared(replace(ports, store=store), DAY)
+    async with publishing(ports) as publisher:
+        await publisher.publish(PublishSession(tenant.test_world, session["session_id"]))
+    shown = await phone.read(session)
+    assert (shown["state"], shown["error"]["code"]) == ("failed", "integrity_failed")
+    await phone.create(session["recording_id"], SEALED)
 
 
 async def test_a_recovered_session_keeps_only_the_new_object(phone: Phone, ports: Ports) -> None:

@@ -24,13 +24,14 @@ ORDER BY s.clear_at LIMIT $2
 """
 
 # $4: for how long after the session's end a PUT that began before may still write the object. The object is
-# deleted again after this time.
+# deleted again after this time. If clocks differ by a day, the API may have accepted a manifest meanwhile.
+# That session keeps its key, because its publication says that the object is gone.
 SET_CLEARED = """
 UPDATE encrypted_upload_sessions s
 SET clear_at = CASE WHEN s.expires_at + $4::interval > $3 THEN s.expires_at + $4 END,
     sealed_recipient_key = NULL
 FROM unnest($1::bigint[], $2::text[]) AS cleared (world_id, id)
-WHERE s.world_id = cleared.world_id AND s.id = cleared.id
+WHERE s.world_id = cleared.world_id AND s.id = cleared.id AND s.state NOT IN ('ready', 'processing')
 """
 
 # The end of the last upload URL of each recording's sessions.
