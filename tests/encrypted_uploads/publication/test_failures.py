@@ -12,6 +12,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from lapel.cli.doctor.publication_checks import publications
 from lapel.foundation.core.clock import ManualClock
+from lapel.foundation.core.errors import Unavailable
 from lapel.foundation.core.ids import TimeOrderedIds
 from lapel.foundation.identity.seal import SealBroken, sealer
 from lapel.foundation.ports import Ports
@@ -38,6 +39,8 @@ NOTHING_WAITS = "UPDATE encrypted_upload_sessions SET publish_at = NULL"
 ACCEPTED = """
 UPDATE encrypted_upload_sessions SET accepted_at = accepted_at - $3::interval WHERE world_id = $1 AND id = $2
 """
+SEALED_KEY = "SELECT sealed_private_key FROM document_signing_keys WHERE project_id = $1"
+SET_SEALED_KEY = "UPDATE document_signing_keys SET sealed_private_key = $2 WHERE project_id = $1"
 AGE = "UPDATE encrypted_upload_sessions SET publish_at = $3, tries = $4 WHERE world_id = $1 AND id = $2"
 
 
@@ -295,6 +298,19 @@ async def test_with_another_secret_nothing_is_lost(device: Device, ports: Ports)
     upload = await accepted(device)
     with pytest.raises(SealBroken):
         await publish(ports, upload, sealer=sealer("another secret that is long enough", None))
+    assert (await publish(ports, upload))["state"] == "published"
+
+
+async def test_tries_without_a_signing_key_leave_no_objects(device: Device, ports: Ports) -> None:
+    upload = await accepted(device)
+    project_id = upload.session["project_id"]
+    async with ports.database.acquire() as connection:
+        sealed_key = await connection.fetchval(SEALED_KEY, project_id)
+        await connection.execute(SET_SEALED_KEY, project_id, b"of another secret")
+        with pytest.raises(Unavailable):
+            await publish(ports, upload)
+        assert await objects(ports, upload.copies) == []
+        await connection.execute(SET_SEALED_KEY, project_id, sealed_key)
     assert (await publish(ports, upload))["state"] == "published"
 
 

@@ -139,14 +139,21 @@ class Publisher:
     async def _commit(self, held: _Held, audio: PlainAudio) -> tuple[_End, str]:
         """One transaction: the recording's audio, and the receipt. Returns the object that is served, too.
 
-        If the database fails during the commit, the object stays, because it may be served.
+        If anything fails before the commit, the object is deleted: each try writes another one. If the
+        database fails during the commit, the object stays, because it may be served.
         """
+        is_committing = False
         try:
             async with self._ports.database.transaction() as connection:
                 served = await self._publish_in(connection, held, audio)
                 crash_point("encrypted-publish:before-commit")
+                is_committing = True
         except _RolledBack as rolled_back:
             return rolled_back.end, ""
+        except Exception:
+            if not is_committing:
+                await self._writer.discard(audio.place)
+            raise
         crash_point("encrypted-publish:committed")
         return "published", served
 

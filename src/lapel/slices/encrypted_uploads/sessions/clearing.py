@@ -41,8 +41,8 @@ class Clearing:
     async def run_due(self) -> int:
         """Delete every object that is due. Returns the number of sessions.
 
-        Holds no connection and no lock while the store deletes: a session that is due never needs its object
-        again, and to delete it twice does no harm.
+        Holds no connection and no lock while the store deletes: a session that is due needs its object no
+        more, and to delete it twice does no harm.
 
         Raises StoreUnavailable when the store fails, and Unavailable when the database fails. The next run
         then continues.
