@@ -232,7 +232,7 @@ def seal_manifest(
     untagged = manifest.LAYOUT.pack(
         msgspec.structs.replace(unsealed, encapsulated_key=encapsulated, sealed_key=sealed, tag=bytes(32))
     )
-    return untagged[: manifest.TAGGED] + digests.manifest_tag(
+    return untagged[:548] + digests.manifest_tag(
         data_key, unsealed.recording_uuid, unsealed.recording_generation, untagged
     )
 

@@ -128,15 +128,16 @@ def test_values_that_are_not_defined_are_refused(at: int, value: int) -> None:
 
 def test_the_staged_object_is_compared() -> None:
     made = manifest.parse(upload().manifest)
-    manifest.check_staged(made, len(upload().stored), upload().facts.ciphertext_sha256)
-    manifest.check_opened(made, opened(upload().stored)[1])
-    for length, sha256, reason in (
-        (len(upload().stored) - 1, upload().facts.ciphertext_sha256, "invalid_length"),
-        (len(upload().stored), bytes(32), "digest_mismatch"),
-    ):
+    manifest.check_length(made, len(upload().stored))
+    with pytest.raises(Refused) as refused:
+        manifest.check_length(made, len(upload().stored) - 1)
+    assert refused.value.reason == "invalid_length"
+    facts = opened(upload().stored)[1]
+    manifest.check_opened(made, facts)
+    for name in ("ciphertext_sha256", "plaintext_sha256", "trailer_sha256"):
         with pytest.raises(Refused) as refused:
-            manifest.check_staged(made, length, sha256)
-        assert refused.value.reason == reason
+            manifest.check_opened(made, msgspec.structs.replace(facts, **{name: bytes(32)}))
+        assert refused.value.reason == "digest_mismatch"
 
 
 @pytest.mark.parametrize(

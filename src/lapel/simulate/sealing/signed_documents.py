@@ -21,7 +21,6 @@ from lapel.simulate.sealing.key_derivation import named, sha256
 
 AUTHORIZATION_BYTES: Final = 408
 RECEIPT_BYTES: Final = 336
-RECOVERY_FLAG: Final = 8
 _FLAGS = 15
 _AUTHORIZATION = struct.Struct("<8sHHBBBBBBHHHHHHHIIIIQQQQQ16s16s16s16s32s32s32s32s32s32s64s")
 _RECEIPT = struct.Struct("<8sHHBBBBIIIIQQ16s16s32s32s32s32s32s32s64s")

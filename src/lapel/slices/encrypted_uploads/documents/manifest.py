@@ -39,7 +39,6 @@ from lapel.slices.encrypted_uploads.documents.stored_object.frame import (
 )
 
 LENGTH = 580
-TAGGED = 548  # the tag is over the bytes before it
 DATA_KEY_LENGTH = 32
 SEALED_LENGTH = 112  # data key, two digests, and the tag of 16 bytes
 
@@ -185,15 +184,10 @@ def _different(name: str, reason: Reason = "identity_mismatch") -> Refused:
     return Refused(reason, f"{name} of the manifest is not that of the session.")
 
 
-def check_staged(manifest: UploadManifest, length: int, sha256: bytes) -> None:
-    """Compares a manifest with the staged object's length in bytes, and its SHA-256 as the store knows it.
-
-    Raises Refused: `invalid_length`, `digest_mismatch`.
-    """
+def check_length(manifest: UploadManifest, length: int) -> None:
+    """Compares a manifest with the staged object's length in bytes. Raises Refused: `invalid_length`."""
     if length != manifest.ciphertext_length:
         raise Refused("invalid_length", "The staged object has another length than the manifest says.")
-    if sha256 != manifest.ciphertext_sha256:
-        raise Refused("digest_mismatch", "The staged object has another SHA-256 than the manifest says.")
 
 
 def check_header(manifest: UploadManifest, header: StoredHeader) -> None:
@@ -214,8 +208,8 @@ def check_opened(manifest: UploadManifest, stored: SealedObject) -> None:
     """Compares a manifest with the object that was opened. Raises Refused as `check_header`, and
     `invalid_length`, `digest_mismatch`."""
     check_header(manifest, stored.header)
-    check_staged(manifest, stored.extent.ciphertext_length, stored.ciphertext_sha256)
-    for name in ("plaintext_sha256", "trailer_sha256"):
+    check_length(manifest, stored.extent.ciphertext_length)
+    for name in ("ciphertext_sha256", "plaintext_sha256", "trailer_sha256"):
         if getattr(stored, name) != getattr(manifest, name):
             raise _other_digest(name)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import aclosing
 from typing import TYPE_CHECKING
 
 import structlog
@@ -58,7 +59,7 @@ class PlainWriter:
         opening = Opening(expected, data_key, self._hashing)
         try:
             size = (await self._ports.store.head(session.staging_key)).size
-            manifest.check_staged(expected, size, expected.ciphertext_sha256)
+            manifest.check_length(expected, size)
             duration_ms = await self._open(session, opening, place)
         except ObjectMissing:
             raise _gone() from None
@@ -85,8 +86,9 @@ class PlainWriter:
         The object is complete when the block of `writing` ends, and that is after the verification.
         """
         loop = asyncio.get_running_loop()
-        async with self._ports.store.writing(place.object_key) as plain:
-            async for piece in self._ports.store.pieces(session.staging_key, session.ciphertext_length):
+        staged = self._ports.store.pieces(session.staging_key, session.ciphertext_length)
+        async with aclosing(staged), self._ports.store.writing(place.object_key) as plain:
+            async for piece in staged:
                 opened = await loop.run_in_executor(self._opening, opening.feed, piece)
                 crash_point("encrypted-publish:opening")
                 for each in opened:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, cast
 
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from lapel.foundation.database.connection import Connection
     from lapel.foundation.ports import Ports
     from lapel.slices.encrypted_uploads.documents.layouts import Environment
-    from lapel.slices.encrypted_uploads.policies.upload_policies import UploadPolicies
+    from lapel.slices.encrypted_uploads.policies.upload_policies import DevicePolicy, UploadPolicies
     from lapel.slices.encrypted_uploads.signing.signing_keys import SigningKeys
     from lapel.slices.encrypted_uploads.wire import Channel
 
@@ -69,6 +69,23 @@ class Recovered:
     owner_revision: int
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Fresh:
+    """What a session does not share with any other. `issued_at`: seconds since 1970."""
+
+    session_id: uuid.UUID
+    recipient_key_id: uuid.UUID
+    private_key: bytes = field(repr=False)
+    owner_revision: int
+    issued_at: int
+    staging_key: str
+
+    @property
+    def expires_at(self) -> int:
+        """Seconds since 1970."""
+        return self.issued_at + int(LIFE.total_seconds())
+
+
 def recipient_context(world_id: int, session_id: str) -> bytes:
     """The context under which a session's private X25519 key is sealed."""
     return f"encrypted-upload:{world_id}:{session_id}".encode()
@@ -91,55 +108,27 @@ class SessionIssuer:
         the project's signing key cannot be opened.
         """
         now = self._ports.clock.now()
-        valid = await session_queries.count_since(connection, actor.world_id, facts.recording_id, now - LIFE)
-        if valid >= MOST_VALID:
-            raise Conflict(
-                f"This recording has had {MOST_VALID} upload sessions within an hour. Use the last one, or "
-                "try again later."
-            )
-        session_id, recipient_key_id = uuid.uuid4(), uuid.uuid4()
-        private_key = hpke.new_private_key()
+        await self._check_number(connection, actor, facts.recording_id, now)
         signing_key = await self._keys.active(connection, actor.project_id)
         told = await self._policies.current(
             connection, actor.world_id, actor.project_id, facts.device_id, facts.end_user_id
         )
         organization = await session_queries.read_organization(connection, actor.world_id)
-        staging_key = SealedName(actor.project_id, facts.recording_id, str(session_id)).key()
-        issued_at = int(now.timestamp())
-        expires_at = issued_at + int(LIFE.total_seconds())
-        authorization = Authorization(
-            environment=cast("Environment", self._ports.settings.encrypted_upload_environment),
-            policy=POLICY_CODES[told.policy],
-            channel_mask=BLE | WIFI | CELLULAR,
-            flags=BATCH | RESUME | CROSS_CHANNEL | (0 if recovered is None else REPLACEMENT),
-            owner_revision=1 if recovered is None else recovered.owner_revision + 1,
-            binding_generation=facts.binding_generation,
-            recording_generation=facts.recording_generation,
-            signing_key_id=signing_key.key_id,
-            policy_revision=told.revision,
-            issued_at=issued_at,
-            expires_at=expires_at,
-            minimum_length=facts.ciphertext_length,
-            maximum_length=facts.ciphertext_length,
-            session_uuid=session_id,
-            recipient_key_uuid=recipient_key_id,
-            recording_uuid=uuid.UUID(facts.recording_uuid),
-            device_nonce=facts.auth_nonce,
-            recipient_public_key=hpke.public_key(private_key),
-            tenant=digests.tenant(organization, actor.project_id),
-            device=digests.device_identity(facts.serial_number),
-            configuration=told.configuration_sha256,
-            staging=digests.staging_object(session_id, self._ports.settings.s3_bucket, staging_key),
-            ciphertext_sha256=bytes.fromhex(facts.ciphertext_sha256),
+        fresh = _fresh(actor, facts, recovered, now)
+        authorization = upload_authorization.encode(
+            self._authorization(
+                facts, fresh, told, signing_key.key_id, digests.tenant(organization, actor.project_id)
+            ),
+            signing_key.private_key,
         )
-        ends = datetime.fromtimestamp(expires_at, UTC)
-        context = recipient_context(actor.world_id, str(session_id))
+        context = recipient_context(actor.world_id, str(fresh.session_id))
+        ends = datetime.fromtimestamp(fresh.expires_at, UTC)
         new = NewSession(
-            id=str(session_id),
+            id=str(fresh.session_id),
             recording_id=facts.recording_id,
             device_id=facts.device_id,
             end_user_id=facts.end_user_id,
-            owner_revision=authorization.owner_revision,
+            owner_revision=fresh.owner_revision,
             channel=facts.channel,
             policy=told.policy,
             policy_revision=told.revision,
@@ -150,11 +139,11 @@ class SessionIssuer:
             auth_nonce=facts.auth_nonce,
             ciphertext_length=facts.ciphertext_length,
             ciphertext_sha256=facts.ciphertext_sha256,
-            staging_key=staging_key,
-            upload_authorization=upload_authorization.encode(authorization, signing_key.private_key),
+            staging_key=fresh.staging_key,
+            upload_authorization=authorization,
             configuration=told.configuration,
-            recipient_key_id=str(recipient_key_id),
-            sealed_recipient_key=self._ports.sealer.seal(private_key, context),
+            recipient_key_id=str(fresh.recipient_key_id),
+            sealed_recipient_key=self._ports.sealer.seal(fresh.private_key, context),
             predecessor_id=None if recovered is None else recovered.session_id,
             clear_at=ends + LATE_PUT_GRACE,
             expires_at=ends,
@@ -162,3 +151,58 @@ class SessionIssuer:
         await session_queries.insert(connection, actor.world_id, new, now)
         crash_point("encrypted-session:row-written")
         return new.id
+
+    async def _check_number(
+        self, connection: Connection, actor: Actor, recording_id: str, now: datetime
+    ) -> None:
+        """Raises Conflict when the recording has had too many sessions within their life."""
+        valid = await session_queries.count_since(connection, actor.world_id, recording_id, now - LIFE)
+        if valid >= MOST_VALID:
+            raise Conflict(
+                f"This recording has had {MOST_VALID} upload sessions within an hour. Use the last one, or "
+                "try again later."
+            )
+
+    def _authorization(
+        self, facts: UploadFacts, fresh: _Fresh, told: DevicePolicy, signing_key_id: int, tenant: bytes
+    ) -> Authorization:
+        """What the device is allowed. The signature comes later."""
+        settings = self._ports.settings
+        replaces = fresh.owner_revision > 1
+        return Authorization(
+            environment=cast("Environment", settings.encrypted_upload_environment),
+            policy=POLICY_CODES[told.policy],
+            channel_mask=BLE | WIFI | CELLULAR,
+            flags=BATCH | RESUME | CROSS_CHANNEL | (REPLACEMENT if replaces else 0),
+            owner_revision=fresh.owner_revision,
+            binding_generation=facts.binding_generation,
+            recording_generation=facts.recording_generation,
+            signing_key_id=signing_key_id,
+            policy_revision=told.revision,
+            issued_at=fresh.issued_at,
+            expires_at=fresh.expires_at,
+            minimum_length=facts.ciphertext_length,
+            maximum_length=facts.ciphertext_length,
+            session_uuid=fresh.session_id,
+            recipient_key_uuid=fresh.recipient_key_id,
+            recording_uuid=uuid.UUID(facts.recording_uuid),
+            device_nonce=facts.auth_nonce,
+            recipient_public_key=hpke.public_key(fresh.private_key),
+            tenant=tenant,
+            device=digests.device_identity(facts.serial_number),
+            configuration=told.configuration_sha256,
+            staging=digests.staging_object(fresh.session_id, settings.s3_bucket, fresh.staging_key),
+            ciphertext_sha256=bytes.fromhex(facts.ciphertext_sha256),
+        )
+
+
+def _fresh(actor: Actor, facts: UploadFacts, recovered: Recovered | None, now: datetime) -> _Fresh:
+    session_id = uuid.uuid4()
+    return _Fresh(
+        session_id=session_id,
+        recipient_key_id=uuid.uuid4(),
+        private_key=hpke.new_private_key(),
+        owner_revision=1 if recovered is None else recovered.owner_revision + 1,
+        issued_at=int(now.timestamp()),
+        staging_key=SealedName(actor.project_id, facts.recording_id, str(session_id)).key(),
+    )
