@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable
 from functools import cache
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 from uuid import UUID
 
 from lapel.slices.encrypted_uploads.documents import (
@@ -41,9 +41,18 @@ class Upload(NamedTuple):
     receipt: bytes
 
 
-def sealed(plaintext: bytes, piece: int = 1_000_000) -> tuple[bytes, SealedObject]:
-    """(the stored object, its facts) of a plain text that is given in pieces."""
-    header = wrap(bytes(32), DATA_KEY, RECORDING, 7, random=lambda length: bytes(range(200, 200 + length)))
+def sealed(
+    plaintext: bytes, piece: int = 1_000_000, *, mode: Literal[1, 2] = 1
+) -> tuple[bytes, SealedObject]:
+    """(the stored object, its facts) of a plain text that is given in pieces. `mode`: 2 is streaming."""
+    header = wrap(
+        bytes(32),
+        DATA_KEY,
+        RECORDING,
+        7,
+        mode=mode,
+        random=lambda length: bytes(range(200, 200 + length)),
+    )
     sealer = BlockSealer(DATA_KEY, header)
     parts = [sealer.feed(plaintext[at : at + piece]) for at in range(0, len(plaintext), piece)]
     last, facts = sealer.finish()

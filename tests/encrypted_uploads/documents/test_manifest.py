@@ -12,7 +12,15 @@ import pytest
 from lapel.slices.encrypted_uploads.documents import hpke, manifest, upload_authorization
 from lapel.slices.encrypted_uploads.documents.failures import Refused
 from lapel.slices.encrypted_uploads.documents.manifest import UploadManifest
-from tests.encrypted_uploads.documents.samples import DATA_KEY, RECIPIENT, SIGNING, opened, sealed, upload
+from tests.encrypted_uploads.documents.samples import (
+    DATA_KEY,
+    PLAINTEXT,
+    RECIPIENT,
+    SIGNING,
+    opened,
+    sealed,
+    upload,
+)
 from tests.support.device_sealing import seal_envelope, seal_manifest
 
 OTHER = UUID(int=99)
@@ -160,6 +168,19 @@ def test_an_opened_object_that_the_manifest_does_not_describe_is_refused(
     with pytest.raises(Refused) as refused:
         manifest.check_opened(changed(**fields), upload().facts)
     assert refused.value.reason == reason
+
+
+def test_an_object_that_was_sealed_while_it_was_recorded_is_accepted_as_such() -> None:
+    stored, facts = sealed(PLAINTEXT, mode=2)
+    assert (stored[12:16], stored[-144 + 12 : -144 + 16]) == (b"\2\0\0\0", b"\1\2\0\0")
+    data = seal_manifest(facts, DATA_KEY, upload().authorization)
+    assert data[48:52] == b"\5\0\0\0", "complete, and streaming"
+    assert opened(stored) == (PLAINTEXT, facts)
+    manifest.check_opened(manifest.parse(data), facts)
+    of_a_batch = msgspec.structs.replace(manifest.parse(data), flags=3)
+    with pytest.raises(Refused) as refused:
+        manifest.check_opened(of_a_batch, facts)
+    assert refused.value.reason == "integrity_failed"
 
 
 def test_an_object_that_was_swapped_is_refused() -> None:

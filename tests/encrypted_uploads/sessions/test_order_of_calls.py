@@ -6,6 +6,7 @@ import base64
 import hashlib
 import re
 import uuid
+from dataclasses import replace
 from datetime import datetime
 
 from lapel.foundation.ports import Ports
@@ -29,6 +30,9 @@ JOBS = "SELECT count(*) FROM jobs.pgqueuer WHERE entrypoint = $1 AND convert_fro
 
 
 async def test_the_calls_in_their_order(phone: Phone, ports: Ports) -> None:
+    # A client sends the second one only if it is configured to.
+    more = {"Accept": "application/json", "X-Organization-Id": "org_of-somebody"}
+    phone = replace(phone, headers={**phone.headers, **more})
     sealed = seal()
     session = await phone.create(await phone.announce(), sealed)
     document = sealed.manifest(session)
