@@ -29,7 +29,6 @@ _HEAD_LENGTH = 19
 # reversed, which is how a checksum of zlib's speed is had here.
 _REVERSED: Final = bytes(int(f"{byte:08b}"[::-1], 2) for byte in range(256))
 _ONES: Final = 0xFFFFFFFF
-_NO_CRC: Final = bytes(4)
 
 
 class OggOpusCheck:
@@ -43,7 +42,8 @@ class OggOpusCheck:
     def feed(self, data: bytes) -> None:
         """Raises Refused (`integrity_failed`) at the first byte that no Ogg with Opus has."""
         data = self._waiting + data if self._waiting else data
-        reversed_bits = data.translate(_REVERSED)
+        # A bytearray is translated in half the time of bytes, which look whether anything has changed.
+        reversed_bits = bytearray(data).translate(_REVERSED)
         view, size, at = memoryview(reversed_bits), len(data), 0
         while size - at >= _HEADER_LENGTH:
             capture, version, flags, granule, serial, sequence, _, count = _HEADER.unpack_from(data, at)
@@ -54,9 +54,9 @@ class OggOpusCheck:
             end = body_at + sum(segments)
             if end > size or len(segments) < count:
                 break
-            register = zlib.crc32(reversed_bits[at : at + _CRC_AT] + _NO_CRC, _ONES)
-            register = zlib.crc32(view[at + _CRC_AT + len(_NO_CRC) : end], register) ^ _ONES
-            if register != _CRC.unpack_from(reversed_bits, at + _CRC_AT)[0]:
+            (said,) = _CRC.unpack_from(reversed_bits, at + _CRC_AT)
+            _CRC.pack_into(reversed_bits, at + _CRC_AT, 0)
+            if zlib.crc32(view[at:end], _ONES) ^ _ONES != said:
                 _refuse("the checksum of a page is not that of its bytes")
             stream = self._stream
             if flags & _FIRST:
