@@ -3,12 +3,16 @@
 import asyncio
 import hashlib
 import os
+import re
 import time
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 
-from lapel.foundation.storage.client import ObjectStore, open_store
+from lapel.foundation.storage.client import ObjectStore, is_private_way, open_store
 from lapel.foundation.storage.credentials import Credentials, StaticCredentials
 from lapel.foundation.storage.errors import ObjectMissing, StoreUnavailable
 from lapel.settings import Settings
@@ -20,6 +24,40 @@ MIB = 1 << 20
 def opened(url: str, folder: Path, secret: str = SECRET, bucket: str = BUCKET) -> ObjectStore:
     settings = Settings.from_env({}, data_dir=folder, s3_endpoint=url, s3_bucket=bucket)
     return open_store(settings, StaticCredentials(Credentials(ACCESS_KEY, secret)))
+
+
+@asynccontextmanager
+async def relay(url: str) -> AsyncGenerator[tuple[str, list[bytearray]]]:
+    """The URL of a way to the store, and what clients send on it, by connection."""
+    sent: list[bytearray] = []
+    writers: list[asyncio.StreamWriter] = []
+    ending: list[asyncio.Future[tuple[None, None]]] = []
+    parts = urlsplit(url)
+
+    async def pass_on(source: asyncio.StreamReader, to: asyncio.StreamWriter, seen: bytearray) -> None:
+        with suppress(ConnectionError):
+            while data := await source.read(MIB):
+                seen += data
+                to.write(data)
+                await to.drain()
+        to.close()
+
+    async def connect(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        from_store, to_store = await asyncio.open_connection(parts.hostname, parts.port)
+        sent.append(bytearray())
+        writers.extend((writer, to_store))
+        both = asyncio.gather(pass_on(reader, to_store, sent[-1]), pass_on(from_store, writer, bytearray()))
+        ending.append(both)
+        await both
+
+    server = await asyncio.start_server(connect, "127.0.0.1")
+    try:
+        yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}", sent
+    finally:
+        server.close()
+        for each in writers:
+            each.close()
+        await asyncio.gather(*ending)
 
 
 @pytest.fixture
@@ -49,6 +87,38 @@ async def test_an_object_is_written_piece_by_piece(objects: ObjectStore, key: st
     body = b"".join(pieces)
     assert await objects.sha256_of(key) == (len(body), hashlib.sha256(body).hexdigest())
     await objects.delete(key)
+
+
+@pytest.mark.parametrize("read_back", [False, True])
+async def test_signatures_cover_what_is_written_unless_it_is_read_back(
+    store: Endpoint, tmp_path: Path, key: str, read_back: bool
+) -> None:
+    async with (
+        relay(store.url) as (url, sent),
+        opened(url, tmp_path).writing(key, read_back=read_back) as target,
+    ):
+        await target.write(b"a" * 9 * MIB)
+    head = re.compile(rb"PUT [^\r]*partNumber=.*?\r\n\r\n", re.DOTALL)
+    heads = [each for connection in sent for each in head.findall(connection)]
+    assert len(heads) == 2
+    words = [each.partition(b"x-amz-content-sha256: ")[2].partition(b"\r")[0] for each in heads]
+    assert {word == b"UNSIGNED-PAYLOAD" for word in words} == {read_back}
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "private"),
+    [
+        ("http://127.0.0.1:9000", True),
+        ("http://[::1]:9000", True),
+        ("https://s3.example.com", True),
+        ("http://10.0.0.1:9000", False),
+        ("http://127.0.0.1.example.com", False),
+        ("http://store.internal:8080", False),
+        ("", False),
+    ],
+)
+def test_bytes_need_no_signature_over_tls_and_on_this_machine(endpoint: str, private: bool) -> None:
+    assert is_private_way(endpoint) is private
 
 
 @pytest.mark.parametrize("size", [5, 40 * MIB])

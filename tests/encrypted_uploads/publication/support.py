@@ -174,10 +174,10 @@ def meanwhile(ports: Ports, happen: Callable[[], Awaitable[object]]) -> Any:
     """The real store. Before it first reads a plain object back, something happens."""
     happened: list[bool] = []
 
-    async def sha256_of(key: str) -> tuple[int, str]:
+    async def sha256_of(key: str, **options: int) -> tuple[int, str]:
         if not happened:
             happened.append(True)
             await happen()
-        return await ports.store.sha256_of(key)
+        return await ports.store.sha256_of(key, **options)
 
     return OtherStore(ports, sha256_of=sha256_of)

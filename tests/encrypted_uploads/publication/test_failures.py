@@ -112,7 +112,7 @@ async def test_a_device_that_sealed_wrongly_fails(at: int, code: str, device: De
 async def test_a_plain_text_that_is_no_ogg_with_opus_fails(
     plaintext: bytes, device: Device, ports: Ports
 ) -> None:
-    async def never(key: str) -> tuple[int, str]:
+    async def never(key: str, **options: object) -> tuple[int, str]:
         raise AssertionError(f"{key} was read again, although all its bytes were compared")
 
     upload = await accepted(device, plaintext)
@@ -270,7 +270,7 @@ async def test_metrics_and_doctor_tell_of_what_waits(device: Device, ports: Port
 async def test_while_the_store_is_away_nothing_is_lost(method: str, device: Device, ports: Ports) -> None:
     upload = await accepted(device)
 
-    def away(*_: Any) -> Any:
+    def away(*_: Any, **options: object) -> Any:
         raise StoreUnavailable("away")
 
     replaced = {"pieces" if method == "get_range" else method: away}
@@ -284,7 +284,7 @@ async def test_while_the_store_is_away_nothing_is_lost(method: str, device: Devi
 async def test_a_store_that_returns_other_bytes_gets_no_receipt(device: Device, ports: Ports) -> None:
     upload = await accepted(device)
 
-    async def other(_: str) -> tuple[int, str]:
+    async def other(key: str, **options: object) -> tuple[int, str]:
         return len(SAMPLE), "00" * 32
 
     with pytest.raises(StoreUnavailable):

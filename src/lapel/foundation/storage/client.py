@@ -11,10 +11,12 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import ipaddress
 from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 import obstore
 from obstore import Bytes
@@ -35,8 +37,8 @@ if TYPE_CHECKING:
 # Bytes of one range; few, because many objects are hashed at once. While one range is hashed, the next one is
 # read.
 _RANGE_BYTES = 1024 * 1024
-# Bytes of one range of an object that is passed on; two ranges are in memory.
-_PASSED_BYTES = 8 * 1024 * 1024
+# Bytes of one range of an object that is passed on, or read back; two ranges are in memory.
+LARGE_RANGE_BYTES = 8 * 1024 * 1024
 _PAGE = 1000
 _QUICK = timedelta(seconds=30)
 # A store copies a large object by reading and writing it, which takes minutes on a slow store.
@@ -76,9 +78,11 @@ class ObjectWriter:
 class ObjectStore:
     """One bucket. Every method raises StoreUnavailable when the store cannot be used now."""
 
-    def __init__(self, quick: S3Store, patient: S3Store) -> None:
+    def __init__(self, quick: S3Store, patient: S3Store, unhashed: S3Store) -> None:
+        """`unhashed`: as `patient`, but its signatures may leave out the bytes of a request."""
         self._quick = quick
         self._patient = patient
+        self._unhashed = unhashed
 
     async def head(self, key: str) -> ObjectInfo:
         """Size and time of an object. Raises ObjectMissing."""
@@ -97,15 +101,22 @@ class ObjectStore:
             await obstore.put_async(self._quick, key, content, use_multipart=False)
 
     @asynccontextmanager
-    async def writing(self, key: str) -> AsyncGenerator[ObjectWriter]:
+    async def writing(self, key: str, *, read_back: bool = False) -> AsyncGenerator[ObjectWriter]:
         """Write an object piece by piece, of any size, in bounded memory.
+
+        `read_back`: the caller will compare the SHA-256 of the complete object. Then the signatures do not
+        cover its bytes if nobody can change them on their way (`is_private_way`), so neither this process nor
+        the store hashes them for the signatures.
 
         When the block ends, the complete object exists. A block that raises or is cancelled leaves nothing.
         If the process is killed, parts remain that no listing shows; the store removes them later.
         """
         with _translated(key):
             file = obstore.open_writer_async(
-                self._patient, key, buffer_size=_PART_BYTES, max_concurrency=_PARTS_AT_ONCE
+                self._unhashed if read_back else self._patient,
+                key,
+                buffer_size=_PART_BYTES,
+                max_concurrency=_PARTS_AT_ONCE,
             )
             await file.__aenter__()
         try:
@@ -126,29 +137,29 @@ class ObjectStore:
         with _translated(key):
             return bytes(await obstore.get_range_async(self._quick, key, start=start, length=length))
 
-    async def sha256_of(self, key: str) -> tuple[int, str]:
+    async def sha256_of(self, key: str, *, range_bytes: int = _RANGE_BYTES) -> tuple[int, str]:
         """Size in bytes and SHA-256 (hexadecimal) of the bytes that the store returns, range by range.
 
-        Raises ObjectMissing.
+        While one range is hashed, the next one is read. Raises ObjectMissing.
         """
-        size, first = await self._beginning(key)
+        size, first = await self._beginning(key, range_bytes)
         digest = hashlib.sha256()
-        coming = self._read(key, _RANGE_BYTES, size)
+        coming = self._read(key, range_bytes, size, range_bytes)
         try:
             await asyncio.to_thread(digest.update, first)
-            for start in range(_RANGE_BYTES, size, _RANGE_BYTES):
+            for start in range(range_bytes, size, range_bytes):
                 chunk = await coming
-                coming = self._read(key, start + _RANGE_BYTES, size)
+                coming = self._read(key, start + range_bytes, size, range_bytes)
                 await asyncio.to_thread(digest.update, chunk)
         finally:
             coming.cancel()
         return size, digest.hexdigest()
 
-    async def _beginning(self, key: str) -> tuple[int, Bytes]:
+    async def _beginning(self, key: str, range_bytes: int) -> tuple[int, Bytes]:
         """An object's size, and its first range, in one request."""
         with _translated(key):
             try:
-                found = await obstore.get_async(self._quick, key, options={"range": (0, _RANGE_BYTES)})
+                found = await obstore.get_async(self._quick, key, options={"range": (0, range_bytes)})
                 return found.meta["size"], await found.bytes_async()
             except BaseError as error:
                 if "<Code>InvalidRange</Code>" in str(error):  # an empty object has no range
@@ -160,16 +171,16 @@ class ObjectStore:
 
         Raises ObjectMissing, also when the object is deleted meanwhile, and ObjectCut when it is shorter.
         """
-        coming = self._read(key, 0, size, _PASSED_BYTES)
+        coming = self._read(key, 0, size, LARGE_RANGE_BYTES)
         try:
-            for start in range(0, size, _PASSED_BYTES):
+            for start in range(0, size, LARGE_RANGE_BYTES):
                 chunk = await coming
-                coming = self._read(key, start + _PASSED_BYTES, size, _PASSED_BYTES)
+                coming = self._read(key, start + LARGE_RANGE_BYTES, size, LARGE_RANGE_BYTES)
                 yield chunk
         finally:
             coming.cancel()
 
-    def _read(self, key: str, start: int, size: int, range_bytes: int = _RANGE_BYTES) -> asyncio.Task[bytes]:
+    def _read(self, key: str, start: int, size: int, range_bytes: int) -> asyncio.Task[bytes]:
         """A task that reads the next range; beyond the end it returns no bytes."""
 
         async def read() -> bytes:
@@ -257,7 +268,7 @@ def open_store(settings: Settings, credentials: CredentialSource) -> ObjectStore
             "expires_at": keys.expires_at,
         }
 
-    def client(limit: timedelta) -> S3Store:
+    def client(limit: timedelta, *, unsigned_payload: bool = False) -> S3Store:
         retries: RetryConfig = {
             "max_retries": 2,
             "retry_timeout": timedelta(seconds=5),
@@ -273,13 +284,31 @@ def open_store(settings: Settings, credentials: CredentialSource) -> ObjectStore
                 "endpoint": _endpoint(settings),
                 "region": settings.s3_region,
                 "virtual_hosted_style_request": settings.s3_addressing == "virtual",
+                "unsigned_payload": unsigned_payload,
             },
             client_options={"allow_http": True, "timeout": limit, "connect_timeout": timedelta(seconds=3)},
             retry_config=retries,
             credential_provider=current,
         )
 
-    return ObjectStore(client(_QUICK), client(_COPY))
+    # Every store takes UNSIGNED-PAYLOAD, because the links of clients are signed so.
+    unhashed = client(_COPY, unsigned_payload=is_private_way(_endpoint(settings)))
+    return ObjectStore(client(_QUICK), client(_COPY), unhashed)
+
+
+def is_private_way(endpoint: str) -> bool:
+    """Whether nobody can change bytes between this process and the store: over TLS, or on this machine.
+
+    Elsewhere a signature must cover the bytes: whoever changes what is written could change back what is
+    read, so reading back would show nothing.
+    """
+    parts = urlsplit(endpoint)
+    if parts.scheme == "https":
+        return True
+    try:
+        return ipaddress.ip_address(parts.hostname or "").is_loopback
+    except ValueError:
+        return False
 
 
 def _endpoint(settings: Settings) -> str:

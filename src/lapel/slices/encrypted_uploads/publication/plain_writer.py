@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import structlog
 
 from lapel.foundation.core.crash_points import crash_point
+from lapel.foundation.storage.client import LARGE_RANGE_BYTES
 from lapel.foundation.storage.errors import ObjectMissing, StoreUnavailable
 from lapel.slices.encrypted_uploads.documents import manifest
 from lapel.slices.encrypted_uploads.documents.failures import Refused
@@ -87,7 +88,7 @@ class PlainWriter:
         """
         loop = asyncio.get_running_loop()
         staged = self._ports.store.pieces(session.staging_key, session.ciphertext_length)
-        async with aclosing(staged), self._ports.store.writing(place.object_key) as plain:
+        async with aclosing(staged), self._ports.store.writing(place.object_key, read_back=True) as plain:
             async for piece in staged:
                 opened = await loop.run_in_executor(self._opening, opening.feed, piece)
                 crash_point("encrypted-publish:opening")
@@ -111,7 +112,7 @@ class PlainWriter:
 
     async def _read_back(self, place: PlainAudioPlace) -> tuple[int, str]:
         try:
-            return await self._ports.store.sha256_of(place.object_key)
+            return await self._ports.store.sha256_of(place.object_key, range_bytes=LARGE_RANGE_BYTES)
         except ObjectMissing:
             raise StoreUnavailable(f"the store has lost {place.object_key}, which was just written") from None
 
