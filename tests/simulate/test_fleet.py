@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import msgspec
 import pytest
 from rich.console import Console
 
@@ -18,7 +19,7 @@ from lapel.simulate.device.device import SimulatedDevice
 from lapel.simulate.journal import Entry
 from lapel.simulate.oracle import Oracle
 from lapel.simulate.plan import NOTHING
-from lapel.simulate.report import shown_of
+from lapel.simulate.report import Latency, shown_of
 from tests.simulate.fleets import ended, simulated
 from tests.support.running import Running, running, working
 from tests.support.tenants import Tenant, bearer, make_key, make_tenant
@@ -65,6 +66,11 @@ async def test_a_fleet_does_everything_and_finds_everything_kept(
     with console.capture() as shown:
         console.print(shown_of(report))
     assert "✓ everything that was promised was kept" in shown.get()
+    never = Latency(0, None, None, None)
+    with console.capture() as shown:
+        console.print(shown_of(msgspec.structs.replace(report, p50=None, p95=None, p99=None, late=never)))
+    assert "no call" in shown.get()
+    assert "None" not in shown.get()
 
 
 async def test_what_is_lost_on_the_way_is_repeated_and_kept(live: Running, tenant: Tenant) -> None:

@@ -152,6 +152,7 @@ def latency_of(histogram: Histogram) -> Latency:
 def shown_of(report: FleetReport) -> Group:
     """The report for people."""
     latency = "no call" if report.p50 is None else f"p50 {report.p50}, p95 {report.p95}, p99 {report.p99} ms"
+    late = "" if report.late.p99 is None else f"; a device was served {report.late.p99} ms late (p99)"
     early = ", ended early" if report.ended_early else ""
     figures = Table.grid(padding=(0, 1))
     for name, value in (
@@ -162,7 +163,7 @@ def shown_of(report: FleetReport) -> Group:
         ("Commands", _shown(report.commands)),
         ("Updates", _shown(report.ota)),
         ("Diagnostics", _shown(report.diagnostics)),
-        ("Answers", f"{latency}; a device was served {report.late.p99} ms late (p99)"),
+        ("Answers", latency + late),
         ("Repeated", _listed(report.repeats)),
         ("Errors", _listed(report.errors)),
     ):
