@@ -248,12 +248,12 @@ async def test_the_sessions_of_a_recording_within_an_hour_are_limited(
     monkeypatch.setattr(issuance, "MOST_VALID", 2)
     session = await phone.create(await phone.announce(), SEALED)
     successor = await phone.recover(session, bytes(16))
-    refused = await phone.recover(successor, bytes(16), 409)
+    refused = await phone.recover(successor, bytes(16), 429)
     assert "2 upload sessions" in refused["error"]["message"]
     assert (await phone.recover(session, bytes(16), 200))["session_id"] == successor["session_id"]
     assert (await phone.read(successor))["state"] == "staging"
     await phone.cancel(successor)
-    await phone.create(session["recording_id"], SEALED, 409)
+    await phone.create(session["recording_id"], SEALED, 429)
     await set_session(ports, session, created_at="now() - interval '1 hour'")
     await phone.create(session["recording_id"], SEALED)
 

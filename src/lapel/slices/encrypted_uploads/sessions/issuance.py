@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 import uuid
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, cast
 
 from lapel.foundation.core.crash_points import crash_point
-from lapel.foundation.core.errors import Conflict
+from lapel.foundation.core.errors import RateLimitExceeded
 from lapel.foundation.storage.object_names import SealedName
 from lapel.slices.encrypted_uploads.documents import digests, hpke, upload_authorization
 from lapel.slices.encrypted_uploads.documents.profiles import POLICY_CODES
@@ -104,8 +105,8 @@ class SessionIssuer:
     ) -> str:
         """Store a new session of a locked recording, which has no open one. Returns its id.
 
-        Raises Conflict when the recording has had MOST_VALID sessions within their life, and Unavailable when
-        the project's signing key cannot be opened.
+        Raises RateLimitExceeded when the recording has had MOST_VALID sessions within their life, and
+        Unavailable when the project's signing key cannot be opened.
         """
         now = self._ports.clock.now()
         await self._check_number(connection, actor, facts.recording_id, now)
@@ -155,13 +156,27 @@ class SessionIssuer:
     async def _check_number(
         self, connection: Connection, actor: Actor, recording_id: str, now: datetime
     ) -> None:
-        """Raises Conflict when the recording has had too many sessions within their life."""
-        valid = await session_queries.count_since(connection, actor.world_id, recording_id, now - LIFE)
-        if valid >= MOST_VALID:
-            raise Conflict(
-                f"This recording has had {MOST_VALID} upload sessions within an hour. Use the last one, or "
-                "try again later."
-            )
+        """Raises RateLimitExceeded when the recording has had too many sessions within their life.
+
+        429 and not 409, because a client may recover a session as often as it needs to, and gives up at 409.
+        """
+        created = await session_queries.newest_since(
+            connection, actor.world_id, recording_id, now - LIFE, MOST_VALID
+        )
+        if len(created) < MOST_VALID:
+            return
+        free_at = created[-1] + LIFE
+        seconds = math.ceil((free_at - now).total_seconds())
+        raise RateLimitExceeded(
+            f"This recording has had {MOST_VALID} upload sessions within an hour. Use the last one, or try "
+            f"again in {seconds} seconds.",
+            headers=(
+                ("Retry-After", str(seconds)),
+                ("X-RateLimit-Limit", str(MOST_VALID)),
+                ("X-RateLimit-Remaining", "0"),
+                ("X-RateLimit-Reset", str(math.ceil(free_at.timestamp()))),
+            ),
+        )
 
     def _authorization(
         self, facts: UploadFacts, fresh: _Fresh, told: DevicePolicy, signing_key_id: int, tenant: bytes

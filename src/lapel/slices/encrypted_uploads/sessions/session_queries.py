@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from lapel.foundation.database.rows import fetch_only_value, fetch_row, fetch_rows
+from lapel.foundation.database.rows import fetch_only_value, fetch_row, fetch_rows, fetch_values
 from lapel.slices.devices.service import device_of_row
 from lapel.slices.encrypted_uploads.sessions.rows import UploadSessionRow
 from lapel.slices.projects.service import WORLDS_IN_PROJECTS
@@ -55,8 +55,10 @@ SELECT {_COLUMNS} FROM {_WITH_DEVICE} WHERE s.world_id = $1 AND s.predecessor_id
 """
 
 # Index: encrypted_upload_sessions_of_recording.
-COUNT_SINCE = """
-SELECT count(*) FROM encrypted_upload_sessions WHERE world_id = $1 AND recording_id = $2 AND created_at > $3
+NEWEST_SINCE = """
+SELECT created_at FROM encrypted_upload_sessions
+WHERE world_id = $1 AND recording_id = $2 AND created_at > $3
+ORDER BY created_at DESC LIMIT $4
 """
 
 INSERT = """
@@ -143,9 +145,11 @@ async def read_successor(connection: Connection, world_id: int, session_id: str)
     return await fetch_row(connection, UploadSessionRow, READ_SUCCESSOR, world_id, session_id)
 
 
-async def count_since(connection: Connection, world_id: int, recording_id: str, since: datetime) -> int:
-    """How many sessions of a locked recording were created after `since`."""
-    return await fetch_only_value(connection, int, COUNT_SINCE, world_id, recording_id, since)
+async def newest_since(
+    connection: Connection, world_id: int, recording_id: str, since: datetime, limit: int
+) -> list[datetime]:
+    """When the sessions of a locked recording were created: those after `since`, newest first."""
+    return await fetch_values(connection, datetime, NEWEST_SINCE, world_id, recording_id, since, limit)
 
 
 async def insert(connection: Connection, world_id: int, new: NewSession, now: datetime) -> None:
