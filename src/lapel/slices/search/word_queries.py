@@ -35,7 +35,7 @@ def end_user_lexeme(world_id: str, end_user_id: str) -> str:
 # $6, $7: word and other forms of each term. $8: the configurations of the end user's chunks. $9: how many
 # chunks the end user has. A form is found if its lexeme and the end user's are in one chunk; the index jumps
 # from chunk to chunk of the rarer lexeme. A term that is in fewer chunks has more weight (the inverse
-# document frequency). A word of more than 1,000 chunks has nearly none, so not all of its chunks are read.
+# document frequency). A word of more than 500 chunks counts as one of 500, so not all of its chunks are read.
 # World and end user are tested on the rows that the index has found. With IS TRUE, PostgreSQL does not look
 # up the end user in another index instead, which would read all rows of a large end user.
 BY_WORDS = f"""
@@ -56,7 +56,7 @@ WITH terms AS MATERIALIZED (
         SELECT c.id FROM search_chunks c
         WHERE c.words @@ t.query AND (c.world_id = $1 AND c.end_user_id = $2) IS TRUE
         AND {FILTERS}
-        LIMIT 1000
+        LIMIT 500
     ) h
 ), weights AS MATERIALIZED (
     SELECT t.place, ln(1 + greatest($9::float8, count(h.id)) / greatest(count(h.id), 0.5)) AS weight
