@@ -29,8 +29,8 @@ from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
 
 from benchmarks.report import Row, show
 from benchmarks.rig import Api, rig
-from lapel.slices.encrypted_uploads.documents.capabilities import BATCH, Capabilities
-from tests.support.device_sealing import BlockSealer, encode_capabilities, seal_manifest, wrap
+from tests.support.device_sealing import BlockSealer, seal_manifest, wrap
+from tests.support.sealed_uploads import CAPABILITIES, base64_of
 
 BYTES = 256 * 2**20
 PUBLICATIONS = 3
@@ -101,8 +101,8 @@ def _publish(client: _Client, file: Path, worker: psutil.Process) -> Published:
         "recording_generation": 1,
         "storage_format": "bota_enc_v2",
         "channel": "wifi",
-        "capabilities_base64": _base64(_capabilities()),
-        "auth_nonce_base64": _base64(os.urandom(16)),
+        "capabilities_base64": base64_of(CAPABILITIES),
+        "auth_nonce_base64": base64_of(os.urandom(16)),
         "ciphertext_length": facts.extent.ciphertext_length,
         "ciphertext_sha256": facts.ciphertext_sha256.hex(),
     }
@@ -111,7 +111,7 @@ def _publish(client: _Client, file: Path, worker: psutil.Process) -> Published:
     document = seal_manifest(facts, data_key, base64.b64decode(session["authorization_base64"]))
     sent = {
         "owner_revision": session["owner_revision"],
-        "manifest_base64": _base64(document),
+        "manifest_base64": base64_of(document),
         "manifest_sha256": hashlib.sha256(document).hexdigest(),
     }
     before, began = _cpu(worker), time.perf_counter()
@@ -160,25 +160,6 @@ def _audio() -> Iterator[bytes]:
     chained = sample * (8 * 2**20 // len(sample))
     for _ in range(-(-BYTES // len(chained))):
         yield chained
-
-
-def _capabilities() -> bytes:
-    return encode_capabilities(
-        Capabilities(
-            highest_profile=2,
-            flags=BATCH,
-            maximum_signed_blob=1024,
-            maximum_manifest=1024,
-            maximum_data_payload=244,
-            maximum_window_packets=16,
-            checkpoint_interval_blocks=8,
-            maximum_missing_sequences=16,
-        )
-    )
-
-
-def _base64(data: bytes) -> str:
-    return base64.b64encode(data).decode()
 
 
 def _cpu(process: psutil.Process) -> float:

@@ -158,7 +158,7 @@ class Settings:
     )
     encrypted_upload_environment: int = setting(
         2,
-        "Environment in the documents for devices that encrypt their uploads: 0 development, 1 staging, "
+        "Environment in the documents for devices that encrypt their uploads, from 0 to 2: 0 is development, "
         "2 production.",
         parsers.whole(0, 2),
     )

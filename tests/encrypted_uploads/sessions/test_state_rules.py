@@ -32,10 +32,34 @@ SEALED = seal()
 AGO = "now() - interval '1 second'"
 Call = Callable[[Phone, Json], Awaitable[Json]]
 
-STAGING_URL: Call = lambda phone, session: phone.staging_url(session, 409)  # noqa: E731
-MANIFEST: Call = lambda phone, session: phone.send(session, SEALED.manifest(session), 409)  # noqa: E731
-RECOVER: Call = lambda phone, session: phone.recover(session, os.urandom(16), 409)  # noqa: E731
-CANCEL: Call = lambda phone, session: phone.cancel(session, 409)  # noqa: E731
+
+async def ask_url(phone: Phone, session: Json) -> Json:
+    """Ask where to stage the object. Refused."""
+    return await phone.staging_url(session, 409)
+
+
+async def send_manifest(phone: Phone, session: Json) -> Json:
+    """Send the manifest of the object that the phone stages. Refused."""
+    return await phone.send(session, SEALED.manifest(session), 409)
+
+
+async def recover(phone: Phone, session: Json) -> Json:
+    """Recover with a fresh nonce. Refused."""
+    return await phone.recover(session, os.urandom(16), 409)
+
+
+async def cancel(phone: Phone, session: Json) -> Json:
+    """Cancel the session. Refused."""
+    return await phone.cancel(session, 409)
+
+
+def sending(document: bytes) -> Call:
+    """A call that sends this manifest. Refused."""
+
+    async def send(phone: Phone, session: Json) -> Json:
+        return await phone.send(session, document, 409)
+
+    return send
 
 
 async def conflict(phone: Phone, session: Json, *calls: Call) -> None:
@@ -78,7 +102,7 @@ async def test_published(phone: Phone, ports: Ports, tenant: Tenant) -> None:
             "state": "published",
         }
     assert set(await phone.read(session)) == FIELDS | more
-    await conflict(phone, session, STAGING_URL, MANIFEST, RECOVER, CANCEL)
+    await conflict(phone, session, ask_url, send_manifest, recover, cancel)
     recording = await phone.call("GET", f"/v1/recordings/{session['recording_id']}", 200)
     assert (recording["status"], recording["encryption_version"]) == ("uploaded", 2)
 
@@ -89,7 +113,7 @@ async def test_an_accepted_manifest_is_final(phone: Phone, ports: Ports, state: 
     await set_session(ports, session, state=state, expires_at=AGO)
     assert (await phone.read(session))["state"] == state
     assert (await phone.send(session, document, 202))["state"] == state
-    await conflict(phone, session, STAGING_URL, MANIFEST, RECOVER, CANCEL)
+    await conflict(phone, session, ask_url, send_manifest, recover, cancel)
 
 
 async def test_failed(phone: Phone, ports: Ports) -> None:
@@ -100,8 +124,7 @@ async def test_failed(phone: Phone, ports: Ports) -> None:
     shown = await phone.read(session)
     assert set(shown) == {*FIELDS, "error"}
     assert shown["error"] == {"code": "digest_mismatch", "message": "The hash is another."}
-    again: Call = lambda phone, session: phone.send(session, document, 409)  # noqa: E731
-    await conflict(phone, session, STAGING_URL, MANIFEST, again, RECOVER, CANCEL)
+    await conflict(phone, session, ask_url, send_manifest, sending(document), recover, cancel)
 
 
 async def test_cancelled(phone: Phone, ports: Ports) -> None:
@@ -110,7 +133,7 @@ async def test_cancelled(phone: Phone, ports: Ports) -> None:
     assert await phone.cancel(session) == {}
     assert (await phone.read(session))["state"] == "cancelled"
     assert (await row_of(ports, session))["sealed_recipient_key"] is None
-    await conflict(phone, session, STAGING_URL, MANIFEST, RECOVER)
+    await conflict(phone, session, ask_url, send_manifest, recover)
 
 
 async def test_expired(phone: Phone, ports: Ports) -> None:
@@ -121,7 +144,7 @@ async def test_expired(phone: Phone, ports: Ports) -> None:
     repeated = await phone.create(session["recording_id"], SEALED, 200)
     assert (repeated["session_id"], repeated["state"]) == (session["session_id"], "expired")
     assert "staging" not in repeated
-    await conflict(phone, session, STAGING_URL, MANIFEST)
+    await conflict(phone, session, ask_url, send_manifest)
     successor = await phone.recover(session, bytes(16))
     assert successor["state"] == "staging"
     assert (await phone.read(session))["state"] == "cancelled"
@@ -153,15 +176,14 @@ async def test_the_session_ends_by_the_servers_clock(phone: Phone, ports: Ports,
 @pytest.mark.parametrize("revision", [2, 2**31 - 1])
 async def test_another_revision_is_a_conflict_everywhere(phone: Phone, revision: int) -> None:
     session = await phone.staged(SEALED)
-    await conflict(phone, {**session, "owner_revision": revision}, STAGING_URL, MANIFEST, RECOVER, CANCEL)
+    await conflict(phone, {**session, "owner_revision": revision}, ask_url, send_manifest, recover, cancel)
     successor = await phone.recover(session, bytes(16))
     stale = {**successor, "owner_revision": 1}
-    await conflict(phone, stale, STAGING_URL, MANIFEST, RECOVER, CANCEL)
+    await conflict(phone, stale, ask_url, send_manifest, recover, cancel)
     await phone.put(successor["staging"], SEALED.content)
     document = SEALED.manifest(successor)
     await phone.send(successor, document)
-    replayed: Call = lambda phone, session: phone.send(session, document, 409)  # noqa: E731
-    await conflict(phone, stale, STAGING_URL, replayed, RECOVER, CANCEL)
+    await conflict(phone, stale, ask_url, sending(document), recover, cancel)
 
 
 @pytest.mark.parametrize(
@@ -193,7 +215,7 @@ async def test_after_a_change_of_the_binding_a_session_can_only_be_read(
         await rebind(phone)
     else:
         await phone.call("POST", f"/v1/devices/{phone.device_id}/unbind", 200)
-    calls = (STAGING_URL, MANIFEST, RECOVER, CANCEL)
+    calls = (ask_url, send_manifest, recover, cancel)
     for session in (staging, accepted_one, recovered):
         await conflict(phone, session, *calls)
     await phone.send(accepted_one, document, 409)
@@ -295,7 +317,7 @@ async def test_a_device_that_cannot_recover_is_400(phone: Phone, flags: int) -> 
 async def test_a_recording_that_was_uploaded_otherwise_takes_nothing_more(phone: Phone, ports: Ports) -> None:
     session = await phone.staged(SEALED)
     await set_recording(ports, session["recording_id"], status="uploaded")
-    await conflict(phone, session, MANIFEST, RECOVER)
+    await conflict(phone, session, send_manifest, recover)
     await phone.cancel(session)
 
 

@@ -299,8 +299,8 @@ def open_store(settings: Settings, credentials: CredentialSource) -> ObjectStore
 def is_private_way(endpoint: str) -> bool:
     """Whether nobody can change bytes between this process and the store: over TLS, or on this machine.
 
-    Elsewhere a signature must cover the bytes: whoever changes what is written could change back what is
-    read, so reading back would show nothing.
+    Elsewhere a signature must cover the bytes: an attacker on the way could change the bytes that are
+    written, and change them back when they are read, so reading back would show nothing.
     """
     parts = urlsplit(endpoint)
     if parts.scheme == "https":

@@ -9,9 +9,9 @@ import msgspec
 
 from lapel.foundation.http.input.fields import Sha256, Timestamp
 from lapel.slices.encrypted_uploads.documents import manifest
+from lapel.slices.encrypted_uploads.documents.profiles import PolicyName
 
 Channel = Literal["ble", "wifi", "cellular"]
-UploadPolicy = Literal["legacy_allowed", "v2_preferred", "v2_required"]
 # What the table stores; a session that is `staging` shows as `expired` from its `expires_at` on.
 StoredState = Literal["staging", "ready", "processing", "published", "failed", "cancelled"]
 ShownState = Literal["staging", "ready", "processing", "published", "failed", "cancelled", "expired"]
@@ -85,7 +85,7 @@ class EncryptedUploadSession(msgspec.Struct, frozen=True, kw_only=True):
     owner_revision: OwnerRevision
     state: ShownState
     channel: Channel
-    policy: UploadPolicy
+    policy: PolicyName
     recording_id: str
     device_id: str
     end_user_id: str

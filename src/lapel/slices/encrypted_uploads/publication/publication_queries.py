@@ -12,11 +12,12 @@ lease publishes the session or lets it fail.
 from __future__ import annotations
 
 from datetime import datetime
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import msgspec
 
 from lapel.foundation.database.rows import fetch_only_row, fetch_row, fetch_rows, fetch_value
+from lapel.slices.encrypted_uploads.wire import Channel
 
 if TYPE_CHECKING:
     from lapel.foundation.database.connection import Connection
@@ -89,7 +90,7 @@ class PublishableRow(msgspec.Struct, frozen=True):
     id: str
     recording_id: str
     device_id: str
-    channel: Literal["ble", "wifi", "cellular"]
+    channel: Channel
     ciphertext_length: int
     staging_key: str
     upload_authorization: bytes

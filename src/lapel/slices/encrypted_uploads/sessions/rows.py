@@ -6,7 +6,8 @@ from datetime import datetime
 
 import msgspec
 
-from lapel.slices.encrypted_uploads.wire import Channel, StoredState, UploadPolicy
+from lapel.slices.encrypted_uploads.documents.profiles import PolicyName
+from lapel.slices.encrypted_uploads.wire import Channel, StoredState
 
 
 class UploadSessionRow(msgspec.Struct, frozen=True):
@@ -19,7 +20,7 @@ class UploadSessionRow(msgspec.Struct, frozen=True):
     owner_revision: int
     state: StoredState
     channel: Channel
-    policy: UploadPolicy
+    policy: PolicyName
     binding_generation: int
     recording_uuid: str
     recording_generation: int

@@ -24,7 +24,8 @@ from lapel.slices.recordings.service import seen_recording
 
 if TYPE_CHECKING:
     from lapel.foundation.database.connection import Connection
-    from lapel.slices.encrypted_uploads.wire import Channel, UploadPolicy
+    from lapel.slices.encrypted_uploads.documents.profiles import PolicyName
+    from lapel.slices.encrypted_uploads.wire import Channel
 
 _COLUMNS = """
 s.id, s.recording_id, s.device_id, s.end_user_id, s.owner_revision, s.state, s.channel, s.policy,
@@ -96,7 +97,7 @@ class NewSession:
     end_user_id: str
     owner_revision: int
     channel: Channel
-    policy: UploadPolicy
+    policy: PolicyName
     policy_revision: int
     binding_generation: int
     recording_uuid: str

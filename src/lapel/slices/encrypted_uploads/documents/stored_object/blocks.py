@@ -40,7 +40,7 @@ class BlockCipher:
         (self._nonce_end,) = _INDEX.unpack(header.nonce_base[8:])
 
     def open(self, index: int, stored: memoryview, length: int) -> Iterator[bytes]:
-        """The plain texts of a run, each of `length` bytes, the first of which has the number `index`.
+        """The plain texts of the blocks of a run, each of `length` bytes. `index`: number of the first block.
 
         Raises cryptography's InvalidTag.
         """

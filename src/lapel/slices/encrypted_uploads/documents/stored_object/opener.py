@@ -151,7 +151,7 @@ class BlockOpener:
         return view[missing:]
 
     def _take(self, view: memoryview, opened: list[bytes]) -> int:
-        """Reads the header or some blocks, the first of which is whole. Returns how many bytes that were."""
+        """Reads the header, or at least one whole block. Returns how many bytes were read."""
         if self._header is None:
             self._begin(bytes(view[:HEADER_LENGTH]))
             return HEADER_LENGTH
