@@ -32,10 +32,13 @@ async def texts(ports: Ports, things: Resources) -> dict[str, str]:
 
 def shapes(rows: dict[str, str]) -> dict[str, list[str]]:
     """The rows without what is each project's own; bytes by their length."""
-    return {
-        table: sorted(_CHANGING.sub(shape, json.dumps(each, ensure_ascii=False)) for each in json.loads(text))
-        for table, text in rows.items()
-    }
+    found: dict[str, list[str]] = {}
+    for table, text in rows.items():
+        decoded = json.loads(text)
+        for each in decoded:
+            each.pop("last_used_at", None)  # of a key: written a while after it was used
+        found[table] = sorted(_CHANGING.sub(shape, json.dumps(each, ensure_ascii=False)) for each in decoded)
+    return found
 
 
 def shape(found: re.Match[str]) -> str:
