@@ -154,6 +154,8 @@ class DataFolder:
 
     def is_taken(self) -> bool:
         """Whether another process holds the folder's lock now."""
+        if not (self.path / "lapel.lock").exists():  # to take the lock would make the file
+            return False
         try:
             with self.locked():
                 return False
@@ -167,16 +169,20 @@ class DataFolder:
         """
         return _decoded(self._version, Version)
 
+    def check_restored(self) -> None:
+        """Raises DataFolderError when a restore into the folder was broken off."""
+        if self._restoring.exists():
+            raise DataFolderError(
+                f"A restore into {self.path} was broken off. Empty the folder and run `lapel restore` again."
+            )
+
     def check_version(self) -> None:
         """Raises DataFolderError when this version of Lapel must not use the folder.
 
         The reasons: a newer version wrote the folder, its data is of another PostgreSQL major, a restore into
         it was broken off, or VERSION cannot be read.
         """
-        if self._restoring.exists():
-            raise DataFolderError(
-                f"A restore into {self.path} was broken off. Empty the folder and run `lapel restore` again."
-            )
+        self.check_restored()
         found = self.version()
         if found is None:
             return

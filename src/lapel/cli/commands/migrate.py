@@ -26,8 +26,6 @@ def migrate(*, data_dir: DataDir = None, json: Json = False) -> None:
         lapel migrate
         LAPEL_DATABASE_URL=… LAPEL_SECRET=… lapel migrate --json
     """
-    settings = settings_of(data_dir)
-    # With a database of the operator's own, the folder holds only the secret, and may be new.
-    with reachable(settings, migrate=True, begin=settings.database_url is not None):
+    with reachable(settings_of(data_dir), migrate=True):
         pass
     emit(Migrated(newest_revision()), json, lambda: f"The database has schema {newest_revision()}.")

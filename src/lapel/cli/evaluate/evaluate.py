@@ -154,7 +154,7 @@ def _choice(
 ) -> SlotChoice | None:
     """The engine of a name in the installation; None if there is no installation."""
     settings = settings_of(data_dir)
-    if prepare.needs_folder(settings) and not DataFolder(settings.data_dir).is_begun():
+    if prepare.needs_folder(settings) and DataFolder(settings.data_dir).version() is None:
         return None
 
     async def work(ports: Ports) -> SlotChoice | None:

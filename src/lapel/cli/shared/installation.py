@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import dataclasses
+import os
 import select
 import signal
 import time
@@ -16,7 +17,10 @@ from collections.abc import Awaitable, Callable, Generator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
+import msgspec
+
 from lapel.cli.shared.faults import CommandError
+from lapel.cli.shared.http_client import NoAnswer, request
 from lapel.cli.shared.options import say
 from lapel.embedded.postgres.supervisor import EmbeddedPostgres
 from lapel.foundation import telemetry
@@ -25,13 +29,14 @@ from lapel.hosting.children import Child
 from lapel.hosting.data_folder import DataFolder, DataFolderError, Running
 from lapel.hosting.sockets import listen
 from lapel.process_environment import child_environment
-from lapel.settings import Settings
+from lapel.settings import Settings, default_data_dir
 
 if TYPE_CHECKING:
     from lapel.foundation.ports import Ports
 
 T = TypeVar("T")
 _LISTENING = 3.0  # seconds to wait for the connection by which servers confirm a revocation
+_LOOKED_FOR = 1.0  # seconds for the answer of a server that may run on another folder
 PATIENCE = 60.0  # seconds to wait for a server that is starting, or for another command
 
 
@@ -86,7 +91,8 @@ def reachable(
     """Complete settings, with the database (and with `store` the store) running during the block.
 
     `migrate`: migrate an older schema; otherwise an older schema is refused. `begin`: make an installation in
-    a folder without one; otherwise such a folder is refused.
+    a folder without one; otherwise such a folder is refused. To migrate a database that the settings name, no
+    folder is needed.
 
     Raises SettingsError when there are no keys for the store, DataFolderError when the folder or the schema
     cannot be used, PostgresError when the embedded database does not start, and CommandError when the
@@ -94,7 +100,8 @@ def reachable(
     """
     if store:
         prepare.check_store_keys(settings)
-    if not prepare.needs_folder(settings):
+    only_database = migrate and not store and settings.database_url is not None
+    if not prepare.needs_folder(settings) or only_database:
         _check_given(settings, migrate=migrate)
         yield settings
         return
@@ -104,9 +111,11 @@ def reachable(
             say(f"making a new installation in {folder.path}")
         folder.prepare()
     else:
-        _check_begun(folder, given=settings.database_url is not None)
+        _check_begun(folder, settings, waits=True)
     with contextlib.ExitStack() as stack:
         running = _locked_or_running(folder, stack)
+        if running is None and not begin:  # that server may have ended before it was ready
+            _check_begun(folder, settings, waits=False)
         folder.check_version()
         settings = prepare.with_secret(settings, folder)
         if settings.database_url is not None:
@@ -123,21 +132,51 @@ def reachable(
         yield settings
 
 
-def _check_begun(folder: DataFolder, *, given: bool) -> None:
+def _check_begun(folder: DataFolder, settings: Settings, *, waits: bool) -> None:
     """Raises DataFolderError when the folder holds no installation, or belongs to another user.
 
-    Without this check, a mistyped folder would become a second, empty installation.
-    `given`: the settings name a database, so the folder may still be empty.
+    Without this check, a mistyped folder would become a second, empty installation, whose keys the server
+    that the operator means refuses. `waits`: the installation may be one that another process makes now.
     """
     if folder.path.is_dir():
         folder.check_owner()
-    if folder.is_begun() or (given and folder.path.is_dir()):
+    folder.check_restored()
+    # The folder of an installation whose database the settings name may be empty.
+    given = settings.database_url is not None and folder.path.is_dir()
+    if given or folder.version() is not None:
         return
+    if waits and folder.is_begun() and folder.is_taken():
+        return
+    elsewhere = _running_elsewhere(folder, settings)
+    if folder.is_begun():
+        raise DataFolderError(
+            f"{folder.path} holds an installation that was begun and not finished; `lapel serve` and "
+            f"`lapel init` finish it.{elsewhere}"
+        )
     found = "is no data folder of Lapel" if folder.path.exists() else "does not exist"
     raise DataFolderError(
         f"{folder.path} {found}; name the data folder with --data-dir. "
-        "`lapel serve` and `lapel init` make a new one."
+        f"`lapel serve` and `lapel init` make a new one.{elsewhere}"
     )
+
+
+def _running_elsewhere(folder: DataFolder, settings: Settings) -> str:
+    """A sentence about a server that runs on another folder; empty when none is found.
+
+    The server is looked for in the default folder, and at the address at which a server would listen now.
+    """
+    default = DataFolder(default_data_dir(os.environ))
+    running = default.running() if default.path != folder.path else None
+    with contextlib.suppress(OSError):
+        if running is not None and default.is_taken():
+            return f" A server runs on {default.path}, at {running.base_url}."
+    with contextlib.suppress(NoAnswer, msgspec.DecodeError):
+        health = request("GET", f"{settings.base_url}/health", timeout=_LOOKED_FOR, verify=False).body
+        if "billing" in msgspec.json.decode(health, type=dict[str, str]):
+            return (
+                f" The server at {settings.base_url} runs on another folder, which it named when it started."
+            )
+    return ""
 
 
 def _check_given(settings: Settings, *, migrate: bool) -> None:
