@@ -128,6 +128,9 @@ def test_an_organization_is_configured_shown_and_cleared(data: Path) -> None:
     assert "connection  (organization)" in shown
     assert "  enabled_connections.wifi = true" in shown
     assert "  power_management.wifi_idle_timeout_seconds = 10" in shown
+    assert "warning" not in shown
+    shown = run("config", "set", "upload", "streaming_chunk_kb=64", *place).stdout
+    assert "  warning: `upload.streaming_chunk_kb` is stored and shown. No effect yet" in shown
     security = told("config", "set", "upload_security", "encrypted_upload_policy=v2_required", *place)
     assert security["value"] == {"encrypted_upload_policy": "v2_required"}
     assert told("config", "clear", "connection", *place)["source"] == "default"

@@ -45,7 +45,12 @@ def table(section: Section) -> str:
         [
             f"### `{section.name}`",
             "",
-            f"{section.description} Levels: {levels}. `merge_strategy`: `{section.merge_strategy}`.",
+            " ".join(
+                [
+                    f"{section.description} Obeyed by: the {section.obeyed_by}. Levels: {levels}.",
+                    f"`merge_strategy`: `{section.merge_strategy}`.",
+                ]
+            ),
             "",
             "| field | default | takes | counts | meaning |",
             "|---|---|---|---|---|",
@@ -62,6 +67,16 @@ def test_every_section_is_told_as_it_is(section: Section) -> None:
 
 def test_no_other_section_is_told_of() -> None:
     assert [line[5:-1] for line in PAGE.splitlines() if line.startswith("### `")] == list(SECTIONS)
+
+
+def test_the_page_lists_what_is_accepted_and_not_obeyed() -> None:
+    listed = PAGE.partition("## Accepted, but not obeyed yet\n")[2].partition("\n## ")[0]
+    assert [line for line in listed.splitlines() if line.startswith("| `")] == [
+        f"| `{section.name}.{field.path}` | `{json.dumps(field.default)}` | {field.without_effect} |"
+        for section in SECTIONS.values()
+        for field in section.fields
+        if field.without_effect
+    ]
 
 
 def test_every_level_is_told_in_order() -> None:

@@ -99,6 +99,8 @@ VALUES: dict[str, Shape] = {
         {"recordings_days": null_or(integer(1)), "audio_days": null_or(integer(1))},
     ),
 }
+# Ours: left out if there are none.
+WARNINGS = array(record({"field": text(1, 128), "message": text(1, 512)}), least=1)
 _DEFAULTS = {section: VALUES[section] for section in VALUES}
 
 
@@ -125,7 +127,8 @@ def resolved(section: str, asked: str) -> Shape:
             "value": VALUES.get(section, json_object),
             "source": word("default", *levels),
             "definition": definition(section),
-        }
+        },
+        {"warnings": WARNINGS},
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from tests.support.strict.configuration import CONNECTION_SETTINGS, UPLOAD_SETTINGS
+from tests.support.strict.configuration import CONNECTION_SETTINGS, UPLOAD_SETTINGS, WARNINGS
 from tests.support.strict.shapes import (
     Shape,
     agrees,
@@ -162,7 +162,8 @@ SETTINGS = record(
             _USED_FITS,
         ),
         "updated_at": time,
-    }
+    },
+    {"warnings": WARNINGS},
 )
 
 COMMAND = all_of(

@@ -19,7 +19,7 @@ AnySection = Annotated[str | None, Parameter(help="Name of a section. Default: a
 Fields = Annotated[
     str,
     Parameter(
-        help="FIELD=VALUE: a dotted path, and JSON or a word: streaming_enabled=true. null clears the field."
+        help="FIELD=VALUE: a dotted path, and JSON or a word: allow_roaming=true. null clears the field."
     ),
 ]
 Mode = Annotated[
@@ -120,12 +120,12 @@ def _change(fields: list[str]) -> dict[str, Any]:
     each other.
     """
     if not fields:
-        raise CommandError("name at least one FIELD=VALUE, such as streaming_enabled=true.")
+        raise CommandError("name at least one FIELD=VALUE, such as allow_roaming=true.")
     change: dict[str, Any] = {}
     for each in fields:
         path, equals, text = each.partition("=")
         if not path or not equals:
-            raise CommandError(f"{each!r} is not FIELD=VALUE, such as streaming_enabled=true.")
+            raise CommandError(f"{each!r} is not FIELD=VALUE, such as allow_roaming=true.")
         *groups, name = path.split(".")
         at = change
         for group in groups:
@@ -151,6 +151,7 @@ def _shown(found: dict[str, ConfigValue]) -> str:
         lines.append(f"{name}  ({each.source})")
         value: dict[str, Any] = msgspec.json.decode(each.value)
         lines += [f"  {path} = {msgspec.json.encode(leaf).decode()}" for path, leaf in _leaves(value, "")]
+        lines += [f"  warning: {warning.message}" for warning in each.warnings or ()]
     return "\n".join(lines)
 
 

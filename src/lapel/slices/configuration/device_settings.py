@@ -9,15 +9,21 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, cast
 
+import msgspec
+
 from lapel.slices.configuration.kinds import Number, Whole, WordKind
 from lapel.slices.configuration.merging import Document, flat, leaves, nested
 from lapel.slices.configuration.section_schemas import lenient_schema, set_schema
 from lapel.slices.configuration.sections import SECTIONS, Field, Section
+from lapel.slices.configuration.views import warnings_of
+from lapel.slices.configuration.wire import ConfigWarning
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from lapel.slices.configuration.kinds import Schema, Value
+
+__all__ = ["ConfigWarning", "change_schema", "changed", "shown_schema", "valid", "without_effect"]
 
 _AUDIO = Section(
     "audio",
@@ -27,6 +33,7 @@ _AUDIO = Section(
         Field("sample_rate", Number((16_000, 24_000, 48_000)), None, "Samples per second."),
         Field("bitrate", Whole(8, 320), None, "The bit rate, in kbit/s."),
     ),
+    obeyed_by="device",
 )
 _POWER = Section(
     "power",
@@ -42,6 +49,7 @@ _POWER = Section(
             "Below this percentage, the battery counts as low.",
         ),
     ),
+    obeyed_by="device",
 )
 _SETTINGS = {each.name: each for each in (SECTIONS["connection"], SECTIONS["upload"], _AUDIO, _POWER)}
 
@@ -68,6 +76,18 @@ def valid(stored: Document) -> Document:
         name: _whole(section, flat(section, stored.get(name, {}))) for name, section in _SETTINGS.items()
     }
     return {name: nested(fields) for name, fields in found.items() if fields}
+
+
+def without_effect(settings: Document) -> list[ConfigWarning]:
+    """A warning for each setting without effect whose value is not the default of the configuration.
+
+    The `field` of a warning begins with the section.
+    """
+    return [
+        msgspec.structs.replace(each, field=f"{name}.{each.field}")
+        for name, section in _SETTINGS.items()
+        for each in warnings_of(section, flat(section, settings.get(name, {})))
+    ]
 
 
 def shown_schema(section: str) -> Schema:

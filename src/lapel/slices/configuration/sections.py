@@ -26,6 +26,7 @@ from lapel.slices.configuration.kinds import (
 # From the broadest to the nearest. The built-in defaults are broader than all levels.
 Level: TypeAlias = Literal["organization", "project", "end_user", "device"]
 Source: TypeAlias = Literal["default"] | Level
+Obeyer: TypeAlias = Literal["device", "server"]
 LEVELS: tuple[Level, ...] = ("organization", "project", "end_user", "device")
 
 
@@ -36,9 +37,16 @@ class Field:
     path: str
     kind: Kind
     default: Value | None
-    description: str
+    meaning: str
     # False: until a level sets the field, a resolved value leaves it out instead of showing null.
     shown_unset: bool = True
+    # Why nothing obeys the field yet, as one sentence; None if the section's `obeyed_by` obeys it.
+    without_effect: str | None = None
+
+    @property
+    def description(self) -> str:
+        """The meaning; and, if nothing obeys the field yet, that it has no effect, and why."""
+        return f"{self.meaning} {self.without_effect}" if self.without_effect else self.meaning
 
 
 @dataclass(frozen=True)
@@ -48,6 +56,8 @@ class Section:
     name: str
     description: str
     fields: tuple[Field, ...]
+    # Who acts on the fields. The server only stores and shows what the device obeys.
+    obeyed_by: Obeyer
     levels: tuple[Level, ...] = LEVELS
     merge_strategy: str = "merge_deep"
     # Objects that are null until a level sets one of their fields.
@@ -64,6 +74,8 @@ class Section:
         return frozenset(field.path.rpartition(".")[0] for field in self.fields) - {""}
 
 
+_NO_STREAMING = "No effect yet: the server takes only whole recordings."
+_NO_ENHANCEMENT = "No effect yet: the server changes no audio."
 _CONNECTIONS = ("wifi", "ble", "cellular")
 _SPEECH = ("whisper", "deepgram", "assemblyai", "elevenlabs")
 _LANGUAGE = ("gemini", "openai", "claude")
@@ -118,20 +130,32 @@ SECTIONS: dict[str, Section] = {
                     "Seconds without use after which the mobile network sleeps.",
                 ),
             ),
+            obeyed_by="device",
         ),
         Section(
             "upload",
             "When and how recordings are uploaded.",
             (
-                Field("streaming_enabled", Flag(), False, "The device uploads while it records (streaming)."),
                 Field(
-                    "streaming_chunk_kb", Whole(64, 1024), 256, "With streaming: the size of a part, in KiB."
+                    "streaming_enabled",
+                    Flag(),
+                    False,
+                    "The device uploads while it records (streaming).",
+                    without_effect=_NO_STREAMING,
+                ),
+                Field(
+                    "streaming_chunk_kb",
+                    Whole(64, 1024),
+                    256,
+                    "With streaming: the size of a part, in KiB.",
+                    without_effect=_NO_STREAMING,
                 ),
                 Field(
                     "streaming_flush_interval_seconds",
                     Whole(0, 255),
                     60,
                     "With streaming: the seconds after which a part is sent even if it is smaller.",
+                    without_effect=_NO_STREAMING,
                 ),
                 Field(
                     "daily_data_limit_mb",
@@ -159,6 +183,7 @@ SECTIONS: dict[str, Section] = {
                     "server does not check that the time zone exists.",
                 ),
             ),
+            obeyed_by="device",
             optional=frozenset({"off_peak_hours"}),
         ),
         Section(
@@ -195,17 +220,19 @@ SECTIONS: dict[str, Section] = {
                     "auto_enhancement.enabled",
                     Flag(),
                     False,
-                    "Noise is removed from the audio. No effect yet.",
+                    "Noise is removed from the audio.",
+                    without_effect=_NO_ENHANCEMENT,
                 ),
                 Field(
                     "auto_enhancement.provider",
                     WordKind(("cleanvoice",)),
                     None,
-                    "The provider that removes noise. Answers leave this field out until a level sets it. No "
-                    "effect yet.",
+                    "The provider that removes noise. Answers leave this field out until a level sets it.",
                     shown_unset=False,
+                    without_effect=_NO_ENHANCEMENT,
                 ),
             ),
+            obeyed_by="server",
         ),
         Section(
             "ota",
@@ -225,6 +252,7 @@ SECTIONS: dict[str, Section] = {
                     "that was used before this server.",
                 ),
             ),
+            obeyed_by="device",
         ),
         Section(
             "upload_security",
@@ -238,6 +266,7 @@ SECTIONS: dict[str, Section] = {
                     "plain uploads are refused.",
                 ),
             ),
+            obeyed_by="server",
             levels=("organization", "project", "device"),
         ),
         Section(
@@ -258,6 +287,7 @@ SECTIONS: dict[str, Section] = {
                     "transcriptions stay; null: together with the recording.",
                 ),
             ),
+            obeyed_by="server",
             merge_strategy="min",
         ),
     )

@@ -11,7 +11,7 @@ from lapel.foundation.core.errors import InvalidRequest, NotFound
 from lapel.slices.configuration.kinds import Value
 from lapel.slices.configuration.merging import Flat, flat, nested, resolve
 from lapel.slices.configuration.sections import LEVELS, SECTIONS, Level, Section, Source
-from lapel.slices.configuration.wire import ConfigDefinition, ConfigValue
+from lapel.slices.configuration.wire import ConfigDefinition, ConfigValue, ConfigWarning
 
 if TYPE_CHECKING:
     from lapel.slices.configuration.rows import OverrideRow
@@ -76,11 +76,25 @@ def shown(section: Section, rows: Iterable[OverrideRow]) -> ConfigValue:
     """The value of a section under all its overrides, and the nearest level that has an override."""
     found = overrides(section, rows)
     source: Source = max(found, key=LEVELS.index) if found else "default"
+    value = resolve(section, found.values())
     return ConfigValue(
-        value=_json(resolve(section, found.values())),
+        value=_json(value),
         source=source,
+        warnings=warnings_of(section, flat(section, value)) or msgspec.UNSET,
         definition=DEFINITIONS[section.name],
     )
+
+
+def warnings_of(section: Section, values: Flat) -> list[ConfigWarning]:
+    """A warning for each field without effect whose value is not its default."""
+    return [
+        ConfigWarning(
+            field=field.path,
+            message=f"`{section.name}.{field.path}` is stored and shown. {field.without_effect}",
+        )
+        for field in section.fields
+        if field.without_effect and values.get(field.path, field.default) != field.default
+    ]
 
 
 def read(section: Section, stored: str | None) -> dict[str, Value]:

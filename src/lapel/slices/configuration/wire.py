@@ -31,14 +31,23 @@ class ConfigDefinitions(msgspec.Struct, frozen=True, kw_only=True):
     data: list[ConfigDefinition]
 
 
+class ConfigWarning(msgspec.Struct, frozen=True, kw_only=True):
+    """A field that is not at its default, although nothing obeys the field yet. `field`: dotted path."""
+
+    field: str
+    message: str
+
+
 class ConfigValue(msgspec.Struct, frozen=True, kw_only=True):
     """The resolved value of a section.
 
-    `source` is the nearest level that overrides a field of the section, or `default`.
+    `source` is the nearest level that overrides a field of the section, or `default`. `warnings` is there
+    only if a field without effect has another value than its default.
     """
 
     value: SectionValue
     source: Source
+    warnings: list[ConfigWarning] | msgspec.UnsetType = msgspec.UNSET
     definition: ConfigDefinition
 
 
@@ -58,7 +67,7 @@ ConfigChange: type[msgspec.Struct] = msgspec.defstruct(
     ],
     namespace={
         "__doc__": "Fields of one section; unknown fields are refused. Null clears a field of the override.",
-        "json_rules": {"examples": [{"streaming_enabled": True, "daily_data_limit_mb": 200}]},
+        "json_rules": {"examples": [{"allow_roaming": True, "daily_data_limit_mb": 200}]},
     },
     frozen=True,
     kw_only=True,

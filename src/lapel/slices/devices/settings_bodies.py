@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from lapel.foundation.core.errors import InvalidRequest
-from lapel.slices.configuration.device_settings import changed, valid
+from lapel.slices.configuration.device_settings import ConfigWarning, changed, valid, without_effect
 from lapel.slices.devices.wire import Settings, SettingsBody, SettingsChange
 
 if TYPE_CHECKING:
@@ -64,3 +64,8 @@ def in_sections(stored: str) -> Settings:
     """All four sections. A section in which nothing is set is empty."""
     known = valid(msgspec.json.decode(stored))
     return Settings(**{name: msgspec.Raw(msgspec.json.encode(known.get(name, {}))) for name in _SECTIONS})
+
+
+def warned(stored: str) -> list[ConfigWarning] | msgspec.UnsetType:
+    """Warnings about settings without effect; unset if there are none."""
+    return without_effect(valid(msgspec.json.decode(stored))) or msgspec.UNSET

@@ -9,7 +9,7 @@ import msgspec
 
 from lapel.foundation.core.clock import timestamp, timestamp_or_none
 from lapel.foundation.http.input.fields import raw
-from lapel.slices.devices.settings_bodies import in_sections, shown
+from lapel.slices.devices.settings_bodies import in_sections, shown, warned
 from lapel.slices.devices.wire import CurrentStatus, Device, DeviceSettings, DeviceState, RecordingNow
 
 if TYPE_CHECKING:
@@ -108,6 +108,7 @@ def settings_of(row: SeenRow) -> DeviceSettings:
     return DeviceSettings(
         device_id=row.id,
         settings=in_sections(row.settings),
+        warnings=warned(row.settings),
         current_status=CurrentStatus(
             network_type=row.last_seen_by,
             battery_percent=row.battery_percent,

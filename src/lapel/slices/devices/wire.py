@@ -8,7 +8,7 @@ import msgspec
 
 from lapel.foundation.http.input.fields import ClientObject, JsonObject, Timestamp
 from lapel.foundation.http.input.pagination import PageQuery
-from lapel.slices.configuration.device_settings import change_schema, shown_schema
+from lapel.slices.configuration.device_settings import ConfigWarning, change_schema, shown_schema
 
 Status: TypeAlias = Literal["unbound", "bound"]
 # The connection of a heartbeat or an upload.
@@ -160,10 +160,14 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class DeviceSettings(msgspec.Struct, frozen=True, kw_only=True):
-    """A device's settings in the older form."""
+    """A device's settings in the older form.
+
+    `warnings` is there only if a setting without effect has another value than the configuration's default.
+    """
 
     device_id: str
     settings: Settings
+    warnings: list[ConfigWarning] | msgspec.UnsetType = msgspec.UNSET
     current_status: CurrentStatus
     updated_at: Timestamp
 
