@@ -305,7 +305,7 @@ async def waiting(library: Library, client: httpx.AsyncClient) -> tuple[str, flo
     families = text_string_to_metric_families((await client.get("/metrics")).text)
     values = {each.name: each.samples[0].value for each in families if each.name.startswith("lapel_search")}
     async with library.ports.database.acquire() as connection:
-        state = (await vectors(connection)).state
+        state = (await vectors(connection, library.ports.settings)).state
     return state, values["lapel_search_transcripts_waiting"], values["lapel_search_waiting_seconds"]
 
 

@@ -206,19 +206,19 @@ async def test_doctor_tells_of_deliveries_that_no_worker_makes(world: World, rec
     async with delivering(world.ports):
         await world.attempted(1)
     async with world.ports.database.acquire() as connection:
-        assert (await deliveries(connection)).state == "ok"
+        assert (await deliveries(connection, world.ports.settings)).state == "ok"
         await world.execute(
             "UPDATE webhook_deliveries SET due_at = now() - interval '6 minutes' WHERE world_id = $1",
             world.id,
         )
-        found = await deliveries(connection)
+        found = await deliveries(connection, world.ports.settings)
         assert (found.state, found.detail.split(" are ")[0]) == (
             "warning",
             "deliveries to 1 webhooks that work",
         )
         # A webhook that fails all the time is not the worker's fault.
         await world.execute("UPDATE webhooks SET paused_until = now() WHERE world_id = $1", world.id)
-        assert (await deliveries(connection)).state == "ok"
+        assert (await deliveries(connection, world.ports.settings)).state == "ok"
 
 
 async def waiting(client: httpx.AsyncClient) -> dict[str, float]:

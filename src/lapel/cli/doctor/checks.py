@@ -48,6 +48,28 @@ class Finding(msgspec.Struct, frozen=True):
     remedy: str | None = None
 
 
+def first_worker(settings: Settings) -> str:
+    """The remedy when no worker runs: an embedded installation starts its only worker itself."""
+    if _is_embedded(settings):
+        return "The server starts its worker again by itself: its log (`process.ended`) says why it ended."
+    return "Start one: `lapel serve --role worker`."
+
+
+def another_worker(settings: Settings) -> str:
+    """The remedy when the workers have too much to do. An embedded installation cannot have a second one."""
+    if _is_embedded(settings):
+        return (
+            "This server has one worker and cannot have more. Give the machine more cores, or move to a "
+            'PostgreSQL and S3 of your own, which any number of workers share: see "Several machines" in '
+            "docs/operations.md."
+        )
+    return "Start another worker: `lapel serve --role worker`."
+
+
+def _is_embedded(settings: Settings) -> bool:
+    return settings.uses_embedded_database or settings.uses_embedded_store
+
+
 def local(settings: Settings) -> Iterator[Finding]:
     """Findings that need neither the database nor the store."""
     unknown = unknown_variables_here()
@@ -212,7 +234,7 @@ async def _work(connection: Connection, ports: Ports, *, is_served: bool) -> Asy
     now = ports.clock.now()
     workers = await queries.workers_seen(connection)
     if is_served and not workers:
-        yield Finding("worker", "broken", "none was seen for 30 s", "Start one: `lapel serve --role worker`.")
+        yield Finding("worker", "broken", "none was seen for 30 s", first_worker(ports.settings))
     elif is_served:
         yield Finding("worker", "ok", f"{workers} at work")
     held = await queries.held_jobs(connection)
@@ -222,7 +244,7 @@ async def _work(connection: Connection, ports: Ports, *, is_served: bool) -> Asy
         yield Finding("jobs", "warning", f"given up: {listed}", "Look for job.failed in the worker's log.")
     elif is_served and longest > _WAITING:
         detail = f"{overdue} wait, the oldest for {longest.total_seconds():.0f} s"
-        yield Finding("jobs", "warning", detail, "Start another worker: `lapel serve --role worker`.")
+        yield Finding("jobs", "warning", detail, another_worker(ports.settings))
     else:
         yield Finding("jobs", "ok", f"{overdue} due")
     found = await queries.findings(connection)

@@ -119,8 +119,8 @@ async def _remote(settings: Settings, *, is_served: bool) -> list[Finding]:
                 ]
                 found += [finding async for finding in secret_checks.signing_keys(connection, ports.sealer)]
                 if is_served:
-                    found.append(await webhook_checks.deliveries(connection))
-                    found.append(await embedding_checks.vectors(connection))
+                    found.append(await webhook_checks.deliveries(connection, settings))
+                    found.append(await embedding_checks.vectors(connection, settings))
                     found.append(await publication_checks.publications(connection))
             found += await speech_models.engines(ports)
             found += await speech_models.provider_models(ports)

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
-from lapel.cli.doctor.checks import Finding
+from lapel.cli.doctor.checks import Finding, another_worker
 from lapel.slices.embeddings.model.model_files import INSTALL, PACKAGE
 from lapel.slices.embeddings.service import Embeddings, EmbeddingsAway, NoEmbeddings
 from lapel.slices.search.service import measure_waiting
@@ -44,7 +44,7 @@ def meaning(settings: Settings) -> Iterator[Finding]:
         yield Finding(_PART, "ok", f"embedded by {embeddings.model}, checksum right")
 
 
-async def vectors(connection: Connection) -> Finding:
+async def vectors(connection: Connection, settings: Settings) -> Finding:
     """Whether transcripts wait for vectors that only lack a worker with the model."""
     found = await measure_waiting(connection)
     if found.seconds > _LATE.total_seconds():
@@ -53,8 +53,8 @@ async def vectors(connection: Connection) -> Finding:
             "until then search finds them by their words alone"
         )
         remedy = (
-            f"See what is said about `{_PART}` on the machines of the workers. If the model is there, start "
-            "another worker: `lapel serve --role worker`."
+            f"See what is said about `{_PART}` on each machine with a worker. If the model is there: "
+            f"{another_worker(settings)}"
         )
         return Finding("vectors", "warning", detail, remedy)
     return Finding("vectors", "ok", "no transcript waits long for vectors")

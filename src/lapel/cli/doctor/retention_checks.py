@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from lapel.cli.doctor.checks import Finding
+from lapel.cli.doctor.checks import Finding, first_worker
 from lapel.cli.shared.options import counted
 from lapel.slices.recordings.service import Recordings
 from lapel.slices.retention.service import Retention
@@ -22,6 +22,7 @@ async def retention(ports: Ports) -> Finding:
             "warning",
             f"in {counted(late, 'project mode')}, something fell due more than a day ago and is not erased, "
             "or the search for it took too long",
-            "Start a worker (`lapel serve --role worker`), and look for retention.stuck in its log.",
+            "Look for retention.stuck in the log of the worker. If no worker runs: "
+            f"{first_worker(ports.settings)}",
         )
     return Finding("retention", "ok", f"nothing is late; {counted(ruled, 'project mode')} with a rule")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from lapel.cli.doctor.checks import Finding
+from lapel.cli.doctor.checks import Finding, another_worker
 from lapel.foundation.identity.seal import SealBroken
 from lapel.slices.webhooks import queries, signing_secrets
 from lapel.slices.webhooks.waiting_queries import measure_backlog
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
     from lapel.foundation.database.connection import Connection
     from lapel.foundation.identity.seal import Sealer
+    from lapel.settings import Settings
 
 # The most webhooks that a finding names.
 _NAMED = 3
@@ -41,10 +42,10 @@ async def webhook_secrets(connection: Connection, sealer: Sealer) -> AsyncIterat
         yield Finding("webhooks", "ok", f"secrets that can be read: {len(rows)}")
 
 
-async def deliveries(connection: Connection) -> Finding:
+async def deliveries(connection: Connection, settings: Settings) -> Finding:
     """Whether deliveries wait that only lack a worker. Those of failing webhooks are not counted."""
     overdue = (await measure_backlog(connection)).overdue
     if overdue:
         detail = f"deliveries to {overdue} webhooks that work are overdue for more than five minutes"
-        return Finding("deliveries", "warning", detail, "Start another worker: `lapel serve --role worker`.")
+        return Finding("deliveries", "warning", detail, another_worker(settings))
     return Finding("deliveries", "ok", "none is overdue")
