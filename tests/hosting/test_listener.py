@@ -267,6 +267,8 @@ async def test_too_large_a_head_is_431(served: Served, request_: bytes) -> None:
         b"GET /\xff HTTP/1.1\r\nhost: h\r\n\r\n",
         b"CONNECT h:1 HTTP/1.1\r\nhost: h\r\n\r\n",
         b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + b"\x00" * 100,
+        b"PUT / HTTP/1.1\r\nhost: h\r\ntransfer-encoding: gzip\r\n\r\n",
+        b"PUT / HTTP/1.1\r\nhost: h\r\ntransfer-encoding: chunked, gzip\r\n\r\n0\r\n\r\n",
         b"hello\r\n\r\n",
     ],
 )
@@ -275,6 +277,23 @@ async def test_what_is_not_clean_http_is_400(served: Served, request_: bytes) ->
     assert status(answer) == 400
     assert b"req_test" in answer
     assert served.app.scopes == []
+
+
+@pytest.mark.parametrize(
+    ("request_", "expected"),
+    [
+        (b"GET /\r\n\r\n", 505),
+        (b"GET / HTTP/0.9\r\nhost: h\r\n\r\n", 505),
+        (b"GET / HTTP/2.0\r\nhost: h\r\n\r\n", 505),
+        (b"PUT / HTTP/1.1\r\nhost: h\r\ntransfer-encoding: gzip, chunked\r\n\r\n0\r\n\r\n", 501),
+        (b"PUT / HTTP/1.1\r\nhost: h\r\ntransfer-encoding: gzip\r\ntransfer-encoding: chunked\r\n\r\n", 501),
+    ],
+)
+async def test_what_this_server_does_not_speak_is_said(
+    served: Served, request_: bytes, expected: int
+) -> None:
+    answer = await served.talk(request_)
+    assert (status(answer), b"req_test" in answer, served.app.scopes) == (expected, True, [])
 
 
 async def test_trailers_do_not_become_headers(served: Served) -> None:

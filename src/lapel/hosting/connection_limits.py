@@ -6,8 +6,12 @@ its request line and headers, must move a body (in either direction) at least at
 it moves. The limits cost a request only a few counters: one sweep checks the time of all connections
 together, every second or more often. Nothing limits how many connections one address opens.
 
-Sources: RFC 9112 (HTTP/1.1; section 3.2 for the one Host header, 6.3 for where a body ends), RFC 9110,
-section 15.5.9 (408), and RFC 6585, section 5 (431).
+A client may send requests before it has read earlier answers (pipelining). At most the requests of one PIECE
+wait, parsed, for their turn; the transport then reads no further. uvicorn reads on with each answer.
+
+Sources: RFC 9112 (HTTP/1.1; section 3.2 for the one Host header, 6.1 for codings, 6.3 for where a body ends,
+9.3.2 for pipelining), RFC 9110, sections 15.5.9 (408), 15.6.2 (501) and 15.6.6 (505), and RFC 6585, section 5
+(431).
 
 docs/decisions/0009 gives the reasons.
 """
@@ -22,6 +26,7 @@ from typing import TYPE_CHECKING, ClassVar, cast
 from weakref import ref
 
 import msgspec
+from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from lapel.foundation.core.asgi import HANG_UP, IS_GONE, STOPPING
@@ -29,13 +34,14 @@ from lapel.hosting.write_coalescing import JoinedTransport
 
 if TYPE_CHECKING:
     from httptools import HttpRequestParser
-    from uvicorn._types import ASGISendEvent
+    from uvicorn._types import ASGI3Application, ASGISendEvent
     from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 
     from lapel.foundation.core.asgi import Scope
 
 MINIMUM_RATE = 1024  # bytes per second
 MAX_HEADERS = 200
+PIECE = 4096  # bytes that are parsed at once, if they are not part of one body
 LINGER = 2.0  # seconds for which a refused client may still send, so that it can read the refusal
 
 IDLE, HEAD, BODY, REFUSED = range(4)
@@ -68,12 +74,28 @@ class EarlyRefusal(Exception):  # it is an answer, not an error of ours
         self.message = message
 
 
+class _HeldFlow(FlowControl):
+    """Reading stays paused while `held`, whatever the application asks for."""
+
+    held = False
+
+    def resume_reading(self) -> None:
+        if not self.held:
+            super().resume_reading()
+
+
 class GuardedProtocol(HttpToolsProtocol):
     """One connection under `limits`; `guarded` makes a class for one server."""
 
     limits: ClassVar[HttpLimits]
     stopping: ClassVar[asyncio.Event]
     sweeping: ClassVar[asyncio.TimerHandle | None] = None
+
+    _reading: _HeldFlow  # is `flow`
+    # The request that is being answered; `cycle` is the latest, which may wait for its turn.
+    _running: RequestResponseCycle | None = None
+    _unparsed = b""  # arrived while requests wait for their turn
+    _body_left = 0  # bytes that the Content-Length of the request announces and that are not parsed yet
 
     # The phase of the parser. `_turn` counts its changes, so that the sweep also notices a return to a phase.
     _phase = HEAD
@@ -96,20 +118,51 @@ class GuardedProtocol(HttpToolsProtocol):
         """A client has connected; the clock runs from here."""
         super().connection_made(transport)
         self.transport = JoinedTransport(transport, self.loop)
+        self.flow = self._reading = _HeldFlow(transport)
         kind = type(self)
         if kind.sweeping is None:
             kind.sweeping = self.loop.call_later(self.limits.sweep, _sweep, kind, self.loop, self.connections)
 
     def data_received(self, data: bytes) -> None:
         """Bytes have arrived."""
-        if self._phase == REFUSED:
+        if self._reading.held:
+            self._unparsed += data
             return
+        rest = memoryview(data)
+        while rest and self._phase != REFUSED:
+            if self.pipeline:
+                self._reading.held = True
+                self.flow.pause_reading()
+                self._unparsed = bytes(rest)
+                return
+            size = max(PIECE, self._body_left)
+            self._parse(data if len(rest) == len(data) <= size else bytes(rest[:size]))
+            rest = rest[size:]
+
+    def _parse(self, data: bytes) -> None:
         if self._phase == IDLE:
             self._begin_head()
         self._fed += len(data)
         super().data_received(data)
         if self._phase == HEAD and self._fed > self.limits.header_limit:
             self._refuse(EarlyRefusal(431, "The headers are too large."))
+
+    def on_response_complete(self) -> None:
+        """An answer is complete: the next request begins, and after the last one reading goes on."""
+        super().on_response_complete()
+        if self._reading.held and not self.pipeline and not self.transport.is_closing():
+            self._reading.held = False
+            unparsed, self._unparsed = self._unparsed, b""
+            self.data_received(unparsed)
+            self.flow.resume_reading()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """The connection is gone; uvicorn tells only the latest request, also if another is answered."""
+        if self._running is not None and not self._running.response_complete:
+            self._running.disconnected = True
+            self._running.message_event.set()
+        self._forget_waiting()
+        super().connection_lost(exc)
 
     def send_400_response(self, msg: str) -> None:
         """The parser has stopped, because of its own rules or because a callback refused."""
@@ -136,31 +189,56 @@ class GuardedProtocol(HttpToolsProtocol):
         if len(self.url) + self._head_bytes > self.limits.header_limit:
             self._fail(431, "The request line and headers are too large.")
         parser = cast("HttpRequestParser", self.parser)  # None only after the connection is gone
-        hosts = sum(1 for name, _ in self.headers if name == b"host")
-        if hosts > 1 or (hosts == 0 and parser.get_http_version() == "1.1"):
-            self._fail(400, "A request must have one Host header.")
+        version = parser.get_http_version()
+        if version not in {"1.1", "1.0"}:  # without a version it is HTTP/0.9
+            self._fail(505, "This server speaks HTTP/1.1 and HTTP/1.0.")
+        self._check_framing(version)
         super().on_headers_complete()
         # The cycle refers to the scope. A strong reference back would leave both to the garbage collector.
         cycle = ref(self.cycle)
         cast("Scope", self.scope)[HANG_UP] = partial(self._hang_up, cycle)
         cast("Scope", self.scope)[IS_GONE] = partial(_is_gone, cycle)
         cast("Scope", self.scope)[STOPPING] = self.stopping
-        if parser.get_http_version() == "1.0":
+        if version == "1.0":
             _send_unframed(self.cycle)
         if parser.should_upgrade():
             self.cycle.keep_alive = False  # what follows is not HTTP to the parser
         self._phase = BODY
         self._turn += 1
 
+    def _check_framing(self, version: str) -> None:
+        """Refuse a request whose host or whose end is not certain."""
+        hosts, self._body_left = 0, 0
+        codings: list[bytes] = []
+        for name, value in self.headers:
+            if name == b"host":
+                hosts += 1
+            elif name == b"content-length":
+                self._body_left = int(value)  # the parser takes only digits
+            elif name == b"transfer-encoding":
+                codings += (each.strip() for each in value.lower().split(b","))
+        if hosts > 1 or (hosts == 0 and version == "1.1"):
+            self._fail(400, "A request must have one Host header.")
+        if codings and codings[-1] != b"chunked":
+            self._fail(400, "The last `Transfer-Encoding` of a request is chunked.")
+        if len(codings) > 1:
+            self._fail(501, "The only `Transfer-Encoding` that this server decodes is chunked.")
+
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
+        self._running = cycle
+        super()._start_asgi_task(cycle, app)
+
     def on_body(self, body: bytes) -> None:
         """A piece of a body."""
         self._moved += len(body)
+        self._body_left -= len(body)
         super().on_body(body)
 
     def on_message_complete(self) -> None:
         """The request is complete."""
         self._phase = IDLE
         self._turn += 1
+        self._body_left = 0
         super().on_message_complete()
 
     def resume_writing(self) -> None:
@@ -228,8 +306,9 @@ class GuardedProtocol(HttpToolsProtocol):
             return
         started, self._phase = self._fed > 0, REFUSED
         self._turn += 1
-        cycle = self.cycle
-        if cycle is not None and not cycle.response_complete:  # pyright: ignore[reportUnnecessaryComparison]
+        self._forget_waiting()
+        cycle = self._running
+        if cycle is not None and not cycle.response_complete:
             started = True  # garbage came behind a body in one packet: the body's request awaits an answer
             if cycle.response_started:
                 self.transport.abort()
@@ -246,6 +325,12 @@ class GuardedProtocol(HttpToolsProtocol):
             self.transport.write_eof()
         else:
             self.transport.close()
+
+    def _forget_waiting(self) -> None:
+        """Drop the requests that wait for their turn, and what is not parsed yet."""
+        self.pipeline.clear()
+        self._unparsed = b""
+        self._reading.held = False
 
 
 def _is_gone(under_way: ref[RequestResponseCycle]) -> bool:
