@@ -132,7 +132,7 @@ class Settings:
     )
     metrics_token: str | None = setting(
         None,
-        "Bearer token with which other machines may read /metrics. Unset: loopback only.",
+        "Bearer token with which /metrics is read. Unset: only on this machine, and not through a proxy.",
         parsers.text,
         secret=True,
     )

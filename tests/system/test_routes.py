@@ -13,6 +13,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from lapel.embedded.postgres.supervisor import EmbeddedPostgres
+from lapel.foundation.core.asgi import Scope
 from lapel.foundation.database.migrations import head
 from lapel.foundation.database.pool import Database
 from lapel.foundation.ports import Ports
@@ -22,6 +23,8 @@ from tests.support.client import api_client
 from tests.support.postgres import create_database, drop_database
 from tests.support.running import Running, running, working
 from tests.support.tenants import Tenant
+
+HERE = "http://127.0.0.1:8080"
 
 
 async def test_health_has_exactly_three_keys(client: httpx.AsyncClient) -> None:
@@ -164,6 +167,15 @@ async def test_metrics_elsewhere_ask_for_the_token(fresh_database: str, tmp_path
         assert (await client.get("/metrics")).status_code == 200
 
 
+async def test_an_encoded_slash_leads_nowhere(live: Running, tenant: Tenant) -> None:
+    """Without the check of the answers, which looks for the decoded path in the document."""
+    async with httpx.AsyncClient(base_url=live.url, headers=tenant.headers) as client:
+        assert (await client.get("/v1/%72ecordings")).status_code == 200
+        for path in ("/v1%2frecordings", "/v1/recordings%2Fsearch", "/%2Fmetrics", "/store%2Flapel/x"):
+            answer = await client.get(path)
+            assert (answer.status_code, answer.json()["error"]["code"]) == (404, "not_found"), path
+
+
 async def test_metrics_take_get_and_head(client: httpx.AsyncClient) -> None:
     assert (await client.head("/metrics")).status_code == 200
     refused = await client.post("/metrics")
@@ -180,8 +192,41 @@ async def test_metrics_take_get_and_head(client: httpx.AsyncClient) -> None:
     ],
 )  # fmt: skip
 def test_which_addresses_are_this_machine(address: str, local: bool) -> None:
-    assert is_local((address, 1), {}) is local
-    assert not is_local(None, {})
+    assert is_local(to_metrics((address, 1), b"localhost:8080"), HERE) is local
+    assert not is_local(to_metrics(None, b"localhost:8080"), HERE)
+
+
+@pytest.mark.parametrize(
+    ("host", "local"),
+    [
+        (b"localhost", True), (b"LOCALHOST:1", True), (b"api.localhost", True), (b"127.0.0.1:8080", True),
+        (b"[::1]:8080", True), (b"api.example.com", False), (b"localhost.example.com", False),
+        (b"203.0.113.9", False), (b"[::1", False), (b"", False), (b"localhost@example.com", False),
+    ],
+)  # fmt: skip
+def test_a_proxy_that_keeps_the_host_makes_nobody_local(host: bytes, local: bool) -> None:
+    assert is_local(to_metrics(("127.0.0.1", 1), host), HERE) is local
+
+
+@pytest.mark.parametrize(
+    ("base_url", "version", "header", "local"),
+    [
+        (HERE, "1.1", b"accept", True), ("http://[::1]:8080", "1.1", b"accept", True),
+        ("https://api.example.com", "1.1", b"accept", False),
+        ("http://10.0.0.1:8080", "1.1", b"accept", False),
+        (HERE, "1.0", b"accept", False), (HERE, "1.1", b"x-forwarded-proto", False),
+    ],
+)  # fmt: skip
+def test_what_shows_that_a_proxy_may_be_in_front(
+    base_url: str, version: str, header: bytes, local: bool
+) -> None:
+    scope = {**to_metrics(("127.0.0.1", 1), b"127.0.0.1:8080"), "http_version": version}
+    scope["headers"].append((header, b"https"))
+    assert is_local(scope, base_url) is local
+
+
+def to_metrics(client: tuple[str, int] | None, host: bytes) -> Scope:
+    return {"type": "http", "http_version": "1.1", "client": client, "headers": [(b"host", host)]}
 
 
 async def test_the_document_is_served_as_it_is_described(client: httpx.AsyncClient, live: Running) -> None:

@@ -9,6 +9,7 @@ import asyncio
 import hmac
 from ipaddress import ip_address
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 import structlog
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     from lapel.slices.search.service import VectorsWaitingRow
     from lapel.slices.webhooks.service import BacklogRow
 
+_PROXIED = frozenset((b"forwarded", b"x-real-ip", b"via"))
 _log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
 
 
@@ -43,8 +45,8 @@ class Metrics:
     """`GET /metrics` for Prometheus: an ASGI application of its own.
 
     It is no operation, because it needs the client's address, which handlers never see. It answers requests
-    from this machine, and requests with `LAPEL_METRICS_TOKEN`. A project or a world is
-    never named in a metric.
+    with `LAPEL_METRICS_TOKEN`, and requests from this machine (`is_local`). A project or a world is never
+    named in a metric.
     """
 
     def __init__(self, ports: Ports) -> None:
@@ -58,26 +60,28 @@ class Metrics:
         try:
             if scope["method"] not in {"GET", "HEAD"}:
                 raise MethodNotAllowed(("GET", "HEAD"))
-            self._admit(scope["client"], dict(scope["headers"]))
+            self._admit(scope)
             content = await asyncio.to_thread(render_metrics) + render_families(await self._counted())
             status, headers = 200, ((b"content-type", METRICS_TYPE.encode()),)
         except ApiError as error:
             status, headers, content = refuse(error, request_id, as_problem=False)
         await _send(send, status, ((b"x-request-id", request_id.encode()), *headers), content)
 
-    def _admit(self, client: tuple[str, int] | None, headers: dict[bytes, bytes]) -> None:
-        token = self._ports.settings.metrics_token
-        given = headers.get(b"authorization")
+    def _admit(self, scope: Scope) -> None:
+        settings = self._ports.settings
+        token = settings.metrics_token
+        given = dict(scope["headers"]).get(b"authorization")
         if token is not None and given is not None:
             if hmac.compare_digest(given, b"Bearer " + token.encode()):
                 return
             raise Unauthorized("This is not the token of `LAPEL_METRICS_TOKEN`.")
-        if is_local(client, headers):
+        if is_local(scope, settings.base_url):
             return
         if token is not None:
             raise Unauthorized("Give the token of `LAPEL_METRICS_TOKEN`: `Authorization: Bearer <token>`.")
         raise Forbidden(
-            "Metrics are for this machine only. Set `LAPEL_METRICS_TOKEN` to read them elsewhere."
+            "Metrics are for this machine only, and not through a proxy. Set `LAPEL_METRICS_TOKEN` to read "
+            "them elsewhere, or from a server with a public URL."
         )
 
     async def _counted(self) -> list[Metric]:
@@ -177,14 +181,35 @@ def _waiting(
     ]
 
 
-def is_local(client: tuple[str, int] | None, headers: dict[bytes, bytes]) -> bool:
-    """Whether a request comes from this machine, and not through a proxy."""
-    if client is None:  # a Unix socket
+def is_local(scope: Scope, base_url: str) -> bool:
+    """Whether a request certainly comes from a program on this machine, and not through a proxy.
+
+    A proxy on this machine connects over loopback too. Some proxies add a header, some keep the public name
+    in `Host`, and some do neither: nginx before 1.29.7 then uses HTTP/1.0. If the server has a public URL
+    that is not on loopback, a proxy that does nothing of this may be in front of it: no request is local.
+    """
+    client = scope["client"]
+    if client is None or scope["http_version"] == "1.0":  # None: a Unix socket
         return False
-    if any(name in headers for name in (b"forwarded", b"x-forwarded-for", b"x-real-ip", b"via")):
+    hosts = [value.decode("latin-1") for name, value in scope["headers"] if name == b"host"]
+    if any(name in _PROXIED or name.startswith(b"x-forwarded-") for name, _ in scope["headers"]):
         return False
+    return _is_loopback(client[0]) and all(
+        _on_loopback(url) for url in (base_url, *(f"//{each}" for each in hosts))
+    )
+
+
+def _on_loopback(url: str) -> bool:
     try:
-        address = ip_address(client[0])
+        host = urlsplit(url).hostname or ""
+    except ValueError:
+        return False
+    return host == "localhost" or host.endswith(".localhost") or _is_loopback(host)  # RFC 6761, section 6.3
+
+
+def _is_loopback(text: str) -> bool:
+    try:
+        address = ip_address(text)
     except ValueError:
         return False
     mapped = getattr(address, "ipv4_mapped", None)
