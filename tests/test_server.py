@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
+from urllib.parse import unquote
 
 import pytest
 
-from lapel.hosting.api_server import mounted_store
+from lapel.hosting.api_server import mounted_store, routed_path
 from tests.support.running import settings_for
 
 
@@ -34,3 +35,19 @@ def test_the_store_takes_what_is_its_own(
     store = mounted_store(settings)
     assert store is not None
     assert store.claims({"type": "http", "path": path, "headers": [(b"host", host)]}) is claimed
+
+
+@pytest.mark.parametrize(
+    ("raw", "routed"),
+    [
+        (b"/v1/recordings", "/v1/recordings"),
+        (b"/v1/%72ecordings", "/v1/recordings"),
+        (b"/v1%2frecordings", "/v1%2Frecordings"),
+        (b"/v1%252Frecordings", "/v1%2Frecordings"),
+        (b"/v1/%72ecordings%2F%25", "/v1/recordings%2F%"),
+        (b"/store/lapel%2fx", "/store/lapel%2Fx"),
+    ],
+)
+def test_an_encoded_slash_separates_nothing(raw: bytes, routed: str) -> None:
+    scope = {"type": "http", "path": unquote(raw.decode()), "raw_path": raw}
+    assert routed_path(scope) == routed

@@ -135,6 +135,24 @@ async def test_kinds_of_json_are_taken(client: httpx.AsyncClient, tenant: Tenant
     assert answer.status_code == 201
 
 
+@pytest.mark.parametrize(
+    ("content_type", "status"),
+    [
+        (b"application/\xa0+json", 400),
+        (b"application/json\xc2\xa0", 400),
+        (b"application/a b+json", 415),
+        (b"application/+json", 415),
+    ],
+)
+async def test_what_is_no_media_type_is_no_kind_of_json(
+    client: httpx.AsyncClient, tenant: Tenant, content_type: bytes, status: int
+) -> None:
+    headers = [(b"content-type", content_type), (b"authorization", tenant.headers["Authorization"].encode())]
+    answer = await client.post("/v1/end-users", content=b"{}", headers=headers)
+    assert answer.status_code == status
+    assert status == 415 or answer.json()["error"]["param"] == "Content-Type"
+
+
 async def test_no_content_type_is_json_and_no_body_an_empty_object(
     client: httpx.AsyncClient, tenant: Tenant
 ) -> None:

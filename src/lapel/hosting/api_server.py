@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING
-from urllib.parse import SplitResult, urlsplit
+from urllib.parse import SplitResult, unquote, urlsplit
 
 from lapel import app
 from lapel.embedded.s3.endpoint import create_store_app
@@ -145,6 +145,7 @@ class Server:
         if scope["type"] == "lifespan":
             await self._lifespan(receive, send)
         elif scope["type"] == "http":
+            scope["path"] = routed_path(scope)
             await self._target(scope)(scope, receive, send)
 
     def _target(self, scope: Scope) -> App:
@@ -170,6 +171,18 @@ class Server:
                 await self.stop()
                 await send({"type": "lifespan.shutdown.complete"})
                 return
+
+
+def routed_path(scope: Scope) -> str:
+    """The path of a request, decoded but for encoded slashes: an encoded slash separates nothing.
+
+    Source: RFC 3986, section 2.2.
+    """
+    path: str = scope["path"]
+    raw: bytes = scope.get("raw_path") or b""
+    if b"%2f" not in raw and b"%2F" not in raw:
+        return path
+    return unquote(raw.replace(b"%2f", b"%252F").replace(b"%2F", b"%252F").decode("ascii"))
 
 
 class MountedStore:

@@ -181,6 +181,7 @@ async def test_what_is_no_form_is_refused(body: bytes, message: str) -> None:
         ("application/json", "415 Send the body as `Content-Type: multipart/form-data`."),
         ("multipart/mixed; boundary=frontier", "415 Send the body as"),
         ("multipart/form-data", "400 `Content-Type` names no boundary."),
+        ("multipart/form-data; boundary=x\xa0", "400 A `Content-Type` has only characters of ASCII."),
         ("multipart/form-data; boundary=", "400 `Content-Type` names no boundary."),
         ("multipart/form-data; boundary=" + "x" * 300, "400 The boundary in `Content-Type` is too long."),
         ("multipart/form-data; boundary=other", "400 The body is not valid multipart/form-data."),

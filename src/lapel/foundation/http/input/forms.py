@@ -21,6 +21,7 @@ from python_multipart.multipart import MultipartParser, parse_options_header
 
 from lapel.foundation.core.asgi import ClientGone
 from lapel.foundation.core.errors import InvalidRequest, PayloadTooLarge, UnsupportedMediaType
+from lapel.foundation.http.input.headers import refuse_other_characters
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -306,6 +307,8 @@ def _describe(headers: Mapping[bytes, bytes]) -> _Begin:
 
 
 def _boundary(content_type: bytes | None) -> bytes:
+    if content_type is not None:
+        refuse_other_characters(content_type)
     kind, options = parse_options_header(content_type)
     if kind != b"multipart/form-data":
         raise UnsupportedMediaType("Send the body as `Content-Type: multipart/form-data`.")

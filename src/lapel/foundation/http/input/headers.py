@@ -8,6 +8,8 @@ from datetime import date
 from lapel.foundation.core.errors import InvalidRequest, UnsupportedMediaType
 
 _VERSION = re.compile(rb"[0-9]{4}-[0-9]{2}-[0-9]{2}\Z")
+# RFC 9110, section 8.3.1; what follows the semicolon does not matter for JSON.
+_JSON = re.compile(rb"application/(?:[!#$%&'*+.^_`|~0-9a-z-]+\+)?json[ \t]*(?:;|\Z)", re.IGNORECASE)
 _ONCE = frozenset((b"authorization", b"bota-version", b"content-type", b"idempotency-key"))
 
 
@@ -25,14 +27,19 @@ def refuse_repeated(headers: list[tuple[bytes, bytes]]) -> None:
 
 
 def check_content_type(value: bytes | None) -> None:
-    """Raises UnsupportedMediaType when the type is not JSON; a missing header counts as JSON."""
+    """Raises InvalidRequest when the header cannot be a media type, and UnsupportedMediaType when the type is
+    not JSON; a missing header counts as JSON."""
     if value is None:
         return
-    media_type = value.partition(b";")[0].strip().lower()
-    if media_type != b"application/json" and not (
-        media_type.startswith(b"application/") and media_type.endswith(b"+json")
-    ):
+    refuse_other_characters(value)
+    if not _JSON.match(value):
         raise UnsupportedMediaType("Send the body as `Content-Type: application/json`.")
+
+
+def refuse_other_characters(content_type: bytes) -> None:
+    """Raises InvalidRequest when a `Content-Type` has a character that is not ASCII, as a no-break space."""
+    if not content_type.isascii():
+        raise InvalidRequest("A `Content-Type` has only characters of ASCII.", param="Content-Type")
 
 
 def check_version(value: bytes | None) -> None:
