@@ -43,16 +43,16 @@ def contradiction(given: Collection[str], role: str) -> str | None:
         ),
         (
             alone and "database_url" not in given,
-            f"LAPEL_ROLE = {role} has no embedded database; let LAPEL_DATABASE_URL name a database.",
+            f"The role {role} has no embedded database; let LAPEL_DATABASE_URL name a database.",
         ),
         (
             alone and "s3_endpoint" not in given,
-            f"LAPEL_ROLE = {role} has no embedded store; let LAPEL_S3_ENDPOINT name a store.",
+            f"The role {role} has no embedded store; let LAPEL_S3_ENDPOINT name a store.",
         ),
         (
             role == "store" and "s3_access_key_id" not in given,
             (
-                "LAPEL_ROLE = store needs LAPEL_S3_ACCESS_KEY_ID and LAPEL_S3_SECRET_ACCESS_KEY: the keys "
+                "The role store needs LAPEL_S3_ACCESS_KEY_ID and LAPEL_S3_SECRET_ACCESS_KEY: the keys "
                 "that it will accept."
             ),
         ),

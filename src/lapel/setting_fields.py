@@ -51,10 +51,19 @@ def as_text(value: object) -> str:
     return str(value)
 
 
-def parsed(name: str, raw: str, doc: Doc) -> object:
-    """The value of a setting from the text of its variable. Raises SettingsError when it is not valid."""
+def flag(name: str) -> str:
+    """Flag of the setting `name` on a command line."""
+    return f"--{name.replace('_', '-')}"
+
+
+def parsed(name: str, raw: str, doc: Doc, *, as_flag: bool = False) -> object:
+    """The value of a setting from the text of its variable, or with `as_flag` of its flag.
+
+    Raises SettingsError when the value is not valid.
+    """
     try:
         return doc.parse(raw)
     except ValueError as fault:
         shown = "(hidden)" if doc.secret else repr(raw)
-        raise SettingsError(f"{variable(name)} = {shown} {fault}.") from None
+        given = f"{flag(name)} {shown}" if as_flag else f"{variable(name)} = {shown}"
+        raise SettingsError(f"{given} {fault}.") from None

@@ -11,6 +11,7 @@ from __future__ import annotations
 import dataclasses
 import os
 from collections.abc import Mapping
+from difflib import get_close_matches
 from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 from typing import Literal, cast
@@ -30,6 +31,8 @@ Addressing = Literal["path", "virtual"]
 LogFormat = Literal["auto", "json", "console"]
 LogLevel = Literal["debug", "info", "warning", "error"]
 
+# How alike two names must be, from 0 to 1. The common beginning counts.
+_ALIKE = 0.8
 
 _DATABASE_URL = parsers.url("postgresql", "postgres")
 _HTTP_URL = parsers.url("http", "https")
@@ -309,7 +312,7 @@ class Settings:
             given = overrides.pop(name, None)
             raw = env.get(variable(name), "") if given is None else as_text(given)
             if raw != "":
-                values[name] = parsed(name, raw, doc)
+                values[name] = parsed(name, raw, doc, as_flag=given is not None)
         if overrides:
             raise TypeError(f"no such setting: {', '.join(sorted(overrides))}")
         settings = cls(**values)  # pyright: ignore[reportArgumentType]  # each value came from its field's own parser
@@ -376,14 +379,16 @@ def docs() -> dict[str, Doc]:
     return {field.name: cast("Doc", field.metadata["doc"]) for field in dataclasses.fields(Settings)}
 
 
-def unknown_variables(env: Mapping[str, str]) -> list[str]:
-    """Sorted names of the LAPEL_* variables that Lapel does not know; most likely they are misspelt."""
-    of_clients = {"LAPEL_URL", "LAPEL_KEY"}
-    known = {variable(name) for name in docs()} | PROTOCOL_VARIABLES | of_clients
-    return sorted(name for name in env if name.startswith(PREFIX) and name not in known)
+def unknown_variables(env: Mapping[str, str]) -> dict[str, str | None]:
+    """The LAPEL_* variables that Lapel does not know, in order; each with the known name that is like it."""
+    of_clients = ["LAPEL_URL", "LAPEL_KEY"]
+    offered = [variable(name) for name, doc in docs().items() if not doc.internal] + of_clients
+    known = {variable(name) for name in docs()} | PROTOCOL_VARIABLES | {*of_clients}
+    unknown = sorted(name for name in env if name.startswith(PREFIX) and name not in known)
+    return {name: next(iter(get_close_matches(name, offered, 1, _ALIKE)), None) for name in unknown}
 
 
-def unknown_variables_here() -> list[str]:
+def unknown_variables_here() -> dict[str, str | None]:
     """`unknown_variables` of this process."""
     return unknown_variables(os.environ)
 

@@ -276,7 +276,7 @@ def given(postgres: EmbeddedPostgres, tmp_path: Path) -> dict[str, str]:
 def test_a_given_database_is_served_only_after_migrate(given: dict[str, str], tmp_path: Path) -> None:
     refused = run("serve", "--port", "0", env=given)
     assert refused.returncode == 1
-    assert "Run `lapel migrate` once." in refused.stderr
+    assert "Run `lapel init` once" in refused.stderr
     assert told("migrate", env=given) == {"schema": newest_revision()}
     with serving(tmp_path / "data", env=given) as server:
         assert server.pids("postgres") == []
@@ -319,9 +319,8 @@ def test_doctor_names_what_is_broken_and_how_to_mend_it(data: Path, tmp_path: Pa
     assert "LAPEL_MIN_FREE_BYTES" in full["disk"]["remedy"]
     away = {"LAPEL_DATABASE_URL": "postgresql://u@127.0.0.1:1/db", "LAPEL_SECRET": SECRET}
     unreached = broken(*place, env=away)["database"]
-    assert "cannot be reached" in unreached["detail"]
-    assert "LAPEL_DATABASE_URL" in unreached["remedy"]
-    assert "postgres.log" not in unreached["remedy"]
+    assert "The database of LAPEL_DATABASE_URL cannot be reached" in unreached["detail"]
+    assert "postgres.log" not in json.dumps(unreached)
     certificate = tmp_path / "c.pem"
     certificate.write_text("no certificate")
     env = {"LAPEL_TLS_CERT": str(certificate), "LAPEL_TLS_KEY": str(certificate)}

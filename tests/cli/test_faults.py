@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import socket
+from pathlib import Path
 
 import asyncpg
 import pytest
 
 from lapel.cli.shared.faults import explain
-from lapel.embedded.postgres.supervisor import EmbeddedPostgres
+from lapel.embedded.postgres.supervisor import EmbeddedPostgres, _end
+from lapel.foundation.storage.errors import StoreUnavailable
+from tests.support.serving import run
 
 MORE = "`lapel doctor` says more."
 
@@ -44,3 +47,39 @@ async def test_what_the_database_refuses_is_told_in_its_own_words(postgres: Embe
 
 def test_a_database_that_is_too_slow_is_told_so() -> None:
     assert explain(TimeoutError()) == f"the database does not answer: no answer in time. {MORE}"
+
+
+def test_in_doctor_a_fault_does_not_advise_doctor() -> None:
+    for fault in (TimeoutError(), StoreUnavailable("it is away"), asyncpg.PostgresError("no")):
+        assert MORE in (explain(fault) or "")
+        assert "doctor" not in (explain(fault, in_doctor=True) or "doctor")
+
+
+@pytest.mark.parametrize(
+    ("user", "database", "words"),
+    [
+        ("lapel", "nowhere", 'does not exist: database "nowhere" does not exist. Make it with `createdb`'),
+        ("stranger", "postgres", "refuses the user: "),
+    ],
+)
+@pytest.mark.parametrize("command", ["init", "migrate", "serve"])
+def test_a_wrong_database_url_is_told_in_one_line(
+    command: str, user: str, database: str, words: str, postgres: EmbeddedPostgres, tmp_path: Path
+) -> None:
+    env = {
+        "LAPEL_DATABASE_URL": postgres.dsn(user, database),
+        "LAPEL_SECRET": "s" * 32,
+        "LAPEL_DATA_DIR": str(tmp_path),
+    }
+    done = run(command, env=env)
+    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (1, "", 1)
+    assert done.stderr.startswith(f"lapel: The database of LAPEL_DATABASE_URL {words}")
+
+
+def test_the_end_of_a_programs_output_is_not_cut_within_a_word() -> None:
+    words = " ".join(f"word{number}" for number in range(400))
+    told = _end(f"first line\n{words}\nlast line\n")
+    assert told.endswith("word399 | last line")
+    assert told.startswith("… word")
+    assert told.split()[1] in words.split()
+    assert _end("one\ntwo\n") == "one | two"

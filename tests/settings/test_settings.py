@@ -178,7 +178,22 @@ def test_rate_limits_are_on_with_a_given_database() -> None:
 def test_misspelt_variables_are_found() -> None:
     env = {"LAPEL_DATABSE_URL": "x", "LAPEL_PORT": "1", "LAPEL_READY_FD": "3", "PATH": "/bin"}
     env |= {"LAPEL_URL": "http://127.0.0.1:8080", "LAPEL_KEY": "sk_test_x"}  # of clients
-    assert unknown_variables(env) == ["LAPEL_DATABSE_URL"]
+    assert unknown_variables(env) == {"LAPEL_DATABSE_URL": "LAPEL_DATABASE_URL"}
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"), [("LAPEL_PRT", "LAPEL_PORT"), ("LAPEL_KEEY", "LAPEL_KEY"), ("LAPEL_SOMETHING", None)]
+)
+def test_a_misspelt_variable_is_told_with_the_one_it_may_mean(name: str, meant: str | None) -> None:
+    assert unknown_variables({name: "1"}) == {name: meant}
+
+
+def test_a_value_that_cannot_be_used_is_told_as_it_was_given() -> None:
+    with pytest.raises(SettingsError) as told:
+        Settings.from_env({}, port=99999)
+    assert str(told.value) == "--port '99999' is out of range; give a number from 0 to 65535."
+    with pytest.raises(SettingsError, match="LAPEL_PORT = '99999' is out of range"):
+        Settings.from_env({"LAPEL_PORT": "99999"})
 
 
 def _row(name: str) -> str:

@@ -27,6 +27,7 @@ from lapel.slices.language_models.model_failures import ModelFailed
 # close a little later.
 _KILLED_ONES_END = 2.0
 
+_DATABASE_SECONDS = 10.0
 HAS_REVISION = "SELECT to_regclass('public.alembic_version')"
 REVISION = "SELECT version_num FROM public.alembic_version"
 
@@ -167,34 +168,53 @@ def prepare_database(settings: Settings, folder: DataFolder | None) -> None:
         check_schema(str(settings.database_url))
 
 
-def check_schema(database_url: str) -> None:
-    """Raises DataFolderError when the database cannot be reached, or has another schema than this code."""
+def schema_of(database_url: str) -> str | None:
+    """The newest migration of the database; None when it has no schema of Lapel.
+
+    Raises DataFolderError when the database cannot be reached, or refuses the user.
+    """
     # Not needed with the embedded database.
     import asyncpg  # noqa: PLC0415
 
     from lapel.foundation.database.pool import words_of_database  # noqa: PLC0415
 
     async def ask() -> str | None:
-        connection = await asyncpg.connect(database_url, timeout=10)
+        connection = await asyncpg.connect(database_url, timeout=_DATABASE_SECONDS)
         try:
             if await connection.fetchval(HAS_REVISION) is None:
                 return None
             return await connection.fetchval(REVISION)
         finally:
-            await connection.close()
+            await connection.close(timeout=1.0)
+
+    async def limited() -> str | None:
+        async with asyncio.timeout(_DATABASE_SECONDS):
+            return await ask()
 
     try:
-        found = asyncio.run(ask())
+        return asyncio.run(limited())
+    except asyncpg.InvalidAuthorizationSpecificationError as fault:  # a wrong password is one, too
+        why = f"refuses the user: {words_of_database(fault)}. Correct the user and the password in the URL."
+        raise DataFolderError(f"The database of LAPEL_DATABASE_URL {why}") from fault
+    except asyncpg.InvalidCatalogNameError as fault:
+        why = f"does not exist: {words_of_database(fault)}. Make it with `createdb`, or correct the URL."
+        raise DataFolderError(f"The database of LAPEL_DATABASE_URL {why}") from fault
     except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as fault:
+        why = f"cannot be reached: {words_of_database(fault)}. Check the URL and that the server accepts "
+        raise DataFolderError(f"The database of LAPEL_DATABASE_URL {why}this machine.") from fault
+
+
+def check_schema(database_url: str) -> None:
+    """Raises DataFolderError when the database cannot be used, or has another schema than this code."""
+    found, needed = schema_of(database_url), newest_revision()
+    if found is None:
         raise DataFolderError(
-            f"The database of LAPEL_DATABASE_URL cannot be reached: {words_of_database(fault)}. "
-            "Check the URL and that the server accepts this machine."
-        ) from fault
-    needed = newest_revision()
-    if found is None or found < needed:
+            "The database of LAPEL_DATABASE_URL has no schema of Lapel. Run `lapel init` once: it makes the "
+            "tables, the bucket and a first key."
+        )
+    if found < needed:
         raise DataFolderError(
-            f"The database has schema {found or 'none'}, and this Lapel needs {needed}. "
-            "Run `lapel migrate` once."
+            f"The database has schema {found}, and this Lapel needs {needed}. Run `lapel migrate` once."
         )
     if found > needed:
         raise DataFolderError(

@@ -12,11 +12,11 @@ from cyclopts import Parameter
 from rich.table import Table
 
 from lapel.cli.shared.first_key import FirstKey, handed_over
-from lapel.cli.shared.options import DataDir, Json, emit, named, say
+from lapel.cli.shared.options import DataDir, Json, emit, named, say, warn_of_unknown_variables
 from lapel.foundation import telemetry
 from lapel.hosting.serve import Serving
 from lapel.hosting.serve import serve as run
-from lapel.settings import Settings, docs, unknown_variables_here
+from lapel.settings import Settings, docs
 
 _DOCS = {name: doc.text for name, doc in docs().items()}
 Host: TypeAlias = Annotated[str | None, Parameter(help=_DOCS["host"])]
@@ -75,8 +75,7 @@ def serve(
         tls_key=tls_key, public_url=public_url, store_public_url=store_public_url,
     )  # fmt: skip
     telemetry.configure(settings.log_level, settings.log_format, "supervisor")
-    for name in unknown_variables_here():
-        say(f"{name} is set, but Lapel has no such setting; see docs/settings.md.")
+    warn_of_unknown_variables()
 
     def announce(serving: Serving) -> None:
         done = serving.settings

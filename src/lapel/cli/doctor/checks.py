@@ -19,6 +19,7 @@ from lapel.cli.shared.bucket import BucketClient
 from lapel.cli.shared.faults import CommandError, explain
 from lapel.embedded.postgres import install
 from lapel.embedded.postgres.install import PostgresError
+from lapel.embedded.postgres.supervisor import EmbeddedPostgres
 from lapel.foundation.database.pool import DATABASE_AWAY
 from lapel.foundation.database.schema_version import newest_revision
 from lapel.foundation.ports import credential_source
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
 _SKEW = timedelta(seconds=30)
 _CERTIFICATE_LEFT = timedelta(days=14)
 _CREDENTIALS_LEFT = timedelta(hours=1)  # the promised lifetime of a signed link
+_STORE_SECONDS = 5.0  # to connect, and for each part of an answer
 _WAITING = timedelta(minutes=5)
 
 
@@ -74,9 +76,9 @@ def local(settings: Settings) -> Iterator[Finding]:
     """Findings that need neither the database nor the store."""
     unknown = unknown_variables_here()
     if unknown:
-        yield Finding(
-            "settings", "warning", f"{', '.join(unknown)}: no such setting", "See docs/settings.md."
-        )
+        meant = [each for each in unknown.values() if each is not None]
+        remedy = f"Did you mean {', '.join(meant)}?" if meant else "See docs/settings.md."
+        yield Finding("settings", "warning", f"{', '.join(unknown)}: no such setting", remedy)
     else:
         yield Finding("settings", "ok", "every LAPEL_* variable is known and usable")
     if settings.database_url is None:
@@ -187,26 +189,29 @@ def address(settings: Settings) -> Iterator[Finding]:
         yield Finding("links", "ok", f"they name {settings.store_url}")
 
 
-async def remote(ports: Ports, *, is_served: bool) -> AsyncIterator[Finding]:
-    """Findings about database and store. `is_served`: a server is running, so a worker should run too."""
-    try:
-        async with ports.database.acquire() as connection:
-            yield await _database(connection, ports)
-            async for finding in _work(connection, ports, is_served=is_served):
-                yield finding
-    except Exception as fault:
-        sentence = explain(fault)
-        if sentence is None:
-            raise
-        yield Finding(
-            "database", "broken", sentence, "Check LAPEL_DATABASE_URL, or postgres.log in the data folder."
-        )
-    yield await _store(ports)
-    for finding in _credentials(ports):
-        yield finding
+def failed(fault: Exception, settings: Settings, part: str = "database") -> Finding:
+    """The finding about the part whose checks ended with this error. Raises the error if it is a defect."""
+    sentence = explain(fault, in_doctor=True)
+    if sentence is None:
+        raise fault
+    if isinstance(fault, DataFolderError):  # it says what to do
+        return Finding("database", "broken", sentence)
+    if isinstance(fault, (CommandError, StoreUnavailable)):
+        return Finding("store", "broken", sentence)
+    return Finding(part, "broken", sentence, whose_log(part, settings))
 
 
-async def _database(connection: Connection, ports: Ports) -> Finding:
+def whose_log(part: str, settings: Settings) -> str:
+    """Where the cause of a failure is found."""
+    if part == "store":
+        return "Check the LAPEL_S3_* settings, and the store."
+    if settings.uses_embedded_database:
+        return f"See {EmbeddedPostgres(settings.data_dir).log}."
+    return "Check LAPEL_DATABASE_URL, and the log of that PostgreSQL."
+
+
+async def database(connection: Connection, ports: Ports) -> Finding:
+    """Whether the database has this code's schema, keeps what it promises, and has the right time."""
     found, needed = await queries.schema(connection), newest_revision()
     if found != needed:
         remedy = "Run `lapel migrate`." if found < needed else "Use the newer Lapel."
@@ -230,7 +235,8 @@ async def _database(connection: Connection, ports: Ports) -> Finding:
     return Finding("database", "ok", f"schema {found}, pgvector {vector}")
 
 
-async def _work(connection: Connection, ports: Ports, *, is_served: bool) -> AsyncIterator[Finding]:
+async def work(connection: Connection, ports: Ports, *, is_served: bool) -> AsyncIterator[Finding]:
+    """Findings about workers and jobs. `is_served`: a server is running, so a worker should run too."""
     now = ports.clock.now()
     workers = await queries.workers_seen(connection)
     if is_served and not workers:
@@ -255,21 +261,29 @@ async def _work(connection: Connection, ports: Ports, *, is_served: bool) -> Asy
         yield Finding("reconciler", "ok", "nothing found")
 
 
+async def store(ports: Ports) -> AsyncIterator[Finding]:
+    """Puts a small object into the store, reads it back and deletes it; then looks at the credentials."""
+    yield await _store(ports)
+    for finding in _credentials(ports):
+        yield finding
+
+
 async def _store(ports: Ports) -> Finding:
     """Puts a small object into the store, reads it back and deletes it."""
     where = f"bucket {ports.settings.s3_bucket} at {ports.settings.s3_endpoint}"
     if ports.settings.uses_embedded_store:
         where = f"embedded, bucket {ports.settings.s3_bucket}"
+    client = BucketClient(ports.settings, ports.clock, patience=_STORE_SECONDS)
     key, content = f"doctor/{secrets.token_hex(8)}", secrets.token_bytes(64)
     remedy = "Check the LAPEL_S3_* settings, and that the keys may put, get, list and delete."
     try:
-        if not await asyncio.to_thread(BucketClient(ports.settings, ports.clock).exists):
+        if not await asyncio.to_thread(client.exists):
             return Finding("store", "broken", f"{where}: there is no such bucket", "Run `lapel init`.")
         await ports.store.put(key, content)
         back = await ports.store.get_range(key, 0, len(content))
         await ports.store.delete(key)
     except (StoreUnavailable, ObjectMissing, CommandError, OSError, *DATABASE_AWAY) as fault:
-        return Finding("store", "broken", f"{where}: {explain(fault) or fault}", remedy)
+        return Finding("store", "broken", f"{where}: {explain(fault, in_doctor=True) or fault}", remedy)
     if back != content:
         return Finding("store", "broken", f"{where}: it returned other bytes than were stored", remedy)
     return Finding("store", "ok", where)

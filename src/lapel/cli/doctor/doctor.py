@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 
 import msgspec
 from rich.console import Group
@@ -23,16 +23,18 @@ from lapel.cli.doctor import (
     webhook_checks,
 )
 from lapel.cli.doctor.checks import Finding
-from lapel.cli.shared.faults import explain
 from lapel.cli.shared.http_client import NoAnswer, request
 from lapel.cli.shared.installation import reachable, settings_of
 from lapel.cli.shared.options import DataDir, Json, emit
-from lapel.foundation.ports import open_ports
+from lapel.foundation.ports import Ports, open_ports
 from lapel.hosting import prepare
 from lapel.hosting.data_folder import DataFolder, DataFolderError, Running
 from lapel.setting_fields import SettingsError
 from lapel.settings import Settings
 
+# Seconds. Longer than a service of speech is waited for.
+_LIMIT = 15.0
+_ANSWER = 3.0  # seconds, to the running server's next bytes
 _MARKS = {"ok": ("✓", "green"), "warning": ("!", "yellow"), "broken": ("✗", "red")}
 
 
@@ -54,7 +56,7 @@ def doctor(*, data_dir: DataDir = None, json: Json = False) -> None:
         lapel doctor --data-dir /srv/lapel --json
     """
     try:
-        findings = list(_examine(settings_of(data_dir)))
+        findings = list(_examine(settings_of(data_dir, warns=False)))
     except SettingsError as fault:
         findings = [Finding("settings", "broken", str(fault), "See docs/settings.md.")]
     report = DoctorReport(all(each.state != "broken" for each in findings), findings)
@@ -85,16 +87,8 @@ def _examine(settings: Settings) -> Iterator[Finding]:
             yield from asyncio.run(_remote(complete, is_served=running is not None or folder is None))
     except SettingsError as fault:
         yield Finding("credentials", "broken", str(fault), "See docs/store.md.")
-    except Exception as fault:
-        sentence = explain(fault)
-        if sentence is None:
-            raise
-        remedy = (
-            "See postgres.log in the data folder."
-            if settings.database_url is None
-            else "Check LAPEL_DATABASE_URL, and the log of that PostgreSQL."
-        )
-        yield Finding("database", "broken", sentence, remedy)
+    except Exception as fault:  # noqa: BLE001  # `failed` raises it again if it is a defect
+        yield checks.failed(fault, settings)
 
 
 def _is_made(folder: DataFolder) -> bool:
@@ -105,27 +99,72 @@ def _is_made(folder: DataFolder) -> bool:
 
 
 async def _remote(settings: Settings, *, is_served: bool) -> list[Finding]:
+    """The findings about database and store, and about what they hold. Takes _LIMIT seconds at most."""
     async with open_ports(settings) as ports:
-        found = [finding async for finding in checks.remote(ports, is_served=is_served)]
-        if not any(each.part == "database" and each.state == "broken" for each in found):
-            async with ports.database.acquire() as connection:
-                found.append(await secret_checks.secrets(connection, settings))
-                found.append(await audit_checks.audit_rights(connection))
-                found += [finding async for finding in speech_checks.failing_steps(connection)]
-                found += [finding async for finding in speech_checks.provider_keys(connection, ports.sealer)]
-                found += [finding async for finding in speech_checks.remote_copies(connection)]
-                found += [
-                    finding async for finding in webhook_checks.webhook_secrets(connection, ports.sealer)
-                ]
-                found += [finding async for finding in secret_checks.signing_keys(connection, ports.sealer)]
-                if is_served:
-                    found.append(await webhook_checks.deliveries(connection, settings))
-                    found.append(await embedding_checks.vectors(connection, settings))
-                    found.append(await publication_checks.publications(connection))
-            found += await speech_models.engines(ports)
-            found += await speech_models.provider_models(ports)
-            found.append(await retention_checks.retention(ports))
-        return found
+        groups = (
+            ("database", _database(ports, is_served=is_served)),
+            ("store", checks.store(ports)),
+            ("database", _held(ports, is_served=is_served)),
+            ("providers", _providers(ports)),
+        )
+        found = await asyncio.gather(*(_within(_LIMIT, part, group, settings) for part, group in groups))
+    # Without a usable database, the checks of what it holds find the same again.
+    broken = any(each.part == "database" and each.state == "broken" for each in found[0])
+    return [finding for group in (found[:2] if broken else found) for finding in group]
+
+
+async def _within(
+    seconds: float, part: str, group: AsyncIterator[Finding], settings: Settings
+) -> list[Finding]:
+    """The findings of the group, as far as there are any within this time; then one that says what failed."""
+    found: list[Finding] = []
+    limit = asyncio.timeout(seconds)
+    try:
+        async with limit:
+            async for finding in group:
+                found.append(finding)  # noqa: PERF401  # those before a failure count
+    except TimeoutError as fault:
+        if limit.expired():
+            detail = f"its checks did not end within {seconds:.0f} s, and were given up"
+            found.append(Finding(part, "broken", detail, checks.whose_log(part, settings)))
+        else:
+            found.append(checks.failed(fault, settings, part))
+    except Exception as fault:  # noqa: BLE001  # `failed` raises it again if it is a defect
+        found.append(checks.failed(fault, settings, part))
+    return found
+
+
+async def _database(ports: Ports, *, is_served: bool) -> AsyncIterator[Finding]:
+    async with ports.database.acquire() as connection:
+        yield await checks.database(connection, ports)
+        async for finding in checks.work(connection, ports, is_served=is_served):
+            yield finding
+
+
+async def _held(ports: Ports, *, is_served: bool) -> AsyncIterator[Finding]:
+    async with ports.database.acquire() as connection:
+        yield await secret_checks.secrets(connection, ports.settings)
+        yield await audit_checks.audit_rights(connection)
+        groups = (
+            speech_checks.failing_steps(connection),
+            speech_checks.provider_keys(connection, ports.sealer),
+            speech_checks.remote_copies(connection),
+            webhook_checks.webhook_secrets(connection, ports.sealer),
+            secret_checks.signing_keys(connection, ports.sealer),
+        )
+        for group in groups:
+            async for finding in group:
+                yield finding
+        if is_served:
+            yield await webhook_checks.deliveries(connection, ports.settings)
+            yield await embedding_checks.vectors(connection, ports.settings)
+            yield await publication_checks.publications(connection)
+
+
+async def _providers(ports: Ports) -> AsyncIterator[Finding]:
+    for finding in (*await speech_models.engines(ports), *await speech_models.provider_models(ports)):
+        yield finding
+    yield await retention_checks.retention(ports)
 
 
 def _server(running: Running) -> Finding:
@@ -139,7 +178,7 @@ def _server(running: Running) -> Finding:
     where, remedy = f"{host}:{running.port}", "Read the log of `lapel serve`."
     try:
         # The certificate names the public host and not this address; only the state is asked for.
-        status = request("GET", url, timeout=10, verify=False).status
+        status = request("GET", url, timeout=_ANSWER, verify=False).status
     except NoAnswer as fault:
         return Finding("server", "broken", f"{where} does not answer ({fault})", remedy)
     if status != 200:

@@ -27,7 +27,7 @@ from urllib.parse import urlsplit
 from lapel.cli.shared.faults import CommandError
 from lapel.foundation.core.errors import words_of
 from lapel.foundation.ports import credential_source
-from lapel.foundation.storage.errors import StoreUnavailable
+from lapel.foundation.storage.errors import WRONG_KEYS, StoreUnavailable
 from lapel.foundation.storage.sigv4 import ALGORITHM, encode_path, signature, signing_key
 
 if TYPE_CHECKING:
@@ -69,7 +69,9 @@ class BucketClient:
     not answer or breaks its answer off, or when there are no valid credentials.
     """
 
-    def __init__(self, settings: Settings, clock: Clock) -> None:
+    def __init__(self, settings: Settings, clock: Clock, *, patience: float = 60.0) -> None:
+        """`patience`: the seconds to wait for a connection, and for each part of an answer."""
+        self._patience = patience
         endpoint = urlsplit(str(settings.s3_endpoint))
         virtual = settings.s3_addressing == "virtual"
         self._host = f"{settings.s3_bucket}.{endpoint.netloc}" if virtual else endpoint.netloc
@@ -84,6 +86,10 @@ class BucketClient:
         answer = self._call("HEAD", "")
         if answer.status == 404:
             return False
+        if answer.status in (400, 403):  # the answer to HEAD has no body, so it does not say why
+            answer = self._call("GET", "", query="list-type=2&max-keys=0")
+            if _code(answer) in WRONG_KEYS:
+                return _checked(answer, "look for the bucket").status == 200
         if answer.status == 403:
             raise CommandError(
                 "the bucket belongs to another account, or these credentials may not list it; choose another "
@@ -168,9 +174,11 @@ class BucketClient:
         An OSError of a file that the call reads or writes is raised unchanged.
         """
         connection = (
-            http.client.HTTPSConnection(self._host, timeout=60, context=ssl.create_default_context())
+            http.client.HTTPSConnection(
+                self._host, timeout=self._patience, context=ssl.create_default_context()
+            )
             if self._secure
-            else http.client.HTTPConnection(self._host, timeout=60)
+            else http.client.HTTPConnection(self._host, timeout=self._patience)
         )
         try:
             yield connection
@@ -257,10 +265,16 @@ def _answer(response: http.client.HTTPResponse) -> BucketAnswer:
     return BucketAnswer(response.status, headers, response.read(1 << 20))
 
 
+def _code(answer: BucketAnswer) -> str:
+    """The error code in the answer's body; empty when it has none."""
+    return answer.body.decode(errors="replace").partition("<Code>")[2].partition("</Code>")[0]
+
+
 def _checked(answer: BucketAnswer, what: str) -> BucketAnswer:
     if answer.status >= 300:
-        text = answer.body.decode(errors="replace")
-        code = text.partition("<Code>")[2].partition("</Code>")[0] or "no code"
+        code = _code(answer) or "no code"
+        if code in WRONG_KEYS:
+            raise CommandError(f"{WRONG_KEYS[code]} ({answer.status} {code}).")
         raise CommandError(
             f"the store refused to {what}: {answer.status} {code}. Check the LAPEL_S3_* settings."
         )

@@ -23,8 +23,12 @@ class CommandError(RuntimeError):
 _PLAIN = (SettingsError, DataFolderError, AddressInUse, PostgresError, StartFailed, CommandError)
 
 
-def explain(fault: BaseException) -> str | None:
-    """One sentence for an error that the operator can repair; None for a defect, which needs a traceback."""
+def explain(fault: BaseException, *, in_doctor: bool = False) -> str | None:
+    """One sentence for an error that the operator can repair; None for a defect, which needs a traceback.
+
+    `in_doctor`: the sentence does not advise `lapel doctor`.
+    """
+    more = "" if in_doctor else " `lapel doctor` says more."
     if isinstance(fault, _PLAIN):
         return str(fault)
     if isinstance(fault, NotFound) and fault.param in ("project_id", "organization_id"):
@@ -32,16 +36,14 @@ def explain(fault: BaseException) -> str | None:
     if isinstance(fault, ApiError):
         return fault.message
     if isinstance(fault, StoreUnavailable):
-        return f"the store does not answer: {redact(str(fault))}. `lapel doctor` says more."
+        return f"the store does not answer: {redact(str(fault))}.{more}"
     if isinstance(fault, OSError) and fault.filename is not None:  # a file; connections have no name
         return f"{fault.filename}: {fault.strerror}. Name another path, or repair this one."
     if isinstance(fault, OSError) and is_disk_full(fault):  # an open file has no name either
         why = words_of(fault)
         return f"a file or the output could not be written: {why}. Make room, or write elsewhere."
     if isinstance(fault, DATABASE_AWAY):
-        return f"the database does not answer: {redact(words_of_database(fault))}. `lapel doctor` says more."
+        return f"the database does not answer: {redact(words_of_database(fault))}.{more}"
     if isinstance(fault, asyncpg.PostgresError):
-        return (
-            f"the database refuses a statement: {redact(words_of_database(fault))}. `lapel doctor` says more."
-        )
+        return f"the database refuses a statement: {redact(words_of_database(fault))}.{more}"
     return None

@@ -21,7 +21,7 @@ import msgspec
 
 from lapel.cli.shared.faults import CommandError
 from lapel.cli.shared.http_client import NoAnswer, request
-from lapel.cli.shared.options import say
+from lapel.cli.shared.options import say, warn_of_unknown_variables
 from lapel.embedded.postgres.supervisor import EmbeddedPostgres
 from lapel.foundation import telemetry
 from lapel.hosting import prepare
@@ -40,12 +40,14 @@ _LOOKED_FOR = 1.0  # seconds for the answer of a server that may run on another 
 PATIENCE = 60.0  # seconds to wait for a server that is starting, or for another command
 
 
-def settings_of(data_dir: Path | None) -> Settings:
+def settings_of(data_dir: Path | None, *, warns: bool = True) -> Settings:
     """Settings for a command about the whole installation, for any role of this machine.
 
     From here on the command logs warnings and errors to stderr, because stdout is for its result alone.
-    Raises SettingsError when a setting cannot be used.
+    `warns`: says which LAPEL_* variables are no settings. Raises SettingsError when a setting cannot be used.
     """
+    if warns:
+        warn_of_unknown_variables()
     settings = Settings.load(data_dir=data_dir, role="all")
     telemetry.configure("warning", settings.log_format, "command")
     return settings
@@ -183,6 +185,7 @@ def _check_given(settings: Settings, *, migrate: bool) -> None:
     if migrate:
         from lapel.foundation.database import migrations  # noqa: PLC0415  # slow to import
 
+        prepare.schema_of(str(settings.database_url))
         migrations.upgrade(str(settings.database_url))
     prepare.check_schema(str(settings.database_url))
 

@@ -18,7 +18,7 @@ from rich.table import Table
 from rich.text import Text
 
 from lapel.cli.shared.faults import CommandError
-from lapel.settings import docs
+from lapel.settings import docs, unknown_variables_here
 
 _DATA_DIR = docs()["data_dir"].text.replace("Default: ", "Default: $LAPEL_DATA_DIR, else ")
 DataDir: TypeAlias = Annotated[Path | None, Parameter(help=_DATA_DIR)]
@@ -38,6 +38,13 @@ def say(sentence: str) -> None:
     with contextlib.suppress(OSError):
         sys.stderr.write(f"lapel: {sentence}\n")
         sys.stderr.flush()
+
+
+def warn_of_unknown_variables() -> None:
+    """Says which LAPEL_* variables are no settings, and which setting each one may mean."""
+    for name, meant in unknown_variables_here().items():
+        hint = f"did you mean {meant}?" if meant else "see docs/settings.md."
+        say(f"{name} is set, but Lapel has no such setting; {hint}")
 
 
 def emit(value: object, as_json: bool, shown: Callable[[], RenderableType]) -> None:

@@ -34,6 +34,7 @@ from lapel.embedded.postgres.processes import escalate, is_ready, stop_survivors
 OWNER = "lapel"  # the role that owns the database `lapel`
 SUPERUSER = "postgres"
 LOG_LIMIT = 4 << 20  # bytes
+_SHOWN = 800  # the most characters that a message repeats of the output of a program
 
 _INITDB = (
     "-U", SUPERUSER, "-A", "peer", "--encoding=UTF8", "--locale-provider=builtin", "--locale=C.UTF-8",
@@ -219,7 +220,7 @@ class EmbeddedPostgres:
             input=text, env=_environment(), capture_output=True, text=True, timeout=300, check=False,
         )  # fmt: skip
         if done.returncode != 0:
-            raise PostgresError(f"{program} failed ({done.returncode}): {done.stderr.strip()[-800:]}")
+            raise PostgresError(f"{program} failed ({done.returncode}): {_end(done.stderr)}")
 
     def _spawn(self, who: SystemAccount, cwd: Path, arguments: list[str]) -> subprocess.Popen[bytes]:
         _shorten(self.log)
@@ -337,9 +338,15 @@ def _shorten(log: Path) -> None:
 
 def _tail(log: Path) -> str:
     try:
-        return " | ".join(log.read_text(errors="replace").strip().splitlines()[-6:])
+        return _end(log.read_text(errors="replace"))
     except OSError:
         return "it left no log"
+
+
+def _end(output: str) -> str:
+    """The last six lines of a program's output, as one line of at most _SHOWN characters, of whole words."""
+    shown = " | ".join(line.strip() for line in output.strip().splitlines()[-6:])
+    return shown if len(shown) <= _SHOWN else f"… {shown[-_SHOWN:].partition(' ')[2]}"
 
 
 def _sync_folder(folder: Path) -> None:

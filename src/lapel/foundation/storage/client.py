@@ -23,7 +23,7 @@ from obstore import Bytes
 from obstore.exceptions import BaseError
 from obstore.store import S3Store
 
-from lapel.foundation.storage.errors import ObjectCut, ObjectMissing, StoreUnavailable
+from lapel.foundation.storage.errors import WRONG_KEYS, ObjectCut, ObjectMissing, StoreUnavailable
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Generator, Sequence
@@ -250,6 +250,9 @@ def _translated(key: str) -> Generator[None]:
             raise StoreUnavailable("the store has no such bucket") from error
         raise ObjectMissing(key) from error
     except (BaseError, OSError, TimeoutError) as error:
+        for code, meaning in WRONG_KEYS.items():
+            if f"<Code>{code}</Code>" in str(error):
+                raise StoreUnavailable(f"{meaning} ({code})") from error
         reason, _, _ = str(error).partition("\n")  # empty for a time-out
         if "<Code>InvalidRange</Code>" in str(error):
             raise ObjectCut(f"{key} ends before the range that was asked for") from error

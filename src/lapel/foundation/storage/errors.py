@@ -1,5 +1,16 @@
 """The errors of an object store that callers need to distinguish."""
 
+# What the error codes of S3 say about keys that do not work.
+WRONG_KEYS = {
+    "SignatureDoesNotMatch": "the store refuses the secret of the access key; correct "
+    "LAPEL_S3_SECRET_ACCESS_KEY, or LAPEL_S3_REGION if the bucket is in another region",
+    "InvalidAccessKeyId": "the store knows no access key with this id; correct LAPEL_S3_ACCESS_KEY_ID",
+    "InvalidToken": "the store refuses the session token of the access key; correct LAPEL_S3_SESSION_TOKEN",
+    "ExpiredToken": "the session token of the access key has expired; set a new LAPEL_S3_SESSION_TOKEN",
+    "RequestTimeTooSkewed": "the clocks of this machine and of the store differ by more than 15 minutes; run "
+    "a time service such as chrony",
+}
+
 
 class StoreUnavailable(Exception):
     """The store, or its credentials, cannot be used right now; the same call may succeed later."""
