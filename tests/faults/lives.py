@@ -259,6 +259,14 @@ async def deleted(life: Life) -> None:
     await life.delete()
 
 
+async def deleted_half_done(life: Life) -> None:
+    """Promised, then deleted while another upload waits for its completion: the job finds an object."""
+    await plain(life)
+    image = life.content()
+    await life.put(await life.link(image, IMAGE), image)
+    await life.delete()
+
+
 async def deleted_meanwhile(life: Life) -> None:
     """Deleted while the completion runs: in either order nothing is left."""
     content = life.content(large=life.random.random() < 0.5)

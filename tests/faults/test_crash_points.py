@@ -26,6 +26,7 @@ from tests.faults.lives import (
     Life,
     abandoned,
     deleted,
+    deleted_half_done,
     forgotten,
     held,
     illustrated,
@@ -180,7 +181,7 @@ SCENARIOS: dict[str, Stage] = {
     "hold": Stage(lambda world: in_api(world, held)),
     "delete-all": Stage(lambda world: in_worker(world, forgotten)),
     "release": Stage(lambda world: in_worker(world, held)),
-    "erase": Stage(lambda world: in_worker(world, deleted)),
+    "erase": Stage(lambda world: in_worker(world, deleted_half_done)),
     "reconcile": Stage(in_reconciler),
 }
 

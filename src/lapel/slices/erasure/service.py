@@ -83,6 +83,8 @@ HOLDING = ("audit:read",)
 ERASED_WITHIN = timedelta(hours=24)
 
 MARGIN = timedelta(minutes=15)
+# The deletion of one recording itself begins to erase (`erase_served`).
+_JOB_DELAY = timedelta(seconds=1)
 # If the job of an entry has not finished the entry in this time, the scheduled round takes it over.
 _JOB_PATIENCE = timedelta(minutes=5)
 _LOOK_AGAIN = timedelta(minutes=1)
@@ -142,7 +144,9 @@ class Erasures:
             await _enqueue(connection, world_id, free)
         elif end_user_id is None:
             for entry_id in free:
-                await jobs.enqueue(connection, ERASE_RECORDING, EraseRecording(world_id, entry_id))
+                await jobs.enqueue(
+                    connection, ERASE_RECORDING, EraseRecording(world_id, entry_id), after=_JOB_DELAY
+                )
 
     async def goes_on(
         self, connection: Connection, world_id: int, end_user_id: str, now: datetime
@@ -255,6 +259,15 @@ class Erasures:
             row = await ledger_line_queries.read_state(connection, world_id, resource_type, resource_id)
         if row is not None:
             await self._advance(world_id, row.id)
+
+    async def erase_served(self, world_id: int, recording_id: str, keys: Sequence[str]) -> None:
+        """Erase some objects of a deleted recording before its job. Raises as `erase_at_once`."""
+        await self._remember(world_id, "recording", recording_id)
+        await self._ports.store.delete_many(keys)
+        async with self._ports.database.transaction() as connection:
+            row = await ledger_line_queries.read_state(connection, world_id, "recording", recording_id)
+            if row is not None:
+                await queries.add_erased(connection, world_id, row.id, len(keys))
 
     async def _remember(self, world_id: int, resource_type: Subject, resource_id: str) -> None:
         async with self._ports.database.acquire() as connection:

@@ -83,8 +83,9 @@ def _records(service: Recordings) -> tuple[Operation, ...]:
             lambda call: service.deletion.delete(
                 reach(call.actor, call.id), requested_by(call.actor), call.actor
             ),
-            "From this answer on, no answer shows the recording. A job erases its objects, and the erasure "
-            "ledger shows when they are gone.",
+            "From this answer on, no answer shows the recording, and download links that were issued before "
+            "serve nothing, unless a hold keeps the recording or the store is too slow. A job erases all its "
+            "objects, and the erasure ledger shows when they are gone.",
             natural=True,
             audit="recording.deleted",
         ),

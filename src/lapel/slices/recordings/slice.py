@@ -55,6 +55,7 @@ _CRASH_POINTS = (
     "delete:rows-deleted",
     "delete:before-commit",
     "delete:committed",
+    "delete:objects-deleted",
     # the job that deletes the rows of an end user
     "delete-all:begin",
     "delete-all:rows-erased",

@@ -75,6 +75,11 @@ FROM recordings r JOIN worlds w ON w.id = r.world_id
 WHERE r.world_id = $1 AND r.id = ANY($2::text[])
 """
 
+# The objects that download links serve.
+FIND_SERVED = """
+SELECT object_key FROM media WHERE world_id = $1 AND recording_id = $2 AND status = 'uploaded'
+"""
+
 # A statement of its own after the lock, too: it sees a hold that was placed before the lock.
 FIND_NOT_HELD = f"""
 SELECT r.id FROM recordings r WHERE r.world_id = $1 AND r.id = ANY($2::text[]) AND NOT {held("r")}
@@ -149,6 +154,11 @@ async def hide(connection: Connection, world_id: int, ids: list[str], now: datet
 async def find_not_held(connection: Connection, world_id: int, ids: list[str]) -> list[str]:
     """The recordings without a legal hold, among recordings that this transaction has locked."""
     return await fetch_values(connection, str, FIND_NOT_HELD, world_id, ids)
+
+
+async def find_served(connection: Connection, world_id: int, recording_id: str) -> list[str]:
+    """The names of the objects that download links to a recording's media serve."""
+    return await fetch_values(connection, str, FIND_SERVED, world_id, recording_id)
 
 
 async def read_locked(connection: Connection, world_id: int, ids: list[str]) -> list[DeletionRow]:

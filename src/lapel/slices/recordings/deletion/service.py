@@ -1,5 +1,8 @@
 """Deletion: after the commit no answer shows the recording, and the erasure job deletes its objects.
 
+Download links that were issued before would serve the objects until then. So the deletion of one recording
+also deletes, before its answer, the objects that such links serve, if the store is quick enough.
+
 One transaction writes the tombstone, the ledger entry and the job, and deletes the rows. A completion that is
 under way finds no row and deletes its copy. If a legal hold keeps the recording, the transaction hides the
 rows instead of deleting them; recording_holds.py deletes them after the release of the hold.
@@ -14,6 +17,7 @@ before.
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING, Protocol
 
 import asyncpg
@@ -25,6 +29,7 @@ from lapel.foundation.database import audit
 from lapel.foundation.http.input.pagination import BEFORE_ALL
 from lapel.foundation.queue import jobs
 from lapel.foundation.storage import object_names
+from lapel.foundation.storage.errors import StoreUnavailable
 from lapel.slices.end_users.service import share
 from lapel.slices.erasure.service import RETENTION, RecordingToErase, forget_reasons
 from lapel.slices.recordings import events
@@ -48,6 +53,8 @@ if TYPE_CHECKING:
 _BATCH = 500
 # The most rows of other slices that one transaction deletes: more, because fewer rows depend on each of them.
 _ROWS = 1000
+# Time in which the deletion of a recording may delete what links serve, before it answers.
+_SERVED_SECONDS = 2.0
 
 _log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
 
@@ -108,6 +115,10 @@ class Deletion:
             rows = await self._lock(connection, at)
             if not rows:
                 raise unknown()
+            held = rows[0].held
+            served = (
+                [] if held else await deletion_queries.find_served(connection, at.world_id, at.recording_id)
+            )
             crash_point("delete:locked")
             now = self._ports.clock.now()
             await self._delete_rows(connection, at.world_id, rows, cause, now)
@@ -122,6 +133,17 @@ class Deletion:
             )
             crash_point("delete:before-commit")
         crash_point("delete:committed")
+        if served:
+            await self._erase_served(at, served)
+
+    async def _erase_served(self, at: Reach, keys: Sequence[str]) -> None:
+        """Erase what links serve. The recording is deleted: if this fails, the job erases the objects."""
+        try:
+            async with asyncio.timeout(_SERVED_SECONDS):
+                await self._erasures.erase_served(at.world_id, at.recording_id, keys)
+                crash_point("delete:objects-deleted")
+        except (StoreUnavailable, Unavailable, TimeoutError) as error:
+            _log.info("deletion.objects_left", recording=at.recording_id, error=type(error).__name__)
 
     async def _lock(self, connection: Connection, at: Reach) -> list[DeletionRow]:
         """Lock the end user, then the recording, so that a hold on either comes before or after."""
