@@ -43,6 +43,10 @@ _UPLOAD = Access("recordings:write", frozenset({"key", "device", "upload"}), "fi
 _HOLD = Access("recordings:write", more_scopes=HOLDING)
 _ROUTES = Routes("Recordings", read=_READ, write=_WRITE)
 _ONE = "/v1/recordings/{recording_id}"
+_SHORT = (
+    "To a key without `recordings:read`, and to an upload token, `name`, `metadata`, the recording's times, "
+    "`captured_at` and `transcription_id` are shown as empty unless the request gave them."
+)
 
 
 def operations(service: Recordings) -> tuple[Operation, ...]:
@@ -57,11 +61,11 @@ def _records(service: Recordings) -> tuple[Operation, ...]:
             "Announce a recording",
             lambda call: created(records.create(call.connection, call.actor, call.body)),
             "If a device repeats a `recording_uuid` and `recording_generation`, and all other fields "
-            "agree, the answer is 200 with the same recording.",
+            f"agree, the answer is 200 with the same recording. {_SHORT}",
             status=201,
             also=(200,),
             errors=(Conflict,),
-            replay=lambda call, stored: records.replayed(call.actor, stored),
+            replay=lambda call, stored: records.replayed(call.actor, call.body, stored),
             audit="recording.created",
         ),
         _ROUTES.get("/v1/recordings", "list_recordings", RecordingPage, RecordingQuery).plain(
@@ -75,7 +79,7 @@ def _records(service: Recordings) -> tuple[Operation, ...]:
         _ROUTES.patch(_ONE, "update_recording", Recording, UpdateRecording).plain(
             "Change a recording",
             lambda call: records.update(call.actor, reach(call.actor, call.id), call.body),
-            "Absent fields stay, null clears, `metadata` is replaced as a whole.",
+            f"Absent fields stay, null clears, `metadata` is replaced as a whole. {_SHORT}",
             audit="recording.updated",
         ),
         _ROUTES.delete(_ONE, "delete_recording").plain(
@@ -137,7 +141,7 @@ def _uploads(service: Recordings) -> tuple[Operation, ...]:
             "Complete an upload",
             lambda call: completion.complete(call.actor, reach(call.actor, call.id), call.body),
             "200 means that the bytes are verified, are kept and can be downloaded. 425 means that the "
-            "verification is under way: repeat the identical request.",
+            f"verification is under way: repeat the identical request. {_SHORT}",
             errors=(
                 Conflict,
                 MediaNotUploaded,

@@ -11,7 +11,21 @@ from lapel.foundation.http.input.fields import raw
 from lapel.slices.recordings.wire import Media, Recording
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
+    from lapel.foundation.core.actors import Actor
     from lapel.slices.recordings.rows import RecordingRow
+# What people wrote about a recording, and when it was made; with what a caller sees who may not read it.
+# docs/decisions/0030 gives the reasons.
+# recordings. docs/decisions/0030 gives the reasons.
+_ONLY_FOR_READERS = {
+    "name": None,
+    "metadata": msgspec.Raw(b"{}"),
+    "started_at": None,
+    "ended_at": None,
+    "recorded_at": None,
+    "transcription_id": None,
+}
 
 _decode_media = msgspec.json.Decoder(list[Media]).decode
 
@@ -47,6 +61,18 @@ def recording_of(row: RecordingRow, project_id: str) -> Recording:
         updated_at=timestamp(row.updated_at),
         uploaded_at=timestamp_or_none(row.uploaded_at),
     )
+
+
+def shown_to(actor: Actor, recording: Recording, given: Collection[str] = ()) -> Recording:
+    """The answer to a caller that writes a recording, which shows nothing that the caller may not read.
+
+    `given`: the fields whose values the caller sent, and so knows.
+    """
+    if actor.kind != "upload" and (actor.kind != "key" or "recordings:read" in actor.scopes):
+        return recording
+    hidden = {name: value for name, value in _ONLY_FOR_READERS.items() if name not in given}
+    media = [msgspec.structs.replace(each, captured_at=None) for each in recording.media]
+    return msgspec.structs.replace(recording, media=media, **hidden)
 
 
 def whole_seconds(milliseconds: int) -> int:

@@ -15,7 +15,7 @@ from lapel.slices.end_users.service import lock_active_end_user
 from lapel.slices.recordings import events
 from lapel.slices.recordings.access import Reach, reach, unknown
 from lapel.slices.recordings.records import record_queries
-from lapel.slices.recordings.views import recording_of
+from lapel.slices.recordings.views import recording_of, shown_to
 from lapel.slices.recordings.wire import Recording, RecordingPage
 
 if TYPE_CHECKING:
@@ -97,7 +97,7 @@ class Records:
                 await audit.note(
                     connection, self._ports.ids, now, actor, "recording.created", recording_id, end_user_id
                 )
-                return recording, True
+                return _shown(actor, recording, body), True
             if device_id is None or recording_uuid is None:
                 continue
             row = await record_queries.find_by_uuid(
@@ -107,15 +107,18 @@ class Records:
                 _check_agreement(row, end_user_id, body)
                 if generation is not None:
                     await record_queries.adopt(connection, actor.world_id, row.id, generation)
-                return recording_of(row, actor.project_id), False
+                return _shown(actor, recording_of(row, actor.project_id), body), False
         raise Conflict("This recording is being changed by another request. Repeat the request.")
 
-    async def replayed(self, actor: Actor, stored: Recording) -> Recording:
-        """The stored answer, for a repeat of `create`. Raises NotFound when the recording is deleted."""
+    async def replayed(self, actor: Actor, body: CreateRecording, stored: Recording) -> Recording:
+        """The stored answer, for a repeat of `create`, perhaps with another key of the project.
+
+        Raises NotFound when the recording is deleted.
+        """
         async with self._ports.database.acquire() as connection:
             if await record_queries.read(connection, reach(actor, stored.id)) is None:
                 raise unknown()
-        return stored
+        return _shown(actor, stored, body)
 
     async def read(self, actor: Actor, at: Reach) -> Recording:
         """One recording with its media. Raises NotFound when `at` reaches no recording."""
@@ -156,7 +159,8 @@ class Records:
                 started_at[1] if started_at[0] else row.started_at,
                 ended_at[1] if ended_at[0] else row.ended_at,
             )
-            if any(getattr(body, name) is not msgspec.UNSET for name in body.__struct_fields__):
+            written = [name for name in body.__struct_fields__ if getattr(body, name) is not msgspec.UNSET]
+            if written:
                 await record_queries.update(
                     connection,
                     at,
@@ -172,7 +176,7 @@ class Records:
                 now = self._ports.clock.now()
                 about, changed = row.end_user_id, at.recording_id
                 await audit.note(connection, self._ports.ids, now, actor, "recording.updated", changed, about)
-            return await read_in(connection, at, actor.project_id)
+            return shown_to(actor, await read_in(connection, at, actor.project_id), written)
 
     async def _owner(
         self, connection: Connection, actor: Actor, body: CreateRecording
@@ -223,6 +227,14 @@ async def read_in(connection: Connection, at: Reach, project_id: str) -> Recordi
     if row is None:
         raise unknown()
     return recording_of(row, project_id)
+
+
+def _shown(actor: Actor, recording: Recording, body: CreateRecording) -> Recording:
+    """The answer to a caller that announces a recording with this `body`."""
+    given = {name for name in body.__struct_fields__ if getattr(body, name) is not None}
+    if "started_at" in given and recording.recorded_at == recording.started_at:
+        given.add("recorded_at")  # what it is unless the caller sends another
+    return shown_to(actor, recording, given)
 
 
 def _checked_uuid(body: CreateRecording) -> str | None:

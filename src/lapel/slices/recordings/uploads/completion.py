@@ -24,6 +24,7 @@ from lapel.slices.recordings.uploads.commit import CommitOutcome, UploadCommits
 from lapel.slices.recordings.uploads.integrity import Candidate, Integrity, Verification
 from lapel.slices.recordings.uploads.snapshot import look, refusals
 from lapel.slices.recordings.uploads.start import check_upload
+from lapel.slices.recordings.views import shown_to
 from lapel.slices.recordings.wire import CompleteUpload
 
 if TYPE_CHECKING:
@@ -114,7 +115,7 @@ class Completion:
         for _ in range(_TRIES):
             if await self._try(at, body, by=actor):
                 async with self._ports.database.acquire() as connection:
-                    return await read_in(connection, at, actor.project_id)
+                    return shown_to(actor, await read_in(connection, at, actor.project_id))
             if loop.time() - began > _LOST_LATE:
                 break
         raise Unavailable("Other requests change this recording at the same time. Repeat the request.")
