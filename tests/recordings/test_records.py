@@ -175,6 +175,17 @@ async def test_a_list_is_filtered_and_walked(device: Device) -> None:
         "GET", "/v1/recordings?recorded_after=2026-01-03T00:00:00Z&recorded_before=2026-01-05T00:00:00Z", 200
     )
     assert [each["id"] for each in between["data"]] == [made[3], made[2]]
+    # Whether the newest recordings fill the page, or all of the range are read.
+    for filters, wanted in (
+        ("recorded_after=2026-01-03T00:00:00Z", made[:1:-1]),
+        ("recorded_before=2026-01-03T00:00:00Z", [made[1], made[0]]),
+        ("recorded_after=2027-01-01T00:00:00Z", []),
+    ):
+        for limit, offset in ((1, 0), (1, 1), (2, 0), (2, 3), (5, 0), (100, 0)):
+            path = f"/v1/recordings?end_user_id={person}&{filters}&limit={limit}&offset={offset}"
+            page = await device.call("GET", path, 200)
+            assert [each["id"] for each in page["data"]] == wanted[offset : offset + limit]
+            assert page["has_more"] == (len(wanted) > offset + limit)
     for unused in ("processing", "completed", "streaming", "integrity_failure"):
         assert (await device.call("GET", f"/v1/recordings?status={unused}", 200))["data"] == []
     assert len((await device.call("GET", "/v1/recordings?status=pending&offset=6", 200))["data"]) == 2

@@ -17,10 +17,9 @@ from tests.support.postgres import create_database, drop_database
 @asynccontextmanager
 async def filled(database: str, script: str) -> AsyncGenerator[asyncpg.Connection[Any]]:
     """A connection to a database that `script` has filled, with current statistics."""
-    await _fill(database, script)
+    await fill(database, script)
     connection = await asyncpg.connect(database)
     try:
-        await connection.execute("VACUUM ANALYZE")
         yield connection
     finally:
         await connection.close()
@@ -50,8 +49,9 @@ async def copy_of(server: EmbeddedPostgres, name: str) -> AsyncGenerator[asyncpg
         drop_database(server, f"{name}_copy")
 
 
-async def _fill(database: str, script: str) -> None:
+async def fill(database: str, script: str) -> None:
     """Run `script` without triggers: to look up what each row refers to takes about as long as the rows.
+    Afterwards the statistics are current.
 
     Only the administrator may do this. The references themselves stay: the planner knows of them.
     """
@@ -59,6 +59,7 @@ async def _fill(database: str, script: str) -> None:
     try:
         await connection.execute("SET session_replication_role = replica")
         await connection.execute(script)
+        await connection.execute("VACUUM ANALYZE")
     finally:
         await connection.close()
 
