@@ -204,6 +204,7 @@ WITHOUT_WORLD = {
     "alembic_version",
     "document_signing_keys",
     "findings",
+    "installation_secret",
     "job_starts",
     "key_caches",
     "organization_config_overrides",

@@ -110,6 +110,7 @@ time: when Lapel did something, or when something ends; what it was is in other 
     full_worlds         measured_at
     holds               created_at released_at settled_at told_released_at
     idempotency_keys    created_at
+    installation_secret recorded_at
     job_starts          last_started_at
     key_caches          seen_at
     local_copies        renewed_at
@@ -205,6 +206,7 @@ count: a number that Lapel or a device counted or measured
     worlds              config_revision
 state: one of a few words or yes and no, checked when it is written
     alembic_version     version_num
+    installation_secret only_row
     api_keys            kind scopes
     ask_answers         state stop_wanted error_code
     ask_messages        role model provider finish_reason
@@ -257,6 +259,7 @@ hash: of a secret, of bytes or of a request; or a secret that is sealed: nobody 
     device_tokens       token_hash
     devices             public_key
     end_user_tokens     token_hash
+    installation_secret fingerprint
     document_signing_keys public_key sealed_private_key
     firmware_releases   bin_sha256 bin_crc32 ufw_sha256
     idempotency_keys    key fingerprint

@@ -44,12 +44,17 @@ class Serving:
 
 
 def serve(
-    settings: Settings, say: Say, announce: Callable[[Serving], None], clock: Callable[[], float]
+    settings: Settings,
+    say: Say,
+    check: Callable[[Settings], None],
+    announce: Callable[[Serving], None],
+    clock: Callable[[], float],
 ) -> None:
     """Runs the process tree until a signal.
 
-    `say` gets sentences for people during the start. `announce` is called once everything is up. `clock`
-    gives monotonic seconds.
+    `say` gets sentences for people during the start. `check` is called with complete settings before the
+    processes start, unless they use no database; it raises what ends the start. `announce` is called once
+    everything is up. `clock` gives monotonic seconds.
 
     Raises SettingsError when the certificate or the keys of the store cannot be used, DataFolderError when
     the data folder or the database's schema cannot be used, AddressInUse when the address cannot be listened
@@ -86,6 +91,8 @@ def serve(
             postgres.start(interrupted=lambda: tree.stopping)
         settings = _complete(settings, postgres, sockets)
         prepare.prepare_database(settings, folder)
+        if settings.role != "store":
+            check(settings)
         if folder is not None:
             folder.objects.mkdir(mode=0o700, exist_ok=True)
         children.extend(_children(settings, sockets, metrics))

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Annotated
 
 import msgspec
+from cyclopts import Parameter
 from rich.table import Table
 
+from lapel.cli.doctor.secret_checks import check_secret
 from lapel.cli.shared.bucket import prepare_bucket
 from lapel.cli.shared.first_key import FirstKey, handed_over
 from lapel.cli.shared.installation import reachable, settings_of
@@ -32,7 +35,16 @@ class Initialized(msgspec.Struct, frozen=True):
     key_file: str | None
 
 
-def init(*, data_dir: DataDir = None, json: Json = False) -> None:
+NewSecret = Annotated[
+    bool,
+    Parameter(
+        negative=(),
+        help="The secret is a new one, and the former is lost: what was made under it stays dead.",
+    ),
+]
+
+
+def init(*, data_dir: DataDir = None, new_secret: NewSecret = False, json: Json = False) -> None:
     """Prepare database, bucket (with CORS for uploads from browsers) and a first key. Safe to repeat.
 
     For the embedded database and store `lapel serve` does the same by itself. With LAPEL_DATABASE_URL and
@@ -45,6 +57,7 @@ def init(*, data_dir: DataDir = None, json: Json = False) -> None:
         LAPEL_DATABASE_URL=… LAPEL_SECRET=… LAPEL_S3_ENDPOINT=… lapel init
     """
     with reachable(settings_of(data_dir), store=True, migrate=True, begin=True) as settings:
+        check_secret(settings, replaces=new_secret)
 
         async def work() -> Initialized:
             async with open_ports(settings) as ports:

@@ -86,7 +86,13 @@ def serve(
         if not json:
             _warn_of_links(done)
 
-    run(settings, say, announce, time.monotonic)
+    run(settings, say, _check_secret, announce, time.monotonic)
+
+
+def _check_secret(settings: Settings) -> None:
+    from lapel.cli.doctor.secret_checks import check_secret  # noqa: PLC0415  # imports much
+
+    check_secret(settings)
 
 
 def _lines(started: Started, settings: Settings, first: FirstKey) -> Table:

@@ -3,19 +3,33 @@
 from __future__ import annotations
 
 import asyncio
+import os
+from datetime import UTC, datetime
+from functools import partial
 from typing import TYPE_CHECKING
 
 import asyncpg
 
 from lapel.cli.doctor.checks import Finding
 from lapel.cli.shared import queries
+from lapel.cli.shared.faults import CommandError
 from lapel.cli.shared.options import say
-from lapel.foundation.identity.seal import secret_id
+from lapel.foundation.identity.installation_secret import (
+    find_fingerprint,
+    loaded_secrets,
+    record_fingerprint,
+    take_turn,
+)
+from lapel.foundation.identity.seal import SealBroken, sealer
 from lapel.slices.encrypted_uploads.signing import signing_key_queries
 from lapel.slices.encrypted_uploads.signing.signing_keys import can_open
+from lapel.slices.providers.slots import slot_queries
+from lapel.slices.providers.slots.slots import opened
+from lapel.slices.webhooks import signing_secrets
+from lapel.slices.webhooks.queries import list_sealed
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Callable
 
     from lapel.foundation.database.connection import Connection
     from lapel.foundation.identity.seal import Sealer
@@ -33,8 +47,10 @@ REMEDY = (
 async def secrets(connection: Connection, settings: Settings) -> Finding:
     """The finding of `lapel doctor` about secrets.
 
-    It is only a warning, because the operator may have left an old secret out on purpose.
+    An old secret that is not loaded is only a warning: the operator may have left it out on purpose.
     """
+    if (told := await other_secret(connection, settings)) is not None:
+        return Finding("secret", "broken", told)
     if (lost := await unusable(connection, settings)) is not None:
         return Finding("secret", "warning", lost, REMEDY)
     loaded = "present and previous" if settings.secret_previous else "present"
@@ -46,13 +62,76 @@ async def unusable(connection: Connection, settings: Settings) -> str | None:
 
     Keys and tokens made before schema 0009 do not name their secret, and are not counted.
     """
-    loaded = [secret_id(each) for each in (settings.secret, settings.secret_previous) if each]
-    found = [(kind, count) for kind, count in await queries.made_under_others(connection, loaded) if count]
-    if not found:
+    counted = await queries.made_under_others(connection, loaded_secrets(settings))
+    found = [f"{each.kind} ({each.others})" for each in counted if each.others]
+    return f"made under a secret that is not loaded: {', '.join(found)}" if found else None
+
+
+async def other_secret(connection: Connection, settings: Settings) -> str | None:
+    """A sentence if the secret is not the one of this installation; None if it is, or none is known yet.
+
+    In a database without a fingerprint, from before schema 0051, the secret is the installation's if it opens
+    anything of what is there: keys and tokens that name their secret, or else what is sealed.
+    """
+    loaded, recorded = loaded_secrets(settings), await find_fingerprint(connection)
+    if recorded is not None:
+        return None if recorded in loaded else _told(settings)
+    counted = await queries.made_under_others(connection, loaded)
+    if any(each.loaded for each in counted):
         return None
+    readable = await _readable(connection, sealer(str(settings.secret), settings.secret_previous))
+    is_another = not any(readable) if readable else any(each.others for each in counted)
+    return _told(settings) if is_another else None
+
+
+def check_secret(settings: Settings, *, replaces: bool = False) -> None:
+    """Compare the secret with the fingerprint in the database, and record the fingerprint of the present one.
+
+    `replaces`: the secret may be another one than that of the installation.
+
+    Raises CommandError when it is another one, and asyncpg's errors when the database cannot be reached.
+    """
+
+    async def compare() -> None:
+        connection = await asyncpg.connect(settings.database_url, timeout=10)
+        try:
+            async with connection.transaction():
+                await take_turn(connection)
+                if not replaces and (told := await other_secret(connection, settings)) is not None:
+                    raise CommandError(told)
+                await record_fingerprint(connection, loaded_secrets(settings)[0], datetime.now(UTC))
+        finally:
+            await connection.close()
+
+    asyncio.run(compare())
+
+
+def _told(settings: Settings) -> str:
+    name = "LAPEL_SECRET" if os.environ.get("LAPEL_SECRET") else str(settings.data_dir / "secret")
     return (
-        f"made under a secret that is not loaded: {', '.join(f'{kind} ({count})' for kind, count in found)}"
+        f"{name} is not the secret of this installation: with it, every key would be refused. Use the secret "
+        "of the other machines; after a change of the secret, set LAPEL_SECRET_PREVIOUS to the former. If "
+        "the former secret is lost, run `lapel init --new-secret`."
     )
+
+
+async def _readable(connection: Connection, opener: Sealer) -> list[bool]:
+    """For each thing that is sealed for the server: whether the loaded secrets open it."""
+    slots = [_opens(partial(opened, opener, row)) for row in await slot_queries.list_keys(connection)]
+    webhooks = [
+        _opens(partial(signing_secrets.opened, opener, row.world_id, row.id, row.sealed_secret))
+        for row in await list_sealed(connection)
+    ]
+    keys = [can_open(opener, row) for row in await signing_key_queries.list_sealed_keys(connection)]
+    return [*slots, *webhooks, *keys]
+
+
+def _opens(open_it: Callable[[], object]) -> bool:
+    try:
+        open_it()
+    except SealBroken:
+        return False
+    return True
 
 
 async def signing_keys(connection: Connection, sealer: Sealer) -> AsyncIterator[Finding]:

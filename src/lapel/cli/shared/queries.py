@@ -34,13 +34,15 @@ SELECT current_setting('fsync') = 'off' OR current_setting('synchronous_commit')
 # Only keys and tokens that are still valid. A NULL (the key was made before secrets were recorded) does not
 # count as another secret.
 MADE_UNDER_OTHERS = """
-SELECT 'API keys', count(*) FROM api_keys
-WHERE secret_id <> ALL($1::text[]) AND revoked_at IS NULL
-  AND (expires_at IS NULL OR expires_at > clock_timestamp())
+SELECT 'API keys', count(*) FILTER (WHERE secret_id <> ALL($1::text[])),
+    count(*) FILTER (WHERE secret_id = ANY($1::text[])) FROM api_keys
+WHERE revoked_at IS NULL AND (expires_at IS NULL OR expires_at > clock_timestamp())
 UNION ALL
-SELECT 'device tokens', count(*) FROM device_tokens WHERE secret_id <> ALL($1::text[])
+SELECT 'device tokens', count(*) FILTER (WHERE secret_id <> ALL($1::text[])),
+    count(*) FILTER (WHERE secret_id = ANY($1::text[])) FROM device_tokens
 UNION ALL
-SELECT 'end-user tokens', count(*) FROM end_user_tokens WHERE secret_id <> ALL($1::text[])
+SELECT 'end-user tokens', count(*) FILTER (WHERE secret_id <> ALL($1::text[])),
+    count(*) FILTER (WHERE secret_id = ANY($1::text[])) FROM end_user_tokens
 """
 
 
@@ -52,6 +54,14 @@ class PromisedObject(NamedTuple):
     size: int
     sha256: str
     content_type: str
+
+
+class MadeUnder(NamedTuple):
+    """Keys or tokens of one kind, counted by the secret that they were made under."""
+
+    kind: str
+    others: int
+    loaded: int
 
 
 async def promised(connection: Connection) -> AsyncIterator[PromisedObject]:
@@ -113,9 +123,9 @@ async def overdue_jobs(connection: Connection, now: datetime) -> tuple[int, time
     return row[0], now - row[1]
 
 
-async def made_under_others(connection: Connection, loaded: list[str]) -> list[tuple[str, int]]:
-    """How many keys and tokens of each kind were made under a secret that is not among the `loaded` ones."""
-    return [(row[0], row[1]) for row in await connection.fetch(MADE_UNDER_OTHERS, loaded)]
+async def made_under_others(connection: Connection, loaded: list[str]) -> list[MadeUnder]:
+    """How many keys and tokens of each kind were made under `loaded` secrets, and how many under others."""
+    return [MadeUnder(*row) for row in await connection.fetch(MADE_UNDER_OTHERS, loaded)]
 
 
 async def findings(connection: Connection) -> list[tuple[str, int]]:
