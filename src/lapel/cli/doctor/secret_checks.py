@@ -70,7 +70,7 @@ async def unusable(connection: Connection, settings: Settings) -> str | None:
 async def other_secret(connection: Connection, settings: Settings) -> str | None:
     """A sentence if the secret is not the one of this installation; None if it is, or none is known yet.
 
-    In a database without a fingerprint, from before schema 0051, the secret is the installation's if it opens
+    In a database without a fingerprint, from before schema 0052, the secret is the installation's if it opens
     anything of what is there: keys and tokens that name their secret, or else what is sealed.
     """
     loaded, recorded = loaded_secrets(settings), await find_fingerprint(connection)

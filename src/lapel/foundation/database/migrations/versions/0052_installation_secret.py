@@ -2,8 +2,8 @@
 
 from lapel.foundation.database.migrations import script
 
-revision = "0051"
-down_revision = "0050"
+revision = "0052"
+down_revision = "0051"
 
 UP = """
 -- One row: the fingerprint of the secret under which the servers make keys and seal values. An installation that
