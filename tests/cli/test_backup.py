@@ -181,6 +181,21 @@ def test_a_damaged_object_stops_the_restore_and_the_half_is_not_served(
     assert "was broken off" in served.stderr
 
 
+def test_an_object_that_was_exchanged_stops_the_restore(backed: Backed, tmp_path: Path) -> None:
+    """Also if its line in the index was changed with it: the database says what was promised."""
+    copy = copy_of(backed, tmp_path)
+    victim = next(path for path in copy.rglob("*.opus"))
+    victim.write_bytes(b"something else")
+    lines = [json.loads(line) for line in (copy / "objects.jsonl").read_text().splitlines()]
+    for line in lines:
+        if line["key"].endswith(".opus"):
+            line |= {"size": 14, "sha256": hashlib.sha256(b"something else").hexdigest()}
+    (copy / "objects.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    done = run("restore", copy, "--data-dir", tmp_path / "new")
+    assert done.returncode == 1
+    assert "was changed: objects.jsonl lists" in done.stderr
+
+
 def test_names_that_lead_out_of_the_backup_are_refused(backed: Backed, tmp_path: Path) -> None:
     copy = copy_of(backed, tmp_path)
     lines = [json.loads(line) for line in (copy / "objects.jsonl").read_text().splitlines()]

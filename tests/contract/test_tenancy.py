@@ -117,6 +117,8 @@ _REASONS = {
     ),
     "the operator's command, about the whole installation": (
         "lapel.cli.shared.queries.MADE_UNDER_OTHERS",
+        "lapel.cli.shared.queries.COUNT_PROMISED",
+        "lapel.cli.shared.queries.FIND_PROMISED",
         "lapel.cli.shared.queries.PROMISED",
         "lapel.cli.shared.queries.PROMISED_FILES",
         "lapel.cli.shared.queries.PROMISED_MEDIA",

@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 R = TypeVar("R")
 AT_ONCE = 4
+# What can be a header: no control characters, and only characters of one byte (RFC 9110, section 5.5).
+_CONTENT_TYPE = re.compile(r"[\t -~\x80-\xff]{1,1024}")
 _KEY = re.compile(r"[A-Za-z0-9_-]+(?:[/.][A-Za-z0-9_-]+)*")
 
 
@@ -96,11 +98,28 @@ class Archive:
             raise CommandError(f"{self.manifest_file} cannot be read: {fault}.") from None
 
     def entries(self) -> Iterator[Entry]:
-        """Every object of the backup, in the order of objects.jsonl."""
+        """Every object of the backup, in the order of objects.jsonl.
+
+        Raises CommandError when the file is missing, or has a line that is damaged or was tampered with.
+        """
         decoder = msgspec.json.Decoder(Entry)
-        with self.index.open("rb") as lines:
-            for line in lines:
-                yield decoder.decode(line)
+        try:
+            lines = self.index.open("rb")
+        except FileNotFoundError:
+            raise CommandError(f"{self.index} is missing from the backup.") from None
+        with lines:
+            for number, line in enumerate(lines, 1):
+                try:
+                    entry = decoder.decode(line)
+                except (msgspec.DecodeError, UnicodeDecodeError) as fault:
+                    raise CommandError(f"line {number} of {self.index} cannot be read: {fault}.") from None
+                self.object_file(entry.key)
+                if _CONTENT_TYPE.fullmatch(entry.content_type) is None:
+                    raise CommandError(
+                        f"line {number} of {self.index} has the content type {entry.content_type!r}, which "
+                        "no store can have; the backup was tampered with."
+                    )
+                yield entry
 
     def put_secret(self, name: str, secret: str | None) -> None:
         """Writes key material to the file `name` with mode 0600; does nothing when `secret` is None."""

@@ -16,6 +16,7 @@ import msgspec
 from cyclopts import Parameter
 
 from lapel.cli.backup.archive import Archive, ArchiveManifest, in_parallel, run_tool
+from lapel.cli.backup.comparison import compare
 from lapel.cli.doctor.secret_checks import REMEDY, unusable_in
 from lapel.cli.shared import queries
 from lapel.cli.shared.bucket import BucketClient
@@ -51,7 +52,8 @@ def restore(directory: Source, /, *, data_dir: DataDir = None, json: Json = Fals
 
     With LAPEL_DATABASE_URL and LAPEL_S3_* the backup goes there instead, and the database must be empty. Set
     LAPEL_SECRET to the content of the backup's file `secret`, and LAPEL_SECRET_PREVIOUS to the content of
-    `secret_previous`, if that file exists. The command checks the hash of every object.
+    `secret_previous`, if that file exists. The command checks the hash of every object,
+    also against what the backup's database promises.
 
     For example:
 
@@ -78,6 +80,7 @@ def restore(directory: Source, /, *, data_dir: DataDir = None, json: Json = Fals
         asyncio.run(_continue(settings, manifest))
         if (lost := unusable_in(settings)) is not None:
             say(f"Warning: the database has keys or tokens {lost}. {REMEDY}")
+        asyncio.run(compare(settings, archive.entries(), manifest.erased))
         count, size = _load_objects(settings, archive, manifest)
         folder = (
             str(settings.data_dir)

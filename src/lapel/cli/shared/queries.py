@@ -23,6 +23,10 @@ STILL_PROMISED = f"""
 SELECT true FROM ({PROMISED_MEDIA} UNION ALL {PROMISED_FILES}) promised
 WHERE world_id = $1 AND object_key = $2
 """
+FIND_PROMISED = f"""
+SELECT * FROM ({PROMISED_MEDIA} UNION ALL {PROMISED_FILES}) promised WHERE object_key = ANY($1::text[])
+"""
+COUNT_PROMISED = f"SELECT count(*) FROM ({PROMISED_MEDIA} UNION ALL {PROMISED_FILES}) promised"
 SNAPSHOT = "SELECT pg_export_snapshot()"
 SCHEMA = "SELECT version_num FROM public.alembic_version"
 IS_EMPTY = "SELECT to_regclass('public.alembic_version') IS NULL"
@@ -73,6 +77,16 @@ async def promised(connection: Connection) -> AsyncIterator[PromisedObject]:
 async def still_promised(connection: Connection, world_id: int, key: str) -> bool:
     """Whether the database still promises the object. It does not if the object was deleted meanwhile."""
     return bool(await connection.fetchval(STILL_PROMISED, world_id, key))
+
+
+async def find_promised(connection: Connection, keys: list[str]) -> list[PromisedObject]:
+    """Those of these objects that the database promises."""
+    return [PromisedObject(*row) for row in await connection.fetch(FIND_PROMISED, keys)]
+
+
+async def count_promised(connection: Connection) -> int:
+    """How many objects the database promises."""
+    return int(await connection.fetchval(COUNT_PROMISED))
 
 
 async def export_snapshot(connection: Connection) -> str:
