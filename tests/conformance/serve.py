@@ -8,6 +8,7 @@ from pathlib import Path
 import uvloop
 
 from lapel.embedded.s3.endpoint import create_store_app
+from lapel.embedded.s3.protocol.mismatch import SignedElsewhere
 from lapel.foundation.core.clock import SystemClock
 from lapel.hosting.connection_limits import HttpLimits
 from lapel.hosting.listener import serve
@@ -35,6 +36,7 @@ async def main() -> None:
         buckets=("recordings",),
         min_free_bytes=given.min_free,
         stall_seconds=given.stall,
+        elsewhere=SignedElsewhere(("files.example.com",), ("audio/opus", "audio/wav")),
         ceilings={word: int(most) for word, most in (each.split("=") for each in given.ceiling)},
     )
     stop = asyncio.Event()

@@ -5,6 +5,7 @@ import hashlib
 import hmac
 from datetime import UTC, datetime, timedelta
 from typing import Any
+from urllib.parse import urlsplit
 
 import botocore.auth
 import httpx
@@ -13,6 +14,8 @@ from botocore.auth import S3SigV4Auth
 from botocore.awsrequest import AWSRequest
 from botocore.exceptions import ClientError
 
+from lapel.foundation.storage.credentials import Credentials, StaticCredentials
+from lapel.foundation.storage.presign import Presigner
 from tests.conformance.conftest import Curl
 from tests.conformance.sending import KEYS, code_of, signed
 from tests.conformance.servers import ACCESS_KEY, BUCKET, REGION, SECRET, Endpoint, now
@@ -182,3 +185,52 @@ def test_curl_sees_the_same(ours: Endpoint, key: str, curl: Curl) -> None:
     assert curl(url, *options, *unsigned)[2] == b"hello"
     wrong = ["--aws-sigv4", f"aws:amz:{REGION}:s3", "--user", f"{ACCESS_KEY}:wrong"]
     assert curl(url, *wrong, *unsigned)[0] == 403
+
+
+OPUS = {"Content-Type": "audio/opus"}
+
+
+@pytest.mark.parametrize(
+    ("headers", "words"),
+    [
+        (
+            OPUS | {"Content-Type": "audio/ogg"},
+            "signed for Content-Type: audio/opus, and the request's is audio/ogg. Send exactly the headers",
+        ),
+        (OPUS | {"Content-Type": "audio/opus; charset=utf-8"}, "signed for Content-Type: audio/opus, and"),
+        (OPUS | {"X-Forwarded-Host": "nothing.example.com"}, None),
+        (OPUS | {"x-amz-checksum-sha256": "A" * 43 + "="}, "Every x-amz header"),
+    ],
+    ids=["another type", "a parameter more", "as signed", "an unsigned header"],
+)
+def test_a_put_that_differs_from_its_link_is_told_how(
+    ours: Endpoint, key: str, headers: dict[str, str], words: str | None
+) -> None:
+    link = ours.signer().put_url(key, now=now(), expires_in=60, content_type="audio/opus")
+    answer = http.put(link.url, content=b"x", headers=headers)
+    assert answer.status_code == (200 if words is None else 403)
+    assert words is None or words in answer.text
+
+
+@pytest.mark.parametrize(
+    ("host", "forwarded"), [("files.example.com", ""), ("proxied.example.com", "proxied.example.com, other")]
+)
+def test_a_link_that_a_proxy_sends_to_another_host_is_told_so(
+    ours: Endpoint, key: str, host: str, forwarded: str
+) -> None:
+    port = urlsplit(ours.url).netloc
+    source = StaticCredentials(Credentials(ACCESS_KEY, SECRET))
+    signer = Presigner(f"https://{host}", region=REGION, bucket=BUCKET, credentials=source)
+    link = signer.put_url(key, now=now(), expires_in=60, content_type="audio/wav")
+    url = link.url.replace(f"https://{host}", ours.url)
+    answer = http.put(url, content=b"x", headers=OPUS | {"X-Forwarded-Host": forwarded})
+    assert (answer.status_code, code_of(answer)) == (403, "SignatureDoesNotMatch")
+    assert f"signed for the host {host}, and the request's Host is {port}." in answer.text
+    assert "signed for Content-Type: audio/wav, and the request's is audio/opus." in answer.text
+
+
+def test_a_link_of_another_method_or_of_nobody_is_told_so(ours: Endpoint, key: str) -> None:
+    url = ours.signer().get_url(key, now=now(), expires_in=60)
+    assert "The link was signed for GET, and the request is a PUT." in http.put(url, content=b"x").text
+    altered = f"{url[:-1]}{'0' if url[-1] != '0' else '1'}"
+    assert "Use the URL unchanged, and send the signed headers" in http.get(altered).text

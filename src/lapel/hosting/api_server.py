@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING
-from urllib.parse import SplitResult, unquote, urlsplit
+from urllib.parse import unquote, urlsplit
 
 from lapel import app
 from lapel.embedded.s3.endpoint import create_store_app
+from lapel.embedded.s3.protocol.mismatch import host_header, links_of
 from lapel.foundation.core.clock import SystemClock
 from lapel.foundation.database.row_quota import Room, RowQuota
 from lapel.foundation.http.api import Api
@@ -22,6 +23,7 @@ from lapel.hosting.listener import DRAIN
 from lapel.slices.ask.service import Answers
 from lapel.slices.logs.service import Logs
 from lapel.slices.projects.usage import KeyUse
+from lapel.slices.recordings.content_types import all_content_types
 from lapel.slices.system.metrics import Metrics
 
 if TYPE_CHECKING:
@@ -205,8 +207,8 @@ def mounted_store(settings: Settings) -> MountedStore | None:
     if not settings.uses_embedded_store or not settings.s3_access_key_id or not settings.s3_secret_access_key:
         return None
     store, api = urlsplit(settings.store_url), urlsplit(settings.base_url)
-    host = _host(store)
-    own_host = host != _host(api)
+    host = host_header(store)
+    own_host = host != host_header(api)
     application = create_store_app(
         settings.data_dir / "objects",
         {settings.s3_access_key_id: settings.s3_secret_access_key},
@@ -216,14 +218,9 @@ def mounted_store(settings: Settings) -> MountedStore | None:
         buckets=(settings.s3_bucket,),
         min_free_bytes=settings.min_free_bytes,
         ceilings=settings.media_ceilings,
+        elsewhere=links_of(settings.store_url, all_content_types()),
     )
     return MountedStore(application, host=host if own_host else None, prefix=store.path)
-
-
-def _host(url: SplitResult) -> str:
-    """The Host header that a client sends: without the default port of the scheme."""
-    usual = {"http": ":80", "https": ":443"}.get(url.scheme, "")
-    return url.netloc.lower().removesuffix(usual) if usual else url.netloc.lower()
 
 
 async def _ended(draining: asyncio.Task[None], stop: asyncio.Event) -> None:

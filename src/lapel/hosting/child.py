@@ -92,7 +92,10 @@ async def _api(settings: Settings, parent: FromParent, stop: asyncio.Event) -> N
 
 
 async def _store(settings: Settings, parent: FromParent, stop: asyncio.Event) -> None:
-    from lapel.embedded.s3.endpoint import create_store_app  # noqa: PLC0415  # only this role needs it
+    # Only this role needs these modules.
+    from lapel.embedded.s3.endpoint import create_store_app  # noqa: PLC0415
+    from lapel.embedded.s3.protocol.mismatch import links_of  # noqa: PLC0415
+    from lapel.slices.recordings.content_types import all_content_types  # noqa: PLC0415
 
     if settings.s3_access_key_id is None or settings.s3_secret_access_key is None:
         raise SystemExit("the store has no access key")
@@ -104,6 +107,7 @@ async def _store(settings: Settings, parent: FromParent, stop: asyncio.Event) ->
         buckets=(settings.s3_bucket,),
         min_free_bytes=settings.min_free_bytes,
         ceilings=settings.media_ceilings,
+        elsewhere=links_of(settings.store_url, all_content_types()),
     )
     _confine_store(settings, parent)
     await _serve(application, settings, parent, stop, public=settings.role == "store")

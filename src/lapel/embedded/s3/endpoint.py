@@ -19,6 +19,7 @@ from lapel.embedded.s3.calls.metadata import OVERRIDES
 from lapel.embedded.s3.files.folder import Folder, valid_bucket
 from lapel.embedded.s3.files.paths import check_key
 from lapel.embedded.s3.protocol.call import MAX_OBJECT, SignedCall
+from lapel.embedded.s3.protocol.mismatch import SignedElsewhere
 from lapel.embedded.s3.protocol.request import Request
 from lapel.embedded.s3.protocol.signature import Signed, Verifier
 from lapel.embedded.s3.s3_errors import S3Error, SenderGone
@@ -202,7 +203,7 @@ async def _live(receive: Receive, send: Send) -> None:
             return
 
 
-def create_store_app(
+def create_store_app(  # noqa: PLR0913  # each is a setting of its own
     root: Path,
     credentials: Mapping[str, str],
     *,
@@ -214,6 +215,7 @@ def create_store_app(
     stall_seconds: float = 60,
     ceilings: Mapping[str, int] | None = None,
     threads: int = 8,
+    elsewhere: SignedElsewhere = SignedElsewhere(),  # noqa: B008  # it cannot change
 ) -> StoreApp:
     """Make the store over a folder. Blocks for a moment: it removes what killed processes left behind.
 
@@ -222,7 +224,8 @@ def create_store_app(
     that do not exist are made. A PUT is refused (507) if it would leave less than `min_free_bytes`, or 5 % of
     the disk, free. A client may pause for `stall_seconds`. `ceilings`: the most bytes of a pre-signed PUT, by
     the part of its Content-Type before the slash (`audio`); other types have S3's 5 GiB. Any number of
-    processes may serve the same folder.
+    processes may serve the same folder. `elsewhere`: what links may be signed for, so that an answer can say
+    why a signature does not match.
 
     Raises `S3Error` for a bucket name that S3 does not allow.
     """
@@ -232,5 +235,9 @@ def create_store_app(
     for bucket in folder.buckets():
         multipart.sweep_uploads(bucket, folder.now())
     return StoreApp(
-        folder, Verifier(credentials, region, clock), path_prefix.rstrip("/"), stall_seconds, ceilings or {}
+        folder,
+        Verifier(credentials, region, clock, elsewhere),
+        path_prefix.rstrip("/"),
+        stall_seconds,
+        ceilings or {},
     )

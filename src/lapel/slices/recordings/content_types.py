@@ -51,6 +51,11 @@ def content_type_for(media_type: MediaType, asked: str | None) -> str:
     return asked
 
 
+def all_content_types() -> list[str]:
+    """The content types of all media."""
+    return [each for of_media in CONTENT_TYPES.values() for each in of_media]
+
+
 def largest(settings: Settings, media_type: MediaType) -> int:
     """The limit of a media of this type, in bytes."""
     return settings.media_ceilings[media_type]

@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from functools import lru_cache
 from typing import NamedTuple
 
+from lapel.embedded.s3.protocol.mismatch import SignedElsewhere, reason
 from lapel.embedded.s3.protocol.request import Request
 from lapel.embedded.s3.s3_errors import S3Error
 from lapel.foundation.core.clock import Clock
@@ -64,7 +65,15 @@ class _Claim(NamedTuple):
 class Verifier:
     """Checks signatures against a fixed set of keys. Keeps the signing key of each day."""
 
-    def __init__(self, secrets: Mapping[str, str], region: str, clock: Clock) -> None:
+    def __init__(
+        self,
+        secrets: Mapping[str, str],
+        region: str,
+        clock: Clock,
+        elsewhere: SignedElsewhere = SignedElsewhere(),  # noqa: B008  # it cannot change
+    ) -> None:
+        """`elsewhere`: what a link that does not match may have been signed for."""
+        self._elsewhere = elsewhere
         self._secrets = dict(secrets)
         self._region = region
         self._clock = clock
@@ -134,15 +143,23 @@ class Verifier:
                 claim.malformed, f"The credential's scope is not <date>/{self._region}/s3/aws4_request."
             )
         names = claim.signed.split(";")
-        lines = _signed_lines(request, names, claim.malformed)
-        canonical = (
-            f"{request.method}\n{request.canonical_path}\n{request.canonical_query}\n"
-            f"{lines}\n{claim.signed}\n{payload}"
-        )
+        values = _signed_values(request, names, claim.malformed)
         key = self._keys.get((access_key, date)) or self._key(access_key, date)
-        expected = signature(key, claim.timestamp, scope, canonical)
+
+        def sign(method: str, values: Mapping[str, str]) -> str:
+            lines = "".join(f"{name}:{' '.join(value.split())}\n" for name, value in values.items())
+            canonical = (
+                f"{method}\n{request.canonical_path}\n{request.canonical_query}\n"
+                f"{lines}\n{claim.signed}\n{payload}"
+            )
+            return signature(key, claim.timestamp, scope, canonical)
+
+        def matches(method: str, others: Mapping[str, str]) -> bool:
+            return hmac.compare_digest(sign(method, {**values, **others}).encode(), claim.signature.encode())
+
+        expected = sign(request.method, values)
         if not hmac.compare_digest(expected.encode(), claim.signature.encode()):
-            raise S3Error("SignatureDoesNotMatch", "The signature does not match the request.")
+            raise S3Error("SignatureDoesNotMatch", reason(request, names, self._elsewhere, matches))
         return Signed(frozenset(names), payload, claim.timestamp, scope, key, expected)
 
     def _key(self, access_key: str, date: str) -> bytes:
@@ -155,11 +172,11 @@ class Verifier:
         return key
 
 
-def _signed_lines(request: Request, names: list[str], malformed: str) -> str:
-    """Return the canonical header lines; refuse a list that lacks a header which must be signed."""
+def _signed_values(request: Request, names: list[str], malformed: str) -> dict[str, str]:
+    """Return the values of the signed headers; refuse a list that lacks a header which must be signed."""
     if "host" not in names or names != sorted(set(names)):
         raise S3Error(malformed, "SignedHeaders must be a sorted list of different names that includes host.")
-    lines: list[str] = []
+    values: dict[str, str] = {}
     for name in names:
         value = request.header(name)
         if value is None:
@@ -169,7 +186,7 @@ def _signed_lines(request: Request, names: list[str], malformed: str) -> str:
                     "The length was signed, so Content-Length must be sent instead of chunks.",
                 )
             raise S3Error("SignatureDoesNotMatch", f"The signed header {name} was not sent.")
-        lines.append(f"{name}:{' '.join(value.split())}\n")
+        values[name] = value
     for header in request.headers:
         if (
             header.startswith(b"x-amz-")
@@ -177,7 +194,7 @@ def _signed_lines(request: Request, names: list[str], malformed: str) -> str:
             and header.decode("ascii", "replace") not in names
         ):
             raise S3Error("AccessDenied", "Every x-amz header that is sent must be signed.")
-    return "".join(lines)
+    return values
 
 
 @lru_cache(maxsize=1024)
