@@ -83,6 +83,29 @@ def test_a_wrong_field_is_named(raw: bytes, param: str) -> None:
     assert error.details[0].field == param
 
 
+@pytest.mark.parametrize(
+    ("raw", "words"),
+    [
+        (b'{"size":"1"}', "`size`: Expected integer or null, got string."),
+        (b'{"size":1.5}', "`size`: Expected integer or null, got number."),
+        (b'{"ready":1}', "`ready`: Expected boolean, got integer."),
+        (b'{"name":null}', "`name`: Expected string, got null."),
+        (b'{"tags":{}}', "`tags`: Expected array, got object."),
+        (b'{"tags":[true]}', "`tags[0]`: Expected string, got boolean."),
+        (b'{"change":[]}', "`change`: Expected string or null, got array."),
+        (b"[]", "The body: Expected object, got array."),
+        (
+            b'{"when":1}',
+            "`when`: Expected a time with its offset, such as 2026-01-15T12:00:00Z, or null, got integer.",
+        ),
+    ],
+)
+def test_a_wrong_type_is_told_in_the_words_of_json(raw: bytes, words: str) -> None:
+    found = refused(decode, raw)
+    assert found.message == words
+    assert found.message.endswith(f"{found.details[0].reason}.")
+
+
 def test_an_integer_may_be_written_with_a_point() -> None:
     raw = b'{"size":256.0,"inner":{"size":2e3},"metadata":{"size":1.0},"name":"\xc3\xa9","size":12.0}'
     body = cast("Body", decode(raw))

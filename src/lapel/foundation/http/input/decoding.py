@@ -45,6 +45,12 @@ _CHARACTERS = re.compile(
 _BOUND = re.compile(
     r"Expected `(?P<kind>str|array|object|int|float)`(?: of length)? (?P<sign>[<>]=?) (?P<bound>-?[0-9.]+)\Z"
 )
+_KINDS = re.compile(r"Expected `(?P<expected>[a-z]+(?: \| [a-z]+)*)`(?:, got `(?P<got>[a-z]+)`)?\Z")
+# JSON's words for msgspec's; its other words are JSON's already.
+_JSON_WORDS = {
+    "int": "integer", "float": "number", "str": "string", "bool": "boolean",
+    "datetime": "a time with its offset, such as 2026-01-15T12:00:00Z,",
+}  # fmt: skip
 _BOUND_WORDS = {">=": "at least", "<=": "at most", ">": "more than", "<": "less than"}
 _COUNTED = {"str": "characters", "array": "entries", "object": "fields"}
 _SHAPES = {
@@ -219,6 +225,9 @@ def from_validation(error: msgspec.ValidationError, struct: type[msgspec.Struct]
     if said is not None:
         return InvalidRequest(f"`{path}` {said}.", param=path, reason=said)
     where = f"`{path}`" if path else "The body"
+    kinds = _KINDS.match(reason)
+    if kinds is not None:
+        reason = _of_kinds(kinds)
     if len(reason) > _REASON:
         reason = f"{reason[:_REASON]}…"
     return InvalidRequest(f"{where}: {reason}.", param=path or None, reason=reason)
@@ -240,6 +249,13 @@ def _in_words(reason: str, struct: type[msgspec.Struct], path: str) -> str | Non
             return f"must be {shape}"
     pattern = _CHARACTERS.match(reason)
     return _of_characters(pattern) if pattern else None
+
+
+def _of_kinds(kinds: re.Match[str]) -> str:
+    words = [_JSON_WORDS.get(each, each) for each in kinds["expected"].split(" | ")]
+    expected = " or ".join(words).rstrip(",")
+    got = kinds["got"]
+    return f"Expected {expected}" + (f", got {_JSON_WORDS.get(got, got)}" if got else "")
 
 
 def _of_bound(bound: re.Match[str]) -> str:
