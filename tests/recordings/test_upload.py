@@ -277,6 +277,37 @@ async def test_every_content_type_of_the_contract_is_taken_and_echoed(device: De
             assert (upload["content_type"], upload["headers"]) == (asked, {"Content-Type": asked})
 
 
+@pytest.mark.parametrize(
+    ("asked", "signed"),
+    [
+        ("audio/webm;codecs=opus", "audio/webm"),
+        ("audio/ogg; codecs=opus", "audio/ogg"),
+        (" Audio/WAV ", "audio/wav"),
+        ("audio/x-wav", "audio/wav"),
+        ("audio/wave", "audio/wav"),
+        ("audio/m4a", "audio/x-m4a"),
+        ("audio/mp3", "audio/mpeg"),
+        ("audio/mp3; charset=binary", "audio/mpeg"),
+    ],
+)
+async def test_other_names_and_parameters_of_a_content_type_are_normalised(
+    device: Device, asked: str, signed: str
+) -> None:
+    """The PUT takes the Content-Type that the answer names, which is the contract's."""
+    recording_id = await device.recording()
+    upload = await device.start(recording_id, content_type=asked)
+    assert (upload["content_type"], upload["headers"]) == (signed, {"Content-Type": signed})
+    await device.put(upload, OGG)
+    assert (await device.complete(recording_id))["mime_type"] == signed
+
+
+@pytest.mark.parametrize("asked", ["audio/webm, audio/ogg", "audio", ";audio/wav", "audio/x-unknown", ""])
+async def test_what_names_no_content_type_is_refused(device: Device, asked: str) -> None:
+    recording_id = await device.recording()
+    refused = await device.start(recording_id, 400, content_type=asked)
+    assert refused["error"]["param"] == "content_type"
+
+
 async def test_another_content_type_or_an_altered_url_is_403(device: Device) -> None:
     recording_id = await device.recording()
     upload = await device.start(recording_id)

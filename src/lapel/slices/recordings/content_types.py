@@ -36,19 +36,51 @@ CONTENT_TYPES: dict[MediaType, tuple[str, ...]] = {
 }
 
 
+# Other names of these content types, which browsers, operating systems and libraries send.
+ALIASES: dict[str, str] = {
+    "application/ogg": "audio/ogg",
+    "audio/aacp": "audio/aac",
+    "audio/m4a": "audio/x-m4a",
+    "audio/mp3": "audio/mpeg",
+    "audio/mpeg3": "audio/mpeg",
+    "audio/vnd.wave": "audio/wav",
+    "audio/wave": "audio/wav",
+    "audio/x-aac": "audio/aac",
+    "audio/x-flac": "audio/flac",
+    "audio/x-mp3": "audio/mpeg",
+    "audio/x-mpeg": "audio/mpeg",
+    "audio/x-ogg": "audio/ogg",
+    "audio/x-opus": "audio/opus",
+    "audio/x-pn-wav": "audio/wav",
+    "audio/x-wav": "audio/wav",
+    "image/jpg": "image/jpeg",
+    "image/pjpeg": "image/jpeg",
+    "image/x-png": "image/png",
+    "video/x-m4v": "video/mp4",
+}
+
+
 def content_type_for(media_type: MediaType, asked: str | None) -> str:
-    """The content type to sign: `asked`, or the default.
+    """The content type to sign: `asked` without parameters and by its usual name, or the default.
 
     Raises InvalidRequest when `asked` is no content type of this type of media.
     """
     known = CONTENT_TYPES[media_type]
     if asked is None:
         return known[0]
-    if asked not in known:
+    plain = asked.partition(";")[0].strip().lower()
+    found = ALIASES.get(plain, plain)
+    if found not in known:
         raise InvalidRequest(
             f"`content_type` of {media_type} is one of {', '.join(known)}.", param="content_type"
         )
-    return asked
+    return found
+
+
+def names_of(media_type: MediaType) -> list[str]:
+    """Every name that `content_type_for` takes for this type of media, without parameters."""
+    known = CONTENT_TYPES[media_type]
+    return [*known, *(alias for alias, name in ALIASES.items() if name in known)]
 
 
 def all_content_types() -> list[str]:

@@ -9,7 +9,7 @@ import msgspec
 from lapel.foundation.core.file_names import Disposition
 from lapel.foundation.http.input.fields import ClientObject, Count, Moment, Sha256, Timestamp
 from lapel.foundation.http.input.pagination import PageQuery
-from lapel.slices.recordings.content_types import CONTENT_TYPES, MediaType
+from lapel.slices.recordings.content_types import CONTENT_TYPES, MediaType, names_of
 
 Source = Literal["device", "app_import", "api_upload"]
 RecordingStatus = Literal["pending", "uploaded", "failed", "integrity_failure"]
@@ -152,10 +152,18 @@ class StartUpload(msgspec.Struct, frozen=True, kw_only=True):
     json_rules: ClassVar[dict[str, Any]] = {
         "anyOf": [
             {
-                "properties": {"type": {"const": kind}, "content_type": {"enum": [*known, None]}},
+                "properties": {
+                    "type": {"const": kind},
+                    "content_type": {
+                        "anyOf": [
+                            {"enum": [*names_of(kind), None]},
+                            {"type": "string", "pattern": f"^({'|'.join(names_of(kind))});"},
+                        ]
+                    },
+                },
                 **({} if kind == "audio" else {"required": ["type"]}),
             }
-            for kind, known in CONTENT_TYPES.items()
+            for kind in CONTENT_TYPES
         ]
     }
 
