@@ -262,6 +262,22 @@ def test_multipart(client: Any, key: str) -> None:
     assert found["ETag"].strip('"').endswith("-2")
 
 
+def test_the_etag_of_an_object_with_a_sha256_is_the_stores_own(client: Any, key: str) -> None:
+    sha256 = b64encode(hashlib.sha256(BODY).digest()).decode()
+    put = client.put_object(Bucket=BUCKET, Key=key, Body=BODY, ChecksumSHA256=sha256)
+    found = client.get_object(Bucket=BUCKET, Key=key, IfMatch=put["ETag"])
+    assert (found["ETag"], found["Body"].read()) == (put["ETag"], BODY)
+    # A client takes one without a dash for an MD5.
+    assert "-" in put["ETag"] or put["ETag"] == f'"{hashlib.md5(BODY).hexdigest()}"'
+    upload = client.create_multipart_upload(Bucket=BUCKET, Key=key)["UploadId"]
+    place = {"Bucket": BUCKET, "Key": key, "UploadId": upload}
+    part = client.upload_part(PartNumber=1, Body=BODY, ChecksumSHA256=sha256, **place)
+    parts = [{"PartNumber": 1, "ETag": part["ETag"], "ChecksumSHA256": sha256}]
+    client.complete_multipart_upload(MultipartUpload={"Parts": parts}, **place)
+    found = client.get_object(Bucket=BUCKET, Key=key)
+    assert (found["ETag"].strip('"')[-2:], found["Body"].read()) == ("-1", BODY)
+
+
 def test_multipart_aborted_leaves_nothing(client: Any, key: str) -> None:
     upload = client.create_multipart_upload(Bucket=BUCKET, Key=key)["UploadId"]
     client.upload_part(Bucket=BUCKET, Key=key, UploadId=upload, PartNumber=1, Body=b"x")

@@ -34,7 +34,7 @@ def test_a_link_takes_exactly_what_was_signed(
     )
     status, answer, _ = curl(put.url, "-T", str(body), *headers(put.headers))
     assert status == 200
-    assert answer["etag"] == f'"{hashlib.md5(BODY).hexdigest()}"'
+    assert answer["etag"] in {f'"{hashlib.md5(BODY).hexdigest()}"', f'"{SHA256[:32]}-1"'}
     found = client.get_object(Bucket=BUCKET, Key=key)
     assert found["Body"].read() == BODY
     assert found["ContentType"] == "audio/ogg"

@@ -229,9 +229,13 @@ class GuardedProtocol(HttpToolsProtocol):
         super()._start_asgi_task(cycle, app)
 
     def on_body(self, body: bytes) -> None:
-        """A piece of a body."""
+        """A piece of a body. uvicorn collects pieces in a bytearray, which copies each of them twice; when
+        nothing waits, this piece itself waits, and `receive` returns it as it is."""
         self._moved += len(body)
         self._body_left -= len(body)
+        if not self.cycle.body and not self.cycle.response_complete:
+            self.cycle.body = body  # pyright: ignore[reportAttributeAccessIssue]
+            body = b""
         super().on_body(body)
 
     def on_message_complete(self) -> None:

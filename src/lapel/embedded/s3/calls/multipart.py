@@ -164,7 +164,7 @@ def _complete(call: SignedCall, place: Path, wanted: list[tuple[int, str]], must
             raise S3Error("EntityTooSmall", f"Part {number} is not the last one and below {MIN_PART} bytes.")
     folder.require_space(sum(facts.size for _, _, facts in parts if facts is not None))
     digest = hashlib.md5(
-        b"".join(bytes.fromhex(etag) for _, etag in wanted), usedforsecurity=False
+        b"".join(bytes.fromhex(etag.partition("-")[0]) for _, etag in wanted), usedforsecurity=False
     ).hexdigest()
     with FileWriter(bucket.temporary) as writer:
         size = 0

@@ -4,8 +4,11 @@ Source for the lengths: PutObject, Amazon S3 API reference, and `chunked.py`.
 """
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
+from typing import ParamSpec
 
+from lapel.embedded.s3.files.durable import sync_file
+from lapel.embedded.s3.files.folder import Folder
 from lapel.embedded.s3.files.objects import FileWriter
 from lapel.embedded.s3.protocol.call import SignedCall
 from lapel.embedded.s3.protocol.checksums import Digests, verify_document
@@ -14,8 +17,11 @@ from lapel.embedded.s3.protocol.request import Request
 from lapel.embedded.s3.protocol.signature import Signed
 from lapel.embedded.s3.s3_errors import S3Error, SenderGone
 
+P = ParamSpec("P")
+
 MAX_DOCUMENT = 2 << 20
 _BATCH = 1 << 20  # bytes handed to a thread at once
+_SYNC = 64 << 20  # bytes after which the disk begins to write them, so that it is soon done at the end
 
 
 async def receive_pieces(call: SignedCall) -> AsyncIterator[bytes]:
@@ -74,6 +80,26 @@ def declared_length(request: Request, signed: Signed) -> int | None:
     return int(text)
 
 
+class _Behind:
+    """Runs one call at a time in a thread while its caller goes on. No fault is lost: the next `begin`, or
+    `end`, raises it. The kernel tells of a write that failed only once."""
+
+    def __init__(self, folder: Folder) -> None:
+        self._folder = folder
+        self._running: asyncio.Task[None] | None = None
+
+    async def begin(self, function: Callable[P, None], *args: P.args, **kwargs: P.kwargs) -> None:
+        """Wait for the call before, and begin the next one."""
+        await self.end()
+        self._running = asyncio.create_task(self._folder.in_thread(function, *args, **kwargs))
+
+    async def end(self) -> None:
+        """Wait for the call that runs."""
+        running, self._running = self._running, None
+        if running is not None:
+            await running
+
+
 class IncomingBody:
     """One body on its way into one file; writes and hashes in a thread while the next bytes come in.
 
@@ -108,20 +134,24 @@ class IncomingBody:
 
     async def _fill(self, writer: FileWriter) -> None:
         batch: list[bytes] = []
-        waiting = 0
-        running: asyncio.Task[None] | None = None
+        waiting = synced = 0
+        consuming, syncing = _Behind(self._folder), _Behind(self._folder)
         try:
             async for piece in receive_pieces(self._call):
                 batch.append(piece)
                 waiting += len(piece)
-                if waiting >= _BATCH:
-                    if running is not None:
-                        await running
-                    running = asyncio.create_task(self._folder.in_thread(self._consume, writer, batch))
-                    batch, waiting = [], 0
+                if waiting < _BATCH:
+                    continue
+                await consuming.begin(self._consume, writer, batch)
+                batch, waiting = [], 0
+                if self.size - synced >= _SYNC:
+                    synced = self.size
+                    await syncing.begin(sync_file, writer.fd)
         finally:
-            if running is not None:
-                await running
+            try:
+                await consuming.end()
+            finally:
+                await syncing.end()
         if batch:
             await self._folder.in_thread(self._consume, writer, batch)
         if self._decoder is not None:

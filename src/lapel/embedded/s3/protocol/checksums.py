@@ -47,14 +47,17 @@ def _new(algorithm: str) -> _Hash:
 
 
 class Digests:
-    """All hashes of one body: MD5 for the ETag, and those that the request names.
+    """All hashes of one body: those that the request names, and MD5 for the ETag.
+
+    A body with a SHA-256 gets no MD5, which takes more time than everything else. S3 too has ETags that are
+    no MD5: of objects in parts, and of encrypted ones.
 
     Raises `S3Error` at once for a malformed hash, and for an algorithm that this store lacks, because the
     client relies on the check.
     """
 
     def __init__(self, request: Request, signed: Signed) -> None:
-        self._hashes: dict[str, _Hash] = {"md5": hashlib.md5(usedforsecurity=False)}
+        self._hashes: dict[str, _Hash] = {}
         self._expected: dict[str, bytes] = {}
         self._in_trailer: str | None = None
         for raw in request.headers:
@@ -68,6 +71,8 @@ class Digests:
             self._in_trailer = _algorithm(announced.strip().lower())
             self._hashes[self._in_trailer] = _new(self._in_trailer)
         self._md5 = _content_md5(request)
+        if self._md5 is not None or "sha256" not in self._hashes:
+            self._hashes["md5"] = _new("md5")
         self._payload = signed.payload if len(signed.payload) == 64 else None
         if self._payload is not None and "sha256" not in self._hashes:
             self._hashes["sha256"] = _new("sha256")
@@ -101,8 +106,14 @@ class Digests:
         return {algorithm: b64encode(digest).decode() for algorithm, digest in expected.items()}
 
     def etag(self) -> str:
-        """Return the body's MD5 in hexadecimal, the usual ETag of an object that was put in one piece."""
-        return self._hashes["md5"].digest().hex()
+        """Return the body's MD5 in hexadecimal, the usual ETag of an object that was put in one piece.
+
+        Without an MD5, the ETag is made of the SHA-256, in the form of an object of one part: clients know
+        that such an ETag is no MD5.
+        """
+        if "md5" in self._hashes:
+            return self._hashes["md5"].digest().hex()
+        return f"{self._hashes['sha256'].digest()[:16].hex()}-1"
 
 
 def _algorithm(header: str) -> str:
