@@ -3,7 +3,6 @@
 import asyncio
 import hashlib
 import os
-import re
 import time
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager, suppress
@@ -12,7 +11,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from lapel.foundation.storage.client import ObjectStore, is_private_way, open_store
+from lapel.foundation.storage.client import ObjectStore, open_store
 from lapel.foundation.storage.credentials import Credentials, StaticCredentials
 from lapel.foundation.storage.errors import ObjectMissing, StoreUnavailable
 from lapel.settings import Settings
@@ -87,38 +86,6 @@ async def test_an_object_is_written_piece_by_piece(objects: ObjectStore, key: st
     body = b"".join(pieces)
     assert await objects.sha256_of(key) == (len(body), hashlib.sha256(body).hexdigest())
     await objects.delete(key)
-
-
-@pytest.mark.parametrize("read_back", [False, True])
-async def test_signatures_cover_what_is_written_unless_it_is_read_back(
-    store: Endpoint, tmp_path: Path, key: str, read_back: bool
-) -> None:
-    async with (
-        relay(store.url) as (url, sent),
-        opened(url, tmp_path).writing(key, read_back=read_back) as target,
-    ):
-        await target.write(b"a" * 9 * MIB)
-    head = re.compile(rb"PUT [^\r]*partNumber=.*?\r\n\r\n", re.DOTALL)
-    heads = [each for connection in sent for each in head.findall(connection)]
-    assert len(heads) == 2
-    words = [each.partition(b"x-amz-content-sha256: ")[2].partition(b"\r")[0] for each in heads]
-    assert {word == b"UNSIGNED-PAYLOAD" for word in words} == {read_back}
-
-
-@pytest.mark.parametrize(
-    ("endpoint", "private"),
-    [
-        ("http://127.0.0.1:9000", True),
-        ("http://[::1]:9000", True),
-        ("https://s3.example.com", True),
-        ("http://10.0.0.1:9000", False),
-        ("http://127.0.0.1.example.com", False),
-        ("http://store.internal:8080", False),
-        ("", False),
-    ],
-)
-def test_bytes_need_no_signature_over_tls_and_on_this_machine(endpoint: str, private: bool) -> None:
-    assert is_private_way(endpoint) is private
 
 
 @pytest.mark.parametrize("size", [5, 40 * MIB])

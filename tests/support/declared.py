@@ -18,6 +18,7 @@ from lapel.foundation.ports import Ports, credential_source
 from lapel.foundation.slices import Services, Slice, described
 from lapel.foundation.storage.client import open_store
 from lapel.foundation.storage.links import links_for
+from lapel.foundation.storage.streams import streams_for
 from lapel.settings import Settings
 
 
@@ -84,6 +85,7 @@ def _closed_ports() -> Ports:
         signer=signing.signer(secret, None),
         revocations=Revocations(database),
         store=open_store(settings, credentials),
+        streams=streams_for(settings, credentials),
         links=links_for(settings, credentials),
         disk=None,
     )

@@ -157,8 +157,11 @@ class BlockSealer:
         self._waiting = bytes(view[missing + whole :])
         return b"".join(sealed)
 
-    def finish(self) -> tuple[bytes, SealedObject]:
-        """(the last bytes of the object, its facts). Raises ValueError for an empty plain text."""
+    def finish(self, said_sha256: bytes | None = None) -> tuple[bytes, SealedObject]:
+        """(the last bytes of the object, its facts). Raises ValueError for an empty plain text.
+
+        `said_sha256`: what a device that lies says of the plain text.
+        """
         extent = extent_of_plaintext(self._length)
         last = self._seal(self._waiting, len(self._waiting))
         untagged = StoredTrailer(
@@ -166,7 +169,7 @@ class BlockSealer:
             block_count=extent.block_count,
             plaintext_length=extent.plaintext_length,
             body_length=extent.body_length,
-            plaintext_sha256=self._plaintext.digest(),
+            plaintext_sha256=said_sha256 or self._plaintext.digest(),
             body_sha256=self._body.digest(),
             tag=bytes(32),
         )

@@ -68,14 +68,18 @@ class SealedRecording:
 
 
 def seal(
-    plain: bytes = PLAIN, *, recording_uuid: uuid.UUID | None = None, generation: int = 1
+    plain: bytes = PLAIN,
+    *,
+    recording_uuid: uuid.UUID | None = None,
+    generation: int = 1,
+    said_sha256: bytes | None = None,
 ) -> SealedRecording:
-    """A recording that a device has just encrypted."""
+    """A recording that a device has just encrypted. `said_sha256`: see `BlockSealer.finish`."""
     data_key = os.urandom(32)
     header = wrap(os.urandom(32), data_key, recording_uuid or uuid.uuid4(), generation)
     sealer = BlockSealer(data_key, header)
     first = sealer.feed(plain)
-    last, stored = sealer.finish()
+    last, stored = sealer.finish(said_sha256)
     return SealedRecording(first + last, stored, data_key)
 
 

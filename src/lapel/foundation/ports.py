@@ -20,6 +20,7 @@ from lapel.foundation.storage.credentials import (
     botocore_chain,
 )
 from lapel.foundation.storage.links import Links, links_for
+from lapel.foundation.storage.streams import ObjectStreams, streams_for
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
@@ -48,6 +49,7 @@ class Ports:
     signer: Signer
     revocations: Revocations
     store: ObjectStore
+    streams: ObjectStreams
     links: Links
     # Watches the disk of the embedded database; None with any other database.
     disk: DiskGuard | None
@@ -87,6 +89,7 @@ async def open_ports(
             signer=signing.signer(settings.secret, settings.secret_previous),
             revocations=revocations,
             store=open_store(settings, credentials),
+            streams=streams_for(settings, credentials),
             links=links_for(settings, credentials),
             disk=DiskGuard(settings.data_dir, settings.min_free_bytes)
             if settings.uses_embedded_database

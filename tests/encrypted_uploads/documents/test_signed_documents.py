@@ -221,6 +221,6 @@ def test_the_package_imports_nothing_that_reads_or_writes() -> None:
     ours = {each for each in found if each.startswith("lapel")}
     assert all(each.startswith("lapel.slices.encrypted_uploads.documents") for each in ours)
     assert {each.partition(".")[0] for each in found - ours} == {
-        "__future__", "collections", "concurrent", "cryptography", "hashlib", "hmac", "msgspec", "struct",
+        "__future__", "concurrent", "cryptography", "hashlib", "hmac", "msgspec", "struct",
         "typing", "uuid",
     }  # fmt: skip

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import hashlib
 import uuid
-from collections.abc import AsyncGenerator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, replace
 from importlib import resources
 from typing import Any
@@ -15,6 +16,7 @@ import msgspec
 
 from lapel import app
 from lapel.foundation.ports import Ports
+from lapel.foundation.storage.streams import ObjectUpload
 from lapel.slices.encrypted_uploads.documents import upload_authorization
 from lapel.slices.encrypted_uploads.documents.receipt import Receipt
 from lapel.slices.encrypted_uploads.payloads import PublishSession
@@ -71,15 +73,16 @@ async def accepted(
     again: Accepted | None = None,
     before: Callable[[str], Awaitable[object]] | None = None,
     change_at: int | None = None,
+    said_sha256: bytes | None = None,
 ) -> Accepted:
     """Seal a plain text, upload it, and send its manifest, through the API.
 
     `again`: for the same recording. `before`: happens to the new recording before its session is created.
-    `change_at`: see `changed`.
+    `change_at`: see `changed`. `said_sha256`: see `BlockSealer.finish`.
     """
     if again is None:
         phone = await phone_of(device.client, device.tenant, f"SEALED-{uuid.uuid4()}")
-        recording_id, sealed = await phone.announce(), seal(plaintext)
+        recording_id, sealed = await phone.announce(), seal(plaintext, said_sha256=said_sha256)
     else:
         phone, recording_id = again.phone, again.recording_id
         sealed = seal(plaintext, recording_uuid=again.sealed.stored.header.recording_uuid)
@@ -159,25 +162,31 @@ async def publish(ports: Ports, upload: Accepted, **other: Any) -> Json:
     return await row_of(ports, upload)
 
 
-class OtherStore:
-    """The real store, with some methods replaced."""
+class Other:
+    """The real store, or its streams, with some methods replaced."""
 
-    def __init__(self, ports: Ports, **replaced: Any) -> None:
-        self._store = ports.store
+    def __init__(self, real: object, **replaced: Any) -> None:
+        self._real = real
         self._replaced = replaced
 
     def __getattr__(self, name: str) -> Any:
-        return self._replaced.get(name) or getattr(self._store, name)
+        return self._replaced.get(name) or getattr(self._real, name)
 
 
 def meanwhile(ports: Ports, happen: Callable[[], Awaitable[object]]) -> Any:
-    """The real store. Before it first reads a plain object back, something happens."""
-    happened: list[bool] = []
+    """The real streams. After a plain object is written for the first time, something happens."""
+    loop, happened = asyncio.get_running_loop(), list[bool]()
 
-    async def sha256_of(key: str, **options: int) -> tuple[int, str]:
+    @contextmanager
+    def write(key: str, size: int, sha256: str) -> Generator[ObjectUpload]:
+        with ports.streams.write(key, size, sha256) as upload:
+            yield upload
         if not happened:
             happened.append(True)
-            await happen()
-        return await ports.store.sha256_of(key, **options)
+            asyncio.run_coroutine_threadsafe(_awaited(happen), loop).result()
 
-    return OtherStore(ports, sha256_of=sha256_of)
+    return Other(ports.streams, write=write)
+
+
+async def _awaited(happen: Callable[[], Awaitable[object]]) -> None:
+    await happen()

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any
 
@@ -22,7 +24,7 @@ from lapel.slices.encrypted_uploads.publication.publisher import PATIENCE
 from tests.encrypted_uploads.publication.support import (
     SAMPLE,
     Accepted,
-    OtherStore,
+    Other,
     accepted,
     meanwhile,
     publish,
@@ -106,17 +108,36 @@ async def test_a_device_that_sealed_wrongly_fails(at: int, code: str, device: De
     await assert_failed(device, ports, upload, await publish(ports, upload), code)
 
 
+@pytest.mark.parametrize("plaintext", [SAMPLE, b"RIFF" + bytes(5000)])
+async def test_another_hash_of_the_plain_text_fails_before_anything_of_its_sound(
+    plaintext: bytes, device: Device, ports: Ports
+) -> None:
+    upload = await accepted(device, plaintext, said_sha256=bytes(32))
+    await assert_failed(device, ports, upload, await publish(ports, upload), "authentication_failed")
+
+
+async def test_another_hash_of_the_plain_text_fails_with_a_store_that_compares_nothing(
+    device: Device, ports: Ports
+) -> None:
+    upload = await accepted(device, said_sha256=hashlib.sha256(b"other").digest())
+
+    @contextmanager
+    def write(key: str, size: int, sha256: str) -> Generator[Any]:
+        with ports.streams.write(key, size, hashlib.sha256(SAMPLE).hexdigest()) as real:
+            yield Other(real, finish=lambda: not real.finish())
+
+    row = await publish(ports, upload, streams=Other(ports.streams, write=write))
+    await assert_failed(device, ports, upload, row, "authentication_failed")
+
+
 @pytest.mark.parametrize(
     "plaintext", [b"RIFF" + bytes(5000), SAMPLE[:-1], SAMPLE + b"\x00", SAMPLE[:4] + b"\x01" + SAMPLE[5:]]
 )
 async def test_a_plain_text_that_is_no_ogg_with_opus_fails(
     plaintext: bytes, device: Device, ports: Ports
 ) -> None:
-    async def never(key: str, **options: object) -> tuple[int, str]:
-        raise AssertionError(f"{key} was read again, although all its bytes were compared")
-
     upload = await accepted(device, plaintext)
-    row = await publish(ports, upload, store=OtherStore(ports, sha256_of=never))
+    row = await publish(ports, upload)
     assert "Ogg" in row["failure_message"]
     await assert_failed(device, ports, upload, row, "integrity_failed")
 
@@ -136,7 +157,7 @@ async def test_what_was_uploaded_otherwise_meanwhile_stays(device: Device, ports
         await device.put(await device.start(upload.recording_id), b"something else")
         await device.complete(upload.recording_id)
 
-    row = await publish(ports, upload, store=meanwhile(ports, uploaded))
+    row = await publish(ports, upload, streams=meanwhile(ports, uploaded))
     assert (row["state"], row["failure_code"]) == ("failed", "replay_conflict")
     recording = await device.read(upload.recording_id)
     assert (recording["status"], recording["content_sha256"]) == ("uploaded", sha256(b"something else"))
@@ -152,7 +173,7 @@ async def test_an_equal_audio_that_was_uploaded_meanwhile_gets_the_receipt(
         await device.put(await device.start(upload.recording_id), SAMPLE)
         await device.complete(upload.recording_id)
 
-    row = await publish(ports, upload, store=meanwhile(ports, uploaded))
+    row = await publish(ports, upload, streams=meanwhile(ports, uploaded))
     assert row["state"] == "published"
     (copy,) = await objects(ports, upload.copies)
     receipt = await receipt_of(ports, upload)
@@ -168,7 +189,7 @@ async def test_an_upload_that_begins_meanwhile_is_taken_over(device: Device, por
     async def begin() -> None:
         begun.append(await device.start(upload.recording_id))
 
-    row = await publish(ports, upload, store=meanwhile(ports, begin))
+    row = await publish(ports, upload, streams=meanwhile(ports, begin))
     assert (row["state"], row["media_id"]) == ("published", begun[0]["media_id"])
     (copy,) = await objects(ports, upload.copies)
     assert begun[0]["media_id"] in copy
@@ -181,7 +202,7 @@ async def test_a_publisher_whose_lease_is_lost_changes_nothing(device: Device, p
     async def overtaken() -> None:
         rows.append(await publish(ports, upload))
 
-    assert [await publish(ports, upload, store=meanwhile(ports, overtaken))] == rows
+    assert [await publish(ports, upload, streams=meanwhile(ports, overtaken))] == rows
     assert len(await objects(ports, upload.copies)) == 1
     events = await events_of(ports, upload.world_id, upload.recording_id)
     assert events.count("recording.uploaded") == 1
@@ -204,7 +225,7 @@ async def test_a_recording_that_is_deleted_is_not_published(
 
     if when == "before":
         await delete()
-    async with publishing(ports, store=meanwhile(ports, delete)) as publisher:
+    async with publishing(ports, streams=meanwhile(ports, delete)) as publisher:
         await publisher.publish(upload.payload)
     await device.call("GET", f"/v1/recordings/{upload.recording_id}", 404)
     assert await objects(ports, upload.copies) == []
@@ -242,7 +263,7 @@ async def test_a_device_that_is_unbound_or_deleted_meanwhile_loses_nothing(
         if deleted:
             await device.call("DELETE", path, 204)
 
-    row = await publish(ports, upload, store=meanwhile(ports, unbind))
+    row = await publish(ports, upload, streams=meanwhile(ports, unbind))
     assert row["state"] == "published"
     await receipt_of(ports, upload)
 
@@ -266,19 +287,49 @@ async def test_metrics_and_doctor_tell_of_what_waits(device: Device, ports: Port
     assert await waiting() == ("ok", 0)
 
 
-@pytest.mark.parametrize("method", ["head", "get_range", "sha256_of", "writing"])
+@pytest.mark.parametrize("method", ["read", "write"])
 async def test_while_the_store_is_away_nothing_is_lost(method: str, device: Device, ports: Ports) -> None:
     upload = await accepted(device)
 
     def away(*_: Any, **options: object) -> Any:
         raise StoreUnavailable("away")
 
-    replaced = {"pieces" if method == "get_range" else method: away}
     with pytest.raises(StoreUnavailable):
-        await publish(ports, upload, store=OtherStore(ports, **replaced))
+        await publish(ports, upload, streams=Other(ports.streams, **{method: away}))
     assert (await row_of(ports, upload))["state"] == "processing"
     assert (await device.read(upload.recording_id))["status"] == "pending"
     assert (await publish(ports, upload))["state"] == "published"
+
+
+def unconfirmed(ports: Ports) -> Any:
+    """The real streams, to a store that does not say that it compared a SHA-256."""
+
+    @contextmanager
+    def write(key: str, size: int, sha256: str) -> Generator[Any]:
+        with ports.streams.write(key, size, sha256) as upload:
+
+            def finish() -> bool:
+                upload.finish()
+                return False
+
+            yield Other(upload, finish=finish)
+
+    return Other(ports.streams, write=write)
+
+
+async def test_what_a_store_does_not_compare_is_read_back(device: Device, ports: Ports) -> None:
+    read: list[str] = []
+
+    async def sha256_of(key: str, **options: int) -> tuple[int, str]:
+        read.append(key)
+        return await ports.store.sha256_of(key, **options)
+
+    upload = await accepted(device)
+    row = await publish(
+        ports, upload, streams=unconfirmed(ports), store=Other(ports.store, sha256_of=sha256_of)
+    )
+    assert row["state"] == "published"
+    assert read == await objects(ports, upload.copies)
 
 
 async def test_a_store_that_returns_other_bytes_gets_no_receipt(device: Device, ports: Ports) -> None:
@@ -288,7 +339,7 @@ async def test_a_store_that_returns_other_bytes_gets_no_receipt(device: Device, 
         return len(SAMPLE), "00" * 32
 
     with pytest.raises(StoreUnavailable):
-        await publish(ports, upload, store=OtherStore(ports, sha256_of=other))
+        await publish(ports, upload, streams=unconfirmed(ports), store=Other(ports.store, sha256_of=other))
     row = await row_of(ports, upload)
     assert (row["state"], row["receipt"]) == ("processing", None)
     assert await objects(ports, upload.copies) == []

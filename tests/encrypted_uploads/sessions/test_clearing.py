@@ -14,7 +14,7 @@ from lapel.foundation.storage.client import ObjectStore
 from lapel.slices.encrypted_uploads.payloads import PublishSession
 from lapel.slices.encrypted_uploads.sessions.clearing import Clearing
 from lapel.slices.erasure.service import Erasures
-from tests.encrypted_uploads.publication.support import OtherStore, publishing
+from tests.encrypted_uploads.publication.support import Other, publishing
 from tests.encrypted_uploads.sessions.support import later, row_of, set_session
 from tests.recordings.support import objects
 from tests.support.a_life import finish
@@ -124,7 +124,7 @@ async def test_a_manifest_that_is_accepted_while_the_object_is_deleted_keeps_its
         await phone.send(session, SEALED.manifest(session))
         await ports.store.delete_many(keys)
 
-    store: Any = OtherStore(ports, delete_many=delete_many)
+    store: Any = Other(ports.store, delete_many=delete_many)
     await cleared(replace(ports, store=store), DAY)
     async with publishing(ports) as publisher:
         await publisher.publish(PublishSession(tenant.test_world, session["session_id"]))

@@ -11,12 +11,10 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import ipaddress
 from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
 
 import obstore
 from obstore import Bytes
@@ -78,11 +76,9 @@ class ObjectWriter:
 class ObjectStore:
     """One bucket. Every method raises StoreUnavailable when the store cannot be used now."""
 
-    def __init__(self, quick: S3Store, patient: S3Store, unhashed: S3Store) -> None:
-        """`unhashed`: as `patient`, but its signatures may leave out the bytes of a request."""
+    def __init__(self, quick: S3Store, patient: S3Store) -> None:
         self._quick = quick
         self._patient = patient
-        self._unhashed = unhashed
 
     async def head(self, key: str) -> ObjectInfo:
         """Size and time of an object. Raises ObjectMissing."""
@@ -101,19 +97,15 @@ class ObjectStore:
             await obstore.put_async(self._quick, key, content, use_multipart=False)
 
     @asynccontextmanager
-    async def writing(self, key: str, *, read_back: bool = False) -> AsyncGenerator[ObjectWriter]:
+    async def writing(self, key: str) -> AsyncGenerator[ObjectWriter]:
         """Write an object piece by piece, of any size, in bounded memory.
-
-        `read_back`: the caller will compare the SHA-256 of the complete object. Then the signatures do not
-        cover its bytes if nobody can change them on their way (`is_private_way`), so neither this process nor
-        the store hashes them for the signatures.
 
         When the block ends, the complete object exists. A block that raises or is cancelled leaves nothing.
         If the process is killed, parts remain that no listing shows; the store removes them later.
         """
         with _translated(key):
             file = obstore.open_writer_async(
-                self._unhashed if read_back else self._patient,
+                self._patient,
                 key,
                 buffer_size=_PART_BYTES,
                 max_concurrency=_PARTS_AT_ONCE,
@@ -271,7 +263,7 @@ def open_store(settings: Settings, credentials: CredentialSource) -> ObjectStore
             "expires_at": keys.expires_at,
         }
 
-    def client(limit: timedelta, *, unsigned_payload: bool = False) -> S3Store:
+    def client(limit: timedelta) -> S3Store:
         retries: RetryConfig = {
             "max_retries": 2,
             "retry_timeout": timedelta(seconds=5),
@@ -287,31 +279,13 @@ def open_store(settings: Settings, credentials: CredentialSource) -> ObjectStore
                 "endpoint": _endpoint(settings),
                 "region": settings.s3_region,
                 "virtual_hosted_style_request": settings.s3_addressing == "virtual",
-                "unsigned_payload": unsigned_payload,
             },
             client_options={"allow_http": True, "timeout": limit, "connect_timeout": timedelta(seconds=3)},
             retry_config=retries,
             credential_provider=current,
         )
 
-    # Every store takes UNSIGNED-PAYLOAD, because the links of clients are signed so.
-    unhashed = client(_COPY, unsigned_payload=is_private_way(_endpoint(settings)))
-    return ObjectStore(client(_QUICK), client(_COPY), unhashed)
-
-
-def is_private_way(endpoint: str) -> bool:
-    """Whether nobody can change bytes between this process and the store: over TLS, or on this machine.
-
-    Elsewhere a signature must cover the bytes: an attacker on the way could change the bytes that are
-    written, and change them back when they are read, so reading back would show nothing.
-    """
-    parts = urlsplit(endpoint)
-    if parts.scheme == "https":
-        return True
-    try:
-        return ipaddress.ip_address(parts.hostname or "").is_loopback
-    except ValueError:
-        return False
+    return ObjectStore(client(_QUICK), client(_COPY))
 
 
 def _endpoint(settings: Settings) -> str:

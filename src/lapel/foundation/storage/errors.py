@@ -20,5 +20,9 @@ class ObjectCut(StoreUnavailable):
     """The store has less of an object than was asked for: the object is shorter than it was."""
 
 
+class ObjectDiffers(StoreUnavailable):
+    """The store got other bytes than the SHA-256 that was sent with them; it keeps none of them."""
+
+
 class ObjectMissing(Exception):
     """No object has this name. The name is the only argument."""

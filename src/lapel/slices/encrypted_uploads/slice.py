@@ -44,7 +44,6 @@ _CRASH_POINTS = (
     "encrypted-publish:claimed",
     "encrypted-publish:opening",
     "encrypted-publish:written",
-    "encrypted-publish:read-back",
     "encrypted-publish:audio-published",
     "encrypted-publish:before-commit",
     "encrypted-publish:committed",

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import struct
 import zlib
-from typing import Final, NoReturn
+from typing import Final, NoReturn, TypeAlias
 
 from lapel.slices.encrypted_uploads.documents.failures import Refused
 
@@ -30,20 +30,23 @@ _HEAD_LENGTH = 19
 _REVERSED: Final = bytes(int(f"{byte:08b}"[::-1], 2) for byte in range(256))
 _ONES: Final = 0xFFFFFFFF
 
+_Octets: TypeAlias = bytes | bytearray
+
 
 class OggOpusCheck:
-    """Give the bytes to `feed`, in order, then call `finish`. Pieces of 64 KiB are fast."""
+    """Give the bytes to `feed`, in order, then call `finish`. Pieces of 64 KiB and more are fast."""
 
     def __init__(self) -> None:
-        self._waiting = b""  # the begin of a page
+        self._waiting: _Octets = b""  # the begin of a page
         self._samples = 0  # of the streams that have ended
         self._stream: _Stream | None = None
 
-    def feed(self, data: bytes) -> None:
+    def feed(self, data: _Octets) -> None:
         """Raises Refused (`integrity_failed`) at the first byte that no Ogg with Opus has."""
         data = self._waiting + data if self._waiting else data
         # A bytearray is translated in half the time of bytes, which look whether anything has changed.
-        reversed_bits = bytearray(data).translate(_REVERSED)
+        reversible = data if isinstance(data, bytearray) else bytearray(data)
+        reversed_bits = reversible.translate(_REVERSED)
         view, size, at = memoryview(reversed_bits), len(data), 0
         while size - at >= _HEADER_LENGTH:
             capture, version, flags, granule, serial, sequence, _, count = _HEADER.unpack_from(data, at)
@@ -87,7 +90,7 @@ class OggOpusCheck:
 class _Stream:
     """One logical stream, from the page with its head on. `audio`: whether its tags are complete."""
 
-    def __init__(self, serial: int, sequence: int, flags: int, segments: bytes, body: bytes) -> None:
+    def __init__(self, serial: int, sequence: int, flags: int, segments: _Octets, body: _Octets) -> None:
         if flags & ~_LAST != _FIRST or _FULL[0] in segments or len(segments) != 1:
             _refuse("the first page of a stream is not its head alone")
         self.serial = serial
@@ -101,7 +104,7 @@ class _Stream:
         self._first: int | None = None  # the granule before the first sample
         self._granule = 0
 
-    def take_tags(self, flags: int, sequence: int, segments: bytes, beginning: bytes) -> None:
+    def take_tags(self, flags: int, sequence: int, segments: _Octets, beginning: _Octets) -> None:
         """A page of tags, with the first bytes of its body."""
         ending = self._follow(flags, sequence, segments)
         if not self._tags_begun and not (beginning == b"OpusTags" and segments[0] >= len(beginning)):
@@ -111,7 +114,7 @@ class _Stream:
         if ending > 1 or (ending and self._open):
             _refuse("audio begins on the page of the tags")
 
-    def take(self, flags: int, granule: int, sequence: int, segments: bytes) -> None:
+    def take(self, flags: int, granule: int, sequence: int, segments: _Octets) -> None:
         """A page of audio."""
         ending = self._follow(flags, sequence, segments)
         if (ending == 0) != (granule == _NO_PACKET_ENDS):
@@ -135,7 +138,7 @@ class _Stream:
             return 0
         return max(0, min(self._granule - self._first, self._packets * _LONGEST_PACKET) - self._skipped)
 
-    def _follow(self, flags: int, sequence: int, segments: bytes) -> int:
+    def _follow(self, flags: int, sequence: int, segments: _Octets) -> int:
         """Compare a page with the one before. Returns how many packets end in it."""
         if self._ended or sequence != (self._sequence + 1) & _ONES:
             _refuse("a page is missing, or follows the last one")
@@ -148,7 +151,7 @@ class _Stream:
         return len(segments) - segments.count(_FULL)
 
 
-def _pre_skip(head: bytes) -> int:
+def _pre_skip(head: _Octets) -> int:
     """The samples at the begin of a stream that are not played. Raises Refused for another head."""
     if len(head) < _HEAD_LENGTH or not head.startswith(b"OpusHead"):
         _refuse("the first packet is not the head of Opus")

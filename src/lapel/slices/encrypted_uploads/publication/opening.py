@@ -15,9 +15,6 @@ if TYPE_CHECKING:
 
     from lapel.slices.encrypted_uploads.documents.manifest import UploadManifest
 
-# Bytes that are opened, heard and joined while they are in the processor's cache.
-_AT_ONCE = 1024 * 1024
-
 
 class Opening:
     """Give the bytes of the staged object to `feed`, in order, then call `finish`.
@@ -27,10 +24,20 @@ class Opening:
     text is Ogg with Opus. Until `finish` has returned, nothing may be published.
     """
 
-    def __init__(self, expected: UploadManifest, data_key: bytes, executor: Executor | None) -> None:
-        """`executor`: its threads hash while blocks are opened. Raises Refused for an impossible length."""
-        self._expected = expected
-        self._opener = BlockOpener(data_key, expected.ciphertext_length, executor)
+    def __init__(
+        self,
+        expected: UploadManifest,
+        data_key: bytes,
+        executor: Executor | None,
+        *,
+        hashes_plaintext: bool = True,
+    ) -> None:
+        """`executor`: its threads hash while blocks are opened. `hashes_plaintext`: False if another compares
+        the plain text with the manifest's hash. Raises Refused for an impossible length."""
+        self.expected = expected
+        self._opener = BlockOpener(
+            data_key, expected.ciphertext_length, executor, hashes_plaintext=hashes_plaintext
+        )
         self._audio = OggOpusCheck()
         self._no_audio: Refused | None = None
         self._received = 0  # of the header
@@ -42,23 +49,25 @@ class Opening:
         """Whether the header is right, and the SHA-256 of the whole object was not compared yet."""
         return self._header_is_right and not self._whole_is_compared
 
-    def feed(self, data: bytes) -> list[bytes]:
-        """The plain text that `data` completes, in pieces of about 1 MiB.
+    def feed(self, data: memoryview) -> list[bytearray]:
+        """The plain text that `data` completes, in pieces of at most 1 MiB.
 
         Raises Refused, as `BlockOpener.feed`, and for a header that is not the manifest's:
         `recording_identity_mismatch`, `digest_mismatch`.
         """
-        left = memoryview(data)
         if not self._header_is_right:
-            left = self._feed_header(left)
-        return [self._open(left[at : at + _AT_ONCE]) for at in range(0, len(left), _AT_ONCE)]
+            data = self._feed_header(data)
+        opened = self._opener.feed(data)
+        for piece in opened:
+            self._hear(piece)
+        return opened
 
     def finish(self) -> int:
         """The duration of the audio in milliseconds. Raises Refused for anything that is not right."""
         self._whole_is_compared = True
-        if self._opener.received_sha256() != self._expected.ciphertext_sha256:
+        if self._opener.received_sha256() != self.expected.ciphertext_sha256:
             raise Refused("digest_mismatch", "The staged object has another SHA-256 than the manifest says.")
-        manifest.check_opened(self._expected, self._opener.finish())
+        manifest.check_opened(self.expected, self._opener.finish())
         if self._no_audio is not None:
             raise self._no_audio
         return self._audio.finish()
@@ -69,17 +78,11 @@ class Opening:
         self._received += len(data[:missing])
         self._opener.feed(data[:missing])
         if self._opener.header is not None:
-            manifest.check_header(self._expected, self._opener.header)
+            manifest.check_header(self.expected, self._opener.header)
             self._header_is_right = True
         return data[missing:]
 
-    def _open(self, data: memoryview) -> bytes:
-        opened = self._opener.feed(data)
-        for piece in opened:
-            self._hear(piece)
-        return b"".join(opened)
-
-    def _hear(self, piece: bytes) -> None:
+    def _hear(self, piece: bytearray) -> None:
         """What is no audio fails last, because the document itself may be wrong."""
         if self._no_audio is None:
             try:
