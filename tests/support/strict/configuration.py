@@ -128,7 +128,7 @@ def resolved(section: str, asked: str) -> Shape:
             "source": word("default", *levels),
             "definition": definition(section),
         },
-        {"warnings": WARNINGS},
+        {"warnings": WARNINGS, "sources": json_object},
     )
 
 

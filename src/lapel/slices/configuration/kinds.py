@@ -8,7 +8,9 @@ from __future__ import annotations
 import re
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, ClassVar, TypeAlias, cast
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from lapel.foundation.core.errors import InvalidRequest
 
@@ -22,6 +24,8 @@ class Kind(ABC):
 
     # The merge rule, in words.
     rule: ClassVar[str] = "the nearest level"
+    # Whether a broader level may win, because its value is stricter.
+    limits: ClassVar[bool] = False
 
     @property
     @abstractmethod
@@ -35,6 +39,10 @@ class Kind(ABC):
     def merge(self, lower: Value, upper: Value) -> Value:  # noqa: ARG002 - for those that need it
         """Merge the checked values of a broader level (`lower`) and of a nearer level (`upper`)."""
         return upper
+
+    def doubt(self, value: Value) -> str | None:  # noqa: ARG002 - for those that need it
+        """Why a valid value may not work, as the end of a sentence; None if nothing speaks against it."""
+        return None
 
     def over_default(self, default: Value, value: Value) -> Value:  # noqa: ARG002 - for those that need it
         """Put the levels' value over the built-in default. A default is no limit, so levels may be laxer."""
@@ -117,6 +125,7 @@ class Limit(Whole):
 
     unlimited: int | None = None
     rule: ClassVar[str] = "the smallest of all levels"
+    limits: ClassVar[bool] = True
 
     def merge(self, lower: Value, upper: Value) -> Value:
         limits = [cast("int", each) for each in (lower, upper) if each != self.unlimited]
@@ -144,6 +153,7 @@ class Strictest(WordKind):
     """One word of a fixed set, which is ordered from lax to strict; the strictest of all levels wins."""
 
     rule: ClassVar[str] = "the strictest of all levels"
+    limits: ClassVar[bool] = True
 
     def merge(self, lower: Value, upper: Value) -> Value:
         return max(cast("str", lower), cast("str", upper), key=self.words.index)
@@ -197,6 +207,25 @@ class Text(Kind):
         if not isinstance(value, str) or too_long or re.fullmatch(self.form, value) is None:
             raise refused(param, f"must be {self.meaning}")
         return value
+
+
+@dataclass(frozen=True)
+class Zone(Text):
+    """A time zone. Any name of this form is valid; a name that is not in the IANA database is doubtful."""
+
+    def doubt(self, value: Value) -> str | None:
+        if _is_zone(str(value)) or not _is_zone("Europe/London"):  # this machine may have no database
+            return None
+        return "is no time zone of the IANA database, so devices may not know it"
+
+
+@lru_cache(maxsize=1024)
+def _is_zone(name: str) -> bool:
+    try:
+        ZoneInfo(name)
+    except (ZoneInfoNotFoundError, ValueError, OSError):  # folders of the database raise an OSError
+        return False
+    return True
 
 
 def whole(value: object, param: str) -> int:

@@ -16,7 +16,7 @@ from typing import Any, TypeAlias, cast
 
 from lapel.foundation.core.errors import InvalidRequest
 from lapel.slices.configuration.kinds import Value, refused
-from lapel.slices.configuration.sections import Section
+from lapel.slices.configuration.sections import Field, Level, Section, Source
 
 # The most characters of an unknown path that an error repeats.
 _SHOWN = 128
@@ -52,6 +52,51 @@ def resolve(section: Section, overrides: Iterable[Flat]) -> Document:
         elif value is not None or field.shown_unset:
             _put(resolved, field.path, value)
     return resolved
+
+
+def sources(section: Section, levels: Mapping[Level, Flat], value: Document) -> dict[str, Source]:
+    """By the dotted path of each field in a resolved value: the level from which the field's value comes.
+
+    `levels`: the overrides, the broadest first. Of an object that is null, the path is its own.
+    """
+    return {
+        path: _source(section.by_path[path], levels) if path in section.by_path else "default"
+        for path in _paths(value, "")
+    }
+
+
+def limited(section: Section, levels: Mapping[Level, Flat]) -> Iterable[tuple[Field, Level, Level]]:
+    """The fields whose nearest override is not in force, because a broader level is stricter.
+
+    Each with that nearest level, and with the level that wins.
+    """
+    for field in section.fields:
+        given: list[Level] = [level for level, override in levels.items() if field.path in override]
+        if field.kind.limits and given:
+            source = _source(field, levels)
+            if source != "default" and source != given[-1]:
+                yield field, given[-1], source
+
+
+def _source(field: Field, levels: Mapping[Level, Flat]) -> Source:
+    given: dict[Level, Value] = {
+        level: override[field.path] for level, override in levels.items() if field.path in override
+    }
+    if not given:
+        return "default"
+    merged = reduce(field.kind.merge, given.values())
+    for level, value in reversed(given.items()):
+        if value == merged:
+            return level
+    return next(reversed(given))  # a merged list may be that of no level; it begins with the nearest
+
+
+def _paths(value: Document, prefix: str) -> Iterable[str]:
+    for name, each in value.items():
+        if isinstance(each, dict):
+            yield from _paths(cast("Document", each), f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}"
 
 
 def patched(section: Section, override: Flat, change: Mapping[str, object]) -> dict[str, Value]:

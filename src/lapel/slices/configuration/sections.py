@@ -21,6 +21,7 @@ from lapel.slices.configuration.kinds import (
     Whole,
     WordKind,
     Words,
+    Zone,
 )
 
 # From the broadest to the nearest. The built-in defaults are broader than all levels.
@@ -82,7 +83,7 @@ _LANGUAGE = ("gemini", "openai", "claude")
 _IDLE = Idle(10, 2540)
 _DAYS = Limit(1, 36_500)
 _TIME = Text("([01][0-9]|2[0-3]):[0-5][0-9]", "a time of the day as HH:MM", 5)
-_ZONE = Text(
+_ZONE = Zone(
     "[A-Za-z0-9_+-]+(/[A-Za-z0-9_+-]+)*",
     "the name of a time zone, such as Europe/Zurich, of at most 64 characters",
     64,
@@ -179,8 +180,8 @@ SECTIONS: dict[str, Section] = {
                     "off_peak_hours.timezone",
                     _ZONE,
                     "UTC",
-                    "The time zone of these hours: a name of the IANA database, such as Europe/Zurich. The "
-                    "server does not check that the time zone exists.",
+                    "The time zone of these hours: a name of the IANA database, such as Europe/Zurich. "
+                    "Answers warn of another name.",
                 ),
             ),
             obeyed_by="device",

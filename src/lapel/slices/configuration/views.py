@@ -9,7 +9,7 @@ import msgspec
 
 from lapel.foundation.core.errors import InvalidRequest, NotFound
 from lapel.slices.configuration.kinds import Value
-from lapel.slices.configuration.merging import Flat, flat, nested, resolve
+from lapel.slices.configuration.merging import Flat, flat, limited, nested, resolve, sources
 from lapel.slices.configuration.sections import LEVELS, SECTIONS, Level, Section, Source
 from lapel.slices.configuration.wire import ConfigDefinition, ConfigValue, ConfigWarning
 
@@ -80,21 +80,38 @@ def shown(section: Section, rows: Iterable[OverrideRow]) -> ConfigValue:
     return ConfigValue(
         value=_json(value),
         source=source,
-        warnings=warnings_of(section, flat(section, value)) or msgspec.UNSET,
+        sources=sources(section, found, value),
+        warnings=[*warnings_of(section, flat(section, value)), *_limits(section, found)] or msgspec.UNSET,
         definition=DEFINITIONS[section.name],
     )
 
 
 def warnings_of(section: Section, values: Flat) -> list[ConfigWarning]:
-    """A warning for each field without effect whose value is not its default."""
-    return [
-        ConfigWarning(
+    """A warning for each field without effect whose value is not its default, and for doubtful values."""
+    found: list[ConfigWarning] = []
+    for field in section.fields:
+        name, value = f"`{section.name}.{field.path}`", values.get(field.path)
+        if field.without_effect and value is not None and value != field.default:
+            message = f"{name} is stored and shown. {field.without_effect}"
+            found.append(ConfigWarning(field=field.path, message=message))
+        if value is not None and (doubt := field.kind.doubt(value)) is not None:
+            found.append(ConfigWarning(field=field.path, message=f"{name}: `{value}` {doubt}."))
+    return found
+
+
+def _limits(section: Section, found: dict[Level, Flat]) -> Iterable[ConfigWarning]:
+    """A warning for each field of which the nearest override is not in force."""
+    for field, nearest, winner in limited(section, found):
+        near, counts = found[nearest][field.path], found[winner][field.path]
+        yield ConfigWarning(
             field=field.path,
-            message=f"`{section.name}.{field.path}` is stored and shown. {field.without_effect}",
+            message=f"`{section.name}.{field.path}` is {_shown(counts)}, from the level `{winner}`: it is "
+            f"stricter than {_shown(near)} of the level `{nearest}`. {field.kind.rule.capitalize()} counts.",
         )
-        for field in section.fields
-        if field.without_effect and values.get(field.path, field.default) != field.default
-    ]
+
+
+def _shown(value: Value) -> str:
+    return f"`{value}`" if isinstance(value, str) else str(value)
 
 
 def read(section: Section, stored: str | None) -> dict[str, Value]:

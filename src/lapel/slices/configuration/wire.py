@@ -32,7 +32,7 @@ class ConfigDefinitions(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ConfigWarning(msgspec.Struct, frozen=True, kw_only=True):
-    """A field that is not at its default, although nothing obeys the field yet. `field`: dotted path."""
+    """Why a field's value does not do what it says. `field`: dotted path."""
 
     field: str
     message: str
@@ -41,12 +41,15 @@ class ConfigWarning(msgspec.Struct, frozen=True, kw_only=True):
 class ConfigValue(msgspec.Struct, frozen=True, kw_only=True):
     """The resolved value of a section.
 
-    `source` is the nearest level that overrides a field of the section, or `default`. `warnings` is there
-    only if a field without effect has another value than its default.
+    `source` is the nearest level that overrides a field of the section, or `default`. `sources` has the level
+    from which each field's value comes, by the dotted path of the field. `warnings` is left out if there are
+    none: fields without effect that are not at their defaults, values that a stricter level overrides, and
+    time zones that the IANA database does not have.
     """
 
     value: SectionValue
     source: Source
+    sources: dict[str, Source]
     warnings: list[ConfigWarning] | msgspec.UnsetType = msgspec.UNSET
     definition: ConfigDefinition
 
