@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import inspect
 import re
 from pathlib import Path
 
 from lapel import app
 from lapel.setting_fields import variable
 from lapel.settings import Settings
+from lapel.slices.transcription.models.whisper import recognizer
 from tests.slices.pages import errors_of, limits_of
 from tests.support.declared import declared_operations
 
@@ -39,6 +41,14 @@ def test_every_rate_limit_of_a_slice_is_told_with_its_default() -> None:
     text, settings = (DOCS / "limits.md").read_text(), Settings.from_env({})
     for limit in limits_of(app.SLICES):
         assert f"| {limit.per_minute(settings):,} a minute |" in text, limit.name
+
+
+def test_what_the_local_engine_runs_on_is_told() -> None:
+    loaded = inspect.getsource(recognizer)
+    row = next(
+        line for line in (DOCS / "providers.md").read_text().splitlines() if line.startswith("| `local` |")
+    )
+    assert ('device="cpu"' in loaded) == ("it uses no GPU" in row)
 
 
 def test_every_kind_of_idempotency_is_told() -> None:

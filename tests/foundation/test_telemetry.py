@@ -18,6 +18,7 @@ from lapel.foundation.core.base62 import ALPHABET
 from lapel.foundation.core.request_id import REQUEST_ID
 from lapel.foundation.identity.tokens import new_token
 from tests.support.declared import ID_PREFIXES, TOKEN_PREFIXES
+from tests.support.log_lines import logged_lines
 
 LINK = (
     "https://h/lapel/media/a?X-Amz-Algorithm=AWS4-HMAC-SHA256&X-Amz-Credential=AK%2F20260101&X-Amz-Date=1"
@@ -27,14 +28,8 @@ LINK = (
 
 @pytest.fixture
 def lines() -> Iterator[io.StringIO]:
-    root, ours = logging.getLogger(), logging.getLogger("lapel")
-    before = root.handlers, root.level, ours.level
-    stream = io.StringIO()
-    telemetry.configure("debug", "json", "api", stream)
-    yield stream
-    root.handlers, root.level = before[:2]
-    ours.setLevel(before[2])
-    structlog.reset_defaults()
+    with logged_lines() as stream:
+        yield stream
 
 
 def test_a_line_is_json_with_process_level_and_request_id(lines: io.StringIO) -> None:

@@ -43,6 +43,16 @@ def test_the_scopes_are_those_of_the_contract() -> None:
     assert sorted(declared) == sorted(SCOPES)
 
 
+def test_every_scope_that_a_key_may_have_opens_an_operation() -> None:
+    """An error about a key's scopes lists them: one that opens nothing would be an empty promise."""
+    asked = {
+        scope
+        for operation in declared_services().operations
+        for scope in (operation.access.scope, *operation.access.more_scopes)
+    }
+    assert set(SCOPES) <= asked
+
+
 def test_operations_ask_only_for_scopes_and_tokens_of_slices() -> None:
     scopes = {scope for each in app.SLICES for scope in each.scopes}
     kinds = {kind.name for each in app.SLICES for kind in each.token_kinds}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import json
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from dataclasses import replace
 from pathlib import Path
@@ -23,7 +25,9 @@ from lapel.foundation.http.protocols import Observer
 from lapel.foundation.http.routes import Routes
 from lapel.foundation.ports import Ports
 from lapel.foundation.storage.errors import StoreUnavailable
+from lapel.foundation.telemetry import observe_request
 from tests.support.api import api_of
+from tests.support.log_lines import logged_lines
 from tests.support.tenants import Tenant
 
 SECRET = "postgresql://lapel:hunter2@/var/lib/secret"
@@ -286,6 +290,34 @@ async def test_with_a_full_disk_reading_and_deleting_go_on(serve: Serve, tmp_pat
         assert answer.status_code == 503
         assert answer.headers["retry-after"] == "60"
         assert "disk" in answer.json()["error"]["message"]
+
+
+@pytest.mark.parametrize("fails", [False, True])
+async def test_every_line_that_is_logged_for_an_answer_has_the_id_that_the_client_got(
+    serve: Serve, fails: bool
+) -> None:
+    log = structlog.get_logger("lapel.x")
+
+    async def in_a_task() -> None:
+        log.info("in a task")
+
+    async def handler(_call: Any) -> Thing:
+        log.info("at once")
+        await asyncio.to_thread(log.warning, "in a thread")
+        await asyncio.create_task(in_a_task())
+        if fails:
+            raise RuntimeError
+        return Thing("done")
+
+    operation = THINGS.get("/v1/raising", "get_thing", Thing).plain("", handler)
+    with logged_lines() as lines:
+        answer = await serve(operation, observe=observe_request).get("/v1/raising")
+    written = [json.loads(line) for line in lines.getvalue().splitlines()]
+    asked = {"at once", "in a thread", "in a task", "request", *(["request.failed"] if fails else [])}
+    assert asked <= {each["event"] for each in written}
+    assert {each["request_id"] for each in written} == {answer.headers["x-request-id"]}
+    if fails:
+        assert answer.json()["error"]["request_id"] == answer.headers["x-request-id"]
 
 
 async def test_every_answer_is_observed(serve: Serve) -> None:
