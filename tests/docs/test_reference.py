@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import inspect
 import re
+from dataclasses import replace
 from pathlib import Path
 
+import pytest
+
 from lapel import app
+from lapel.foundation.core.rate_limit import RateLimit
 from lapel.setting_fields import variable
-from lapel.settings import Settings
+from lapel.settings import Settings, docs
 from lapel.slices.transcription.models.whisper import recognizer
 from tests.slices.pages import errors_of, limits_of
 from tests.support.declared import declared_operations
 
 DOCS = Path(__file__).parents[2] / "docs"
+LIMITS = (DOCS / "limits.md").read_text(encoding="utf-8")
 
 
 def test_every_error_has_a_line_and_every_line_an_error() -> None:
@@ -24,23 +29,37 @@ def test_every_error_has_a_line_and_every_line_an_error() -> None:
 
 
 def test_every_limit_is_told_with_its_default() -> None:
-    text = (DOCS / "limits.md").read_text()
     settings = Settings.from_env({})
-    for name in (
-        "rate_per_second",
-        "rate_per_minute",
-        "upload_urls_per_minute",
-        "transcriptions_per_minute",
-        "device_per_minute",
-    ):
-        row = next(line for line in text.splitlines() if f"`{variable(name)}`" in line)
-        assert f"| {getattr(settings, name):,} a " in row
+    limits = [name for name in docs() if "_per_" in name]
+    assert len(limits) > 5
+    for name in limits:
+        (told,) = [line for line in LIMITS.splitlines() if f"`{variable(name)}`" in line]
+        assert default_of(name, getattr(settings, name)) in told, told
 
 
-def test_every_rate_limit_of_a_slice_is_told_with_its_default() -> None:
-    text, settings = (DOCS / "limits.md").read_text(), Settings.from_env({})
-    for limit in limits_of(app.SLICES):
-        assert f"| {limit.per_minute(settings):,} a minute |" in text, limit.name
+def default_of(name: str, value: int) -> str:
+    """How the page writes the default of a limit."""
+    unit = name.rpartition("_per_")[2]
+    if unit in ("second", "minute"):
+        return f"| {value:,} a {unit} | `{variable(name)}` |"
+    if value == 0:
+        return f"`{variable(name)}`; off (0) unless set"
+    if "_bytes_" in name:
+        return f"{value >> 20} MiB for each device and {unit} (`{variable(name)}`)"
+    return f"`{variable(name)}` ({value:,}; `0` is no limit)"
+
+
+@pytest.mark.parametrize("limit", limits_of(app.SLICES), ids=lambda each: each.name)
+def test_every_rate_limit_of_a_slice_has_a_row_with_its_own_setting(limit: RateLimit) -> None:
+    settings = Settings.from_env({})
+    names = [
+        name
+        for name in docs()
+        if name.endswith("_per_minute")
+        and limit.per_minute(replace(settings, **{name: 987})) != limit.per_minute(settings)
+    ]
+    assert len(names) == 1, "the limit depends on one setting, which the test above finds on the page"
+    assert limit.per_minute(settings) == getattr(settings, names[0])
 
 
 def test_what_the_local_engine_runs_on_is_told() -> None:
