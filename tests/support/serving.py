@@ -19,6 +19,7 @@ from typing import IO, Any
 import httpx
 import psutil
 
+from tests.support.forks import nothing
 from tests.support.plain_http import http
 from tests.support.warm import Warm, children_of, is_role
 
@@ -87,12 +88,16 @@ def run(
 
 
 def _begun(
-    *arguments: str, env: dict[str, str] | None, cold: bool, stderr: int | IO[str]
+    *arguments: str,
+    env: dict[str, str] | None,
+    cold: bool,
+    stderr: int | IO[str],
+    before: Callable[[], None] = nothing,
 ) -> subprocess.Popen[str] | Warm:
     # Without a local language model, whatever is installed here.
     environment = {"LAPEL_LANGUAGE_MODEL": "extractive"} | os.environ | (env or {})
     if not cold:
-        return Warm(*arguments, env=environment, stderr=stderr)
+        return Warm(*arguments, env=environment, stderr=stderr, before=before)
     return subprocess.Popen(
         [*LAPEL, *arguments], env=environment, text=True,
         stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=stderr,
@@ -120,11 +125,15 @@ def serving(
     env: dict[str, str] | None = None,
     log: Path | None = None,
     cold: bool = False,
+    before: Callable[[], None] = nothing,
 ) -> Generator[Served]:
-    """A server on a free port during the block. When it does not come up, the error shows its log."""
+    """A server on a free port during the block. When it does not come up, the error shows its log.
+
+    `before`: a function of a module, which the server calls first; not with `cold`.
+    """
     with (log or data_dir.with_name(f"{data_dir.name}.log")).open("a+") as output:
         command = ["serve", "--json", "--data-dir", str(data_dir), "--port", "0", *flags]
-        process = _begun(*command, env=env, cold=cold, stderr=output)
+        process = _begun(*command, env=env, cold=cold, stderr=output, before=before)
         assert process.stdout is not None
         try:
             line = process.stdout.readline()
