@@ -24,6 +24,7 @@ def judge(told: Told, there: Evidence) -> list[Finding]:
     findings = [
         *_answers(told),
         *_promises(told, there),
+        *_puts(told, there),
         *_rows(there),
         *_objects(there),
         *_events(told, there),
@@ -57,6 +58,24 @@ def _promises(told: Told, there: Evidence) -> Iterator[Finding]:
             yield Finding("row-disagrees", promise.media_id, f"{row}, promised {promise}")
         if there.recordings.get(promise.recording_id, "uploaded") != "uploaded":
             yield Finding("recording-not-uploaded", promise.recording_id)
+
+
+def _puts(told: Told, there: Evidence) -> Iterator[Finding]:
+    """What the store took is kept as it was sent, or refused: nothing of it is forgotten or left waiting."""
+    for key, sent in told.puts.items():
+        recording_id, media_id = key
+        row = there.media.get(key)
+        if recording_id in told.deleting:
+            continue
+        if row is None:
+            yield Finding("put-forgotten", media_id)
+        elif row.status not in ("uploaded", "failed"):
+            yield Finding("put-left-waiting", media_id, row.status)
+        elif row.status == "uploaded" and (row.size, row.sha256) not in sent:
+            yield Finding("not-what-was-put", media_id, f"{row}, sent {sent}")
+    for key, promise in told.promised.items():
+        if key in told.puts and (promise.size, promise.sha256) not in told.puts[key]:
+            yield Finding("promise-of-other-bytes", promise.media_id)
 
 
 def _uploaded(there: Evidence) -> Iterator[tuple[str, MediaRow]]:

@@ -84,6 +84,10 @@ class Told(msgspec.Struct, kw_only=True):
 
     created: set[str] = msgspec.field(default_factory=set[str])
     promised: dict[tuple[str, str], Promised] = msgspec.field(default_factory=dict[tuple[str, str], Promised])
+    # By recording and media: (size, SHA-256) of each of its bodies that the store took.
+    puts: dict[tuple[str, str], set[tuple[int, str]]] = msgspec.field(
+        default_factory=dict[tuple[str, str], set[tuple[int, str]]]
+    )
     deleting: set[str] = msgspec.field(default_factory=set[str])
     deleted: set[str] = msgspec.field(default_factory=set[str])
     contradictions: list[str] = msgspec.field(default_factory=list[str])
@@ -112,6 +116,6 @@ def read(path: Path) -> Told:
                 told.deleted.add(recording_id)
             case Surprise() as surprise:
                 told.surprises.append(surprise)
-            case Put():
-                pass
+            case Put(recording_id, media_id, size, sha256):
+                told.puts.setdefault((recording_id, media_id), set()).add((size, sha256))
     return told

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from unittest.mock import ANY
 
 import pytest
 
@@ -12,6 +13,7 @@ from tests.faults.evidence import Evidence, MediaRow, Served
 from tests.faults.journal import Created, Deleted, Deleting, Journal, Promised, Put, Surprise, Told, read
 
 KEY = "media/proj_1/rec_1/med_1/att_1/audio.opus"
+OTHER = "media/proj_1/rec_4/med_4/att_4/audio.opus"
 PROMISE = Promised("rec_1", "med_1", "audio/opus", 3, "aa")
 SOUND = [
     Created("rec_1"),
@@ -19,6 +21,11 @@ SOUND = [
     Created("rec_3"),
     Put("rec_1", "med_1", 3, "aa"),
     PROMISE,
+    # The client of this one stopped; that of the next one was refused.
+    Created("rec_4"),
+    Put("rec_4", "med_4", 4, "dd"),
+    Created("rec_5"),
+    Put("rec_5", "med_5", 4, "cc"),
     Promised("rec_2", "med_2", "audio/opus", 5, "bb"),
     Deleting("rec_2"),
     Deleted("rec_2"),
@@ -26,18 +33,24 @@ SOUND = [
 
 
 def sound() -> Evidence:
-    """One uploaded recording, one deleted, one pending."""
+    """One promised recording, one deleted, one pending, one completed without its client, and one refused."""
     uploaded = MediaRow("rec_1", "med_1", "uploaded", "audio/opus", 3, "aa", KEY)
     pending = MediaRow("rec_3", "med_3", "pending", "audio/opus", None, None, None)
     return Evidence(
-        recordings={"rec_1": "uploaded", "rec_3": "pending"},
-        media={("rec_1", "med_1"): uploaded, ("rec_3", "med_3"): pending},
-        objects={KEY: 3},
-        object_hashes={KEY: "aa"},
+        recordings={"rec_1": "uploaded", "rec_3": "pending", "rec_4": "uploaded", "rec_5": "failed"},
+        media={
+            ("rec_1", "med_1"): uploaded,
+            ("rec_3", "med_3"): pending,
+            ("rec_4", "med_4"): MediaRow("rec_4", "med_4", "uploaded", "audio/opus", 4, "dd", OTHER),
+            ("rec_5", "med_5"): MediaRow("rec_5", "med_5", "failed", "audio/opus", None, None, None),
+        },
+        objects={KEY: 3, OTHER: 4},
+        object_hashes={KEY: "aa", OTHER: "dd"},
         events=[
             ("recording.created", "rec_1"),
             ("recording.uploaded", "rec_1"),
-            ("recording.created", "rec_3"),
+            *((f"recording.{what}", "rec_4") for what in ("created", "uploaded")),
+            *(("recording.created", each) for each in ("rec_3", "rec_5")),
             ("recording.deleted", "rec_2"),
             ("device.bound", "dev_1"),
         ],
@@ -91,13 +104,22 @@ def unfinish(there: Evidence) -> None:
     there.media["rec_3", "med_3"] = replace(row, status="verifying")
 
 
+def keep_other_bytes(there: Evidence) -> None:
+    """Somebody else's bytes, in agreement of row and object, of a media that nobody promised."""
+    row = there.media["rec_4", "med_4"]
+    there.media["rec_4", "med_4"] = replace(row, sha256="ee")
+    there.object_hashes[OTHER] = "ee"
+
+
 @pytest.mark.parametrize(
     ("fault", "kinds"),
     [
+        (keep_other_bytes, {"not-what-was-put"}),
+        (lambda there: there.media.pop(("rec_5", "med_5")), {"put-forgotten"}),
         (lose_object, {"promise-not-served", "row-without-object"}),
-        (lose_rows, {"recording-lost", "promise-not-served", "row-disagrees"}),
+        (lose_rows, {"recording-lost", "promise-not-served", "row-disagrees", "put-forgotten"}),
         (change_bytes, {"promise-not-served", "object-differs"}),
-        (change_row, {"row-disagrees", "object-differs"}),
+        (change_row, {"row-disagrees", "object-differs", "not-what-was-put"}),
         (unfinish, {"verification-unfinished"}),
         (lambda there: there.served.clear(), {"promise-not-served"}),
         (lambda there: there.recordings.update(rec_1="pending"), {"recording-not-uploaded", "event-surplus"}),
@@ -133,6 +155,16 @@ def test_what_the_client_was_surprised_by_is_found(told: Told) -> None:
     assert judge(told, sound()) == [
         Finding("promise-changed", "med_1"),
         Finding("surprising-answer", "POST …/upload-complete", "500"),
+    ]
+
+
+def test_what_the_store_took_is_compared(told: Told) -> None:
+    told.puts["rec_3", "med_3"] = {(1, "ab")}
+    told.puts["rec_1", "med_1"] = {(3, "ba")}
+    assert judge(told, sound()) == [
+        Finding("not-what-was-put", "med_1", ANY),
+        Finding("promise-of-other-bytes", "med_1"),
+        Finding("put-left-waiting", "med_3", "pending"),
     ]
 
 
