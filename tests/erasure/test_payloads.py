@@ -7,6 +7,7 @@ import asyncio
 from lapel.foundation.ports import Ports
 from tests.erasure.support import WORDS, entry
 from tests.recordings.support import Device
+from tests.support.patience import patience
 from tests.support.running import Running, working
 
 # Jobs whose payload has this text.
@@ -26,7 +27,7 @@ async def test_no_job_names_an_end_user_once_the_jobs_of_its_deletion_have_ended
             return {row["entrypoint"] for row in await connection.fetch(NAMING, f"%{person}%")}
 
     assert await naming() == {"recordings.delete-of-end-user"}
-    async with working(live), asyncio.timeout(60):
+    async with working(live), patience(60):
         while await naming() or (await entry(device, person))["state"] != "erased":  # noqa: ASYNC110 - a table
             await asyncio.sleep(0.01)
     assert (await entry(device, recording_id))["state"] == "erased"

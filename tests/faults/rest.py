@@ -11,6 +11,7 @@ from lapel.foundation.core.clock import ManualClock
 from lapel.foundation.ports import open_ports
 from lapel.hosting.worker import work
 from lapel.settings import Settings
+from tests.support.patience import patience
 
 if TYPE_CHECKING:
     from lapel.foundation.database.pool import Connection
@@ -55,6 +56,7 @@ async def come_to_rest(settings: Settings) -> None:
 
 async def empty(connection: Connection) -> None:
     """Wait until others have emptied the queue and removed erased events; failed jobs that are held stay."""
-    async with asyncio.timeout(PATIENCE):
-        while await connection.fetchval(LEFT):  # noqa: ASYNC110 - other processes empty it
+    left = -1
+    async with patience(PATIENCE, lambda: left):
+        while left := await connection.fetchval(LEFT):  # noqa: ASYNC110 - other processes empty it
             await asyncio.sleep(0.05)

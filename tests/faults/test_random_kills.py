@@ -30,6 +30,7 @@ from tests.faults.lives import INLINE_BYTES
 from tests.faults.load import Load
 from tests.faults.stubborn import Stubborn
 from tests.faults.tree import ROLES, Role, Run, ServeTree
+from tests.support.patience import patience
 from tests.support.running import running, settings_for
 from tests.support.tenants import Tenant, make_tenant
 from tests.support.transport import loopback_client
@@ -60,7 +61,7 @@ def store_keys() -> dict[str, str]:
 async def torment(tree: ServeTree, random: Random, kills: int, answers: Callable[[], int]) -> Counter[str]:
     """Kill so many processes, one at a time, wherever they are. `answers`: how many clients have got."""
     killed: Counter[str] = Counter()
-    patience = PATIENCE
+    budget = PATIENCE
     heard, heard_at = 0, time.monotonic()
     while (left := kills - killed.total()) > 0:
         if answers() == heard and time.monotonic() - heard_at > STARVED:
@@ -71,8 +72,8 @@ async def torment(tree: ServeTree, random: Random, kills: int, answers: Callable
         role: Role = random.choice(ROLES)
         which, pause, at_once = random.random(), random.uniform(*PAUSE), random.random() < 0.25
         if not at_once:
-            patience -= await one_more(answers, 2 * patience / left)
-        async with asyncio.timeout(60):
+            budget -= await one_more(answers, 2 * budget / left)
+        async with patience(60):
             while not (alive := tree.pids()[role]):  # noqa: ASYNC110 - the supervisor tells nobody
                 await asyncio.sleep(0.02)
         with contextlib.suppress(ProcessLookupError):
@@ -98,7 +99,7 @@ async def make_tenant_of(settings: Settings) -> Tenant:
 
 async def all_back(run: Run, tree: ServeTree) -> None:
     """Wait until everything that was killed serves again."""
-    async with loopback_client(timeout=5) as client, asyncio.timeout(60):
+    async with loopback_client(timeout=5) as client, patience(60):
         while True:
             try:
                 answer = await client.get(f"{run.base_url}/health/ready")
@@ -164,7 +165,7 @@ async def test_a_database_that_is_killed_again_while_it_starts_comes_back(
     try:
         run = await tree.start()
         killed: set[int] = set()
-        async with asyncio.timeout(60):
+        async with patience(60):
             while len(killed) < 6:
                 for pid in set(tree.pids()["postgres"]) - killed:
                     with contextlib.suppress(ProcessLookupError):

@@ -22,6 +22,7 @@ from lapel.hosting.sockets import listen
 from lapel.slices.projects.operator import OperatorKeys
 from tests.faults.processes import process
 from tests.support.client import api_client
+from tests.support.patience import patience
 from tests.support.running import running, settings_for
 from tests.support.tenants import bearer, make_tenant
 
@@ -80,7 +81,7 @@ class Pair:
 
     async def listeners(self) -> list[int]:
         """The backends of the LISTEN connections; waits until every process has one again."""
-        async with asyncio.timeout(30):
+        async with patience(30):
             while True:
                 found = [row["pid"] for row in await self.database.fetch(LISTENERS)]
                 if len(found) == len(self.clients) <= await self.database.fetchval(CACHING):

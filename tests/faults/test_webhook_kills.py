@@ -22,6 +22,7 @@ from tests.faults.journal import Journal
 from tests.faults.stubborn import Stubborn
 from tests.faults.test_random_kills import SECRET, all_back, make_tenant_of, store_keys, torment
 from tests.faults.tree import ServeTree
+from tests.support.patience import patience
 from tests.support.running import settings_for
 from tests.support.tenants import Tenant
 from tests.support.transport import loopback_client
@@ -112,7 +113,7 @@ async def create(client: Stubborn, tenant: Tenant) -> Counter[str]:
 
 async def all_delivered(received: list[Received], made: Counter[str]) -> None:
     """Wait until each event has come."""
-    async with asyncio.timeout(120):
+    async with patience(120):
         while not made <= resources_of(received):  # noqa: ASYNC110 - a list grows
             await asyncio.sleep(0.2)
 

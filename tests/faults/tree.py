@@ -13,6 +13,7 @@ import msgspec
 import psutil
 
 from lapel.hosting import children
+from tests.support.patience import patience
 from tests.support.warm import Warm, children_of, is_role
 
 Role = Literal["api", "worker", "store", "postgres"]
@@ -47,7 +48,7 @@ class ServeTree:
     async def start(self, port: int = 0) -> Run:
         """Start it, and wait until `run.json` names its address."""
         self._spawn(port)
-        async with asyncio.timeout(PATIENCE):
+        async with patience(PATIENCE):
             while True:
                 run = self._run()
                 if run is not None:

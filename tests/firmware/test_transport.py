@@ -17,6 +17,7 @@ from lapel.slices.firmware.service import Firmware
 from tests.conformance.servers import free_ports
 from tests.firmware.support import MODEL, Fleet
 from tests.support.client import api_client
+from tests.support.patience import patience
 from tests.support.running import running
 from tests.support.tenants import make_tenant
 
@@ -49,7 +50,7 @@ class Counted(Admission):
 
     async def until_given(self, count: int) -> None:
         """Wait until so many places are given."""
-        async with asyncio.timeout(30):
+        async with patience(30):
             while self.given < count:  # noqa: ASYNC110 - requests come by themselves
                 await asyncio.sleep(0.01)
 

@@ -13,6 +13,7 @@ from lapel.foundation.slices import Services, Slice, WorkerPart
 from lapel.hosting import worker
 from tests.faults.processes import process
 from tests.support.forks import note_forks
+from tests.support.patience import patience
 from tests.support.running import Running
 from tests.transcription.office import SLOW, SPEECH, office
 
@@ -71,8 +72,10 @@ async def test_it_starts_its_child_processes_without_running_python_in_a_fork(
     forked = tmp_path / "forked"
     async with office(tmp_path / "office", fresh_database, worker=False) as opened:
         await opened.upload(SPEECH)
-        async with process("worker", opened.live.settings, before=partial(note_forks, forked)):
-            async with asyncio.timeout(SLOW):
-                while not await opened.value("SELECT count(*) FROM audio_facts"):  # noqa: ASYNC110 - another process's row
-                    await asyncio.sleep(0.05)
+        async with (
+            process("worker", opened.live.settings, before=partial(note_forks, forked)),
+            patience(SLOW),
+        ):
+            while not await opened.value("SELECT count(*) FROM audio_facts"):  # noqa: ASYNC110 - another process's row
+                await asyncio.sleep(0.05)
     assert not forked.exists()

@@ -18,6 +18,7 @@ import httpx
 import pytest
 
 from tests.lost_answers.proxy import Cut, LosingProxy, Side, losing_proxy
+from tests.support.patience import patience
 from tests.support.transport import loopback_client
 
 Json = dict[str, Any]
@@ -59,7 +60,7 @@ class Losing:
 
     async def insist(self, call: Call) -> httpx.Response:
         """Until the answer is the last word, as devices do."""
-        async with asyncio.timeout(60):
+        async with patience(60):
             while True:
                 answer = await self.send(call)
                 in_use = answer.status_code == 409 and "idempotency_key_in_use" in answer.text

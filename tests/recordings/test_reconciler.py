@@ -16,6 +16,7 @@ from lapel.foundation.ports import Ports
 from lapel.foundation.storage.client import ObjectInfo, ObjectStore
 from lapel.foundation.storage.errors import StoreUnavailable
 from tests.recordings.support import Device, events_of, later, objects, sha256
+from tests.support.patience import patience
 
 WORDS, OTHER = b"left behind" * 300, b"not the same" * 300
 URL_OVER = timedelta(minutes=61)
@@ -70,7 +71,7 @@ async def test_a_deleted_end_users_uploads_are_passed_over_until_their_rows_go(
     if put:
         await device.put(upload, WORDS)
     await device.call("DELETE", f"/v1/end-users/{person}", 204)
-    async with asyncio.timeout(60):
+    async with patience(60):
         await later(ports, URL_OVER).reconciler.run_unfinished()
         await later(ports, URL_OVER + timedelta(minutes=1)).reconciler.run_unfinished()
     async with ports.database.acquire() as connection:

@@ -11,6 +11,7 @@ from lapel.simulate.fleet import Fleet
 from lapel.simulate.plan import FleetPlan
 from lapel.simulate.report import FleetReport
 from lapel.simulate.sealing.sealing_device import Provisioning
+from tests.support.patience import patience
 from tests.support.running import Running
 
 _USUAL: dict[str, Any] = {
@@ -38,13 +39,16 @@ async def ended(
     provisioning: Provisioning | None = None,
     **changes: Any,
 ) -> FleetReport:
-    """A simulation that is ended as soon as enough has happened, however slow the machine is."""
+    """A simulation that is ended as soon as enough has happened, however slow the machine is.
+
+    Raises AssertionError when nothing has happened for a minute.
+    """
     stop = asyncio.Event()
     plan = FleetPlan(run=run, **{**_USUAL, **changes, "minutes": 60})
     fleet = Fleet(plan, live.url, key, stop, provisioning)
     task = asyncio.create_task(fleet.run())
     try:
-        async with asyncio.timeout(60):
+        async with patience(60, lambda: (fleet.meter.total.count, fleet.meter.repeats.total())):
             while not enough(fleet.meter) and not task.done():  # noqa: ASYNC110 - nobody tells
                 await asyncio.sleep(0.02)
     except TimeoutError:

@@ -15,6 +15,7 @@ from tests.summaries.support import desk_of, entry, general
 from tests.support.client import api_client
 from tests.support.language_services import LanguageService, serving
 from tests.support.language_services.asked import Asked
+from tests.support.patience import patience
 from tests.support.postgres import create_database, drop_database
 from tests.support.running import running
 from tests.support.tenants import make_tenant
@@ -52,7 +53,7 @@ async def test_whatever_the_worker_was_at_the_next_one_finishes_it(
                 service.asked.clear()
                 _, marker = armed(quick_folder, point)
                 made = await desk.ask(transcription_id, provider="openai")
-                async with asyncio.timeout(SLOW):
+                async with patience(SLOW):
                     while (shown := await desk.get(made["id"]))["status"] != "completed":
                         assert shown["status"] != "failed", shown
                         await asyncio.sleep(0.05)

@@ -17,6 +17,7 @@ from lapel.slices.providers.slots.slots import sealed
 from tests.recordings.support import Device
 from tests.support.beginning import Beginning
 from tests.support.client import api_client
+from tests.support.patience import patience
 from tests.support.running import Running, running, working
 from tests.support.speech_providers import KEY, Fake, serving_fake
 from tests.support.tenants import make_tenant
@@ -64,13 +65,13 @@ class Office(Device):
 
     async def until_called(self, count: int = 1) -> None:
         """Wait until the fake was called so often."""
-        async with asyncio.timeout(SLOW):
+        async with patience(SLOW):
             while len(self.fake.calls) < count:  # noqa: ASYNC110 - another server's counter
                 await asyncio.sleep(0.02)
 
     async def until_nothing_is_kept(self) -> None:
         """Wait until the fake has been told to delete everything, and our side knows it."""
-        async with asyncio.timeout(SLOW):
+        async with patience(SLOW):
             while self.fake.kept or await self.value("SELECT count(*) FROM remote_copies"):  # noqa: ASYNC110 - another process's work
                 await asyncio.sleep(0.1)
 

@@ -16,6 +16,7 @@ from lapel.slices.transcription.slice import SLICE
 from tests.faults.evidence import scratch_files
 from tests.faults.processes import Process, armed, instructions, process
 from tests.recordings.support import events_of
+from tests.support.patience import patience
 from tests.support.postgres import create_database, drop_database
 from tests.transcription.office import BEGINNING, SLOW, Office, office
 
@@ -98,7 +99,7 @@ async def _live(opened: Office, worker: Process, point: str, folder: Path) -> No
     assert not marker.exists()
     transcription_id = await opened.until_transcribed(recording_id)
     done = await opened.ended(transcription_id)
-    async with asyncio.timeout(SLOW):  # what the killed one held, too
+    async with patience(SLOW):  # what the killed one held, too
         while left := await _audio_left(opened):  # noqa: ASYNC110 - another process's files
             await asyncio.sleep(0.2)
     assert left == [], point

@@ -21,6 +21,7 @@ from lapel.slices.recordings.service import Audio, audio_of
 from lapel.slices.transcription.speech.failures import Gone
 from lapel.slices.transcription.work.scratch import Scratch, ScratchPlace
 from tests.recordings.support import Device
+from tests.support.patience import patience
 from tests.transcription.office import SLOW
 
 SOUND = b"OggS" + bytes(200)
@@ -115,7 +116,7 @@ def bench(device: Device, ports: Ports, tmp_path: Path) -> Bench:
 
 
 async def until_gone(place: ScratchPlace) -> None:
-    async with asyncio.timeout(SLOW):
+    async with patience(SLOW):
         while place.folder.exists():  # noqa: ASYNC110 - a folder
             await asyncio.sleep(0.01)
 
@@ -214,7 +215,7 @@ async def test_a_living_worker_renews_what_it_holds(bench: Bench) -> None:
                 "UPDATE local_copies SET renewed_at = now() - interval '25 hours' WHERE recording_id = $1",
                 audio.recording_id,
             )
-            async with asyncio.timeout(SLOW), bench.ports.database.acquire() as connection:
+            async with patience(SLOW), bench.ports.database.acquire() as connection:
                 while not await connection.fetchval(  # noqa: ASYNC110 - another task writes it
                     "SELECT renewed_at > now() - interval '1 hour' FROM local_copies WHERE recording_id = $1",
                     audio.recording_id,

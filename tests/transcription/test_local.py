@@ -16,6 +16,7 @@ from lapel.embedded.postgres.supervisor import EmbeddedPostgres
 from lapel.sample import speech
 from lapel.slices.embeddings.model.model_files import installed_model
 from lapel.slices.transcription.speech.word_error import word_error
+from tests.support.patience import patience
 from tests.support.postgres import create_database, drop_database
 from tests.transcription.needs import needs_weights
 from tests.transcription.office import SLOW, SPEECH, Office, office
@@ -46,7 +47,7 @@ def engines() -> list[psutil.Process]:
 async def until_listening(office_: Office, transcription_id: str) -> psutil.Process:
     """Wait until the engine is at it; its process."""
     at_it = "SELECT stage = 'transcribe' AND lease IS NOT NULL FROM speech_work WHERE id = $1"
-    async with asyncio.timeout(SLOW):
+    async with patience(SLOW):
         while not (await office_.value(at_it, transcription_id) and engines()):  # noqa: ASYNC110
             await asyncio.sleep(0.02)
     return engines()[0]
@@ -75,7 +76,7 @@ async def test_what_was_said_by_whom_and_when_and_it_is_found(shared: Office) ->
     assert [word["start"] for word in words] == sorted(word["start"] for word in words)
     assert 0.5 < done["confidence"] <= 1
     if installed_model() is not None:  # a little later, in other words of another language
-        async with asyncio.timeout(SLOW):
+        async with patience(SLOW):
             question = "Er war ein egoistischer Mensch"
             while recording_id not in await search(shared, recording_id, question):  # noqa: ASYNC110
                 await asyncio.sleep(0.1)
@@ -88,7 +89,7 @@ async def test_an_engine_that_a_deletion_stops_in_mid_step_or_that_is_killed_is_
     engine = await until_listening(shared, transcription_id)
     engine.suspend()  # so that it is in mid-step for sure
     await shared.call("DELETE", f"/v1/recordings/{recording_id}", 204)
-    async with asyncio.timeout(SLOW):
+    async with patience(SLOW):
         while engine.is_running() and engine.status() != psutil.STATUS_ZOMBIE:  # noqa: ASYNC110
             await asyncio.sleep(0.05)
     _, other = await shared.transcribe(**WITHOUT_SPEAKERS)

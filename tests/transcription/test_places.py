@@ -25,6 +25,7 @@ from lapel.slices.transcription.work.scratch import Scratch
 from lapel.slices.transcription.work.steps import Ending, Steps
 from lapel.slices.transcription.work.tools import WorkerStages
 from tests.recordings.support import Device
+from tests.support.patience import patience
 from tests.support.tenants import make_tenant
 from tests.transcription.audio.signals import silent_flac
 from tests.transcription.office import BEGINNING, SLOW, Office, office
@@ -92,7 +93,7 @@ class Busy(Runner):
 
     async def settled(self) -> None:
         """Wait until each job has a step under way, or is spent."""
-        async with asyncio.timeout(SLOW):
+        async with patience(SLOW):
             while sum(not job.done() for job in self.jobs) > len(self.hanging.under_way):  # noqa: ASYNC110 - tasks
                 await asyncio.sleep(0.002)
 
@@ -174,7 +175,7 @@ async def test_long_files_of_many_projects_keep_nobody_waiting(tmp_path: Path, f
             tenant = await make_tenant(ports)
             device = Device(opened.client, tenant, tenant.headers)
             long.append((device, (await device.upload(hostile))[0]))
-        async with asyncio.timeout(SLOW):
+        async with patience(SLOW):
             while await opened.value(UNDER_WAY) < 4:  # noqa: ASYNC110 - a database
                 await asyncio.sleep(0.1)
         recording_id, _ = await opened.upload(BEGINNING)

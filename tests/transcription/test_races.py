@@ -35,6 +35,7 @@ from lapel.slices.transcription.work.scratch import Scratch
 from lapel.slices.transcription.work.tools import WorkerStages
 from tests.recordings.support import Device, events_of
 from tests.support.locks import until_waiting
+from tests.support.patience import patience
 from tests.support.spoken import FACTS, TRANSCRIPT
 from tests.support.tenants import make_tenant
 from tests.transcription.office import SLOW
@@ -218,7 +219,7 @@ async def test_nobody_waits_for_a_deletion_of_somebody_else(device: Device, port
     async with ports.database.transaction() as connection:
         lane = await connection.fetchval("SELECT lane FROM speech_work WHERE id = $1", made["id"])
         await connection.execute("DELETE FROM recordings WHERE id = $1", recording_id)
-        async with asyncio.timeout(SLOW):
+        async with patience(SLOW):
             while (claim := await claim_next(ports, lane)) is not None:
                 taken.add(claim.id)
     assert made["id"] in taken

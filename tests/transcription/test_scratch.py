@@ -23,6 +23,7 @@ from lapel.slices.erasure.service import LocalCopies
 from lapel.slices.recordings.service import Audio
 from lapel.slices.transcription.speech.failures import SpeechError
 from lapel.slices.transcription.work.scratch import Scratch, ScratchPlace
+from tests.support.patience import patience
 from tests.support.tenants import Tenant
 
 SIZE = 20 * 1024 * 1024
@@ -323,7 +324,7 @@ async def test_what_cannot_be_removed_keeps_its_row_until_it_can(
         await desk.step("a")
         assert len(desk.files()) == await desk.rows() == 1
     await desk.scratch.start()  # and looks from here on
-    async with asyncio.timeout(60):
+    async with patience(60):
         while desk.files() or await desk.rows():  # noqa: ASYNC110 - a disk and a database
             await asyncio.sleep(0.02)
 
@@ -349,7 +350,7 @@ async def test_it_looks_on_after_a_fault_that_nobody_foresaw(
         tmp_path / "scratch", cast("ObjectStore", store), ports.database, copies, look_seconds=0.02
     )
     await desk.scratch.start()
-    async with asyncio.timeout(60):
+    async with patience(60):
         while not copies.failed:  # noqa: ASYNC110 - a loop of its own
             await asyncio.sleep(0.01)
         await desk.step("a", next_waits=True)  # for which no step waits in the queue
@@ -390,7 +391,7 @@ async def test_it_closes_at_the_moment_of_a_notification(
     await desk.scratch.close()
     desk.scratch = Scratch(tmp_path / "scratch", cast("ObjectStore", store), ports.database, copies)
     await desk.scratch.start()
-    async with asyncio.timeout(60):
+    async with patience(60):
         while copies.on_erased is None:  # noqa: ASYNC110 - a task of its own sets it
             await asyncio.sleep(0.01)
         await asyncio.sleep(0.1)  # the look that follows the start

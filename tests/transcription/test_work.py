@@ -18,6 +18,7 @@ from lapel.slices.transcription.payloads import Process
 from lapel.slices.transcription.service import Transcriptions
 from lapel.slices.transcription.work.lease import claim_next
 from tests.recordings.support import events_of
+from tests.support.patience import patience
 from tests.support.postgres import create_database, drop_database
 from tests.support.running import working
 from tests.support.speech_faults import HANG, status
@@ -177,7 +178,7 @@ async def test_who_answers_the_slot_may_change_in_mid_work(shared: Office) -> No
     recording_id, _ = await shared.upload(BEGINNING)
     body = {"recording_id": recording_id, "provider": "elevenlabs"}
     made = await shared.post("/v1/transcriptions", 201, body)
-    async with asyncio.timeout(SLOW):
+    async with patience(SLOW):
         while not await shared.value("SELECT failures FROM speech_work WHERE id = $1", made["id"]):  # noqa: ASYNC110
             await asyncio.sleep(0.05)
     await shared.set_slot("elevenlabs", "deepgram", shared.fake.url)

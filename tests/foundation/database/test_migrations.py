@@ -18,6 +18,7 @@ from lapel.foundation.database import migrations
 from lapel.foundation.identity import seal
 from lapel.foundation.identity.tokens import new_token
 from tests.support.client import api_client
+from tests.support.patience import patience
 from tests.support.postgres import create_database, drop_database
 from tests.support.running import running
 from tests.support.tenants import INSERT_KEY, bearer
@@ -253,7 +254,7 @@ async def test_a_reader_that_stays_in_a_table_holds_up_nobody_else(
         async with staying.transaction():
             await staying.fetch("SELECT id FROM recordings")
             upgrading = asyncio.create_task(asyncio.to_thread(migrations.upgrade, older))
-            async with asyncio.timeout(60):
+            async with patience(60):
                 while not await others.fetchval(WAITING):  # noqa: ASYNC110 - another process waits
                     await asyncio.sleep(0.01)
                 # 0009 has changed these tables; 0011 waits for the other one.
@@ -283,7 +284,7 @@ async def test_an_index_is_built_while_another_process_waits_to_migrate(
             while await others.fetchval(MIGRATING) < 2:  # noqa: ASYNC110 - another process waits
                 await asyncio.sleep(0.01)
         try:
-            async with asyncio.timeout(60):
+            async with patience(60):
                 await asyncio.shield(first)
         except TimeoutError:
             await others.execute(END_WAITING)  # so that the first one ends, too

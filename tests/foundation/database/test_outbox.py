@@ -13,6 +13,7 @@ import pytest
 from lapel.foundation.database import listening, outbox
 from lapel.foundation.ports import Ports
 from tests.events.writing import place
+from tests.support.patience import patience
 from tests.support.tenants import Tenant
 
 if TYPE_CHECKING:
@@ -110,7 +111,7 @@ async def test_a_commit_notifies_and_a_position_too(ports: Ports, tenant: Tenant
     tasks = [asyncio.create_task(hear(each)) for each in (outbox.EVENTS_CHANNEL, outbox.POSITIONS_CHANNEL)]
 
     async def until(expected: tuple[str, str]) -> None:
-        async with asyncio.timeout(20):
+        async with patience(20):
             while expected not in heard:
                 news.clear()
                 await news.wait()

@@ -12,6 +12,7 @@ from lapel.foundation.core.clock import Clock, SystemClock
 from lapel.foundation.database.pool import Database
 from lapel.foundation.queue.jobs import USUAL, Job, QueueLane, Schedule
 from lapel.foundation.queue.queue_worker import QueueWorker
+from tests.support.patience import patience
 
 
 class Payload(msgspec.Struct):
@@ -39,7 +40,7 @@ async def worker(
 
 
 async def until(condition: Callable[[], Awaitable[bool]], seconds: float = 20) -> None:
-    async with asyncio.timeout(seconds):
+    async with patience(seconds):
         while not await condition():  # noqa: ASYNC110 - the other side is a database
             await asyncio.sleep(0.02)
 

@@ -11,6 +11,7 @@ import psutil
 import uvloop
 
 from lapel.foundation.workers.piped_child import PipedChild
+from tests.support.patience import patience
 
 # The grandchild holds the child's ends of the streams, and reads nothing.
 _WITH_GRANDCHILD = """
@@ -31,7 +32,7 @@ async def _leaves_nothing_open() -> None:
         child.send_signal(signal.SIGKILL)
         await child.wait()
         await child.close()
-        async with asyncio.timeout(30):
+        async with patience(30):
             while psutil.Process().num_fds() > before:  # noqa: ASYNC110 - nobody sets an event
                 await asyncio.sleep(0.01)
         assert psutil.pid_exists(grandchild)

@@ -22,6 +22,7 @@ from lapel.foundation.ports import Ports
 from lapel.slices.webhooks.delivery.engine import DeliveryEngine
 from lapel.slices.webhooks.records.endings import Endings
 from lapel.slices.webhooks.signing_secrets import sealed
+from tests.support.patience import patience
 from tests.support.receivers import accepting
 from tests.support.tenants import Tenant
 
@@ -267,7 +268,7 @@ class World:
         """Wait until so many deliveries are in these states (default: ended)."""
         wanted = states or ("succeeded", "failed")
         counted = "SELECT count(*) FROM webhook_deliveries WHERE world_id = $1 AND state = ANY($2)"
-        async with asyncio.timeout(60):
+        async with patience(60):
             while True:
                 await self._until(count, counted, list(wanted))
                 found = await self.deliveries()
@@ -277,7 +278,7 @@ class World:
     async def attempted(self, count: int) -> list[dict[str, Any]]:
         """Wait until so many attempts are written."""
         counted = "SELECT least(count(*), $2::bigint) AS count FROM webhook_attempts WHERE world_id = $1"
-        async with asyncio.timeout(60):
+        async with patience(60):
             await self._until(count, counted, count)
         return await self.attempts()
 
@@ -289,7 +290,7 @@ class World:
 
 async def until(true: Callable[[], bool]) -> None:
     """Wait until something is true."""
-    async with asyncio.timeout(60):
+    async with patience(60):
         while not true():  # noqa: ASYNC110 - a condition of the test
             await asyncio.sleep(0.005)
 

@@ -13,6 +13,7 @@ import standardwebhooks
 
 from lapel.slices.webhooks.payloads import WebhookJob
 from lapel.slices.webhooks.records.endings import Endings
+from tests.support.patience import patience
 from tests.support.tenants import Tenant
 from tests.webhooks.delivery.support import (
     OK,
@@ -226,7 +227,7 @@ async def test_an_answer_that_decides_about_a_webhook_is_not_lost_while_its_row_
             slow.let_go.set()
             await world.attempted(1)
         field_, wanted = ("failures", 0) if probe else ("disabled_reason", "gone")
-        async with asyncio.timeout(60):
+        async with patience(60):
             while (row := await world.state(webhook))[field_] != wanted:  # noqa: ASYNC110
                 await asyncio.sleep(0.02)
     assert (row["status"], row["paused_until"]) == ("enabled" if probe else "disabled", None)

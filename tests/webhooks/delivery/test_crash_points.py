@@ -11,6 +11,7 @@ import pytest
 from lapel.embedded.postgres.supervisor import EmbeddedPostgres
 from lapel.slices.webhooks.slice import SLICE
 from tests.faults.processes import armed, instructions, process
+from tests.support.patience import patience
 from tests.support.postgres import create_database, drop_database
 from tests.support.running import running
 from tests.support.tenants import make_tenant
@@ -45,7 +46,7 @@ async def dies(world: World, folder: Path, point: str) -> None:
     _, marker = armed(folder, point)
     for number in range(EVENTS):
         await world.publish(f"dev_{number % RESOURCES}")
-    async with asyncio.timeout(30):
+    async with patience(30):
         while marker.exists():  # noqa: ASYNC110 - another process removes it
             await asyncio.sleep(0.02)
 

@@ -19,6 +19,7 @@ from lapel.slices.webhooks.delivery.fan_out import FanOut
 from lapel.slices.webhooks.records import erased_events
 from lapel.slices.webhooks.records.erased_events import ErasedEvents
 from tests.recordings.support import Device
+from tests.support.patience import patience
 from tests.support.tenants import Tenant
 from tests.webhooks.delivery.support import OK, Received, Receiver, World, delivering, until, world_of
 
@@ -126,7 +127,7 @@ async def test_nothing_erased_is_sent_and_what_follows_arrives(
         await until(lambda: len(receiver.received) == 1)
         await world.settled(2, "pending")
         await operator.call("DELETE", f"/v1/recordings/{recording}", 204)
-        async with asyncio.timeout(60):
+        async with patience(60):
             while (await rows(world))[0]:  # noqa: ASYNC110 - the database tells nobody
                 await asyncio.sleep(0.01)
         await until(lambda: len(receiver.received) == 2)

@@ -11,6 +11,7 @@ from lapel.slices.webhooks.delivery.claim_queries import ClaimedRow
 from lapel.slices.webhooks.delivery.claiming import Claims
 from lapel.slices.webhooks.delivery.fan_out import FanOut
 from lapel.slices.webhooks.delivery.webhook_places import WebhookPlaces
+from tests.support.patience import patience
 from tests.webhooks.delivery.support import Receiver, Webhook, World, accept, delivering, never, until
 
 
@@ -138,7 +139,7 @@ async def test_a_worker_that_stops_before_a_probe_begins_leaves_it_to_others_at_
     await world.publish()
     with monkeypatch.context() as busy:
         busy.setattr(start_queue, "_OF_A_TURN", 0)
-        async with delivering(world.ports), asyncio.timeout(60):
+        async with delivering(world.ports), patience(60):
             while (await world.state(webhook))["pause"] <= 0:  # noqa: ASYNC110 - the database tells nobody
                 await asyncio.sleep(0.01)
     assert receiver.received == []

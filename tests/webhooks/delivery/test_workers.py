@@ -19,6 +19,7 @@ from lapel.slices.webhooks.delivery import engine, start_queue
 from lapel.slices.webhooks.delivery.delivery_metrics import IN_FLIGHT
 from lapel.slices.webhooks.delivery.fan_out import FanOut
 from lapel.slices.webhooks.delivery.webhook_places import OF_WEBHOOK
+from tests.support.patience import patience
 from tests.webhooks.delivery.support import (
     OK,
     Received,
@@ -95,7 +96,7 @@ async def test_a_lease_that_ends_is_taken_over_and_both_attempts_are_written(
     await world.publish()
     async with delivering(world.ports):
         await until(lambda: len(receiver.received) == 1)
-        async with delivering(world.ports), asyncio.timeout(60):
+        async with delivering(world.ports), patience(60):
             # As if the first worker had been stopped for longer than its lease. It may be the one that claims
             # the delivery next, and it does not attempt it twice, so the lease ends again and again.
             while len(receiver.received) == 1:
@@ -188,7 +189,7 @@ async def test_the_attempts_that_run_are_counted_without_those_that_wait_to_begi
     monkeypatch.setattr(start_queue, "_OF_A_TURN", 0)
     await world.webhook(receiver.url)
     await world.publish()
-    async with delivering(world.ports), asyncio.timeout(60):
+    async with delivering(world.ports), patience(60):
         while [each["leased_until"] for each in await world.deliveries()] in ([], [None]):  # noqa: ASYNC110 - a table
             await asyncio.sleep(0.01)
         await asyncio.sleep(0.2)  # it is counted again and again

@@ -27,6 +27,7 @@ from lapel.slices.transcription.speech.messages import SAMPLE_RATE, Group, Heard
 from lapel.slices.transcription.speech.transcript import Segment
 from lapel.slices.transcription.speech.word_error import normalised
 from tests.support.conversations import Conversation
+from tests.support.patience import patience
 from tests.transcription.models.carriers import carrier, with_damaged_base, without_base
 from tests.transcription.needs import needs_weights
 
@@ -209,7 +210,7 @@ async def test_a_process_that_nobody_needs_is_ended(tmp_path: Path) -> None:
     engine = engine_of(tmp_path, speech_idle_seconds="0.05")
     try:
         await engine.group(NOTHING)
-        async with asyncio.timeout(SLOW):
+        async with patience(SLOW):
             while engine.pid is not None:  # noqa: ASYNC110 - it tells nobody
                 await asyncio.sleep(0.02)
         assert (await engine.group(NOTHING)).labels == []
