@@ -151,7 +151,7 @@ async def test_a_step_whose_worker_is_silent_is_free_again_and_the_silent_one_ha
     assert first is not None
     second = await line.take("other")
     assert second is not None
-    assert (second.id, second.starts) == (first.id, 2)
+    assert (second.id, second.starts) == (first.id, 0)
     async with line.database.transaction() as connection:
         assert not await work_queries.renew(connection, first, SECOND)
         assert not await work_queries.lock(connection, first)
@@ -160,7 +160,32 @@ async def test_a_step_whose_worker_is_silent_is_free_again_and_the_silent_one_ha
         assert await work_queries.lock(connection, second)
 
 
-async def test_what_was_put_back_waits_and_counts_as_a_start_only_when_it_failed(line: Line) -> None:
+async def test_an_audio_is_charged_with_the_deaths_of_workers_that_were_at_it(line: Line) -> None:
+    await line.put(0, 1)
+
+    async def claim() -> ClaimRow:
+        async with line.database.transaction() as connection:
+            claimed = await work_queries.claim(connection, "inference", "dies", timedelta(0))
+        assert claimed is not None
+        return claimed
+
+    async def at(claimed: ClaimRow, *, audio: bool) -> None:
+        async with line.database.transaction() as connection:
+            assert await work_queries.set_at_audio(connection, claimed, at=audio)
+
+    await at(await claim(), audio=True)  # it dies at the audio
+    second = await claim()
+    await at(second, audio=True)
+    await at(second, audio=False)  # and this one dies afterwards
+    third = await claim()
+    await at(third, audio=True)
+    async with line.database.transaction() as connection:  # this one is stopped
+        assert await work_queries.put_back(connection, third, timedelta(0), failed=False)
+    fourth = await claim()
+    assert [second.starts, third.starts, fourth.starts] == [1, 1, 1]
+
+
+async def test_what_was_put_back_waits_and_counts_as_a_failure_only_when_it_failed(line: Line) -> None:
     await line.put(0, 1)
     taken = await line.take()
     assert taken is not None
@@ -168,7 +193,7 @@ async def test_what_was_put_back_waits_and_counts_as_a_start_only_when_it_failed
         assert await work_queries.put_back(connection, taken, timedelta(0), failed=False)
     taken = await line.take()
     assert taken is not None
-    assert (taken.starts, taken.failures) == (1, 0)
+    assert (taken.starts, taken.failures) == (0, 0)
     async with line.database.transaction() as connection:
         assert await work_queries.put_back(connection, taken, 60 * SECOND, failed=True)
     assert await line.take() is None
@@ -195,7 +220,7 @@ async def test_a_turn_of_the_models_changes_nothing_in_the_order(line: Line) -> 
     await line.turn_over(taken)
     again = await line.take()
     assert again is not None
-    assert (again.id, again.turns, again.starts) == (taken.id, 1, 1)
+    assert (again.id, again.turns, again.starts) == (taken.id, 1, 0)
     async with line.database.transaction() as connection:
         await work_queries.move(
             connection, again, lane="inference", stage="transcribe", piece=1, engine="local"

@@ -91,8 +91,8 @@ class UndeletedCopiesRow(msgspec.Struct, frozen=True):
 
 
 class ClaimRow(msgspec.Struct, frozen=True):
-    """A step leased to a worker. `starts`: how often a worker has started the step without ending it,
-    including this start. `turns`: how many turns the step has had. `failures`: how many tries failed."""
+    """A step leased to a worker. `starts`: how many workers died while a child of theirs was at the audio,
+    since the step began. `turns`: how many turns the step has had. `failures`: how many tries failed."""
 
     world_id: int
     id: str

@@ -19,6 +19,7 @@ from lapel.foundation.workers.worker_child import Refusal
 from lapel.foundation.workers.worker_process import SubworkerDied, WorkerProcess
 from lapel.slices.transcription.audio.audio_facts import AudioFacts
 from lapel.slices.transcription.audio.decoder_messages import DISK, DISK_FULL, Decode
+from lapel.slices.transcription.speech.at_audio import at_audio
 from lapel.slices.transcription.speech.failures import Code, DiskFull, SpeechError, TryAgain, TurnOver
 
 if TYPE_CHECKING:
@@ -151,7 +152,8 @@ class Decoder:
         - `processing_error`, for audio that is too long or has too many samples.
 
         Raises DiskFull when the disk of `pcm` is full, and OSError when this disk has no room for a new file.
-        Raises TryAgain when the disk fails otherwise, when the child was killed, or after `aclose`.
+        Raises TryAgain when the disk fails otherwise, when the child was killed, or after `aclose`. Raises
+        what `at_audio` raises.
         """
         async with self._running:
             if self._closed:
@@ -168,9 +170,10 @@ class Decoder:
                     spare_bytes=self._spare_bytes,
                 )
                 under_way = _UnderWay(self._free.pop(), request, file, pcm, owner)
-            under_way.child.resume()
             try:
-                await under_way.work(min(self._turn_seconds, self._seconds - under_way.used))
+                async with at_audio():
+                    under_way.child.resume()
+                    await under_way.work(min(self._turn_seconds, self._seconds - under_way.used))
                 if under_way.call.done():
                     facts = self._result(under_way)
                     self._free.append(under_way.child)

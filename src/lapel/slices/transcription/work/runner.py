@@ -2,7 +2,8 @@
 
 A step is leased to a worker for a short time, and the worker renews the lease as long as it lives. So when a
 worker is killed, its step is soon free again, and another worker repeats the step. A worker without the lease
-writes nothing, so no step ends twice. docs/decisions/0005 gives the reasons.
+writes nothing, so no step ends twice. An audio is given up after the deaths of some workers, of which a child
+process was at this audio. docs/decisions/0005 gives the reasons.
 """
 
 from __future__ import annotations
@@ -11,6 +12,8 @@ import asyncio
 import secrets
 import time
 from collections import defaultdict
+from contextlib import asynccontextmanager, suppress
+from contextvars import copy_context
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
@@ -26,6 +29,7 @@ from lapel.foundation.storage.errors import StoreUnavailable
 from lapel.slices.recordings.service import audio_of
 from lapel.slices.transcription import fact_queries, queries
 from lapel.slices.transcription.payloads import AT_ONCE, LANES
+from lapel.slices.transcription.speech.at_audio import NOTE
 from lapel.slices.transcription.speech.failures import DiskFull, Gone, SpeechError, TryAgain, TurnOver
 from lapel.slices.transcription.work import lifecycle, work_queries
 from lapel.slices.transcription.work.lease import LEASE, claim_next
@@ -33,7 +37,7 @@ from lapel.slices.transcription.work.retries import MAX_STARTS, wait_after
 from lapel.slices.transcription.work.steps import Ending, Steps
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import AsyncGenerator, Sequence
 
     from lapel.foundation.database.connection import Connection
     from lapel.foundation.ports import Ports
@@ -144,8 +148,8 @@ class Runner:
         if self._stopping:  # `stop` was called during the claim
             await self._put_back(claim, timedelta(0), failed=False)
             return
-        if claim.starts > MAX_STARTS:
-            message = "Every worker that began with this audio was killed by it."
+        if claim.starts >= MAX_STARTS:
+            message = f"{MAX_STARTS} workers died while they were at this audio."
             await self._fail(claim, "processing_error", message, by_audio=True)
             return
         if claim.turns > _MAX_TURNS:
@@ -206,7 +210,11 @@ class Runner:
         fault, and Gone when another worker has taken over the step.
         """
         progress = _Progress()
-        doing = asyncio.create_task(self._steps.do(claim, progress), name=f"speech-{claim.stage}")
+        context = copy_context()
+        context.run(NOTE.set, lambda: self._at_audio(claim))
+        doing = asyncio.create_task(
+            self._steps.do(claim, progress), name=f"speech-{claim.stage}", context=context
+        )
         keeping = asyncio.create_task(self._keep(claim, progress), name="speech-lease")
         self._running.add(doing)
         try:
@@ -229,6 +237,20 @@ class Runner:
                 task.cancel()
             await asyncio.gather(doing, keeping, return_exceptions=True)
         raise Gone  # the lease is lost
+
+    @asynccontextmanager
+    async def _at_audio(self, claim: ClaimRow) -> AsyncGenerator[None]:
+        """Charge the audio of the step with this worker's death during the block. See `at_audio`."""
+        async with self._ports.database.transaction() as connection:
+            if not await work_queries.set_at_audio(connection, claim, at=True):
+                raise Gone
+        try:
+            yield
+        finally:
+            # If this fails, the end of the step does it, unless the worker dies before.
+            with suppress(Unavailable, asyncpg.PostgresError):
+                async with self._ports.database.transaction() as connection:
+                    await work_queries.set_at_audio(connection, claim, at=False)
 
     async def _keep(self, claim: ClaimRow, progress: _Progress) -> None:
         """Renew the lease and write the progress, again and again. Returns when the lease is lost."""

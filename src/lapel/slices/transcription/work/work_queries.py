@@ -77,8 +77,7 @@ WITH RECURSIVE worlds_with_work (world_id) AS (
     INSERT INTO speech_turns (lane, world_id, served_at) SELECT $1, world_id, clock_timestamp() FROM next
     ON CONFLICT (lane, world_id) DO UPDATE SET served_at = excluded.served_at
 )
-UPDATE speech_work s SET lease = $2, available_at = clock_timestamp() + $3, starts = s.starts + 1,
-    worker = NULL
+UPDATE speech_work s SET lease = $2, available_at = clock_timestamp() + $3, worker = NULL
 FROM next WHERE s.world_id = next.world_id AND s.id = next.id AND s.available_at <= clock_timestamp()
 RETURNING s.world_id, s.id, s.recording_id, s.media_id, s.transcription_id, s.lane, s.stage, s.piece,
     s.engine, s.failures, s.starts, s.turns, s.lease
@@ -87,6 +86,11 @@ RETURNING s.world_id, s.id, s.recording_id, s.media_id, s.transcription_id, s.la
 RENEW = """
 UPDATE speech_work SET available_at = clock_timestamp() + $4
 WHERE world_id = $1 AND id = $2 AND lease = $3 RETURNING id
+"""
+
+# $4: how many workers died at the step's audio, one more while a child process of this worker is at it.
+SET_STARTS = """
+UPDATE speech_work SET starts = $4 WHERE world_id = $1 AND id = $2 AND lease = $3 RETURNING id
 """
 
 # Of the given recordings, those that have a free step. $1, $2: worlds and ids of the recordings.
@@ -111,13 +115,11 @@ UPDATE speech_work SET lane = $4, stage = $5, piece = $6, engine = $7, lease = N
 WHERE world_id = $1 AND id = $2 AND lease = $3
 """
 
-# $5: 1 after a failed try, else 0. A step that is put back without a failure does not count as started.
-# $6: 1 after a turn, else 0. $7: the worker that keeps the step's state. $8: whether the step waits for disk
-# space.
+# $5: 1 after a failed try, else 0. $6: 1 after a turn, else 0. $7: the worker that keeps the step's state.
+# $8: whether the step waits for disk space. $9: `starts` as it was claimed.
 PUT_BACK = """
 UPDATE speech_work SET lease = NULL, available_at = clock_timestamp() + $4, failures = failures + $5,
-    starts = CASE $5 WHEN 0 THEN greatest(starts - 1, 0) ELSE 0 END, turns = turns + $6,
-    worker = $7, waits_for_room = $8
+    starts = CASE $5 WHEN 0 THEN $9 ELSE 0 END, turns = turns + $6, worker = $7, waits_for_room = $8
 WHERE world_id = $1 AND id = $2 AND lease = $3
 RETURNING id
 """
@@ -199,6 +201,13 @@ async def renew(connection: Connection, step: ClaimRow, until: timedelta) -> boo
     return renewed is not None
 
 
+async def set_at_audio(connection: Connection, step: ClaimRow, *, at: bool) -> bool:
+    """Store whether a child process is at the audio. Returns whether this worker still has the lease."""
+    starts = step.starts + at
+    of = (step.world_id, step.id, step.lease)
+    return await fetch_value(connection, str, SET_STARTS, *of, starts) is not None
+
+
 async def lock(connection: Connection, step: ClaimRow) -> bool:
     """Lock the step until the transaction ends. Returns whether this worker still has its lease."""
     return await fetch_value(connection, str, LOCK, step.world_id, step.id, step.lease) is not None
@@ -249,7 +258,7 @@ async def put_back(
     step's state. `waits_for_room`: the step waits for disk space.
     """
     place = (step.world_id, step.id, step.lease)
-    given = (after, int(failed), int(turn), worker, waits_for_room)
+    given = (after, int(failed), int(turn), worker, waits_for_room, step.starts)
     return await fetch_value(connection, str, PUT_BACK, *place, *given) is not None
 
 

@@ -16,6 +16,7 @@ from lapel.foundation.workers.worker_process import SubworkerDied, SubworkerTime
 from lapel.settings import Settings
 from lapel.slices.transcription.models.weights.hub import cache_folder
 from lapel.slices.transcription.models.weights.whisper_weights import named_folder
+from lapel.slices.transcription.speech.at_audio import at_audio
 from lapel.slices.transcription.speech.failures import Code, SpeechError, TryAgain
 from lapel.slices.transcription.speech.messages import (
     NOT_HERE,
@@ -56,7 +57,8 @@ class Engine:
 
     The child does one request at a time; further calls wait. `prepare`, `listen`, `describe` and `group`
     raise SpeechError when another try cannot help (no model, an unknown language). They raise TryAgain when
-    the child died or took too long (the next call starts a new child), and after `aclose`.
+    the child died or took too long (the next call starts a new child), and after `aclose`. The last three
+    also raise what `at_audio` raises.
     """
 
     def __init__(self, settings: Settings | None = None) -> None:
@@ -105,16 +107,19 @@ class Engine:
         if self._worker.pid is None or self._prepared != (self._worker.pid, request.model):
             await self.prepare(request.model)  # a separate request, because its time limit differs
         length = max(request.end_ms - request.start_ms, 0) / 1000
-        return await self._ask(request, Heard, seconds=_AT_LEAST + _PER_SECOND * length, report=report)
+        async with at_audio():
+            return await self._ask(request, Heard, seconds=_AT_LEAST + _PER_SECOND * length, report=report)
 
     async def describe(self, request: Describe) -> Voices:
         """Embed the voices in some stretches of a PCM file. Raises SpeechError, TryAgain: see the class."""
         length = sum(max(end - start, 0.0) for start, end in request.speech)
-        return await self._ask(request, Voices, seconds=_AT_LEAST + _PER_SECOND * length)
+        async with at_audio():
+            return await self._ask(request, Voices, seconds=_AT_LEAST + _PER_SECOND * length)
 
     async def group(self, request: Group) -> Groups:
         """Group the voices of a recording by person. Raises SpeechError, TryAgain: see the class."""
-        return await self._ask(request, Groups, seconds=_GROUPING)
+        async with at_audio():
+            return await self._ask(request, Groups, seconds=_GROUPING)
 
     async def aclose(self) -> None:
         """End the child for good. A running call, and every later call, raises TryAgain."""
