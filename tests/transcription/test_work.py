@@ -16,6 +16,7 @@ from lapel.foundation.database import migrations
 from lapel.slices.providers.slots import slot_queries
 from lapel.slices.transcription.payloads import Process
 from lapel.slices.transcription.service import Transcriptions
+from lapel.slices.transcription.speech.failures import TELL
 from lapel.slices.transcription.work.lease import claim_next
 from tests.recordings.support import events_of
 from tests.support.patience import patience
@@ -150,7 +151,8 @@ async def test_a_provider_that_refuses_the_key_fails_it_at_once(shared: Office) 
     _, transcription_id = await shared.transcribe()
     failed = await shared.ended(transcription_id)
     assert failed["error"]["code"] == "provider_error"
-    assert "lapel providers set" in failed["error"]["message"]
+    assert failed["error"]["message"].endswith(f"answered 401: Invalid credentials. {TELL}")
+    assert "lapel " not in failed["error"]["message"]
 
 
 async def test_a_provider_that_stumbles_is_asked_again(shared: Office) -> None:

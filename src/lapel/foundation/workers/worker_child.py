@@ -31,12 +31,16 @@ PROGRESS, ANSWER, REFUSAL = 0, 1, 2
 
 
 class Refusal(Exception):
-    """The child refuses the work, and would do so again. `code` is for programs, the message for people."""
+    """The child refuses the work, and would do so again.
 
-    def __init__(self, code: str, message: str) -> None:
+    `code` is for programs, the message for people, and `remedy` for the operator alone.
+    """
+
+    def __init__(self, code: str, message: str, remedy: str = "") -> None:
         super().__init__(message)
         self.code = code
         self.message = message
+        self.remedy = remedy
 
 
 class RefusalFrame(msgspec.Struct, frozen=True, array_like=True):
@@ -44,6 +48,7 @@ class RefusalFrame(msgspec.Struct, frozen=True, array_like=True):
 
     code: str
     message: str
+    remedy: str = ""
 
 
 class Bounds(msgspec.Struct, frozen=True, kw_only=True):
@@ -128,6 +133,6 @@ def _answer(out: FileIO, request: object, handle: Callable[[Any, Report], msgspe
     try:
         answer = handle(request, lambda done: send(PROGRESS, done))
     except Refusal as refusal:
-        send(REFUSAL, RefusalFrame(refusal.code, refusal.message))
+        send(REFUSAL, RefusalFrame(refusal.code, refusal.message, refusal.remedy))
     else:
         send(ANSWER, answer)

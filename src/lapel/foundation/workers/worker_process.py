@@ -130,7 +130,7 @@ class WorkerProcess:
                 raise
             self._rest()
         if isinstance(reply, RefusalFrame):
-            raise Refusal(reply.code, reply.message)
+            raise Refusal(reply.code, reply.message, reply.remedy)
         return reply
 
     def pause(self) -> None:

@@ -16,19 +16,26 @@ AwayHow: TypeAlias = Literal["connection", "failed", "overloaded", "timed_out", 
 
 
 class ProviderFailed(Exception):
-    """The call failed, and another try cannot help. The operator sees the message, which names the remedy."""
+    """The call failed, and another try cannot help.
 
-    def __init__(self, message: str, *, cause: Cause = "settings") -> None:
-        super().__init__(message)
-        self.message = message
+    The operator sees the message: `fault`, and the `remedy`, which only the operator can apply.
+    """
+
+    def __init__(self, fault: str, *, remedy: str = "", cause: Cause = "settings") -> None:
+        self.fault = fault
+        self.remedy = remedy
+        self.message = f"{fault} {remedy}".rstrip()
         self.cause: Cause = cause
+        super().__init__(self.message)
 
 
 class RefusedForGood(ProviderFailed):
     """A service refuses for good. `status`: the answer's HTTP status; `detail`: its codes and message."""
 
-    def __init__(self, message: str, status: int, detail: str, *, cause: Cause = "request") -> None:
-        super().__init__(message, cause=cause)
+    def __init__(
+        self, fault: str, status: int, detail: str, *, remedy: str = "", cause: Cause = "request"
+    ) -> None:
+        super().__init__(fault, remedy=remedy, cause=cause)
         self.status = status
         self.detail = detail
 

@@ -44,7 +44,8 @@ class Account:
         """The error for an address that the outbound policy does not allow. It does not tell the address."""
         return ProviderFailed(
             f"{self.name} was not called: its address is neither public and called by https://, nor in a "
-            "network of LAPEL_OUTBOUND_NETWORKS. Name the network in this setting, or set another address: "
+            "network of LAPEL_OUTBOUND_NETWORKS.",
+            remedy="Name the network in this setting, or set another address: "
             f"`lapel providers set {self.slot} --base-url URL`.",
         )
 

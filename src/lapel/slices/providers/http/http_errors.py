@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, NamedTuple, cast
 
 import msgspec
 
@@ -55,6 +55,14 @@ class ProviderRefusal:
     waited: float = 0.0
 
 
+class _Advice(NamedTuple):
+    """The cause of a refusal that lasts, what it means, and the operator's remedy; both may be empty."""
+
+    cause: Cause
+    reason: str
+    remedy: str
+
+
 def judged(
     account: Account, refusal: ProviderRefusal, now: datetime, longest_pause: float
 ) -> RefusedForGood | ProviderAway:
@@ -69,8 +77,9 @@ def judged(
         if pause is None:
             pause = _told_pause(refusal.content, longest_pause)
         return ProviderAway(told, how=_how(refusal.status), after=pause, status=refusal.status)
-    cause, remedy = advice
-    return RefusedForGood(f"{told} {remedy}".rstrip(), refusal.status, detail, cause=cause)
+    cause, reason, remedy = advice
+    fault = f"{told} {reason}".rstrip()
+    return RefusedForGood(fault, refusal.status, detail, remedy=remedy, cause=cause)
 
 
 def _how(status: int) -> AwayHow:
@@ -79,20 +88,23 @@ def _how(status: int) -> AwayHow:
     return "overloaded" if status in (429, 503, 529) else "failed"
 
 
-def _advice(account: Account, refusal: ProviderRefusal, codes: str, words: str) -> tuple[Cause, str] | None:
-    """The cause of a refusal that lasts, and the remedy, which may be empty; None if another try may help."""
+def _advice(account: Account, refusal: ProviderRefusal, codes: str, words: str) -> _Advice | None:
+    """What is known about a refusal that lasts; None if another try may help."""
     setting = f"lapel providers set {account.slot}"
     status, wish = refusal.status, _header(refusal.headers, "x-should-retry")
     about_account = 400 <= status < 500 and status not in _PASSING
     if status == 402 or _CREDIT.search(codes) or (about_account and _CREDIT.search(words)):
-        return "account", (
-            "The account's credit or quota is used up, and another try cannot help: top it up, raise its "
-            f"limit, or let another engine answer: `{setting} --engine NAME`."
+        return _Advice(
+            "account",
+            "The account's credit or quota is used up, and another try cannot help.",
+            f"Top it up, raise its limit, or let another engine answer: `{setting} --engine NAME`.",
         )
     if account.gives_up and status == 504 and refusal.waited >= account.gives_up * 0.9:
-        return "request", (
+        return _Advice(
+            "request",
             f"It stops after {account.gives_up / 60:.0f} minutes of work, so another try would stop too. "
-            f"Record in shorter parts, or let another engine answer: `{setting} --engine NAME`."
+            "Record in shorter parts.",
+            f"Or let another engine answer: `{setting} --engine NAME`.",
         )
     may_pass = status in _PASSING or status >= 500
     if wish in ("true", "false"):  # the service knows better than its status
@@ -102,25 +114,30 @@ def _advice(account: Account, refusal: ProviderRefusal, codes: str, words: str) 
     return _lasting(status, f"{codes} {words}", setting)
 
 
-def _lasting(status: int, told: str, setting: str) -> tuple[Cause, str]:
-    """The cause and the remedy of a refusal by its status. `told`: its codes and words."""
+def _lasting(status: int, told: str, setting: str) -> _Advice:
+    """What is known about a refusal by its status. `told`: its codes and words."""
     if status in (401, 403) and _PLAN.search(told):
-        return "account", (
-            "The key is known, but its account may not do this: check plan, permissions and region there, "
-            f"or set another key: `{setting} --key-file FILE`."
+        return _Advice(
+            "account",
+            "The key is known, but its account may not do this.",
+            f"Check plan, permissions and region there, or set another key: `{setting} --key-file FILE`.",
         )
     if status in (401, 403) or _KEY.search(told):
-        return "account", f"It refuses the key; set another one: `{setting} --key-file FILE`."
+        return _Advice("account", "", f"It refuses the key; set another one: `{setting} --key-file FILE`.")
     if 300 <= status < 400:
-        return "settings", (
-            "A redirect is not followed, because the new address would get the key. Set the right address: "
-            f"`{setting} --base-url URL`."
+        return _Advice(
+            "settings",
+            "A redirect is not followed, because the new address would get the key.",
+            f"Set the right address: `{setting} --base-url URL`.",
         )
     if status == 404:
-        return "settings", f"Check model and address: `{setting} --model NAME`, `{setting} --base-url URL`."
+        check = f"Check model and address: `{setting} --model NAME`, `{setting} --base-url URL`."
+        return _Advice("settings", "", check)
     if status in (400, 422) and _MODEL.search(told):
-        return "request", f"If the model is the reason, name another one: `{setting} --model NAME`."
-    return "request", ""
+        return _Advice(
+            "request", "", f"If the model is the reason, name another one: `{setting} --model NAME`."
+        )
+    return _Advice("request", "", "")
 
 
 def text_of(content: bytes) -> str:

@@ -57,8 +57,9 @@ def _readable(sealer: Sealer, row: SlotRow) -> SlotChoice:
         return stored_choice(sealer, row)
     except SealBroken:
         raise ProviderFailed(
-            f"The key for {row.slot} was sealed under another secret. Set it again: `lapel providers set "
-            f"{row.slot} --key-file FILE`, or name the former secret in LAPEL_SECRET_PREVIOUS."
+            f"The key for {row.slot} was sealed under another secret.",
+            remedy=f"Set it again: `lapel providers set {row.slot} --key-file FILE`, or name the former "
+            "secret in LAPEL_SECRET_PREVIOUS.",
         ) from None
 
 

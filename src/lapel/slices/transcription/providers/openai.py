@@ -129,8 +129,8 @@ class OpenAI:
             raise SpeechError(
                 "provider_error",
                 f"{self.model} takes {self._traits.most_seconds} s of audio at most, and this recording has "
-                f"{length / 1000:.0f} s. Name another model: `lapel providers set {self._account.slot} "
-                "--model NAME`.",
+                f"{length / 1000:.0f} s.",
+                remedy=f"Name another model: `lapel providers set {self._account.slot} --model NAME`.",
             )
         piece = await _piece(clip)
         try:

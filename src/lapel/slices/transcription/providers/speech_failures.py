@@ -16,6 +16,6 @@ def speech_failures() -> Generator[None]:
     try:
         yield
     except ProviderFailed as fault:
-        raise SpeechError("provider_error", fault.message) from fault
+        raise SpeechError("provider_error", fault.fault, remedy=fault.remedy) from fault
     except ProviderAway as fault:
         raise TryAgain("provider_error", fault.message, after=fault.after) from fault

@@ -10,13 +10,27 @@ Code: TypeAlias = Literal[
 ]
 
 
-class SpeechError(Exception):
-    """The work has failed for good. Users see `code` and the message, which names the remedy."""
+TELL = "Tell the operator of this server: the log names the remedy."
 
-    def __init__(self, code: Code, message: str) -> None:
-        super().__init__(message)
+
+class SpeechError(Exception):
+    """The work has failed for good.
+
+    Clients see `code` and `told`. The operator sees `message`, which ends with the `remedy`, such as a
+    command or a setting; `fault` is what is before the remedy.
+    """
+
+    def __init__(self, code: Code, fault: str, *, remedy: str = "") -> None:
         self.code: Code = code
-        self.message = message
+        self.fault = fault
+        self.remedy = remedy
+        self.message = f"{fault} {remedy}".rstrip()
+        super().__init__(self.message)
+
+    @property
+    def told(self) -> str:
+        """What a client reads, who cannot do what only the operator can."""
+        return f"{self.fault} {TELL}" if self.remedy else self.fault
 
 
 class Gone(Exception):

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from lapel.slices.transcription.speech.failures import TryAgain
 
-# After a worker has died and the lease has ended, `CLAIM` in work_queries.py gives the step to another one. If
-# so many workers died while a child process of theirs was at the step's audio, the step fails.
+# After a worker has died and the lease has ended, `CLAIM` in work_queries.py gives the step to another one.
+# If so many workers died while a child process of theirs was at the step's audio, the step fails.
 MAX_STARTS = 5
 # After this many failed tries, a step has failed for good.
 _MAX_FAILURES = 8

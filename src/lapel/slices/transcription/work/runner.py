@@ -170,7 +170,7 @@ class Runner:
         except Gone:  # usually its rows are gone, too: then nothing is written
             await self._fail(claim, "processing_error", "The audio is gone.", by_audio=True)
         except SpeechError as error:
-            await self._fail(claim, error.code, error.message)
+            await self._fail(claim, error.code, error.told, remedy=error.remedy)
         except (DiskFull, asyncpg.DiskFullError) as error:  # no fault of the step
             await self._wait_for_room(claim, error)
         except TryAgain as error:
@@ -302,8 +302,13 @@ class Runner:
         crash_point(f"{claim.stage}:committed")
         return following is not None and following.reads_audio
 
-    async def _fail(self, claim: ClaimRow, code: Code, message: str, *, by_audio: bool = False) -> None:
-        """End the step and its transcription as failed. If the step is the probe, store the audio's fault."""
+    async def _fail(
+        self, claim: ClaimRow, code: Code, message: str, *, remedy: str = "", by_audio: bool = False
+    ) -> None:
+        """End the step and its transcription as failed. If the step is the probe, store the audio's fault.
+
+        `remedy`: for the log alone, because clients see the message.
+        """
         now = self._ports.clock.now()
         async with self._ports.database.transaction() as connection:
             audio = await _lock_audio(connection, claim) if claim.stage == "probe" else None
@@ -317,7 +322,14 @@ class Runner:
                 ended = (claim.world_id, claim.transcription_id, code, message)
                 await lifecycle.fail(connection, self._ports, *ended, by_audio=by_audio)
             await work_queries.delete(connection, claim.world_id, claim.id)
-        _log.warning("speech.gave_up", work=claim.id, stage=claim.stage, code=code)
+        _log.warning(
+            "speech.gave_up",
+            work=claim.id,
+            stage=claim.stage,
+            code=code,
+            error=message,
+            remedy=remedy or None,
+        )
 
     async def _try_again(self, claim: ClaimRow, error: TryAgain) -> None:
         after = wait_after(claim.failures + 1, error)

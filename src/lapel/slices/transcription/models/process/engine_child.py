@@ -57,7 +57,7 @@ class _Models:
         try:
             return self._answer(request, report)
         except SpeechError as fault:
-            raise Refusal(fault.code, fault.message) from fault
+            raise Refusal(fault.code, fault.fault, fault.remedy) from fault
         except NotHere as absent:
             raise Refusal(NOT_HERE, str(absent)) from absent
 

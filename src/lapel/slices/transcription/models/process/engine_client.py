@@ -162,7 +162,7 @@ class Engine:
         except Refusal as refusal:
             if refusal.code == NOT_HERE:
                 raise _NotHere from None
-            raise SpeechError(cast("Code", refusal.code), refusal.message) from None
+            raise SpeechError(cast("Code", refusal.code), refusal.message, remedy=refusal.remedy) from None
         except SubworkerTimeout as late:
             raise TryAgain("processing_error", f"The speech models were {late}.") from None
         except SubworkerDied as died:

@@ -57,8 +57,8 @@ class SpeakerModel:
                 str(speaker_weights.GRAPH), options, providers=["CPUExecutionProvider"]
             )
         except (Fail, InvalidArgument) as fault:  # tensors of other shapes
-            message = f"The weights of the speaker model do not fit ({fault}). {speaker_weights.REMEDY}"
-            raise SpeechError("processing_error", message) from None
+            message = f"The weights of the speaker model do not fit ({fault})."
+            raise SpeechError("processing_error", message, remedy=speaker_weights.REMEDY) from None
         self._threads = min(threads, _MOST_THREADS)
 
     def embed(self, samples: NDArray[np.float32], windows: Sequence[Span]) -> NDArray[np.float32]:

@@ -21,7 +21,7 @@ def _handle(request: Prepare, report: Callable[[float], None]) -> Ready:
     try:
         return Ready(model=whisper_weights.bring(request.model or "", report).name)
     except SpeechError as fault:
-        raise Refusal(fault.code, fault.message) from fault
+        raise Refusal(fault.code, fault.fault, fault.remedy) from fault
 
 
 if __name__ == "__main__":

@@ -96,7 +96,10 @@ def load(setting: Path | None) -> Tensors:
     try:
         return _read(_packaged() if setting is None else _own(file))
     except DamagedPackage as fault:
-        raise SpeechError("processing_error", str(fault)) from None
+        remedy = f"Packages: {fault}"
+        raise SpeechError(
+            "processing_error", "The weights of the speaker model are damaged.", remedy=remedy
+        ) from None
     except (_Unfit, zipfile.BadZipFile, NotImplementedError, EOFError, ValueError, struct.error) as fault:
         raise _error(f"{origin} does not hold the weights of the speaker model: {fault}.") from None
     except OSError as fault:
@@ -110,7 +113,7 @@ def names() -> list[str]:
 
 
 def _error(fault: str) -> SpeechError:
-    return SpeechError("processing_error", f"{fault} {REMEDY}")
+    return SpeechError("processing_error", fault, remedy=REMEDY)
 
 
 def _file(setting: Path | None) -> Path | None:

@@ -128,7 +128,7 @@ def here(setting: str) -> Weights:
     if weights is not None:
         return weights
     if not setting:
-        raise SpeechError("processing_error", f"No Whisper model is installed. {REMEDY}")
+        raise SpeechError("processing_error", "No Whisper model is installed.", remedy=REMEDY)
     raise NotHere(setting)
 
 
@@ -144,8 +144,8 @@ def bring(setting: str, report: Callable[[float], None]) -> Weights:
     try:
         snapshot = hub.download(repository, report)
     except hub.HubError as fault:
-        message = f"The Whisper model {setting} is not here and could not be downloaded ({fault}). {REMEDY}"
-        raise SpeechError("processing_error", message) from None
+        message = f"The Whisper model {setting} is not here and could not be downloaded ({fault})."
+        raise SpeechError("processing_error", message, remedy=REMEDY) from None
     return _downloaded(setting, repository, snapshot)
 
 
@@ -172,8 +172,8 @@ def _in_folder(folder: Path) -> Weights:
     try:
         _check_whole(folder, f"The folder in {SETTING}")
     except (OSError, ValueError) as fault:  # the path is impossible, or access is denied
-        message = f"The folder in {SETTING} cannot be read ({type(fault).__name__}). {REMEDY}"
-        raise SpeechError("processing_error", message) from fault
+        message = f"The folder in {SETTING} cannot be read ({type(fault).__name__})."
+        raise SpeechError("processing_error", message, remedy=REMEDY) from fault
     return Weights(folder.resolve().name or "whisper", f"folder {folder}", folder=folder)
 
 
@@ -195,7 +195,7 @@ def _check_whole(folder: Path, what: str) -> None:
     missing = [name for name in _NEEDED if not (folder / name).is_file()]
     if missing:
         fault = f"{what} is no CTranslate2 Whisper model: it has no {', no '.join(missing)}."
-        raise SpeechError("processing_error", f"{fault} {REMEDY}")
+        raise SpeechError("processing_error", fault, remedy=REMEDY)
 
 
 def _repository(name: str) -> str:
@@ -204,5 +204,5 @@ def _repository(name: str) -> str:
     known = hub.REPOSITORIES.get(name)
     if known is None and not re.fullmatch(r"[\w.-]+/[\w.-]+", name):
         fault = f"{name} is no folder and no name of a Whisper model ({', '.join(hub.REPOSITORIES)})."
-        raise SpeechError("processing_error", f"{fault} {REMEDY}")
+        raise SpeechError("processing_error", fault, remedy=REMEDY)
     return known or name

@@ -97,10 +97,12 @@ class Whisper:
             try:
                 self._loaded = found.name, _load(found, self._threads)
             except DamagedPackage as fault:
-                raise SpeechError("processing_error", f"{fault}. {whisper_weights.REMEDY}") from None
+                message = f"The Whisper model {found.name} is damaged."
+                remedy = f"{fault}. {whisper_weights.REMEDY}"
+                raise SpeechError("processing_error", message, remedy=remedy) from None
             except Exception as fault:  # tokenizers raises nothing narrower
                 message = f"The Whisper model {found.name} cannot be loaded ({type(fault).__name__})."
-                raise SpeechError("processing_error", f"{message} {whisper_weights.REMEDY}") from fault
+                raise SpeechError("processing_error", message, remedy=whisper_weights.REMEDY) from fault
         return self._loaded[0]
 
     def listen(self, samples: Samples, *, offset: float, language: str | None, report: Report) -> Heard:
