@@ -23,6 +23,7 @@ from lapel.simulate.sealing.key_derivation import device_identity, named
 from lapel.simulate.sealing.key_manifest import storage_identity, write_manifest
 from lapel.simulate.sealing.signed_documents import public_keys, read_authorization, read_receipt
 from lapel.slices.encrypted_uploads.documents.stored_object.opener import BlockOpener
+from tests.encrypted_uploads.documents.samples import fed
 
 VECTORS: dict[str, Any] = json.loads(
     (Path(__file__).parents[1] / "fixtures/encrypted-upload-v2.json").read_text()
@@ -92,7 +93,7 @@ def test_the_server_opens_what_the_device_seals(length: int) -> None:
     plain = Random(length).randbytes(length)
     sealed = seal_audio(plain, UUID_, 1, SealKeys(ROOT_KEY, DATA_KEY, b"\xff" * 12, bytes(12)))
     opener = BlockOpener(DATA_KEY, len(sealed.data))
-    assert b"".join(opener.feed(sealed.data)) == plain
+    assert fed(opener, sealed.data) == plain
     found = opener.finish()
     assert (found.extent.block_count, found.extent.plaintext_length) == (sealed.block_count, length)
     assert (found.header_sha256, found.trailer_sha256) == (sealed.header_sha256, sealed.trailer_sha256)

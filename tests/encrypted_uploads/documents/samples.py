@@ -18,7 +18,7 @@ from lapel.slices.encrypted_uploads.documents import (
 )
 from lapel.slices.encrypted_uploads.documents.receipt import Receipt
 from lapel.slices.encrypted_uploads.documents.stored_object.frame import SealedObject
-from lapel.slices.encrypted_uploads.documents.stored_object.opener import BlockOpener
+from lapel.slices.encrypted_uploads.documents.stored_object.opener import ROOM, BlockOpener
 from lapel.slices.encrypted_uploads.documents.upload_authorization import Authorization
 from tests.support.device_sealing import BlockSealer, seal_manifest, wrap
 from tests.support.device_verification import Expectations, verify_authorization, verify_receipt
@@ -62,8 +62,14 @@ def sealed(
 def opened(stored: bytes, data_key: bytes = DATA_KEY) -> tuple[bytes, SealedObject]:
     """(the plain text, the facts) of a stored object."""
     opener = BlockOpener(data_key, len(stored))
-    plaintext = b"".join(opener.feed(stored))
+    plaintext = fed(opener, stored)
     return plaintext, opener.finish()
+
+
+def fed(opener: BlockOpener, data: bytes) -> bytes:
+    """The plain text that these bytes complete."""
+    into = bytearray(len(data) + ROOM)
+    return bytes(into[: opener.feed(data, into)])
 
 
 @cache

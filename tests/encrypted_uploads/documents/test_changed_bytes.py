@@ -13,14 +13,14 @@ from lapel.slices.encrypted_uploads.documents import capabilities, manifest, rec
 from lapel.slices.encrypted_uploads.documents.failures import Refused
 from lapel.slices.encrypted_uploads.documents.stored_object import frame
 from lapel.slices.encrypted_uploads.documents.stored_object.opener import BlockOpener
-from tests.encrypted_uploads.documents.samples import DATA_KEY, VERIFIED, upload
+from tests.encrypted_uploads.documents.samples import DATA_KEY, VERIFIED, fed, upload
 
 CAPABILITIES = bytes.fromhex("010218007f00000000040004f40010000800000010000000")
 
 
 def feed_all(data: bytes) -> object:
     opener = BlockOpener(DATA_KEY, len(data))
-    opener.feed(data)
+    fed(opener, data)
     return opener.finish()
 
 

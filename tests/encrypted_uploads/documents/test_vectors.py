@@ -10,6 +10,7 @@ import pytest
 from lapel.slices.encrypted_uploads.documents import manifest, receipt, signatures, upload_authorization
 from lapel.slices.encrypted_uploads.documents.failures import Refused
 from lapel.slices.encrypted_uploads.documents.stored_object import frame, opener
+from tests.encrypted_uploads.documents.samples import fed
 from tests.encrypted_uploads.documents.vectors import Case, cases, document, issued_for, key, run
 from tests.support.device_sealing import BlockSealer, seal_manifest, unwrap, wrap
 from tests.support.device_verification import public_der, replay_of
@@ -68,7 +69,7 @@ def test_another_receipt_of_the_session_is_a_conflict() -> None:
 def test_objects_are_sealed_to_the_same_bytes(name: str) -> None:
     data = cases()[name].data
     opening = opener.BlockOpener(key("dataKey"), len(data))
-    plaintext = b"".join(opening.feed(data))
+    plaintext = fed(opening, data)
     header = opening.finish().header
     assert frame.encode_header(header) == data[:128]
     assert unwrap(key("deviceRootKey"), header) == key("dataKey")
@@ -81,7 +82,7 @@ def test_objects_are_sealed_to_the_same_bytes(name: str) -> None:
 
 def opening_facts(data: bytes) -> frame.SealedObject:
     opening = opener.BlockOpener(key("dataKey"), len(data))
-    opening.feed(data)
+    fed(opening, data)
     return opening.finish()
 
 

@@ -19,6 +19,7 @@ from lapel.slices.encrypted_uploads.documents import (
     upload_authorization,
 )
 from lapel.slices.encrypted_uploads.documents.stored_object.opener import BlockOpener
+from tests.encrypted_uploads.documents.samples import fed
 from tests.support.device_sealing import encode_capabilities
 from tests.support.device_verification import (
     Expectations,
@@ -124,7 +125,7 @@ def run(case: Case) -> dict[str, Any]:
 
 def _stored_object(case: Case) -> dict[str, Any]:
     opener = BlockOpener(case.bytes_of("dataKey") or b"", len(case.data))
-    opener.feed(case.data)
+    fed(opener, case.data)
     found = opener.finish()
     return {
         "normalized": {

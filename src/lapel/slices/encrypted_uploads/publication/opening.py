@@ -49,17 +49,16 @@ class Opening:
         """Whether the header is right, and the SHA-256 of the whole object was not compared yet."""
         return self._header_is_right and not self._whole_is_compared
 
-    def feed(self, data: memoryview) -> list[bytearray]:
-        """The plain text that `data` completes, in pieces of at most 1 MiB.
+    def feed(self, data: memoryview, into: bytearray) -> int:
+        """Write the plain text that `data` completes; returns the number of bytes. See `BlockOpener.feed`.
 
         Raises Refused, as `BlockOpener.feed`, and for a header that is not the manifest's:
         `recording_identity_mismatch`, `digest_mismatch`.
         """
         if not self._header_is_right:
-            data = self._feed_header(data)
-        opened = self._opener.feed(data)
-        for piece in opened:
-            self._hear(piece)
+            data = self._feed_header(data, into)
+        opened = self._opener.feed(data, into)
+        self._hear(memoryview(into)[:opened])
         return opened
 
     def finish(self) -> int:
@@ -72,17 +71,17 @@ class Opening:
             raise self._no_audio
         return self._audio.finish()
 
-    def _feed_header(self, data: memoryview) -> memoryview:
+    def _feed_header(self, data: memoryview, into: bytearray) -> memoryview:
         """Give the opener the bytes of the header, and no others before it is compared; the others."""
         missing = HEADER_LENGTH - self._received
         self._received += len(data[:missing])
-        self._opener.feed(data[:missing])
+        self._opener.feed(data[:missing], into)
         if self._opener.header is not None:
             manifest.check_header(self.expected, self._opener.header)
             self._header_is_right = True
         return data[missing:]
 
-    def _hear(self, piece: bytearray) -> None:
+    def _hear(self, piece: memoryview) -> None:
         """What is no audio fails last, because the document itself may be wrong."""
         if self._no_audio is None:
             try:

@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from lapel.foundation.core.crash_points import crash_point
 from lapel.slices.encrypted_uploads.documents import manifest
+from lapel.slices.encrypted_uploads.documents.stored_object.opener import ROOM
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Sequence
+    from collections.abc import Generator
 
     from lapel.foundation.storage.streams import ObjectReader, ObjectStreams, ObjectUpload
     from lapel.slices.encrypted_uploads.publication.opening import Opening
@@ -74,7 +75,7 @@ class Transfer:
             self._streams.write(key, expected.plaintext_length, expected.plaintext_sha256.hex()) as plain,
         ):
             last, duration_ms = self._pass_on(staged, plain)
-            _send(plain, last)
+            plain.send(last)
             return Transferred(duration_ms, plain.finish())
 
     @contextmanager
@@ -83,25 +84,20 @@ class Transfer:
             manifest.check_length(self._opening.expected, staged.size)
             yield staged
 
-    def _pass_on(self, staged: ObjectReader, plain: ObjectUpload | None) -> tuple[Sequence[bytearray], int]:
+    def _pass_on(self, staged: ObjectReader, plain: ObjectUpload | None) -> tuple[memoryview, int]:
         """Send all plain text but the last, which is returned with the duration when everything is right."""
-        buffer = memoryview(bytearray(_PIECE))
-        last: Sequence[bytearray] = ()
-        sending: Future[None] | None = None
-        while size := staged.read_into(buffer):
+        sealed = memoryview(bytearray(_PIECE))
+        opened, sent = bytearray(_PIECE + ROOM), bytearray(_PIECE + ROOM)
+        last, sending = memoryview(b""), Future[None]()
+        sending.set_result(None)
+        while size := staged.read_into(sealed):
             if self._stopped.is_set():
                 raise TransferStopped
-            if sending is not None:
-                sending.result()
-            if plain is not None:
-                sending = self._helpers.submit(_send, plain, last)
-            last = self._opening.feed(buffer[:size])
-            crash_point("encrypted-publish:opening")
-        if sending is not None:
             sending.result()
+            if plain is not None and last:
+                sending = self._helpers.submit(plain.send, last)
+            opened, sent = sent, opened
+            last = memoryview(opened)[: self._opening.feed(sealed[:size], opened)]
+            crash_point("encrypted-publish:opening")
+        sending.result()
         return last, self._opening.finish()
-
-
-def _send(plain: ObjectUpload, pieces: Sequence[bytearray]) -> None:
-    for each in pieces:
-        plain.send(each)

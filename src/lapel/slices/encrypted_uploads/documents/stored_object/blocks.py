@@ -38,20 +38,17 @@ class BlockCipher:
         self._place_at = len(prefix)
         (self._nonce_end,) = _INDEX.unpack(header.nonce_base[8:])
 
-    def open(self, index: int, stored: memoryview, length: int) -> bytearray:
-        """The plain text of a run of blocks, each of `length` bytes. `index`: number of the first block.
+    def open(self, index: int, stored: memoryview, length: int, into: memoryview) -> None:
+        """Write the plain text of a run of blocks, each of `length` bytes. `index`: number of the first one.
 
         Raises cryptography's InvalidTag.
         """
         nonce, aad, place_at, nonce_end = self._nonce, self._aad, self._place_at, self._nonce_end
         decrypt, set_nonce, set_place = self._cipher.decrypt_into, _INDEX.pack_into, _PLACE.pack_into
-        sealed, step = length + TAG_LENGTH, length + TAG_LENGTH + BLOCK_HEADER_LENGTH
-        plain = bytearray(len(stored) // step * length)
-        into, to = memoryview(plain), 0
-        for at in range(BLOCK_HEADER_LENGTH, len(stored), step):
+        sealed, to = length + TAG_LENGTH, 0
+        for at in range(BLOCK_HEADER_LENGTH, len(stored), BLOCK_HEADER_LENGTH + sealed):
             set_nonce(nonce, 8, nonce_end ^ index)
             set_place(aad, place_at, index, index * BLOCK_SIZE, length)
             decrypt(nonce, stored[at : at + sealed], aad, into[to : to + length])
             index += 1
             to += length
-        return plain

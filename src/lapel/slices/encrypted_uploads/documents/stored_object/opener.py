@@ -10,6 +10,7 @@ from cryptography.exceptions import InvalidTag
 
 from lapel.slices.encrypted_uploads.documents import digests
 from lapel.slices.encrypted_uploads.documents.failures import Refused
+from lapel.slices.encrypted_uploads.documents.layouts import BLOCK_SIZE
 from lapel.slices.encrypted_uploads.documents.stored_object.blocks import BlockCipher
 from lapel.slices.encrypted_uploads.documents.stored_object.frame import (
     BLOCK_HEADER_LENGTH,
@@ -24,17 +25,16 @@ from lapel.slices.encrypted_uploads.documents.stored_object.frame import (
     parse_trailer,
 )
 
-# So many blocks make one piece of plain text (1 MiB): with fewer, callers spend more time on pieces than on
-# bytes.
-_RUN = 256
+ROOM = BLOCK_SIZE
+"""Bytes of plain text that may come from bytes that waited."""
 _WORTH_A_THREAD = 131_072  # bytes: fewer are hashed before a thread has begun
 
 
 class BlockOpener:
     """Opens one object of `ciphertext_length` bytes with its data key.
 
-    Give the object's bytes to `feed`, in order, then call `finish` once. Each byte that `feed` returns is
-    that of a block whose tag was right, but the object is right only when `finish` has returned: until then,
+    Give the object's bytes to `feed`, in order, then call `finish` once. Each byte that `feed` writes is that
+    of a block whose tag was right, but the object is right only when `finish` has returned: until then,
     publish nothing. With an executor of threads, one of them hashes a large piece of the object while this
     one opens its blocks. Pieces of 64 KiB and more are fast.
     """
@@ -63,11 +63,14 @@ class BlockOpener:
         self._body = hashlib.sha256()
         self._plaintext = hashlib.sha256() if hashes_plaintext else None
         self._block_failed = False
+        self._plain = memoryview(b"")  # where plain text goes now
+        self._opened = 0  # bytes that are there
 
-    def feed(self, data: bytes | memoryview) -> list[bytearray]:
-        """The plain text of the blocks that `data` completes, in pieces of at most 1 MiB; nothing more
-        after a block whose tag is wrong.
+    def feed(self, data: bytes | memoryview, into: bytearray) -> int:
+        """Write the plain text of the blocks that `data` completes; nothing more after a block whose tag is
+        wrong. Returns the number of bytes.
 
+        `into` needs room for `data` and ROOM more bytes. Memory that is used again is faster than new memory.
         Raises Refused: as `parse_header`, and `invalid_length` for a block of another length than its place
         has, and for more bytes than the object has.
         """
@@ -75,19 +78,18 @@ class BlockOpener:
         self._received += len(data)
         if self._received > self._extent.ciphertext_length:
             raise Refused("invalid_length", "The stored object is longer than it should be.")
-        opened: list[bytearray] = []
+        self._plain, self._opened = memoryview(into), 0
         view = memoryview(data)
         while view:
             if self._waiting or self._at_trailer or len(view) < self._next_length:
-                view = self._wait(view, opened)
+                view = self._wait(view)
             else:
-                view = view[self._take(view, opened) :]
+                view = view[self._take(view) :]
         if self._plaintext is not None:
-            for each in opened:
-                self._plaintext.update(each)
+            self._plaintext.update(self._plain[: self._opened])
         if hashed is not None:
             hashed.result()
-        return opened
+        return self._opened
 
     @property
     def header(self) -> StoredHeader | None:
@@ -151,26 +153,26 @@ class BlockOpener:
             return HEADER_LENGTH
         return TRAILER_LENGTH if self._at_trailer else self._extent.stored_block(self._index)
 
-    def _wait(self, view: memoryview, opened: list[bytearray]) -> memoryview:
+    def _wait(self, view: memoryview) -> memoryview:
         """Puts bytes behind those that wait, until a header or a block is whole; what is left of `view`."""
         missing = self._next_length - len(self._waiting)
         self._waiting += view[:missing]
         if len(view) >= missing and not self._at_trailer:
             whole = memoryview(self._waiting)
             self._waiting = bytearray()
-            self._take(whole, opened)
+            self._take(whole)
         return view[missing:]
 
-    def _take(self, view: memoryview, opened: list[bytearray]) -> int:
+    def _take(self, view: memoryview) -> int:
         """Reads the header, or at least one whole block. Returns how many bytes were read."""
         if self._header is None:
             self._begin(bytes(view[:HEADER_LENGTH]))
             return HEADER_LENGTH
         block = self._next_length
         before_last = self._extent.block_count - 1 - self._index
-        count = min(_RUN, before_last, len(view) // STORED_BLOCK) if before_last else 1
+        count = min(before_last, len(view) // STORED_BLOCK) if before_last else 1
         taken = view[: count * block]
-        opened += self._open(taken, block)
+        self._open(taken, block, count)
         self._index += count
         return len(taken)
 
@@ -179,16 +181,19 @@ class BlockOpener:
         self._header_sha256 = hashlib.sha256(data).digest()
         self._cipher = BlockCipher(self._data_key, self._header)
 
-    def _open(self, run: memoryview, stored: int) -> list[bytearray]:
-        """The plain text of blocks of `stored` bytes; none if one of them, or one before, has a wrong tag."""
+    def _open(self, run: memoryview, stored: int, count: int) -> None:
+        """Writes the plain text of `count` blocks of `stored` bytes; nothing if one of them, or one before,
+        has a wrong tag."""
         length = stored - BLOCK_HEADER_LENGTH - TAG_LENGTH
-        head, count = length.to_bytes(BLOCK_HEADER_LENGTH, "little"), len(run) // stored
+        head = length.to_bytes(BLOCK_HEADER_LENGTH, "little")
         if any(bytes(run[at::stored]) != head[at : at + 1] * count for at in range(BLOCK_HEADER_LENGTH)):
             raise Refused("invalid_length", "A block has another length than its place in the object has.")
         if self._block_failed:
-            return []
+            return
+        plain = self._plain[self._opened : self._opened + count * length]
         try:
-            return [self._cipher.open(self._index, run, length)]
+            self._cipher.open(self._index, run, length, plain)
         except InvalidTag:
             self._block_failed = True
-            return []
+        else:
+            self._opened += len(plain)
