@@ -1,7 +1,8 @@
 """faster-whisper as its README shows it, in its own process.
 
-`python -m benchmarks.peers.plain_whisper FOLDER` loads the model in FOLDER, reads one path of an audio file
-per line, and answers each with a line of JSON.
+`python -m benchmarks.peers.plain_whisper FOLDER` loads the model in FOLDER, reads a line for each audio file:
+the number of windows that are decoded at once (1: as `WhisperModel`; more: as `BatchedInferencePipeline`), a
+space, and its path. It answers each with a line of JSON.
 """
 
 from __future__ import annotations
@@ -20,9 +21,14 @@ def main() -> None:
     whisper: Any = faster_whisper
     threads = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
     model = whisper.WhisperModel(sys.argv[1], device="cpu", compute_type="int8", cpu_threads=threads)
+    batched = whisper.BatchedInferencePipeline(model=model)
     for line in sys.stdin:
+        size, _, path = line.strip().partition(" ")
         began = time.perf_counter()
-        segments, _ = model.transcribe(line.strip(), beam_size=5, word_timestamps=True, vad_filter=True)
+        if size == "1":
+            segments, _ = model.transcribe(path, beam_size=5, word_timestamps=True, vad_filter=True)
+        else:
+            segments, _ = batched.transcribe(path, beam_size=5, word_timestamps=True, batch_size=int(size))
         text = " ".join(segment.text.strip() for segment in segments)
         print(json.dumps({"seconds": time.perf_counter() - began, "text": text}), flush=True)
 

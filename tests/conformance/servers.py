@@ -154,8 +154,11 @@ def _listens(port: int) -> bool:
 
 
 @contextlib.contextmanager
-def seaweedfs(folder: Path) -> Iterator[Endpoint]:
-    """SeaweedFS from its wheel, lean, silent to the outside, on loopback only."""
+def seaweedfs(folder: Path, *, lean: bool = True) -> Iterator[Endpoint]:
+    """SeaweedFS from its wheel, silent to the outside, on loopback only.
+
+    `lean`: with little memory, for tests; otherwise with the caches and the collector as its makers ship it.
+    """
     s3, *others = free_ports(10)
     names = (
         "s3.port.grpc",
@@ -183,14 +186,12 @@ def seaweedfs(folder: Path) -> Iterator[Endpoint]:
         "-master.telemetry=false",
         "-disableHttp",
         f"-bucket={BUCKET}",
-        "-s3.cacheCapacityMB=0",
-        "-s3.readerCacheSizeMB=32",
+        *(("-s3.cacheCapacityMB=0", "-s3.readerCacheSizeMB=32") if lean else ()),
     ]
     env = {
         "AWS_ACCESS_KEY_ID": ACCESS_KEY,
         "AWS_SECRET_ACCESS_KEY": SECRET,
-        "GOMEMLIMIT": "200MiB",
-        "GOGC": "50",
+        **({"GOMEMLIMIT": "200MiB", "GOGC": "50"} if lean else {}),
         "HOME": str(folder),
         "TMPDIR": str(folder),  # its logs
     }
