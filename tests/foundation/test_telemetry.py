@@ -17,6 +17,7 @@ from lapel.foundation.core.actors import ANONYMOUS, Actor
 from lapel.foundation.core.base62 import ALPHABET
 from lapel.foundation.core.request_id import REQUEST_ID
 from lapel.foundation.identity.tokens import new_token
+from lapel.foundation.outages import OUTAGES
 from tests.support.declared import ID_PREFIXES, TOKEN_PREFIXES
 from tests.support.log_lines import logged_lines
 
@@ -108,7 +109,10 @@ def test_redaction_takes_secrets_and_leaves_the_rest(text: str, shown: str) -> N
     assert telemetry.redact(text) == shown
 
 
-def test_answers_are_counted_by_operation_and_status_only(lines: io.StringIO) -> None:
+def test_answers_are_counted_by_operation_and_status_only(
+    lines: io.StringIO, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(OUTAGES, "_noticed", None)  # by a test before
     telemetry.observe_request(None, "BREW" * 100, 404, 0.002, ANONYMOUS)
     telemetry.observe_request(None, "GET", 503, 0.2, ANONYMOUS)
     text = telemetry.render_metrics().decode()

@@ -21,6 +21,7 @@ from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.registry import Collector
 
 from lapel.foundation.core.request_id import REQUEST_ID
+from lapel.foundation.outages import OUTAGES
 from lapel.process_environment import from_parent
 
 if TYPE_CHECKING:
@@ -162,8 +163,8 @@ class _Redacting(structlog.stdlib.ProcessorFormatter):
 def observe_request(
     operation: Endpoint | None, method: str, status: int, seconds: float, actor: Actor
 ) -> None:
-    """Counts one answer. Logs it as a warning if its status is 500 or above. Of the other answers, a sample
-    is logged; at level debug, all are.
+    """Counts one answer. Logs it as a warning if its status is 500 or above. Of the other answers, and of
+    503 while the database is away, a sample is logged; at level debug, all are.
 
     `method` is in the log but not in the metrics: clients choose it, and the number of metrics must not
     depend on what clients send.
@@ -175,10 +176,9 @@ def observe_request(
     series.histogram.observe(seconds)
     sampled = series.seen % _SAMPLE == 0
     series.seen += 1
-    if status >= 500 or sampled or _requests_logger.isEnabledFor(logging.DEBUG):
-        write = (
-            _requests_log.warning if status >= 500 else _requests_log.info if sampled else _requests_log.debug
-        )
+    fails = status >= 500 and not (status == 503 and OUTAGES.is_recent())
+    if fails or sampled or _requests_logger.isEnabledFor(logging.DEBUG):
+        write = _requests_log.warning if fails else _requests_log.info if sampled else _requests_log.debug
         write(
             "request",
             operation=name,

@@ -16,6 +16,7 @@ import asyncpg
 import structlog
 
 from lapel.foundation.database.pool import DATABASE_AWAY
+from lapel.foundation.outages import OUTAGES
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -40,7 +41,7 @@ async def listen(dsn: str, channel: str, on_message: Callable[[str], None]) -> N
         try:
             await _listen_once(dsn, channel, on_message)
         except (*DATABASE_AWAY, asyncpg.PostgresError) as error:
-            _log.warning("database.listen_lost", channel=channel, error=type(error).__name__)
+            OUTAGES.tell(_log, "database.listen_lost", error, channel=channel)
         await asyncio.sleep(_AGAIN_SECONDS)
 
 

@@ -25,6 +25,7 @@ from lapel.foundation.core.errors import Unavailable, words_of
 from lapel.foundation.database.fair_semaphore import FairSemaphore
 from lapel.foundation.database.own_connection import OwnConnection
 from lapel.foundation.database.world_shares import WorldShares
+from lapel.foundation.outages import OUTAGES
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -120,7 +121,7 @@ class Database:
             except DATABASE_AWAY as error:
                 if time.monotonic() >= deadline:
                     raise
-                _log.warning("database.awaited", error=type(error).__name__)
+                OUTAGES.tell(_log, "database.awaited", error)
                 await asyncio.sleep(0.2)
             else:
                 return
@@ -265,7 +266,7 @@ class _Lease:
         try:
             self._connection, self._share = await self._connections.take()
         except DATABASE_AWAY as error:
-            _log.warning("database.away", error=repr(error))
+            OUTAGES.tell(_log, "database.away", error)
             kind = Unavailable if isinstance(error, TimeoutError) else ConnectionBroken
             raise kind("The database does not answer. Repeat the request.") from error
         return self._connection  # pyright: ignore[reportReturnType] - a proxy with the connection's methods
@@ -275,7 +276,7 @@ class _Lease:
     ) -> None:
         await self._connections.give_back(self._connection, self._share, failed=error is not None)
         if isinstance(error, DATABASE_AWAY):
-            _log.warning("database.away", error=repr(error))
+            OUTAGES.tell(_log, "database.away", error)
             if isinstance(error, _TIMED_OUT):
                 raise StatementTimedOut("The database did not answer in time. Repeat the request.") from error
             raise ConnectionBroken("The connection to the database broke. Repeat the request.") from error

@@ -7,6 +7,7 @@ import structlog
 
 from lapel.foundation.core.errors import ApiError, InternalError, Unavailable
 from lapel.foundation.database.pool import DATABASE_AWAY
+from lapel.foundation.outages import OUTAGES
 from lapel.foundation.storage.errors import StoreUnavailable
 
 AGAIN = (
@@ -28,7 +29,7 @@ def classify(error: Exception) -> ApiError:
         _log.warning("store.away", error=str(error))
         return Unavailable("The object store does not answer. Repeat the request.", retry_after=2)
     if isinstance(error, DATABASE_AWAY):
-        _log.warning("database.away", error=type(error).__name__)
+        OUTAGES.tell(_log, "database.away", error)
         return Unavailable("The connection to the database broke. Repeat the request.")
     if isinstance(error, (*AGAIN, asyncpg.LockNotAvailableError)):
         return Unavailable("Another request changed the same data at the same moment. Repeat the request.")

@@ -24,6 +24,7 @@ import structlog
 
 from lapel.foundation.core.errors import Unavailable
 from lapel.foundation.database.pool import DATABASE_AWAY
+from lapel.foundation.outages import OUTAGES
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -178,7 +179,7 @@ class Revocations:
             try:
                 await self._listen_once()
             except DATABASE_AWAY as error:
-                _log.warning("revocations.listen_lost", error=type(error).__name__)
+                OUTAGES.tell(_log, "revocations.listen_lost", error)
             except asyncpg.PostgresError as error:
                 _log.warning("revocations.listen_failed", error=str(error))
             finally:

@@ -29,6 +29,7 @@ from pgqueuer.queries import Queries
 from lapel.foundation.core.admission import NoRoom
 from lapel.foundation.core.errors import Unavailable
 from lapel.foundation.database.pool import DATABASE_AWAY, PooledConnection
+from lapel.foundation.outages import OUTAGES
 from lapel.foundation.queue.job_starts import JobStarts
 from lapel.foundation.queue.jobs import USUAL, Job, QueueLane, Schedule
 from lapel.foundation.queue.queue_statements import queries
@@ -208,11 +209,12 @@ class QueueWorker:
             while not stop.is_set():
                 try:
                     await self._session(stop)
-                except (*DATABASE_AWAY, asyncpg.PostgresError, Unavailable) as error:
-                    _log.warning("worker.session_lost", error=type(error).__name__)
                 except Exception as error:  # noqa: BLE001 - the worker outlives every session
                     # PgQueuer groups the errors of its tasks; after any of them a new session begins.
-                    _log.warning("worker.session_failed", error=repr(error), exc_info=error)
+                    if _is_outage(error):
+                        OUTAGES.tell(_log, "worker.session_lost", error)
+                    else:
+                        _log.warning("worker.session_failed", error=repr(error), exc_info=error)
                 if not stop.is_set():
                     await asyncio.sleep(0.3)
 
@@ -351,8 +353,16 @@ class QueueWorker:
                 async with self._database.acquire() as connection:
                     await connection.execute(SEEN, self._process)
             except (Unavailable, asyncpg.PostgresError) as error:  # even a full disk is temporary
-                _log.warning("worker.not_seen", error=str(error))
+                OUTAGES.tell(_log, "worker.not_seen", error)
             await asyncio.sleep(_SEEN_EVERY_SECONDS)
+
+
+def _is_outage(error: BaseException) -> bool:
+    """Whether the error, or each error of a group, says that the database is away."""
+    if isinstance(error, BaseExceptionGroup):
+        group = cast("BaseExceptionGroup[BaseException]", error)
+        return all(_is_outage(each) for each in group.exceptions)
+    return isinstance(error, (Unavailable, asyncpg.PostgresError, *DATABASE_AWAY))
 
 
 async def _cancel_jobs(session: asyncio.Task[None]) -> None:

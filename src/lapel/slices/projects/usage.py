@@ -11,6 +11,7 @@ import asyncpg
 import structlog
 
 from lapel.foundation.core.errors import Unavailable
+from lapel.foundation.outages import OUTAGES
 from lapel.slices.projects import queries
 
 if TYPE_CHECKING:
@@ -79,4 +80,4 @@ class KeyUse:
         try:
             await self.flush()
         except (Unavailable, asyncpg.PostgresError) as error:
-            _log.warning("keys.use_not_written", error=str(error))
+            OUTAGES.tell(_log, "keys.use_not_written", error)

@@ -17,6 +17,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from lapel.foundation.core.errors import ApiError, Forbidden, MethodNotAllowed, Unauthorized
 from lapel.foundation.database import outbox
 from lapel.foundation.http.responses import refuse
+from lapel.foundation.outages import OUTAGES
 from lapel.foundation.queue.jobs import count_workers
 from lapel.foundation.queue.queue_queries import JOBS
 from lapel.foundation.telemetry import METRICS_TYPE, render_families, render_metrics
@@ -94,7 +95,7 @@ class Metrics:
                 findings = await connection.fetch(FINDINGS)
                 erased = await connection.fetch(ERASED)
         except AWAY as error:
-            _log.warning("metrics.database_away", error=type(error).__name__)
+            OUTAGES.tell(_log, "metrics.database_away", error)
             return [GaugeMetricFamily("lapel_database_up", up, 0)]
         queued = GaugeMetricFamily(
             "lapel_jobs",

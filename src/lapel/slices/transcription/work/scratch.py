@@ -21,6 +21,7 @@ import structlog
 
 from lapel.foundation.core.disk_guard import is_disk_full
 from lapel.foundation.core.errors import Unavailable
+from lapel.foundation.outages import OUTAGES
 from lapel.foundation.storage.errors import ObjectMissing, StoreUnavailable
 from lapel.foundation.workers.private_folder import PrivateFolder, private_file, remove
 from lapel.slices.transcription.speech.failures import Gone, SpeechError, TryAgain
@@ -330,7 +331,7 @@ class Scratch:
                     await asyncio.to_thread(self._own.sweep)
                     await self._forget_left(self._own)
             except _DATABASE_FAULTS as error:  # without the database it is unknown which places may stay
-                _log.warning("scratch.not_looked", error=str(error))
+                OUTAGES.tell(_log, "scratch.not_looked", error)
                 await self._remove([key for key in self._places if self._is_idle(key)])
             except OSError as error:
                 _log.warning("scratch.not_swept", error=str(error))

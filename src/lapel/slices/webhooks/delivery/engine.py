@@ -21,6 +21,7 @@ from lapel.foundation.core.errors import Unavailable
 from lapel.foundation.database import outbox
 from lapel.foundation.database.listening import listen
 from lapel.foundation.database.pool import DATABASE_AWAY
+from lapel.foundation.outages import OUTAGES
 from lapel.foundation.outbound.lookups import TENANT
 from lapel.foundation.outbound.outbound_client import OutboundClient, open_client
 from lapel.foundation.outbound.policy import OutboundPolicy
@@ -148,7 +149,7 @@ class DeliveryEngine:
             try:
                 await step()
             except (Unavailable, asyncpg.PostgresError, *DATABASE_AWAY) as error:
-                _log.warning("webhooks.database_away", error=f"{type(error).__name__}: {error}")
+                OUTAGES.tell(_log, "webhooks.database_away", error)
                 await asyncio.sleep(_AGAIN)
             except Exception:  # noqa: BLE001 - one fault must not end the deliveries of all
                 _log.exception("webhooks.failed")

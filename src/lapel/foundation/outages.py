@@ -1,0 +1,53 @@
+"""One line a minute and process tells of a database that is away, however many parts of it notice that.
+
+Requests, jobs, listeners and loops all fail when the database does. At level debug, each of them is logged.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    import structlog
+
+# Seconds from one line to the next.
+_BETWEEN = 60.0
+# Seconds: a request waits for the database before it is answered 503.
+_RECENT = 20.0
+
+
+class Outages:
+    """The lines of one process about a database that is away."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        """`clock`: monotonic seconds."""
+        self._clock = clock
+        self._told: float | None = None
+        self._noticed: float | None = None
+        self._unlogged = 0
+
+    def tell(
+        self, log: structlog.stdlib.BoundLogger, event: str, error: BaseException, **fields: object
+    ) -> None:
+        """Log that the database is away, unless a line of the last minute says so.
+
+        The line has the number of failures since the line before that were not logged (`unlogged`).
+        """
+        self._noticed = now = self._clock()
+        if self._told is not None and now - self._told < _BETWEEN:
+            self._unlogged += 1
+            log.debug(event, error=repr(error), **fields)
+            return
+        log.warning(event, error=repr(error), unlogged=self._unlogged, **fields)
+        self._told, self._unlogged = now, 0
+
+    def is_recent(self) -> bool:
+        """Whether a failure was noticed within the last seconds, so that 503 answers have this cause."""
+        return self._noticed is not None and self._clock() - self._noticed < _RECENT
+
+
+# What notices that the database is away, in this process.
+OUTAGES = Outages()
