@@ -11,7 +11,6 @@ import asyncio
 import contextlib
 import gc
 import os
-import resource
 import signal
 import socket
 import sys
@@ -26,6 +25,7 @@ from lapel.foundation import telemetry
 from lapel.foundation.core import crash_points
 from lapel.foundation.core.clock import SystemClock
 from lapel.foundation.core.ids import TimeOrderedIds
+from lapel.foundation.workers import open_files
 from lapel.foundation.workers.parent_death import end_with, keep_one_heap
 from lapel.hosting.connection_limits import HttpLimits
 from lapel.hosting.listener import serve
@@ -53,7 +53,7 @@ def main() -> None:
     settings = Settings.load()
     telemetry.configure(settings.log_level, settings.log_format, role)
     crash_points.arm(parent.crash)
-    _raise_file_limit()
+    open_files.raise_limit()
     runs = {
         "api": _api,
         "store": _store,
@@ -65,19 +65,16 @@ def main() -> None:
         runner.run(_until_told(lambda stop: runs(settings, parent, stop)))
 
 
-def _raise_file_limit() -> None:
-    """Raises the soft limit of open files to the hard limit: the soft limit is often only 1,024."""
-    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    with contextlib.suppress(ValueError, OSError):
-        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-
-
 async def _until_told(run: Callable[[asyncio.Event], Coroutine[None, None, None]]) -> None:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     loop.add_signal_handler(signal.SIGTERM, stop.set)
     loop.add_signal_handler(signal.SIGINT, stop.set)
-    await run(stop)
+    watching = asyncio.create_task(open_files.watch_limit(), name="open-files")
+    try:
+        await run(stop)
+    finally:
+        watching.cancel()
 
 
 async def _api(settings: Settings, parent: FromParent, stop: asyncio.Event) -> None:
