@@ -83,8 +83,7 @@ HOLDING = ("audit:read",)
 ERASED_WITHIN = timedelta(hours=24)
 
 MARGIN = timedelta(minutes=15)
-# The deletion of one recording itself begins to erase (`erase_served`).
-_JOB_DELAY = timedelta(seconds=1)
+_JOB_DELAY = timedelta(seconds=1)  # the deletion of one recording itself begins to erase (`erase_served`)
 # If the job of an entry has not finished the entry in this time, the scheduled round takes it over.
 _JOB_PATIENCE = timedelta(minutes=5)
 _LOOK_AGAIN = timedelta(minutes=1)
@@ -101,6 +100,7 @@ class Erasures:
 
     def __init__(self, ports: Ports) -> None:
         self._ports = ports
+        self._closed = 0  # entries since the last line in the log
 
     async def list(self, actor: Actor, query: ErasureQuery) -> ErasurePage:
         """One page of entries, newest first. Raises InvalidRequest for a bad cursor."""
@@ -280,13 +280,11 @@ class Erasures:
     async def run_due(self) -> int:
         """One round over every entry that is due, and every hold whose line in the bucket is missing or old.
 
-        Returns the number of entries.
-
-        Raises StoreUnavailable when the store is unavailable. The next round begins with the other entries.
+        Returns the number of entries. Raises StoreUnavailable when the store is unavailable. The next round
+        begins with the other entries.
         """
         await hold_lines.tell(self._ports)
-        done = 0
-        began = self._ports.clock.now()
+        done, began = 0, self._ports.clock.now()
         while True:
             async with self._ports.database.acquire() as connection:
                 due = await queries.find_due(connection, began, _BATCH)
@@ -307,6 +305,9 @@ class Erasures:
                     await self._postpone(entry.world_id, entry.id, self._ports.clock.now() + _LOOK_AGAIN)
             done += len(due)
         await self._follow()
+        if (closed := self._closed) > 0:
+            self._closed = 0
+            _log.info("erasure.closed", entries=closed)
         return done
 
     async def _postpone(self, world_id: int, entry_id: str, until: datetime) -> None:
@@ -344,7 +345,7 @@ class Erasures:
                 await queries.set_erased(connection, world_id, entry_id, listed_at, again)
             elif listed_at > no_links_after:
                 if await queries.set_closed(connection, world_id, entry_id, listed_at):
-                    _log.info("erasure.closed", entry=entry_id)
+                    self._closed += 1
                 else:
                     await queries.set_due(connection, world_id, entry_id, listed_at + _LOOK_AGAIN)
             else:
