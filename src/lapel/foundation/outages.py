@@ -1,4 +1,4 @@
-"""One line a minute and process tells of a database that is away, however many parts of it notice that.
+"""One line a minute and process tells of a database or a store that is away, however many parts notice that.
 
 Requests, jobs, listeners and loops all fail when the database does. At level debug, each of them is logged.
 """
@@ -20,7 +20,7 @@ _RECENT = 20.0
 
 
 class Outages:
-    """The lines of one process about a database that is away."""
+    """The lines of one process about a part that is away: the database or the store."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         """`clock`: monotonic seconds."""
@@ -32,22 +32,30 @@ class Outages:
     def tell(
         self, log: structlog.stdlib.BoundLogger, event: str, error: BaseException, **fields: object
     ) -> None:
-        """Log that the database is away, unless a line of the last minute says so.
+        """Log that the part is away, unless a line of the last minute says so.
 
         The line has the number of failures since the line before that were not logged (`unlogged`).
         """
+        unlogged = self.admit()
+        if unlogged is None:
+            log.debug(event, error=repr(error), **fields)
+        else:
+            log.warning(event, error=repr(error), unlogged=unlogged, **fields)
+
+    def admit(self) -> int | None:
+        """Count a failure. Returns how many failures have no line since the line before, if this one may have
+        a line; else None."""
         self._noticed = now = self._clock()
         if self._told is not None and now - self._told < _BETWEEN:
             self._unlogged += 1
-            log.debug(event, error=repr(error), **fields)
-            return
-        log.warning(event, error=repr(error), unlogged=self._unlogged, **fields)
-        self._told, self._unlogged = now, 0
+            return None
+        unlogged, self._told, self._unlogged = self._unlogged, now, 0
+        return unlogged
 
     def is_recent(self) -> bool:
         """Whether a failure was noticed within the last seconds, so that 503 answers have this cause."""
         return self._noticed is not None and self._clock() - self._noticed < _RECENT
 
 
-# What notices that the database is away, in this process.
-OUTAGES = Outages()
+# What notices that the database, or the store, is away, in this process.
+OUTAGES, STORE_OUTAGES = Outages(), Outages()

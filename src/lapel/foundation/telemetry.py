@@ -12,7 +12,7 @@ import logging
 import re
 import sys
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TextIO
+from typing import TYPE_CHECKING, TextIO, cast
 
 import structlog
 from prometheus_client import REGISTRY, CollectorRegistry, Histogram, generate_latest, values
@@ -144,6 +144,7 @@ def configure(level: LogLevel, form: LogFormat, process: str, target: TextIO | N
     )
     remove = structlog.stdlib.ProcessorFormatter.remove_processors_meta
     handler = logging.StreamHandler(stream)
+    handler.addFilter(_expected)
     handler.setFormatter(_Redacting(processors=[remove, *ending], foreign_pre_chain=shared))
     root = logging.getLogger()
     root.handlers = [handler]
@@ -151,6 +152,40 @@ def configure(level: LogLevel, form: LogFormat, process: str, target: TextIO | N
     logging.getLogger("lapel").setLevel(level.upper())
     # uvicorn logs a crash of the application as an error; a malformed request is only a warning.
     logging.getLogger("uvicorn.error").setLevel(logging.ERROR)
+
+
+# PgQueuer's, when it loses the database.
+_UNWRITTEN = "Shutdown flush failed, %d items remaining"
+
+
+def _expected(record: logging.LogRecord) -> bool:
+    """Whether to log a record. An error that says that the database or the store is away is expected: it is
+    logged once a minute, without its traceback. At level debug, everything is logged."""
+    message = cast("object", record.msg)
+    fields = cast("dict[str, object]", message) if isinstance(message, dict) else {}
+    told = fields.get("exc_info") or record.exc_info
+    if record.name == "pgqueuer" and record.msg == _UNWRITTEN:
+        return OUTAGES.admit() is not None  # it has no error
+    if told is True:
+        told = sys.exc_info()
+    error = cast("tuple[object, ...]", told)[1] if isinstance(told, tuple) else told
+    if not isinstance(error, BaseException) or _requests_logger.isEnabledFor(logging.DEBUG):
+        return True
+    from lapel.foundation.queue.expected_faults import part_away  # noqa: PLC0415  # imports much
+
+    part = part_away(error, of_driver=record.name == "pgqueuer")
+    if part is None:
+        return True
+    unlogged = part.admit()
+    if unlogged is None:
+        return False
+    if fields:
+        kept = {name: value for name, value in fields.items() if name != "exc_info"}
+        record.msg = kept | {"error": repr(error), "unlogged": unlogged}
+    else:
+        record.msg, record.args = f"{record.getMessage()}: {error!r}", ()
+    record.exc_info = None
+    return True
 
 
 class _Redacting(structlog.stdlib.ProcessorFormatter):

@@ -30,6 +30,7 @@ from lapel.foundation.core.admission import NoRoom
 from lapel.foundation.core.errors import Unavailable
 from lapel.foundation.database.pool import DATABASE_AWAY, PooledConnection
 from lapel.foundation.outages import OUTAGES
+from lapel.foundation.queue.expected_faults import tell_fault
 from lapel.foundation.queue.job_starts import JobStarts
 from lapel.foundation.queue.jobs import USUAL, Job, QueueLane, Schedule
 from lapel.foundation.queue.queue_statements import queries
@@ -170,7 +171,7 @@ class _PatientQueries(Queries):
             try:
                 return await super().retry_job(job, delay, traceback_record)
             except (*DATABASE_AWAY, asyncpg.InsufficientResourcesError) as error:
-                _log.warning("job.retry_waits", job=job.id, error=type(error).__name__)
+                tell_fault(_log, "job.retry_waits", error, of_driver=True, job=job.id)
                 await asyncio.sleep(0.3)
 
 
@@ -334,7 +335,7 @@ class QueueWorker:
             async with asyncio.timeout(job.time_limit.total_seconds()):
                 await job.handler(decoder.decode(queued.payload or b"{}"))
         except (*_OUTAGES, asyncio.CancelledError) as error:
-            _log.warning("job.stopped", entrypoint=job.entrypoint, job=queued.id, error=repr(error))
+            tell_fault(_log, "job.stopped", error, entrypoint=job.entrypoint, job=queued.id)
             self._starts.survive(queued.id)
             raise
         except Exception as error:
@@ -389,6 +390,6 @@ def _scheduled(schedule: Schedule) -> Any:  # noqa: ANN401 - PgQueuer's own call
             async with asyncio.timeout(schedule.time_limit.total_seconds()):
                 await schedule.handler()
         except Exception as error:  # noqa: BLE001 - the next round tries again
-            _log.warning("schedule.failed", schedule=schedule.name, error=repr(error))
+            tell_fault(_log, "schedule.failed", error, schedule=schedule.name)
 
     return run

@@ -28,6 +28,7 @@ from lapel.foundation.core.errors import Unavailable
 from lapel.foundation.database import audit
 from lapel.foundation.http.input.pagination import BEFORE_ALL
 from lapel.foundation.queue import jobs
+from lapel.foundation.queue.expected_faults import tell_fault
 from lapel.foundation.storage import object_names
 from lapel.foundation.storage.errors import StoreUnavailable
 from lapel.slices.end_users.service import share
@@ -143,7 +144,7 @@ class Deletion:
                 await self._erasures.erase_served(at.world_id, at.recording_id, keys)
                 crash_point("delete:objects-deleted")
         except (StoreUnavailable, Unavailable, TimeoutError) as error:
-            _log.info("deletion.objects_left", recording=at.recording_id, error=type(error).__name__)
+            tell_fault(_log, "deletion.objects_left", error, recording=at.recording_id)
 
     async def _lock(self, connection: Connection, at: Reach) -> list[DeletionRow]:
         """Lock the end user, then the recording, so that a hold on either comes before or after."""

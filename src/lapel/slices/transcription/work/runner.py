@@ -24,6 +24,7 @@ from lapel.foundation.core.crash_points import crash_point
 from lapel.foundation.core.disk_guard import is_disk_full
 from lapel.foundation.core.errors import Unavailable
 from lapel.foundation.database.pool import DATABASE_AWAY
+from lapel.foundation.queue.expected_faults import tell_fault
 from lapel.foundation.queue.places import Places
 from lapel.foundation.storage.errors import StoreUnavailable
 from lapel.slices.recordings.service import audio_of
@@ -178,7 +179,7 @@ class Runner:
         except TurnOver as over:
             return await self._end_turn(claim, kept=over.kept)
         except StoreUnavailable as error:  # an outage is no fault of the step
-            _log.warning("speech.store_away", work=claim.id, error=str(error))
+            tell_fault(_log, "speech.store_away", error, work=claim.id)
             await self._put_back(claim, _OUTAGE, failed=False)
         except asyncio.CancelledError:
             if not self._stopping:
@@ -260,7 +261,7 @@ class Runner:
                 if not await self._renew(claim, progress):
                     return
             except (Unavailable, asyncpg.PostgresError) as error:  # without the database no claims are made
-                _log.warning("speech.not_renewed", work=claim.id, error=str(error))
+                tell_fault(_log, "speech.not_renewed", error, of_driver=True, work=claim.id)
 
     async def _renew(self, claim: ClaimRow, progress: _Progress) -> bool:
         async with self._ports.database.transaction() as connection:

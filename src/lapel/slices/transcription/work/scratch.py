@@ -22,6 +22,7 @@ import structlog
 from lapel.foundation.core.disk_guard import is_disk_full
 from lapel.foundation.core.errors import Unavailable
 from lapel.foundation.outages import OUTAGES
+from lapel.foundation.queue.expected_faults import tell_fault
 from lapel.foundation.storage.errors import ObjectMissing, StoreUnavailable
 from lapel.foundation.workers.private_folder import PrivateFolder, private_file, remove
 from lapel.slices.transcription.speech.failures import Gone, SpeechError, TryAgain
@@ -223,7 +224,7 @@ class Scratch:
             try:
                 await self._copies.forget_holders(sorted(own.left))
             except _DATABASE_FAULTS as error:
-                _log.warning("scratch.not_forgotten", error=str(error))
+                tell_fault(_log, "scratch.not_forgotten", error, of_driver=True)
             else:
                 await asyncio.to_thread(own.forget_left)
 
@@ -309,7 +310,7 @@ class Scratch:
                     if self._own is not None:
                         await self._copies.forget(self._own.path.name, *recording)
                 except _DATABASE_FAULTS as error:  # the next look tries again
-                    _log.warning("scratch.not_forgotten", error=str(error))
+                    tell_fault(_log, "scratch.not_forgotten", error, of_driver=True)
                     return
                 self._unforgotten.discard(recording)
 
@@ -334,7 +335,7 @@ class Scratch:
                 OUTAGES.tell(_log, "scratch.not_looked", error)
                 await self._remove([key for key in self._places if self._is_idle(key)])
             except OSError as error:
-                _log.warning("scratch.not_swept", error=str(error))
+                tell_fault(_log, "scratch.not_swept", error, of_driver=True)
             except Exception:  # noqa: BLE001 - nothing else removes deleted audio
                 _log.exception("scratch.look_failed")
 
