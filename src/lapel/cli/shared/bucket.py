@@ -28,7 +28,7 @@ from lapel.cli.shared.faults import CommandError
 from lapel.foundation.core.errors import words_of
 from lapel.foundation.ports import credential_source
 from lapel.foundation.storage.errors import WRONG_KEYS, StoreUnavailable
-from lapel.foundation.storage.sigv4 import ALGORITHM, encode_path, signature, signing_key
+from lapel.foundation.storage.sigv4 import authorization, encode_path, signing_key
 
 if TYPE_CHECKING:
     from lapel.foundation.core.clock import Clock
@@ -216,18 +216,17 @@ class BucketClient:
         keys = self._credentials.current()
         moment = _stamp(self._clock.now())
         scope = f"{moment[:8]}/{self._region}/s3/aws4_request"
-        all_headers = {**headers, "host": self._host, "x-amz-content-sha256": digest, "x-amz-date": moment}
+        signed = {**headers, "host": self._host, "x-amz-content-sha256": digest, "x-amz-date": moment}
         if keys.session_token is not None:
-            all_headers["x-amz-security-token"] = keys.session_token
-        ordered = dict(sorted(all_headers.items()))
-        lines = "".join(f"{name}:{value}\n" for name, value in ordered.items())
-        request = "\n".join([method, path, query, lines, ";".join(ordered), digest])
-        key = signing_key(keys.secret_access_key, moment[:8], self._region)
-        proof = signature(key, moment, scope, request)
-        credential = f"Credential={keys.access_key_id}/{scope}"
-        authorization = f"{ALGORITHM} {credential}, SignedHeaders={';'.join(ordered)}, Signature={proof}"
-        ordered["authorization"] = authorization
-        return ordered
+            signed["x-amz-security-token"] = keys.session_token
+        signed["authorization"] = authorization(
+            method, path, query, signed,
+            access_key_id=keys.access_key_id,
+            key=signing_key(keys.secret_access_key, moment[:8], self._region),
+            timestamp=moment,
+            scope=scope,
+        )  # fmt: skip
+        return signed
 
 
 async def prepare_bucket(ports: Ports) -> tuple[bool, str]:

@@ -22,6 +22,7 @@ from lapel.foundation.storage.sigv4 import (
     ALGORITHM,
     MAX_EXPIRES,
     UNSIGNED_PAYLOAD,
+    authorization,
     encode,
     encode_path,
     signature,
@@ -185,14 +186,11 @@ class Presigner:
             headers["x-amz-checksum-sha256"] = checksum_of(sha256)
         if day.credentials.session_token is not None:
             headers["x-amz-security-token"] = day.credentials.session_token
-        names = ";".join(sorted(headers))
-        lines = "".join(f"{name}:{headers[name]}\n" for name in sorted(headers))
         path = encode_path(f"{self._prefix}{key}".encode())
-        request = f"{method}\n{path}\n\n{lines}\n{names}\n{headers['x-amz-content-sha256']}"
-        headers["authorization"] = (
-            f"{ALGORITHM} Credential={day.credentials.access_key_id}/{day.scope}, SignedHeaders={names}, "
-            f"Signature={signature(day.key, timestamp, day.scope, request)}"
-        )
+        headers["authorization"] = authorization(
+            method, path, "", headers,
+            access_key_id=day.credentials.access_key_id, key=day.key, timestamp=timestamp, scope=day.scope,
+        )  # fmt: skip
         return SignedRequest(path, headers)
 
     def expires_at(self, now: datetime, expires_in: int) -> datetime:

@@ -1,10 +1,11 @@
-"""The functions of AWS Signature Version 4 that the signer of links and the verifier of requests share.
+"""The functions of AWS Signature Version 4 that signers of links and of requests, and the verifier, share.
 
 Source: "Authenticating Requests (AWS Signature Version 4)", Amazon S3 API reference.
 """
 
 import hmac
 import re
+from collections.abc import Mapping
 from hashlib import sha256
 
 ALGORITHM = "AWS4-HMAC-SHA256"
@@ -44,3 +45,26 @@ def signature(key: bytes, timestamp: str, scope: str, canonical_request: str) ->
     digest = sha256(canonical_request.encode()).hexdigest()
     text = f"{ALGORITHM}\n{timestamp}\n{scope}\n{digest}"
     return hmac.digest(key, text.encode(), "sha256").hex()
+
+
+def authorization(
+    method: str,
+    path: str,
+    query: str,
+    headers: Mapping[str, str],
+    *,
+    access_key_id: str,
+    key: bytes,
+    timestamp: str,
+    scope: str,
+) -> str:
+    """The Authorization header of a request; it signs all `headers`, whose names are lower-case.
+
+    `path` is encoded, `query` is in canonical form, and `headers` have `x-amz-content-sha256`. `key`,
+    `timestamp` and `scope`: see `signature`.
+    """
+    lines = "".join(f"{name}:{headers[name]}\n" for name in sorted(headers))
+    names = ";".join(sorted(headers))
+    request = f"{method}\n{path}\n{query}\n{lines}\n{names}\n{headers['x-amz-content-sha256']}"
+    proof = signature(key, timestamp, scope, request)
+    return f"{ALGORITHM} Credential={access_key_id}/{scope}, SignedHeaders={names}, Signature={proof}"

@@ -17,7 +17,13 @@ from typing import TYPE_CHECKING, Self
 from urllib.parse import urlsplit
 
 from lapel.foundation.core.clock import SystemClock
-from lapel.foundation.storage.errors import ObjectCut, ObjectDiffers, ObjectMissing, StoreUnavailable
+from lapel.foundation.storage.errors import (
+    WRONG_KEYS,
+    ObjectCut,
+    ObjectDiffers,
+    ObjectMissing,
+    StoreUnavailable,
+)
 from lapel.foundation.storage.presign import Presigner, checksum_of
 
 if TYPE_CHECKING:
@@ -78,6 +84,8 @@ class _Exchange:
             raise ObjectMissing(self._key)
         if code in _OTHER_BYTES:
             raise ObjectDiffers(f"the store got other bytes of {self._key} than their SHA-256 says")
+        if code in WRONG_KEYS:
+            raise StoreUnavailable(f"{WRONG_KEYS[code]} ({code})")
         raise StoreUnavailable(f"the store answers {answer.status} ({code}) for {self._key}")
 
 
