@@ -114,6 +114,7 @@ RECORDING: Json = {
     "source": "api_upload",
     "upload_method": None,
     "duration_ms": 2500,
+    "claimed_duration_ms": None,
     "duration_seconds": 3,
     "started_at": None,
     "ended_at": None,

@@ -177,13 +177,14 @@ count: a number that Lapel or a device counted or measured
     full_worlds         bytes
     idempotency_keys    status
     job_starts          starts failures
-    media               file_size_bytes duration_ms
+    media               file_size_bytes duration_ms claimed_duration_ms
     organization_config_overrides revision
     pgqueuer            priority attempts slot
     pgqueuer_log        priority
     pgqueuer_statistics count priority
     rate_windows        used
-    recordings          duration_ms recording_generation file_size_bytes encryption_version binding_generation
+    recordings          duration_ms claimed_duration_ms recording_generation file_size_bytes
+    recordings          encryption_version binding_generation
     remote_copies       failures
     rollouts            percent max_failure_rate deadline_hours offered
     search_chunks       place start_ms end_ms

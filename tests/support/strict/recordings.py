@@ -65,6 +65,7 @@ RECORDING = all_of(
             "source": word("device", "app_import", "api_upload"),
             "upload_method": null_or(text(pattern=r"[a-z0-9_]{1,64}")),
             "duration_ms": null_or(integer()),
+            "claimed_duration_ms": null_or(integer()),
             "duration_seconds": null_or(integer()),
             "started_at": null_or(time),
             "ended_at": null_or(time),

@@ -121,6 +121,7 @@ def _sample(ids: Ids, now: datetime, project_id: str, *, status: RecordingStatus
         source="device",
         upload_method=None,
         duration_ms=duration_ms if uploaded else None,
+        claimed_duration_ms=None,
         started_at=began,
         ended_at=None,
         recorded_at=began,

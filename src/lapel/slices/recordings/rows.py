@@ -20,6 +20,7 @@ class RecordingRow(msgspec.Struct, frozen=True):
     source: Source
     upload_method: str | None
     duration_ms: int | None
+    claimed_duration_ms: int | None
     started_at: datetime | None
     ended_at: datetime | None
     recorded_at: datetime | None

@@ -42,6 +42,7 @@ def recording_of(row: RecordingRow, project_id: str) -> Recording:
         source=row.source,
         upload_method=row.upload_method,
         duration_ms=row.duration_ms,
+        claimed_duration_ms=row.claimed_duration_ms,
         duration_seconds=None if row.duration_ms is None else whole_seconds(row.duration_ms),
         started_at=timestamp_or_none(row.started_at),
         ended_at=timestamp_or_none(row.ended_at),

@@ -61,7 +61,11 @@ class Media(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Recording(msgspec.Struct, frozen=True, kw_only=True):
-    """One recording. `content_sha256`, `file_size_bytes` and `mime_type` describe its audio."""
+    """One recording. `content_sha256`, `file_size_bytes` and `mime_type` describe its audio.
+
+    `claimed_duration_ms` is the duration that a client declared, if the measured one differs by more than a
+    second; else null.
+    """
 
     id: str
     project_id: str
@@ -72,6 +76,7 @@ class Recording(msgspec.Struct, frozen=True, kw_only=True):
     source: Source
     upload_method: str | None
     duration_ms: int | None
+    claimed_duration_ms: int | None
     duration_seconds: int | None
     started_at: Timestamp | None
     ended_at: Timestamp | None

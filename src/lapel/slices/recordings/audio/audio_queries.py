@@ -106,14 +106,16 @@ UPDATE recordings SET transcription_id = $3, updated_at = $4
 WHERE world_id = $1 AND id = $2 AND transcription_id IS DISTINCT FROM $3
 """
 
-# A known duration stays, because clients have seen it.
-SET_MEDIA_DURATION = """
-UPDATE media SET duration_ms = $4
-WHERE world_id = $1 AND recording_id = $2 AND id = $3 AND duration_ms IS NULL
+# The claim of a client stays in force if it is right to a second, because clients have seen it. Another claim
+# is replaced once, and kept.
+_REPLACED = "(duration_ms IS NULL OR claimed_duration_ms IS NULL AND abs(duration_ms - {measured}) > 1000)"
+SET_MEDIA_DURATION = f"""
+UPDATE media SET claimed_duration_ms = duration_ms, duration_ms = $4
+WHERE world_id = $1 AND recording_id = $2 AND id = $3 AND {_REPLACED.format(measured="$4")}
 """
-SET_DURATION = """
-UPDATE recordings SET duration_ms = $3, updated_at = $4
-WHERE world_id = $1 AND id = $2 AND duration_ms IS NULL
+SET_DURATION = f"""
+UPDATE recordings SET claimed_duration_ms = duration_ms, duration_ms = $3, updated_at = $4
+WHERE world_id = $1 AND id = $2 AND {_REPLACED.format(measured="$3")}
 """
 
 
@@ -139,7 +141,10 @@ async def set_transcription(
 async def set_duration(
     connection: Connection, world_id: int, recording_id: str, media_id: str, duration_ms: int, now: datetime
 ) -> None:
-    """Set the duration of an audio and of its recording. A known duration stays."""
+    """Set the measured duration of an audio and of its recording, unless the known one is right to a second.
+
+    What a client claimed stays in `claimed_duration_ms`.
+    """
     await connection.execute(SET_DURATION, world_id, recording_id, duration_ms, now)
     await connection.execute(SET_MEDIA_DURATION, world_id, recording_id, media_id, duration_ms)
 

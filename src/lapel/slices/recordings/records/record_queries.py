@@ -29,10 +29,10 @@ if TYPE_CHECKING:
 # Media are read as the contract's JSON, so a page of recordings needs neither a second query nor a conversion
 # of its media. A media that is being verified is shown as pending.
 _COLUMNS = """
-r.id, r.end_user_id, r.device_id, r.name, r.status, r.source, r.upload_method, r.duration_ms, r.started_at,
-r.ended_at, r.recorded_at, r.transcription_id, r.metadata, r.content_sha256, r.content_sha256_verified_at,
-r.file_size_bytes, r.mime_type, r.recording_uuid, r.recording_generation, r.encryption_version,
-r.consent_obtained, r.created_at, r.updated_at, r.uploaded_at
+r.id, r.end_user_id, r.device_id, r.name, r.status, r.source, r.upload_method, r.duration_ms,
+r.claimed_duration_ms, r.started_at, r.ended_at, r.recorded_at, r.transcription_id, r.metadata,
+r.content_sha256, r.content_sha256_verified_at, r.file_size_bytes, r.mime_type, r.recording_uuid,
+r.recording_generation, r.encryption_version, r.consent_obtained, r.created_at, r.updated_at, r.uploaded_at
 """
 
 _WITH_MEDIA = """

@@ -22,16 +22,18 @@ def facts_of(body: CompleteUpload) -> Facts:
 
 
 def agree(given: Facts, known: Facts) -> bool:
-    """Whether all facts that both sides state are equal. Durations are compared in whole seconds."""
+    """Whether all facts that both sides state are equal. Durations are compared in whole seconds.
+
+    A duration agrees with the measured one, and with the one that was claimed before.
+    """
     if given.sha256 is not None and known.sha256 is not None and given.sha256 != known.sha256:
         return False
     if given.size is not None and known.size is not None and given.size != known.size:
         return False
-    return (
-        given.duration_ms is None
-        or known.duration_ms is None
-        or whole_seconds(given.duration_ms) == whole_seconds(known.duration_ms)
-    )
+    if given.duration_ms is None or known.duration_ms is None:
+        return True
+    durations = [each for each in (known.duration_ms, known.claimed_duration_ms) if each is not None]
+    return whole_seconds(given.duration_ms) in map(whole_seconds, durations)
 
 
 def check_repeat(snapshot: Snapshot, facts: Facts, refusals: Iterable[Rejection]) -> None:

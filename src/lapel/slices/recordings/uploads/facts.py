@@ -7,11 +7,15 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Facts:
-    """SHA-256 (hexadecimal), size in bytes, duration in milliseconds; None: not stated."""
+    """SHA-256 (hexadecimal), size in bytes, duration in milliseconds; None: not stated.
+
+    `claimed_duration_ms`: of known facts, the duration that a client stated, if another one was measured.
+    """
 
     sha256: str | None = None
     size: int | None = None
     duration_ms: int | None = None
+    claimed_duration_ms: int | None = None
 
     @property
     def any(self) -> bool:

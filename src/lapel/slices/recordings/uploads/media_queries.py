@@ -59,13 +59,14 @@ VALUES ($1, $2, $3, $4, $5)
 
 READ_RECORDING_STATE = f"""
 SELECT r.end_user_id, r.status, r.device_id, r.upload_method, w.project_id, r.audio_erased_at,
-    r.content_sha256, r.file_size_bytes, r.duration_ms
+    r.content_sha256, r.file_size_bytes, r.duration_ms, r.claimed_duration_ms
 FROM recordings r JOIN worlds w ON w.id = r.world_id
 WHERE {REACHED}
 """
 
 READ_MEDIA_STATES = """
-SELECT id, type, status, file_size_bytes, sha256, duration_ms, uploaded_at, last_url_expires_at
+SELECT id, type, status, file_size_bytes, sha256, duration_ms, claimed_duration_ms, uploaded_at,
+    last_url_expires_at
 FROM media WHERE world_id = $1 AND recording_id = $2 ORDER BY created_at, id
 """
 

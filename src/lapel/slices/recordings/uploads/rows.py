@@ -45,6 +45,7 @@ class RecordingStateRow(msgspec.Struct, frozen=True):
     content_sha256: str | None
     file_size_bytes: int | None
     duration_ms: int | None
+    claimed_duration_ms: int | None
 
 
 class MediaRow(msgspec.Struct, frozen=True):
@@ -56,6 +57,7 @@ class MediaRow(msgspec.Struct, frozen=True):
     file_size_bytes: int | None
     sha256: str | None
     duration_ms: int | None
+    claimed_duration_ms: int | None
     uploaded_at: datetime | None
     last_url_expires_at: datetime
 

@@ -116,11 +116,21 @@ async def refusals(connection: Connection, at: Reach) -> tuple[Rejection, ...]:
 def _erased_audio(row: RecordingStateRow) -> Facts | None:
     if row.audio_erased_at is None:
         return None
-    return Facts(sha256=row.content_sha256, size=row.file_size_bytes, duration_ms=row.duration_ms)
+    return Facts(
+        sha256=row.content_sha256,
+        size=row.file_size_bytes,
+        duration_ms=row.duration_ms,
+        claimed_duration_ms=row.claimed_duration_ms,
+    )
 
 
 def _media(row: MediaRow, attempts: tuple[Attempt, ...]) -> MediaState:
-    known = Facts(sha256=row.sha256, size=row.file_size_bytes, duration_ms=row.duration_ms)
+    known = Facts(
+        sha256=row.sha256,
+        size=row.file_size_bytes,
+        duration_ms=row.duration_ms,
+        claimed_duration_ms=row.claimed_duration_ms,
+    )
     return MediaState(
         row.id,
         row.type,
