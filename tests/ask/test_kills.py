@@ -13,6 +13,7 @@ from lapel.hosting.sockets import listen
 from lapel.slices.ask.slice import SLICE
 from tests.ask.conftest import ROOF, Asker
 from tests.faults.processes import armed, instructions, process
+from tests.support.client import CHECKED
 from tests.support.event_stream import following
 from tests.support.running import Running, settings_for
 
@@ -34,7 +35,9 @@ async def test_an_answer_that_dies_is_there_whole_or_not_at_all(
         crash = instructions(quick_folder, SLICE.crash_points)
         await stack.enter_async_context(process("api", settings, crash=crash, listener=listener))
         client = await stack.enter_async_context(
-            httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=60, trust_env=False)
+            httpx.AsyncClient(
+                base_url=f"http://127.0.0.1:{port}", timeout=60, trust_env=False, event_hooks=CHECKED
+            )
         )
         recording_id = await asker.recording(*ROOF)
         for point in SLICE.crash_points:

@@ -6,9 +6,9 @@ from tests.faults.checker import Finding, judge
 from tests.faults.evidence import Evidence, collect, read_back, statuses
 from tests.faults.journal import Journal, Told, read
 from tests.faults.rest import come_to_rest
+from tests.support.client import api_client
 from tests.support.running import Running
 from tests.support.tenants import Tenant
-from tests.support.transport import loopback_client
 
 
 async def conclude(live: Running, tenant: Tenant, journal: Journal) -> list[Finding]:
@@ -21,7 +21,7 @@ async def conclude(live: Running, tenant: Tenant, journal: Journal) -> list[Find
 async def look(live: Running, tenant: Tenant, told: Told) -> Evidence:
     """Everything that is there now; promised media are read through their own links."""
     there = await collect(live.settings)
-    async with loopback_client(live.url, timeout=30) as client:
+    async with api_client(live.url) as client:
         there.served = await read_back(client, tenant, told.standing)
         there.answers_of_deleted = await statuses(client, tenant, told.deleted)
     return there

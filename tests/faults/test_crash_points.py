@@ -38,10 +38,10 @@ from tests.faults.lives import (
 from tests.faults.processes import CRASHED, armed, errand, instructions, process
 from tests.faults.rest import AHEAD, empty
 from tests.faults.stubborn import Stubborn
+from tests.support.client import api_client
 from tests.support.postgres import create_database, drop_database
 from tests.support.running import Running, running, settings_for
 from tests.support.tenants import Tenant, make_tenant
-from tests.support.transport import loopback_client
 
 Lived: TypeAlias = Callable[[Life], Awaitable[None]]
 WORKING = "SELECT EXISTS (SELECT 1 FROM workers)"
@@ -199,7 +199,7 @@ async def crash_in_world(
         haven = await stack.enter_async_context(
             running(folder / "data", dsn, clock=None, LAPEL_INLINE_HASH_BYTES=str(INLINE_BYTES))
         )
-        http = await stack.enter_async_context(loopback_client())
+        http = await stack.enter_async_context(api_client())
         world = World(haven, await make_tenant(haven.ports), journal, folder, points, http)
         await stage.scenario(world)
         journal.close()

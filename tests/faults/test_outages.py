@@ -24,7 +24,6 @@ from tests.faults.stubborn import Stubborn
 from tests.support.client import api_client
 from tests.support.running import Running, running, settings_for
 from tests.support.tenants import Tenant, bearer, make_tenant
-from tests.support.transport import loopback_client
 
 CONTENT = b"what was said"
 
@@ -191,7 +190,7 @@ async def test_a_database_that_restarts_under_load_costs_repeats_and_nothing_els
         # They are started first, and wait for it.
         await stack.enter_async_context(process("api", settings, listener=listener))
         await stack.enter_async_context(process("worker", settings))
-        http = await stack.enter_async_context(loopback_client())
+        http = await stack.enter_async_context(api_client())
         load = Load(Stubborn(http, [f"http://127.0.0.1:{port}"], journal), tenant.test_key, "restart", 3)
         stop = asyncio.Event()
         loading = asyncio.create_task(load.run(stop))

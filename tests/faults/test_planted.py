@@ -14,9 +14,9 @@ from tests.faults.journal import Journal, Promised, Told, read
 from tests.faults.lives import INLINE_BYTES
 from tests.faults.load import Load
 from tests.faults.stubborn import Stubborn
+from tests.support.client import api_client
 from tests.support.running import Running, running, working
 from tests.support.tenants import Tenant, make_tenant
-from tests.support.transport import loopback_client
 
 ENOUGH = 8  # promises that stand: three are needed, and each of four clients may still take one back
 STRAY = "media/proj_x/rec_x/med_x/att_x/audio.opus"
@@ -52,7 +52,7 @@ async def test_a_planted_loss_turns_a_sound_system_red(fresh_database: str, quic
         tenant = await make_tenant(live.ports)
         async with (
             working(live),
-            loopback_client() as http,
+            api_client() as http,
         ):
             load = Load(Stubborn(http, [live.url], journal), tenant.test_key, "planted", 4)
             stop = asyncio.Event()

@@ -30,10 +30,10 @@ from tests.faults.lives import INLINE_BYTES
 from tests.faults.load import Load
 from tests.faults.stubborn import Stubborn
 from tests.faults.tree import ROLES, Role, Run, ServeTree
+from tests.support.client import api_client
 from tests.support.patience import patience
 from tests.support.running import running, settings_for
 from tests.support.tenants import Tenant, make_tenant
-from tests.support.transport import loopback_client
 
 TREES = int(os.environ.get("LAPEL_FAULT_TREES", "1"))
 # Of each tree.
@@ -99,7 +99,7 @@ async def make_tenant_of(settings: Settings) -> Tenant:
 
 async def all_back(run: Run, tree: ServeTree) -> None:
     """Wait until everything that was killed serves again."""
-    async with loopback_client(timeout=5) as client, patience(60):
+    async with api_client(timeout=5) as client, patience(60):
         while True:
             try:
                 answer = await client.get(f"{run.base_url}/health/ready")
@@ -132,7 +132,7 @@ async def test_no_promise_is_broken_by_any_process_dying_at_any_moment(
     try:
         run = await tree.start()
         tenant = await make_tenant_of(settings_for(tree.data_dir, run.database_url, run.port, **store_keys()))
-        async with loopback_client() as http:
+        async with api_client() as http:
             client = Stubborn(http, [run.base_url], journal)
             load = Load(client, tenant.test_key, seed, CLIENTS)
             stop = asyncio.Event()

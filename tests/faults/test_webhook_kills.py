@@ -22,10 +22,10 @@ from tests.faults.journal import Journal
 from tests.faults.stubborn import Stubborn
 from tests.faults.test_random_kills import SECRET, all_back, make_tenant_of, store_keys, torment
 from tests.faults.tree import ServeTree
+from tests.support.client import api_client
 from tests.support.patience import patience
 from tests.support.running import settings_for
 from tests.support.tenants import Tenant
-from tests.support.transport import loopback_client
 from tests.webhooks.delivery.support import Received, World, out_of_order, receiving
 
 KILLS = int(os.environ.get("LAPEL_WEBHOOK_KILLS", "8"))
@@ -58,7 +58,7 @@ async def test_every_event_is_delivered_whatever_dies(quick_folder: Path, tmp_pa
         run = await tree.start()
         settings = settings_for(tree.data_dir, run.database_url, run.port, **store_keys(), **NETWORKS)
         tenant = await make_tenant_of(settings)
-        async with receiving() as receiver, loopback_client() as http:
+        async with receiving() as receiver, api_client() as http:
             async with open_ports(settings) as ports:
                 await World(ports, tenant.test_world).webhook(
                     receiver.url, "recording.created", "device.bound", "device.unbound"

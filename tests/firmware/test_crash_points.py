@@ -99,9 +99,7 @@ async def test_an_upload_that_dies_is_there_whole_or_not_at_all(opened: Opener) 
         )
         crash = instructions(scene.folder, points("firmware"))
         await stack.enter_async_context(process("api", settings, crash=crash, listener=listener))
-        client = await stack.enter_async_context(
-            httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=30, trust_env=False)
-        )
+        client = await stack.enter_async_context(api_client(f"http://127.0.0.1:{port}"))
         for point in points("firmware"):
             await upload_dies(scene, client, point)
 

@@ -48,9 +48,7 @@ async def test_a_process_that_dies_has_answered_nothing_and_the_repeat_does_it_o
             )
             async with (
                 process("api", settings, crash=crash, listener=listener),
-                httpx.AsyncClient(
-                    base_url=f"http://127.0.0.1:{settings.port}", timeout=30, trust_env=False
-                ) as dying,
+                api_client(f"http://127.0.0.1:{settings.port}") as dying,
             ):
                 with pytest.raises(httpx.TransportError):
                     await replace(device, client=dying).send(body)

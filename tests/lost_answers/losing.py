@@ -18,8 +18,8 @@ import httpx
 import pytest
 
 from tests.lost_answers.proxy import Cut, LosingProxy, Side, losing_proxy
+from tests.support.client import api_client
 from tests.support.patience import patience
-from tests.support.transport import loopback_client
 
 Json = dict[str, Any]
 T = TypeVar("T")
@@ -122,6 +122,6 @@ async def losing(url: str) -> AsyncGenerator[Losing]:
     assert where.port is not None
     async with (
         losing_proxy(where.hostname, where.port) as (proxy, port),
-        loopback_client(f"http://127.0.0.1:{port}", timeout=30) as client,
+        api_client(f"http://127.0.0.1:{port}") as client,
     ):
         yield Losing(proxy, client)

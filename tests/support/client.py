@@ -1,6 +1,8 @@
-"""The tests' client: httpx that checks every answer of the API against the contract."""
+"""The tests' clients: httpx that checks every answer of the API against the contract."""
 
 from __future__ import annotations
+
+from typing import Any
 
 import httpx
 
@@ -8,10 +10,16 @@ from tests.support.schema_check import check_answer
 from tests.support.transport import loopback_client
 
 
-async def _check(response: httpx.Response) -> None:
+async def check(response: httpx.Response) -> None:
+    """A hook of an asynchronous client. Raises AssertionError when the answer is not as documented."""
     if response.request.url.path.startswith("/store/"):
         return  # the store speaks S3
     await response.aread()
+    check_read(response)
+
+
+def check_read(response: httpx.Response) -> None:
+    """As `check`, for an answer whose body is read."""
     check_answer(
         response.request.method,
         response.request.url.path,
@@ -22,6 +30,9 @@ async def _check(response: httpx.Response) -> None:
     )
 
 
-def api_client(url: str) -> httpx.AsyncClient:
-    """A client of a running server. Close it."""
-    return loopback_client(url, timeout=30, event_hooks={"response": [_check]})
+CHECKED: Any = {"response": [check]}
+
+
+def api_client(url: str = "", timeout: float = 30) -> httpx.AsyncClient:
+    """A client of a running server; without `url`, of any on this machine. Close it."""
+    return loopback_client(url, timeout=timeout, event_hooks=CHECKED)

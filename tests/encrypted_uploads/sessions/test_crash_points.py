@@ -73,7 +73,7 @@ async def test_a_request_whose_process_dies_can_be_repeated(
             tenant = await make_tenant(live.ports)
             async with (
                 process("api", settings, crash=crash, listener=listener),
-                httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=30, trust_env=False) as other,
+                api_client(f"http://127.0.0.1:{port}") as other,
             ):
                 phone = await phone_of(client, tenant)
                 scene = Scene(live, phone, replace(phone, client=other), quick_folder)
