@@ -3,6 +3,8 @@
 `client.py` serves the event loop, and gives new memory with each answer. Here the bytes pass through memory
 that is used again, and nothing copies them on their way, because for large objects that is most of the work.
 
+docs/decisions/0031 says why this is not obstore.
+
 Sources: GetObject and PutObject, Amazon S3 API reference; "Checking object integrity", Amazon S3 User Guide.
 """
 
