@@ -15,6 +15,7 @@ from lapel.foundation.http.strategies.lasting import prefers_events
 from tests.ask.conftest import Asker
 from tests.ask.scripted import SLICES, Gate, ScriptedModel, models_of, says
 from tests.support.event_stream import Sent, following, received, some
+from tests.support.patience import patience
 from tests.support.running import Running, running
 
 Json = dict[str, Any]
@@ -202,7 +203,7 @@ async def test_what_had_said_nothing_is_not_stored_when_stopped(asker: Asker) ->
 
 async def _until_made(asking: Running, world_id: int, count: int) -> None:
     """Returns once so many answers are being made, or wait."""
-    async with asyncio.timeout(10):
+    async with patience(60):
         while True:
             async with asking.ports.database.acquire() as connection:
                 if await connection.fetchval(COUNT, world_id) == count:

@@ -21,6 +21,7 @@ from botocore.config import Config
 
 from lapel.foundation.storage.credentials import Credentials, StaticCredentials
 from lapel.foundation.storage.presign import Presigner
+from tests.support.patience import Deadline
 from tests.support.plain_http import http
 
 ACCESS_KEY, SECRET = "AKIDTEST", "test-secret"
@@ -86,9 +87,9 @@ def free_ports(count: int) -> list[int]:
 
 def wait_until(check: Callable[[], bool], seconds: float, what: str) -> None:
     """Look again and again; fail when it never comes true."""
-    end = time.monotonic() + seconds
+    end = Deadline(seconds)
     while not check():
-        if time.monotonic() > end:
+        if end.has_passed():
             raise TimeoutError(what)
         time.sleep(0.02)
 

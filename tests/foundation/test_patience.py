@@ -3,17 +3,35 @@
 from __future__ import annotations
 
 import asyncio
+import re
+from pathlib import Path
 
 import pytest
 
 from tests.support import patience as waits
-from tests.support.patience import Spent, patience
+from tests.support.patience import Deadline, patience
 
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(waits, "_LOOK", 0.01)
     monkeypatch.setattr(waits.os, "getloadavg", lambda: (0.0, 0.0, 0.0))
+
+
+# A timeout that is the subject of the test, that goes on while answers come, or that a client was given.
+OTHER_TIMEOUTS = {
+    "faults/stubborn.py",
+    "foundation/database/test_pool.py",
+    "support/patience.py",
+    "support/transport.py",
+}
+
+
+def test_no_other_wait_ends_by_a_fixed_time() -> None:
+    tests = Path(__file__).parents[1]
+    sources = {str(path.relative_to(tests)): path.read_text(encoding="utf-8") for path in tests.rglob("*.py")}
+    timed = {name for name, source in sources.items() if re.search(r"asyncio\.timeout\(", source)}
+    assert timed == OTHER_TIMEOUTS
 
 
 async def test_without_an_end_it_ends() -> None:
@@ -37,4 +55,9 @@ async def test_on_a_busy_machine_it_goes_on(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr(waits.os, "getloadavg", lambda: (1e9, 0.0, 0.0))
     async with patience(0.1):
         await asyncio.sleep(0.5)
-    assert Spent().not_counted() >= 0
+    deadline = Deadline(0.1)
+    await asyncio.sleep(0.2)
+    assert not deadline.has_passed()
+    monkeypatch.setattr(waits.os, "getloadavg", lambda: (0.0, 0.0, 0.0))
+    await asyncio.sleep(0.2)
+    assert deadline.has_passed()

@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lapel.hosting.write_coalescing import HELD, JoinedTransport
+from tests.support.patience import patience
 
 _LOOPS = {"asyncio": asyncio.new_event_loop, "uvloop": uvloop.new_event_loop}
 
@@ -90,7 +91,7 @@ def test_an_empty_body_ends_with_its_head(loop: str) -> None:
         joined.write(b"")
         assert joined.get_write_buffer_size() == 0
         joined.close()
-        async with asyncio.timeout(10):
+        async with patience(60):
             return await running.sock_recv(theirs, 100) + await running.sock_recv(theirs, 100)
 
     assert _with_pair(loop, run) == b"head"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
@@ -27,6 +26,7 @@ from lapel.slices.language_models.service import (
 )
 from tests.support.language_services import Answer, Asked, LanguageService, Misbehaviour, serving, slot_choice
 from tests.support.language_services.service import Dialect
+from tests.support.patience import patience
 from tests.support.speech_faults import Fault, status
 from tests.support.speech_providers import LOOPBACK
 
@@ -208,7 +208,7 @@ async def test_a_reader_that_leaves_ends_the_call(service: LanguageService) -> N
     stream = model_of(service).stream(PROMPT)
     assert await anext(stream)
     await stream.aclose()
-    async with asyncio.timeout(5):
+    async with patience(60):
         await service.left.wait()
 
 

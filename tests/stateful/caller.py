@@ -8,6 +8,7 @@ from typing import Any
 import httpx
 
 from tests.stateful.model import Answer
+from tests.support.patience import Deadline
 from tests.support.schema_check import check_answer
 from tests.support.tenants import bearer
 
@@ -31,13 +32,13 @@ class Caller:
     ) -> httpx.Response:
         """One call, repeated as long as the answer is 425."""
         headers = ({} if token is None else bearer(token)) | ({"Idempotency-Key": key} if key else {})
-        deadline = time.monotonic() + PATIENCE
+        deadline = Deadline(PATIENCE)
         while True:
             answer = self._http.request(method, f"/v1{path}", headers=headers, json=body)
             fields = answer.headers.multi_items()
             asked = answer.request.url
             check_answer(method, asked.path, answer.status_code, fields, answer.content, asked.query.decode())
-            if answer.status_code != 425 or time.monotonic() > deadline:
+            if answer.status_code != 425 or deadline.has_passed():
                 return answer
             time.sleep(PAUSE)
 

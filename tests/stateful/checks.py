@@ -10,6 +10,7 @@ from tests.stateful.answers import NOT_FOUND, NOTHING_UPLOADED, UNAUTHORIZED
 from tests.stateful.background import Background
 from tests.stateful.caller import Caller, answered
 from tests.stateful.model import Media, Recording, World, sha256
+from tests.support.patience import Deadline
 from tests.support.tenants import Tenant
 
 LEAVING = """
@@ -229,8 +230,8 @@ class Checks:
 
     def events(self) -> None:
         """Every event exactly once, and none of what was erased."""
-        deadline = time.monotonic() + 30
-        while self._served.query(LEAVING, self._tenant.test_world) and time.monotonic() < deadline:
+        deadline = Deadline(30)
+        while self._served.query(LEAVING, self._tenant.test_world) and not deadline.has_passed():
             time.sleep(0.01)  # a worker deletes the rows of an end user, and of hidden events
         rows = self._served.query(EVENTS, self._tenant.test_world)
         found = Counter({(kind, of): number for kind, of, number in rows if kind != "recording.failed"})

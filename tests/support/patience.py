@@ -29,28 +29,36 @@ async def patience(seconds: float, moved: Callable[[], object] | None = None) ->
                 await watching
 
 
+class Deadline:
+    """A time in so many seconds, of which those of a busy machine count in part. Ask for it often."""
+
+    def __init__(self, seconds: float) -> None:
+        self._at = time.monotonic()
+        self._left = seconds
+
+    def has_passed(self) -> bool:
+        """Whether the seconds are over."""
+        self.spend()
+        return self._left < 0
+
+    def spend(self) -> float:
+        """Count the time since the last call; gives the part of it that other work took."""
+        passed = time.monotonic() - self._at
+        self._at += passed
+        taken = passed * (1 - min(1.0, (os.cpu_count() or 1) / max(os.getloadavg()[0], 0.01)))
+        self._left -= passed - taken
+        return taken
+
+
 async def _extend(limit: asyncio.Timeout, seconds: float, moved: Callable[[], object] | None) -> None:
-    spent, seen = Spent(), moved and moved()
+    clock, seen = Deadline(seconds), moved and moved()
     while True:
         await asyncio.sleep(_LOOK)
-        lost = spent.not_counted()
+        taken = clock.spend()
         end = limit.when()
         if end is None or limit.expired():
             return
         if moved is not None and (now := moved()) != seen:
             seen = now
-            end = asyncio.get_running_loop().time() + seconds - lost
-        limit.reschedule(end + lost)
-
-
-class Spent:
-    """The time that passes, of which only a part counts while the machine has more work than cores."""
-
-    def __init__(self) -> None:
-        self._at = time.monotonic()
-
-    def not_counted(self) -> float:
-        """Seconds since the last call that other work took."""
-        passed = time.monotonic() - self._at
-        self._at += passed
-        return passed * (1 - min(1.0, (os.cpu_count() or 1) / max(os.getloadavg()[0], 0.01)))
+            end = asyncio.get_running_loop().time() + seconds - taken
+        limit.reschedule(end + taken)

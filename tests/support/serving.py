@@ -20,7 +20,7 @@ import httpx
 import psutil
 
 from tests.support.forks import nothing
-from tests.support.patience import Spent
+from tests.support.patience import Deadline
 from tests.support.plain_http import http
 from tests.support.warm import Warm, children_of, is_role
 
@@ -30,14 +30,13 @@ PATIENCE = 60.0
 
 def eventually(what: Callable[[], Any], seconds: float = PATIENCE) -> Any:
     """Calls `what` until the result is true, and gives it; network errors count as not yet true."""
-    deadline, spent = time.monotonic() + seconds, Spent()
+    deadline = Deadline(seconds)
     while True:
         with contextlib.suppress(httpx.HTTPError, psutil.NoSuchProcess, FileNotFoundError):
             found = what()
             if found:
                 return found
-        deadline += spent.not_counted()
-        assert time.monotonic() < deadline, "did not happen in time"
+        assert not deadline.has_passed(), "did not happen in time"
         time.sleep(0.03)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
@@ -17,7 +16,7 @@ from lapel.slices.providers.slots.slots import sealed
 from tests.recordings.support import Device
 from tests.support.beginning import Beginning
 from tests.support.client import api_client
-from tests.support.patience import patience
+from tests.support.patience import Deadline, patience
 from tests.support.running import Running, running, working
 from tests.support.speech_providers import KEY, Fake, serving_fake
 from tests.support.tenants import make_tenant
@@ -47,18 +46,18 @@ class Office(Device):
 
     async def ended(self, transcription_id: str, seconds: float = SLOW) -> dict[str, Any]:
         """The transcription, once it has ended."""
-        deadline, pause = time.monotonic() + seconds, 0.05
+        deadline, pause = Deadline(seconds), 0.05
         while (now := await self.get(transcription_id))["status"] in ("pending", "processing"):
-            assert time.monotonic() < deadline, now
+            assert not deadline.has_passed(), now
             await asyncio.sleep(pause)
             pause = min(pause * 1.2, LONGEST_PAUSE)
         return now
 
     async def until_transcribed(self, recording_id: str) -> str:
         """Wait until the recording has a transcription by itself; its id."""
-        deadline, pause = time.monotonic() + SLOW, 0.02
+        deadline, pause = Deadline(SLOW), 0.02
         while (found := (await self.read(recording_id))["transcription_id"]) is None:
-            assert time.monotonic() < deadline
+            assert not deadline.has_passed()
             await asyncio.sleep(pause)
             pause = min(pause * 1.2, LONGEST_PAUSE)
         return found

@@ -6,7 +6,6 @@ import asyncio
 import os
 import random
 import secrets
-import time
 from collections import Counter
 from collections.abc import AsyncGenerator, Callable
 from pathlib import Path
@@ -25,7 +24,7 @@ from lapel.slices.transcription.work.scratch import Scratch
 from lapel.slices.transcription.work.steps import Ending, Steps
 from lapel.slices.transcription.work.tools import WorkerStages
 from tests.recordings.support import Device
-from tests.support.patience import patience
+from tests.support.patience import Deadline, patience
 from tests.support.tenants import make_tenant
 from tests.transcription.audio.signals import silent_flac
 from tests.transcription.office import BEGINNING, SLOW, Office, office
@@ -229,7 +228,7 @@ async def test_a_step_has_only_so_many_turns(tmp_path: Path, fresh_database: str
 
 async def known(opened: Office, recording_id: str) -> None:
     """Wait until it is known what an audio is."""
-    deadline = time.monotonic() + SLOW
+    deadline = Deadline(SLOW)
     while (await opened.read(recording_id))["duration_ms"] is None:
-        assert time.monotonic() < deadline
+        assert not deadline.has_passed()
         await asyncio.sleep(0.05)

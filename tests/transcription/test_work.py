@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import runpy
-import time
 from collections.abc import AsyncGenerator
 from pathlib import Path
 
@@ -19,7 +18,7 @@ from lapel.slices.transcription.service import Transcriptions
 from lapel.slices.transcription.speech.failures import TELL
 from lapel.slices.transcription.work.lease import claim_next
 from tests.recordings.support import events_of
-from tests.support.patience import patience
+from tests.support.patience import Deadline, patience
 from tests.support.postgres import create_database, drop_database
 from tests.support.running import working
 from tests.support.speech_faults import HANG, status
@@ -94,9 +93,9 @@ async def test_a_newer_one_takes_over_when_it_is_completed(shared: Office) -> No
 
 async def test_without_a_wish_for_it_an_upload_is_only_looked_at(shared: Office) -> None:
     recording_id, _ = await shared.upload(BEGINNING)
-    deadline = time.monotonic() + SLOW
+    deadline = Deadline(SLOW)
     while (await shared.read(recording_id))["duration_ms"] is None:
-        assert time.monotonic() < deadline
+        assert not deadline.has_passed()
         await asyncio.sleep(0.05)
     assert (await shared.read(recording_id))["transcription_id"] is None
     await shared.call("GET", f"/v1/recordings/{recording_id}/waveform", 200)
@@ -296,9 +295,9 @@ async def test_a_service_that_never_answers_keeps_neither_other_projects_nor_upl
             assert (await neighbour.ended(transcription_id))["status"] == "completed"
         assert len(opened.fake.calls) == 8 + 4
         recording_id, _ = await opened.upload(BEGINNING)
-        deadline = time.monotonic() + SLOW
+        deadline = Deadline(SLOW)
         while (await opened.read(recording_id))["duration_ms"] is None:
-            assert time.monotonic() < deadline
+            assert not deadline.has_passed()
             await asyncio.sleep(0.05)
 
 
@@ -332,9 +331,9 @@ async def test_audio_from_before_there_were_probes_is_looked_at_after_the_migrat
             await connection.execute(runpy.run_path(str(revision))["PROBES"])
         assert await opened.value("SELECT stage FROM speech_work WHERE id = $1", media_id) == "probe"
         async with working(opened.live):
-            deadline = time.monotonic() + SLOW
+            deadline = Deadline(SLOW)
             while (await opened.read(recording_id))["duration_ms"] is None:
-                assert time.monotonic() < deadline
+                assert not deadline.has_passed()
                 await asyncio.sleep(0.1)
         await opened.call("GET", f"/v1/recordings/{recording_id}/waveform", 200)
         assert await opened.value("SELECT count(*) FROM speech_work WHERE id = $1", media_id) == 0

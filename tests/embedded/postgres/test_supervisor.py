@@ -22,6 +22,7 @@ from lapel.embedded.postgres import install
 from lapel.embedded.postgres.install import PostgresError
 from lapel.embedded.postgres.processes import escalate, stop_survivors
 from lapel.embedded.postgres.supervisor import LOG_LIMIT, EmbeddedPostgres
+from tests.support.patience import Deadline
 
 ROOT = os.geteuid() == 0
 LINUX = sys.platform == "linux"
@@ -57,9 +58,9 @@ def server(folder: Path) -> Iterator[EmbeddedPostgres]:
 
 
 def eventually(what: Callable[[], bool], seconds: float = 20.0) -> None:
-    deadline = time.monotonic() + seconds
+    deadline = Deadline(seconds)
     while not what():
-        assert time.monotonic() < deadline, "did not happen in time"
+        assert not deadline.has_passed(), "did not happen in time"
         time.sleep(0.02)
 
 
