@@ -1,0 +1,66 @@
+"""After a kill, the next worker computes the pieces that are missing, and no other ones."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import asyncpg
+import pytest
+
+from lapel.sample import speech
+from lapel.slices.transcription.speech.word_error import word_error
+from tests.faults.processes import armed, instructions, process
+from tests.support.patience import patience
+from tests.transcription.needs import needs_weights
+from tests.transcription.office import SLOW, SPEECH, Office, office
+
+pytestmark = needs_weights
+# Whenever a worker writes what it computed for a piece.
+COUNTED = """
+CREATE TABLE computed (stage text, piece integer);
+CREATE FUNCTION count_computed() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN INSERT INTO computed VALUES (new.stage, new.piece); RETURN new; END $$;
+CREATE TRIGGER counted AFTER INSERT OR UPDATE ON transcription_pieces
+    FOR EACH ROW EXECUTE FUNCTION count_computed()
+"""
+CUTS = "UPDATE audio_facts SET cuts = $3 WHERE world_id = $1 AND recording_id = $2"
+IS_PROBED = "SELECT count(*) FROM audio_facts WHERE recording_id = $1 AND duration_ms IS NOT NULL"
+POINT = "transcribe:committed"
+
+
+async def cut(database: str, opened: Office, recording_id: str) -> None:
+    """The recording has three pieces, of ten seconds at most; what is computed for each is counted."""
+    connection = await asyncpg.connect(database)
+    try:
+        await connection.execute(COUNTED)
+        cuts = [0, 10_000, 20_000, speech().duration_ms]
+        await connection.execute(CUTS, opened.tenant.test_world, recording_id, cuts)
+    finally:
+        await connection.close()
+
+
+@pytest.mark.timeout(300)
+async def test_no_piece_that_is_stored_is_computed_again(fresh_database: str, quick_folder: Path) -> None:
+    async with (
+        office(quick_folder, fresh_database, worker=False) as opened,
+        process("worker", opened.live.settings, crash=instructions(quick_folder, [POINT])) as worker,
+    ):
+        recording_id, _ = await opened.upload(SPEECH)
+        async with patience(SLOW):
+            while not await opened.value(IS_PROBED, recording_id):  # noqa: ASYNC110 - another process's work
+                await asyncio.sleep(0.05)
+        await cut(fresh_database, opened, recording_id)
+        armed(quick_folder, POINT)
+        wish = {"recording_id": recording_id, "provider": "whisper", "language": "en", "num_speakers": 1}
+        transcription_id = (await opened.post("/v1/transcriptions", 201, wish))["id"]
+        done = await opened.ended(transcription_id)
+        assert (done["status"], worker.crashes) == ("completed", 1), done
+        assert word_error(speech().text, done["full_text"]) < 0.1
+        connection = await asyncpg.connect(fresh_database)
+        try:
+            rows = await connection.fetch("SELECT stage, piece FROM computed ORDER BY stage DESC, piece")
+        finally:
+            await connection.close()
+        computed = [(row["stage"], row["piece"]) for row in rows]
+        assert computed == [(stage, piece) for stage in ("transcribe", "diarize") for piece in range(3)]
