@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import asyncpg
 import pytest
 import pytest_asyncio
 
 from lapel.foundation.core.errors import Unavailable
+from lapel.foundation.database import pool
 from lapel.foundation.database.fair_semaphore import FairSemaphore
 from lapel.foundation.database.pool import Database
 
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from lapel.foundation.database.connection import Connection
 
 PID = "SELECT pg_backend_pid()"
+BYTEA_ARRAY, JSONB_ARRAY = 1001, 3807
 
 
 @pytest_asyncio.fixture
@@ -224,3 +226,32 @@ async def test_whoever_gives_up_waiting_takes_no_place() -> None:
     await asyncio.wait_for(after, 5)
     semaphore.leave()
     await asyncio.wait_for(semaphore.enter(), 5)
+
+
+async def test_a_process_asks_once_for_the_arrays_of_postgresql(
+    fresh_database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[set[int]] = []
+    ask: Any = vars(asyncpg.Connection)["_introspect_types"]
+
+    async def asks(connection: Connection, oids: list[int], timeout: float | None) -> Any:
+        asked.append(set(oids))
+        return await ask(connection, oids, timeout)
+
+    monkeypatch.setattr(asyncpg.Connection, "_introspect_types", asks)
+    monkeypatch.setattr(pool, "_ARRAYS", {})
+    for _ in range(3):
+        opened = Database(fresh_database, min_size=0)
+        await opened.open()
+        async with opened.acquire() as connection:
+            row = await connection.fetchrow(
+                "SELECT $1::text[], $2::jsonb[], $3::bytea[], $4::jobs.pgqueuer_status[], $5::int4range",
+                ["a"], ['{"b": 1}'], [b"c"], ["queued"], asyncpg.Range(1, 2),
+            )  # fmt: skip
+            assert row is not None
+            assert list(row) == [["a"], ['{"b": 1}'], [b"c"], ["queued"], asyncpg.Range(1, 2)]
+            assert await connection.fetchval("SELECT $1::bytea[]", [b"d"]) == [b"d"]
+        await opened.close()
+    # The enum is of this database alone.
+    assert {BYTEA_ARRAY, JSONB_ARRAY} < asked[0]
+    assert asked[1:] == [asked[0] - {JSONB_ARRAY, BYTEA_ARRAY}] * 2

@@ -15,7 +15,7 @@ import time
 from collections import deque
 from collections.abc import AsyncGenerator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import asyncpg
 import structlog
@@ -28,10 +28,12 @@ from lapel.foundation.database.world_shares import WorldShares
 from lapel.foundation.outages import OUTAGES
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Iterable
     from types import TracebackType
 
     from lapel.foundation.database.connection import Connection
 
+    _Asks = Callable[[Iterable[int], float | None], Awaitable[tuple[list[asyncpg.Record], Any]]]
     Pool = asyncpg.Pool[asyncpg.Record]
     PoolConnectionProxy = asyncpg.pool.PoolConnectionProxy[asyncpg.Record]
 
@@ -57,6 +59,22 @@ COMMAND_SECONDS = 15.0
 IDLE_SECONDS = 300.0
 LOCK_SECONDS = 10.0
 
+# PostgreSQL's own types have the same numbers below this one in every database and version (see "OID
+# Assignment" in its documentation).
+_FIRST_ASSIGNED_OID = 10_000
+# The rows of asyncpg's question that describe an array, by the array's number: the type of its elements, and
+# the array.
+_ARRAYS: dict[int, tuple[asyncpg.Record, asyncpg.Record]] = {}
+
+
+class _NoStatement:
+    """In place of the statement of the question: asyncpg looks whether it has replaced the unnamed one."""
+
+    name = "none"
+
+
+_NO_STATEMENT = _NoStatement()
+
 _log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
 
 # While the database is unavailable, asyncpg logs every retry with a traceback; /health reports it once.
@@ -72,11 +90,32 @@ class ConnectionBroken(Unavailable):
 
 
 class PooledConnection(asyncpg.Connection):
-    """A connection that returns to the pool without a round trip."""
+    """A connection that returns to the pool without a round trip.
+
+    Each asyncpg connection asks the database for the types that it does not know, also for arrays of
+    PostgreSQL's own types. Such a question takes PostgreSQL nine milliseconds, and most requests have an
+    array. The answer is the same in every database, so here one connection of the process asks.
+    """
 
     def get_reset_query(self) -> str:
         """Reset nothing: see the module's docstring."""
         return ""
+
+    async def _introspect_types(
+        self, typeoids: Iterable[int], timeout: float | None
+    ) -> tuple[list[Any], Any]:
+        """The rows that describe types and the types of their elements, and the statement that read them."""
+        new = [oid for oid in typeoids if oid not in _ARRAYS]
+        known = [row for oid in typeoids if oid in _ARRAYS for row in _ARRAYS[oid]]
+        if not new:
+            return known, _NO_STATEMENT
+        asks: _Asks = getattr(super(), "_introspect_types")  # noqa: B009 - asyncpg's stubs lack it
+        found, statement = await asks(new, timeout)
+        rows = {row["oid"]: row for row in found}
+        for oid, row in rows.items():
+            if oid < _FIRST_ASSIGNED_OID and row["elemtype"] in rows:
+                _ARRAYS[oid] = (rows[row["elemtype"]], row)
+        return [*known, *found], statement
 
 
 class Database:
