@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 from contextlib import AsyncExitStack
 from datetime import timedelta
+from typing import TYPE_CHECKING, Any
 
+import asyncpg
 import pytest
 
 from lapel import app
@@ -16,6 +18,9 @@ from lapel.foundation.queue import queue_worker
 from lapel.foundation.queue.jobs import USUAL, WORKERS, Job, QueueLane, Schedule, enqueue
 from tests.foundation.queue.workers import Payload, count, until, worker
 from tests.support.running import Running
+
+if TYPE_CHECKING:
+    from lapel.foundation.database.connection import Connection
 
 NARROW = QueueLane("narrow", 2)
 
@@ -222,3 +227,27 @@ async def test_jobs_whose_turn_does_not_come_make_room_for_those_behind_them(
 
         await until(all_done)
     assert sorted(seen) == ["first", *["many"] * 4, "other"]
+
+
+async def test_connections_of_a_worker_know_the_status_of_a_job(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[int] = []
+    ask: Any = vars(asyncpg.Connection)["_introspect_types"]
+
+    async def asks(connection: Connection, oids: list[int], timeout: float | None) -> Any:
+        asked.extend(oids)
+        return await ask(connection, oids, timeout)
+
+    monkeypatch.setattr(asyncpg.Connection, "_introspect_types", asks)
+    status = await count(database, "SELECT 'jobs.pgqueuer_status'::regtype::oid::int8")
+    taken = asyncio.Event()
+
+    async def take(_: Payload) -> None:
+        taken.set()
+
+    async with database.transaction() as connection:
+        await enqueue(connection, "take", Payload("now"))
+    async with worker(database, Job(entrypoint="take", payload=Payload, handler=take)):
+        await taken.wait()
+    assert status not in asked

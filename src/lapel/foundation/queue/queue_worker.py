@@ -33,7 +33,7 @@ from lapel.foundation.outages import OUTAGES
 from lapel.foundation.queue.expected_faults import tell_fault
 from lapel.foundation.queue.job_starts import JobStarts
 from lapel.foundation.queue.jobs import USUAL, Job, QueueLane, Schedule
-from lapel.foundation.queue.queue_statements import queries
+from lapel.foundation.queue.queue_statements import know_status, queries
 from lapel.foundation.storage.errors import StoreUnavailable
 
 if TYPE_CHECKING:
@@ -248,6 +248,7 @@ class QueueWorker:
             connection_class=PooledConnection,  # PgQueuer's statements leave no state either
             timeout=3,
             command_timeout=15,
+            init=know_status,
         )
         try:
             await self._starts.take_back()  # another worker may be the one that starts these jobs again
