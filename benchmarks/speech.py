@@ -9,16 +9,9 @@ their own process; they find no speakers. Models are loaded before anything is t
 from __future__ import annotations
 
 import asyncio
-import json
-import os
 import shutil
 import statistics
-import subprocess
-import sys
 import tempfile
-import time
-from collections.abc import AsyncGenerator, Generator
-from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -27,20 +20,12 @@ import psutil
 
 from benchmarks.report import Row, show
 from benchmarks.speech_audio import Speech, joined, sample
-from lapel.settings import Settings
-from lapel.slices.transcription.audio.decoder import Decoder
-from lapel.slices.transcription.models.process.engine_client import Engine
-from lapel.slices.transcription.models.weights.whisper_weights import Weights, find
-from lapel.slices.transcription.providers.local import LocalTranscriber
-from lapel.slices.transcription.providers.protocol import Wish
+from benchmarks.speech_engines import PEERS, Lapel, Peer, started_lapel, started_peer
 from lapel.slices.transcription.speech.word_error import normalised
-from lapel.slices.transcription.work.offline import Outcome, transcribe
 
 # Number of runs, by how many times a file repeats all the speech (2.6 minutes).
 REPEATS = {2: 3, 4: 2}
 _OF_SAMPLE = 3
-# Windows that are decoded at once, by the name of the peer; ours decodes 4.
-PEERS = {"faster-whisper alone": 1, "faster-whisper in batches of 4": 4}
 # Our time over the peer's.
 _GOALS = {"faster-whisper alone": 1.25, "faster-whisper in batches of 4": 1.1}
 
@@ -78,20 +63,17 @@ def measure() -> list[Row]:
 
 
 async def _measure(folder: Path) -> list[Row]:
-    weights = find("")
-    if weights is None:
-        raise RuntimeError("the weights of the speech models are not installed: make setup")
     warm = sample()
     files = [(warm, _OF_SAMPLE)]
     for rounds, repeats in REPEATS.items():
         name = f"{rounds * 2.6:.0f} minutes"
         files.append((await asyncio.to_thread(joined, folder, name, rounds=rounds), repeats))
     rows: list[Row] = []
-    with _peer(_as_folder(weights, folder / "model")) as peer:
-        async with _ours(folder) as ours:
-            await ours.run(warm)
+    with started_peer(folder) as peer:
+        async with started_lapel(folder) as ours:
+            await ours.run(warm.path)
             for size in PEERS.values():
-                await asyncio.to_thread(peer.run, warm, size)
+                await asyncio.to_thread(peer.run, warm.path, size)
             for speech, repeats in files:
                 rows += _rows(speech, await _in_turn(speech, repeats, ours, peer))
             rows.append(_memory("speech: process of the models", ours.models))
@@ -99,11 +81,11 @@ async def _measure(folder: Path) -> list[Row]:
     return rows
 
 
-async def _in_turn(speech: Speech, repeats: int, ours: _Ours, peer: _Peer) -> _Times:
+async def _in_turn(speech: Speech, repeats: int, ours: Lapel, peer: Peer) -> _Times:
     times = _Times()
     for _ in range(repeats):
         before = _cpu_seconds(ours.pids)
-        seconds, outcome = await ours.run(speech)
+        seconds, outcome = await ours.run(speech.path)
         times.ours.seconds.append(seconds)
         times.ours.cpu.append(_cpu_seconds(ours.pids) - before)
         times.ours.text = outcome.transcript.full_text
@@ -111,8 +93,9 @@ async def _in_turn(speech: Speech, repeats: int, ours: _Ours, peer: _Peer) -> _T
         for name, size in PEERS.items():
             runs = times.peers[name]
             before = _cpu_seconds([peer.pid])
-            seconds, runs.text = await asyncio.to_thread(peer.run, speech, size)
-            runs.seconds.append(seconds)
+            told = await asyncio.to_thread(peer.run, speech.path, size)
+            runs.text = told.text
+            runs.seconds.append(told.seconds)
             runs.cpu.append(_cpu_seconds([peer.pid]) - before)
     return times
 
@@ -174,95 +157,6 @@ def _memory(name: str, pid: int) -> Row:
         lines = dict(line.split(":", 1) for line in status.read_text().splitlines())
         peak = int(lines["VmHWM"].split()[0]) / 1024
     return Row(f"{name}: most memory", peak, "MiB")
-
-
-class _Ours:
-    def __init__(self, decoder: Decoder, engine: Engine, folder: Path) -> None:
-        self._decoder = decoder
-        self._engine = engine
-        self._folder = folder
-
-    @property
-    def models(self) -> int:
-        """The process with the models."""
-        return self._engine.pid or 0
-
-    @property
-    def pids(self) -> list[int]:
-        """All processes: this one, the decoder, the models."""
-        return [os.getpid(), *self._decoder.pids, self.models]
-
-    async def run(self, speech: Speech) -> tuple[float, Outcome]:
-        """Seconds of one run, and its outcome."""
-        began = time.perf_counter()
-        outcome = await transcribe(
-            speech.path,
-            Wish(),
-            decoder=self._decoder,
-            transcriber=LocalTranscriber(self._engine),
-            engine=self._engine,
-            folder=self._folder,
-            report=lambda _: None,
-        )
-        if outcome.warnings:
-            raise RuntimeError(f"not the whole pipeline: {outcome.warnings}")
-        return time.perf_counter() - began, outcome
-
-
-@asynccontextmanager
-async def _ours(folder: Path) -> AsyncGenerator[_Ours]:
-    decoder, engine = Decoder(children=1), Engine(Settings.from_env({}))
-    try:
-        yield _Ours(decoder, engine, folder)
-    finally:
-        await engine.aclose()
-        await decoder.aclose()
-
-
-class _Peer:
-    def __init__(self, process: subprocess.Popen[str]) -> None:
-        self._process = process
-
-    @property
-    def pid(self) -> int:
-        """Id of the peer's process."""
-        return self._process.pid
-
-    def run(self, speech: Speech, size: int) -> tuple[float, str]:
-        """Seconds by the peer's own clock, and the text. `size`: windows that are decoded at once."""
-        told = json.loads(self._ask(f"{size} {speech.path}"))
-        return told["seconds"], told["text"]
-
-    def _ask(self, line: str) -> str:
-        if self._process.stdin is None or self._process.stdout is None:
-            raise RuntimeError("the peer has no pipes")
-        self._process.stdin.write(line + "\n")
-        self._process.stdin.flush()
-        answer = self._process.stdout.readline()
-        if not answer:
-            raise RuntimeError("the peer has ended")
-        return answer
-
-
-@contextmanager
-def _peer(model: Path) -> Generator[_Peer]:
-    command = [sys.executable, "-m", "benchmarks.peers.plain_whisper", str(model)]
-    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-    with process:
-        try:
-            yield _Peer(process)
-        finally:
-            process.kill()
-
-
-def _as_folder(weights: Weights, folder: Path) -> Path:
-    """The same weights, in the form that the peer reads."""
-    if weights.folder is not None:
-        return weights.folder
-    folder.mkdir()
-    for name, packaged in weights.packaged.items():
-        (folder / name).write_bytes(packaged.read() or b"")
-    return folder
 
 
 if __name__ == "__main__":

@@ -36,11 +36,11 @@ def joined(folder: Path, name: str, *, rounds: int) -> Speech:
         for conversation in (Conversation("two-speakers"), Conversation("three-speakers")):
             parts += [conversation.samples(), _PAUSE]
             texts.append(conversation.text)
-        parts += [_decoded(speech().path), _PAUSE]
+        parts += [decoded(speech().path), _PAUSE]
         texts.append(speech().text)
     samples = np.concatenate(parts)
     path = folder / f"{name}.opus"
-    _encode(path, samples)
+    encode(path, samples)
     return Speech(name, path, " ".join(texts), len(samples) / RATE)
 
 
@@ -52,19 +52,21 @@ def sample() -> Speech:
 def start_of_sample(folder: Path, *, seconds: float) -> Path:
     """The first `seconds` of the sample, as Ogg/Opus."""
     path = folder / "short.opus"
-    _encode(path, _decoded(speech().path)[: int(seconds * RATE)])
+    encode(path, decoded(speech().path)[: int(seconds * RATE)])
     return path
 
 
-def _decoded(path: Path) -> NDArray[np.int16]:
+def decoded(path: Path, *, form: str | None = None) -> NDArray[np.int16]:
+    """The samples of an audio file: 16 kHz, mono. `form`: its format, if its bytes do not tell it."""
     resampler = av.AudioResampler(format="s16", layout="mono", rate=RATE)
-    with av.open(str(path)) as container:
+    with av.open(str(path), format=form) as container:
         frames = [out for frame in container.decode(audio=0) for out in resampler.resample(frame)]
         frames += resampler.resample(None)
     return np.concatenate([cast("NDArray[np.int16]", frame.to_ndarray()).reshape(-1) for frame in frames])
 
 
-def _encode(path: Path, samples: NDArray[np.int16]) -> None:
+def encode(path: Path, samples: NDArray[np.int16]) -> None:
+    """Write samples (16 kHz, mono) as Ogg/Opus."""
     with av.open(str(path), "w", format="ogg") as container:
         stream = container.add_stream("libopus", rate=RATE, layout="mono")
         stream.bit_rate = _BIT_RATE

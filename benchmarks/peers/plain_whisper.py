@@ -26,11 +26,12 @@ def main() -> None:
         size, _, path = line.strip().partition(" ")
         began = time.perf_counter()
         if size == "1":
-            segments, _ = model.transcribe(path, beam_size=5, word_timestamps=True, vad_filter=True)
+            segments, info = model.transcribe(path, beam_size=5, word_timestamps=True, vad_filter=True)
         else:
-            segments, _ = batched.transcribe(path, beam_size=5, word_timestamps=True, batch_size=int(size))
+            segments, info = batched.transcribe(path, beam_size=5, word_timestamps=True, batch_size=int(size))
         text = " ".join(segment.text.strip() for segment in segments)
-        print(json.dumps({"seconds": time.perf_counter() - began, "text": text}), flush=True)
+        seconds = time.perf_counter() - began
+        print(json.dumps({"seconds": seconds, "text": text, "language": info.language}), flush=True)
 
 
 if __name__ == "__main__":
