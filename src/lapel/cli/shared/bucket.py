@@ -27,7 +27,7 @@ from urllib.parse import urlsplit
 from lapel.cli.shared.faults import CommandError
 from lapel.foundation.core.errors import words_of
 from lapel.foundation.ports import credential_source
-from lapel.foundation.storage.errors import WRONG_KEYS, StoreUnavailable
+from lapel.foundation.storage.errors import WRONG_KEYS, StoreUnavailable, error_code
 from lapel.foundation.storage.sigv4 import authorization, encode_path, signing_key
 
 if TYPE_CHECKING:
@@ -266,7 +266,7 @@ def _answer(response: http.client.HTTPResponse) -> BucketAnswer:
 
 def _code(answer: BucketAnswer) -> str:
     """The error code in the answer's body; empty when it has none."""
-    return answer.body.decode(errors="replace").partition("<Code>")[2].partition("</Code>")[0]
+    return error_code(answer.body.decode(errors="replace"))
 
 
 def _checked(answer: BucketAnswer, what: str) -> BucketAnswer:

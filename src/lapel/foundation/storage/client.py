@@ -21,7 +21,13 @@ from obstore import Bytes
 from obstore.exceptions import BaseError
 from obstore.store import S3Store
 
-from lapel.foundation.storage.errors import WRONG_KEYS, ObjectCut, ObjectMissing, StoreUnavailable
+from lapel.foundation.storage.errors import (
+    WRONG_KEYS,
+    ObjectCut,
+    ObjectMissing,
+    StoreUnavailable,
+    error_code,
+)
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Generator, Sequence
@@ -154,7 +160,7 @@ class ObjectStore:
                 found = await obstore.get_async(self._quick, key, options={"range": (0, range_bytes)})
                 return found.meta["size"], await found.bytes_async()
             except BaseError as error:
-                if "<Code>InvalidRange</Code>" in str(error):  # an empty object has no range
+                if error_code(str(error)) == "InvalidRange":  # an empty object has no range
                     return 0, Bytes(b"")
                 raise
 
@@ -238,15 +244,15 @@ def _translated(key: str) -> Generator[None]:
     try:
         yield
     except FileNotFoundError as error:
-        if "<Code>NoSuchBucket</Code>" in str(error):  # a wrong setting: no object is missing
+        if error_code(str(error)) == "NoSuchBucket":  # a wrong setting: no object is missing
             raise StoreUnavailable("the store has no such bucket") from error
         raise ObjectMissing(key) from error
     except (BaseError, OSError, TimeoutError) as error:
-        for code, meaning in WRONG_KEYS.items():
-            if f"<Code>{code}</Code>" in str(error):
-                raise StoreUnavailable(f"{meaning} ({code})") from error
+        code = error_code(str(error))
+        if code in WRONG_KEYS:
+            raise StoreUnavailable(f"{WRONG_KEYS[code]} ({code})") from error
         reason, _, _ = str(error).partition("\n")  # empty for a time-out
-        if "<Code>InvalidRange</Code>" in str(error):
+        if code == "InvalidRange":
             raise ObjectCut(f"{key} ends before the range that was asked for") from error
         raise StoreUnavailable(f"{type(error).__name__}: {reason}") from error
 

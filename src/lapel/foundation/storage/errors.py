@@ -1,5 +1,8 @@
 """The errors of an object store that callers need to distinguish."""
 
+import re
+
+_CODE = re.compile(r"<Code>(\w+)</Code>")
 # What the error codes of S3 say about keys that do not work.
 WRONG_KEYS = {
     "SignatureDoesNotMatch": "the store refuses the secret of the access key; correct "
@@ -10,6 +13,15 @@ WRONG_KEYS = {
     "RequestTimeTooSkewed": "the clocks of this machine and of the store differ by more than 15 minutes; run "
     "a time service such as chrony",
 }
+
+
+def error_code(text: str) -> str:
+    """The error code in an answer of the store, or in a message that repeats one; empty without one.
+
+    Source: "REST error responses", Amazon S3 API reference.
+    """
+    found = _CODE.search(text)
+    return found[1] if found else ""
 
 
 class StoreUnavailable(Exception):

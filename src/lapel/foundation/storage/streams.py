@@ -10,10 +10,10 @@ Sources: GetObject and PutObject, Amazon S3 API reference; "Checking object inte
 
 from __future__ import annotations
 
-import re
 import socket
 import ssl
 from contextlib import contextmanager, suppress
+from functools import cache
 from http.client import HTTPConnection, HTTPException, HTTPResponse, HTTPSConnection
 from typing import TYPE_CHECKING, Self
 from urllib.parse import urlsplit
@@ -25,6 +25,7 @@ from lapel.foundation.storage.errors import (
     ObjectDiffers,
     ObjectMissing,
     StoreUnavailable,
+    error_code,
 )
 from lapel.foundation.storage.presign import Presigner, checksum_of
 
@@ -37,7 +38,6 @@ if TYPE_CHECKING:
 
 _STALL = 30.0  # seconds for which the store may neither take nor give a byte
 _PATIENCE = 300.0  # seconds until the store has all bytes of an object on its disk
-_CODE = re.compile(r"<Code>(\w+)</Code>")
 _OTHER_BYTES = {"BadDigest", "XAmzContentSHA256Mismatch"}
 _MOST_OF_AN_ERROR = 64 * 1024
 
@@ -49,8 +49,7 @@ class _Exchange:
         parts = urlsplit(presigner.origin)
         host, port = parts.hostname or "", parts.port
         if parts.scheme == "https":
-            context = ssl.create_default_context()
-            self._connection: HTTPConnection = HTTPSConnection(host, port, timeout=_STALL, context=context)
+            self._connection: HTTPConnection = HTTPSConnection(host, port, timeout=_STALL, context=_trust())
         else:
             self._connection = HTTPConnection(host, port, timeout=_STALL)
         self._key = key
@@ -80,8 +79,7 @@ class _Exchange:
         answer = self._connection.getresponse()
         if answer.status == 200:
             return answer
-        found = _CODE.search(answer.read(_MOST_OF_AN_ERROR).decode("utf-8", "replace"))
-        code = found[1] if found else "no code"
+        code = error_code(answer.read(_MOST_OF_AN_ERROR).decode("utf-8", "replace")) or "no code"
         if code == "NoSuchKey":
             raise ObjectMissing(self._key)
         if code in _OTHER_BYTES:
@@ -174,6 +172,12 @@ class ObjectStreams:
         The signature covers the bytes, by their hash. Raises StoreUnavailable.
         """
         return ObjectUpload(self._presigner, key, size, sha256)
+
+
+@cache
+def _trust() -> ssl.SSLContext:
+    """The authorities of the system: to read them takes longer than a small request."""
+    return ssl.create_default_context()
 
 
 def _length(answer: HTTPResponse, key: str) -> int:
