@@ -16,11 +16,12 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import AsyncGenerator, Generator
+from collections.abc import AsyncGenerator
 from typing import Literal
 
 import psutil
 
+from benchmarks.busy import busy
 from benchmarks.report import Row, show
 from lapel.foundation.workers.cores import cores
 from lapel.settings import Settings
@@ -100,19 +101,6 @@ class Bare:
         """End the process."""
         self._process.kill()
         self._process.communicate()
-
-
-@contextlib.contextmanager
-def busy() -> Generator[None]:
-    """Every core is used by another process, at the usual priority."""
-    command = [sys.executable, "-c", "while True: pass"]
-    running = [subprocess.Popen(command) for _ in range(os.cpu_count() or 1)]
-    try:
-        yield
-    finally:
-        for each in running:
-            each.kill()
-            each.wait()
 
 
 @contextlib.asynccontextmanager

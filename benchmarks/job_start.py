@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from benchmarks.busy import busy
 from benchmarks.report import Row, show
 from benchmarks.speech_audio import start_of_sample
 
@@ -39,7 +40,7 @@ def measure() -> list[Row]:
             client.ask("PATCH", "/v1/config/processing", {"auto_transcription": {"enabled": True}})
             client.upload(audio)  # loads the models
             rows = _rows("", [client.upload(audio) for _ in range(UPLOADS)])
-            with _busy(os.cpu_count() or 1):
+            with busy():
                 return rows + _rows(", all cores busy", [client.upload(audio) for _ in range(UPLOADS)])
     finally:
         shutil.rmtree(folder, ignore_errors=True)
@@ -59,18 +60,6 @@ def _rows(when: str, waits: list[tuple[float, float]]) -> list[Row]:
         ),
         Row(f"upload-complete to transcript, 3 s of speech{when}", statistics.median(ends), "s"),
     ]
-
-
-@contextlib.contextmanager
-def _busy(loops: int) -> Generator[None]:
-    """So many busy loops during a block."""
-    running = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(loops)]
-    try:
-        yield
-    finally:
-        for each in running:
-            each.kill()
-            each.wait()
 
 
 class Client:

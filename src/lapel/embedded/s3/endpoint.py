@@ -19,7 +19,7 @@ from lapel.embedded.s3.calls.metadata import OVERRIDES
 from lapel.embedded.s3.files.folder import Folder, valid_bucket
 from lapel.embedded.s3.files.paths import check_key
 from lapel.embedded.s3.protocol.call import MAX_OBJECT, SignedCall
-from lapel.embedded.s3.protocol.mismatch import SignedElsewhere
+from lapel.embedded.s3.protocol.mismatch import NOWHERE, SignedElsewhere
 from lapel.embedded.s3.protocol.request import Request
 from lapel.embedded.s3.protocol.signature import Signed, Verifier
 from lapel.embedded.s3.s3_errors import S3Error, SenderGone
@@ -215,7 +215,7 @@ def create_store_app(  # noqa: PLR0913  # each is a setting of its own
     stall_seconds: float = 60,
     ceilings: Mapping[str, int] | None = None,
     threads: int = 8,
-    elsewhere: SignedElsewhere = SignedElsewhere(),  # noqa: B008  # it cannot change
+    elsewhere: SignedElsewhere = NOWHERE,
 ) -> StoreApp:
     """Make the store over a folder. Blocks for a moment: it removes what killed processes left behind.
 

@@ -60,12 +60,11 @@ def shown(stored: str) -> msgspec.Raw:
     return msgspec.Raw(msgspec.json.encode(valid(msgspec.json.decode(stored))))
 
 
-def in_sections(stored: str) -> Settings:
-    """All four sections. A section in which nothing is set is empty."""
+def in_sections(stored: str) -> tuple[Settings, list[ConfigWarning] | msgspec.UnsetType]:
+    """All four sections, and warnings about settings without effect; unset if there are none.
+
+    A section in which nothing is set is empty.
+    """
     known = valid(msgspec.json.decode(stored))
-    return Settings(**{name: msgspec.Raw(msgspec.json.encode(known.get(name, {}))) for name in _SECTIONS})
-
-
-def warned(stored: str) -> list[ConfigWarning] | msgspec.UnsetType:
-    """Warnings about settings without effect; unset if there are none."""
-    return without_effect(valid(msgspec.json.decode(stored))) or msgspec.UNSET
+    sections = {name: msgspec.Raw(msgspec.json.encode(known.get(name, {}))) for name in _SECTIONS}
+    return Settings(**sections), without_effect(known) or msgspec.UNSET

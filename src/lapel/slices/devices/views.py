@@ -9,7 +9,7 @@ import msgspec
 
 from lapel.foundation.core.clock import timestamp, timestamp_or_none
 from lapel.foundation.http.input.fields import raw
-from lapel.slices.devices.settings_bodies import in_sections, shown, warned
+from lapel.slices.devices.settings_bodies import in_sections, shown
 from lapel.slices.devices.wire import CurrentStatus, Device, DeviceSettings, DeviceState, RecordingNow
 
 if TYPE_CHECKING:
@@ -105,10 +105,11 @@ def state_of(row: StateRow, now: datetime) -> DeviceState:
 
 def settings_of(row: SeenRow) -> DeviceSettings:
     """A device's settings in the older form."""
+    settings, warnings = in_sections(row.settings)
     return DeviceSettings(
         device_id=row.id,
-        settings=in_sections(row.settings),
-        warnings=warned(row.settings),
+        settings=settings,
+        warnings=warnings,
         current_status=CurrentStatus(
             network_type=row.last_seen_by,
             battery_percent=row.battery_percent,

@@ -15,9 +15,9 @@ if TYPE_CHECKING:
 
     from lapel.foundation.core.actors import Actor
     from lapel.slices.recordings.rows import RecordingRow
+
 # What people wrote about a recording, and when it was made; with what a caller sees who may not read it.
 # docs/decisions/0030 gives the reasons.
-# recordings. docs/decisions/0030 gives the reasons.
 _ONLY_FOR_READERS = {
     "name": None,
     "metadata": msgspec.Raw(b"{}"),

@@ -24,6 +24,9 @@ class SignedElsewhere(NamedTuple):
     content_types: Sequence[str] = ()
 
 
+NOWHERE = SignedElsewhere()
+
+
 def links_of(store_url: str, content_types: Sequence[str]) -> SignedElsewhere:
     """What links are signed for whose URLs begin with `store_url`."""
     sealed = "application/octet-stream"  # what devices upload that encrypt

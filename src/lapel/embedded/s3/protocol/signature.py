@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from functools import lru_cache
 from typing import NamedTuple
 
-from lapel.embedded.s3.protocol.mismatch import SignedElsewhere, reason
+from lapel.embedded.s3.protocol.mismatch import NOWHERE, SignedElsewhere, reason
 from lapel.embedded.s3.protocol.request import Request
 from lapel.embedded.s3.s3_errors import S3Error
 from lapel.foundation.core.clock import Clock
@@ -70,7 +70,7 @@ class Verifier:
         secrets: Mapping[str, str],
         region: str,
         clock: Clock,
-        elsewhere: SignedElsewhere = SignedElsewhere(),  # noqa: B008  # it cannot change
+        elsewhere: SignedElsewhere = NOWHERE,
     ) -> None:
         """`elsewhere`: what a link that does not match may have been signed for."""
         self._elsewhere = elsewhere

@@ -162,11 +162,14 @@ _BY_TIME = {
 }
 
 
+def _conditions(names: tuple[str, ...]) -> list[tuple[str, str]]:
+    """Each filter's name and its condition, with the number of its parameter."""
+    return [(name, _FILTERS[name].format(number)) for number, name in enumerate(names, _FIRST_FILTER)]
+
+
 def _list(names: tuple[str, ...]) -> str:
     """The statement for one set of filters. Unlike a statement with `OR`, its prepared plan uses an index."""
-    filters = "".join(
-        f" AND {_FILTERS[name].format(number)}" for number, name in enumerate(names, start=_FIRST_FILTER)
-    )
+    filters = "".join(f" AND {condition}" for _, condition in _conditions(names))
     return f"""
 SELECT {_COLUMNS}, own.media FROM (
     SELECT r.world_id, {_COLUMNS} FROM recordings r
@@ -190,9 +193,9 @@ _NEWEST_READ = 500
 
 def _newest(names: tuple[str, ...]) -> str:
     """The statement of `_list` that reads the newest recordings before the page's place, and no others."""
-    numbered = [(name, _FILTERS[name].format(number)) for number, name in enumerate(names, _FIRST_FILTER)]
-    indexed = "".join(f" AND {each}" for name, each in numbered if name not in _BY_TIME)
-    of_time = " AND ".join(each for name, each in numbered if name in _BY_TIME)
+    conditions = _conditions(names)
+    indexed = "".join(f" AND {each}" for name, each in conditions if name not in _BY_TIME)
+    of_time = " AND ".join(each for name, each in conditions if name in _BY_TIME)
     return f"""
 SELECT {_COLUMNS}, own.media FROM (
     SELECT * FROM (
