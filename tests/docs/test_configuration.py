@@ -27,7 +27,7 @@ def taken(kind: Kind) -> str:
             return ", ".join(f"`{word}`" for word in kind.words)
         case Words():
             return f"a list of 1 to {len(kind.words)} of {', '.join(f'`{word}`' for word in kind.words)}"
-        case Text():  # of which Zone is one
+        case Text():  # Zone, too
             return kind.meaning
         case _:
             raise AssertionError(f"teach tests/docs/test_configuration.py to describe a {kind}")

@@ -30,7 +30,7 @@ async def patience(seconds: float, moved: Callable[[], object] | None = None) ->
 
 
 class Deadline:
-    """A time in so many seconds, of which those of a busy machine count in part. Ask for it often."""
+    """A time in so many seconds; seconds in which the machine is busy count in part. Ask for it often."""
 
     def __init__(self, seconds: float) -> None:
         self._at = time.monotonic()

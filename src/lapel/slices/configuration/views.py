@@ -100,7 +100,7 @@ def warnings_of(section: Section, values: Flat) -> list[ConfigWarning]:
 
 
 def _limits(section: Section, found: dict[Level, Flat]) -> Iterable[ConfigWarning]:
-    """A warning for each field of which the nearest override is not in force."""
+    """A warning for each field whose nearest override is not in force."""
     for field, nearest, winner in limited(section, found):
         near, counts = found[nearest][field.path], found[winner][field.path]
         yield ConfigWarning(

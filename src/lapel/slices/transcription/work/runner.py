@@ -2,8 +2,8 @@
 
 A step is leased to a worker for a short time, and the worker renews the lease as long as it lives. So when a
 worker is killed, its step is soon free again, and another worker repeats the step. A worker without the lease
-writes nothing, so no step ends twice. An audio is given up after the deaths of some workers, of which a child
-process was at this audio. docs/decisions/0005 gives the reasons.
+writes nothing, so no step ends twice. If some workers die while a child process of theirs is at an audio, the
+audio is given up. docs/decisions/0005 gives the reasons.
 """
 
 from __future__ import annotations
