@@ -6,10 +6,13 @@ import contextlib
 import json
 import os
 import signal
+import threading
 from collections.abc import Generator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import IO, Any
 
+import httpx
 import psutil
 
 from tests.support.installation import Installation
@@ -38,6 +41,26 @@ def line_after(stream: IO[str] | None, words: str) -> str:
         if words in line:
             return line
     raise AssertionError(f"{words!r} is in no line")
+
+
+@contextlib.contextmanager
+def asking(served: Served, key: str, path: str) -> Generator[None]:
+    """Requests during the block, one after the other: the process that answers the first of them may not
+    have heard of the tail yet."""
+    ended = threading.Event()
+
+    def ask_again() -> None:
+        while not ended.wait(0.1):
+            with contextlib.suppress(httpx.HTTPError):
+                ask(served, key, path)
+
+    with ThreadPoolExecutor(1) as pool:
+        asked = pool.submit(ask_again)
+        try:
+            yield
+        finally:
+            ended.set()
+        asked.result()
 
 
 @contextlib.contextmanager
@@ -78,8 +101,8 @@ def test_requests_of_all_processes_are_shown_also_after_one_is_killed(
             line_after(process.stderr, "connecting again")
             line_after(process.stderr, "showing requests from now on")
             eventually(lambda: served.health() == 200)
-            ask(served, key, "/v1/devices/dev_after")
-            line_after(process.stdout, "/v1/devices/dev_after")
+            with asking(served, key, "/v1/devices/dev_after"):
+                line_after(process.stdout, "/v1/devices/dev_after")
         env = {"LAPEL_URL": served.url, "LAPEL_KEY": key}
         with tailing("--format", "json", "--path", "/v1/devices", **env) as process:
             assert process.stdout is not None

@@ -13,7 +13,9 @@ import asyncpg
 import httpx
 
 from lapel.foundation.core.actors import Actor
+from lapel.foundation.database.pool import Database
 from lapel.foundation.http.protocols import AnsweredRequest
+from lapel.foundation.identity.key_cache import Revocations
 from lapel.slices.logs.open_tails import REQUESTS_CHANNEL, TAILS_CHANNEL
 from lapel.slices.logs.service import Logs
 from tests.support.event_stream import Sent, following, some
@@ -103,6 +105,16 @@ def answered(world: int, number: int = 1, **more: Any) -> AnsweredRequest:
 
 
 @asynccontextmanager
+async def listening(logs: Logs, database: Database) -> AsyncGenerator[Logs]:
+    """A request log that hears what the processes announce, as an API process lets it."""
+    revocations = Revocations(database)
+    revocations.listen_also(Logs.channel, logs.hear)
+    await revocations.start()
+    yield logs
+    await revocations.stop()
+
+
+@asynccontextmanager
 async def overheard(dsn: str) -> AsyncGenerator[list[tuple[str, dict[str, Any]]]]:
     """The announcements and batches that go over the database, as (channel, payload)."""
     heard: list[tuple[str, dict[str, Any]]] = []
@@ -110,7 +122,8 @@ async def overheard(dsn: str) -> AsyncGenerator[list[tuple[str, dict[str, Any]]]
 
     def hear(_connection: object, _pid: int, channel: str, payload: object) -> None:
         assert len(str(payload).encode()) < 8000
-        heard.append((channel, json.loads(str(payload))))
+        if payload:  # an empty one: a process began to listen
+            heard.append((channel, json.loads(str(payload))))
 
     try:
         for channel in (TAILS_CHANNEL, REQUESTS_CHANNEL):

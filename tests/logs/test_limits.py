@@ -19,7 +19,7 @@ from lapel.slices.logs.open_tails import REQUESTS_CHANNEL, TAILS_CHANNEL, OpenTa
 from lapel.slices.logs.request_filter import RequestFilter
 from lapel.slices.logs.service import Logs, shown_path
 from lapel.slices.logs.wire import LogStreamQuery, RequestActor, RequestSummary
-from tests.logs.support import Pair, answered, known, overheard, until
+from tests.logs.support import Pair, answered, known, listening, overheard, until
 from tests.support.event_stream import Sent, some
 from tests.support.tenants import Tenant
 
@@ -117,6 +117,18 @@ async def test_a_tail_is_announced_again_and_again_and_its_end_once(pair: Pair) 
         await until(lambda: not known(pair.logs[1], world))
         await asyncio.sleep(0.1)
         assert (notices(ended=False), notices(ended=True)) == (count, 1)
+
+
+async def test_a_process_that_begins_to_listen_hears_of_the_tails_at_once(pair: Pair) -> None:
+    world = pair.tenant.test_world
+    here = Logs(pair.one.ports, announce_every=3600)
+    stream = here.stream(actor_of(pair.tenant), LogStreamQuery())
+    await anext(stream)
+    await until(lambda: known(pair.logs[1], world) == 1)
+    database = pair.one.ports.database
+    async with listening(here, database), listening(Logs(pair.one.ports), database) as there:
+        await until(lambda: known(there, world) == 1)
+    await stream.aclose()
 
 
 async def test_nothing_is_sent_for_a_tail_whose_process_was_killed(pair: Pair) -> None:

@@ -115,7 +115,8 @@ class Revocations:
         """Call `on_message` with the payload of each notification of another part's channel.
 
         It saves that part a connection. Its notifications must be few and small, so that no revocation waits
-        behind them, and may be lost during an outage. Call this before `start`.
+        behind them, and may be lost during an outage. When a process begins to listen, all processes get an
+        empty payload: what the new one must know is sent again. Call this before `start`.
         """
         self._others[channel] = on_message
 
@@ -194,10 +195,11 @@ class Revocations:
         try:
             connection.add_termination_listener(lambda _: self._ended(ended))
             await connection.execute(SEEN, self._process)
-            await connection.add_listener(_REVOKED, self._on_revoked)
-            await connection.add_listener(_CONFIRMED, self._on_confirmed)
             for channel in self._others:
                 await connection.add_listener(channel, self._on_other)
+                await connection.execute(NOTIFY, channel, "")
+            await connection.add_listener(_REVOKED, self._on_revoked)
+            await connection.add_listener(_CONFIRMED, self._on_confirmed)
             # A key that was read before LISTEN began may have been revoked since then, so the cache starts
             # empty.
             self.generation += 1

@@ -1,7 +1,8 @@
 """The open tails of all API processes: which world each follows, and with which filter.
 
-A process announces its tails again and again. Each process forgets a tail that was not announced for a
-while, because the process that had it may have been killed.
+A process announces its tails again and again, and at once when another process begins to listen. Each
+process forgets a tail that was not announced for a while, because the process that had it may have been
+killed.
 """
 
 from __future__ import annotations

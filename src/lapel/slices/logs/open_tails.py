@@ -141,6 +141,10 @@ class OpenTails:
         finally:
             self._close(tail)
 
+    def repeat(self) -> None:
+        """Announce the tails now, because a process began to listen."""
+        self._changed.set()
+
     def _close(self, tail: OpenTail) -> None:
         del self._open[tail.notice.tail]
         self._known.drop(tail.notice.world, tail.notice.tail)
@@ -194,9 +198,9 @@ class OpenTails:
         loop = asyncio.get_running_loop()
         announced_at, failed = loop.time(), False
         while self._open or self._ended:
-            self._changed.clear()
             if failed or not self._ended:
                 await woken(self._changed, loop.time() + self._announce_every)
+            self._changed.clear()
             ended, self._ended = self._ended, []
             try:
                 await self._announce([*ended, *(each.notice for each in self._open.values())])

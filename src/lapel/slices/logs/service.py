@@ -58,7 +58,13 @@ class Logs:
         listen_dsn = ports.settings.listen_database_url or ports.database.dsn
         self._tails = OpenTails(ports.database, listen_dsn, self._known, announce_every=announce_every)
         self._batches = SummaryBatches(ports.database, REQUESTS_CHANNEL, self._known.has, every=batch_every)
-        self.hear = self._known.hear
+
+    def hear(self, payload: str) -> None:
+        """Take an announcement of a tail. An empty one: a process began to listen and knows of no tail."""
+        if payload:
+            self._known.hear(payload)
+        else:
+            self._tails.repeat()
 
     @property
     def followed(self) -> Container[int]:
