@@ -24,7 +24,7 @@ endif
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1	\2/p' $(firstword $(MAKEFILE_LIST)) | awk -F'\t' '{ printf "  make %-12s %s\n", $$1, $$2 }'
-	@echo "  ARGS='…' is passed to demo, serve, test, coverage and bench:  make demo ARGS=--keep"
+	@echo "  ARGS='…' is passed to demo, serve, test, test-deep, coverage and bench:  make demo ARGS=--keep"
 
 setup: $(VENV)/.runtime-ok $(VENV)/.weights-ok ## make .venv with the lapel command in it
 	@echo "Ready: $(BIN)/lapel"
@@ -40,26 +40,21 @@ demo: $(VENV)/.runtime-ok $(VENV)/.weights-ok ## the main job on real speech: up
 serve: $(VENV)/.runtime-ok $(VENV)/.weights-ok ## run a server on this machine (stop it with Ctrl-C)
 	@$(BIN)/lapel serve $(ARGS)
 
-# These draw at random and nothing else, or need the local language model. With ARGS, `make test` runs them too.
-DRAWN := tests/faults/test_random_kills.py tests/commands/test_machine.py tests/stateful tests/transcription/test_places.py \
-	tests/faults/test_webhook_kills.py tests/lost_answers tests/mcp/test_hostile.py tests/language_models/local/test_real_model.py
-test: $(VENV)/.dev-ok $(VENV)/.weights-ok ## run the tests; those that only draw at random are in test-deep
-	@$(BIN)/python -m pytest -n $(JOBS) $(SPREAD) $(if $(ARGS),$(ARGS),$(DRAWN:%=--ignore=%))
+# With ARGS, `make test` runs what they name, whatever its marks are.
+test: $(VENV)/.dev-ok $(VENV)/.weights-ok ## run the tests; those that take long or only draw at random are in test-deep
+	@$(BIN)/python -m pytest -n $(JOBS) $(SPREAD) $(if $(ARGS),$(ARGS),-m "not deep")
 
-# These, and more draws of tests that draw; a count that is set in the environment stays.
-DEEP  := $(DRAWN) tests/contract/test_schemathesis.py tests/simulate/test_encrypted.py
+# Tests with the mark `deep`, and more draws of tests that draw; a count that is set in the environment stays.
+# Properties that name no number draw LAPEL_PROPERTY_EXAMPLES; `make test` draws 30.
 COUNTS = LAPEL_FAULT_KILLS=$${LAPEL_FAULT_KILLS:-2000} LAPEL_FAULT_TREES=$${LAPEL_FAULT_TREES:-2} \
 	LAPEL_WEBHOOK_KILLS=$${LAPEL_WEBHOOK_KILLS:-500} LAPEL_WEBHOOK_EVENTS=$${LAPEL_WEBHOOK_EVENTS:-10000} \
 	LAPEL_STATEFUL_EXAMPLES=$${LAPEL_STATEFUL_EXAMPLES:-40} LAPEL_LOST_DRAWS=$${LAPEL_LOST_DRAWS:-8} \
 	LAPEL_FUZZ_EXAMPLES=$${LAPEL_FUZZ_EXAMPLES:-100} LAPEL_FUZZ_DRAWN=$${LAPEL_FUZZ_DRAWN:-1} \
 	LAPEL_FUZZ_COVERAGE=$${LAPEL_FUZZ_COVERAGE:-1} LAPEL_PLACES_DRAWS=$${LAPEL_PLACES_DRAWS:-400} \
-	LAPEL_ENCRYPTED_DRAWS=$${LAPEL_ENCRYPTED_DRAWS:-12} \
+	LAPEL_ENCRYPTED_DRAWS=$${LAPEL_ENCRYPTED_DRAWS:-12} LAPEL_PROPERTY_EXAMPLES=$${LAPEL_PROPERTY_EXAMPLES:-200} \
 	LAPEL_TEST_LANGUAGE_MODEL=$${LAPEL_TEST_LANGUAGE_MODEL:-1}
-# Examples of each property that names no number; `make test` draws 30.
-PROPERTIES = LAPEL_PROPERTY_EXAMPLES=$${LAPEL_PROPERTY_EXAMPLES:-200}
-test-deep: $(VENV)/.dev-ok $(VENV)/.weights-ok ## run the tests that draw at random, with many more draws
-	@$(COUNTS) $(BIN)/python -m pytest -n $(JOBS) $(SPREAD) --dist loadgroup $(DEEP) $(ARGS)
-	$(if $(ARGS),,@$(PROPERTIES) $(BIN)/python -m pytest -n $(JOBS) $(SPREAD) -m hypothesis $(DEEP:%=--ignore=%))
+test-deep: $(VENV)/.dev-ok $(VENV)/.weights-ok ## run the tests that take long, and those that draw at random with many more draws
+	@$(COUNTS) $(BIN)/python -m pytest -n $(JOBS) $(SPREAD) --dist loadgroup -m "deep or draws or hypothesis" $(ARGS)
 
 # The least coverage and the settings are in [tool.coverage] of pyproject.toml. With ARGS there is no least
 # coverage, because it is that of the whole suite.

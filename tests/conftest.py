@@ -15,57 +15,80 @@ from hypothesis import settings
 from tests.support.shares import compile_tests, find_constants
 
 FIXTURES = Path(__file__).parent / "fixtures"
-# The files that take longest, the longest first.
+# The files that take longest, the longest first; those of `make test-deep` come before those of `make test`.
 LONG = (
-    # These take minutes in `make test-deep`.
     "faults/test_random_kills.py",
     "faults/test_webhook_kills.py",
-    "faults/test_crash_points.py",
-    "hosting/test_tree.py",
+    "stateful/test_machine.py",
     "transcription/test_crashes.py",
     "cli/test_demo.py",
+    "hosting/test_tree.py",
+    "faults/test_crash_points.py",
+    "hosting/test_roles.py",
+    "transcription/test_work.py",
+    "commands/test_machine.py",
+    "cli/test_backup.py",
+    "cli/test_audit.py",
+    "transcription/test_local.py",
+    "mcp/test_hostile.py",
+    "stateful/test_fleet.py",
+    "foundation/queue/test_retries.py",
     "evaluation/test_runs.py",
+    "simulate/test_fleet.py",
+    "faults/test_revocation.py",
+    "conformance/test_embedded_limits.py",
+    "transcription/test_places.py",
+    "transcription/test_resume.py",
     "contract/test_authorization.py",
     "contract/test_schemathesis.py",
-    "transcription/test_work.py",
-    "hosting/test_roles.py",
     "cli/test_commands.py",
-    "contract/test_erasure_races.py",
-    "transcription/test_local.py",
     "transcription/models/process/test_engine.py",
-    "cli/test_backup.py",
-    "stateful/test_machine.py",
-    "cli/test_audit.py",
-    "cli/test_erase.py",
+    "contract/test_erasure_races.py",
     "conformance/test_client.py",
-    "conformance/test_embedded_limits.py",
-    "simulate/test_command.py",
-    "contract/test_audit_belongings.py",
-    "faults/test_outages.py",
+    "webhooks/delivery/test_fan_out.py",
     "webhooks/delivery/test_delivery.py",
-    "embedded/postgres/test_supervisor.py",
-    "simulate/test_fleet.py",
+    "webhooks/delivery/test_plans.py",
+    "simulate/test_command.py",
+    "cli/test_transcribe.py",
+    "cli/test_erase.py",
+    "cli/test_output.py",
+    "simulate/test_encrypted.py",
+    "faults/test_outages.py",
     "firmware/test_crash_points.py",
-    "cli/test_listen.py",
-    "cli/test_first_key.py",
-    "encrypted_uploads/publication/test_crash_points.py",
-    "webhooks/delivery/test_crash_points.py",
-    "faults/test_revocation.py",
-    "webhooks/test_plans.py",
-    "hosting/test_listener.py",
-    "contract/test_hostile.py",
-    "erasure/test_reconciliation.py",
-    "erasure/test_holds.py",
-    "lost_answers/test_uploads.py",
-    "heartbeats/test_plans.py",
-    "erasure/test_erasure.py",
-    "webhooks/delivery/test_failures.py",
-    "contract/test_rate_limits.py",
-    "stateful/test_fleet.py",
-    "cli/test_logs_tail.py",
-    "faults/test_planted.py",
-    "faults/test_deadline.py",
+    "foundation/identity/test_key_cache.py",
     "transcription/audio/test_decoder.py",
+    "hosting/test_listener.py",
+    "embedded/postgres/test_supervisor.py",
+    "contract/test_rate_limits.py",
+    "contract/test_audit_belongings.py",
+    "firmware/test_rollouts.py",
+    "transcription/providers/test_cli.py",
+    "transcription/models/weights/test_download.py",
+    "transcription/models/speakers/test_voices.py",
+    "transcription/test_long_exports.py",
+    "transcription/test_remote_copies.py",
+    "foundation/database/test_world_shares.py",
+    "cli/test_first_key.py",
+    "cli/test_listen.py",
+    "hostile/test_commands.py",
+    "system/test_routes.py",
+    "embeddings/test_passages.py",
+    "conformance/test_embedded_tls.py",
+    "contract/test_unchanged.py",
+    "contract/test_hostile.py",
+    "search/test_search.py",
+    "lost_answers/test_uploads.py",
+    "encrypted_uploads/publication/test_crash_points.py",
+    "webhooks/delivery/test_workers.py",
+    "erasure/test_erasure.py",
+    "erasure/test_holds.py",
+    "cli/test_logs_tail.py",
+)
+# Each test of these files may run in another process, if `make test-deep` gives tests out: they share little.
+APART = (
+    "tests/contract/test_schemathesis.py",
+    "tests/faults/test_crash_points.py",
+    "tests/simulate/test_encrypted.py",
 )
 LONGEST_NAME = 100
 PLACES = {f"tests/{file}": place for place, file in enumerate(LONG)}
@@ -115,13 +138,22 @@ def pytest_collection(session: pytest.Session) -> Generator[None, object, object
         gc.enable()
 
 
+@pytest.hookimpl(tryfirst=True)  # xdist reads the groups
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Long files come first, so that no process works at the end while others have nothing."""
     find_constants(config)
-    items.sort(key=lambda item: PLACES.get(item.nodeid.partition("::")[0], len(PLACES)))
+    items.sort(key=lambda item: PLACES.get(_file(item), len(PLACES)))
+    if getattr(config.option, "loadgroup", False):
+        for item in items:
+            if _file(item) not in APART and item.get_closest_marker("xdist_group") is None:
+                item.add_marker(pytest.mark.xdist_group(_file(item)))
     twice = [name for name, count in Counter(item.nodeid for item in items).items() if count > 1]
     if twice:
         raise pytest.UsageError(f"several tests have one id, and xdist would run one of them: {twice}")
+
+
+def _file(item: pytest.Item) -> str:
+    return item.nodeid.partition("::")[0]
 
 
 def pytest_collection_finish() -> None:

@@ -21,6 +21,7 @@ LOSE = "UPDATE ask_answers SET seen_at = seen_at - interval '1 minute' WHERE wor
 LEFT = "SELECT count(*) FROM ask_answers WHERE world_id = $1 AND state <> 'failed'"
 
 
+@pytest.mark.deep
 @pytest.mark.timeout(240)
 async def test_an_answer_that_dies_is_there_whole_or_not_at_all(
     asker: Asker, asking: Running, quick_folder: Path

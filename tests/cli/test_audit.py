@@ -152,6 +152,7 @@ def restored(
         drop_database(postgres, name)
 
 
+@pytest.mark.deep
 def test_each_command_that_writes_leaves_its_entry(
     installed: Installation, restored: Restored, tmp_path: Path
 ) -> None:
@@ -225,6 +226,7 @@ def test_after_a_restore_the_application_may_only_add(restored: Restored) -> Non
     asyncio.run(refuses_changes(restored.url))
 
 
+@pytest.mark.deep
 def test_an_embedded_database_is_restored_with_the_rights_of_the_log(
     installed: Installation, tmp_path: Path
 ) -> None:

@@ -262,6 +262,7 @@ def secret_finding(*arguments: str | Path, env: dict[str, str] | None = None) ->
     return next(each for each in findings if each["part"] == "secret")
 
 
+@pytest.mark.deep
 def test_what_was_made_before_the_secret_was_changed_outlives_a_restore(tmp_path: Path) -> None:
     data, copy, restored = tmp_path / "data", tmp_path / "copy", tmp_path / "restored"
     place, env = ("--data-dir", data), {"LAPEL_SECRET": FORMER}

@@ -273,6 +273,7 @@ def given(postgres: EmbeddedPostgres, tmp_path: Path) -> dict[str, str]:
     return {"LAPEL_DATABASE_URL": url, "LAPEL_SECRET": SECRET, "LAPEL_DATA_DIR": str(tmp_path / "data")}
 
 
+@pytest.mark.deep
 def test_a_given_database_is_served_only_after_migrate(given: dict[str, str], tmp_path: Path) -> None:
     refused = run("serve", "--port", "0", env=given)
     assert refused.returncode == 1
@@ -312,6 +313,7 @@ def broken(*arguments: str | Path, env: dict[str, str] | None = None) -> dict[st
     return {each["part"]: each for each in found["findings"] if each["state"] == "broken"}
 
 
+@pytest.mark.deep
 def test_doctor_names_what_is_broken_and_how_to_mend_it(data: Path, tmp_path: Path) -> None:
     place = ("--data-dir", data)
     assert "LAPEL_PORT" in broken(*place, env={"LAPEL_PORT": "x"})["settings"]["detail"]
@@ -327,6 +329,7 @@ def test_doctor_names_what_is_broken_and_how_to_mend_it(data: Path, tmp_path: Pa
     assert "PEM" in broken(*place, env=env)["certificate"]["detail"]
 
 
+@pytest.mark.deep
 def test_doctor_reports_a_data_folder_that_cannot_be_one(tmp_path: Path) -> None:
     """The other findings are there, too; and nothing that was never made is to come from a backup."""
     file, nowhere, damaged = tmp_path / "file", tmp_path / "link", tmp_path / "damaged"

@@ -113,6 +113,7 @@ def take_the_beginning() -> None:
     demo.speech = Beginning
 
 
+@pytest.mark.deep
 def test_the_demo_brings_the_sample_back_and_leaves_nothing(tmp_path: Path) -> None:
     with Warm("demo", env=os.environ | {"TMPDIR": str(tmp_path)}, before=take_the_beginning) as process:
         output, errors = process.communicate(timeout=110)
@@ -132,6 +133,7 @@ def test_the_demo_brings_the_sample_back_and_leaves_nothing(tmp_path: Path) -> N
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.deep
 def test_when_nobody_reads_it_the_demo_ends_quietly_and_leaves_nothing(tmp_path: Path) -> None:
     reader, writer = os.pipe()
     os.close(reader)
@@ -180,6 +182,7 @@ def test_json_tells_every_step_and_the_outcome(kept: Kept) -> None:
     assert is_reachable(kept.base_url)
 
 
+@pytest.mark.deep
 @needs_curl
 def test_the_main_job_in_the_readme_works_as_it_stands(kept: Kept, tmp_path: Path) -> None:
     block = MAIN_JOB.search((ROOT / "README.md").read_text())
@@ -191,6 +194,7 @@ def test_the_main_job_in_the_readme_works_as_it_stands(kept: Kept, tmp_path: Pat
     assert (tmp_path / "first-kibibyte").read_bytes() == speech().data[:1024]
 
 
+@pytest.mark.deep
 @needs_curl
 def test_summary_search_and_answer_in_the_readme_work_as_they_stand(kept: Kept, tmp_path: Path) -> None:
     readme = (ROOT / "README.md").read_text()

@@ -7,6 +7,8 @@ from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
+import pytest
+
 from lapel import app
 from lapel.cli.shared.installation import with_ports
 from lapel.foundation.core.clock import ManualClock
@@ -46,6 +48,7 @@ def erase_old_audio(data: Path) -> None:
     assert with_ports(settings, run, store=True) == {"recording": 0, "audio": 1}
 
 
+@pytest.mark.deep
 def test_what_was_erased_after_the_backup_is_erased_again_after_the_restore(
     installation: Installation, tmp_path: Path
 ) -> None:

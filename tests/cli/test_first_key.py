@@ -10,6 +10,8 @@ import signal
 import stat
 from pathlib import Path
 
+import pytest
+
 from tests.support.serving import eventually, run
 from tests.support.warm import DEVNULL, Warm
 
@@ -26,6 +28,7 @@ def fetched(data: Path) -> str:
     return key
 
 
+@pytest.mark.deep
 def test_no_whole_log_of_an_installation_holds_a_token(tmp_path: Path) -> None:
     data, log = tmp_path / "data", tmp_path / "everything.log"
     with log.open("a") as output:

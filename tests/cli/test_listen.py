@@ -13,6 +13,7 @@ from typing import Any
 
 import asyncpg
 import psutil
+import pytest
 from standardwebhooks import Webhook
 
 from tests.support.installation import Installation
@@ -75,6 +76,7 @@ def listening(
             errors_to.append(errors)
 
 
+@pytest.mark.deep
 def test_no_event_is_missed_or_repeated_when_the_server_is_killed(
     installation: Installation, tmp_path: Path
 ) -> None:

@@ -25,6 +25,8 @@ from tests.stateful.background import Background, background, rolls_dice
 from tests.stateful.caller import Caller
 from tests.support.postgres import create_database
 
+pytestmark = pytest.mark.deep
+
 EXAMPLES = int(os.environ.get("LAPEL_STATEFUL_EXAMPLES", "3"))
 STEPS = int(os.environ.get("LAPEL_STATEFUL_STEPS", "30"))
 # What can happen; the walk by hand goes through all of it, whatever the random ones meet.

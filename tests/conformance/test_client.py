@@ -141,6 +141,7 @@ async def test_hashes_are_of_what_is_read_back(objects: ObjectStore, key: str, s
     await objects.delete(key)
 
 
+@pytest.mark.deep
 async def test_more_than_a_page_is_listed_and_deleted(objects: ObjectStore, key: str) -> None:
     names = [f"{key}/{number:04d}" for number in range(1005)]
     for start in range(0, len(names), 16):

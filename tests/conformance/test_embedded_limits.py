@@ -45,6 +45,7 @@ def code_of(error: pytest.ExceptionInfo[ClientError]) -> str:
     return error.value.response["Error"]["Code"]
 
 
+@pytest.mark.deep
 def test_a_part_that_comes_while_its_upload_is_aborted_leaves_nothing(ours: Endpoint) -> None:
     client, body = ours.client(), os.urandom(6 << 20)
     small = os.urandom(1000)
@@ -152,6 +153,7 @@ def test_an_upload_that_stands_still_is_ended(tmp_path: Path) -> None:
         assert leftovers(store) == []
 
 
+@pytest.mark.deep
 def test_a_link_without_a_length_takes_what_its_type_may_have(tmp_path: Path, curl: Curl) -> None:
     """Beyond that the store hangs up while the bytes come, and keeps none; keys of the server may do more."""
     with embedded(tmp_path, "--ceiling=audio=4000", "--ceiling=image=8000") as store:
@@ -258,6 +260,7 @@ def test_only_one_of_many_becomes_new(tmp_path: Path) -> None:
         assert leftovers(first) == []
 
 
+@pytest.mark.deep
 def test_puts_and_deletes_of_neighbours(tmp_path: Path) -> None:
     """Deletes prune empty folders, puts make them: neither may trip over the other."""
     from concurrent.futures import ThreadPoolExecutor  # noqa: PLC0415
@@ -295,6 +298,7 @@ def test_the_bytes_are_in_the_file_as_they_are(ours: Endpoint, key: str) -> None
     assert [path.read_bytes()[: len(BODY)] for path in files] == [BODY]
 
 
+@pytest.mark.deep
 @pytest.mark.usefixtures("curl")
 def test_a_large_object_streams_through_little_memory(ours: Endpoint, key: str, tmp_path: Path) -> None:
     size = 200 << 20

@@ -46,7 +46,7 @@ def certificate(tmp_path: Path) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("algorithm", ["CRC32", "SHA256"])
+@pytest.mark.parametrize("algorithm", ["CRC32", pytest.param("SHA256", marks=pytest.mark.deep)])
 def test_streams_with_a_trailing_checksum(tmp_path: Path, certificate: Path, algorithm: str) -> None:
     with embedded(tmp_path / "store", f"--tls={certificate}", scheme="https") as store:
         client = boto3.client(

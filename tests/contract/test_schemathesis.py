@@ -38,6 +38,8 @@ from tests.support.postgres import create_database, drop_database
 from tests.support.running import running
 from tests.support.schema_check import check_answer
 
+pytestmark = pytest.mark.draws
+
 COVERAGE = os.environ.get("LAPEL_FUZZ_COVERAGE") == "1"
 CONFIG = SchemathesisConfig.from_dict(
     {

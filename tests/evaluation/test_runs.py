@@ -109,6 +109,7 @@ def is_wrong(question: EvaluationQuestion, sentence: str) -> bool:
     return not is_right(question, sentence) and len(sentence.split()) > 5
 
 
+@pytest.mark.deep
 async def test_the_local_engine_is_measured_whole(server: Running) -> None:
     found = await evaluated(server)
     assert (found.slot, found.models, found.conversations) == ("local", ["extractive"], 2)
@@ -161,6 +162,7 @@ def take_the_small_set() -> None:
     evaluate.shipped_set = small_set
 
 
+@pytest.mark.deep
 def test_the_command_starts_a_server_and_leaves_nothing(tmp_path: Path) -> None:
     environment = os.environ | {
         "TMPDIR": str(tmp_path),

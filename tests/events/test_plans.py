@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from lapel.foundation.database import outbox
 from lapel.slices.events import queries
 from tests.support.plans import filled, indexes_of
@@ -21,6 +23,7 @@ INSERT INTO events (world_id, id, type, resource_id, dedupe, body, created_at, p
 """
 
 
+@pytest.mark.deep
 async def test_each_list_has_its_index(fresh_database: str) -> None:
     async with filled(fresh_database, FILL) as connection:
         for statements in (queries.LIST, queries.LIST_SIZE):

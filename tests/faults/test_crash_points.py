@@ -47,6 +47,8 @@ Lived: TypeAlias = Callable[[Life], Awaitable[None]]
 WORKING = "SELECT EXISTS (SELECT 1 FROM workers)"
 CRASH_POINTS = (*RECORDINGS.crash_points, *ERASURE.crash_points)
 STAGES = sorted({point.partition(":")[0] for point in CRASH_POINTS})
+# `make test` has these; the others take longer.
+QUICK = ("delete", "hold")
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,7 +211,9 @@ async def crash_in_world(
 
 
 @pytest.mark.timeout(600)
-@pytest.mark.parametrize("name", STAGES)
+@pytest.mark.parametrize(
+    "name", [each if each in QUICK else pytest.param(each, marks=pytest.mark.deep) for each in STAGES]
+)
 async def test_a_crash_at_any_step_breaks_no_promise(
     name: str, postgres: EmbeddedPostgres, quick_folder: Path
 ) -> None:

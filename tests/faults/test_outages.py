@@ -175,6 +175,7 @@ async def test_a_half_sent_put_is_nothing(fresh_database: str, tmp_path: Path) -
         assert await owner.read(recording, link["media_id"]) == CONTENT
 
 
+@pytest.mark.deep
 async def test_a_database_that_restarts_under_load_costs_repeats_and_nothing_else(
     own_postgres: EmbeddedPostgres, tmp_path: Path
 ) -> None:

@@ -6,6 +6,7 @@ import asyncio
 from pathlib import Path
 
 import asyncpg
+import pytest
 
 from tests.faults import bucket
 from tests.faults.checker import judge
@@ -44,6 +45,7 @@ async def execute(live: Running, statement: str, *arguments: object) -> None:
         await connection.close()
 
 
+@pytest.mark.deep
 async def test_a_planted_loss_turns_a_sound_system_red(fresh_database: str, quick_folder: Path) -> None:
     journal = Journal(quick_folder / "journal.jsonl")
     async with running(

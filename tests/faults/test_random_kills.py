@@ -35,6 +35,8 @@ from tests.support.patience import patience
 from tests.support.running import running, settings_for
 from tests.support.tenants import Tenant, make_tenant
 
+pytestmark = pytest.mark.deep
+
 TREES = int(os.environ.get("LAPEL_FAULT_TREES", "1"))
 # Of each tree.
 KILLS = int(os.environ.get("LAPEL_FAULT_KILLS", "15")) // TREES

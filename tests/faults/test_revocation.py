@@ -123,6 +123,7 @@ async def test_the_next_request_anywhere_is_401(both: Pair) -> None:
         assert await both.statuses(tokens) == ALL_401
 
 
+@pytest.mark.deep
 async def test_also_when_a_listen_connection_is_cut(both: Pair) -> None:
     await both.listeners()
     for victim in (0, 1):
@@ -133,6 +134,7 @@ async def test_also_when_a_listen_connection_is_cut(both: Pair) -> None:
         assert await both.statuses(tokens) == ALL_401
 
 
+@pytest.mark.deep
 async def test_also_when_every_listen_connection_is_cut_again_and_again(both: Pair) -> None:
     tokens = await both.keys()
     stop = asyncio.Event()
@@ -152,6 +154,7 @@ async def test_also_when_every_listen_connection_is_cut_again_and_again(both: Pa
         await cutting
 
 
+@pytest.mark.deep
 @pytest.mark.parametrize("victim", [0, 1])
 async def test_also_when_a_listen_connection_is_frozen(both: Pair, victim: int) -> None:
     """Nobody notices that it hears nothing: the entries die of age before the revoking answer."""

@@ -28,6 +28,8 @@ from tests.support.running import settings_for
 from tests.support.tenants import Tenant
 from tests.webhooks.delivery.support import Received, World, out_of_order, receiving
 
+pytestmark = pytest.mark.deep
+
 KILLS = int(os.environ.get("LAPEL_WEBHOOK_KILLS", "8"))
 EVENTS = int(os.environ.get("LAPEL_WEBHOOK_EVENTS", "200"))
 SEED = os.environ.get("LAPEL_FAULT_SEED") or secrets.token_hex(4)

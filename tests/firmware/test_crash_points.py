@@ -138,6 +138,7 @@ class Played:
         ]
 
 
+@pytest.mark.deep
 @pytest.mark.timeout(240)
 async def test_a_rollout_whose_worker_dies_goes_on(opened: Opener) -> None:
     deadly = [*points("rollout"), *points("withdraw")]

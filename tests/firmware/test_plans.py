@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from lapel.slices.firmware import queries
 from lapel.slices.firmware.assignments import assignment_queries, assignment_state_queries
 from lapel.slices.firmware.rollouts import rollout_queries
@@ -74,6 +76,7 @@ LOOKUPS = [
 ]
 
 
+@pytest.mark.deep
 async def test_each_statement_has_its_index(fresh_database: str) -> None:
     async with filled(fresh_database, FILL) as connection:
         for sql, expected in LOOKUPS:

@@ -84,6 +84,7 @@ def test_a_bucket_that_refuses_us_is_named(given: Given) -> None:
     assert "LAPEL_S3_" in done.stderr
 
 
+@pytest.mark.deep
 def test_the_main_job_runs_on_roles_of_their_own_and_its_backup_comes_back(
     given: Given, postgres: EmbeddedPostgres, tmp_path: Path
 ) -> None:
@@ -125,6 +126,7 @@ def test_the_main_job_runs_on_roles_of_their_own_and_its_backup_comes_back(
     drop_database(postgres, "roles_restored")
 
 
+@pytest.mark.deep
 def test_a_restore_leaves_the_rules_of_a_bucket_that_was_there(
     given: Given, postgres: EmbeddedPostgres, tmp_path: Path
 ) -> None:
@@ -159,6 +161,7 @@ def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     return chain, key
 
 
+@pytest.mark.deep
 def test_one_listener_serves_api_and_store_over_tls(
     certificate: tuple[Path, Path], installation: Installation, quick_folder: Path
 ) -> None:

@@ -120,6 +120,7 @@ def test_the_process_that_embeds_queries_has_no_rights_and_no_secret(cold: Serve
         assert "NoNewPrivs:\t1" in status.read_text()
 
 
+@pytest.mark.deep
 @needs_model
 def test_a_server_goes_on_without_the_process_that_embeds_queries(data: Path, tmp_path: Path) -> None:
     path, log = str(with_damaged_weights(tmp_path)), tmp_path / "log"
@@ -155,6 +156,7 @@ def test_a_frozen_postgresql_backend_crash_is_survived(served: Served) -> None:
     assert eventually(lambda: write_something(served, served.told["key"]).status_code == 201)
 
 
+@pytest.mark.deep
 def test_the_log_of_postgresql_stays_small_while_it_runs(served: Served) -> None:
     log = served.data_dir / "postgres.log"
     with log.open("ab") as file:
@@ -189,6 +191,7 @@ def test_a_taken_port_is_refused_with_a_clear_line(served: Served, tmp_path: Pat
     assert "--port" in done.stderr
 
 
+@pytest.mark.deep
 def test_what_a_killed_supervisor_left_is_taken_over(data: Path) -> None:
     with serving(data) as first:
         key, children = told("keys", "create", "--data-dir", data)["key"], first.all_pids()
@@ -237,6 +240,7 @@ def drain_for_long() -> None:
     tree.DRAIN = 10 * PATIENCE
 
 
+@pytest.mark.deep
 def test_a_second_ctrl_c_does_not_wait(data: Path) -> None:
     """Without it, this server would wait for its frozen process much longer than the test does."""
     with serving(data, before=drain_for_long) as server:
@@ -249,6 +253,7 @@ def test_a_second_ctrl_c_does_not_wait(data: Path) -> None:
         assert not living(children)
 
 
+@pytest.mark.deep
 def test_a_frozen_process_does_not_hold_up_the_stop(data: Path) -> None:
     with serving(data) as server:
         children = server.all_pids()
@@ -265,6 +270,7 @@ def test_a_terminal_ctrl_c_reaches_the_supervisor_alone(data: Path) -> None:
         assert server.stop(signal.SIGHUP) == 0
 
 
+@pytest.mark.deep
 @pytest.mark.skipif(sys.platform != "linux" or os.geteuid() != 0, reason="needs a process namespace")
 def test_as_process_1_of_a_container_it_leaves_no_zombies(data: Path) -> None:
     contain = ["unshare", "--pid", "--fork", "--kill-child"]
@@ -297,6 +303,7 @@ def test_the_store_alone_serves_with_the_keys_it_was_given(tmp_path: Path) -> No
         assert http.get(f"{server.url}/lapel/x", timeout=30).status_code == 403
 
 
+@pytest.mark.deep
 def test_a_process_that_never_comes_up_ends_the_start_with_its_reason(tmp_path: Path) -> None:
     objects = tmp_path / "data" / "objects"
     objects.parent.mkdir()

@@ -5,10 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import httpx
+import pytest
 
 from tests.lost_answers.fleet import Bound, Fleet
 from tests.lost_answers.losing import Call, Losing
 from tests.support.tenants import bearer
+
+pytestmark = pytest.mark.deep
 
 
 @dataclass(slots=True)

@@ -6,9 +6,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import httpx
+import pytest
 
 from tests.lost_answers.fleet import Bound, Fleet
 from tests.lost_answers.losing import Call, Losing
+
+pytestmark = pytest.mark.deep
 
 
 @dataclass(slots=True)

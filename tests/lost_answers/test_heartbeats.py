@@ -5,9 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import httpx
+import pytest
 
 from tests.lost_answers.fleet import Bound, Fleet, Json
 from tests.lost_answers.losing import Call, Losing
+
+pytestmark = pytest.mark.deep
 
 EVENTS = ["00000000000000aa", "00000000000000bb"]
 REPORT: Json = {

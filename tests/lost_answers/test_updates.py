@@ -12,6 +12,8 @@ from tests.lost_answers.fleet import Bound, Fleet, Json
 from tests.lost_answers.losing import Call, Losing
 from tests.recordings.support import objects
 
+pytestmark = pytest.mark.deep
+
 FIRMWARE = bytes(range(256)) * 64
 VERSION = "2.0.0"
 

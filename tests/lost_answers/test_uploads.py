@@ -6,11 +6,14 @@ from dataclasses import dataclass
 from uuid import NAMESPACE_OID, uuid5
 
 import httpx
+import pytest
 
 from lapel.simulate.device.audio import Recorder
 from tests.lost_answers.fleet import Bound, Fleet, Json
 from tests.lost_answers.losing import Call, Losing
 from tests.recordings.support import objects
+
+pytestmark = pytest.mark.deep
 
 AUDIO = Recorder().record(2, "lost")
 

@@ -12,11 +12,14 @@ import random
 from typing import Any
 
 import jsonschema
+import pytest
 
 from tests.mcp.clients import raw
 from tests.support.declared import declared_operations
 from tests.support.running import Running
 from tests.support.tenants import Tenant
+
+pytestmark = pytest.mark.deep
 
 EXAMPLES = int(os.environ.get("LAPEL_FUZZ_EXAMPLES", "3"))
 # The refusals that a client can cause, of all operations.

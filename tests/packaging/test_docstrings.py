@@ -4,6 +4,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).parents[2]
 
 BASES = """
@@ -134,6 +136,7 @@ def test_each_error_that_no_docstring_names_is_told(tmp_path: Path) -> None:
     ]
 
 
+@pytest.mark.deep  # `make lint` runs it, too
 def test_the_project_names_its_errors() -> None:
     told = check()
     assert told.stderr == ""

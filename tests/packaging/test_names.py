@@ -4,6 +4,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).parents[2]
 
 
@@ -37,6 +39,7 @@ def test_names_that_stand_twice_and_renames_are_named(tmp_path: Path) -> None:
     ]
 
 
+@pytest.mark.deep  # `make lint` runs it, too
 def test_the_project_keeps_to_the_rules() -> None:
     said = check()
     assert said.stderr == ""

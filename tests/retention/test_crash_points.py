@@ -23,6 +23,7 @@ WORDS = b"words " * 100
 HOUR = timedelta(hours=1)
 
 
+@pytest.mark.deep
 @pytest.mark.timeout(240)
 async def test_a_run_that_dies_is_finished_by_the_next(
     postgres: EmbeddedPostgres, quick_folder: Path

@@ -74,6 +74,7 @@ async def connection(postgres: EmbeddedPostgres, archive: str) -> AsyncGenerator
         yield opened
 
 
+@pytest.mark.deep
 async def test_every_statement_reads_along_an_index(connection: asyncpg.Connection[Any]) -> None:
     await connection.execute("SET enable_seqscan = off")  # these tables have few rows
     for name, sql in NEAREST.items():

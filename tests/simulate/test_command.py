@@ -44,6 +44,7 @@ def test_it_finds_the_server_and_leaves_nothing_but_a_report(served: Served, tmp
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.deep
 def test_it_takes_an_address_and_a_key_from_the_environment(served: Served) -> None:
     key = told("keys", "create", "--data-dir", served.data_dir)["key"]
     done = run("simulate", *SMALL, "--only-heartbeats", env={"LAPEL_URL": served.url, "LAPEL_KEY": key})
@@ -63,6 +64,7 @@ def test_devices_that_encrypt_find_their_keys_and_name_their_sessions(served: Se
     assert all(set(session) == names for session in report["sessions"])
 
 
+@pytest.mark.deep
 def test_a_planted_loss_is_status_1(served: Served) -> None:
     """Objects that vanish while the fleet lives are lost promises."""
     command = ["simulate", *SMALL, "--json", "--data-dir", str(served.data_dir)]
@@ -89,6 +91,7 @@ def test_a_planted_loss_is_status_1(served: Served) -> None:
     assert report["broken"]["lost"] == report["uploads"]["lost"]
 
 
+@pytest.mark.deep
 def test_ctrl_c_ends_it_early_with_the_report(served: Served) -> None:
     command = [*LAPEL, "simulate", "--devices", "5", "--speed", "60", "--data-dir", str(served.data_dir)]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)

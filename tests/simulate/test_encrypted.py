@@ -23,6 +23,8 @@ from tests.simulate.fleets import ended
 from tests.support.running import Running, running_apart, working
 from tests.support.tenants import Tenant, bearer, make_key
 
+pytestmark = pytest.mark.draws
+
 # How many simulations of other seeds follow the first one (`make test-deep`: 12).
 DRAWS = int(os.environ.get("LAPEL_ENCRYPTED_DRAWS", "0"))
 RATES = Rates(recordings=120, commands=0, refreshes=0, rebindings=20, spells=4)

@@ -82,6 +82,7 @@ async def test_what_is_lost_on_the_way_is_repeated_and_kept(live: Running, tenan
     assert report.uploads.promised == report.uploads.kept > 5
 
 
+@pytest.mark.deep
 async def test_a_slow_check_and_a_limit_are_waited_for(
     fresh_database: str, data_folder: Callable[[str], Path]
 ) -> None:
@@ -117,6 +118,7 @@ async def test_each_device_is_judged_once(
     assert judged == Counter(range(6))
 
 
+@pytest.mark.deep
 async def test_heartbeats_alone_and_kept_in_place(
     live: Running, client: httpx.AsyncClient, tenant: Tenant
 ) -> None:

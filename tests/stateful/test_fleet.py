@@ -21,6 +21,8 @@ from tests.stateful.end_user_rules import EndUserRules
 from tests.stateful.walk import numbers
 from tests.support.postgres import create_database
 
+pytestmark = pytest.mark.deep
+
 EXAMPLES = int(os.environ.get("LAPEL_STATEFUL_EXAMPLES", "3"))
 STEPS = int(os.environ.get("LAPEL_STATEFUL_STEPS", "40"))
 

@@ -27,6 +27,8 @@ from tests.stateful.model import INLINE_BYTES, Attempt, Facts, Key, Recording, s
 from tests.stateful.walk import names, numbers, picks
 from tests.support.postgres import create_database
 
+pytestmark = pytest.mark.deep
+
 EXAMPLES = int(os.environ.get("LAPEL_STATEFUL_EXAMPLES", "3"))
 STEPS = int(os.environ.get("LAPEL_STATEFUL_STEPS", "40"))
 ALL = frozenset({"recordings:read", "recordings:write"})

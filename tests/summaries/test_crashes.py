@@ -6,6 +6,8 @@ import asyncio
 import json
 from pathlib import Path
 
+import pytest
+
 from lapel.embedded.postgres.supervisor import EmbeddedPostgres
 from lapel.slices.providers.slots.operator import OperatorProviders, Wanted
 from lapel.slices.summaries.slice import SLICE
@@ -31,6 +33,7 @@ def answer(_: Asked) -> str:
     return general(overview=entry("The pump in the hall leaks again.", 1))
 
 
+@pytest.mark.deep
 async def test_whatever_the_worker_was_at_the_next_one_finishes_it(
     postgres: EmbeddedPostgres, quick_folder: Path
 ) -> None:

@@ -101,6 +101,7 @@ def samples(text: str) -> dict[str, float]:
     }
 
 
+@pytest.mark.deep
 async def test_metrics_without_what_waits_do_not_say_that_the_database_is_away(
     fresh_database: str, tmp_path: Path
 ) -> None:

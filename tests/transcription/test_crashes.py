@@ -52,6 +52,7 @@ def worlds() -> list[tuple[SpeechEngine, list[str]]]:
     ]
 
 
+@pytest.mark.deep
 @pytest.mark.timeout(600)
 async def test_whatever_the_worker_was_at_the_next_one_finishes_it(
     postgres: EmbeddedPostgres, quick_folder: Path

@@ -74,6 +74,7 @@ async def test_more_than_a_lowered_limit_leaves_nothing_and_not_less(ports: Port
     assert dict(refused.value.headers)["X-RateLimit-Remaining"] == "0"
 
 
+@pytest.mark.deep
 async def test_a_day_that_is_used_up(tmp_path: Path, fresh_database: str) -> None:
     limit = {"LAPEL_TRANSCRIPTION_HOURS_PER_DAY": "1", "LAPEL_RATE_LIMITS": "on"}
     async with office(tmp_path, fresh_database, settings=limit) as opened:

@@ -61,6 +61,7 @@ async def search(office_: Office, recording_id: str, query: str) -> list[str]:
     return [each["recording_id"] for each in found["results"]]
 
 
+@pytest.mark.deep
 async def test_what_was_said_by_whom_and_when_and_it_is_found(shared: Office) -> None:
     recording_id, transcription_id = await shared.transcribe(SPEECH, provider="whisper")
     done = await shared.ended(transcription_id, 90)
@@ -82,6 +83,7 @@ async def test_what_was_said_by_whom_and_when_and_it_is_found(shared: Office) ->
                 await asyncio.sleep(0.1)
 
 
+@pytest.mark.deep
 async def test_an_engine_that_a_deletion_stops_in_mid_step_or_that_is_killed_is_started_again(
     shared: Office,
 ) -> None:

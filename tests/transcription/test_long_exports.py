@@ -70,6 +70,7 @@ def same(name: str, content: bytes) -> object:
     return [(part, archive.read(part)) for part in archive.namelist()]
 
 
+@pytest.mark.deep
 @pytest.mark.parametrize(("speakers", "names"), [(True, tuple(FORMATS)), (False, ("txt", "html"))])
 async def test_one_that_is_made_while_it_is_sent_is_the_same_file(
     device: Device, ports: Ports, speakers: bool, names: tuple[FormatName, ...]

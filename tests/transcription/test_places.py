@@ -29,6 +29,8 @@ from tests.support.tenants import make_tenant
 from tests.transcription.audio.signals import silent_flac
 from tests.transcription.office import BEGINNING, SLOW, Office, office
 
+pytestmark = pytest.mark.deep
+
 SOUND = b"OggS" + bytes(200)
 UNDER_WAY = "SELECT count(*) FROM speech_work WHERE turns > 0"
 

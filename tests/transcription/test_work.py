@@ -270,6 +270,7 @@ async def test_slots_of_another_world_are_not_asked(shared: Office) -> None:
         assert await slot_queries.read(connection, shared.tenant.live_world, "deepgram") is None
 
 
+@pytest.mark.deep
 async def test_a_service_that_never_answers_keeps_neither_other_projects_nor_uploads_waiting(
     tmp_path: Path, fresh_database: str
 ) -> None:
@@ -301,6 +302,7 @@ async def test_a_service_that_never_answers_keeps_neither_other_projects_nor_upl
             await asyncio.sleep(0.05)
 
 
+@pytest.mark.deep
 async def test_a_backlog_of_one_project_does_not_keep_another_waiting(
     tmp_path: Path, fresh_database: str
 ) -> None:
@@ -319,6 +321,7 @@ async def test_a_backlog_of_one_project_does_not_keep_another_waiting(
     assert sum(end < done["completed_at"] for end in ends) <= 8
 
 
+@pytest.mark.deep
 async def test_audio_from_before_there_were_probes_is_looked_at_after_the_migration(
     fresh_database: str, tmp_path: Path
 ) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from lapel.foundation.database import outbox
 from lapel.slices.webhooks import queries
 from lapel.slices.webhooks.delivery import fan_out_queries
@@ -57,6 +59,7 @@ LOOKUPS = [
 ]
 
 
+@pytest.mark.deep
 async def test_each_statement_has_its_index(fresh_database: str) -> None:
     async with filled(fresh_database, FILL) as connection:
         found = {sql: set(await indexes_of(connection, sql, may_sort=True)) for sql, _ in LOOKUPS}

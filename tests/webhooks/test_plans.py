@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from lapel.slices.webhooks import queries
 from lapel.slices.webhooks.records import delivery_queries, ending_queries, recovery_queries
 from tests.support.plans import filled, indexes_of
@@ -64,6 +66,7 @@ LOOKUPS = [
 ]
 
 
+@pytest.mark.deep
 async def test_each_statement_has_its_index(fresh_database: str) -> None:
     async with filled(fresh_database, FILL) as connection:
         for sql, expected in LOOKUPS:

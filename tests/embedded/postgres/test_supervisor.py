@@ -207,6 +207,7 @@ def test_what_a_server_killed_while_it_wrote_its_locks_left_does_not_block(folde
         assert server.sockets == sockets
 
 
+@pytest.mark.deep
 def test_a_half_made_folder_is_made_again(tmp_path: Path) -> None:
     folder = tmp_path / "data"
     (folder / "postgres.new").mkdir(parents=True)

@@ -44,6 +44,7 @@ def test_every_point_is_listed_once_and_every_listed_one_exists() -> None:
     assert sorted(POINTS) == sorted(found)
 
 
+@pytest.mark.deep
 @pytest.mark.timeout(240)
 async def test_a_publication_whose_worker_dies_is_finished_once(
     postgres: EmbeddedPostgres, quick_folder: Path

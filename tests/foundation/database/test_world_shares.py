@@ -54,6 +54,7 @@ async def test_a_world_has_half_of_the_connections_and_the_others_the_rest(pool:
         await third.wait()
 
 
+@pytest.mark.deep
 async def test_a_place_that_was_waited_for_in_vain_is_not_lost(pool: Database) -> None:
     end = asyncio.Event()
     have = [asyncio.Event() for _ in range(3)]
@@ -75,6 +76,7 @@ async def test_a_place_that_was_waited_for_in_vain_is_not_lost(pool: Database) -
     await asyncio.gather(*holders)
 
 
+@pytest.mark.deep
 async def test_requests_that_wait_for_a_row_are_503_and_leave_others_their_connections(
     client: httpx.AsyncClient, tenant: Tenant, stranger: Tenant, ports: Ports
 ) -> None:

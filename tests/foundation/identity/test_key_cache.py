@@ -200,6 +200,7 @@ async def test_however_it_ends_a_key_of_before_a_change_of_the_secret_is_401_at_
         assert found == (end.__name__, [401, 401])
 
 
+@pytest.mark.deep
 async def test_with_the_listen_connections_cut_the_next_request_is_401(
     two: tuple[Running, Running], fresh_database: str
 ) -> None:
@@ -230,6 +231,7 @@ async def test_a_process_that_cannot_hear_does_not_cache(
     assert cached(other, key)
 
 
+@pytest.mark.deep
 async def test_a_process_that_is_gone_does_not_hold_a_revocation_up_for_ever(
     two: tuple[Running, Running],
 ) -> None:

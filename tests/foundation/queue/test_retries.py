@@ -65,6 +65,7 @@ async def test_an_outage_uses_up_no_tries(
     assert await count(database, "SELECT count(*) FROM job_starts") == 0
 
 
+@pytest.mark.deep
 async def test_after_outages_a_job_has_all_its_tries(database: Database) -> None:
     ends: list[Exception | None] = [Unavailable("the database"), ValueError("no"), ValueError("no"), None]
     tries: list[Exception | None] = []
@@ -143,6 +144,7 @@ async def test_a_job_that_only_makes_a_worker_do_steps_is_never_held_for_its_sta
     assert {each.max_starts for each in lanes.values()} == {None}
 
 
+@pytest.mark.deep
 @pytest.mark.parametrize("scheduled", [True, False])
 async def test_a_job_under_way_outlives_a_database_that_is_away_for_a_moment(
     scheduled: bool, database: Database

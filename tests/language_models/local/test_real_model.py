@@ -34,7 +34,12 @@ from tests.language_models.local.ggufs import gguf
 from tests.language_models.local.needs import needs_language_model
 from tests.support.serving import eventually, serving
 
-pytestmark = [needs_language_model, pytest.mark.timeout(600), pytest.mark.xdist_group("language model")]
+pytestmark = [
+    needs_language_model,
+    pytest.mark.deep,
+    pytest.mark.timeout(600),
+    pytest.mark.xdist_group("language model"),
+]
 
 NAME = "qwen2.5-coder-1.5b-instruct-q4_k_m"
 SCHEMA = {

@@ -58,6 +58,7 @@ def test_beyond_a_peak_hears_its_share_and_little_more(length: int, seed: int, s
         assert peaks[at] <= share(samples, start - each / 8 - 1, end + each / 8 + 1)
 
 
+@pytest.mark.deep
 @settings(max_examples=15, deadline=None)
 @given(st.integers(1, 300_000), st.integers(1, 20_000), st.integers(1, 20_000))
 def test_how_samples_come_makes_no_difference(length: int, one: int, other: int) -> None:

@@ -21,6 +21,7 @@ POINTS = [point for point in SLICE.crash_points if point.startswith(("fan-out:",
 WEBHOOKS, EVENTS, RESOURCES = 2, 9, 2
 
 
+@pytest.mark.deep
 @pytest.mark.timeout(240)
 async def test_a_worker_that_dies_anywhere_loses_no_event(
     postgres: EmbeddedPostgres, quick_folder: Path

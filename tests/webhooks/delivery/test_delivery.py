@@ -102,6 +102,7 @@ async def test_a_later_event_of_a_resource_waits_for_the_first_attempt_of_an_ear
     assert receiver.received[-1].event_id == first
 
 
+@pytest.mark.deep
 async def test_the_many_events_of_one_resource_do_not_hold_up_the_others(
     world: World, receiver: Receiver
 ) -> None:

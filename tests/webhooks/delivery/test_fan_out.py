@@ -64,6 +64,7 @@ async def test_a_burst_of_one_world_delays_no_other_world(world: World, others: 
     assert len(await other.deliveries()) == 1
 
 
+@pytest.mark.deep
 async def test_worlds_that_do_not_fit_into_a_batch_come_first_in_the_next(
     world: World, others: list[World]
 ) -> None:
@@ -81,6 +82,7 @@ async def test_worlds_that_do_not_fit_into_a_batch_come_first_in_the_next(
     assert [await placed(each) for each in worlds] == [2, 2, 2]
 
 
+@pytest.mark.deep
 async def test_an_event_with_more_webhooks_than_a_batch_has_deliveries_is_placed_alone(world: World) -> None:
     fan_out = await place_all(world)
     await world.webhooks(URL, MOST_DELIVERIES + 1)
@@ -144,6 +146,7 @@ async def test_a_locked_event_holds_up_no_other_resource(world: World) -> None:
     assert [row["id"] for row in of_resource] == sorted(row["id"] for row in of_resource)
 
 
+@pytest.mark.deep
 async def test_a_locked_event_holds_up_no_other_resource_while_other_worlds_are_busy(
     world: World, others: list[World]
 ) -> None:

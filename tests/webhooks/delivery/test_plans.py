@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import asyncpg
+import pytest
 
 from lapel.embedded.postgres.supervisor import EmbeddedPostgres
 from lapel.foundation.database import outbox
@@ -70,6 +71,7 @@ LOOKUPS = [
 filled = filled_once(FILL)
 
 
+@pytest.mark.deep
 async def test_each_statement_has_its_index(postgres: EmbeddedPostgres, filled: str) -> None:
     async with copy_of(postgres, filled) as connection:
         await each_has_its_index(connection)
@@ -92,6 +94,7 @@ UPDATE events SET position = substr(id, 5)::bigint WHERE position IS NULL AND id
 """
 
 
+@pytest.mark.deep
 async def test_each_statement_keeps_its_index_after_a_backlog(
     postgres: EmbeddedPostgres, filled: str
 ) -> None:

@@ -121,6 +121,7 @@ async def test_the_sample_is_heard(whole: tuple[Heard, list[float]]) -> None:
     assert 18 < spoken < 24.7
 
 
+@pytest.mark.deep
 @needs_weights
 async def test_a_conversation_is_heard_where_it_is_spoken(engine: Engine, tmp_path: Path) -> None:
     talk = Conversation("two-speakers")

@@ -149,6 +149,7 @@ def test_our_joins_are_those_of_scipy(count: int, spread: float, seed: int) -> N
     assert np.allclose(ours, theirs[:, 2], atol=1e-5)
 
 
+@pytest.mark.deep
 def test_three_hours_of_five_voices_take_little_memory() -> None:
     random = np.random.default_rng(3)
     people = [person for person in random.integers(0, 5, 2400).tolist() for _ in range(6)]

@@ -34,6 +34,7 @@ async def engine(cache: Path) -> AsyncGenerator[Engine]:
     await engine.aclose()
 
 
+@pytest.mark.deep
 @needs_weights
 async def test_a_named_model_is_downloaded_once(
     engine: Engine, cache: Path, monkeypatch: pytest.MonkeyPatch
