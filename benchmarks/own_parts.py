@@ -26,7 +26,7 @@ from starlette.requests import Request
 from uvicorn import Config, Server
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from lapel.foundation.database.fair_semaphore import FairSemaphore
+from lapel.foundation.database.turns.fair_semaphore import FairSemaphore
 from lapel.foundation.http.input.decoding import QueryDecoder
 from lapel.foundation.http.input.forms import Form, FormFile
 from lapel.foundation.workers.worker_child import answer_requests

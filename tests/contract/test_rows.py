@@ -20,16 +20,16 @@ import pytest
 from lapel.foundation.database import rows
 from lapel.slices.devices.tokens import lookup_queries
 from lapel.slices.end_users import end_user_token_queries
-from lapel.slices.recordings.downloads import download_queries
 from lapel.slices.recordings.uploads import token_lookup_queries
 from tests.support.statements import modules
 
-ROWS = ("fetch_row", "fetch_rows", "fetch_only_row")
+ROWS = ("fetch_row", "fetch_rows", "fetch_only_row", "fetch_found")
 VALUES = ("fetch_value", "fetch_only_value", "fetch_values")
 
 # Functions that pass a statement on which they were given.
 PASSED_ON = {
     "lapel.foundation.database.rows.fetch_only_row",
+    "lapel.foundation.database.rows.fetch_found",
     "lapel.foundation.database.rows.fetch_only_value",
 }
 
@@ -81,12 +81,6 @@ def calls(module: str) -> Iterator[tuple[str, ast.Call]]:
 
 # Rows of hot statements are made without fetch_row.
 BY_POSITION = [
-    Read(
-        "lapel.slices.recordings.downloads.download_queries.find_download",
-        download_queries.DownloadRow,
-        download_queries.FIND_DOWNLOAD,
-        False,
-    ),
     Read(
         "lapel.slices.devices.tokens.lookup_queries._find",
         lookup_queries.DeviceHolderRow,

@@ -166,6 +166,8 @@ async def test_every_exception_is_one(fresh_database: str) -> None:
         "DELETE FROM media WHERE id = $1",
         "INSERT INTO end_users (id, name) VALUES ($1, $2)",
         "SELECT id, world_id FROM devices WHERE id = $1",
+        "SELECT m.id FROM unnest($1::text[]) AS asked (id) JOIN media m ON m.id = asked.id",
+        "SELECT m.id FROM unnest($1, $2) AS asked (world_id, id) JOIN media m ON m.id = asked.id",
         "WITH gone AS (DELETE FROM media WHERE id = $1 RETURNING id) SELECT id FROM gone",
     ],
 )

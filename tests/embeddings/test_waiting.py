@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from lapel.foundation.database.world_shares import WORLD
+from lapel.foundation.database.turns.world_shares import WORLD
 from lapel.settings import Settings
 from lapel.slices.embeddings import service
 from lapel.slices.embeddings.embedder.embedder_client import EmbedderClient

@@ -75,6 +75,11 @@ _GIVEN = re.compile(
     rf"world_id\s*=\s*{_ARGUMENT}|\([^()]*world_id[^()]*\)\s*(?:=\s*\(\s*\$\d|(?:IN|=\s*ANY)\s*\(\s*SELECT[^;]*\$\d)",
     re.IGNORECASE,
 )
+# `… unnest(…$1…) … AS asked (world_id, …) … world_id = asked.world_id`: the questions of several callers.
+_ASKED = re.compile(
+    r"\bunnest\s*\(.*\$\d.*\bAS asked\s*\(\s*world_id\b.*world_id\s*=\s*asked\.world_id",
+    re.IGNORECASE | re.DOTALL,
+)
 
 
 def faults(statement: str, tables: set[str]) -> Iterator[str]:
@@ -89,7 +94,8 @@ def faults(statement: str, tables: set[str]) -> Iterator[str]:
                 yield f"INSERT INTO {table} names no world_id"
         elif not _tied(text, (each["alias"] or table).lower()):
             yield f"{each['verb']} {table} is tied to no world_id"
-    if any(each["verb"].upper() != "INTO" for each in touched) and not _GIVEN.search(text):
+    given = _GIVEN.search(text) or _ASKED.search(text)
+    if any(each["verb"].upper() != "INTO" for each in touched) and not given:
         yield "no world_id is compared with an argument"
 
 

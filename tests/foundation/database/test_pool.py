@@ -12,8 +12,8 @@ import pytest_asyncio
 
 from lapel.foundation.core.errors import Unavailable
 from lapel.foundation.database import pool
-from lapel.foundation.database.fair_semaphore import FairSemaphore
 from lapel.foundation.database.pool import Database
+from lapel.foundation.database.turns.fair_semaphore import FairSemaphore
 
 if TYPE_CHECKING:
     from lapel.foundation.database.connection import Connection

@@ -22,9 +22,9 @@ import structlog
 from asyncpg.exceptions import InternalClientError
 
 from lapel.foundation.core.errors import Unavailable, words_of
-from lapel.foundation.database.fair_semaphore import FairSemaphore
 from lapel.foundation.database.own_connection import OwnConnection
-from lapel.foundation.database.world_shares import WorldShares
+from lapel.foundation.database.turns.fair_semaphore import FairSemaphore
+from lapel.foundation.database.turns.world_shares import WorldShares
 from lapel.foundation.outages import OUTAGES
 
 if TYPE_CHECKING:
@@ -208,6 +208,15 @@ class Database:
             raise Unavailable("The database is not open.")
         return _Lease(self._connections)
 
+    def acquire_for_all(self) -> AbstractAsyncContextManager[Connection]:
+        """`acquire` for a statement that answers callers of several worlds: it counts for no world's share.
+
+        Use it only for statements that take a few milliseconds.
+        """
+        if self._connections is None:
+            raise Unavailable("The database is not open.")
+        return _Lease(self._connections, for_all=True)
+
     @asynccontextmanager
     async def transaction(self) -> AsyncGenerator[Connection]:
         """A connection inside a transaction that commits at the end of the block.
@@ -235,12 +244,13 @@ class _Connections:
         self._at_hand: deque[tuple[float, PoolConnectionProxy]] = deque()
         self._closing = False
 
-    async def take(self) -> tuple[PoolConnectionProxy, int | None]:
+    async def take(self, *, for_all: bool) -> tuple[PoolConnectionProxy, int | None]:
         """A connection, and the world against whose share it counts; the caller must call `give_back` later.
 
-        Raises one of DATABASE_AWAY when the database is unavailable, or no connection is free in time.
+        `for_all`: it counts for no world. Raises one of DATABASE_AWAY when the database is unavailable, or no
+        connection is free in time.
         """
-        share = await self._shares.enter()
+        share = None if for_all else await self._shares.enter()
         try:
             if not self._turnstile.try_enter():
                 await self._turnstile.enter()
@@ -296,14 +306,15 @@ class _Connections:
 class _Lease:
     """One connection for one `async with` block."""
 
-    __slots__ = ("_connection", "_connections", "_share")
+    __slots__ = ("_connection", "_connections", "_for_all", "_share")
 
-    def __init__(self, connections: _Connections) -> None:
+    def __init__(self, connections: _Connections, *, for_all: bool = False) -> None:
         self._connections = connections
+        self._for_all = for_all
 
     async def __aenter__(self) -> Connection:
         try:
-            self._connection, self._share = await self._connections.take()
+            self._connection, self._share = await self._connections.take(for_all=self._for_all)
         except DATABASE_AWAY as error:
             OUTAGES.tell(_log, "database.away", error)
             kind = Unavailable if isinstance(error, TimeoutError) else ConnectionBroken

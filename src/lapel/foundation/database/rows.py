@@ -24,7 +24,15 @@ if TYPE_CHECKING:
 
     from lapel.foundation.database.connection import Connection
 
+
+class FoundRow(msgspec.Struct, frozen=True):
+    """A row of a statement that answers several questions. `place`: its question, counted from 1."""
+
+    place: int
+
+
 Row = TypeVar("Row", bound=msgspec.Struct)
+Found = TypeVar("Found", bound=FoundRow)
 Value = TypeVar("Value")
 
 # By statement: the kind of row with which its column names were compared last. Statements are constants, so
@@ -58,6 +66,19 @@ async def fetch_rows(
     if records and _compared.get(statement) is not kind:
         _compare(kind, statement, records[0])
     return [kind(*record) for record in records]
+
+
+async def fetch_found(
+    connection: Connection, kind: type[Found], statement: str, count: int, *arguments: object
+) -> list[Found | None]:
+    """The row that the statement gives for each of `count` questions; None for a question without one.
+
+    Raises TypeError when the columns are not the fields of `kind`.
+    """
+    found: list[Found | None] = [None] * count
+    for row in await fetch_rows(connection, kind, statement, *arguments):
+        found[row.place - 1] = row
+    return found
 
 
 async def fetch_only_row(connection: Connection, kind: type[Row], statement: str, *arguments: object) -> Row:

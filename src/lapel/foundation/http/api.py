@@ -16,7 +16,7 @@ import structlog
 from lapel.foundation.core.asgi import ClientGone
 from lapel.foundation.core.errors import MethodNotAllowed, NotFound, RateLimitExceeded, Unavailable
 from lapel.foundation.core.request_id import CLIENT_ADDRESS, REQUEST_ID
-from lapel.foundation.database.world_shares import TokenWorlds
+from lapel.foundation.database.turns.world_shares import TokenWorlds
 from lapel.foundation.http.deadline import Deadlines
 from lapel.foundation.http.input.client_address import ClientAddresses
 from lapel.foundation.http.input.headers import is_date, refuse_repeated

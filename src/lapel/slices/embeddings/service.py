@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from lapel.foundation.database.world_shares import WorldShares
+from lapel.foundation.database.turns.world_shares import WorldShares
 from lapel.slices.embeddings.embedder.embedder_client import EmbedderClient
 from lapel.slices.embeddings.embedder.embedder_messages import MOST_SENTENCES
 from lapel.slices.embeddings.failures import EmbeddingsAway, NoEmbeddings

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from lapel.foundation.core.errors import ApiError, RateLimitExceeded, Unauthorized, Unavailable
 from lapel.foundation.core.request_id import CLIENT_ADDRESS
-from lapel.foundation.database.world_shares import TokenWorlds
+from lapel.foundation.database.turns.world_shares import TokenWorlds
 from lapel.foundation.http.calls import Body, Call, DirectCall, Query
 from lapel.foundation.http.operations import Response
 from lapel.foundation.http.responses import encode

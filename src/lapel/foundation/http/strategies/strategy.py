@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Generic
 from lapel.foundation.core.asgi import INSIDE, ClientGone
 from lapel.foundation.core.errors import PayloadTooLarge, Unauthorized
 from lapel.foundation.core.request_id import CLIENT_ADDRESS
-from lapel.foundation.database.world_shares import WORLD
+from lapel.foundation.database.turns.world_shares import WORLD
 from lapel.foundation.http.calls import Body, Query
 from lapel.foundation.http.input.decoding import BodyDecoder, QueryDecoder
 from lapel.foundation.http.input.headers import check_content_type, check_version

@@ -1,4 +1,4 @@
-"""download-url, the hottest path: one statement and one signature, no write and no request to the store."""
+"""download-url, the hottest path: one signature, and a statement that answers all callers who wait."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import msgspec
 from lapel.foundation.core.clock import timestamp
 from lapel.foundation.core.errors import NotFound
 from lapel.foundation.core.file_names import content_disposition
+from lapel.foundation.database.together import Together
 from lapel.slices.recordings.access import no_audio, unknown
 from lapel.slices.recordings.downloads import download_queries
 from lapel.slices.recordings.downloads.download_names import file_name
@@ -29,6 +30,8 @@ class Downloads:
 
     def __init__(self, ports: Ports) -> None:
         self._ports = ports
+        self._of_media = Together(ports.database, download_queries.find_downloads)
+        self._of_audio = Together(ports.database, download_queries.find_audio_downloads)
 
     async def of_media(self, at: Reach, body: DownloadRequest) -> Download:
         """A link to one media.
@@ -36,8 +39,7 @@ class Downloads:
         Raises NotFound when the caller reaches no such media of the recording, MediaNotUploaded when the
         media is not uploaded, and StoreUnavailable without credentials to sign with.
         """
-        async with self._ports.database.acquire() as connection:
-            row = await download_queries.find_download(connection, at, body.media_id)
+        row = await self._of_media.ask((at, body.media_id))
         if row is None:
             raise _unknown_media()
         link, _ = self._sign(row, body.media_id, at.recording_id, body)
@@ -45,8 +47,7 @@ class Downloads:
 
     async def of_audio(self, at: Reach, query: DownloadQuery) -> AudioDownload:
         """A link to the recording's audio. Raises as `of_media`, and MediaNotUploaded without an audio."""
-        async with self._ports.database.acquire() as connection:
-            row = await download_queries.find_audio_download(connection, at)
+        row = await self._of_audio.ask(at)
         if row is None:
             raise unknown()
         if row.id is None:
@@ -61,8 +62,7 @@ class Downloads:
         media is not uploaded. The bytes raise StoreUnavailable, ObjectMissing without the object, and
         ObjectCut when the object is shorter than the upload.
         """
-        async with self._ports.database.acquire() as connection:
-            row = await download_queries.find_download(connection, at, media_id)
+        row = await self._of_media.ask((at, media_id))
         if row is None:
             raise _unknown_media()
         key, content_type, size = row.object_key, row.content_type, row.file_size_bytes

@@ -11,7 +11,7 @@ import pytest
 
 from lapel.foundation.core.errors import Unavailable
 from lapel.foundation.database.pool import Database
-from lapel.foundation.database.world_shares import WORLD
+from lapel.foundation.database.turns.world_shares import WORLD
 from lapel.foundation.ports import Ports
 from tests.recordings.support import Device
 from tests.support.locks import WAITING, until_waiting

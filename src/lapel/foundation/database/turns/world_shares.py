@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextvars import ContextVar
 from dataclasses import dataclass
 
-from lapel.foundation.database.fair_semaphore import FairSemaphore
+from lapel.foundation.database.turns.fair_semaphore import FairSemaphore
 
 # The world that the present request works for, once it is known.
 WORLD: ContextVar[int | None] = ContextVar("world", default=None)

@@ -1,0 +1,226 @@
+"""One statement for all callers who ask the same kind of question at the same time.
+
+A caller who finds fewer than two statements under way asks the database at once. The callers who come
+meanwhile wait in line, and the next statement answers all of them: they share its round trip and its commit.
+So a single caller waits for nobody, and the more callers there are, the less each of them costs.
+
+A caller who goes away takes no other caller along. If a statement for several callers fails, each of them
+asks by itself, so that an error reaches only the caller whose question causes it.
+
+docs/decisions/0032 gives the reasons and the figures.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from contextvars import Context
+from typing import TYPE_CHECKING, Generic, TypeVar
+
+from lapel.foundation.core.errors import Unavailable
+from lapel.foundation.database.pool import ACQUIRE_SECONDS
+from lapel.foundation.database.turns.world_shares import WORLD
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Hashable, Sequence
+
+    from lapel.foundation.database.connection import Connection
+    from lapel.foundation.database.pool import Database
+
+Asked = TypeVar("Asked")
+Found = TypeVar("Found")
+
+# With one, the database is idle while this process reads the answer. With three, fewer callers share each.
+_UNDER_WAY = 2
+# The callers of one statement. It takes the database a few milliseconds, for which the next ones wait.
+_MOST = 128
+
+
+class _Question(Generic[Asked, Found]):
+    """One question. `turn` ends with its answer. `begun`: a statement that answers it is under way."""
+
+    __slots__ = ("asked", "begun", "deadline", "key", "turn", "world")
+
+    def __init__(self, asked: Asked, key: Hashable, deadline: float, turn: asyncio.Future[Found]) -> None:
+        self.asked = asked
+        self.key = key
+        self.world = WORLD.get()
+        self.deadline = deadline
+        self.turn = turn
+        self.begun = False
+
+
+class Together(Generic[Asked, Found]):
+    """Answers questions of one kind, several with one statement when several callers wait."""
+
+    def __init__(
+        self,
+        database: Database,
+        statement: Callable[[Connection, Sequence[Asked]], Awaitable[Sequence[Found]]],
+        *,
+        key: Callable[[Asked], Hashable] | None = None,
+        patience: float = ACQUIRE_SECONDS,
+    ) -> None:
+        """`statement` answers questions in their order. It does all that they ask or, if it raises an error,
+        nothing.
+
+        Questions with the same `key` are answered one after the other, in the order of the calls; without
+        `key`, in any order. `patience`: seconds that a caller waits in line.
+        """
+        self._database = database
+        self._statement = statement
+        self._key = key
+        self._patience = patience
+        self._under_way = 0
+        # Each world has its own line, and the lines take turns, so that no world waits behind another one's
+        # many callers.
+        self._lines: dict[int | None, deque[_Question[Asked, Found]]] = {}
+        # All who wait, in the order of their deadlines.
+        self._waiting: deque[_Question[Asked, Found]] = deque()
+        self._timer: asyncio.TimerHandle | None = None
+        # By each key that is in line or under way: the callers with the same key, who are not in line yet.
+        self._behind: dict[Hashable, deque[_Question[Asked, Found]]] = {}
+        self._running: set[asyncio.Task[None]] = set()
+
+    async def ask(self, asked: Asked) -> Found:
+        """The answer to one question.
+
+        Raises what the statement raises, and Unavailable when the database is unavailable or no statement
+        begins in time.
+        """
+        key = None if self._key is None else self._key(asked)
+        if self._under_way < _UNDER_WAY and not self._lines and key not in self._behind:
+            return await self._ask_at_once(asked, key)
+        loop = asyncio.get_running_loop()
+        caller = _Question(asked, key, loop.time() + self._patience, loop.create_future())
+        self._waiting.append(caller)
+        if self._timer is None:
+            self._timer = loop.call_at(caller.deadline, self._send_away)
+        if key is not None and key in self._behind:
+            self._behind[key].append(caller)
+        else:
+            self._line_up(caller)
+        return await caller.turn
+
+    async def _ask_at_once(self, asked: Asked, key: Hashable) -> Found:
+        self._under_way += 1
+        if key is not None:
+            self._behind[key] = deque()
+        try:
+            return await self._alone(asked)
+        finally:
+            self._under_way -= 1
+            self._go_on([key])
+
+    async def _alone(self, asked: Asked) -> Found:
+        async with self._database.acquire_for_all() as connection:
+            return (await self._statement(connection, [asked]))[0]
+
+    def _line_up(self, caller: _Question[Asked, Found]) -> None:
+        if caller.key is not None:
+            self._behind.setdefault(caller.key, deque())
+        line = self._lines.get(caller.world)
+        if line is None:
+            line = self._lines[caller.world] = deque()
+        line.append(caller)
+
+    def _go_on(self, keys: Sequence[Hashable]) -> None:
+        """Let the callers behind these keys line up, and begin the next statement for all who are in line."""
+        for key in keys:
+            if key is not None:
+                self._free(key)
+        while self._lines and self._under_way < _UNDER_WAY:
+            callers = self._next_callers()
+            if callers:
+                self._under_way += 1
+                # Its own context: it works for several requests, and for no world.
+                task = asyncio.create_task(self._answer(callers), name="together", context=Context())
+                self._running.add(task)
+                task.add_done_callback(self._running.discard)
+
+    def _free(self, key: Hashable) -> None:
+        """The question with this key is answered, or its caller is gone."""
+        behind = self._behind.pop(key)
+        while behind:
+            caller = behind.popleft()
+            if not caller.turn.done():
+                self._behind[key] = behind
+                self._line_up(caller)
+                return
+
+    def _next_callers(self) -> list[_Question[Asked, Found]]:
+        """The next callers of all worlds in turn, without those who are gone."""
+        found: list[_Question[Asked, Found]] = []
+        while self._lines and len(found) < _MOST:
+            world = next(iter(self._lines))
+            line = self._lines.pop(world)
+            caller = line.popleft()
+            if line:
+                self._lines[world] = line
+            if not caller.turn.done():
+                caller.begun = True
+                found.append(caller)
+            elif caller.key is not None:
+                self._free(caller.key)
+        while self._waiting and (self._waiting[0].begun or self._waiting[0].turn.done()):
+            self._waiting.popleft()
+        return found
+
+    async def _answer(self, callers: list[_Question[Asked, Found]]) -> None:
+        """Answer these callers, together if that is possible."""
+        try:
+            if len(callers) > 1 and await self._answer_together(callers):
+                return
+            for caller in callers:
+                await self._answer_alone(caller)
+        finally:
+            for caller in callers:
+                if not caller.turn.done():  # this task was cancelled
+                    caller.turn.cancel()
+            self._under_way -= 1
+            self._go_on([caller.key for caller in callers])
+
+    async def _answer_together(self, callers: list[_Question[Asked, Found]]) -> bool:
+        """Whether one statement has answered all of them. If the database is away, all of them are told."""
+        try:
+            async with self._database.acquire_for_all() as connection:
+                answers = await self._statement(connection, [each.asked for each in callers])
+        except Unavailable as error:
+            for each in callers:
+                _refuse(each.turn, type(error)(error.message))
+            return True
+        except Exception:  # noqa: BLE001 - each caller asks by itself, and gets the error that it causes
+            return False
+        for each, answer in zip(callers, answers, strict=True):
+            if not each.turn.done():
+                each.turn.set_result(answer)
+        return True
+
+    async def _answer_alone(self, caller: _Question[Asked, Found]) -> None:
+        if caller.turn.done():
+            return
+        try:
+            answer = await self._alone(caller.asked)
+        except Exception as error:  # noqa: BLE001 - it is the caller's
+            _refuse(caller.turn, error)
+        else:
+            if not caller.turn.done():
+                caller.turn.set_result(answer)
+
+    def _send_away(self) -> None:
+        """End the wait of callers whose time is over; set the timer for the first that still waits."""
+        loop = asyncio.get_running_loop()
+        self._timer = None
+        while self._waiting:
+            first = self._waiting[0]
+            if not first.begun and not first.turn.done():
+                if first.deadline > loop.time():
+                    self._timer = loop.call_at(first.deadline, self._send_away)
+                    return
+                _refuse(first.turn, Unavailable("The database does not answer. Repeat the request."))
+            self._waiting.popleft()
+
+
+def _refuse(turn: asyncio.Future[Found], error: Exception) -> None:
+    if not turn.done():
+        turn.set_exception(error)

@@ -1,0 +1,266 @@
+"""Callers who ask at the same time share a statement, and nothing else: no error, no delay, no answer."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import asyncpg
+import pytest
+import pytest_asyncio
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from lapel.foundation.core.errors import Unavailable
+from lapel.foundation.database.pool import ConnectionBroken, Database
+from lapel.foundation.database.together import Together
+from lapel.foundation.database.turns.world_shares import WORLD
+from tests.support.patience import patience
+
+if TYPE_CHECKING:
+    from lapel.foundation.database.connection import Connection
+
+DOUBLED = """
+SELECT asked.number * 2, 1 / (asked.number - 13)
+FROM unnest($1::int[]) WITH ORDINALITY AS asked (number, place) ORDER BY asked.place
+"""
+COUNTERS = "CREATE TABLE counters (name int PRIMARY KEY, value int NOT NULL CHECK (value < 20))"
+COUNT = """
+INSERT INTO counters AS c
+SELECT name, step FROM unnest($1::int[], $2::int[]) AS asked (name, step) ORDER BY name
+ON CONFLICT (name) DO UPDATE SET value = c.value + excluded.value RETURNING name, value
+"""
+ALL = "SELECT name, value FROM counters"
+
+
+@pytest_asyncio.fixture
+async def database(fresh_database: str) -> AsyncGenerator[Database]:
+    made = Database(fresh_database, min_size=0, max_size=4)
+    await made.open()
+    yield made
+    await made.close()
+
+
+@dataclass
+class Doubling:
+    """Doubles numbers; 13 is an error of the database. Only as many statements end as `ends` was released."""
+
+    ends: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(0))
+    begun: list[list[int]] = field(default_factory=list[list[int]])
+    under_way: int = 0
+    most: int = 0
+
+    async def __call__(self, connection: Connection, asked: Sequence[int]) -> list[int]:
+        self.begun.append(list(asked))
+        self.under_way += 1
+        self.most = max(self.most, self.under_way)
+        try:
+            await self.ends.acquire()
+            return [row[0] for row in await connection.fetch(DOUBLED, asked)]
+        finally:
+            self.under_way -= 1
+
+
+@pytest.fixture
+def doubling() -> Doubling:
+    return Doubling()
+
+
+def release(doubling: Doubling, count: int = 1000) -> None:
+    """Let so many statements end."""
+    for _ in range(count):
+        doubling.ends.release()
+
+
+async def settle() -> None:
+    """Let every task run as far as it can."""
+    for _ in range(20):
+        await asyncio.sleep(0)
+
+
+async def until(doubling: Doubling, count: int) -> None:
+    """Wait for so many statements."""
+    async with patience(10):
+        while len(doubling.begun) < count:  # noqa: ASYNC110 - each number would need an event
+            await asyncio.sleep(0.001)
+
+
+async def test_a_single_caller_waits_for_nobody(database: Database, doubling: Doubling) -> None:
+    release(doubling)
+    together = Together(database, doubling)
+    assert [await together.ask(number) for number in (1, 2, 3)] == [2, 4, 6]
+    assert doubling.begun == [[1], [2], [3]]
+
+
+async def test_those_who_come_meanwhile_share_the_next_statement(
+    database: Database, doubling: Doubling
+) -> None:
+    together = Together(database, doubling)
+    asking = [asyncio.create_task(together.ask(number)) for number in range(10)]
+    await until(doubling, 2)
+    await settle()
+    assert sorted(doubling.begun) == [[0], [1]], "two are under way at most"
+    release(doubling)
+    assert await asyncio.gather(*asking) == [number * 2 for number in range(10)]
+    assert doubling.begun[2:] == [list(range(2, 10))]
+    assert doubling.most == 2
+
+
+async def test_a_statement_has_a_bounded_number_of_callers(database: Database, doubling: Doubling) -> None:
+    release(doubling)
+    together = Together(database, doubling)
+    numbers = [*range(20, 1020)]
+    assert await asyncio.gather(*map(together.ask, numbers)) == [number * 2 for number in numbers]
+    assert max(map(len, doubling.begun)) == 128
+
+
+@pytest.mark.parametrize("when", ["in line", "under way"])
+async def test_a_caller_who_goes_away_takes_nobody_along(
+    database: Database, doubling: Doubling, when: str
+) -> None:
+    together = Together(database, doubling, key=lambda number: number)
+    first = [asyncio.create_task(together.ask(number)) for number in (1, 2)]
+    await until(doubling, 2)
+    asking = [asyncio.create_task(together.ask(number)) for number in (3, 4, 5)]
+    await settle()
+    if when == "in line":
+        asking[1].cancel()
+    release(doubling, 2)
+    await asyncio.gather(*first)
+    if when == "under way":
+        await until(doubling, 3)
+        asking[1].cancel()
+    release(doubling)
+    assert await asyncio.gather(asking[0], asking[2]) == [6, 10]
+    with pytest.raises(asyncio.CancelledError):
+        await asking[1]
+    assert await together.ask(4) == 8, "its key is free again"
+
+
+async def test_an_error_reaches_only_the_caller_who_causes_it(database: Database, doubling: Doubling) -> None:
+    together = Together(database, doubling)
+    numbers = [1, 2, 3, 13, 4, 2**40, 5]
+    asking = [asyncio.create_task(together.ask(number)) for number in numbers]
+    await until(doubling, 2)
+    release(doubling)
+    found = await asyncio.gather(*asking, return_exceptions=True)
+    assert [each for each in found if isinstance(each, int)] == [2, 4, 6, 8, 10]
+    assert isinstance(found[3], asyncpg.DivisionByZeroError)
+    assert isinstance(found[5], asyncpg.DataError)
+
+
+async def test_while_the_database_is_away_each_caller_gets_an_error_of_its_own(
+    database: Database, doubling: Doubling
+) -> None:
+    together = Together(database, doubling)
+    asking = [asyncio.create_task(together.ask(number)) for number in range(6)]
+    await until(doubling, 2)
+    await database.close()
+    release(doubling)
+    found = await asyncio.gather(*asking, return_exceptions=True)
+    assert all(isinstance(each, Unavailable) for each in found), found
+    assert len(set(map(id, found))) == 6
+    assert len(doubling.begun) == 2, "nobody asks alone what all were refused"
+    await database.open()
+    assert await together.ask(7) == 14
+
+
+async def test_a_broken_connection_is_told_as_one(database: Database, doubling: Doubling) -> None:
+    together = Together(database, doubling)
+    asking = [asyncio.create_task(together.ask(number)) for number in range(2)]
+    await until(doubling, 2)
+    waiting = [asyncio.create_task(together.ask(number)) for number in range(2, 5)]
+    connection = await asyncpg.connect(database.dsn)
+    await connection.execute(
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+        "WHERE datname = current_database() AND pid <> pg_backend_pid()"
+    )
+    await connection.close()
+    release(doubling)
+    found = await asyncio.gather(*asking, return_exceptions=True)
+    assert [type(each) for each in found] == [ConnectionBroken] * 2
+    assert await asyncio.gather(*waiting) == [4, 6, 8]
+
+
+async def test_a_caller_waits_in_line_only_so_long(database: Database, doubling: Doubling) -> None:
+    together = Together(database, doubling, key=lambda number: number % 2, patience=0.05)
+    asking = [asyncio.create_task(together.ask(number)) for number in (0, 1)]
+    await until(doubling, 2)
+    late = [asyncio.create_task(together.ask(number)) for number in (2, 3, 4)]
+    found = await asyncio.gather(*late, return_exceptions=True)
+    assert all(isinstance(each, Unavailable) for each in found), found
+    release(doubling)
+    assert await asyncio.gather(*asking) == [0, 2]
+    assert await together.ask(6) == 12
+    assert doubling.begun[2:] == [[6]]
+
+
+async def test_no_world_waits_behind_the_many_callers_of_another(
+    database: Database, doubling: Doubling
+) -> None:
+    together = Together(database, doubling)
+
+    async def ask(world_id: int, number: int) -> int:
+        WORLD.set(world_id)
+        return await together.ask(number)
+
+    asking = [asyncio.create_task(ask(1, number)) for number in range(20, 420)]
+    await until(doubling, 2)
+    asking += [asyncio.create_task(ask(2, number)) for number in (1001, 1002)]
+    await settle()
+    release(doubling)
+    await asyncio.gather(*asking)
+    assert {1001, 1002} <= set(doubling.begun[2])
+
+
+async def test_it_counts_for_no_world(database: Database, doubling: Doubling) -> None:
+    """Else the questions of a world that holds its share of connections would keep all others waiting."""
+    release(doubling)
+    together = Together(database, doubling)
+    WORLD.set(1)
+    async with database.acquire(), database.acquire(), patience(10):
+        assert await asyncio.gather(*map(together.ask, range(4))) == [0, 2, 4, 6]
+
+
+@settings(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    steps=st.lists(
+        st.tuples(st.integers(0, 4), st.integers(1, 8), st.sampled_from(("stay", "leave"))), max_size=40
+    )
+)
+async def test_writes_end_as_one_by_one(database: Database, steps: list[tuple[int, int, str]]) -> None:
+    """Of each counter, the calls take effect in their order; one that breaks its limit changes nothing."""
+    async with database.acquire() as connection:
+        await connection.execute(f"DROP TABLE IF EXISTS counters; {COUNTERS}")
+
+    async def count(connection: Connection, asked: Sequence[tuple[int, int]]) -> list[int]:
+        names = [name for name, _ in asked]
+        assert len(set(names)) == len(names), "a counter is twice in one statement"
+        rows = await connection.fetch(COUNT, names, [step for _, step in asked])
+        found = {row["name"]: row["value"] for row in rows}
+        return [found[name] for name in names]
+
+    together = Together(database, count, key=lambda asked: asked[0])
+    asking = [asyncio.create_task(together.ask((name, step))) for name, step, _ in steps]
+    await asyncio.sleep(0)
+    names = [name for name, _, _ in steps]
+    at_once = {
+        names.index(name) for name in [*dict.fromkeys(names)][:2]
+    }  # whether they take effect is chance
+    left = [number for number, each in enumerate(steps) if each[2] == "leave" and number not in at_once]
+    for number in left:
+        asking[number].cancel()
+    found = await asyncio.gather(*asking, return_exceptions=True)
+    values: dict[int, int] = {}
+    for number, (name, step, _) in enumerate(steps):
+        if number in left:
+            assert isinstance(found[number], asyncio.CancelledError)
+        elif values.get(name, 0) + step < 20:
+            values[name] = values.get(name, 0) + step
+            assert found[number] == values[name]
+        else:
+            assert isinstance(found[number], asyncpg.CheckViolationError)
+    async with database.acquire() as connection:
+        assert {row["name"]: row["value"] for row in await connection.fetch(ALL)} == values
