@@ -6,8 +6,6 @@ import asyncio
 import errno
 import os
 import shutil
-import subprocess
-import sys
 from collections.abc import AsyncGenerator, Callable
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -220,25 +218,6 @@ async def test_a_worker_that_starts_removes_what_a_killed_one_left_and_nothing_o
         await other.close()
         assert living.file.exists()
     assert desk.files() == []
-
-
-def test_many_processes_that_come_and_go_never_remove_anothers_folder(tmp_path: Path) -> None:
-    code = (
-        "import sys, pathlib; from lapel.foundation.workers.private_folder import PrivateFolder\n"
-        "for _ in range(200):\n"
-        "    own = PrivateFolder(pathlib.Path(sys.argv[1]))\n"
-        "    assert own.is_locked\n"
-        "    own.forget_left()\n"
-        "    own.close()\n"
-    )
-    root = tmp_path / "scratch"
-    started = [subprocess.Popen([sys.executable, "-c", code, str(root)]) for _ in range(4)]
-    try:
-        assert [each.wait(60) for each in started] == [0] * 4
-    finally:
-        for each in started:
-            each.kill()
-    assert not root.exists()
 
 
 async def test_a_folder_that_lost_its_lock_keeps_what_is_used(desk: Desk) -> None:

@@ -12,6 +12,7 @@ import os
 import re
 import secrets
 import shutil
+import stat
 from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
@@ -104,13 +105,23 @@ class PrivateFolder:
 
     def _empty_left(self) -> None:
         for each in self.path.parent.iterdir():
-            if each != self.path and _NAME.fullmatch(each.name) and _emptied(each):
+            if each != self.path and _may_be_left(each) and _emptied(each):
                 self.left.add(each.name)
 
 
 def private_file(path: Path) -> BinaryIO:
     """A file that only this user can read, emptied and opened for writing. Raises OSError when that fails."""
     return open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600), "wb")  # noqa: PTH123 - a descriptor
+
+
+def _may_be_left(path: Path) -> bool:
+    """Whether this is a private folder of some process, and no folder or link of another user."""
+    if not _NAME.fullmatch(path.name):
+        return False
+    with contextlib.suppress(OSError):
+        about = path.lstat()
+        return stat.S_ISDIR(about.st_mode) and about.st_uid == os.getuid()
+    return False
 
 
 def _emptied(folder: Path) -> bool:
