@@ -102,6 +102,11 @@ class Process:
         if self._process is not None:
             self._process.kill()
 
+    def kill(self) -> None:
+        """End it by SIGKILL; it is started again, and what it held is free when its leases end."""
+        assert self._process is not None
+        self._process.kill()
+
     @property
     def crashes(self) -> int:
         """How often it ended at a crash point."""

@@ -20,7 +20,8 @@ from lapel.foundation.storage.errors import ObjectMissing, StoreUnavailable
 from lapel.slices.erasure.service import LocalCopies
 from lapel.slices.recordings.service import Audio
 from lapel.slices.transcription.speech.failures import SpeechError
-from lapel.slices.transcription.work.scratch import Scratch, ScratchPlace
+from lapel.slices.transcription.work.scratch import Scratch
+from lapel.slices.transcription.work.scratch_place import ScratchPlace
 from tests.support.patience import patience
 from tests.support.tenants import Tenant
 

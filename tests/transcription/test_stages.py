@@ -13,9 +13,9 @@ import pytest
 
 from lapel.slices.transcription.audio.decoder import Decoder
 from lapel.slices.transcription.providers.protocol import Clip, Wish
-from lapel.slices.transcription.speech.failures import TurnOver
+from lapel.slices.transcription.speech.failures import TryAgain, TurnOver
 from lapel.slices.transcription.speech.messages import Describe, Group, Groups, Heard, Voices
-from lapel.slices.transcription.work.scratch import ScratchPlace
+from lapel.slices.transcription.work.scratch_place import ScratchPlace
 from lapel.slices.transcription.work.stages import Stages
 from tests.transcription.audio.signals import tone, wav
 
@@ -62,7 +62,7 @@ class Here(Stages[Source]):
 
 @pytest.fixture
 def source(tmp_path: Path) -> Source:
-    place = ScratchPlace(tmp_path, (1, "rec_1"))
+    place = ScratchPlace(tmp_path, (1, "rec_1"), "", 0)
     place.file.write_bytes(wav(tone(48_000, SECONDS, 2).tobytes(), rate=48_000, channels=2))
     return Source(place)
 
@@ -107,3 +107,19 @@ async def test_samples_that_a_probe_has_not_finished_are_not_read(source: Source
     finally:
         await decoder.aclose()
     assert reader.read == [BYTES]
+
+
+@pytest.mark.parametrize("keep_samples", [True, False])
+async def test_a_probe_whose_result_was_lost_decodes_nothing_again(
+    source: Source, keep_samples: bool
+) -> None:
+    decoder = Decoder()
+    stages = Here(decoder=decoder, engine=Reader())
+    try:
+        facts = await stages.probe(source, keep_samples=True)
+    finally:
+        await decoder.aclose()  # from here on it refuses
+    assert await stages.probe(source, keep_samples=keep_samples) == facts
+    source.place.pcm.unlink()
+    with pytest.raises(TryAgain):
+        await stages.probe(source, keep_samples=keep_samples)

@@ -41,3 +41,24 @@ def test_a_link_that_looks_like_a_folder_that_was_left_is_not_followed(tmp_path:
     own.close()
     assert (tmp_path / "theirs" / "letter").exists()
     assert link.is_symlink()
+
+
+def test_what_one_process_has_inherited_no_other_takes(tmp_path: Path) -> None:
+    left = tmp_path / "scratch" / "1-deadbeef" / "place"
+    left.mkdir(parents=True)
+    (left.parent / "held").touch()
+    first = PrivateFolder(tmp_path / "scratch", inherits=True)
+    others = [PrivateFolder(tmp_path / "scratch", inherits=each) for each in (True, False)]
+    for each in (first, *others):
+        each.sweep()
+    assert (first.inherited, [each.inherited for each in others]) == ([left], [[], []])
+    assert left.exists()
+    adopted = first.adopt(left)
+    first.empty_inherited()
+    assert adopted.exists()
+    assert first.left == {"1-deadbeef"}
+    assert not left.exists()
+    for each in (first, *others):
+        each.forget_left()
+        each.close()
+    assert not (tmp_path / "scratch").exists()

@@ -28,14 +28,22 @@ class PrivateFolder:
     """A folder `path` in `root`, held by a lock (`flock`) that ends with this process.
 
     A new PrivateFolder also empties the folders that killed processes left in `root`. `left` has the names of
-    these folders until `forget_left` removes the folders. Raises PermissionError when `root` belongs to
-    another user, and other OSErrors when a folder cannot be made.
+    these folders until `forget_left` removes the folders.
+
+    `inherits`: the folders of killed processes are not emptied at once, but locked, so that no other process
+    takes them. The caller may `adopt` what is in them, and then calls `empty_inherited`.
+
+    Raises PermissionError when `root` belongs to another user, and other OSErrors when a folder cannot be
+    made.
     """
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, *, inherits: bool = False) -> None:
         self.path = root / f"{os.getpid()}-{secrets.token_hex(16)}"
         self.left: set[str] = set()
         self._held: BinaryIO | None = None
+        self._inherits = inherits
+        # The open lock files of folders that killed processes left, by the names of the folders.
+        self._inherited: dict[str, BinaryIO] = {}
         self.lock()
 
     def lock(self) -> None:
@@ -60,9 +68,30 @@ class PrivateFolder:
         return (self.path / _HELD).exists()
 
     def sweep(self) -> None:
-        """Empty the folders that killed processes have left since. Ignores errors of the disk."""
+        """Empty the folders that killed processes have left since, or lock them if this folder `inherits`.
+
+        Ignores errors of the disk.
+        """
         with contextlib.suppress(OSError), _gate(self.path.parent):
             self._empty_left()
+
+    @property
+    def inherited(self) -> list[Path]:
+        """What is in the locked folders of killed processes."""
+        return [each for name in self._inherited for each in _content(self.path.parent / name)]
+
+    def adopt(self, inherited: Path) -> Path:
+        """Move something inherited into this folder, under a new name. Raises OSError when that fails."""
+        return inherited.rename(self.path / secrets.token_hex(8))
+
+    def empty_inherited(self) -> None:
+        """Empty the locked folders of killed processes, and unlock them. Ignores errors of the disk."""
+        while self._inherited:
+            name, held = self._inherited.popitem()
+            with held, contextlib.suppress(OSError):
+                for each in _content(self.path.parent / name):
+                    remove(each)
+                self.left.add(name)
 
     def forget_left(self) -> None:
         """Remove the emptied folders in `left`."""
@@ -75,9 +104,8 @@ class PrivateFolder:
         `leave`: only empty the folder, so that the next process finds it like the folder of a killed process.
         Raises OSError when the content cannot be removed.
         """
-        for each in self.path.iterdir() if self.path.exists() else ():
-            if each.name != _HELD:
-                remove(each)
+        for each in _content(self.path):
+            remove(each)
         if not leave:
             shutil.rmtree(self.path, ignore_errors=True)
         self._let_go()
@@ -105,13 +133,26 @@ class PrivateFolder:
 
     def _empty_left(self) -> None:
         for each in self.path.parent.iterdir():
-            if each != self.path and _may_be_left(each) and _emptied(each):
+            if each == self.path or each.name in self._inherited or not _may_be_left(each):
+                continue
+            held = _hold(each) if self._inherits else None
+            if held is not None:
+                self._inherited[each.name] = held
+            elif _emptied(each):
                 self.left.add(each.name)
 
 
 def private_file(path: Path) -> BinaryIO:
     """A file that only this user can read, emptied and opened for writing. Raises OSError when that fails."""
     return open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600), "wb")  # noqa: PTH123 - a descriptor
+
+
+def _content(folder: Path) -> list[Path]:
+    """What is in a private folder, but for its lock. Empty when the folder is gone."""
+    try:
+        return [each for each in folder.iterdir() if each.name != _HELD]
+    except FileNotFoundError:
+        return []
 
 
 def _may_be_left(path: Path) -> bool:
@@ -124,15 +165,25 @@ def _may_be_left(path: Path) -> bool:
     return False
 
 
+def _hold(folder: Path) -> BinaryIO | None:
+    """The locked lock file of a folder whose process has ended; None if the process lives, or if the lock
+    file was removed."""
+    with contextlib.suppress(OSError), contextlib.ExitStack() as stack:
+        held = stack.enter_context((folder / _HELD).open("rb"))
+        fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        stack.pop_all()
+        return held
+    return None
+
+
 def _emptied(folder: Path) -> bool:
     """Empty a folder if its process has ended. Returns whether it is empty now.
 
     The process has ended if its lock is free, or if the lock file was removed before the rest.
     """
     with contextlib.suppress(OSError), _unheld(folder):
-        for each in folder.iterdir():
-            if each.name != _HELD:
-                remove(each)
+        for each in _content(folder):
+            remove(each)
         return True
     return False
 

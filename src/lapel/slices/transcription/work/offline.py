@@ -81,6 +81,10 @@ class _File:
     content_type: str = ""
     world_id: int = 0
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+    facts: None = None
+
+    def set_decoded(self, facts: AudioFacts) -> None:
+        """Nothing: no later process uses the samples."""
 
 
 class _FileStages(Stages[_File]):

@@ -94,7 +94,7 @@ class Runner:
         self._claiming: defaultdict[Lane, asyncio.Lock] = defaultdict(asyncio.Lock)
 
     async def start(self) -> None:
-        """Remove files that killed workers left on the disk. Call this before `work`."""
+        """Adopt or remove files that killed workers left on the disk. Call this before `work`."""
         await self._stages.scratch.start()
 
     async def work(self, lane: Lane) -> None:

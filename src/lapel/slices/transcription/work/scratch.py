@@ -1,19 +1,18 @@
 """Audio on this machine's disk while steps work on it: fetched once, decoded once, removed after use.
 
 A place is the folder of one audio. Between two steps it stays only while the next step of the same work waits
-in the queue and may be done here. The erasure ledger lists every place: from before its first byte is written
-until after its last byte is removed (erasure/copies.py).
+in the queue and may be done here. If a process is killed, the next one on this machine adopts the places with
+decoded audio that unfinished work needs. The erasure ledger lists every place: from before its first byte is
+written until after its last byte is removed (erasure/copies.py).
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import errno
 import secrets
-import shutil
+import time
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import asyncpg
@@ -26,8 +25,9 @@ from lapel.foundation.queue.expected_faults import tell_fault
 from lapel.foundation.storage.errors import ObjectMissing, StoreUnavailable
 from lapel.foundation.workers.private_folder import PrivateFolder, private_file, remove
 from lapel.slices.transcription.speech.failures import Gone, SpeechError, TryAgain
-from lapel.slices.transcription.speech.messages import pcm_name
 from lapel.slices.transcription.work import work_queries
+from lapel.slices.transcription.work.lease import LEASE
+from lapel.slices.transcription.work.scratch_place import ScratchPlace, Stay, check_room, decoded_audio
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable
@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from lapel.foundation.storage.client import ObjectStore
     from lapel.slices.erasure.service import LocalCopies
     from lapel.slices.recordings.service import Audio
+    from lapel.slices.transcription.work.scratch_place import DecodedAudio
 
 # Objects are read in ranges, because a single stream would stay open as long as a slow disk writes.
 _RANGE_BYTES = 8 * 1024 * 1024
@@ -48,38 +49,6 @@ _SWEEP_EVERY = 12
 _DATABASE_FAULTS = (Unavailable, asyncpg.PostgresError)
 
 _log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
-
-
-@dataclass(slots=True, eq=False)
-class ScratchPlace:
-    """A folder with one audio: `file` as it was uploaded and, once it is decoded, `pcm`.
-
-    `recording`: ids of its world and recording.
-    """
-
-    folder: Path
-    recording: tuple[int, str]
-    users: int = 0
-    lock: asyncio.Lock = field(default_factory=asyncio.Lock)
-    fetched: bool = False
-    deleted: bool = False
-
-    @property
-    def file(self) -> Path:
-        """The audio as it was uploaded."""
-        return self.folder / "audio"
-
-    @property
-    def pcm(self) -> Path:
-        """The decoded samples: 16 kHz, mono, signed 16-bit little-endian."""
-        return pcm_name(self.folder)
-
-
-@dataclass(slots=True)
-class Stay:
-    """What a step says at its end. `next_waits`: a step that reads the same audio follows in the queue."""
-
-    next_waits: bool = False
 
 
 class Scratch:
@@ -121,7 +90,8 @@ class Scratch:
         self._closed = False
 
     async def start(self) -> None:
-        """Remove files that killed processes left, and watch for deletions until `close`.
+        """Adopt decoded audio that killed processes left, remove their other files, and watch for deletions
+        until `close`.
 
         If the folder is unusable, only logs this. Raises TryAgain after `close`.
         """
@@ -192,7 +162,8 @@ class Scratch:
         if found is None:
             folder = own.path / secrets.token_hex(8)
             folder.mkdir(mode=0o700)
-            found = ScratchPlace(folder, (audio.world_id, audio.recording_id))
+            recording = (audio.world_id, audio.recording_id)
+            found = ScratchPlace(folder, recording, audio.object_key, audio.size)
         self._places[audio.object_key] = found  # the newest comes last
         return found
 
@@ -203,7 +174,7 @@ class Scratch:
             if self._own is None or not self._own.is_locked:
                 begun = self._own is None
                 self._own = await asyncio.to_thread(self._begin)
-                await self._forget_left(self._own)
+                await self._take_over(self._own)
                 if begun:
                     listening = self._copies.listen(self._own.path.name, self._look_now.set)
                     self._tasks.append(asyncio.create_task(listening, name="scratch-listen"))
@@ -212,14 +183,24 @@ class Scratch:
     def _begin(self) -> PrivateFolder:
         try:
             if self._own is None:
-                return PrivateFolder(self.root)
+                return PrivateFolder(self.root, inherits=True)
             self._own.lock()
         except PermissionError as error:
             raise PermissionError(f"{error}; set LAPEL_SCRATCH_DIR to another folder") from error
         return self._own
 
-    async def _forget_left(self, own: PrivateFolder) -> None:
-        """Delete the rows of killed processes whose files are gone, then their folders."""
+    async def _take_over(self, own: PrivateFolder) -> None:
+        """Adopt the decoded audio of killed processes; remove their other files, then their rows and folders.
+
+        Their rows stay until this process has rows of its own for what it adopts. If this process is killed
+        in between, the next one finds everything as it was.
+        """
+        try:
+            await self._adopt(own)
+        except _DATABASE_FAULTS as error:  # it is unknown which places may stay
+            tell_fault(_log, "scratch.not_adopted", error, of_driver=True)
+        finally:
+            await asyncio.to_thread(own.empty_inherited)
         if own.left:
             try:
                 await self._copies.forget_holders(sorted(own.left))
@@ -228,10 +209,43 @@ class Scratch:
             else:
                 await asyncio.to_thread(own.forget_left)
 
+    async def _adopt(self, own: PrivateFolder) -> None:
+        """Adopt places of killed processes whose work is unfinished: the newest, until `_KEPT` are idle."""
+        found = await asyncio.to_thread(lambda: decoded_audio(own.inherited))
+        if not found:
+            return
+        recordings = [record.recording for _, record in found]
+        async with self._database.acquire() as connection:
+            unfinished = await work_queries.waiting(connection, recordings, recordings)
+        room = _KEPT - sum(self._is_idle(key) for key in self._places)
+        chosen: dict[str, tuple[Path, DecodedAudio]] = {}
+        for folder, record in found:
+            is_new = record.object_key not in self._places and record.object_key not in chosen
+            if len(chosen) < room and is_new and record.recording in unfinished:
+                chosen[record.object_key] = (folder, record)
+        for folder, record in reversed(chosen.values()):
+            await self._adopt_place(own, folder, record)
+        await self._forget()
+        _log.info("scratch.adopted", places=sum(key in self._places for key in chosen), found=len(found))
+
+    async def _adopt_place(self, own: PrivateFolder, folder: Path, record: DecodedAudio) -> None:
+        """Move a place into the own folder, unless its recording is deleted. Raises Unavailable when the
+        database is away."""
+        async with self._registering:
+            self._unforgotten.add(record.recording)
+            if not await self._copies.register(own.path.name, *record.recording):
+                return
+            with contextlib.suppress(OSError):
+                place = ScratchPlace(own.adopt(folder), record.recording, record.object_key, record.size)
+                place.fetched, place.facts = True, record.facts
+                place.leased_until = time.monotonic() + 2 * LEASE.total_seconds()
+                self._places[record.object_key] = place
+                self._unforgotten.discard(record.recording)
+
     async def _fetch(self, audio: Audio, place: ScratchPlace) -> None:
         await self._register(place)
         try:
-            await asyncio.to_thread(_check_room, place.folder, audio.size)
+            await asyncio.to_thread(check_room, place.folder, audio.size)
             with private_file(place.file) as file:
                 for start in range(0, audio.size, _RANGE_BYTES):
                     if place.deleted:
@@ -329,8 +343,9 @@ class Scratch:
             try:
                 await self._look()
                 if rounds % _SWEEP_EVERY == 0 and self._own is not None:
-                    await asyncio.to_thread(self._own.sweep)
-                    await self._forget_left(self._own)
+                    async with self._beginning:  # no place begins while others are adopted
+                        await asyncio.to_thread(self._own.sweep)
+                        await self._take_over(self._own)
             except _DATABASE_FAULTS as error:  # without the database it is unknown which places may stay
                 OUTAGES.tell(_log, "scratch.not_looked", error)
                 await self._remove([key for key in self._places if self._is_idle(key)])
@@ -348,8 +363,10 @@ class Scratch:
         idle = {key: self._places[key].recording for key in self._places if self._is_idle(key)}
         waiting: set[tuple[int, str]] = set()
         if idle:
+            now = time.monotonic()
+            adopted = [place.recording for place in self._places.values() if place.leased_until > now]
             async with self._database.acquire() as connection:
-                waiting = await work_queries.waiting(connection, list(idle.values()))
+                waiting = await work_queries.waiting(connection, list(idle.values()), adopted)
         await self._remove(
             [
                 key
@@ -360,13 +377,3 @@ class Scratch:
             ]
         )
         await self._empty([*self._unremoved])
-
-
-def _check_room(folder: Path, size: int) -> None:
-    """Raise OSError unless the disk has room for `size` bytes.
-
-    Without this check each try would fill the disk, and the database or the store may be on the same disk.
-    """
-    free = shutil.disk_usage(folder).free
-    if free < size:
-        raise OSError(errno.ENOSPC, f"the audio has {size} bytes and the disk {free} free", str(folder))

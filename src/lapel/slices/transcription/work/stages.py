@@ -60,7 +60,7 @@ class SourceAudio(Protocol):
 class AudioPlace(Protocol):
     """An audio on this machine's disk. `file`: as it was recorded. `pcm`: its samples, once they are decoded.
 
-    `lock` is held during the decoding.
+    `facts`: what the decoding of these samples found, if it is known. `lock` is held during the decoding.
     """
 
     @property
@@ -69,6 +69,12 @@ class AudioPlace(Protocol):
     def pcm(self) -> Path: ...
     @property
     def lock(self) -> asyncio.Lock: ...
+    @property
+    def facts(self) -> AudioFacts | None: ...
+
+    def set_decoded(self, facts: AudioFacts, /) -> None:
+        """Called in a thread when `pcm` has all samples."""
+        ...
 
 
 A = TypeVar("A", bound=SourceAudio)
@@ -155,10 +161,15 @@ class Stages(ABC, Generic[A]):
     async def probe(self, audio: A, *, keep_samples: bool) -> AudioFacts:
         """Decode the audio and return its properties. `keep_samples`: write the samples, for the next step.
 
+        The audio is not decoded again if samples and properties are here. They are if a worker was killed
+        after the decoding, before the properties were stored.
+
         Raises SpeechError, TryAgain, TurnOver and OSError, as `Decoder.decode` does, and what `opened`
         raises.
         """
         async with self.opened(audio) as place, place.lock:
+            if place.facts is not None and place.pcm.exists():
+                return place.facts
             return await self._decode(audio, place, keep_samples=keep_samples)
 
     async def transcribe(
@@ -222,4 +233,5 @@ class Stages(ABC, Generic[A]):
         )
         if part is not None:
             part.replace(place.pcm)
+            await asyncio.to_thread(place.set_decoded, facts)
         return facts

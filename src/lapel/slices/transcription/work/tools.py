@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from lapel.foundation.ports import Ports
     from lapel.settings import Settings
     from lapel.slices.transcription.providers.protocol import Transcriber
-    from lapel.slices.transcription.work.scratch import ScratchPlace
+    from lapel.slices.transcription.work.scratch_place import ScratchPlace
 
 # Seconds for which a file is decoded before another file has its turn.
 _TURN_SECONDS = 0.5

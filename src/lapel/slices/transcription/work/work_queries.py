@@ -20,7 +20,7 @@ from lapel.slices.transcription.rows import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Sequence
     from datetime import datetime, timedelta
 
     from lapel.foundation.database.connection import Connection
@@ -93,12 +93,13 @@ SET_STARTS = """
 UPDATE speech_work SET starts = $4 WHERE world_id = $1 AND id = $2 AND lease = $3 RETURNING id
 """
 
-# Of the given recordings, those that have a free step. $1, $2: worlds and ids of the recordings.
+# Of the given recordings, those that have a free step. $1, $2: worlds and ids of the recordings. $3: whether
+# a step with a lease counts, too.
 WAITING = """
 SELECT DISTINCT s.world_id, s.recording_id
-FROM unnest($1::bigint[], $2::text[]) AS of (world_id, recording_id)
+FROM unnest($1::bigint[], $2::text[], $3::boolean[]) AS of (world_id, recording_id, even_leased)
 JOIN speech_work s ON s.world_id = of.world_id AND s.recording_id = of.recording_id
-WHERE s.lease IS NULL OR s.available_at <= clock_timestamp()
+WHERE of.even_leased OR s.lease IS NULL OR s.available_at <= clock_timestamp()
 """
 
 # The end of a step locks its row until the transaction ends. A worker without the lease changes nothing.
@@ -221,10 +222,16 @@ async def lock_of_recordings(connection: Connection, world_id: int, recording_id
     await connection.execute(LOCK_OF_RECORDINGS, world_id, recording_ids)
 
 
-async def waiting(connection: Connection, recordings: Sequence[tuple[int, str]]) -> set[tuple[int, str]]:
-    """Of the given recordings, those that have a free step. Each recording is (world, id)."""
+async def waiting(
+    connection: Connection, recordings: Sequence[tuple[int, str]], even_leased: Collection[tuple[int, str]]
+) -> set[tuple[int, str]]:
+    """Of the given recordings, those that have a free step. Each recording is (world, id).
+
+    `even_leased`: those of them for which a step with a lease counts, too.
+    """
     worlds, ids = [world for world, _ in recordings], [each for _, each in recordings]
-    rows = await fetch_rows(connection, WorldAndRecordingRow, WAITING, worlds, ids)
+    leased = [each in even_leased for each in recordings]
+    rows = await fetch_rows(connection, WorldAndRecordingRow, WAITING, worlds, ids, leased)
     return {(row.world_id, row.recording_id) for row in rows}
 
 
