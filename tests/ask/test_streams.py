@@ -15,7 +15,7 @@ from lapel.foundation.http.strategies.lasting import prefers_events
 from tests.ask.conftest import Asker
 from tests.ask.scripted import SLICES, Gate, ScriptedModel, models_of, says
 from tests.support.event_stream import Sent, following, received, some
-from tests.support.patience import patience
+from tests.support.patience import LONG, patience
 from tests.support.running import Running, running
 
 Json = dict[str, Any]
@@ -27,7 +27,7 @@ COUNT = "SELECT count(*) FROM ask_answers WHERE world_id = $1"
 async def asked(asker: Asker, url: str, session_id: str, **more: Any) -> AsyncGenerator[AsyncIterator[Sent]]:
     """The events of the answer to a question."""
     async with (
-        httpx.AsyncClient(trust_env=False, timeout=30) as client,
+        httpx.AsyncClient(trust_env=False, timeout=LONG) as client,
         client.stream(
             "POST",
             f"{url}/v1/ask/sessions/{session_id}/messages",
@@ -106,7 +106,7 @@ async def test_refusals_come_before_the_stream(asker: Asker, asking: Running) ->
 async def test_the_accept_header_asks_for_a_stream(asker: Asker, asking: Running) -> None:
     asker.script(says("The roof is repaired in May [2]."))
     session = await asker.about_roof()
-    async with httpx.AsyncClient(trust_env=False, timeout=30) as client:
+    async with httpx.AsyncClient(trust_env=False, timeout=LONG) as client:
         answer = await client.post(
             f"{asking.url}/v1/ask/sessions/{session['id']}/messages",
             json={"content": "When?"},
@@ -121,7 +121,7 @@ async def test_a_repeated_stream_says_that_it_is_one(asker: Asker, asking: Runni
     session = await asker.about_roof()
     headers = {**asker.device.headers, "Accept": "text/event-stream", "Idempotency-Key": "once"}
     path = f"{asking.url}/v1/ask/sessions/{session['id']}/messages"
-    async with httpx.AsyncClient(trust_env=False, timeout=30, headers=headers) as client:
+    async with httpx.AsyncClient(trust_env=False, timeout=LONG, headers=headers) as client:
         first, again = [await client.post(path, json={"content": "When?"}) for _ in range(2)]
     assert "idempotent-replayed" not in first.headers
     assert again.headers["idempotent-replayed"] == "true"
@@ -223,11 +223,13 @@ async def test_another_process_follows_and_stops(asker: Asker, asking: Running, 
         async with following(other.url, asker.device.headers, stream=f"{path}/stream") as (_, events):
             while (await anext(events)).name != "citation":
                 pass
-            async with httpx.AsyncClient(base_url=other.url, headers=asker.device.headers) as client:
+            async with httpx.AsyncClient(
+                base_url=other.url, headers=asker.device.headers, timeout=LONG
+            ) as client:
                 # At each of the processes, a question waits for its turn.
                 later = asker.script(says("It costs 4200 euros [{euros}]."))
                 models_of(other.services).of_world[asker.world_id] = later
-                second = asyncio.create_task(client.post(path, json={"content": "How much?"}, timeout=30))
+                second = asyncio.create_task(client.post(path, json={"content": "How much?"}, timeout=LONG))
                 third = asyncio.create_task(asker.ask(session["id"], "Who signs?", 409))
                 await _until_made(asking, asker.world_id, 3)
                 assert (await client.post(f"{path}/stop")).json() == {"stopped": True}

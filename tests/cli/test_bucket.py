@@ -23,6 +23,7 @@ from lapel.foundation.ports import Ports, credential_source
 from lapel.foundation.storage.client import open_store
 from lapel.foundation.storage.errors import StoreUnavailable
 from lapel.settings import Settings
+from tests.support.patience import LONG
 
 
 def client_of(port: int, tmp_path: Path) -> BucketClient:
@@ -60,7 +61,7 @@ def answering(answer: bytes) -> Generator[int]:
         thread = threading.Thread(target=serve)
         thread.start()
         yield server.getsockname()[1]
-        thread.join(10)
+        thread.join(LONG)
 
 
 MORE = "`lapel doctor` says more."
@@ -126,7 +127,7 @@ def refusing(code: str) -> Generator[int]:
         thread.start()
         yield server.server_port
         server.shutdown()
-        thread.join(10)
+        thread.join(LONG)
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ from lapel.embedded.postgres.supervisor import EmbeddedPostgres
 from lapel.foundation.database.schema_version import newest_revision
 from lapel.slices.projects.scopes import SCOPES
 from tests.support.postgres import create_database
-from tests.support.serving import LAPEL, run, serving, told, with_key
+from tests.support.serving import LAPEL, ended, run, serving, told, with_key
 from tests.support.warm import Warm
 
 SECRET = "a-secret-for-tests-that-is-long-enough"
@@ -377,5 +377,5 @@ def test_ctrl_c_in_a_command_is_quiet(data: Path) -> None:
             assert "waiting" in waiting.stderr.readline()
             time.sleep(0.1)
             os.kill(waiting.pid, 2)
-            assert waiting.wait(20) == 130
+            assert ended(waiting) == 130
             assert waiting.stderr.read() == ""

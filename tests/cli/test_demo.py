@@ -18,6 +18,8 @@ import pytest
 from lapel.cli.demo import demo
 from lapel.sample import speech
 from tests.support.beginning import Beginning
+from tests.support.patience import LONG
+from tests.support.serving import ended
 from tests.support.warm import Warm
 
 ROOT = Path(__file__).parents[2]
@@ -30,7 +32,7 @@ needs_curl = pytest.mark.skipif(shutil.which("curl") is None, reason="curl is no
 
 def is_reachable(base_url: str) -> bool:
     where = urlsplit(base_url)
-    connection = HTTPConnection(where.hostname or "", where.port, timeout=5)
+    connection = HTTPConnection(where.hostname or "", where.port, timeout=LONG)
     try:
         connection.request("GET", "/health")
         return connection.getresponse().status == 200
@@ -67,7 +69,7 @@ class Kept:
 
     def end(self) -> int:
         self.process.send_signal(signal.SIGTERM)
-        code = self.process.wait(30)
+        code = ended(self.process)
         assert self.process.stdout
         self.process.stdout.close()
         return code

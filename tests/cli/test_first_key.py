@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.serving import eventually, run
+from tests.support.serving import ended, eventually, run
 from tests.support.warm import DEVNULL, Warm
 
 # Every kind of secret that the contract names, section 2.
@@ -36,7 +36,7 @@ def test_no_whole_log_of_an_installation_holds_a_token(tmp_path: Path) -> None:
         with Warm(*serve, env=os.environ, stdout=output, stderr=output) as server:
             eventually(lambda: server.poll() is not None or "Ready after" in log.read_text())
             server.send_signal(signal.SIGTERM)
-            assert server.wait(30) == 0, log.read_text()
+            assert ended(server) == 0, log.read_text()
         for command in (
             ("init", "--data-dir", tmp_path / "init"),
             ("doctor", "--data-dir", data),
@@ -64,7 +64,7 @@ def test_a_terminal_is_shown_the_first_key_and_no_file_is_left(tmp_path: Path) -
         with contextlib.suppress(OSError):  # how a terminal ends on Linux
             while piece := os.read(terminal, 4096):
                 shown += piece
-        assert process.wait(60) == 0
+        assert ended(process) == 0
     os.close(terminal)
     assert TOKEN.search(shown.decode())
     assert not (tmp_path / "data" / "first-key").exists()

@@ -17,6 +17,7 @@ import pytest
 from standardwebhooks import Webhook
 
 from tests.support.installation import Installation
+from tests.support.patience import LONG
 from tests.support.plain_http import http
 from tests.support.receiver import Receiver, receiving
 from tests.support.serving import Served, eventually, run, serving, told
@@ -196,7 +197,7 @@ def tails(served: Served, key: str, made: list[str]) -> None:
         assert process.stdout is not None
         assert [json.loads(process.stdout.readline())["id"] for _ in made] == made
         process.send_signal(signal.SIGINT)
-        process.communicate(timeout=30)
+        process.communicate(timeout=LONG)
     assert process.returncode == 0
     refused = run("events", "tail", "--types", "nothing.*", env={"LAPEL_URL": served.url, "LAPEL_KEY": key})
     assert refused.returncode == 1

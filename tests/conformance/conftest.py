@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from tests.conformance.servers import Endpoint, embedded, seaweedfs
+from tests.support.patience import LONG
 
 
 @pytest.fixture(scope="module")
@@ -68,8 +69,20 @@ class Curl:
         head, body = self._folder / "head", self._folder / "body"
         head.unlink(missing_ok=True)
         body.write_bytes(b"")
-        command = ["curl", "-sS", "-g", "-o", str(body), "-D", str(head), "--max-time", "30", *options, url]
-        subprocess.run(command, check=True, capture_output=True, timeout=40)
+        command = [
+            "curl",
+            "-sS",
+            "-g",
+            "-o",
+            str(body),
+            "-D",
+            str(head),
+            "--max-time",
+            str(LONG),
+            *options,
+            url,
+        ]
+        subprocess.run(command, check=True, capture_output=True, timeout=2 * LONG)
         blocks = head.read_text("utf-8").replace("\r\n", "\n").strip().split("\n\n")
         lines = blocks[-1].split("\n")
         pairs = (line.partition(":") for line in lines[1:])

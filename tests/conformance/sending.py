@@ -9,6 +9,7 @@ from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
 
 from tests.conformance.servers import ACCESS_KEY, REGION, SECRET
+from tests.support.patience import LONG
 from tests.support.plain_http import http
 
 KEYS = Credentials(ACCESS_KEY, SECRET)
@@ -27,7 +28,7 @@ def send(
 ) -> tuple[int, bytes]:
     """Send with a client that leaves the path alone."""
     parts = urlsplit(url)
-    connection = HTTPConnection(parts.hostname or "", parts.port, timeout=15)
+    connection = HTTPConnection(parts.hostname or "", parts.port, timeout=LONG)
     try:
         connection.request(method, f"{parts.path}?{parts.query}", body, headers or {})
         answer = connection.getresponse()

@@ -21,7 +21,7 @@ from botocore.config import Config
 
 from lapel.foundation.storage.credentials import Credentials, StaticCredentials
 from lapel.foundation.storage.presign import Presigner
-from tests.support.patience import Deadline
+from tests.support.patience import LONG, Deadline
 from tests.support.plain_http import http
 
 ACCESS_KEY, SECRET = "AKIDTEST", "test-secret"
@@ -49,7 +49,7 @@ class Endpoint:
     def connect(self) -> socket.socket:
         """A raw connection."""
         parts = urlsplit(self.url)
-        return socket.create_connection((parts.hostname or "", parts.port or 0), timeout=15)
+        return socket.create_connection((parts.hostname or "", parts.port or 0), timeout=LONG)
 
 
 @functools.cache  # to make one takes longer than most tests
@@ -58,7 +58,7 @@ def _client(url: str, secret: str, **options: Any) -> Any:
         s3={"addressing_style": "path"},
         retries={"total_max_attempts": 1},
         signature_version="s3v4",
-        read_timeout=30,
+        read_timeout=LONG,
         **options,
     )
     return boto3.client(

@@ -19,6 +19,7 @@ from lapel.foundation.storage.presign import PresignedPut
 from tests.conformance.conftest import Curl
 from tests.conformance.servers import BUCKET, Endpoint, embedded, now, wait_until
 from tests.support.disks import tiny_disk
+from tests.support.patience import LONG
 from tests.support.plain_http import http
 
 BODY = b"OggS" * 1000
@@ -255,7 +256,7 @@ def test_only_one_of_many_becomes_new(tmp_path: Path) -> None:
         running = [
             subprocess.Popen([*command, "-T", str(upload), link], stdout=subprocess.PIPE) for link in links
         ]
-        statuses = sorted(each.communicate(timeout=30)[0] for each in running)
+        statuses = sorted(each.communicate(timeout=LONG)[0] for each in running)
         assert statuses == [b"200"] + [b"412"] * 15
         assert leftovers(first) == []
 

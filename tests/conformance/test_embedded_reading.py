@@ -8,6 +8,7 @@ import httpx
 import pytest
 
 from tests.conformance.servers import BUCKET, Endpoint, embedded, now
+from tests.support.patience import LONG
 from tests.support.plain_http import http
 
 BODY = b"0123456789"
@@ -92,7 +93,7 @@ def test_etags_win_over_times_and_lists_are_read(link: str) -> None:
 
 
 def test_a_304_has_no_body_and_keeps_the_connection(link: str) -> None:
-    with httpx.Client() as client:
+    with httpx.Client(timeout=LONG) as client:
         etag = client.get(link).headers["etag"]
         answer = client.get(link, headers={"If-None-Match": etag})
         assert (answer.status_code, answer.content) == (304, b"")

@@ -13,6 +13,7 @@ from lapel.foundation.storage.errors import ObjectCut, ObjectDiffers, ObjectMiss
 from lapel.foundation.storage.streams import ObjectStreams, streams_for
 from lapel.settings import Settings
 from tests.conformance.servers import ACCESS_KEY, BUCKET, SECRET, Endpoint, free_ports
+from tests.support.patience import LONG
 
 MIB = 1 << 20
 
@@ -123,5 +124,5 @@ def test_closing_ends_a_thread_that_waits(tmp_path: Path) -> None:
         sending.start()
         listener.accept()[0].close()
         upload.close()
-        sending.join(10)
+        sending.join(LONG)
         assert len(failed) == 1

@@ -24,6 +24,8 @@ from typing import NamedTuple
 import httpx
 import pytest
 
+from tests.support.patience import LONG
+
 PAGE = Path(__file__).parents[2] / "docs" / "receivers.md"
 RAW = bytes(range(32))
 SECRET = "whsec_" + base64.b64encode(RAW).decode()
@@ -95,7 +97,9 @@ async def receiver(
     )
     assert process.stdout is not None
     try:
-        async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", trust_env=False) as client:
+        async with httpx.AsyncClient(
+            base_url=f"http://127.0.0.1:{port}", trust_env=False, timeout=LONG
+        ) as client:
             while process.returncode is None:
                 try:
                     await client.get("/")

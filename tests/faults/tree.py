@@ -14,6 +14,7 @@ import psutil
 
 from lapel.hosting import children
 from tests.support.patience import patience
+from tests.support.serving import ended
 from tests.support.warm import Warm, children_of, is_role
 
 Role = Literal["api", "worker", "store", "postgres"]
@@ -89,7 +90,7 @@ class ServeTree:
         """End the tree, in order or (SIGKILL) not; gives the exit status."""
         assert self._supervisor is not None
         self._supervisor.send_signal(number)
-        return self._supervisor.wait(30)
+        return ended(self._supervisor)
 
     def end(self) -> None:
         """Kills the supervisor when it still runs; its children end with it."""

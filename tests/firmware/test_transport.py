@@ -17,7 +17,7 @@ from lapel.slices.firmware.service import Firmware
 from tests.conformance.servers import free_ports
 from tests.firmware.support import MODEL, Fleet
 from tests.support.client import api_client
-from tests.support.patience import patience
+from tests.support.patience import LONG, patience
 from tests.support.running import running
 from tests.support.tenants import make_tenant
 
@@ -72,7 +72,7 @@ def opened(fresh_database: str, tmp_path: Path) -> Opener:
 async def send(fleet: Fleet, content: AsyncIterator[bytes]) -> httpx.Response:
     """Upload what comes, as it comes."""
     headers = {**fleet.tenant.headers, "Content-Type": f"multipart/form-data; boundary={BOUNDARY}"}
-    return await fleet.client.post("/v1/firmware-releases", content=content, headers=headers, timeout=30)
+    return await fleet.client.post("/v1/firmware-releases", content=content, headers=headers, timeout=LONG)
 
 
 async def gone(fleet: Fleet) -> None:

@@ -24,6 +24,7 @@ from lapel.slices.embeddings.model.model_files import installed_model
 from tests.conformance.servers import ACCESS_KEY, SECRET, Endpoint, seaweedfs
 from tests.support.beginning import Beginning
 from tests.support.installation import Installation
+from tests.support.patience import LONG
 from tests.support.plain_http import http
 from tests.support.postgres import create_database, drop_database
 from tests.support.serving import eventually, run, serving, told
@@ -172,7 +173,7 @@ def test_one_listener_serves_api_and_store_over_tls(
     trust = ssl.create_default_context(cafile=str(chain))
     with serving(data, *flags) as server:
         assert server.url == "https://localhost"
-        with httpx.Client(verify=trust) as client:
+        with httpx.Client(verify=trust, timeout=LONG) as client:
             port = server.run_file["port"]
             assert client.get(f"https://localhost:{port}/health").status_code == 200
             assert client.get(f"https://localhost:{port}/store/lapel/x").status_code == 403

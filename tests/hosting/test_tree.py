@@ -24,7 +24,7 @@ from tests.embeddings.damaged import with_damaged_weights
 from tests.embeddings.needs import needs_model
 from tests.support.installation import Installation
 from tests.support.plain_http import http
-from tests.support.serving import LAPEL, PATIENCE, Served, eventually, run, serving, told
+from tests.support.serving import LAPEL, PATIENCE, Served, ended, eventually, run, serving, told
 
 
 @pytest.fixture(scope="module")
@@ -55,7 +55,7 @@ def living(pids: set[int]) -> list[int]:
 
 def write_something(server: Served, key: str) -> httpx.Response:
     headers = {"authorization": f"Bearer {key}"}
-    return http.post(f"{server.url}/v1/end-users", json={"name": "Jane"}, headers=headers, timeout=10)
+    return http.post(f"{server.url}/v1/end-users", json={"name": "Jane"}, headers=headers)
 
 
 def test_the_first_start_tells_url_folder_and_a_key_that_works(served: Served) -> None:
@@ -135,7 +135,7 @@ def test_a_server_goes_on_without_the_process_that_embeds_queries(data: Path, tm
 def test_clients_of_a_killed_api_wait_for_the_next_one(served: Served) -> None:
     os.kill(served.pid("api"), signal.SIGKILL)
     # No retry here: the supervisor holds the listening socket, so that nobody is refused meanwhile.
-    assert http.get(f"{served.url}/health", timeout=30).status_code == 200
+    assert http.get(f"{served.url}/health").status_code == 200
 
 
 def test_a_killed_postgresql_is_started_again_and_loses_nothing(served: Served) -> None:
@@ -145,7 +145,7 @@ def test_a_killed_postgresql_is_started_again_and_loses_nothing(served: Served) 
     eventually(lambda: [pid for pid in served.pids("postgres") if pid != before])
     served.await_healthy()
     headers = {"authorization": f"Bearer {served.told['key']}"}
-    found = eventually(lambda: http.get(f"{served.url}/v1/end-users/{made}", headers=headers, timeout=10))
+    found = eventually(lambda: http.get(f"{served.url}/v1/end-users/{made}", headers=headers))
     assert found.status_code == 200
 
 
@@ -178,7 +178,7 @@ def test_a_second_instance_on_the_folder_is_refused_with_a_clear_line(served: Se
 
 def test_metrics_tell_of_all_processes(served: Served) -> None:
     assert write_something(served, served.told["key"]).status_code == 201
-    text = http.get(f"{served.url}/metrics", timeout=10).text
+    text = http.get(f"{served.url}/metrics").text
     assert "lapel_http_request_seconds_count" in text
     assert 'status="201"' in text
 
@@ -202,9 +202,7 @@ def test_what_a_killed_supervisor_left_is_taken_over(data: Path) -> None:
     assert (data / "run.json").exists()  # it could not tidy up
     with serving(data) as second:
         assert second.told["key"] is None  # shown once
-        found = http.get(
-            f"{second.url}/v1/end-users/{made}", headers={"authorization": f"Bearer {key}"}, timeout=10
-        )
+        found = http.get(f"{second.url}/v1/end-users/{made}", headers={"authorization": f"Bearer {key}"})
         assert found.status_code == 200
         children = second.all_pids()
         assert second.stop(signal.SIGINT) == 0
@@ -233,7 +231,7 @@ def test_ctrl_c_drains_a_request_under_way(data: Path) -> None:
             time.sleep(0.5)
             half.sendall(b':"Jane"}')
             assert half.recv(65536).startswith(b"HTTP/1.1 201")
-        assert server.process.wait(10) == 0
+        assert ended(server.process) == 0
 
 
 def drain_for_long() -> None:
@@ -249,7 +247,7 @@ def test_a_second_ctrl_c_does_not_wait(data: Path) -> None:
         server.process.send_signal(signal.SIGINT)
         eventually(lambda: not server.pids("worker"))  # the first one has begun to stop the others
         server.process.send_signal(signal.SIGINT)
-        assert server.process.wait(PATIENCE) == 0
+        assert ended(server.process) == 0
         assert not living(children)
 
 
@@ -289,18 +287,18 @@ def test_as_process_1_of_a_container_it_leaves_no_zombies(data: Path) -> None:
         eventually(lambda: http.get(f"{url}/health", timeout=5).status_code == 200)
         eventually(lambda: not [each for each in first.children() if each.status() == "zombie"])
         first.send_signal(signal.SIGTERM)
-        assert outer.wait(30) == 0
+        assert ended(outer) == 0
 
 
 def test_the_store_alone_serves_with_the_keys_it_was_given(tmp_path: Path) -> None:
     env = {"LAPEL_S3_ACCESS_KEY_ID": "someone", "LAPEL_S3_SECRET_ACCESS_KEY": "a-secret-for-the-store"}
     with serving(tmp_path / "data", "--role", "store", env=env) as server:
         assert (server.pids("api"), server.pids("worker"), server.pids("postgres")) == ([], [], [])
-        assert http.get(f"{server.url}/lapel/x", timeout=10).status_code == 403
+        assert http.get(f"{server.url}/lapel/x").status_code == 403
         before = server.pid("store")
         os.kill(before, signal.SIGKILL)
         eventually(lambda: [pid for pid in server.pids("store") if pid != before])
-        assert http.get(f"{server.url}/lapel/x", timeout=30).status_code == 403
+        assert http.get(f"{server.url}/lapel/x").status_code == 403
 
 
 @pytest.mark.deep
@@ -335,7 +333,7 @@ def test_keys_are_made_listed_rotated_and_revoked_while_it_runs(served: Served) 
 
 def test_a_process_that_is_started_again_goes_on_counting_in_the_same_files(served: Served) -> None:
     def made() -> float:
-        families = text_string_to_metric_families(http.get(f"{served.url}/metrics", timeout=10).text)
+        families = text_string_to_metric_families(http.get(f"{served.url}/metrics").text)
         return sum(
             sample.value
             for family in families

@@ -30,6 +30,7 @@ from lapel.slices.language_models.service import (
 from lapel.slices.providers.slots.operator import OperatorProviders, Wanted
 from tests.language_models.local.ggufs import gguf
 from tests.support.language_services import Answer, LanguageService, serving
+from tests.support.patience import LONG
 from tests.support.speech_faults import status
 from tests.support.tenants import Tenant, bearer
 
@@ -184,7 +185,7 @@ async def test_calls_at_once_do_not_exceed_the_day(
     service.answer = lambda _: Answer("Yes.", usage=(1, 1, 0))
     service.misbehave("hang", times=4)
     tasks = [asyncio.create_task(ask(office, tenant, prompt)) for _ in range(8)]
-    done, running = await asyncio.wait(tasks, timeout=5, return_when=asyncio.FIRST_EXCEPTION)
+    done, running = await asyncio.wait(tasks, timeout=LONG, return_when=asyncio.FIRST_EXCEPTION)
     while len(done) < 4:
         more, running = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
         done |= more

@@ -13,6 +13,7 @@ import mcp_types
 from mcp import Client
 from mcp.client.streamable_http import streamable_http_client
 
+from tests.support.patience import LONG
 from tests.support.tenants import bearer
 from tests.support.transport import loopback_client
 
@@ -32,7 +33,7 @@ async def connected(
 ) -> AsyncGenerator[Client]:
     """The package's client, connected to the server at `url`."""
     async with (
-        httpx2.AsyncClient(headers={name: f"Bearer {token}"}, timeout=30) as http,
+        httpx2.AsyncClient(headers={name: f"Bearer {token}"}, timeout=LONG) as http,
         Client(streamable_http_client(f"{url}/mcp", http_client=http), mode=mode) as client,
     ):
         yield client

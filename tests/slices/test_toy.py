@@ -18,6 +18,7 @@ from tests.slices.toy import queries
 from tests.slices.toy.slice import SLICE
 from tests.support.declared import declared_services
 from tests.support.matrix import callers, private, refused_kinds
+from tests.support.patience import LONG
 from tests.support.running import Running, running
 from tests.support.statements import faults, statements, tenant_tables, without_world
 from tests.support.tenants import bearer, make_key, make_tenant
@@ -34,7 +35,7 @@ async def playing(fresh_database: str, tmp_path: Path) -> AsyncGenerator[tuple[R
     # The client of other tests checks each answer against the document of the application's own slices.
     async with (
         running(tmp_path, fresh_database, SLICES) as live,
-        httpx.AsyncClient(base_url=live.url) as client,
+        httpx.AsyncClient(base_url=live.url, timeout=LONG) as client,
     ):
         yield live, client
         async with live.ports.database.acquire() as connection:  # nor are its events those of the contract

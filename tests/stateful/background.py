@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 import pytest
 
 from lapel.foundation.core.clock import Clock
+from tests.support.patience import LONG
 from tests.support.running import Running, running, working
 from tests.support.tenants import Tenant, make_tenant
 
@@ -79,6 +80,6 @@ def background(
         yield served
     finally:
         served._loop.call_soon_threadsafe(stop.set)
-        thread.join(30)
+        thread.join(LONG)
     if failure:
         raise failure[0]

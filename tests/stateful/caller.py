@@ -8,7 +8,7 @@ from typing import Any
 import httpx
 
 from tests.stateful.model import Answer
-from tests.support.patience import Deadline
+from tests.support.patience import LONG, Deadline
 from tests.support.schema_check import check_answer
 from tests.support.tenants import bearer
 
@@ -21,7 +21,7 @@ class Caller:
     """Calls the API with a token, and the store without one."""
 
     def __init__(self, url: str) -> None:
-        self._http = httpx.Client(base_url=url, timeout=30, trust_env=False)
+        self._http = httpx.Client(base_url=url, timeout=LONG, trust_env=False)
 
     def close(self) -> None:
         """No more calls."""

@@ -21,6 +21,7 @@ from tests.summaries.support import MEETING, Desk, ScriptedModel, entry, general
 from tests.summaries.test_attacks import INSTRUCTIONS, obedient
 from tests.support.language_services import LanguageService, serving
 from tests.support.language_services.service import Dialect, Misbehaviour
+from tests.support.patience import LONG
 from tests.support.speech_faults import status
 
 SLOTS: dict[Dialect, str] = {"openai": "openai", "anthropic": "claude", "gemini": "gemini"}
@@ -215,7 +216,7 @@ async def test_a_world_whose_service_hangs_delays_no_other(desk: Desk) -> None:
     leased = "SELECT count(*) FROM summary_work WHERE world_id = $1 AND lease IS NOT NULL"
     while await desk.value(leased, desk.tenant.test_world) < 4:  # noqa: ASYNC110 - rows of a database
         await asyncio.sleep(0.01)
-    done, _ = await asyncio.wait(jobs, timeout=5, return_when=asyncio.FIRST_COMPLETED)
+    done, _ = await asyncio.wait(jobs, timeout=LONG, return_when=asyncio.FIRST_COMPLETED)
     assert done, "half of the places are left for other worlds"
     assert await desk.value(leased, desk.tenant.test_world) == 4
     release.set()

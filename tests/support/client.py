@@ -6,6 +6,7 @@ from typing import Any
 
 import httpx
 
+from tests.support.patience import LONG
 from tests.support.schema_check import check_answer
 from tests.support.transport import loopback_client
 
@@ -33,6 +34,6 @@ def check_read(response: httpx.Response) -> None:
 CHECKED: Any = {"response": [check]}
 
 
-def api_client(url: str = "", timeout: float = 30) -> httpx.AsyncClient:
+def api_client(url: str = "", timeout: float = LONG) -> httpx.AsyncClient:
     """A client of a running server; without `url`, of any on this machine. Close it."""
     return loopback_client(url, timeout=timeout, event_hooks=CHECKED)

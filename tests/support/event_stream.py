@@ -8,6 +8,8 @@ from typing import NamedTuple
 
 import httpx
 
+from tests.support.patience import LONG
+
 
 class Sent(NamedTuple):
     """An event of a stream; `data` is None when only the id or a comment came, `name` is that of its kind."""
@@ -23,7 +25,7 @@ async def following(
 ) -> AsyncGenerator[tuple[httpx.Response, AsyncIterator[Sent]]]:
     """The answer, and its events as they come."""
     async with (
-        httpx.AsyncClient(trust_env=False, verify=False, timeout=30) as client,
+        httpx.AsyncClient(trust_env=False, verify=False, timeout=LONG) as client,
         client.stream("GET", f"{url}{stream}", headers=headers, params=params) as answer,
     ):
         yield answer, received(answer)

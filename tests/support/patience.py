@@ -9,6 +9,7 @@ import time
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 
+LONG = 120.0  # seconds: of a client that sees nothing move, far more than any answer takes on a busy machine
 _LOOK = 0.25  # seconds between two looks
 
 

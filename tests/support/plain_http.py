@@ -10,6 +10,7 @@ import ssl
 import httpx
 
 from tests.support.client import check_read
+from tests.support.patience import LONG
 
 _OF_THE_API = ("/v1/", "/health", "/metrics")  # other paths are the store's, or pages
 
@@ -21,6 +22,7 @@ def _check(response: httpx.Response) -> None:
 
 
 http = httpx.Client(
+    timeout=LONG,
     verify=ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT),
     limits=httpx.Limits(max_keepalive_connections=0),
     event_hooks={"response": [_check]},

@@ -40,6 +40,14 @@ def eventually(what: Callable[[], Any], seconds: float = PATIENCE) -> Any:
         time.sleep(0.03)
 
 
+def ended(process: subprocess.Popen[str] | Warm) -> int:
+    """Waits for the end of the process; gives its exit status."""
+    eventually(lambda: process.poll() is not None)
+    status = process.returncode
+    assert status is not None
+    return status
+
+
 class Served:
     """One `lapel serve`. `told`: the JSON that it printed when everything was up, with the first key."""
 
@@ -76,7 +84,7 @@ class Served:
 
     def stop(self, number: signal.Signals = signal.SIGTERM) -> int:
         self.process.send_signal(number)
-        return self.process.wait(PATIENCE)
+        return ended(self.process)
 
 
 def run(

@@ -10,6 +10,8 @@ from typing import Any, cast
 import httptools
 import httpx
 
+from tests.support.patience import LONG
+
 AT_ONCE = 100  # connections; further requests wait
 
 
@@ -57,7 +59,7 @@ class Loopback(httpx.AsyncBaseTransport):
         self._idle.clear()
 
 
-def loopback_client(base_url: str = "", timeout: float = 20, **more: Any) -> httpx.AsyncClient:
+def loopback_client(base_url: str = "", timeout: float = LONG, **more: Any) -> httpx.AsyncClient:
     """A client of servers on this machine. Close it. `more`: arguments of httpx.AsyncClient."""
     return httpx.AsyncClient(
         base_url=base_url, timeout=timeout, trust_env=False, transport=Loopback(), **more

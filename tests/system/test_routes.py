@@ -20,6 +20,7 @@ from lapel.foundation.ports import Ports
 from lapel.slices.system.metrics import is_local
 from lapel.slices.system.service import Probe
 from tests.support.client import api_client
+from tests.support.patience import LONG
 from tests.support.postgres import create_database, drop_database
 from tests.support.running import Running, running, working
 from tests.support.tenants import Tenant
@@ -170,7 +171,7 @@ async def test_metrics_elsewhere_ask_for_the_token(fresh_database: str, tmp_path
 
 async def test_an_encoded_slash_leads_nowhere(live: Running, tenant: Tenant) -> None:
     """Without the check of the answers, which looks for the decoded path in the document."""
-    async with httpx.AsyncClient(base_url=live.url, headers=tenant.headers) as client:
+    async with httpx.AsyncClient(base_url=live.url, headers=tenant.headers, timeout=LONG) as client:
         assert (await client.get("/v1/%72ecordings")).status_code == 200
         for path in ("/v1%2frecordings", "/v1/recordings%2Fsearch", "/%2Fmetrics", "/store%2Flapel/x"):
             answer = await client.get(path)

@@ -18,6 +18,7 @@ from lapel.slices.transcription.exports.content import Document
 from lapel.slices.transcription.exports.formats import FORMATS, FormatName
 from lapel.slices.transcription.speech.transcript import Segment, Transcript, Word
 from tests.recordings.support import Device
+from tests.support.patience import LONG
 from tests.support.spoken import complete_transcription
 from tests.transcription.exports.support import HOSTILE
 
@@ -104,7 +105,7 @@ async def test_one_that_is_deleted_meanwhile_ends_without_its_end(
 
     # Left to chance, all of the file may be in the sockets before it is deleted.
     monkeypatch.setattr(export_queries, "read_slice", deleted_before_the_third)
-    async with httpx.AsyncClient(base_url=device.client.base_url, trust_env=False) as client:
+    async with httpx.AsyncClient(base_url=device.client.base_url, trust_env=False, timeout=LONG) as client:
         request = client.build_request("GET", f"{path}?format=json", headers=device.headers)
         answer = await client.send(request, stream=True)
         assert answer.status_code == 200

@@ -22,7 +22,7 @@ from lapel.embedded.postgres import install
 from lapel.embedded.postgres.install import PostgresError
 from lapel.embedded.postgres.processes import escalate, stop_survivors
 from lapel.embedded.postgres.supervisor import LOG_LIMIT, EmbeddedPostgres
-from tests.support.patience import Deadline
+from tests.support.patience import LONG, Deadline
 
 ROOT = os.geteuid() == 0
 LINUX = sys.platform == "linux"
@@ -71,7 +71,7 @@ def running(pid: int) -> bool:
 
 
 async def fetch(server: EmbeddedPostgres, sql: str, user: str = "lapel") -> object:
-    connection = await asyncpg.connect(server.dsn(user), timeout=10)
+    connection = await asyncpg.connect(server.dsn(user), timeout=LONG)
     try:
         return await connection.fetchval(sql)
     finally:
