@@ -31,7 +31,7 @@ from lapel.foundation.http.input.decoding import QueryDecoder
 from lapel.foundation.http.input.forms import Form, FormFile
 from lapel.foundation.workers.worker_child import answer_requests
 from lapel.foundation.workers.worker_process import WorkerProcess
-from lapel.hosting.connection_limits import HttpLimits, guarded
+from lapel.hosting.connections.connection_limits import HttpLimits, guarded
 
 if TYPE_CHECKING:
     from lapel.foundation.core.asgi import Receive, Scope, Send

@@ -10,7 +10,7 @@ import uvloop
 from lapel.embedded.s3.endpoint import create_store_app
 from lapel.embedded.s3.protocol.mismatch import SignedElsewhere
 from lapel.foundation.core.clock import SystemClock
-from lapel.hosting.connection_limits import HttpLimits
+from lapel.hosting.connections.connection_limits import HttpLimits
 from lapel.hosting.listener import serve
 from lapel.hosting.sockets import listen
 

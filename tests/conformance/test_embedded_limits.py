@@ -15,7 +15,9 @@ import psutil
 import pytest
 from botocore.exceptions import ClientError
 
+from lapel.foundation.storage.errors import ObjectDiffers, ObjectMissing
 from lapel.foundation.storage.presign import PresignedPut
+from lapel.foundation.storage.streams import ObjectStreams
 from tests.conformance.conftest import Curl
 from tests.conformance.servers import BUCKET, Endpoint, embedded, now, wait_until
 from tests.support.disks import tiny_disk
@@ -343,3 +345,29 @@ def test_a_disk_that_fills_up_meanwhile(tmp_path: Path) -> None:
         kept = [f"{number}" for number, status in enumerate(statuses) if status == 200]
         listed = store.client().list_objects_v2(Bucket=BUCKET)["Contents"]
         assert sorted(each["Key"] for each in listed) == sorted(kept)
+
+
+@pytest.mark.parametrize("wrong", [False, True])
+def test_a_large_object_of_a_fast_client_is_compared_with_its_hash(
+    ours: Endpoint, key: str, *, wrong: bool
+) -> None:
+    """Most of its bytes do not pass through the event loop, and neither do those of its answer."""
+    content = os.urandom(24 << 20)
+    sent = content[:-1] + bytes([content[-1] ^ 1]) if wrong else content
+    streams = ObjectStreams(ours.signer())
+    with streams.write(key, len(content), hashlib.sha256(content).hexdigest()) as upload:
+        upload.send(sent)
+        if wrong:
+            with pytest.raises(ObjectDiffers):
+                upload.finish()
+        else:
+            assert upload.finish()
+    assert leftovers(ours) == []
+    if wrong:
+        with pytest.raises(ObjectMissing):
+            streams.read(key)
+    else:
+        with streams.read(key) as reader:
+            stored = memoryview(bytearray(len(content)))
+            assert reader.read_into(stored) == len(content)
+        assert stored == content

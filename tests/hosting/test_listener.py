@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from lapel.foundation.core.asgi import Receive, Scope, Send
-from lapel.hosting.connection_limits import HttpLimits
+from lapel.hosting.connections.connection_limits import HttpLimits
 from lapel.hosting.listener import serve
 from lapel.hosting.sockets import listen
 

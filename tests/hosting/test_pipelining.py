@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from lapel.hosting.connection_limits import PIECE, GuardedProtocol
+from lapel.hosting.connections.connection_limits import PIECE, GuardedProtocol
 from tests.hosting.test_listener import PATIENCE, Served, answer_of, serving
 
 SLOW = b"GET /slow HTTP/1.1\r\nhost: h\r\n\r\n"

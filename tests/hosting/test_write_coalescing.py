@@ -9,7 +9,7 @@ import uvloop
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lapel.hosting.write_coalescing import HELD, JoinedTransport
+from lapel.hosting.connections.write_coalescing import HELD, JoinedTransport
 from tests.support.patience import patience
 
 _LOOPS = {"asyncio": asyncio.new_event_loop, "uvloop": uvloop.new_event_loop}

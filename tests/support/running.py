@@ -18,7 +18,7 @@ from lapel.foundation.http.operations import Operation
 from lapel.foundation.ports import Ports
 from lapel.foundation.slices import Services, Slice
 from lapel.hosting.api_server import Server
-from lapel.hosting.connection_limits import HttpLimits
+from lapel.hosting.connections.connection_limits import HttpLimits
 from lapel.hosting.listener import serve
 from lapel.hosting.sockets import listen
 from lapel.hosting.worker import work

@@ -27,7 +27,7 @@ from lapel.foundation.core.clock import SystemClock
 from lapel.foundation.core.ids import TimeOrderedIds
 from lapel.foundation.workers import open_files
 from lapel.foundation.workers.parent_death import end_with, keep_one_heap
-from lapel.hosting.connection_limits import HttpLimits
+from lapel.hosting.connections.connection_limits import HttpLimits
 from lapel.hosting.listener import serve
 from lapel.hosting.sockets import listen
 from lapel.process_environment import from_parent

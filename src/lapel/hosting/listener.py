@@ -16,12 +16,12 @@ from typing import TYPE_CHECKING, cast
 
 from uvicorn import Config, Server
 
-from lapel.hosting.connection_limits import HttpLimits, guarded
+from lapel.hosting.connections.connection_limits import HttpLimits, guarded
 from lapel.hosting.sockets import BACKLOG
 
 if TYPE_CHECKING:
     from lapel.foundation.core.asgi import App
-    from lapel.hosting.connection_limits import GuardedProtocol
+    from lapel.hosting.connections.connection_limits import GuardedProtocol
 
 DRAIN = 3.0  # seconds that requests under way get when the server stops
 KEEP_ALIVE = 75  # seconds; longer than the idle time of usual load balancers

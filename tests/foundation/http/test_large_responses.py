@@ -13,7 +13,7 @@ from structlog.testing import capture_logs
 from lapel.foundation.core.asgi import ClientGone, Message, Receive, Scope, Send
 from lapel.foundation.core.errors import NotFound, Unavailable
 from lapel.foundation.http.large_responses import IN_PIECES, LargeAnswers
-from lapel.hosting.connection_limits import HttpLimits
+from lapel.hosting.connections.connection_limits import HttpLimits
 from lapel.hosting.listener import serve
 from lapel.hosting.sockets import listen
 

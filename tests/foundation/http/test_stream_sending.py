@@ -15,7 +15,7 @@ from lapel.foundation.http.calls import NoBody, NoQuery, StreamCall
 from lapel.foundation.http.routes import Routes
 from lapel.foundation.http.strategies.stream_sending import Streams
 from lapel.foundation.ports import Ports
-from lapel.hosting.connection_limits import HttpLimits
+from lapel.hosting.connections.connection_limits import HttpLimits
 from lapel.hosting.listener import serve
 from lapel.hosting.sockets import listen
 from tests.support.api import api_of

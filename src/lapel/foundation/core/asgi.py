@@ -14,6 +14,8 @@ Message: TypeAlias = MutableMapping[str, Any]
 Receive: TypeAlias = Callable[[], Awaitable[Message]]
 Send: TypeAlias = Callable[[Message], Awaitable[None]]
 App: TypeAlias = Callable[[Scope, Receive, Send], Awaitable[None]]
+InThread: TypeAlias = Callable[[Callable[[], int]], Awaitable[int]]
+"""Calls a function in a thread. If it is cancelled, it nevertheless waits for the function to end."""
 
 
 HANG_UP = "lapel.hang_up"
@@ -30,6 +32,11 @@ STOPPING = "lapel.stopping"
 
 INSIDE = "lapel.inside"
 """A key in the scope of a request that a mounted application makes for its caller. Its value is True."""
+
+
+DIRECT = "lapel.direct"
+"""A key in the same scope. Its value moves bytes of large bodies in threads of the application: see
+`DirectTransfer` of hosting."""
 
 
 CALLED = "lapel.called"

@@ -1,7 +1,8 @@
 """A body is on the disk when it is answered, also if the disk fails while more bytes come."""
 
 import errno
-from collections.abc import AsyncGenerator
+import os
+from collections.abc import AsyncGenerator, Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import pytest
 
 from lapel.embedded.s3.endpoint import create_store_app
 from lapel.embedded.s3.protocol import body
+from lapel.foundation.core.asgi import DIRECT, App, InThread, Receive, Scope, Send
 from lapel.foundation.core.clock import SystemClock
 from lapel.foundation.storage.credentials import Credentials, StaticCredentials
 from lapel.foundation.storage.presign import Presigner
@@ -17,7 +19,7 @@ from lapel.foundation.storage.presign import Presigner
 MIB = 1 << 20
 
 
-async def put(folder: Path, content: bytes) -> int:
+async def put(folder: Path, content: bytes, around: Callable[[App], App] = lambda store: store) -> int:
     """The status of a PUT into a new store, piece by piece."""
     store = create_store_app(folder, {"key": "secret"}, clock=SystemClock(), buckets=["recordings"])
     signer = Presigner(
@@ -25,13 +27,14 @@ async def put(folder: Path, content: bytes) -> int:
         credentials=StaticCredentials(Credentials("key", "secret")),
     )  # fmt: skip
     link = signer.put_url("k", now=datetime.now(UTC), expires_in=60, content_type="audio/ogg")
+    headers = {**link.headers, "Content-Length": str(len(content))}
 
     async def pieces() -> AsyncGenerator[bytes]:
         for at in range(0, len(content), MIB):
             yield content[at : at + MIB]
 
-    async with httpx.AsyncClient(transport=httpx.ASGITransport(store)) as client:
-        return (await client.put(link.url, content=pieces(), headers=link.headers)).status_code
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(around(store))) as client:
+        return (await client.put(link.url, content=pieces(), headers=headers)).status_code
 
 
 @pytest.mark.parametrize("failing", [None, 1, 3])
@@ -51,3 +54,38 @@ async def test_the_disk_writes_while_more_comes(
     stored = [path.name for path in (tmp_path / "recordings").rglob("*") if path.suffix in {".o", ".tmp"}]
     assert stored == (["k.o"] if failing is None else [])
     assert len(syncs) == (failing or 3)
+
+
+class _Fast:
+    """A client that sends most of its body faster than the event loop: `DIRECT` of the server."""
+
+    def __init__(self, store: App, content: bytes, parts: list[int]) -> None:
+        self._store, self._content, self._at, self._parts = store, content, 0, parts
+
+    async def __call__(self, scope: Scope, _: Receive, send: Send) -> None:
+        async def rest() -> dict[str, object]:
+            piece = self._content[self._at : self._at + MIB]
+            self._at += len(piece)
+            return {"type": "http.request", "body": piece, "more_body": self._at < len(self._content)}
+
+        await self._store({**scope, DIRECT: self}, rest, send)
+
+    async def receive_into(self, buffer: memoryview, in_thread: InThread) -> int:
+        def read() -> int:
+            size = self._parts.pop() if self._parts else 0
+            buffer[:size] = self._content[self._at : self._at + size]
+            self._at += size
+            return size
+
+        return await in_thread(read)
+
+
+@pytest.mark.parametrize("short", [0, 1])
+async def test_a_body_that_is_read_without_the_event_loop_is_stored_whole(short: int, tmp_path: Path) -> None:
+    content, parts = os.urandom(9 * MIB), [1000, 300_000, MIB, 17, MIB, MIB, MIB]
+    assert await put(tmp_path, content, lambda store: _Fast(store, content[short:], parts)) == (
+        400 if short else 200
+    )
+    assert not parts
+    stored = [path for path in (tmp_path / "recordings").rglob("*") if path.suffix in {".o", ".tmp"}]
+    assert [path.read_bytes()[: len(content)] for path in stored] == ([] if short else [content])

@@ -17,6 +17,7 @@ from lapel.embedded.s3.protocol.request import Headers, Request
 from lapel.embedded.s3.s3_errors import S3Error, SenderGone
 
 _CHUNK = 1 << 20
+_FAST = 1 << 18  # bytes that a thread sends at once to a client for which the event loop is not needed
 _RANGE = re.compile(r"bytes=(\d{0,18})-(\d{0,18})", re.ASCII)
 
 
@@ -78,8 +79,13 @@ async def _send_file(call: SignedCall, stored: StoredObject, first: int, length:
     try:
         end = first + length
         while first < end:
-            piece = await call.folder.in_thread(stored.read, first, min(_CHUNK, end - first))
-            if gone.done() or not piece:
+            sent = await call.request.send_file(stored.fd, first, end - first, call.folder.in_thread)
+            first += sent
+            if first < end and sent >= _FAST:
+                continue
+            rest = min(_CHUNK, end - first)
+            piece = await call.folder.in_thread(stored.read, first, rest) if rest else b""
+            if gone.done() or (rest and not piece):
                 raise SenderGone
             first += len(piece)
             try:

@@ -34,6 +34,8 @@ SMALL = 256 * 1024
 _MAGIC = b"LAPELOB1"
 _END = struct.Struct("<8sII")
 _TAIL = 4096  # bytes read at once; they hold the facts of nearly all objects
+# Bytes written at once. ext4 takes 0.2 ns of CPU time for a byte; with 1 MiB at once it is up to 0.8.
+_WRITE = 256 * 1024
 # The errors of copy_file_range if a file system, a sandbox or an old kernel does not support it.
 _NOT_IN_KERNEL = frozenset({errno.ENOSYS, errno.EOPNOTSUPP, errno.EXDEV, errno.EINVAL, errno.EPERM})
 _NOWAIT = getattr(os, "RWF_NOWAIT", None)
@@ -175,7 +177,7 @@ class FileWriter:
             for piece in pieces:
                 rest = memoryview(piece)
                 while rest:
-                    rest = rest[file.write(rest) :]
+                    rest = rest[file.write(rest[:_WRITE]) :]
 
     def copy_from(self, source: StoredObject) -> None:
         """Append all bytes of another object; the kernel copies them where it can.

@@ -4,7 +4,7 @@ Source for the lengths: PutObject, Amazon S3 API reference, and `chunked.py`.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from typing import ParamSpec
 
 from lapel.embedded.s3.files.durable import sync_file
@@ -21,6 +21,8 @@ P = ParamSpec("P")
 
 MAX_DOCUMENT = 2 << 20
 _BATCH = 1 << 20  # bytes handed to a thread at once
+_LARGE = 8 << 20  # bytes of a body that is read without the event loop, if its client is fast
+_FAST = 1 << 18  # bytes that a fast client sends within a slice of a thread
 _SYNC = 64 << 20  # bytes after which the disk begins to write them, so that it is soon done at the end
 
 
@@ -116,6 +118,7 @@ class IncomingBody:
         if (self._expected or 0) > call.largest:
             raise _too_large(call.largest)
         self.size = 0
+        self._buffers: list[memoryview] = []
 
     async def receive(self) -> FileWriter:
         """Take the whole body; return the unfinished file. Leaves nothing behind when it raises.
@@ -133,17 +136,11 @@ class IncomingBody:
         return writer
 
     async def _fill(self, writer: FileWriter) -> None:
-        batch: list[bytes] = []
-        waiting = synced = 0
+        synced = 0
         consuming, syncing = _Behind(self._folder), _Behind(self._folder)
         try:
-            async for piece in receive_pieces(self._call):
-                batch.append(piece)
-                waiting += len(piece)
-                if waiting < _BATCH:
-                    continue
+            async for batch in self._batches():
                 await consuming.begin(self._consume, writer, batch)
-                batch, waiting = [], 0
                 if self.size - synced >= _SYNC:
                     synced = self.size
                     await syncing.begin(sync_file, writer.fd)
@@ -152,18 +149,42 @@ class IncomingBody:
                 await consuming.end()
             finally:
                 await syncing.end()
-        if batch:
-            await self._folder.in_thread(self._consume, writer, batch)
         if self._decoder is not None:
             self._decoder.finish()
         if self._expected is not None and self.size != self._expected:
             raise S3Error("IncompleteBody", "The length of the body differs from the announced length.")
 
-    def _consume(self, writer: FileWriter, batch: list[bytes]) -> None:
+    async def _batches(self) -> AsyncIterator[Sequence[bytes | memoryview]]:
+        """Yield the body in batches. Each is consumed before the second next one is asked for."""
+        batch: list[bytes] = []
+        waiting = 0
+        async for piece in receive_pieces(self._call):
+            batch.append(piece)
+            waiting += len(piece)
+            if waiting < _BATCH:
+                continue
+            yield batch
+            batch, waiting = [], 0
+            if self._decoder is None and (self._expected or 0) >= _LARGE:
+                async for part in self._read_directly():
+                    yield [part]
+        if batch:
+            yield batch
+
+    async def _read_directly(self) -> AsyncIterator[memoryview]:
+        """Yield parts of the body as long as the client sends them fast."""
+        self._buffers = self._buffers or [memoryview(bytearray(_BATCH)) for _ in range(2)]
+        got = _FAST
+        while got >= _FAST:
+            self._buffers.reverse()
+            got = await self._call.request.receive_into(self._buffers[0], self._folder.in_thread)
+            if got:
+                yield self._buffers[0][:got]
+
+    def _consume(self, writer: FileWriter, pieces: Sequence[bytes | memoryview]) -> None:
         """Decode, write and hash; runs in a thread, one call at a time."""
-        pieces: list[bytes] | list[memoryview] = batch
         if self._decoder is not None:
-            pieces = [piece for received in batch for piece in self._decoder.feed(received)]
+            pieces = [piece for received in pieces for piece in self._decoder.feed(bytes(received))]
         self.size += sum(map(len, pieces))
         if self._expected is not None and self.size > self._expected:
             raise S3Error("EntityTooLarge", "The body is longer than announced.")

@@ -27,13 +27,13 @@ from weakref import ref
 
 import msgspec
 from uvicorn.protocols.http.flow_control import FlowControl
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 
-from lapel.foundation.core.asgi import HANG_UP, IS_GONE, STOPPING
-from lapel.hosting.write_coalescing import JoinedTransport
+from lapel.foundation.core.asgi import DIRECT, HANG_UP, IS_GONE, STOPPING
+from lapel.hosting.connections.direct_transfer import DirectTransfer, KnownBodies
+from lapel.hosting.connections.write_coalescing import JoinedTransport
 
 if TYPE_CHECKING:
-    from httptools import HttpRequestParser
     from uvicorn._types import ASGI3Application, ASGISendEvent
     from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 
@@ -84,7 +84,7 @@ class _HeldFlow(FlowControl):
             super().resume_reading()
 
 
-class GuardedProtocol(HttpToolsProtocol):
+class GuardedProtocol(KnownBodies):
     """One connection under `limits`; `guarded` makes a class for one server."""
 
     limits: ClassVar[HttpLimits]
@@ -95,14 +95,12 @@ class GuardedProtocol(HttpToolsProtocol):
     # The request that is being answered; `cycle` is the latest, which may wait for its turn.
     _running: RequestResponseCycle | None = None
     _unparsed = b""  # arrived while requests wait for their turn
-    _body_left = 0  # bytes that the Content-Length of the request announces and that are not parsed yet
 
     # The phase of the parser. `_turn` counts its changes, so that the sweep also notices a return to a phase.
     _phase = HEAD
     _turn = 0
     _fed = 0  # bytes since the head began
     _head_bytes = 0
-    _moved = 0  # bytes of body that arrived
     _resumed = 0  # how often the peer drained the write buffer
     _refusal: EarlyRefusal | None = None
 
@@ -135,8 +133,10 @@ class GuardedProtocol(HttpToolsProtocol):
                 self.flow.pause_reading()
                 self._unparsed = bytes(rest)
                 return
-            size = max(PIECE, self._body_left)
-            self._parse(data if len(rest) == len(data) <= size else bytes(rest[:size]))
+            is_body = self._phase == BODY and self._body_left > 0
+            size = self._body_left if is_body else PIECE
+            piece = data if len(rest) == len(data) <= size else bytes(rest[:size])
+            (self._take_body if is_body else self._parse)(piece)
             rest = rest[size:]
 
     def _parse(self, data: bytes) -> None:
@@ -188,8 +188,7 @@ class GuardedProtocol(HttpToolsProtocol):
         """The head is complete; the application begins."""
         if len(self.url) + self._head_bytes > self.limits.header_limit:
             self._fail(431, "The request line and headers are too large.")
-        parser = cast("HttpRequestParser", self.parser)  # None only after the connection is gone
-        version = parser.get_http_version()
+        version = self.parser.get_http_version()
         if version not in {"1.1", "1.0"}:  # without a version it is HTTP/0.9
             self._fail(505, "This server speaks HTTP/1.1 and HTTP/1.0.")
         self._check_framing(version)
@@ -199,9 +198,10 @@ class GuardedProtocol(HttpToolsProtocol):
         cast("Scope", self.scope)[HANG_UP] = partial(self._hang_up, cycle)
         cast("Scope", self.scope)[IS_GONE] = partial(_is_gone, cycle)
         cast("Scope", self.scope)[STOPPING] = self.stopping
+        cast("Scope", self.scope)[DIRECT] = DirectTransfer(self, cycle)
         if version == "1.0":
             _send_unframed(self.cycle)
-        if parser.should_upgrade():
+        if self.parser.should_upgrade():
             self.cycle.keep_alive = False  # what follows is not HTTP to the parser
         self._phase = BODY
         self._turn += 1
