@@ -92,6 +92,8 @@ async def test_every_statement_has_its_indexes(postgres: EmbeddedPostgres, fleet
         recording = {"recordings_of_device", "commands_newest", "full_worlds_pkey", "device_diagnostics_pkey"}
         by_token = {"device_tokens_pkey"}
         assert await used(queries.BEAT_OF_DEVICE) == STORED | by_token
+        # The rows of one statement are sorted, to be locked in order.
+        assert await used(queries.BEATS_OF_DEVICES, may_sort=True) == STORED | by_token
         assert await used(queries.FULL_BEAT_OF_DEVICE, may_sort=True) == STORED | by_token | recording
         assert await used(queries.BEAT_OF_KEY) == STORED
         assert await used(queries.FULL_BEAT_OF_KEY, may_sort=True) == STORED | recording

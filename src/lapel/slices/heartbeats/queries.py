@@ -28,11 +28,22 @@ from lapel.foundation.database.rows import (
 )
 from lapel.slices.commands.service import COMMANDED_TO_RECORD, DELIVERED_COMMANDS, WAITING
 from lapel.slices.configuration.service import REVISION
-from lapel.slices.devices.service import LOCKED_BEAT, OF_KEY, OF_TOKEN, STORED, store_active, store_idle
+from lapel.slices.devices.service import (
+    LOCKED_BEAT,
+    OF_KEY,
+    OF_SEVERAL,
+    OF_TOKEN,
+    SEVERAL,
+    STORED,
+    store_active,
+    store_idle,
+)
 from lapel.slices.firmware.service import OFFER_OF_BEAT, OFFER_WAITING, OFFERED
 from lapel.slices.recordings.service import ACTIVE_RECORDING
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from lapel.foundation.database.connection import Connection
     from lapel.slices.devices.service import ConnectionKind
     from lapel.slices.heartbeats.wire import DeviceState
@@ -76,8 +87,9 @@ SELECT beat.*, CASE WHEN NOT beat.diagnostics_taken THEN (
 FROM beat"""
 
 # A device and a key have two statements each, because every execution pays for all that a statement could do.
-# The short statement is for nearly all heartbeats. The full statement is for a device that records or sends
-# diagnostic events ($15 to $19).
+# The short statement is for nearly all heartbeats; BEATS_OF_DEVICES does its work for several devices. The
+# full statement is for a device that records or sends diagnostic events ($15 to $19).
+BEATS_OF_DEVICES = f"WITH {SEVERAL} {store_idle()}{OF_SEVERAL}{_RETURNING}, asked.place"
 BEAT_OF_DEVICE = f"{store_idle()}{OF_TOKEN}{_RETURNING}"
 BEAT_OF_KEY = f"{store_idle()}{OF_KEY}{_RETURNING}"
 FULL_BEAT_OF_DEVICE = f"""
@@ -154,6 +166,16 @@ class ReportedState:
     diagnostics: tuple[int | None, list[str], list[str], int, int] | None
 
 
+@dataclass(frozen=True, slots=True)
+class DeviceBeat:
+    """A heartbeat for the short statement, from the device that has this token. `device_id`: see
+    `beat_of_device`."""
+
+    token_hash: bytes
+    device_id: str | None
+    facts: ReportedFacts
+
+
 class BeatRow(msgspec.Struct, frozen=True):
     """A device whose heartbeat was stored."""
 
@@ -168,6 +190,12 @@ class BeatRow(msgspec.Struct, frozen=True):
     low_battery: bool | None
     config_revision: int
     waiting: bool
+
+
+class SharedBeatRow(BeatRow, frozen=True):
+    """A device whose heartbeat was stored with those of others. `place`: its heartbeat, counted from 1."""
+
+    place: int
 
 
 class FullBeatRow(BeatRow, frozen=True):
@@ -210,6 +238,29 @@ async def beat_of_device(
     if reported.diagnostics is None:
         return await fetch_row(connection, BeatRow, BEAT_OF_DEVICE, *at)
     return await fetch_row(connection, FullBeatRow, FULL_BEAT_OF_DEVICE, *at, *reported.diagnostics)
+
+
+async def beats_of_devices(connection: Connection, beats: Sequence[DeviceBeat]) -> list[SharedBeatRow | None]:
+    """Store the heartbeats of different devices, all at the latest of their times.
+
+    None as in `beat_of_device`, and when another transaction has locked the device's row.
+    """
+    times, *reported, minutes, connections = zip(*(beat.facts for beat in beats), strict=True)
+    rows = await fetch_rows(
+        connection,
+        SharedBeatRow,
+        BEATS_OF_DEVICES,
+        [beat.token_hash for beat in beats],
+        [beat.device_id for beat in beats],
+        max(times),
+        *reported,
+        max(minutes),
+        connections,
+    )
+    found: list[SharedBeatRow | None] = [None] * len(beats)
+    for row in rows:
+        found[row.place - 1] = row
+    return found
 
 
 async def beat_of_key(

@@ -15,6 +15,7 @@ from lapel.foundation.core.clock import EPOCH, timestamp
 from lapel.foundation.core.crash_points import crash_point
 from lapel.foundation.core.errors import Forbidden, InvalidRequest, NotFound, Unauthorized
 from lapel.foundation.database.pool import affected
+from lapel.foundation.database.together import Together
 from lapel.foundation.http.input.fields import json_text, raw
 from lapel.foundation.storage.errors import StoreUnavailable
 from lapel.slices.devices.service import (
@@ -51,6 +52,8 @@ _PRUNE = 1000
 _EXPORTED = 250  # events that are read at once: 1 MiB at most
 _EVENT_ID = re.compile(r"[0-9A-Fa-f]{16}\Z")
 
+_NOTHING_WAITS = queries.DeliveryRow()
+
 _encode_state = msgspec.json.Encoder().encode
 _decode_offer = msgspec.json.Decoder(Offer).decode
 _log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
@@ -67,21 +70,25 @@ class Heartbeats:
         self._devices = devices
         self._commands = commands
         self._firmware = firmware
+        self._together = Together(ports.database, queries.beats_of_devices, key=lambda beat: beat.token_hash)
 
     async def of_device(
         self, token_hash: bytes, device_id: str, body: HeartbeatBody
     ) -> tuple[Actor, Heartbeat] | None:
         """Store and answer a heartbeat from the device that has this token.
 
-        None when the token is not current, or when `device_id` names another device. Raises InvalidRequest
-        for a malformed event, or when the context or an event is too large.
+        None when the token is not current, when `device_id` names another device, or when another request
+        holds the device's row, for which this one does not wait. Raises InvalidRequest for a malformed event,
+        or when the context or an event is too large.
         """
         now = self._ports.clock.now()
         reported, sent = self._reported(body, _connection(body), now)
         own = None if device_id == "me" else device_id
-        async with self._ports.database.acquire() as connection:
-            row = await queries.beat_of_device(connection, token_hash, own, reported)
-            delivery = await _deliver(connection, row, body, now)
+        if reported.diagnostics is None:
+            row = await self._together.ask(queries.DeviceBeat(token_hash, own, reported.facts))
+        else:
+            async with self._ports.database.acquire() as connection:
+                row = await queries.beat_of_device(connection, token_hash, own, reported)
         if row is None:
             return None
         actor = Actor(
@@ -94,7 +101,7 @@ class Heartbeats:
             binding_generation=row.binding_generation,
             token_hash=token_hash,
         )
-        return actor, await self._answer(row, delivery, body, _accepted(row, sent), now)
+        return actor, await self._answer(row, body, _accepted(row, sent), now)
 
     async def of(self, actor: Actor, device_id: str, body: HeartbeatBody) -> Heartbeat:
         """Store and answer a heartbeat from an authenticated caller: a device, or an app with a key.
@@ -103,24 +110,25 @@ class Heartbeats:
         revoked or replaced meanwhile. Raises NotFound when a key names no device of its world, and
         InvalidRequest as `of_device`.
         """
+        now = self._ports.clock.now()
         if actor.kind == "device":
             if device_id not in ("me", actor.id):
                 raise Forbidden("A device may send only its own heartbeats.")
-            found = await self.of_device(actor.token_hash, "me", body)
-            if found is None:  # revoked or replaced since it was looked up
+            reported, sent = self._reported(body, _connection(body), now)
+            async with self._ports.database.acquire() as connection:
+                row = await queries.beat_of_device(connection, actor.token_hash, None, reported)
+            if row is None:  # revoked or replaced since it was looked up
                 raise Unauthorized("This device token was revoked or replaced.")
-            return found[1]
-        now = self._ports.clock.now()
-        # An app passes on the reports that it receives from its device over Bluetooth.
-        reported, sent = self._reported(body, "ble", now)
-        async with self._ports.database.acquire() as connection:
-            row = await queries.beat_of_key(connection, actor.world_id, device_id, reported)
-            delivery = await _deliver(connection, row, body, now)
-        if row is None:
-            if device_id == "me":
-                raise NotFound("`me` is for a device's own token. With a key, name the device by its id.")
-            raise unknown_device()
-        return await self._answer(row, delivery, body, _accepted(row, sent), now)
+        else:
+            # An app passes on the reports that it receives from its device over Bluetooth.
+            reported, sent = self._reported(body, "ble", now)
+            async with self._ports.database.acquire() as connection:
+                row = await queries.beat_of_key(connection, actor.world_id, device_id, reported)
+            if row is None:
+                if device_id == "me":
+                    raise NotFound("`me` is for a device's own token. With a key, name the device by its id.")
+                raise unknown_device()
+        return await self._answer(row, body, _accepted(row, sent), now)
 
     def _reported(
         self, body: HeartbeatBody, connection: ConnectionKind | None, now: datetime
@@ -131,16 +139,16 @@ class Heartbeats:
     async def _answer(
         self,
         row: queries.BeatRow,
-        delivery: queries.DeliveryRow,
         body: HeartbeatBody,
         accepted: list[str],
         now: datetime,
     ) -> Heartbeat:
-        """Make the answer, and do the rare work, each piece in its own transaction.
+        """Deliver what waits, make the answer, and do the rare work, each piece in its own transaction.
 
         If the process ends before the work is done, the device gets no answer, and the device's next
         heartbeat does the work.
         """
+        delivery = await self._deliver(row, body, now)
         if row.low_battery:
             await self._begin_low_battery(row, now)
         return Heartbeat(
@@ -158,6 +166,20 @@ class Heartbeats:
             config_revision=row.config_revision,
             accepted_event_ids=accepted,
         )
+
+    async def _deliver(self, row: queries.BeatRow, body: HeartbeatBody, now: datetime) -> queries.DeliveryRow:
+        """The commands and the offer that wait for the device.
+
+        A separate statement marks them as delivered. If the process ends before that statement, they wait for
+        the device's next heartbeat.
+        """
+        crash_point("heartbeat:stored")
+        if not row.waiting:
+            return _NOTHING_WAITS
+        async with self._ports.database.acquire() as connection:
+            delivery = await queries.deliver(connection, row, now, body.device_state, body.pending_recordings)
+        crash_point("heartbeat:delivered")
+        return delivery
 
     async def _begin_low_battery(self, row: queries.BeatRow, now: datetime) -> None:
         world_id, device_id = row.world_id, row.id
@@ -262,22 +284,6 @@ def _stored(row: queries.DiagnosticRow) -> StoredDiagnostic:
         received_at=timestamp(row.received_at),
         body=raw(row.body),
     )
-
-
-async def _deliver(
-    connection: Connection, row: queries.BeatRow | None, body: HeartbeatBody, now: datetime
-) -> queries.DeliveryRow:
-    """The commands and the offer that wait for the device, if its heartbeat was stored.
-
-    A separate statement marks them as delivered. If the process ends before that statement, they wait for the
-    device's next heartbeat.
-    """
-    crash_point("heartbeat:stored")
-    if row is None or not row.waiting:
-        return queries.DeliveryRow()
-    delivery = await queries.deliver(connection, row, now, body.device_state, body.pending_recordings)
-    crash_point("heartbeat:delivered")
-    return delivery
 
 
 def _minute(moment: datetime) -> int:

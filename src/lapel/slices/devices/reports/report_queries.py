@@ -24,65 +24,99 @@ CHARGED_PERCENT = 20
 # A heartbeat sets `heartbeat_slot` to the present minute if the slot is at least this many minutes old.
 _SLOT_MINUTES = 10
 
-# $3 is the present time, and $13 the present minute. $4 to $12 are the reported values; NULL: not reported.
-# $14 is the heartbeat's connection; NULL: unknown.
+# $3 is the present time, and $13 the present minute. `asked` has the reported values (NULL: not reported) and
+# the connection of the heartbeat (NULL: unknown).
 _SET = f"""
-    last_seen_by = $14::text,
-    battery_percent = coalesce($4::integer, d.battery_percent),
-    storage_used_mb = coalesce($5::bigint, d.storage_used_mb),
-    storage_total_mb = coalesce($6::bigint, d.storage_total_mb),
-    signal_strength_dbm = coalesce($7::integer, d.signal_strength_dbm),
-    firmware_version = coalesce($8::text, d.firmware_version),
-    name = coalesce($9::text, d.name),
-    named_for = CASE WHEN $9 <> coalesce(d.name, '') THEN d.end_user_id ELSE d.named_for END,
-    updated_at = CASE WHEN $8 <> coalesce(d.firmware_version, '') OR $9 <> coalesce(d.name, '')
+    last_seen_by = asked.connection,
+    battery_percent = coalesce(asked.battery_percent, d.battery_percent),
+    storage_used_mb = coalesce(asked.storage_used_mb, d.storage_used_mb),
+    storage_total_mb = coalesce(asked.storage_total_mb, d.storage_total_mb),
+    signal_strength_dbm = coalesce(asked.signal_strength_dbm, d.signal_strength_dbm),
+    firmware_version = coalesce(asked.firmware_version, d.firmware_version),
+    name = coalesce(asked.name, d.name),
+    named_for = CASE WHEN asked.name <> coalesce(d.name, '') THEN d.end_user_id ELSE d.named_for END,
+    updated_at = CASE
+        WHEN asked.firmware_version <> coalesce(d.firmware_version, '') OR asked.name <> coalesce(d.name, '')
         THEN $3::timestamptz ELSE d.updated_at END,
-    recording_state = CASE WHEN $10::jsonb IS NULL THEN d.recording_state ELSE coalesce(
-        d.recording_state, '{UNREPORTED_STATE}') || $10 END,
-    client_context = coalesce($12::jsonb, d.client_context),
+    recording_state = CASE WHEN asked.recording_state IS NULL THEN d.recording_state ELSE coalesce(
+        d.recording_state, '{UNREPORTED_STATE}') || asked.recording_state::jsonb END,
+    client_context = coalesce(asked.client_context::jsonb, d.client_context),
     last_heartbeat_at = greatest(d.last_heartbeat_at, $3),
     last_seen_at = greatest(d.last_seen_at, $3),
     heartbeat_slot = CASE WHEN d.end_user_id IS NULL THEN NULL
         WHEN $13::integer - d.heartbeat_slot < {_SLOT_MINUTES} THEN d.heartbeat_slot ELSE $13 END,
     offline_since = NULL,
-    low_battery_since = CASE WHEN $4 >= {CHARGED_PERCENT} THEN NULL ELSE d.low_battery_since END"""
+    low_battery_since = CASE WHEN asked.battery_percent >= {CHARGED_PERCENT} THEN NULL
+        ELSE d.low_battery_since END"""
 
 
 def store_idle() -> str:
-    """The first part of an UPDATE of the device `d`. $11: the reported state (not `recording`), or NULL."""
+    """The first part of an UPDATE of the device `d`; the reported state is not `recording`."""
     return f"""UPDATE devices d SET {_SET},
-    active_since = CASE WHEN $11::text IS NULL THEN d.active_since END,
-    active_recording_id = CASE WHEN $11 IS NULL THEN d.active_recording_id END,
-    initiated_by = CASE WHEN $11 IS NULL THEN d.initiated_by END"""
+    active_since = CASE WHEN asked.device_state IS NULL THEN d.active_since END,
+    active_recording_id = CASE WHEN asked.device_state IS NULL THEN d.active_recording_id END,
+    initiated_by = CASE WHEN asked.device_state IS NULL THEN d.initiated_by END"""
 
 
 def store_active(recording: str, remotely: str) -> str:
-    """`store_idle` for a device in any state ($11).
+    """`store_idle` for a device in any state.
 
     `recording` and `remotely` are SQL expressions: the id of the device's current recording, and whether a
     command made the device record.
     """
     return f"""UPDATE devices d SET {_SET},
-    active_since = CASE WHEN $11::text IS NULL THEN d.active_since
-        WHEN $11 = 'recording' THEN coalesce(d.active_since, $3) END,
-    active_recording_id = CASE WHEN $11 IS NULL THEN d.active_recording_id
-        WHEN $11 = 'recording' THEN {recording} END,
-    initiated_by = CASE WHEN $11 IS NULL THEN d.initiated_by
-        WHEN $11 = 'recording' THEN coalesce(
+    active_since = CASE WHEN asked.device_state IS NULL THEN d.active_since
+        WHEN asked.device_state = 'recording' THEN coalesce(d.active_since, $3) END,
+    active_recording_id = CASE WHEN asked.device_state IS NULL THEN d.active_recording_id
+        WHEN asked.device_state = 'recording' THEN {recording} END,
+    initiated_by = CASE WHEN asked.device_state IS NULL THEN d.initiated_by
+        WHEN asked.device_state = 'recording' THEN coalesce(
             d.initiated_by, CASE WHEN {remotely} THEN 'remote' ELSE 'local' END) END"""
 
 
-# $1: the hash of the device's token. $2: the device's id; NULL: any. A concurrent unbinding or binding locks
-# the device's row. PostgreSQL checks these conditions again after it has waited for that lock.
-OF_TOKEN = """
-FROM device_tokens t JOIN worlds w ON w.id = t.world_id
-WHERE t.token_hash = $1 AND t.state = 'current' AND ($2::text IS NULL OR t.device_id = $2)
-  AND d.world_id = t.world_id AND d.id = t.device_id AND d.binding_generation = t.binding_generation
+# The values that one heartbeat reports.
+_ONE = """(SELECT $4::integer AS battery_percent, $5::bigint AS storage_used_mb,
+    $6::bigint AS storage_total_mb, $7::integer AS signal_strength_dbm, $8::text AS firmware_version,
+    $9::text AS name, $10::text AS recording_state, $11::text AS device_state, $12::text AS client_context,
+    $14::text AS connection
+) AS asked"""
+
+# A device of `devices d` that has the token `t`, and is bound. A concurrent unbinding or binding locks the
+# device's row. PostgreSQL checks these conditions again after it has waited for that lock.
+_HAS_TOKEN = """d.world_id = t.world_id AND d.id = t.device_id AND d.binding_generation = t.binding_generation
   AND d.end_user_id IS NOT NULL AND d.deleted_at IS NULL"""
 
+# $1: the hash of the device's token. $2: the device's id; NULL: any.
+OF_TOKEN = f"""
+FROM device_tokens t JOIN worlds w ON w.id = t.world_id CROSS JOIN {_ONE}
+WHERE t.token_hash = $1 AND t.state = 'current' AND ($2::text IS NULL OR t.device_id = $2) AND {_HAS_TOKEN}"""
+
 # $1 and $2: the world and the device.
-OF_KEY = """
-FROM worlds w WHERE w.id = d.world_id AND d.world_id = $1 AND d.id = $2 AND d.deleted_at IS NULL"""
+OF_KEY = f"""
+FROM worlds w CROSS JOIN {_ONE}
+WHERE w.id = d.world_id AND d.world_id = $1 AND d.id = $2 AND d.deleted_at IS NULL"""
+
+# For WITH: several heartbeats, whose tokens are $1 and whose device ids (NULL: any) are $2. Rows are locked
+# in the order of the devices, so that two such statements cannot wait for each other. A device whose row
+# another transaction has locked is left out, because the other devices must not wait for it. The
+# sub-selects hide the lengths of the arrays from the planner, which would otherwise plan each execution
+# anew.
+SEVERAL = f"""asked AS (
+SELECT d.world_id, d.id, reported.* FROM unnest(
+    (SELECT $1::bytea[]), (SELECT $2::text[]), (SELECT $4::integer[]), (SELECT $5::bigint[]),
+    (SELECT $6::bigint[]), (SELECT $7::integer[]), (SELECT $8::text[]), (SELECT $9::text[]),
+    (SELECT $10::text[]), (SELECT $11::text[]), (SELECT $12::text[]), (SELECT $14::text[])
+) WITH ORDINALITY AS reported (token_hash, device_id, battery_percent, storage_used_mb, storage_total_mb,
+    signal_strength_dbm, firmware_version, name, recording_state, device_state, client_context, connection,
+    place)
+JOIN device_tokens t ON t.token_hash = reported.token_hash AND t.state = 'current'
+    AND (reported.device_id IS NULL OR t.device_id = reported.device_id)
+JOIN devices d ON {_HAS_TOKEN}
+ORDER BY d.world_id, d.id
+FOR NO KEY UPDATE OF d SKIP LOCKED
+)"""
+OF_SEVERAL = """
+FROM asked JOIN worlds w ON w.id = asked.world_id WHERE d.world_id = asked.world_id AND d.id = asked.id"""
 
 # For RETURNING: what an answer needs of the device and of its world.
 STORED = f"""d.world_id, d.id, d.serial_number, d.end_user_id, d.binding_generation, d.firmware_version,
