@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import pytest
 
 from lapel.foundation.ports import Ports
+from lapel.slices.recordings.access import Reach
+from lapel.slices.recordings.records import record_queries
 from tests.recordings.support import Device, sha256
 from tests.support.tenants import Tenant, bearer, make_key
 
@@ -138,3 +141,44 @@ async def test_what_a_key_makes_for_the_wearer_is_reached_and_for_others_is_not(
     his = await device.recording(device_id=handed.device_id, end_user_id=ben)
     await handed.start(hers)
     await handed.start(his, 404)
+
+
+async def test_each_of_several_questions_has_its_own_reach(
+    handed: Handed, device: Device, ports: Ports
+) -> None:
+    ada, ben = await device.end_user(), await device.end_user()
+    await handed.to(ada)
+    first = (await handed.record())["id"]
+    await handed.to(ben)
+    second = (await handed.record())["id"]
+    world, other, bound = device.tenant.test_world, device.tenant.live_world, handed.device_id
+    asked = [
+        (Reach(world, first), True),
+        (Reach(other, first), False),
+        (Reach(world, second, end_user_id=ben), True),
+        (Reach(world, second, end_user_id=ada), False),
+        (Reach(world, first, device_id=bound, binding_generation=1), True),
+        (Reach(world, first, device_id=bound, binding_generation=2), False),
+        (Reach(world, second, device_id=bound, binding_generation=2), True),
+        (Reach(world, second, device_id="dev_other", binding_generation=2), False),
+        (Reach(world, first), True),
+    ]
+    async with ports.database.acquire() as connection:
+        found = await record_queries.read(connection, [at for at, _ in asked])
+    assert [row and row.id for row in found] == [at.recording_id if seen else None for at, seen in asked]
+
+
+async def test_callers_at_the_same_time_read_their_own_recordings(device: Device, ports: Ports) -> None:
+    ada, ben = await device.end_user(), await device.end_user()
+    keys = {
+        person: bearer(await make_key(ports, device.tenant.test_world, "rk_test", end_user_id=person))
+        for person in (ada, ben)
+    }
+    own = {person: await device.recording(end_user_id=person, name=person) for person in keys}
+    asked = [(reader, owner) for reader in keys for owner in own] * 8
+    answers = await asyncio.gather(
+        *(device.client.get(f"/v1/recordings/{own[owner]}", headers=keys[reader]) for reader, owner in asked)
+    )
+    for (reader, owner), answer in zip(asked, answers, strict=True):
+        assert answer.status_code == (200 if reader == owner else 404)
+        assert reader != owner or answer.json()["name"] == owner

@@ -26,13 +26,15 @@ if TYPE_CHECKING:
 
 
 class FoundRow(msgspec.Struct, frozen=True):
-    """A row of a statement that answers several questions. `place`: its question, counted from 1."""
+    """A row of a statement that answers several questions. `place`: its question, counted from 1.
+
+    A row that inherits its other fields has `place` as a field of its own.
+    """
 
     place: int
 
 
 Row = TypeVar("Row", bound=msgspec.Struct)
-Found = TypeVar("Found", bound=FoundRow)
 Value = TypeVar("Value")
 
 # By statement: the kind of row with which its column names were compared last. Statements are constants, so
@@ -69,15 +71,19 @@ async def fetch_rows(
 
 
 async def fetch_found(
-    connection: Connection, kind: type[Found], statement: str, count: int, *arguments: object
-) -> list[Found | None]:
+    connection: Connection, kind: type[Row], statement: str, count: int, *arguments: object
+) -> list[Row | None]:
     """The row that the statement gives for each of `count` questions; None for a question without one.
 
-    Raises TypeError when the columns are not the fields of `kind`.
+    `kind` has the field `place`, as FoundRow has. Raises TypeError when the columns are not the fields of
+    `kind`.
     """
-    found: list[Found | None] = [None] * count
-    for row in await fetch_rows(connection, kind, statement, *arguments):
-        found[row.place - 1] = row
+    records = await connection.fetch(statement, *arguments)
+    if records and _compared.get(statement) is not kind:
+        _compare(kind, statement, records[0])
+    found: list[Row | None] = [None] * count
+    for record in records:
+        found[record["place"] - 1] = kind(*record)
     return found
 
 

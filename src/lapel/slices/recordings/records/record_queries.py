@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from lapel.foundation.database.rows import fetch_row, fetch_rows, fetch_value
+from lapel.foundation.database.rows import fetch_found, fetch_row, fetch_rows, fetch_value
 from lapel.slices.erasure.service import ENTERING
 from lapel.slices.recordings.access import PRESENT
 from lapel.slices.recordings.rows import RecordingRow
 from lapel.slices.recordings.wire import RecordingStatus
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from lapel.foundation.database.connection import Connection
     from lapel.foundation.http.input.pagination import PageWindow
@@ -55,7 +55,20 @@ r.world_id = $1 AND r.id = $2 AND ($3::text IS NULL OR r.end_user_id = $3)
     AND ($4::text IS NULL OR (r.device_id = $4 AND r.binding_generation = $5::integer)) AND {PRESENT}
 """
 
-READ = f"SELECT {_COLUMNS}, own.media FROM recordings r {_WITH_MEDIA} WHERE {REACHED}"
+# For each row of the arrays $1 to $5, as `REACHED`. The sub-selects hide the lengths of the arrays from the
+# planner, which would otherwise plan each execution anew.
+READ = f"""
+SELECT {_COLUMNS}, own.media, asked.place
+FROM unnest((SELECT $1::bigint[]), (SELECT $2::text[]), (SELECT $3::text[]), (SELECT $4::text[]),
+    (SELECT $5::integer[])) WITH ORDINALITY
+    AS asked (world_id, recording_id, end_user_id, device_id, binding_generation, place)
+JOIN recordings r ON r.world_id = asked.world_id AND r.id = asked.recording_id
+{_WITH_MEDIA}
+WHERE (asked.end_user_id IS NULL OR r.end_user_id = asked.end_user_id)
+    AND (asked.device_id IS NULL
+        OR (r.device_id = asked.device_id AND r.binding_generation = asked.binding_generation))
+    AND {PRESENT}
+"""
 
 # Locked until the transaction ends. Rows that refer to the recording (transcriptions) may still be written.
 LOCK = f"""
@@ -210,6 +223,12 @@ SELECT {_COLUMNS}, own.media FROM (
 NEWEST: dict[tuple[str, ...], str] = {names: _newest(names) for names in LISTS if _BY_TIME.keys() & names}
 
 
+class FoundRecordingRow(RecordingRow, frozen=True):
+    """The recording of one of several questions. `place`: the question, counted from 1."""
+
+    place: int
+
+
 class LockedRow(msgspec.Struct, frozen=True):
     """The end user, device, name, status, times and project of a locked recording."""
 
@@ -249,9 +268,16 @@ def reached(at: Reach) -> tuple[int, str, str | None, str | None, int | None]:
     return at.world_id, at.recording_id, at.end_user_id, at.device_id, at.binding_generation
 
 
-async def read(connection: Connection, at: Reach) -> RecordingRow | None:
-    """One recording with its media, if the caller may see it."""
-    return await fetch_row(connection, RecordingRow, READ, *reached(at))
+async def read(connection: Connection, asked: Sequence[Reach]) -> list[FoundRecordingRow | None]:
+    """Each recording with its media; None when the caller does not reach it."""
+    return await fetch_found(
+        connection, FoundRecordingRow, READ, len(asked), *map(list, zip(*map(reached, asked), strict=True))
+    )
+
+
+async def read_one(connection: Connection, at: Reach) -> RecordingRow | None:
+    """One recording with its media; None when the caller does not reach it."""
+    return (await read(connection, [at]))[0]
 
 
 async def lock(connection: Connection, at: Reach) -> LockedRow | None:

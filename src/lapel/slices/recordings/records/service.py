@@ -8,6 +8,7 @@ import msgspec
 
 from lapel.foundation.core.errors import Conflict, InvalidRequest, NotFound
 from lapel.foundation.database import audit
+from lapel.foundation.database.together import Together
 from lapel.foundation.http.input.fields import given, metadata_text, value_of
 from lapel.foundation.http.input.pagination import page, window
 from lapel.slices.devices.service import find_device
@@ -48,6 +49,7 @@ class Records:
     def __init__(self, ports: Ports, on_rename: Sequence[OnRename] = ()) -> None:
         self._ports = ports
         self._on_rename = on_rename
+        self._reads = Together(ports.database, record_queries.read)
 
     async def create(
         self, connection: Connection, actor: Actor, body: CreateRecording
@@ -115,15 +117,12 @@ class Records:
 
         Raises NotFound when the recording is deleted.
         """
-        async with self._ports.database.acquire() as connection:
-            if await record_queries.read(connection, reach(actor, stored.id)) is None:
-                raise unknown()
+        await self.read(actor, reach(actor, stored.id))
         return _shown(actor, stored, body)
 
     async def read(self, actor: Actor, at: Reach) -> Recording:
         """One recording with its media. Raises NotFound when `at` reaches no recording."""
-        async with self._ports.database.acquire() as connection:
-            return await read_in(connection, at, actor.project_id)
+        return _found(await self._reads.ask(at), actor.project_id)
 
     async def list(self, actor: Actor, query: RecordingQuery) -> RecordingPage:
         """One page with all media, newest first. Raises InvalidRequest for a bad cursor."""
@@ -223,7 +222,10 @@ class Records:
 
 async def read_in(connection: Connection, at: Reach, project_id: str) -> Recording:
     """The recording as this transaction sees it. Raises NotFound when `at` reaches no recording."""
-    row = await record_queries.read(connection, at)
+    return _found(await record_queries.read_one(connection, at), project_id)
+
+
+def _found(row: RecordingRow | None, project_id: str) -> Recording:
     if row is None:
         raise unknown()
     return recording_of(row, project_id)
