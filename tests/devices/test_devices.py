@@ -233,3 +233,24 @@ async def test_a_scoped_key_sees_the_devices_of_its_end_user(
         ):
             answer = await client.request(method, path, json=body, headers=headers)
             assert answer.status_code == 403, (method, path)
+
+
+async def test_callers_at_the_same_time_read_their_own_devices(
+    client: httpx.AsyncClient, tenant: Tenant, ports: Ports
+) -> None:
+    devices, keys = list[str](), list[dict[str, str]]()
+    for serial in ("FIRST", "SECOND"):
+        made = await register(client, tenant, serial)
+        person = (await bind_to_new(client, tenant, made["id"]))["end_user_id"]
+        key = await make_key(ports, tenant.test_world, "rk_test", end_user_id=person)
+        devices.append(made["id"])
+        keys.append(bearer(key))
+    callers = [*keys, tenant.headers, tenant.live_headers]
+    allowed = [{0}, {1}, {0, 1}, set[int]()]
+    asked = [(caller, device) for caller in range(4) for device in range(2)] * 6
+    answers = await asyncio.gather(
+        *(client.get(f"/v1/devices/{devices[device]}", headers=callers[caller]) for caller, device in asked)
+    )
+    for (caller, device), answer in zip(asked, answers, strict=True):
+        assert answer.status_code == (200 if device in allowed[caller] else 404)
+        assert answer.is_error or answer.json()["id"] == devices[device]

@@ -12,11 +12,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from lapel.foundation.database.rows import fetch_only_row, fetch_row, fetch_rows, fetch_value
+from lapel.foundation.database.rows import fetch_found, fetch_only_row, fetch_row, fetch_rows, fetch_value
 from lapel.slices.devices.rows import (
     CountsRow,
     DeviceRow,
     DeviceSummary,
+    FoundStateRow,
     LockedDeviceRow,
     SeenRow,
     StateRow,
@@ -24,6 +25,7 @@ from lapel.slices.devices.rows import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from datetime import datetime
 
     from lapel.foundation.database.connection import Connection
@@ -54,10 +56,14 @@ READ_BY_SERIAL = f"""
 SELECT {_COLUMNS} FROM devices WHERE world_id = $1 AND serial_number = $2 AND deleted_at IS NULL FOR SHARE
 """
 
-# $3: the end user whose devices the caller may see; NULL: all.
+# For each row of the arrays $1 to $3. $3: the end user whose devices the caller may see; NULL: all. The
+# sub-selects hide the lengths of the arrays from the planner, which would otherwise plan each execution anew.
 READ = f"""
-SELECT {_COLUMNS}, {_STATE_COLUMNS} FROM devices
-WHERE world_id = $1 AND id = $2 AND ($3::text IS NULL OR end_user_id = $3) AND deleted_at IS NULL
+SELECT {_COLUMNS}, {_STATE_COLUMNS}, asked.place
+FROM unnest((SELECT $1::bigint[]), (SELECT $2::text[]), (SELECT $3::text[]))
+    WITH ORDINALITY AS asked (world_id, device_id, only_of, place)
+JOIN devices ON devices.world_id = asked.world_id AND devices.id = asked.device_id
+WHERE (asked.only_of IS NULL OR end_user_id = asked.only_of) AND deleted_at IS NULL
 """
 
 # Stored as the device sent it, and in no answer: only the export of the end user has it.
@@ -223,9 +229,22 @@ async def read_by_serial(connection: Connection, world_id: int, serial_number: s
     return await fetch_row(connection, DeviceRow, READ_BY_SERIAL, world_id, serial_number)
 
 
-async def read(connection: Connection, world_id: int, device_id: str, only: str | None) -> StateRow | None:
+async def read(
+    connection: Connection, asked: Sequence[tuple[int, str, str | None]]
+) -> list[FoundStateRow | None]:
+    """The devices of several questions; None for a device that the caller may not see.
+
+    A question is the world, the device's id, and the only end user whose devices the caller may see.
+    """
+    worlds, ids, only = map(list, zip(*asked, strict=True))
+    return await fetch_found(connection, FoundStateRow, READ, len(asked), worlds, ids, only)
+
+
+async def read_one(
+    connection: Connection, world_id: int, device_id: str, only: str | None
+) -> StateRow | None:
     """One device, if the caller may see it."""
-    return await fetch_row(connection, StateRow, READ, world_id, device_id, only)
+    return (await read(connection, [(world_id, device_id, only)]))[0]
 
 
 async def client_context(

@@ -56,6 +56,12 @@ class StateRow(SeenRow, frozen=True):
     active_recording_id: str | None
 
 
+class FoundStateRow(StateRow, frozen=True):
+    """The device of one of several questions. `place`: the question, counted from 1."""
+
+    place: int
+
+
 class DeviceSummary(msgspec.Struct, frozen=True):
     """The columns of a device that other slices need."""
 

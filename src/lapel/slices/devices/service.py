@@ -10,6 +10,7 @@ import msgspec
 
 from lapel.foundation.core.errors import Conflict
 from lapel.foundation.database import audit, outbox
+from lapel.foundation.database.together import Together
 from lapel.foundation.http.input.fields import given, metadata_text, value_of
 from lapel.foundation.http.input.pagination import PageQuery, page, window
 from lapel.slices.devices import events, queries, settings_bodies
@@ -102,6 +103,7 @@ class Devices:
     def __init__(self, ports: Ports) -> None:
         self._ports = ports
         self._counts = FleetCounts(ports.database)
+        self._reads = Together(ports.database, queries.read)
         # Hooks of other slices, called inside the transaction of the deletion. app.py adds them.
         self.on_delete: Final[list[Hook]] = []
 
@@ -152,8 +154,7 @@ class Devices:
         return settings_of(await self._row(actor, device_id))
 
     async def _row(self, actor: Actor, device_id: str) -> StateRow:
-        async with self._ports.database.acquire() as connection:
-            row = await queries.read(connection, actor.world_id, device_id, actor.end_user_id)
+        row = await self._reads.ask((actor.world_id, device_id, actor.end_user_id))
         if row is None:
             raise unknown_device()
         return row

@@ -53,7 +53,7 @@ class DeviceBindings:
         await lock_active_end_user(connection, world_id, body.end_user_id)
         row = await queries.bind(connection, world_id, device_id, body.end_user_id, body.pk_d, now)
         if row is None:
-            if await queries.read(connection, world_id, device_id, None) is None:
+            if await queries.read_one(connection, world_id, device_id, None) is None:
                 raise unknown_device()
             raise DeviceAlreadyBound("This device is bound. Unbind it first.", resource_id=device_id)
         device = device_of(row, actor.project_id)
@@ -88,7 +88,7 @@ class DeviceBindings:
             if unbound is not None:
                 await self._note(connection, actor, "device.unbound", device_id, unbound[1])
                 return unbound[0]
-            row = await queries.read(connection, world_id, device_id, actor.end_user_id)
+            row = await queries.read_one(connection, world_id, device_id, actor.end_user_id)
         if row is None:
             raise unknown_device()
         return device_of(row, project_id)
