@@ -72,12 +72,12 @@ class Bare:
         """One request, or the lifespan."""
         if scope["type"] == "lifespan":
             await receive()
-            self._pool = await asyncpg.create_pool(
+            self.pool = await asyncpg.create_pool(
                 os.environ["BENCH_DATABASE_URL"], min_size=2, max_size=10, connection_class=Connection
             )
             await send({"type": "lifespan.startup.complete"})
             await receive()
-            await self._pool.close()
+            await self.pool.close()
             await send({"type": "lifespan.shutdown.complete"})
         elif scope["type"] == "http":
             world_id = None
@@ -102,7 +102,7 @@ class Bare:
         if len(segments) != 5 or segments[4] != "download-url":
             return 404, b"{}"
         asked = self._decode(content)
-        row = await self._pool.fetchrow(_FIND, world_id, segments[3], asked.media_id)
+        row = await self.find(world_id, segments[3], asked.media_id)
         if row is None or row["status"] != "uploaded":
             return 404, b"{}"
         now = datetime.now(UTC)
@@ -121,6 +121,10 @@ class Bare:
             now + timedelta(seconds=asked.expires_in),
         )
         return 200, self._encode(answer)
+
+    async def find(self, world_id: int, recording_id: str, media_id: str) -> asyncpg.Record | None:
+        """The media of one request."""
+        return await self.pool.fetchrow(_FIND, world_id, recording_id, media_id)
 
 
 app = Bare()

@@ -78,7 +78,7 @@ class Bare:
         """One request, or the lifespan."""
         if scope["type"] == "lifespan":
             await receive()
-            self._pool = await asyncpg.create_pool(
+            self.pool = await asyncpg.create_pool(
                 os.environ["BENCH_DATABASE_URL"],
                 min_size=2,
                 max_size=10,
@@ -87,7 +87,7 @@ class Bare:
             )
             await send({"type": "lifespan.startup.complete"})
             await receive()
-            await self._pool.close()
+            await self.pool.close()
             await send({"type": "lifespan.shutdown.complete"})
         elif scope["type"] == "http":
             device = None
@@ -112,18 +112,23 @@ class Bare:
             return 404, b"{}"
         told = self._decode(content)
         state = State(told.device_state, told.pending_recordings, told.flags, told.connection_type)
-        await self._pool.execute(
-            _UPSERT,
-            device,
-            told.battery_percent,
-            told.storage_used_mb,
-            told.storage_total_mb,
-            told.signal_strength_dbm,
-            told.firmware_version,
-            self._encode(state).decode(),
-            datetime.now(UTC),
+        await self.store(
+            (
+                device,
+                told.battery_percent,
+                told.storage_used_mb,
+                told.storage_total_mb,
+                told.signal_strength_dbm,
+                told.firmware_version,
+                self._encode(state).decode(),
+                datetime.now(UTC),
+            )
         )
         return 200, self._encode(Answer())
+
+    async def store(self, row: tuple[object, ...]) -> None:
+        """Store one heartbeat."""
+        await self.pool.execute(_UPSERT, *row)
 
 
 async def _register_json(connection: asyncpg.Connection) -> None:
