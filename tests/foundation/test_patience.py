@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import asyncio
 import re
 from pathlib import Path
@@ -14,7 +15,7 @@ from tests.support.patience import Deadline, patience
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(waits, "_LOOK", 0.01)
+    monkeypatch.setattr(waits, "LOOK", 0.01)
     monkeypatch.setattr(waits.os, "getloadavg", lambda: (0.0, 0.0, 0.0))
 
 
@@ -27,11 +28,41 @@ OTHER_TIMEOUTS = {
 }
 
 
+TESTS = Path(__file__).parents[1]
+SOURCES = {str(path.relative_to(TESTS)): path.read_text(encoding="utf-8") for path in TESTS.rglob("*.py")}
+CLIENTS = {"httpx.Client", "httpx.AsyncClient", "httpx2.AsyncClient", "HTTPConnection"}
+
+
 def test_no_other_wait_ends_by_a_fixed_time() -> None:
-    tests = Path(__file__).parents[1]
-    sources = {str(path.relative_to(tests)): path.read_text(encoding="utf-8") for path in tests.rglob("*.py")}
-    timed = {name for name, source in sources.items() if re.search(r"asyncio\.timeout\(", source)}
+    timed = {name for name, source in SOURCES.items() if re.search(r"asyncio\.timeout\(", source)}
     assert timed == OTHER_TIMEOUTS
+
+
+def test_no_client_gives_up_within_a_minute() -> None:
+    """Unless it is told otherwise, httpx waits five seconds. What a client hands to a transport in its own
+    process has no such limit."""
+    hasty = [
+        f"{name}:{call.lineno}"
+        for name, source in SOURCES.items()
+        if any(f"{client}(" in source for client in CLIENTS)
+        for call in ast.walk(ast.parse(source))
+        if isinstance(call, ast.Call) and ast.unparse(call.func) in CLIENTS
+        if is_hasty({each.arg: each.value for each in call.keywords})
+    ]
+    assert hasty == []
+
+
+def is_hasty(given: dict[str | None, ast.expr]) -> bool:
+    """Whether a client with these arguments may give up within a minute."""
+    if "transport" in given:
+        return False
+    match given.get("timeout"):
+        case None:
+            return True
+        case ast.Constant(value=int() | float() as seconds):
+            return seconds < 60
+        case _:
+            return False
 
 
 async def test_without_an_end_it_ends() -> None:

@@ -10,7 +10,7 @@ from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 
 LONG = 120.0  # seconds: of a client that sees nothing move, far more than any answer takes on a busy machine
-_LOOK = 0.25  # seconds between two looks
+LOOK = 0.25  # seconds between two looks
 
 
 @asynccontextmanager
@@ -54,7 +54,7 @@ class Deadline:
 async def _extend(limit: asyncio.Timeout, seconds: float, moved: Callable[[], object] | None) -> None:
     clock, seen = Deadline(seconds), moved and moved()
     while True:
-        await asyncio.sleep(_LOOK)
+        await asyncio.sleep(LOOK)
         taken = clock.spend()
         end = limit.when()
         if end is None or limit.expired():

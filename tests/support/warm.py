@@ -25,6 +25,7 @@ from prometheus_client import values
 
 from lapel.hosting import child, children
 from tests.support.forks import FORKS, end_with_parent, nothing, start, status, take_environment
+from tests.support.patience import LOOK, Deadline
 
 PIPE, DEVNULL = subprocess.PIPE, subprocess.DEVNULL
 
@@ -65,10 +66,15 @@ class Warm:
         return status(self._process, 0)
 
     def wait(self, timeout: float | None = None) -> int:
-        """The exit status. Raises subprocess.TimeoutExpired."""
-        code = status(self._process, timeout)
-        if code is None:
-            raise subprocess.TimeoutExpired(self.args, timeout or 0)
+        """The exit status. Raises subprocess.TimeoutExpired, on a busy machine later."""
+        if timeout is None:
+            code = status(self._process)
+            assert code is not None
+            return code
+        deadline = Deadline(timeout)
+        while (code := status(self._process, min(timeout, LOOK))) is None:
+            if deadline.has_passed():
+                raise subprocess.TimeoutExpired(self.args, timeout)
         return code
 
     def send_signal(self, number: int) -> None:
@@ -86,24 +92,35 @@ class Warm:
         self.send_signal(signal.SIGKILL)
 
     def communicate(self, timeout: float | None = None) -> tuple[str, str]:
-        """All that it prints until it ends. Raises subprocess.TimeoutExpired."""
+        """All that it prints until it ends. Raises subprocess.TimeoutExpired, on a busy machine later."""
         printed: dict[str, str] = {}
 
         def read(name: str, stream: IO[str] | None) -> None:
             printed[name] = stream.read() if stream else ""
 
+        ended, late = threading.Event(), threading.Event()
+
+        def kill_late() -> None:
+            deadline = Deadline(timeout or 10**6)
+            while not ended.wait(LOOK):
+                if deadline.has_passed():
+                    late.set()
+                    self.kill()
+                    break
+
         reading = threading.Thread(target=read, args=("stderr", self.stderr))
-        late = threading.Timer(timeout or 10**6, self.kill)
+        watching = threading.Thread(target=kill_late)
         reading.start()
-        late.start()
+        watching.start()
         try:
             read("stdout", self.stdout)
             reading.join()
-            if not late.is_alive():
+            if late.is_set():
                 raise subprocess.TimeoutExpired(self.args, timeout or 0)
             self.wait(timeout)
         finally:
-            late.cancel()
+            ended.set()
+            watching.join()
         return printed["stdout"], printed["stderr"]
 
     def __enter__(self) -> Self:
