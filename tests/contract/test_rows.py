@@ -18,9 +18,6 @@ import msgspec
 import pytest
 
 from lapel.foundation.database import rows
-from lapel.slices.devices.tokens import lookup_queries
-from lapel.slices.end_users import end_user_token_queries
-from lapel.slices.recordings.uploads import token_lookup_queries
 from tests.support.statements import modules
 
 ROWS = ("fetch_row", "fetch_rows", "fetch_only_row", "fetch_found")
@@ -79,32 +76,8 @@ def calls(module: str) -> Iterator[tuple[str, ast.Call]]:
                     yield f"{module}.{function.name}", node
 
 
-# Rows of hot statements are made without fetch_row.
-BY_POSITION = [
-    Read(
-        "lapel.slices.devices.tokens.lookup_queries._find",
-        lookup_queries.DeviceHolderRow,
-        lookup_queries.FIND_DEVICE,
-        False,
-    ),
-    Read(
-        "lapel.slices.end_users.end_user_token_queries._find",
-        end_user_token_queries.EndUserHolderRow,
-        end_user_token_queries.FIND_END_USER,
-        False,
-    ),
-    Read(
-        "lapel.slices.recordings.uploads.token_lookup_queries._find",
-        token_lookup_queries.UploadHolderRow,
-        token_lookup_queries.FIND_UPLOAD,
-        False,
-    ),
-]
-
-
 def reads() -> Iterator[Read]:
     """Every statement that is read by rows.py. Raises AssertionError for one that is not a constant."""
-    yield from BY_POSITION
     for name in modules():
         names = vars(importlib.import_module(name))
         for function, call in calls(name):

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import msgspec
-
-from lapel.foundation.core.actors import Mode
+from lapel.foundation.identity.token_kinds import TOKENS
 
 CREATE = """
 CREATE TABLE toys (
@@ -13,16 +11,7 @@ CREATE TABLE toys (
 """
 INSERT = "INSERT INTO toys (world_id, id, token_hash) VALUES ($1, $2, $3)"
 FIND = "SELECT id FROM toys WHERE world_id = $1 AND id = $2"
-FIND_TOKEN = """
-SELECT t.world_id, t.id, w.project_id, w.mode FROM toys t JOIN worlds w ON w.id = t.world_id
-WHERE t.token_hash = ANY($1::bytea[])
+FIND_TOKEN = f"""
+SELECT asked.place, t.world_id, t.id, w.project_id, w.mode
+FROM {TOKENS} JOIN toys t ON t.token_hash = asked.token_hash JOIN worlds w ON w.id = t.world_id
 """
-
-
-class ToyHolderRow(msgspec.Struct, frozen=True):
-    """A toy whose token this is."""
-
-    world_id: int
-    id: str
-    project_id: str
-    mode: Mode

@@ -10,21 +10,23 @@ from lapel.foundation.core.actors import Actor
 from lapel.foundation.core.crash_points import crash_point
 from lapel.foundation.core.errors import ApiError, NotFound
 from lapel.foundation.database import outbox
-from lapel.foundation.database.rows import fetch_row
+from lapel.foundation.database.rows import fetch_found
 from lapel.foundation.http.authorization import Access
 from lapel.foundation.http.operations import Operation
 from lapel.foundation.http.routes import Routes
-from lapel.foundation.identity.token_kinds import Found, TokenKind, actor_of
+from lapel.foundation.identity.token_kinds import Found, HolderRow, TokenKind, actor_of, arrays_of
 from lapel.foundation.identity.tokens import new_token
 from lapel.foundation.ports import Ports
 from lapel.foundation.slices import Services, Slice, Table
 from tests.slices.toy import queries
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from datetime import datetime
 
     from lapel.foundation.core.ids import Ids
     from lapel.foundation.database.connection import Connection
+    from lapel.foundation.identity.token_kinds import LookUp
 
 
 class ToyBroken(ApiError):
@@ -80,9 +82,9 @@ class Toys:
         return Toy(found)
 
 
-async def _find(connection: Connection, hashes: list[bytes], _now: datetime) -> Found | None:
-    row = await fetch_row(connection, queries.ToyHolderRow, queries.FIND_TOKEN, hashes)
-    return None if row is None else Found(actor_of(row, "toy"))
+async def _find(connection: Connection, asked: Sequence[LookUp]) -> list[Found | None]:
+    rows = await fetch_found(connection, HolderRow, queries.FIND_TOKEN, len(asked), *arrays_of(asked))
+    return [None if row is None else Found(actor_of(row, "toy")) for row in rows]
 
 
 def _sample(ids: Ids, _now: datetime, _project_id: str) -> outbox.EventSample:

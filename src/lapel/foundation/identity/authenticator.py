@@ -1,28 +1,33 @@
 """From `Authorization: Bearer …` (RFC 6750, section 2.1) to an actor.
 
 Tokens of a cached kind (keys) are cached in the process (`key_cache.py` keeps the cache correct); other
-tokens are read from the database each time.
+tokens are read from the database each time. Requests that come at the same time share a statement
+(`foundation/database/together.py`).
 """
 
 from __future__ import annotations
 
 import time
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 from lapel.foundation.core.errors import Unauthorized
 from lapel.foundation.database.pool import ConnectionBroken
+from lapel.foundation.database.together import Together
+from lapel.foundation.identity.token_kinds import LookUp
 from lapel.foundation.identity.tokens import token_prefix
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Sequence
     from datetime import datetime
 
     from lapel.foundation.core.actors import Actor
     from lapel.foundation.core.clock import Clock
+    from lapel.foundation.database.connection import Connection
     from lapel.foundation.database.pool import Database
     from lapel.foundation.identity.key_cache import Revocations
-    from lapel.foundation.identity.token_kinds import TokenKind
+    from lapel.foundation.identity.token_kinds import Found, TokenKind
     from lapel.foundation.identity.tokens import TokenHasher
 
 
@@ -51,6 +56,9 @@ class Authenticator:
         self._scopes = frozenset(scopes)
         self.kinds = {each.name: each for each in kinds}
         self._by_prefix = {prefix: each for each in self.kinds.values() for prefix in each.prefixes}
+        self._look_ups = {
+            name: Together(database, partial(self._find, each)) for name, each in self.kinds.items()
+        }
 
     async def __call__(self, header: bytes | None) -> Actor:
         """The actor of an Authorization header.
@@ -84,11 +92,12 @@ class Authenticator:
 
     async def _look_up(self, kind: TokenKind, token: str) -> Actor:
         generation, read_at, now = self._revocations.generation, time.monotonic(), self._clock.now()
-        async with self._database.acquire() as connection:
-            # A token may expire while the request waits for a connection, so the time is read again. For a
-            # cached kind the first time stays, because the cache counts from `read_at`.
-            now = now if kind.cached else self._clock.now()
-            found = await kind.find(connection, self._hasher.candidates(token), now)
+        look_up = LookUp(self._hasher.candidates(token), now)
+        found = await self._look_ups[kind.name].ask(look_up)
+        if found is not None and found.first_use is not None:
+            async with self._database.acquire() as connection:
+                await found.first_use(connection)
+            found = await self._look_ups[kind.name].ask(look_up)
         if found is None:
             raise Unauthorized(kind.unknown)
         actor = replace(found.actor, scopes=self._scopes) if found.every_scope else found.actor
@@ -98,6 +107,17 @@ class Authenticator:
                 self._cache.put(self._hasher.hash(token), actor, read_at, lives)
             self._used(actor.world_id, actor.id, now)
         return actor
+
+    async def _find(
+        self, kind: TokenKind, connection: Connection, asked: Sequence[LookUp]
+    ) -> Sequence[Found | None]:
+        """Look up tokens of one kind for requests that wait at the same time."""
+        # A token may expire while its request waits for a connection, so the time is read again. For a cached
+        # kind the first time stays, because the cache counts from `read_at`.
+        if not kind.cached:
+            now = self._clock.now()
+            asked = [LookUp(hashes, now) for hashes, _ in asked]
+        return await kind.find(connection, asked)
 
 
 def _bearer(header: bytes | None) -> str | None:

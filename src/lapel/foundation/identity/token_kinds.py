@@ -3,44 +3,70 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from lapel.foundation.core.actors import Actor
+from lapel.foundation.core.actors import Actor, Mode
+from lapel.foundation.database.rows import FoundRow
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Sequence
     from datetime import datetime
 
-    from lapel.foundation.core.actors import ActorKind, Mode
+    from lapel.foundation.core.actors import ActorKind
     from lapel.foundation.core.rate_limit import RateLimit
     from lapel.foundation.database.connection import Connection
+
+
+# For a statement that looks up several tokens: a row for each possible hash of each token. $1 to $3 come from
+# `arrays_of`. A token must be valid at `moment`. The sub-selects hide the lengths of the arrays from the
+# planner, which would otherwise plan each execution anew.
+TOKENS = """unnest((SELECT $1::bytea[]), (SELECT $2::integer[]), (SELECT $3::timestamptz[]))
+    AS asked (token_hash, place, moment)"""
+
+
+class LookUp(NamedTuple):
+    """The question for one token: its possible hashes, and the moment at which it must be valid."""
+
+    hashes: list[bytes]
+    moment: datetime
+
+
+class HolderRow(FoundRow, frozen=True):
+    """A token that was found. `id` is its holder's id. `place` is the question, counted from 1."""
+
+    world_id: int
+    id: str
+    project_id: str
+    mode: Mode
 
 
 @dataclass(frozen=True, slots=True)
 class Found:
     """The holder of a token, and when the token expires (None: never, or its kind is not cached).
 
-    With `every_scope` the holder gets every scope that the slices declare.
+    With `every_scope` the holder gets every scope that the slices declare. `first_use` is what the first use
+    of the token changes; afterwards the token is looked up again.
     """
 
     actor: Actor
     expires_at: datetime | None = None
     every_scope: bool = False
+    first_use: Callable[[Connection], Awaitable[None]] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TokenKind:
     """One kind of token. `name` is also the `kind` of the actors that hold such a token.
 
-    `find(connection, hashes, now)` looks up a token by its possible hashes. If it returns None, the answer is
-    401 with the message `unknown`. `holder` names the holders in refusals. `scheme` and `description` are for
-    the OpenAPI document.
+    `find(connection, asked)` looks up several tokens, in one statement that waits for no lock of a row. For a
+    token for which it finds None, the answer is 401 with the message `unknown`. `holder` names the holders in
+    refusals. `scheme` and `description` are for the OpenAPI document.
     """
 
     name: ActorKind
     # foundation/telemetry.py removes tokens from the log by these prefixes. A new prefix belongs there too.
     prefixes: tuple[str, ...]
-    find: Callable[[Connection, list[bytes], datetime], Awaitable[Found | None]]
+    find: Callable[[Connection, Sequence[LookUp]], Awaitable[Sequence[Found | None]]]
     unknown: str
     holder: str
     scheme: str
@@ -55,28 +81,15 @@ class TokenKind:
     me: str | None = None
 
 
-class HolderRow(Protocol):
-    """The columns about a token's holder that the row of every look-up has."""
-
-    @property
-    def id(self) -> str:
-        """The holder's id."""
-        ...
-
-    @property
-    def world_id(self) -> int:
-        """The number of the holder's world."""
-        ...
-
-    @property
-    def project_id(self) -> str:
-        """The project of the world."""
-        ...
-
-    @property
-    def mode(self) -> Mode:
-        """The mode of the world."""
-        ...
+def arrays_of(asked: Sequence[LookUp]) -> tuple[list[bytes], list[int], list[datetime]]:
+    """The parameters $1 to $3 of `TOKENS`."""
+    rows = [
+        (token_hash, place, moment)
+        for place, (hashes, moment) in enumerate(asked, 1)
+        for token_hash in hashes
+    ]
+    hashes, places, moments = map(list, zip(*rows, strict=True))
+    return hashes, places, moments
 
 
 def actor_of(row: HolderRow, kind: ActorKind, **more: Any) -> Actor:  # noqa: ANN401 - Actor's own fields

@@ -4,46 +4,33 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-import msgspec
-
-from lapel.foundation.core.actors import Mode
-from lapel.foundation.identity.token_kinds import Found, TokenKind, actor_of
+from lapel.foundation.database.rows import fetch_found
+from lapel.foundation.identity.token_kinds import TOKENS, Found, HolderRow, TokenKind, actor_of, arrays_of
 
 if TYPE_CHECKING:
-    from datetime import datetime
+    from collections.abc import Sequence
 
     from lapel.foundation.database.connection import Connection
+    from lapel.foundation.identity.token_kinds import LookUp
 
 PREFIX: Final = "eut"
 
 
-class EndUserHolderRow(msgspec.Struct, frozen=True):
-    """A working token of an end user. `id` is the end user's id."""
-
-    world_id: int
-    id: str
-    project_id: str
-    mode: Mode
-
-
-FIND_END_USER = """
-SELECT t.world_id, t.end_user_id AS id, w.project_id, w.mode
-FROM end_user_tokens t
+FIND_END_USER = f"""
+SELECT asked.place, t.world_id, t.end_user_id AS id, w.project_id, w.mode
+FROM {TOKENS}
+JOIN end_user_tokens t ON t.token_hash = asked.token_hash
 JOIN end_users e ON e.world_id = t.world_id AND e.id = t.end_user_id
 JOIN worlds w ON w.id = t.world_id
 LEFT JOIN api_keys k ON k.world_id = t.world_id AND k.id = t.issued_by
-WHERE t.token_hash = ANY($1::bytea[]) AND e.deleted_at IS NULL
-  AND (t.expires_at IS NULL OR t.expires_at > $2) AND k.issued_revoked_at IS NULL
+WHERE e.deleted_at IS NULL AND (t.expires_at IS NULL OR t.expires_at > asked.moment)
+  AND k.issued_revoked_at IS NULL
 """
 
 
-async def _find(connection: Connection, hashes: list[bytes], now: datetime) -> Found | None:
-    # Without `fetch_row`, which takes about 1 µs more; tests/contract/test_rows.py compares the names.
-    record = await connection.fetchrow(FIND_END_USER, hashes, now)
-    if record is None:
-        return None
-    row = EndUserHolderRow(*record)
-    return Found(actor_of(row, "end_user", end_user_id=row.id))
+async def _find(connection: Connection, asked: Sequence[LookUp]) -> list[Found | None]:
+    rows = await fetch_found(connection, HolderRow, FIND_END_USER, len(asked), *arrays_of(asked))
+    return [None if row is None else Found(actor_of(row, "end_user", end_user_id=row.id)) for row in rows]
 
 
 END_USER_TOKEN = TokenKind(

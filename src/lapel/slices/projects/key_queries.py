@@ -5,16 +5,17 @@ from __future__ import annotations
 from datetime import datetime
 from typing import TYPE_CHECKING, Final
 
-import msgspec
-
 from lapel.foundation.core.actors import Mode
-from lapel.foundation.database.rows import fetch_row
-from lapel.foundation.identity.token_kinds import Found, TokenKind, actor_of
+from lapel.foundation.database.rows import fetch_found
+from lapel.foundation.identity.token_kinds import TOKENS, Found, HolderRow, TokenKind, actor_of, arrays_of
 from lapel.slices.projects.scopes import Scope, granted
 from lapel.slices.projects.wire import Kind
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from lapel.foundation.database.connection import Connection
+    from lapel.foundation.identity.token_kinds import LookUp
 
 PREFIXES: Final[dict[tuple[Kind, Mode], str]] = {
     ("secret", "live"): "sk_live",
@@ -24,31 +25,30 @@ PREFIXES: Final[dict[tuple[Kind, Mode], str]] = {
 }
 
 
-class KeyHolderRow(msgspec.Struct, frozen=True):
+class KeyHolderRow(HolderRow, frozen=True):
     """A key that works."""
 
-    world_id: int
-    id: str
     kind: Kind
     scopes: list[Scope]
     end_user_id: str | None
     expires_at: datetime | None
-    project_id: str
-    mode: Mode
 
 
-FIND_KEY = """
-SELECT k.world_id, k.id, k.kind, k.scopes, k.end_user_id, k.expires_at, w.project_id, w.mode
-FROM api_keys k JOIN worlds w ON w.id = k.world_id
-WHERE k.secret_hash = ANY($1::bytea[]) AND k.revoked_at IS NULL
-  AND (k.expires_at IS NULL OR k.expires_at > $2)
+FIND_KEY = f"""
+SELECT asked.place, k.world_id, k.id, w.project_id, w.mode, k.kind, k.scopes, k.end_user_id, k.expires_at
+FROM {TOKENS}
+JOIN api_keys k ON k.secret_hash = asked.token_hash
+JOIN worlds w ON w.id = k.world_id
+WHERE k.revoked_at IS NULL AND (k.expires_at IS NULL OR k.expires_at > asked.moment)
 """
 
 
-async def _find(connection: Connection, hashes: list[bytes], now: datetime) -> Found | None:
-    row = await fetch_row(connection, KeyHolderRow, FIND_KEY, hashes, now)
-    if row is None:
-        return None
+async def _find(connection: Connection, asked: Sequence[LookUp]) -> list[Found | None]:
+    rows = await fetch_found(connection, KeyHolderRow, FIND_KEY, len(asked), *arrays_of(asked))
+    return [None if row is None else _found(row) for row in rows]
+
+
+def _found(row: KeyHolderRow) -> Found:
     actor = actor_of(
         row,
         "key",

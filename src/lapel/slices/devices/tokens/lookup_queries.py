@@ -2,44 +2,42 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Final, Literal
 
-import msgspec
-
-from lapel.foundation.core.actors import Mode
 from lapel.foundation.core.rate_limit import RateLimit
-from lapel.foundation.identity.token_kinds import Found, TokenKind, actor_of
+from lapel.foundation.database.rows import fetch_found
+from lapel.foundation.identity.token_kinds import TOKENS, Found, HolderRow, TokenKind, actor_of, arrays_of
 
 if TYPE_CHECKING:
-    from datetime import datetime
+    from collections.abc import Sequence
 
+    from lapel.foundation.core.actors import Actor
     from lapel.foundation.database.connection import Connection
+    from lapel.foundation.identity.token_kinds import LookUp
 
 # This prefix also stands in the examples in devices/wire.py, and in the pattern that hides tokens in logs
 # (`_SECRETS` in foundation/telemetry.py).
 PREFIX: Final = "dtok"
 
 
-class DeviceHolderRow(msgspec.Struct, frozen=True):
-    """A working token of a device. `id` is the device's id."""
+class DeviceHolderRow(HolderRow, frozen=True):
+    """A working token of a device."""
 
-    world_id: int
-    id: str
     state: Literal["current", "refreshing", "fresh"]
     token_hash: bytes
     binding_generation: int
     end_user_id: str | None
-    project_id: str
-    mode: Mode
 
 
-FIND_DEVICE = """
-SELECT t.world_id, t.device_id AS id, t.state, t.token_hash, t.binding_generation, d.end_user_id,
-       w.project_id, w.mode
-FROM device_tokens t
+FIND_DEVICE = f"""
+SELECT asked.place, t.world_id, t.device_id AS id, w.project_id, w.mode, t.state, t.token_hash,
+    t.binding_generation, d.end_user_id
+FROM {TOKENS}
+JOIN device_tokens t ON t.token_hash = asked.token_hash
 JOIN devices d ON d.world_id = t.world_id AND d.id = t.device_id
 JOIN worlds w ON w.id = t.world_id
-WHERE t.token_hash = ANY($1::bytea[]) AND t.binding_generation = d.binding_generation AND d.deleted_at IS NULL
+WHERE t.binding_generation = d.binding_generation AND d.deleted_at IS NULL
 """
 
 # The first use of a fresh token makes it the current token, and deletes its predecessor. The device's row is
@@ -52,18 +50,12 @@ DELETE FROM device_tokens WHERE world_id = $1 AND device_id = $2 AND state = 're
 PROMOTE_FRESH = "UPDATE device_tokens SET state = 'current' WHERE token_hash = $1 AND state = 'fresh'"
 
 
-async def _find(connection: Connection, hashes: list[bytes], _now: datetime) -> Found | None:
-    # Without `fetch_row`, which takes about 1 µs more; tests/contract/test_rows.py compares the names.
-    record = await connection.fetchrow(FIND_DEVICE, hashes)
-    if record is None:
-        return None
-    row = DeviceHolderRow(*record)
-    if row.state == "fresh":
-        await _promote(connection, row)
-        record = await connection.fetchrow(FIND_DEVICE, [row.token_hash])
-        if record is None:
-            return None
-        row = DeviceHolderRow(*record)
+async def _find(connection: Connection, asked: Sequence[LookUp]) -> list[Found | None]:
+    rows = await fetch_found(connection, DeviceHolderRow, FIND_DEVICE, len(asked), *arrays_of(asked))
+    return [None if row is None else _found(row) for row in rows]
+
+
+def _found(row: DeviceHolderRow) -> Found:
     actor = actor_of(
         row,
         "device",
@@ -72,14 +64,14 @@ async def _find(connection: Connection, hashes: list[bytes], _now: datetime) -> 
         refresh_only=row.state == "refreshing",
         token_hash=row.token_hash,
     )
-    return Found(actor)
+    return Found(actor, first_use=partial(_promote, actor) if row.state == "fresh" else None)
 
 
-async def _promote(connection: Connection, row: DeviceHolderRow) -> None:
+async def _promote(device: Actor, connection: Connection) -> None:
     async with connection.transaction():
-        await connection.execute(LOCK_DEVICE, row.world_id, row.id)
-        await connection.execute(END_REFRESHING, row.world_id, row.id, row.token_hash)
-        await connection.execute(PROMOTE_FRESH, row.token_hash)
+        await connection.execute(LOCK_DEVICE, device.world_id, device.id)
+        await connection.execute(END_REFRESHING, device.world_id, device.id, device.token_hash)
+        await connection.execute(PROMOTE_FRESH, device.token_hash)
 
 
 DEVICE_TOKEN = TokenKind(
