@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from lapel.setting_fields import SettingsError, variable
-from lapel.settings import Settings, docs, unknown_variables
+from lapel.settings import Settings, docs, unknown_variables, unknown_variables_here
 
 PAGE = Path(__file__).parents[2] / "docs" / "settings.md"
 SECRET = "s" * 32
@@ -186,6 +186,11 @@ def test_misspelt_variables_are_found() -> None:
 )
 def test_a_misspelt_variable_is_told_with_the_one_it_may_mean(name: str, meant: str | None) -> None:
     assert unknown_variables({name: "1"}) == {name: meant}
+
+
+@pytest.mark.deep  # where variables say how much tests draw
+def test_what_tests_start_gets_no_variable_of_the_tests() -> None:
+    assert unknown_variables_here() == {}
 
 
 def test_a_value_that_cannot_be_used_is_told_as_it_was_given() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import AsyncGenerator, Callable, Generator
 from itertools import count
 from pathlib import Path
@@ -13,6 +14,7 @@ import structlog
 from lapel.embedded.postgres.supervisor import EmbeddedPostgres
 from lapel.foundation.database import migrations
 from lapel.foundation.ports import Ports
+from lapel.settings import unknown_variables_here
 from tests.support.client import api_client
 from tests.support.event_check import check_events
 from tests.support.installation import Installation, shared_installation
@@ -22,6 +24,13 @@ from tests.support.running import Running, running_apart
 from tests.support.tenants import Tenant, make_tenant
 
 _numbers = count(1)
+
+
+def pytest_collection_finish() -> None:
+    """Tests have read by now how much they draw. What they start gets none of these variables: Lapel warns of
+    each variable that is no setting."""
+    for name in unknown_variables_here():
+        del os.environ[name]
 
 
 @pytest.fixture(scope="session")
