@@ -10,6 +10,7 @@ import httpx
 import pytest
 
 from lapel.embedded.s3.endpoint import create_store_app
+from lapel.embedded.s3.files import folder
 from lapel.embedded.s3.protocol import body
 from lapel.foundation.core.asgi import DIRECT, App, InThread, Receive, Scope, Send
 from lapel.foundation.core.clock import SystemClock
@@ -19,9 +20,9 @@ from lapel.foundation.storage.presign import Presigner
 MIB = 1 << 20
 
 
-async def put(folder: Path, content: bytes, around: Callable[[App], App] = lambda store: store) -> int:
+async def put(root: Path, content: bytes, around: Callable[[App], App] = lambda store: store) -> int:
     """The status of a PUT into a new store, piece by piece."""
-    store = create_store_app(folder, {"key": "secret"}, clock=SystemClock(), buckets=["recordings"])
+    store = create_store_app(root, {"key": "secret"}, clock=SystemClock(), buckets=["recordings"])
     signer = Presigner(
         "http://store", region="us-east-1", bucket="recordings",
         credentials=StaticCredentials(Credentials("key", "secret")),
@@ -81,7 +82,10 @@ class _Fast:
 
 
 @pytest.mark.parametrize("short", [0, 1])
-async def test_a_body_that_is_read_without_the_event_loop_is_stored_whole(short: int, tmp_path: Path) -> None:
+async def test_a_body_that_is_read_without_the_event_loop_is_stored_whole(
+    short: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(folder, "_PAIRS", 1)  # taken again after each pause of the client
     content, parts = os.urandom(9 * MIB), [1000, 300_000, MIB, 17, MIB, MIB, MIB]
     assert await put(tmp_path, content, lambda store: _Fast(store, content[short:], parts)) == (
         400 if short else 200
@@ -89,3 +93,18 @@ async def test_a_body_that_is_read_without_the_event_loop_is_stored_whole(short:
     assert not parts
     stored = [path for path in (tmp_path / "recordings").rglob("*") if path.suffix in {".o", ".tmp"}]
     assert [path.read_bytes()[: len(content)] for path in stored] == ([] if short else [content])
+
+
+async def test_buffers_are_few_and_a_body_that_fails_gives_them_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    buffers = folder.Buffers()
+    pairs = [buffers.take() for _ in range(20)]
+    assert sum(pair is not None for pair in pairs) <= 4
+    monkeypatch.setattr(folder, "Buffers", lambda: buffers)
+    monkeypatch.setattr(buffers, "take", lambda: pairs[0])
+    given: list[object] = []
+    monkeypatch.setattr(buffers, "give_back", given.append)
+    too_much = [2 * MIB, MIB]  # the second does not fit into a buffer
+    assert await put(tmp_path, bytes(9 * MIB), lambda store: _Fast(store, bytes(9 * MIB), too_much)) == 500
+    assert given == [pairs[0]]

@@ -17,6 +17,8 @@ from lapel.foundation.core.clock import Clock
 P = ParamSpec("P")
 T = TypeVar("T")
 
+_BUFFER = 1 << 20  # bytes
+_PAIRS = 4  # of buffers, for all clients together
 _BUCKET = re.compile(r"[a-z0-9](?:-*[a-z0-9])*(?:\.[a-z0-9](?:-*[a-z0-9])*)*")
 
 
@@ -47,6 +49,29 @@ class Bucket:
             make_folders(folder)
 
 
+class Buffers:
+    """Memory for bodies of fast clients, which is used again. It comes in pairs: one buffer is written to the
+    disk while the other is filled.
+    """
+
+    def __init__(self) -> None:
+        self._free: list[list[memoryview]] = []
+        self._made = 0
+
+    def take(self) -> list[memoryview] | None:
+        """A pair, or None when all are in use."""
+        if self._free:
+            return self._free.pop()
+        if self._made == _PAIRS:
+            return None
+        self._made += 1
+        return [memoryview(bytearray(_BUFFER)) for _ in range(2)]
+
+    def give_back(self, pair: list[memoryview]) -> None:
+        """Let others have the pair."""
+        self._free.append(pair)
+
+
 class Folder:
     """The state that all requests of one application share. This state is only a cache, because other
     processes may serve and change the same folder at the same time.
@@ -58,6 +83,7 @@ class Folder:
         self.clock = clock
         self._min_free = min_free_bytes
         self._threads = ThreadPoolExecutor(threads, thread_name_prefix="store")
+        self.buffers = Buffers()
         self._buckets: dict[str, Bucket] = {}
         for bucket in self.buckets():
             sweep_temporary(bucket.temporary)

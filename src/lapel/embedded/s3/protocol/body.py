@@ -118,7 +118,7 @@ class IncomingBody:
         if (self._expected or 0) > call.largest:
             raise _too_large(call.largest)
         self.size = 0
-        self._buffers: list[memoryview] = []
+        self._buffers: list[memoryview] | None = None
 
     async def receive(self) -> FileWriter:
         """Take the whole body; return the unfinished file. Leaves nothing behind when it raises.
@@ -139,7 +139,7 @@ class IncomingBody:
         synced = 0
         consuming, syncing = _Behind(self._folder), _Behind(self._folder)
         try:
-            async for batch in self._batches():
+            async for batch in self._batches(consuming):
                 await consuming.begin(self._consume, writer, batch)
                 if self.size - synced >= _SYNC:
                     synced = self.size
@@ -148,13 +148,14 @@ class IncomingBody:
             try:
                 await consuming.end()
             finally:
+                self._give_back()
                 await syncing.end()
         if self._decoder is not None:
             self._decoder.finish()
         if self._expected is not None and self.size != self._expected:
             raise S3Error("IncompleteBody", "The length of the body differs from the announced length.")
 
-    async def _batches(self) -> AsyncIterator[Sequence[bytes | memoryview]]:
+    async def _batches(self, consuming: _Behind) -> AsyncIterator[Sequence[bytes | memoryview]]:
         """Yield the body in batches. Each is consumed before the second next one is asked for."""
         batch: list[bytes] = []
         waiting = 0
@@ -166,20 +167,30 @@ class IncomingBody:
             yield batch
             batch, waiting = [], 0
             if self._decoder is None and (self._expected or 0) >= _LARGE:
-                async for part in self._read_directly():
+                async for part in self._read_directly(consuming):
                     yield [part]
         if batch:
             yield batch
 
-    async def _read_directly(self) -> AsyncIterator[memoryview]:
+    async def _read_directly(self, consuming: _Behind) -> AsyncIterator[memoryview]:
         """Yield parts of the body as long as the client sends them fast."""
-        self._buffers = self._buffers or [memoryview(bytearray(_BATCH)) for _ in range(2)]
+        self._buffers = pair = self._folder.buffers.take()
+        if pair is None:
+            return
         got = _FAST
         while got >= _FAST:
-            self._buffers.reverse()
-            got = await self._call.request.receive_into(self._buffers[0], self._folder.in_thread)
+            pair.reverse()
+            got = await self._call.request.receive_into(pair[0], self._folder.in_thread)
             if got:
-                yield self._buffers[0][:got]
+                yield pair[0][:got]
+        await consuming.end()
+        self._give_back()
+
+    def _give_back(self) -> None:
+        """Let others have the buffers; nothing reads or fills them any more."""
+        pair, self._buffers = self._buffers, None
+        if pair is not None:
+            self._folder.buffers.give_back(pair)
 
     def _consume(self, writer: FileWriter, pieces: Sequence[bytes | memoryview]) -> None:
         """Decode, write and hash; runs in a thread, one call at a time."""
