@@ -18,6 +18,7 @@ from benchmarks.report import Row, show
 BENCHMARKS = (
     "presign",
     "download_url",
+    "list_recordings",
     "store",
     "growth",
     "start",

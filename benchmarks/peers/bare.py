@@ -58,7 +58,7 @@ class Bare:
     def __init__(self) -> None:
         self._keys = {f"Bearer {os.environ['BENCH_KEY']}".encode(): int(os.environ["BENCH_WORLD"])}
         self._decode = msgspec.json.Decoder(DownloadRequest).decode
-        self._encode = msgspec.json.Encoder().encode
+        self.encode = msgspec.json.Encoder().encode
         self._signer = Presigner(
             os.environ["BENCH_STORE_URL"],
             region="us-east-1",
@@ -85,7 +85,7 @@ class Bare:
                 if name == b"authorization":
                     world_id = self._keys.get(value)
             message = await receive()
-            status, body = await self._answer(scope["path"], world_id, message.get("body", b""))
+            status, body = await self.answer(scope["path"], world_id, message.get("body", b""))
             headers = [
                 (b"content-type", b"application/json"),
                 (b"content-length", str(len(body)).encode()),
@@ -95,7 +95,8 @@ class Bare:
             )
             await send({"type": "http.response.body", "body": body, "more_body": False})
 
-    async def _answer(self, path: str, world_id: int | None, content: bytes) -> tuple[int, bytes]:
+    async def answer(self, path: str, world_id: int | None, content: bytes) -> tuple[int, bytes]:
+        """Status and body of one request."""
         if world_id is None:
             return 401, b"{}"
         segments = path.split("/")
@@ -120,7 +121,7 @@ class Bare:
             row["file_size_bytes"],
             now + timedelta(seconds=asked.expires_in),
         )
-        return 200, self._encode(answer)
+        return 200, self.encode(answer)
 
     async def find(self, world_id: int, recording_id: str, media_id: str) -> asyncpg.Record | None:
         """The media of one request."""

@@ -11,9 +11,8 @@ import msgspec
 from lapel.foundation.core.clock import timestamp
 from lapel.foundation.database import outbox
 from lapel.slices.recordings.content_types import format_of
-from lapel.slices.recordings.rows import RecordingRow
+from lapel.slices.recordings.rows import RecordingRow, RecordingRows
 from lapel.slices.recordings.views import recording_of
-from lapel.slices.recordings.wire import Media
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -101,17 +100,6 @@ def _sample(ids: Ids, now: datetime, project_id: str, *, status: RecordingStatus
     """A recording in this status. Only an uploaded recording has facts of its audio."""
     uploaded, sha256, size, duration_ms = status == "uploaded", "ab" * 32, 64_000, 25_000
     began = now - timedelta(minutes=1)
-    media = Media(
-        id=ids.new("med"),
-        type="audio",
-        mime_type="audio/opus",
-        file_size_bytes=size,
-        status="uploaded",
-        captured_at=None,
-        duration_ms=duration_ms,
-        sha256=sha256,
-        created_at=timestamp(began),
-    )
     row = RecordingRow(
         id=ids.new("rec"),
         end_user_id=ids.new("eu"),
@@ -138,9 +126,17 @@ def _sample(ids: Ids, now: datetime, project_id: str, *, status: RecordingStatus
         created_at=began,
         updated_at=now,
         uploaded_at=now if uploaded else None,
-        media=msgspec.json.encode([media]).decode() if uploaded else None,
+        media_id=ids.new("med") if uploaded else None,
+        media_type="audio" if uploaded else None,
+        media_content_type="audio/opus" if uploaded else None,
+        media_size=size if uploaded else None,
+        media_status="uploaded" if uploaded else None,
+        media_captured_at=None,
+        media_duration_ms=duration_ms if uploaded else None,
+        media_sha256=sha256 if uploaded else None,
+        media_created_at=began if uploaded else None,
     )
-    return outbox.EventSample(row.id, recording_body(recording_of(row, project_id)))
+    return outbox.EventSample(row.id, recording_body(recording_of(RecordingRows([row]), project_id)))
 
 
 def _sample_deleted(ids: Ids, now: datetime, project_id: str) -> outbox.EventSample:

@@ -6,11 +6,12 @@ from datetime import datetime
 
 import msgspec
 
-from lapel.slices.recordings.wire import RecordingStatus, Source
+from lapel.slices.recordings.content_types import MediaType
+from lapel.slices.recordings.wire import RecordingStatus, ShownMediaStatus, Source
 
 
 class RecordingRow(msgspec.Struct, frozen=True):
-    """One recording. `metadata` and `media` are JSON texts; `media` is None for a recording without media."""
+    """A recording and one of its media; without media, the last fields are None. `metadata` is JSON text."""
 
     id: str
     end_user_id: str
@@ -37,4 +38,28 @@ class RecordingRow(msgspec.Struct, frozen=True):
     created_at: datetime
     updated_at: datetime
     uploaded_at: datetime | None
-    media: str | None
+    media_id: str | None
+    media_type: MediaType | None
+    media_content_type: str | None
+    media_size: int | None
+    media_status: ShownMediaStatus | None
+    media_captured_at: datetime | None
+    media_duration_ms: int | None
+    media_sha256: str | None
+    media_created_at: datetime | None
+
+
+class RecordingRows(msgspec.Struct, frozen=True):
+    """The rows of one recording: one for each of its media, in their order, or one without media."""
+
+    rows: list[RecordingRow]
+
+    @property
+    def id(self) -> str:
+        """The recording's id."""
+        return self.rows[0].id
+
+    @property
+    def created_at(self) -> datetime:
+        """The time of the recording's creation."""
+        return self.rows[0].created_at

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection
 
     from lapel.foundation.core.actors import Actor
-    from lapel.slices.recordings.rows import RecordingRow
+    from lapel.slices.recordings.rows import RecordingRow, RecordingRows
 
 # What people wrote about a recording, and when it was made; with what a caller sees who may not read it.
 # docs/decisions/0030 gives the reasons.
@@ -27,11 +27,10 @@ _ONLY_FOR_READERS = {
     "transcription_id": None,
 }
 
-_decode_media = msgspec.json.Decoder(list[Media]).decode
 
-
-def recording_of(row: RecordingRow, project_id: str) -> Recording:
+def recording_of(found: RecordingRows, project_id: str) -> Recording:
     """A recording as every answer and event shows it."""
+    row = found.rows[0]
     return Recording(
         id=row.id,
         project_id=project_id,
@@ -48,7 +47,7 @@ def recording_of(row: RecordingRow, project_id: str) -> Recording:
         ended_at=timestamp_or_none(row.ended_at),
         recorded_at=timestamp_or_none(row.recorded_at),
         transcription_id=row.transcription_id,
-        media=[] if row.media is None else _decode_media(row.media),
+        media=[each for each in map(_media, found.rows) if each is not None],
         metadata=raw(row.metadata),
         content_sha256=row.content_sha256,
         content_sha256_verified_at=timestamp_or_none(row.content_sha256_verified_at),
@@ -61,6 +60,25 @@ def recording_of(row: RecordingRow, project_id: str) -> Recording:
         created_at=timestamp(row.created_at),
         updated_at=timestamp(row.updated_at),
         uploaded_at=timestamp_or_none(row.uploaded_at),
+    )
+
+
+def _media(row: RecordingRow) -> Media | None:
+    status, created_at = row.media_status, row.media_created_at
+    if row.media_id is None or row.media_type is None or row.media_content_type is None:
+        return None
+    if status is None or created_at is None:
+        return None
+    return Media(
+        id=row.media_id,
+        type=row.media_type,
+        mime_type=row.media_content_type,
+        file_size_bytes=row.media_size,
+        status=status,
+        captured_at=timestamp_or_none(row.media_captured_at),
+        duration_ms=row.media_duration_ms,
+        sha256=row.media_sha256,
+        created_at=timestamp(created_at),
     )
 
 

@@ -33,6 +33,8 @@ from lapel.foundation.core.errors import InvalidRequest
 BEFORE_ALL = (datetime(9999, 12, 30, tzinfo=UTC), "~")
 # The rows' share of a page's 1 MiB of JSON; the rest is for the cursor and the other fields.
 PAGE_BYTES = 2**20 - 4096
+MOST_ROWS = 100
+_encode = msgspec.json.Encoder().encode
 _ROW_ID = re.compile(r"[A-Za-z0-9_]{1,128}\Z")
 _PLACE = re.compile(r"[0-9]{1,18}\Z")
 
@@ -72,7 +74,7 @@ Offset = Annotated[int, msgspec.Meta(ge=0, le=1_000_000, description="Rows to sk
 class PageQuery(msgspec.Struct, frozen=True, kw_only=True):
     """The query parameters of every list."""
 
-    limit: Annotated[int, msgspec.Meta(ge=1, le=100, description="The most rows of a page.")] = 20
+    limit: Annotated[int, msgspec.Meta(ge=1, le=MOST_ROWS, description="The most rows of a page.")] = 20
     cursor: Cursor = ""
     offset: Offset = 0
 
@@ -135,14 +137,14 @@ def place_page(
 
 
 def _fitting(rows: Sequence[S], build: Callable[[S], T]) -> list[T]:
-    data: list[T] = []
+    data = [build(row) for row in rows]
+    if len(_encode(data)) <= PAGE_BYTES:  # nearly always
+        return data
     left = PAGE_BYTES
-    for row in rows:
-        item = build(row)
-        left -= len(msgspec.json.encode(item)) + 1
-        if data and left < 0:
-            break
-        data.append(item)
+    for number, item in enumerate(data):
+        left -= len(_encode(item)) + 1
+        if number and left < 0:
+            return data[:number]
     return data
 
 

@@ -1,51 +1,51 @@
-"""The SQL that creates, changes and lists recordings, and all SQL that sets a recording's status.
+"""The SQL that creates, reads and changes recordings, and all SQL that sets a recording's status.
 
-Reads include the media. Only uploads/media_states.py changes the states of media.
+Reads include the media. list_queries.py lists recordings. Only uploads/media_states.py changes the states
+of media.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from itertools import combinations
+from datetime import datetime
+from itertools import groupby
+from operator import attrgetter
 from typing import TYPE_CHECKING
 
 import msgspec
 
-from lapel.foundation.database.rows import fetch_found, fetch_row, fetch_rows, fetch_value
+from lapel.foundation.database.rows import fetch_row, fetch_rows, fetch_value
 from lapel.slices.erasure.service import ENTERING
 from lapel.slices.recordings.access import PRESENT
-from lapel.slices.recordings.rows import RecordingRow
+from lapel.slices.recordings.rows import RecordingRow, RecordingRows
 from lapel.slices.recordings.wire import RecordingStatus
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
     from lapel.foundation.database.connection import Connection
-    from lapel.foundation.http.input.pagination import PageWindow
     from lapel.slices.recordings.access import Reach
     from lapel.slices.recordings.wire import Source
 
-# Media are read as the contract's JSON, so a page of recordings needs neither a second query nor a conversion
-# of its media. A media that is being verified is shown as pending.
-_COLUMNS = """
+COLUMNS = """
 r.id, r.end_user_id, r.device_id, r.name, r.status, r.source, r.upload_method, r.duration_ms,
 r.claimed_duration_ms, r.started_at, r.ended_at, r.recorded_at, r.transcription_id, r.metadata,
 r.content_sha256, r.content_sha256_verified_at, r.file_size_bytes, r.mime_type, r.recording_uuid,
 r.recording_generation, r.encryption_version, r.consent_obtained, r.created_at, r.updated_at, r.uploaded_at
 """
 
-_WITH_MEDIA = """
+MEDIA_COLUMNS = """
+m.id AS media_id, m.type AS media_type, m.content_type AS media_content_type, m.file_size_bytes AS media_size,
+CASE m.status WHEN 'verifying' THEN 'pending' ELSE m.status END AS media_status,
+m.captured_at AS media_captured_at, m.duration_ms AS media_duration_ms, m.sha256 AS media_sha256,
+m.created_at AS media_created_at
+"""
+# One row for each media, because JSON of the media takes PostgreSQL longer than all other columns. OFFSET 0
+# keeps the planner from joining all media of the world.
+WITH_MEDIA = """
 LEFT JOIN LATERAL (
-    SELECT json_agg(json_build_object(
-        'id', m.id, 'type', m.type, 'mime_type', m.content_type, 'file_size_bytes', m.file_size_bytes,
-        'status', CASE m.status WHEN 'verifying' THEN 'pending' ELSE m.status END,
-        'captured_at', to_char(m.captured_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"'),
-        'duration_ms', m.duration_ms, 'sha256', m.sha256,
-        'created_at', to_char(m.created_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"')
-    ) ORDER BY m.created_at, m.id) AS media
-    FROM media m WHERE m.world_id = r.world_id AND m.recording_id = r.id
-) own ON true
+    SELECT * FROM media m WHERE m.world_id = r.world_id AND m.recording_id = r.id OFFSET 0
+) m ON true
 """
 
 # $3: the only end user whose recordings the caller may see. $4, $5: the calling device and its binding. NULL:
@@ -58,16 +58,17 @@ r.world_id = $1 AND r.id = $2 AND ($3::text IS NULL OR r.end_user_id = $3)
 # For each row of the arrays $1 to $5, as `REACHED`. The sub-selects hide the lengths of the arrays from the
 # planner, which would otherwise plan each execution anew.
 READ = f"""
-SELECT {_COLUMNS}, own.media, asked.place
+SELECT {COLUMNS}, {MEDIA_COLUMNS}, asked.place
 FROM unnest((SELECT $1::bigint[]), (SELECT $2::text[]), (SELECT $3::text[]), (SELECT $4::text[]),
     (SELECT $5::integer[])) WITH ORDINALITY
     AS asked (world_id, recording_id, end_user_id, device_id, binding_generation, place)
 JOIN recordings r ON r.world_id = asked.world_id AND r.id = asked.recording_id
-{_WITH_MEDIA}
+{WITH_MEDIA}
 WHERE (asked.end_user_id IS NULL OR r.end_user_id = asked.end_user_id)
     AND (asked.device_id IS NULL
         OR (r.device_id = asked.device_id AND r.binding_generation = asked.binding_generation))
     AND {PRESENT}
+ORDER BY asked.place, m.created_at, m.id
 """
 
 # Locked until the transaction ends. Rows that refer to the recording (transcriptions) may still be written.
@@ -88,9 +89,10 @@ RETURNING id
 
 # The conditions match the unique index, in which two absent generations are equal.
 FIND_BY_UUID = f"""
-SELECT {_COLUMNS}, own.media FROM recordings r {_WITH_MEDIA}
+SELECT {COLUMNS}, {MEDIA_COLUMNS} FROM recordings r {WITH_MEDIA}
 WHERE r.world_id = $1 AND r.device_id = $2 AND r.recording_uuid = $3
   AND r.recording_generation IS NOT DISTINCT FROM $4 AND r.deleted_at IS NULL
+ORDER BY m.created_at, m.id
 """
 
 # Every object that the store must hold: world, key, bytes, SHA-256, content type.
@@ -160,68 +162,6 @@ WHERE world_id = $1 AND id = $2 AND status <> 'uploaded' AND status <> $3
 RETURNING id
 """
 
-_FILTERS = {
-    "end_user_id": "r.end_user_id = ${}",
-    "device_id": "r.device_id = ${}",
-    "status": "r.status = ${}",
-    "recorded_after": "r.recorded_at >= ${}",
-    "recorded_before": "r.recorded_at < ${}",
-}
-_FIRST_FILTER = 6
-# A list by time always has both limits: a prepared plan takes a range without an end for a third of all rows.
-_BY_TIME = {
-    "recorded_after": datetime.min.replace(tzinfo=UTC),
-    "recorded_before": datetime.max.replace(tzinfo=UTC),
-}
-
-
-def _conditions(names: tuple[str, ...]) -> list[tuple[str, str]]:
-    """Each filter's name and its condition, with the number of its parameter."""
-    return [(name, _FILTERS[name].format(number)) for number, name in enumerate(names, _FIRST_FILTER)]
-
-
-def _list(names: tuple[str, ...]) -> str:
-    """The statement for one set of filters. Unlike a statement with `OR`, its prepared plan uses an index."""
-    filters = "".join(f" AND {condition}" for _, condition in _conditions(names))
-    return f"""
-SELECT {_COLUMNS}, own.media FROM (
-    SELECT r.world_id, {_COLUMNS} FROM recordings r
-    WHERE r.world_id = $1 AND (r.created_at, r.id) < ($2, $3){filters} AND {PRESENT}
-    ORDER BY r.created_at DESC, r.id DESC LIMIT $4 OFFSET $5
-) r {_WITH_MEDIA} ORDER BY r.created_at DESC, r.id DESC
-"""
-
-
-LISTS: dict[tuple[str, ...], str] = {
-    names: _list(names)
-    for count in range(len(_FILTERS) + 1)
-    for names in combinations(_FILTERS, count)
-    if len(_BY_TIME.keys() & names) != 1
-}
-# The lists by time, of the newest recordings only. A list is in the order of creation, and no index has both
-# this order and `recorded_at`. So a statement of `LISTS` sorts all recordings of a range, although the newest
-# recordings usually fill a page.
-_NEWEST_READ = 500
-
-
-def _newest(names: tuple[str, ...]) -> str:
-    """The statement of `_list` that reads the newest recordings before the page's place, and no others."""
-    conditions = _conditions(names)
-    indexed = "".join(f" AND {each}" for name, each in conditions if name not in _BY_TIME)
-    of_time = " AND ".join(each for name, each in conditions if name in _BY_TIME)
-    return f"""
-SELECT {_COLUMNS}, own.media FROM (
-    SELECT * FROM (
-        SELECT r.world_id, {_COLUMNS} FROM recordings r
-        WHERE r.world_id = $1 AND (r.created_at, r.id) < ($2, $3){indexed} AND {PRESENT}
-        ORDER BY r.created_at DESC, r.id DESC LIMIT {_NEWEST_READ}
-    ) r WHERE {of_time} ORDER BY r.created_at DESC, r.id DESC LIMIT $4 OFFSET $5
-) r {_WITH_MEDIA} ORDER BY r.created_at DESC, r.id DESC
-"""
-
-
-NEWEST: dict[tuple[str, ...], str] = {names: _newest(names) for names in LISTS if _BY_TIME.keys() & names}
-
 
 class FoundRecordingRow(RecordingRow, frozen=True):
     """The recording of one of several questions. `place`: the question, counted from 1."""
@@ -268,14 +208,17 @@ def reached(at: Reach) -> tuple[int, str, str | None, str | None, int | None]:
     return at.world_id, at.recording_id, at.end_user_id, at.device_id, at.binding_generation
 
 
-async def read(connection: Connection, asked: Sequence[Reach]) -> list[FoundRecordingRow | None]:
+async def read(connection: Connection, asked: Sequence[Reach]) -> list[RecordingRows | None]:
     """Each recording with its media; None when the caller does not reach it."""
-    return await fetch_found(
-        connection, FoundRecordingRow, READ, len(asked), *map(list, zip(*map(reached, asked), strict=True))
-    )
+    arguments = map(list, zip(*map(reached, asked), strict=True))
+    found: list[RecordingRows | None] = [None] * len(asked)
+    rows = await fetch_rows(connection, FoundRecordingRow, READ, *arguments)
+    for place, own in groupby(rows, attrgetter("place")):
+        found[place - 1] = RecordingRows(list(own))
+    return found
 
 
-async def read_one(connection: Connection, at: Reach) -> RecordingRow | None:
+async def read_one(connection: Connection, at: Reach) -> RecordingRows | None:
     """One recording with its media; None when the caller does not reach it."""
     return (await read(connection, [at]))[0]
 
@@ -316,36 +259,17 @@ async def insert(
 
 async def find_by_uuid(
     connection: Connection, world_id: int, device_id: str, recording_uuid: str, generation: int | None
-) -> RecordingRow | None:
+) -> RecordingRows | None:
     """The recording that a device already announced under this uuid and generation."""
-    return await fetch_row(
+    rows = await fetch_rows(
         connection, RecordingRow, FIND_BY_UUID, world_id, device_id, recording_uuid, generation
     )
+    return RecordingRows(rows) if rows else None
 
 
 async def adopt(connection: Connection, world_id: int, recording_id: str, binding_generation: int) -> None:
     """Move a recording to a later binding of its device."""
     await connection.execute(ADOPT, world_id, recording_id, binding_generation)
-
-
-async def list_page(
-    connection: Connection, world_id: int, asked: PageWindow, filters: Mapping[str, object | None]
-) -> list[RecordingRow]:
-    """The rows of one page with their media, and one more row if another page follows.
-
-    `filters` maps a filter's name to its value; None: no filter.
-    """
-    given = {name: value for name, value in filters.items() if value is not None}
-    if _BY_TIME.keys() & given:
-        given = _BY_TIME | given
-    given = {name: given[name] for name in _FILTERS if name in given}
-    names = tuple(given)
-    window = (world_id, asked.before_time, asked.before_id, asked.fetch, asked.offset, *given.values())
-    if names in NEWEST:
-        rows = await fetch_rows(connection, RecordingRow, NEWEST[names], *window)
-        if len(rows) == asked.fetch:
-            return rows
-    return await fetch_rows(connection, RecordingRow, LISTS[names], *window)
 
 
 async def update(

@@ -15,7 +15,7 @@ from lapel.slices.devices.service import find_device
 from lapel.slices.end_users.service import lock_active_end_user
 from lapel.slices.recordings import events
 from lapel.slices.recordings.access import Reach, reach, unknown
-from lapel.slices.recordings.records import record_queries
+from lapel.slices.recordings.records import list_queries, record_queries
 from lapel.slices.recordings.views import recording_of, shown_to
 from lapel.slices.recordings.wire import Recording, RecordingPage
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from lapel.foundation.core.actors import Actor
     from lapel.foundation.database.connection import Connection
     from lapel.foundation.ports import Ports
-    from lapel.slices.recordings.rows import RecordingRow
+    from lapel.slices.recordings.rows import RecordingRow, RecordingRows
     from lapel.slices.recordings.wire import CreateRecording, RecordingQuery, UpdateRecording
 
 # `create` tries again when the recording that prevents its insert is deleted before it is read.
@@ -102,14 +102,14 @@ class Records:
                 return _shown(actor, recording, body), True
             if device_id is None or recording_uuid is None:
                 continue
-            row = await record_queries.find_by_uuid(
+            found = await record_queries.find_by_uuid(
                 connection, actor.world_id, device_id, recording_uuid, body.recording_generation
             )
-            if row is not None:
-                _check_agreement(row, end_user_id, body)
+            if found is not None:
+                _check_agreement(found.rows[0], end_user_id, body)
                 if generation is not None:
-                    await record_queries.adopt(connection, actor.world_id, row.id, generation)
-                return _shown(actor, recording_of(row, actor.project_id), body), False
+                    await record_queries.adopt(connection, actor.world_id, found.id, generation)
+                return _shown(actor, recording_of(found, actor.project_id), body), False
         raise Conflict("This recording is being changed by another request. Repeat the request.")
 
     async def replayed(self, actor: Actor, body: CreateRecording, stored: Recording) -> Recording:
@@ -138,8 +138,8 @@ class Records:
             "recorded_before": query.recorded_before,
         }
         async with self._ports.database.acquire() as connection:
-            rows = await record_queries.list_page(connection, actor.world_id, asked, filters)
-        data, has_more, next_cursor = page(rows, asked, lambda row: recording_of(row, actor.project_id))
+            found = await list_queries.list_page(connection, actor.world_id, asked, filters)
+        data, has_more, next_cursor = page(found, asked, lambda each: recording_of(each, actor.project_id))
         return RecordingPage(data=data, has_more=has_more, next_cursor=next_cursor)
 
     async def update(self, actor: Actor, at: Reach, body: UpdateRecording) -> Recording:
@@ -225,10 +225,10 @@ async def read_in(connection: Connection, at: Reach, project_id: str) -> Recordi
     return _found(await record_queries.read_one(connection, at), project_id)
 
 
-def _found(row: RecordingRow | None, project_id: str) -> Recording:
-    if row is None:
+def _found(found: RecordingRows | None, project_id: str) -> Recording:
+    if found is None:
         raise unknown()
-    return recording_of(row, project_id)
+    return recording_of(found, project_id)
 
 
 def _shown(actor: Actor, recording: Recording, body: CreateRecording) -> Recording:
