@@ -67,7 +67,7 @@ LONG = (
     "transcription/models/speakers/test_voices.py",
     "transcription/test_long_exports.py",
     "transcription/test_remote_copies.py",
-    "foundation/database/test_world_shares.py",
+    "foundation/database/turns/test_world_shares.py",
     "cli/test_first_key.py",
     "cli/test_listen.py",
     "hostile/test_commands.py",

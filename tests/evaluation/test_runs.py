@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import re
@@ -163,20 +164,21 @@ def take_the_small_set() -> None:
 
 
 @pytest.mark.deep
-def test_the_command_starts_a_server_and_leaves_nothing(tmp_path: Path) -> None:
+async def test_the_command_starts_a_server_and_leaves_nothing(tmp_path: Path) -> None:
     environment = os.environ | {
         "TMPDIR": str(tmp_path),
         "LAPEL_DATABASE_URL": "postgresql://nobody@127.0.0.1:1/",
     }
     arguments = ("eval", "--only", "search", "--half", TALK.half, "--limit", "2", "--json")
     with Warm(*arguments, env=environment, before=take_the_small_set) as process:
-        output, errors = process.communicate(timeout=110)
+        # In a thread: the server of the other tests goes on meanwhile.
+        output, errors = await asyncio.to_thread(process.communicate, timeout=110)
     assert process.returncode == 0, errors
     found = msgspec.json.decode(output, type=Evaluation)
     assert found.search[TALK.half].questions <= 2
     assert set(json.loads(output)) == {each.name for each in msgspec.structs.fields(Evaluation)}
     assert (found.ask, found.attacks, found.conversations) == ({}, None, 1)
-    assert list(tmp_path.iterdir()) == []
+    assert list(tmp_path.iterdir()) == []  # noqa: ASYNC240 - nothing else runs
 
 
 def test_the_servers_settings_are_those_of_no_installation() -> None:
