@@ -1,9 +1,11 @@
 """Object files: whole or not there, and damage is noticed."""
 
+import asyncio
 import errno
 import os
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from threading import Event
 
 import pytest
 
@@ -20,6 +22,7 @@ from lapel.embedded.s3.files.objects import (
     sweep_temporary,
 )
 from lapel.embedded.s3.s3_errors import S3Error
+from lapel.foundation.core.asgi import InThread
 from lapel.foundation.core.clock import ManualClock, SystemClock
 
 FACTS = ObjectFacts(
@@ -181,3 +184,17 @@ async def test_what_is_not_in_memory_is_read_all_the_same(tmp_path: Path) -> Non
     with await open_existing(folder, bucket, "k") as stored:
         assert stored.data is not None
         assert bytes(stored.data) == body
+
+
+async def test_fast_clients_leave_half_of_the_threads_to_others(tmp_path: Path) -> None:
+    folder, going = Folder(tmp_path, SystemClock(), 0, 4), Event()
+
+    async def move(in_thread: InThread) -> int:
+        return await in_thread(lambda: int(going.wait(20)))
+
+    moving = [asyncio.create_task(folder.move(move)) for _ in range(5)]
+    await asyncio.wait(moving[2:])
+    assert await folder.in_thread(lambda: 7) == 7
+    going.set()
+    assert await asyncio.gather(*moving) == [1, 1, 0, 0, 0]
+    assert await folder.move(move) == 1

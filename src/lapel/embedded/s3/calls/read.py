@@ -8,6 +8,7 @@ import re
 from collections.abc import Mapping
 from contextlib import suppress
 from email.utils import parsedate_to_datetime
+from functools import partial
 
 from lapel.embedded.s3.calls.metadata import answer_headers, checksum_headers
 from lapel.embedded.s3.files.folder import Bucket, Folder
@@ -79,7 +80,8 @@ async def _send_file(call: SignedCall, stored: StoredObject, first: int, length:
     try:
         end = first + length
         while first < end:
-            sent = await call.request.send_file(stored.fd, first, end - first, call.folder.in_thread)
+            send = partial(call.request.send_file, stored.fd, first, end - first)
+            sent = await call.folder.move(send)
             first += sent
             if first < end and sent >= _FAST:
                 continue

@@ -3,7 +3,7 @@
 import asyncio
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import ParamSpec, TypeVar
@@ -12,6 +12,7 @@ from lapel.embedded.s3.files.durable import make_folders
 from lapel.embedded.s3.files.objects import sweep_temporary
 from lapel.embedded.s3.files.paths import object_path
 from lapel.embedded.s3.s3_errors import S3Error
+from lapel.foundation.core.asgi import InThread
 from lapel.foundation.core.clock import Clock
 
 P = ParamSpec("P")
@@ -84,6 +85,8 @@ class Folder:
         self._min_free = min_free_bytes
         self._threads = ThreadPoolExecutor(threads, thread_name_prefix="store")
         self.buffers = Buffers()
+        self._most_moving = threads // 2
+        self._moving = 0
         self._buckets: dict[str, Bucket] = {}
         for bucket in self.buckets():
             sweep_temporary(bucket.temporary)
@@ -133,6 +136,18 @@ class Folder:
                     continue
             future.exception()  # read, or asyncio would log that it never was
             raise
+
+    async def move(self, slice_of: Callable[[InThread], Awaitable[int]]) -> int:
+        """Move bytes between a client and a file in a thread. Returns 0, at once, if that would leave too few
+        threads for other requests.
+        """
+        if self._moving >= self._most_moving:
+            return 0
+        self._moving += 1
+        try:
+            return await slice_of(self.in_thread)
+        finally:
+            self._moving -= 1
 
 
 def valid_bucket(name: str) -> bool:

@@ -5,6 +5,7 @@ Source for the lengths: PutObject, Amazon S3 API reference, and `chunked.py`.
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
+from functools import partial
 from typing import ParamSpec
 
 from lapel.embedded.s3.files.durable import sync_file
@@ -180,7 +181,7 @@ class IncomingBody:
         got = _FAST
         while got >= _FAST:
             pair.reverse()
-            got = await self._call.request.receive_into(pair[0], self._folder.in_thread)
+            got = await self._folder.move(partial(self._call.request.receive_into, pair[0]))
             if got:
                 yield pair[0][:got]
         await consuming.end()
