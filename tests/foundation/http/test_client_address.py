@@ -18,7 +18,7 @@ def address(peer: str | None, *forwarded: str, trusted: Any = TRUSTED) -> str | 
     """The address of a request from a peer with these lines of X-Forwarded-For."""
     headers = [(b"host", b"h"), *((b"x-forwarded-for", each.encode("latin-1")) for each in forwarded)]
     scope: Any = {"client": None if peer is None else (peer, 4711), "headers": headers}
-    return ClientAddresses(trusted).of(scope)
+    return ClientAddresses(trusted).of(scope, dict(headers))
 
 
 @pytest.mark.parametrize(

@@ -287,10 +287,20 @@ def test_the_day_changes_at_midnight_utc_and_with_the_credentials() -> None:
     assert first == ours.get_url("k", now=late, expires_in=60)
 
 
+def test_a_signer_that_kept_another_second_signs_as_a_new_one() -> None:
+    ours = signer()
+    for microseconds, expires_in in ((0, 60), (999_999, 60), (1_000_000, 60), (1_500_000, 61), (0, 61)):
+        now = NOW + timedelta(microseconds=microseconds)
+        assert ours.get_url("k", now=now, expires_in=expires_in) == signer().get_url(
+            "k", now=now, expires_in=expires_in
+        )
+        assert ours.lifetime(now, expires_in) == signer().lifetime(now, expires_in)
+
+
 def test_expiry_is_the_links_or_the_credentials() -> None:
-    assert signer().expires_at(NOW, 3600) == datetime(2026, 1, 15, 13, 0, tzinfo=UTC)
+    assert signer().lifetime(NOW, 3600).ends == datetime(2026, 1, 15, 13, 0, tzinfo=UTC)
     soon = datetime(2026, 1, 15, 12, 10, tzinfo=UTC)
-    assert signer(Credentials("AKID", "secret", "token", soon)).expires_at(NOW, 3600) == soon
+    assert signer(Credentials("AKID", "secret", "token", soon)).lifetime(NOW, 3600).ends == soon
 
 
 def test_secrets_do_not_show_in_a_repr() -> None:

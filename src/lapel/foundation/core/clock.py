@@ -41,7 +41,9 @@ class ManualClock:
 
 def timestamp(moment: datetime) -> str:
     """`2026-01-15T12:00:00.000Z`: UTC with milliseconds, the form of every answer."""
-    return moment.astimezone(UTC).isoformat(timespec="milliseconds").removesuffix("+00:00") + "Z"
+    if moment.tzinfo is not UTC:
+        moment = moment.astimezone(UTC)
+    return f"{moment.isoformat(timespec='milliseconds')[:-6]}Z"  # without +00:00
 
 
 def timestamp_or_none(moment: datetime | None) -> str | None:

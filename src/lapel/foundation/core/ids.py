@@ -16,7 +16,8 @@ from typing import Protocol
 from lapel.foundation.core.base62 import decode, encode
 from lapel.foundation.core.clock import EPOCH, Clock
 
-_HALF = 62**8
+# An id ends in four characters of its own; the others, ids of one millisecond nearly always share.
+_OWN = 62**4
 _ID = re.compile(r"(?:[a-z]+_)?([0-9A-Za-z]{8})[0-9A-Za-z]{16}\Z")
 
 
@@ -35,8 +36,8 @@ class TimeOrderedIds:
         self._clock = clock
         self._lock = Lock()
         self._last = (0, 0)
-        # The part that ids of one millisecond nearly always share. Encoding it is most of the work.
-        self._shared: tuple[int, int, str] = (0, 0, encode(0, 16))
+        # Encoding the part that ids of one millisecond share is most of the work.
+        self._shared: tuple[int, int, str] = (0, 0, encode(0, 20))
 
     def new(self, prefix: str) -> str:
         """A fresh id; each is greater than the previous one, even if the clock steps back."""
@@ -48,11 +49,11 @@ class TimeOrderedIds:
             if millisecond <= last_millisecond:
                 millisecond, noise = last_millisecond, last_noise + 1 + (noise & 0xFFFF)
             self._last = (millisecond, noise)
-        high, low = divmod(noise, _HALF)  # small numbers divide faster
+        high, own = divmod(noise, _OWN)
         shared = self._shared
         if shared[0] != millisecond or shared[1] != high:
-            shared = self._shared = (millisecond, high, encode(millisecond, 8) + encode(high, 8))
-        return f"{prefix}_{shared[2]}{encode(low, 8)}"
+            shared = self._shared = (millisecond, high, encode(millisecond, 8) + encode(high, 12))
+        return f"{prefix}_{shared[2]}{encode(own, 4)}"
 
 
 def made_at(value: str) -> datetime | None:

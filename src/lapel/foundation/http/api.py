@@ -142,7 +142,7 @@ class Api:
         """
         exchange = Exchange(scope, dict(scope["headers"]), time.perf_counter(), self._ids.new("req"))
         REQUEST_ID.set(exchange.request_id)
-        exchange.address = self._addresses.of(scope)
+        exchange.address = self._addresses.of(scope, exchange.headers)
         CLIENT_ADDRESS.set(exchange.address)
         try:
             await self._respond(exchange, receive, send)

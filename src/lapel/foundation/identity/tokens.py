@@ -7,13 +7,12 @@ tokens are random.
 
 from __future__ import annotations
 
-import hashlib
-import hmac
 import secrets
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from zlib import crc32
 
 from lapel.foundation.core.base62 import ALPHABET, encode
+from lapel.foundation.keyed_hash import KeyedHash
 
 _RANDOM_CHARACTERS = 32
 _CHECKSUM_CHARACTERS = 6
@@ -53,14 +52,19 @@ class TokenHasher:
     pepper: bytes
     previous: bytes | None = None
     secret_id: str = ""
+    _present: KeyedHash = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        """Prepare the hash under the present pepper, which every request needs."""
+        object.__setattr__(self, "_present", KeyedHash(self.pepper))
 
     def hash(self, token: str) -> bytes:
         """The hash that is stored: 32 bytes, under the present pepper."""
-        return hmac.digest(self.pepper, token.encode(), hashlib.sha256)
+        return self._present.digest(token.encode())
 
     def candidates(self, token: str) -> list[bytes]:
         """The hashes with which to look up a token: under the present pepper, then under the previous one."""
         hashes = [self.hash(token)]
         if self.previous is not None:
-            hashes.append(hmac.digest(self.previous, token.encode(), hashlib.sha256))
+            hashes.append(KeyedHash(self.previous).digest(token.encode()))
         return hashes

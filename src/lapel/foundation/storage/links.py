@@ -20,11 +20,11 @@ if TYPE_CHECKING:
 
 
 class Link(msgspec.Struct, frozen=True):
-    """A link that GETs one object until `expires_at`; `expires_in` is the same time, in whole seconds from
-    now."""
+    """A link that GETs one object until `expires_at`, a time in the form of answers; `expires_in` is the same
+    time, in whole seconds from now."""
 
     url: str
-    expires_at: datetime
+    expires_at: str
     expires_in: int
 
 
@@ -64,8 +64,8 @@ class Links:
             response_content_type=content_type,
             response_content_disposition=disposition,
         )
-        ends, seconds = self._life(now, expires_in)
-        return Link(url, ends, seconds)
+        life = self._presigner.lifetime(now, expires_in)
+        return Link(url, life.shown, life.seconds)
 
     def put(
         self,
@@ -94,13 +94,8 @@ class Links:
             sha256=sha256,
             marker=marker,
         )
-        ends, seconds = self._life(now, expires_in)
-        return PutLink(signed.url, signed.headers, ends, seconds)
-
-    def _life(self, now: datetime, expires_in: int) -> tuple[datetime, int]:
-        begins = now.replace(microsecond=0)
-        ends = self._presigner.expires_at(begins, expires_in)
-        return ends, int((ends - begins).total_seconds())
+        life = self._presigner.lifetime(now, expires_in)
+        return PutLink(signed.url, signed.headers, life.ends, life.seconds)
 
 
 def links_for(settings: Settings, credentials: CredentialSource) -> Links:

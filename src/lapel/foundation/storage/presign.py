@@ -2,21 +2,23 @@
 take a fraction of the time.
 
 A signature costs one SHA-256 and one HMAC, because the day's signing key is kept, with everything else that
-depends only on credentials, endpoint and bucket.
+depends only on credentials, endpoint and bucket. The texts of the present second are kept, too.
 
 Sources: "Authenticating Requests: Using Query Parameters" and "… Using the Authorization Header (AWS
 Signature Version 4)", Amazon S3 API reference.
 """
 
-import hashlib
 import re
 from base64 import b64encode
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
+from hashlib import sha256
 from typing import Literal, NamedTuple
 from urllib.parse import urlsplit
 
+from lapel.foundation.core.clock import timestamp as shown_time
+from lapel.foundation.keyed_hash import KeyedHash
 from lapel.foundation.storage.credentials import Credentials, CredentialSource
 from lapel.foundation.storage.sigv4 import (
     ALGORITHM,
@@ -25,7 +27,6 @@ from lapel.foundation.storage.sigv4 import (
     authorization,
     encode,
     encode_path,
-    signature,
     signing_key,
 )
 
@@ -33,7 +34,7 @@ Addressing = Literal["path", "virtual"]
 
 _DEFAULT_PORT = {"http": 80, "https": 443}
 _SPACES = re.compile(r"\s+")
-_EMPTY_SHA256 = hashlib.sha256().hexdigest()
+_EMPTY_SHA256 = sha256().hexdigest()
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,9 +61,49 @@ class _Day(NamedTuple):
     credentials: Credentials
     date: str
     key: bytes
+    keyed: KeyedHash  # under `key`
     scope: str
     credential: str  # X-Amz-Credential, encoded
     token: str | None  # X-Amz-Security-Token, encoded
+
+
+class Lifetime(NamedTuple):
+    """The life of a link: its end, the same in the form of answers, and whole seconds from its signature."""
+
+    ends: datetime
+    shown: str
+    seconds: int
+
+
+class _Second:
+    """The values that all signatures of one second and one set of credentials share."""
+
+    __slots__ = ("_lifetimes", "begins", "day", "ends", "head", "query", "timestamp")
+
+    def __init__(self, begins: datetime, timestamp: str, day: _Day) -> None:
+        self.begins = begins
+        self.ends = begins + timedelta(seconds=1)
+        self.day = day
+        self.timestamp = timestamp
+        # The start of the text that is signed, before the hash of the request.
+        self.head = f"{ALGORITHM}\n{timestamp}\n{day.scope}\n"
+        # The start of a link's query, before the number of seconds.
+        self.query = (
+            f"X-Amz-Algorithm={ALGORITHM}&X-Amz-Credential={day.credential}"
+            f"&X-Amz-Date={timestamp}&X-Amz-Expires="
+        )
+        self._lifetimes: dict[int, Lifetime] = {}
+
+    def lifetime(self, expires_in: int) -> Lifetime:
+        """The life of a link that is signed in this second and valid for so many seconds."""
+        found = self._lifetimes.get(expires_in)
+        if found is None:
+            end = self.begins + timedelta(seconds=expires_in)
+            credentials_end = self.day.credentials.expires_at
+            end = end if credentials_end is None else min(end, credentials_end)
+            found = Lifetime(end, shown_time(end), int((end - self.begins).total_seconds()))
+            self._lifetimes[expires_in] = found
+        return found
 
 
 def checksum_of(digest: str) -> str:
@@ -115,6 +156,7 @@ class Presigner:
         self._region = region
         self._source = credentials
         self._day: _Day | None = None
+        self._second: _Second | None = None
 
     def get_url(
         self,
@@ -176,7 +218,8 @@ class Presigner:
         once for the store to compare, keep, and name in its answer. Raises `ValueError` for a malformed hash,
         and `StoreUnavailable` without valid credentials.
         """
-        timestamp, day = self._moment(now)
+        second = self._second_of(now)
+        day, timestamp = second.day, second.timestamp
         headers = {
             "host": self._host,
             "x-amz-content-sha256": sha256 or _EMPTY_SHA256,
@@ -193,16 +236,14 @@ class Presigner:
         )  # fmt: skip
         return SignedRequest(path, headers)
 
-    def expires_at(self, now: datetime, expires_in: int) -> datetime:
-        """Return the end of a link signed at `now`: its own end, or the end of the credentials if that is
+    def lifetime(self, now: datetime, expires_in: int) -> Lifetime:
+        """Return the life of a link signed at `now`. It ends by itself, or with the credentials if that is
         sooner.
 
-        The time in a link has whole seconds, so the link's own end is counted from the last whole second.
-        Raises `StoreUnavailable` without valid credentials.
+        The time in a link has whole seconds, so the life is counted from the last whole second. Raises
+        `StoreUnavailable` without valid credentials.
         """
-        end = now.replace(microsecond=0) + timedelta(seconds=expires_in)
-        credentials_end = self._source.current().expires_at
-        return end if credentials_end is None else min(end, credentials_end)
+        return self._second_of(now).lifetime(expires_in)
 
     def _url(
         self, method: str, key: str, now: datetime, expires_in: int, query: str, lines: str, names: str
@@ -210,13 +251,11 @@ class Presigner:
         """Sign and assemble. `query` is encoded and in canonical order; if not empty, it ends in &."""
         if not 1 <= expires_in <= MAX_EXPIRES:
             raise ValueError(f"a link is valid for 1 to {MAX_EXPIRES} seconds, not {expires_in}")
-        timestamp, day = self._moment(now)
+        second = self._second_of(now)
+        day = second.day
         path = encode_path(f"{self._prefix}{key}".encode())
         signed = names.replace(";", "%3B")
-        start = (
-            f"X-Amz-Algorithm={ALGORITHM}&X-Amz-Credential={day.credential}"
-            f"&X-Amz-Date={timestamp}&X-Amz-Expires={expires_in:d}"
-        )
+        start = f"{second.query}{expires_in:d}"
         canonical = shown = f"{start}&X-Amz-SignedHeaders={signed}"
         if day.token is not None:  # sorted for the signature, in botocore's order in the link
             canonical = f"{start}&X-Amz-Security-Token={day.token}&X-Amz-SignedHeaders={signed}"
@@ -224,27 +263,38 @@ class Presigner:
         if query:
             canonical, shown = f"{canonical}&{query[:-1]}", f"{query}{shown}"
         request = f"{method}\n{path}\n{canonical}\n{lines}\n{names}\n{UNSIGNED_PAYLOAD}"
-        result = signature(day.key, timestamp, day.scope, request)
-        return f"{self.origin}{path}?{shown}&X-Amz-Signature={result}"
+        text = second.head + sha256(request.encode()).hexdigest()
+        return f"{self.origin}{path}?{shown}&X-Amz-Signature={day.keyed.digest(text.encode()).hex()}"
 
-    def _moment(self, now: datetime) -> tuple[str, _Day]:
-        """The time as signatures have it, and what is kept for its day."""
-        if now.tzinfo is not UTC:
-            now = now.astimezone(UTC)
-        date = f"{now.year:04d}{now.month:02d}{now.day:02d}"
+    def _second_of(self, now: datetime) -> _Second:
+        """What is kept for the second of `now`."""
         credentials = self._source.current()
+        second = self._second
+        if (
+            second is None
+            or not second.begins <= now < second.ends
+            or second.day.credentials is not credentials
+        ):
+            self._second = second = self._start_second(credentials, now)
+        return second
+
+    def _start_second(self, credentials: Credentials, now: datetime) -> _Second:
+        now = now.astimezone(UTC).replace(microsecond=0)
+        date = f"{now.year:04d}{now.month:02d}{now.day:02d}"
         day = self._day
         if day is None or day.date != date or day.credentials is not credentials:
             self._day = day = self._start_day(credentials, date)
-        return f"{date}T{now.hour:02d}{now.minute:02d}{now.second:02d}Z", day
+        return _Second(now, f"{date}T{now.hour:02d}{now.minute:02d}{now.second:02d}Z", day)
 
     def _start_day(self, credentials: Credentials, date: str) -> _Day:
         scope = f"{date}/{self._region}/s3/aws4_request"
         token = credentials.session_token
+        key = signing_key(credentials.secret_access_key, date, self._region)
         return _Day(
             credentials,
             date,
-            signing_key(credentials.secret_access_key, date, self._region),
+            key,
+            KeyedHash(key),
             scope,
             encode(f"{credentials.access_key_id}/{scope}".encode()),
             None if token is None else encode(token.encode()),

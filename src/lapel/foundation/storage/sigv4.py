@@ -14,7 +14,9 @@ MAX_EXPIRES = 604_800
 """The longest lifetime of a pre-signed URL, in seconds (seven days)."""
 
 _PERCENT = {bytes([code]): b"%%%02X" % code for code in range(256)}
-_RESERVED = re.compile(rb"[^A-Za-z0-9_.~-]")
+_UNRESERVED = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_.~-"
+# By byte. Short values with several reserved characters take less time this way than with a pattern.
+_ENCODED = [chr(code) if code in _UNRESERVED else f"%{code:02X}" for code in range(256)]
 _RESERVED_IN_PATH = re.compile(rb"[^A-Za-z0-9_.~/-]")
 
 
@@ -24,7 +26,7 @@ def _percent(match: re.Match[bytes]) -> bytes:
 
 def encode(value: bytes) -> str:
     """Percent-encode all but the unreserved characters of RFC 3986, as SigV4 requires of query parts."""
-    return _RESERVED.sub(_percent, value).decode("ascii")
+    return "".join(map(_ENCODED.__getitem__, value))
 
 
 def encode_path(value: bytes) -> str:

@@ -10,7 +10,6 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from lapel.foundation.core.admission import Admission, NoRoom, TooSlow
-from lapel.foundation.core.clock import timestamp
 from lapel.foundation.core.crash_points import crash_point
 from lapel.foundation.core.errors import InvalidRequest, NotFound, ResourceAlreadyExists, Unavailable
 from lapel.foundation.database import audit
@@ -256,7 +255,7 @@ class Releases:
             version=row.version,
             sha256=sha256,
             file_size_bytes=size,
-            expires_at=timestamp(link.expires_at),
+            expires_at=link.expires_at,
         )
 
 

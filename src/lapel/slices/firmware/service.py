@@ -73,7 +73,7 @@ class Firmware:
             release_sequence=offer.release_sequence or msgspec.UNSET,
             allow_downgrade=offer.allow_downgrade if offer.release_sequence else msgspec.UNSET,
             download_url=link.url,
-            expires_at=timestamp(link.expires_at),
+            expires_at=link.expires_at,
             deadline_at=timestamp(offer.deadline_at),
         )
 

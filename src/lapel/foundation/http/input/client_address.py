@@ -7,7 +7,7 @@ from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address, ip_netw
 from typing import TYPE_CHECKING, TypeAlias
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Container, Sequence
     from ipaddress import IPv4Network
 
     from lapel.foundation.core.asgi import Scope
@@ -30,14 +30,16 @@ class ClientAddresses:
         """`trusted`: the networks of the operator's other proxies."""
         self._trusted = (*_THIS_MACHINE, *trusted)
 
-    def of(self, scope: Scope) -> str | None:
-        """The client's address; None for a client of a Unix socket."""
+    def of(self, scope: Scope, names: Container[bytes]) -> str | None:
+        """The client's address; None for a client of a Unix socket. `names`: of the request's headers."""
         client = scope.get("client")
         if client is None:
             return None
+        if b"x-forwarded-for" not in names:
+            return _shown(client[0])
         peer = _parsed(client[0])
         if not self._trusts(peer):
-            return str(peer or client[0])
+            return _shown(client[0])
         found = peer
         lines = [value for name, value in scope["headers"] if name == b"x-forwarded-for"]
         for hop in reversed(b",".join(lines).decode("latin-1").split(",")[-_MOST_HOPS:]):
@@ -62,6 +64,12 @@ def _parsed(text: str) -> _Address | None:
         return None
     mapped = address.ipv4_mapped if isinstance(address, IPv6Address) else None
     return mapped or address
+
+
+@lru_cache(maxsize=4096)
+def _shown(peer: str) -> str:
+    """The address of a peer as logs show it."""
+    return str(_parsed(peer) or peer)
 
 
 def _without_port(hop: str) -> str:

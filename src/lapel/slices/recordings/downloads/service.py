@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from lapel.foundation.core.clock import timestamp
 from lapel.foundation.core.errors import NotFound
 from lapel.foundation.core.file_names import content_disposition
 from lapel.foundation.database.together import Together
@@ -93,7 +92,7 @@ class Downloads:
             media_id=media_id,
             content_type=content_type,
             file_size_bytes=size,
-            expires_at=timestamp(link.expires_at),
+            expires_at=link.expires_at,
         )
         return made, link.expires_in
 
