@@ -9,7 +9,7 @@ import uvloop
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lapel.hosting.connections.write_coalescing import HELD, JoinedTransport
+from lapel.hosting.connections.write_coalescing import HELD, Flushes, JoinedTransport
 from tests.support.patience import patience
 
 _LOOPS = {"asyncio": asyncio.new_event_loop, "uvloop": uvloop.new_event_loop}
@@ -61,7 +61,7 @@ def _below(*steps: str | bytes | memoryview) -> list[bytes]:
 
     async def run() -> list[bytes]:
         below = _Recorder()
-        joined = JoinedTransport(below, asyncio.get_running_loop())
+        joined = JoinedTransport(below, Flushes(asyncio.get_running_loop()))
         for step in steps:
             if not isinstance(step, str):
                 joined.write(step)
@@ -86,7 +86,7 @@ def test_an_empty_body_ends_with_its_head(loop: str) -> None:
     async def run(ours: socket.socket, theirs: socket.socket) -> bytes:
         running = asyncio.get_running_loop()
         transport, _ = await running.create_connection(asyncio.Protocol, sock=ours)
-        joined = JoinedTransport(transport, running)
+        joined = JoinedTransport(transport, Flushes(running))
         joined.write(b"head")
         joined.write(b"")
         assert joined.get_write_buffer_size() == 0
@@ -112,7 +112,7 @@ def test_what_is_held_goes_before_the_end() -> None:
 
 def test_what_is_held_counts_as_unsent() -> None:
     async def run() -> tuple[int, int]:
-        joined = JoinedTransport(_Recorder(), asyncio.get_running_loop())
+        joined = JoinedTransport(_Recorder(), Flushes(asyncio.get_running_loop()))
         joined.write(b"head")
         before = joined.get_write_buffer_size()
         await asyncio.sleep(0)
@@ -125,7 +125,7 @@ def test_abort_sends_nothing_more() -> None:
     async def run(ours: socket.socket, theirs: socket.socket) -> bytes:
         loop = asyncio.get_running_loop()
         transport, _ = await loop.create_connection(asyncio.Protocol, sock=ours)
-        joined = JoinedTransport(transport, loop)
+        joined = JoinedTransport(transport, Flushes(loop))
         joined.write(b"head")
         joined.abort()
         await asyncio.sleep(0)
@@ -142,7 +142,7 @@ def test_what_is_held_when_the_client_is_lost_is_dropped_without_a_word(loop: st
         faults: list[object] = []
         running.set_exception_handler(lambda _, context: faults.append(context))
         transport, _ = await running.create_connection(asyncio.Protocol, sock=ours)
-        joined = JoinedTransport(transport, running)
+        joined = JoinedTransport(transport, Flushes(running))
         transport.abort()  # as after a reset: the protocol hears of it in the next turn
         joined.write(b"head")
         for _ in range(3):
@@ -165,7 +165,7 @@ def test_a_client_reads_what_was_written(loop: str, steps: list[tuple[int, bool]
     async def run(ours: socket.socket, theirs: socket.socket) -> bytes:
         running = asyncio.get_running_loop()
         transport, _ = await running.create_connection(asyncio.Protocol, sock=ours)
-        joined = JoinedTransport(transport, running)
+        joined = JoinedTransport(transport, Flushes(running))
 
         async def read() -> bytes:
             got = bytearray()

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 ALPHABET = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
-# Two digits at a time halve the divisions.
-_PAIRS = [a + b for a in ALPHABET for b in ALPHABET]
+# Two digits at a time halve the divisions. In their order: all numbers of two digits.
+PAIRS = [a + b for a in ALPHABET for b in ALPHABET]
 
 
 def encode(number: int, width: int) -> str:
@@ -15,7 +15,7 @@ def encode(number: int, width: int) -> str:
     parts: list[str] = []
     for _ in range(width // 2):
         number, rest = divmod(number, 3844)
-        parts.append(_PAIRS[rest])
+        parts.append(PAIRS[rest])
     if number:
         raise OverflowError(f"{width} base-62 characters are too few")
     parts.reverse()

@@ -13,7 +13,7 @@ from datetime import datetime, timedelta
 from threading import Lock
 from typing import Protocol
 
-from lapel.foundation.core.base62 import decode, encode
+from lapel.foundation.core.base62 import PAIRS, decode, encode
 from lapel.foundation.core.clock import EPOCH, Clock
 
 # An id ends in four characters of its own; the others, ids of one millisecond nearly always share.
@@ -53,7 +53,7 @@ class TimeOrderedIds:
         shared = self._shared
         if shared[0] != millisecond or shared[1] != high:
             shared = self._shared = (millisecond, high, encode(millisecond, 8) + encode(high, 12))
-        return f"{prefix}_{shared[2]}{encode(own, 4)}"
+        return f"{prefix}_{shared[2]}{PAIRS[own // len(PAIRS)]}{PAIRS[own % len(PAIRS)]}"
 
 
 def made_at(value: str) -> datetime | None:

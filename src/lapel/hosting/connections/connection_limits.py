@@ -26,15 +26,15 @@ from typing import TYPE_CHECKING, ClassVar, cast
 from weakref import ref
 
 import msgspec
-from uvicorn.protocols.http.flow_control import FlowControl
+from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT, FlowControl
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 
 from lapel.foundation.core.asgi import DIRECT, HANG_UP, IS_GONE, STOPPING
 from lapel.hosting.connections.direct_transfer import DirectTransfer, KnownBodies
-from lapel.hosting.connections.write_coalescing import JoinedTransport
+from lapel.hosting.connections.write_coalescing import Flushes, JoinedTransport, send_unframed
 
 if TYPE_CHECKING:
-    from uvicorn._types import ASGI3Application, ASGISendEvent
+    from uvicorn._types import ASGI3Application
     from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 
     from lapel.foundation.core.asgi import Scope
@@ -90,15 +90,15 @@ class GuardedProtocol(KnownBodies):
     limits: ClassVar[HttpLimits]
     stopping: ClassVar[asyncio.Event]
     sweeping: ClassVar[asyncio.TimerHandle | None] = None
+    flushes: ClassVar[Flushes | None] = None
 
     _reading: _HeldFlow  # is `flow`
     # The request that is being answered; `cycle` is the latest, which may wait for its turn.
     _running: RequestResponseCycle | None = None
     _unparsed = b""  # arrived while requests wait for their turn
 
-    # The phase of the parser. `_turn` counts its changes, so that the sweep also notices a return to a phase.
-    _phase = HEAD
-    _turn = 0
+    _phase = HEAD  # of the parser
+    _turn = 0  # counts changes of the phase, so that the sweep also notices a return to a phase
     _fed = 0  # bytes since the head began
     _head_bytes = 0
     _resumed = 0  # how often the peer drained the write buffer
@@ -115,9 +115,10 @@ class GuardedProtocol(KnownBodies):
     def connection_made(self, transport: asyncio.Transport) -> None:
         """A client has connected; the clock runs from here."""
         super().connection_made(transport)
-        self.transport = JoinedTransport(transport, self.loop)
-        self.flow = self._reading = _HeldFlow(transport)
         kind = type(self)
+        flushes = kind.flushes = kind.flushes or Flushes(self.loop)
+        self.transport = JoinedTransport(transport, flushes)
+        self.flow = self._reading = _HeldFlow(transport)
         if kind.sweeping is None:
             kind.sweeping = self.loop.call_later(self.limits.sweep, _sweep, kind, self.loop, self.connections)
 
@@ -126,7 +127,7 @@ class GuardedProtocol(KnownBodies):
         if self._reading.held:
             self._unparsed += data
             return
-        rest = memoryview(data)
+        rest = data if len(data) <= PIECE else memoryview(data)
         while rest and self._phase != REFUSED:
             if self.pipeline:
                 self._reading.held = True
@@ -148,9 +149,18 @@ class GuardedProtocol(KnownBodies):
             self._refuse(EarlyRefusal(431, "The headers are too large."))
 
     def on_response_complete(self) -> None:
-        """An answer is complete: the next request begins, and after the last one reading goes on."""
-        super().on_response_complete()
-        if self._reading.held and not self.pipeline and not self.transport.is_closing():
+        """An answer is complete: the next request begins, and after the last one reading goes on.
+
+        In place of uvicorn's, which starts a timer for every answer: the sweep ends idle connections.
+        """
+        self.server_state.total_requests += 1
+        if self.transport.is_closing():
+            return
+        if self.flow.read_paused:
+            self.flow.resume_reading()
+        if self.pipeline:
+            self._start_asgi_task(*self.pipeline.pop())
+        if self._reading.held and not self.pipeline:
             self._reading.held = False
             unparsed, self._unparsed = self._unparsed, b""
             self.data_received(unparsed)
@@ -182,7 +192,10 @@ class GuardedProtocol(KnownBodies):
         self._head_bytes += len(name) + len(value) + 4
         if self._head_bytes > self.limits.header_limit or len(self.headers) >= MAX_HEADERS:
             self._fail(431, "The headers are too large or too many.")
-        super().on_header(name, value)
+        name = name.lower()
+        if name == b"expect" and value.lower() == b"100-continue":
+            self.expect_100_continue = True
+        self.headers.append((name, value))
 
     def on_headers_complete(self) -> None:
         """The head is complete; the application begins."""
@@ -194,13 +207,13 @@ class GuardedProtocol(KnownBodies):
         self._check_framing(version)
         super().on_headers_complete()
         # The cycle refers to the scope. A strong reference back would leave both to the garbage collector.
-        cycle = ref(self.cycle)
-        cast("Scope", self.scope)[HANG_UP] = partial(self._hang_up, cycle)
-        cast("Scope", self.scope)[IS_GONE] = partial(_is_gone, cycle)
-        cast("Scope", self.scope)[STOPPING] = self.stopping
-        cast("Scope", self.scope)[DIRECT] = DirectTransfer(self, cycle)
+        cycle, scope = ref(self.cycle), cast("Scope", self.scope)
+        scope[HANG_UP] = partial(self._hang_up, cycle)
+        scope[IS_GONE] = partial(_is_gone, cycle)
+        scope[STOPPING] = self.stopping
+        scope[DIRECT] = DirectTransfer(self, cycle)
         if version == "1.0":
-            _send_unframed(self.cycle)
+            send_unframed(self.cycle)
         if self.parser.should_upgrade():
             self.cycle.keep_alive = False  # what follows is not HTTP to the parser
         self._phase = BODY
@@ -233,17 +246,24 @@ class GuardedProtocol(KnownBodies):
         nothing waits, this piece itself waits, and `receive` returns it as it is."""
         self._moved += len(body)
         self._body_left -= len(body)
-        if not self.cycle.body and not self.cycle.response_complete:
-            self.cycle.body = body  # pyright: ignore[reportAttributeAccessIssue]
-            body = b""
-        super().on_body(body)
+        cycle = self.cycle
+        if cycle.body or cycle.response_complete:
+            super().on_body(body)
+            return
+        cycle.body = body  # pyright: ignore[reportAttributeAccessIssue]
+        if len(body) > HIGH_WATER_LIMIT:
+            self.flow.pause_reading()
+        cycle.message_event.set()
 
     def on_message_complete(self) -> None:
         """The request is complete."""
         self._phase = IDLE
         self._turn += 1
         self._body_left = 0
-        super().on_message_complete()
+        cycle = self.cycle
+        if not cycle.response_complete:
+            cycle.more_body = False
+            cycle.message_event.set()
 
     def resume_writing(self) -> None:
         """The peer has read most of the bytes that were written."""
@@ -263,6 +283,8 @@ class GuardedProtocol(KnownBodies):
             self._check_body(now, answered)
         elif self._phase == REFUSED and now - self._since > LINGER:
             self.transport.abort()
+        elif self._phase == IDLE and answered and now - self._since > self.timeout_keep_alive:
+            self.transport.close()
         self._check_unsent(now)
 
     def _check_body(self, now: float, answered: bool) -> None:
@@ -342,28 +364,9 @@ def _is_gone(under_way: ref[RequestResponseCycle]) -> bool:
     return cycle is None or cycle.disconnected
 
 
-def _send_unframed(cycle: RequestResponseCycle) -> None:
-    """Sends a body of unknown length over HTTP/1.0, which has no chunks: the body ends with the
-    connection."""
-    send = cycle.send
-    unframed = False
-
-    async def send_plain(message: ASGISendEvent) -> None:
-        nonlocal unframed
-        if message["type"] == "http.response.start":
-            unframed = all(name.lower() != b"content-length" for name, _ in message.get("headers", ()))
-            if unframed:
-                cycle.chunked_encoding = False
-        elif message["type"] == "http.response.body" and unframed:
-            cycle.expected_content_length = len(message.get("body", b""))
-        await send(message)
-
-    cycle.send = send_plain
-
-
 def guarded(limits: HttpLimits, stopping: asyncio.Event) -> type[GuardedProtocol]:
     """A protocol class for one server with these limits. `stopping` is set when the server begins to stop."""
-    return type("Guarded", (GuardedProtocol,), {"limits": limits, "stopping": stopping, "sweeping": None})
+    return type("Guarded", (GuardedProtocol,), {"limits": limits, "stopping": stopping})
 
 
 def _sweep(

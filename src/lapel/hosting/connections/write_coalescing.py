@@ -1,4 +1,4 @@
-"""One write for the head of an answer and the body that follows.
+"""How answers are written: in one write the head and the body that follows, and bodies without chunks.
 
 uvicorn writes head and body one after the other: two system calls and two packets to the client.
 """
@@ -6,19 +6,43 @@ uvicorn writes head and body one after the other: two system calls and two packe
 from __future__ import annotations
 
 import asyncio
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from uvicorn._types import ASGISendEvent
+    from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 
 HELD = 16 * 1024  # bytes; a longer first write is sent at once
+
+
+class Flushes:
+    """One callback at the end of the loop's iteration, for all transports that still hold a write then."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self._holding: list[JoinedTransport] = []
+
+    def add(self, transport: JoinedTransport) -> None:
+        """Flush this transport when the loop's iteration ends."""
+        if not self._holding:
+            self._loop.call_soon(self._flush)
+        self._holding.append(transport)
+
+    def _flush(self) -> None:
+        holding, self._holding = self._holding, []
+        for each in holding:
+            each.flush()
 
 
 class JoinedTransport(asyncio.Transport):
     """A transport that delays a short write until the next write or the end of the loop's iteration."""
 
-    __slots__ = ("_held", "_loop", "_transport")
+    __slots__ = ("_flushes", "_held", "_transport")
 
-    def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, transport: asyncio.Transport, flushes: Flushes) -> None:
         super().__init__()
         self._transport = transport
-        self._loop = loop
+        self._flushes = flushes
         self._held = b""
 
     def write(self, data: bytes | bytearray | memoryview) -> None:
@@ -27,7 +51,7 @@ class JoinedTransport(asyncio.Transport):
         if not held:
             if 0 < len(data) <= HELD:
                 self._held = bytes(data)
-                self._loop.call_soon(self._flush)
+                self._flushes.add(self)
             else:
                 self._transport.write(data)
             return
@@ -37,7 +61,8 @@ class JoinedTransport(asyncio.Transport):
         else:
             self._transport.writelines((held, data))
 
-    def _flush(self) -> None:
+    def flush(self) -> None:
+        """Write what is held."""
         held, self._held = self._held, b""
         # The client may have disconnected. Then uvloop's transport would raise, but not asyncio's.
         if held and not self._transport.is_closing():
@@ -45,12 +70,12 @@ class JoinedTransport(asyncio.Transport):
 
     def write_eof(self) -> None:
         """Signal the end of the written data."""
-        self._flush()
+        self.flush()
         self._transport.write_eof()
 
     def close(self) -> None:
         """Close after all written bytes are sent."""
-        self._flush()
+        self.flush()
         self._transport.close()
 
     def abort(self) -> None:
@@ -85,3 +110,22 @@ class JoinedTransport(asyncio.Transport):
     def resume_reading(self) -> None:
         """Read again."""
         self._transport.resume_reading()
+
+
+def send_unframed(cycle: RequestResponseCycle) -> None:
+    """Sends a body of unknown length over HTTP/1.0, which has no chunks: the body ends with the
+    connection."""
+    send = cycle.send
+    unframed = False
+
+    async def send_plain(message: ASGISendEvent) -> None:
+        nonlocal unframed
+        if message["type"] == "http.response.start":
+            unframed = all(name.lower() != b"content-length" for name, _ in message.get("headers", ()))
+            if unframed:
+                cycle.chunked_encoding = False
+        elif message["type"] == "http.response.body" and unframed:
+            cycle.expected_content_length = len(message.get("body", b""))
+        await send(message)
+
+    cycle.send = send_plain
