@@ -27,7 +27,7 @@ from lapel.slices.recordings.content_types import all_content_types
 from lapel.slices.system.metrics import Metrics
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Awaitable, Sequence
 
     from lapel.foundation.core.asgi import App, Receive, Scope, Send
     from lapel.foundation.core.clock import Clock
@@ -142,13 +142,12 @@ class Server:
             raise RuntimeError("the server was not started")
         return self._api
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
         """Handles one request, or the lifespan."""
         if scope["type"] == "lifespan":
-            await self._lifespan(receive, send)
-        elif scope["type"] == "http":
-            scope["path"] = routed_path(scope)
-            await self._target(scope)(scope, receive, send)
+            return self._lifespan(receive, send)
+        scope["path"] = routed_path(scope)
+        return self._target(scope)(scope, receive, send)
 
     def _target(self, scope: Scope) -> App:
         if self._store is not None and self._store.claims(scope):
@@ -182,7 +181,7 @@ def routed_path(scope: Scope) -> str:
     """
     path: str = scope["path"]
     raw: bytes = scope.get("raw_path") or b""
-    if b"%2f" not in raw and b"%2F" not in raw:
+    if b"%" not in raw or (b"%2f" not in raw and b"%2F" not in raw):
         return path
     return unquote(raw.replace(b"%2f", b"%252F").replace(b"%2F", b"%252F").decode("ascii"))
 

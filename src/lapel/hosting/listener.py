@@ -64,6 +64,7 @@ async def serve(
     certificate, key = tls or (None, None)
     config = Config(
         app,
+        interface="asgi3",  # uvicorn would take an application that is no coroutine function for another one
         http=guarded(limits, stop),
         ws="none",
         log_config=None,

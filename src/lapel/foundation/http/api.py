@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 import time
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import structlog
@@ -66,6 +67,7 @@ _AnyStrategy: TypeAlias = "Strategy[Any, Any, Any] | Mounted"
 # character does not exist, such as /v1/recordings/streaming-sessions: every method answers 404 there, also a
 # method that answers 405 on the path of an id.
 _PARAMETER = re.compile(r"(?:[A-Za-z0-9_]{1,128}|[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})\Z")
+_NO_STORE = (b"cache-control", b"no-store")
 _log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
 
 
@@ -145,7 +147,10 @@ class Api:
         exchange.address = self._addresses.of(scope, exchange.headers)
         CLIENT_ADDRESS.set(exchange.address)
         try:
-            await self._respond(exchange, receive, send)
+            answer = await self._answer(exchange, receive, send)
+            if answer is not None:
+                await self._start(answer, exchange, send)
+                await send({"type": "http.response.body", "body": answer[2], "more_body": False})
         except BaseException:
             # The deadline cancels this task; its CancelledError may arrive here as another error.
             if exchange.deadline is None or not await exchange.deadline.answered():
@@ -155,23 +160,31 @@ class Api:
                 exchange.deadline.stop()
                 exchange.deadline = None  # breaks a reference cycle, which only the collector would free
 
-    async def _respond(self, exchange: Exchange, receive: Receive, send: Send) -> None:
+    async def _answer(self, exchange: Exchange, receive: Receive, send: Send) -> Encoded | None:
+        """The answer, also of an error; None if it is sent already, or if the client has left."""
+        scope = exchange.scope
         try:
-            answer = await self._answer(exchange, receive, send)
+            strategy, params = self._route(scope["method"], scope["path"])
+            exchange.operation = strategy.operation
+            exchange.deadline = deadline = self._deadlines.begin(
+                strategy.patience, partial(self._answer_late, exchange, send), receive
+            )
+            if len(exchange.headers) != len(scope["headers"]):
+                refuse_repeated(scope["headers"])
+            answer = await strategy.answer(exchange, params, deadline.receive)
+            if isinstance(answer, tuple) and not is_large(answer[2]):
+                return answer
             if isinstance(answer, StreamedAnswer):
                 await self._send_stream(answer, exchange, receive, send)
-                return
-            if isinstance(answer, DeferredAnswer) or is_large(answer[2]):
+            else:
                 await self._send_large(answer, exchange, send)
-                return
         except ClientGone:
-            return
+            pass
         except Exception as error:
             if exchange.started:
                 raise
-            answer = self._refuse(error, exchange)
-        await self._start(answer, exchange, send)
-        await send({"type": "http.response.body", "body": answer[2], "more_body": False})
+            return self._refuse(error, exchange)
+        return None
 
     def _refuse(self, error: Exception, exchange: Exchange) -> tuple[int, Headers, bytes]:
         refusal = classify(error)
@@ -229,17 +242,12 @@ class Api:
         self._observe(exchange.operation, exchange.scope["method"], status, seconds, exchange.actor)
         if exchange.actor.world_id in self._followed:
             self._show(exchange, status, seconds)
+        sent = [(b"x-request-id", exchange.request_id.encode()), _NO_STORE, *exchange.extra, *headers]
         version = exchange.headers.get(b"bota-version")
-        sent: list[tuple[bytes, bytes]] = [
-            (b"x-request-id", exchange.request_id.encode()),
-            (b"cache-control", b"no-store"),
-            *exchange.extra,
-            *headers,
-        ]
         if version is not None and is_date(version):
             sent.append((b"bota-version", version))
         if status != 204 and isinstance(body, bytes):
-            sent.append((b"content-length", str(len(body)).encode()))
+            sent.append((b"content-length", b"%d" % len(body)))
         return {"type": "http.response.start", "status": status, "headers": sent, "trailers": False}
 
     def _show(self, exchange: Exchange, status: int, seconds: float) -> None:
@@ -257,19 +265,6 @@ class Api:
                     error_code=exchange.error_code,
                 )
             )
-
-    async def _answer(
-        self, exchange: Exchange, receive: Receive, send: Send
-    ) -> Encoded | DeferredAnswer | StreamedAnswer:
-        scope = exchange.scope
-        strategy, params = self._route(scope["method"], scope["path"])
-        exchange.operation = strategy.operation
-        deadline = exchange.deadline = self._deadlines.begin(
-            strategy.patience, lambda: self._answer_late(exchange, send)
-        )
-        if len(exchange.headers) != len(scope["headers"]):
-            refuse_repeated(scope["headers"])
-        return await strategy.answer(exchange, params, deadline.around(receive))
 
     def _route(self, method: str, path: str) -> tuple[_AnyStrategy, Mapping[str, str]]:
         found = self._router.find(path)

@@ -37,10 +37,13 @@ class Deadlines:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._timer: asyncio.TimerHandle | None = None
 
-    def begin(self, times: float, late: Callable[[], Coroutine[None, None, None]]) -> Deadline:
+    def begin(
+        self, times: float, late: Callable[[], Coroutine[None, None, None]], receive: Receive
+    ) -> Deadline:
         """Begin the deadline of the calling task: from now, the usual time limit multiplied by `times`.
 
-        `late` sends the answer when the time is over. Raises RuntimeError outside of a task.
+        `late` sends the answer when the time is over. `receive`: of the request; see `Deadline.receive`.
+        Raises RuntimeError outside of a task.
         """
         loop = self._loop
         if loop is None:  # asking for the running loop is a system call
@@ -50,7 +53,7 @@ class Deadlines:
             raise RuntimeError("a deadline needs a task")
         if self._timer is None:
             self._timer = loop.call_later(self._every, self._look)
-        deadline = Deadline(task, loop, loop.time() + self._seconds * times, late, self._running)
+        deadline = Deadline(task, loop, loop.time() + self._seconds * times, late, receive, self._running)
         self._running.add(deadline)
         return deadline
 
@@ -68,7 +71,9 @@ class Deadlines:
 class Deadline:
     """The deadline of one request; made by Deadlines."""
 
-    __slots__ = ("_answer", "_late", "_left", "_loop", "_reading", "_running", "_task", "_when")
+    __slots__ = (
+        "_answer", "_late", "_left", "_loop", "_reading", "_receive", "_running", "_task", "_when",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -76,6 +81,7 @@ class Deadline:
         loop: asyncio.AbstractEventLoop,
         when: float,
         late: Callable[[], Coroutine[None, None, None]],
+        receive: Receive,
         running: set[Deadline],
     ) -> None:
         """`when`: the deadline, in seconds by the loop's clock."""
@@ -83,29 +89,26 @@ class Deadline:
         self._loop = loop
         self._when = when
         self._late = late
+        self._receive = receive
         self._running = running
         # The time that was left when the first piece of the body was requested.
         self._left: float | None = None
         self._reading = False
         self._answer: asyncio.Task[None] | None = None
 
-    def around(self, receive: Receive) -> Receive:
-        """Wrap `receive` so that the time stops while `receive` waits.
+    async def receive(self) -> Message:
+        """The request's `receive`; the time stops while it waits.
 
         After each piece, as much time is left as before the first piece. So the time counts from the last
         piece, even though the server stores the pieces of a form as they arrive.
         """
-
-        async def read() -> Message:
-            if self._left is None:
-                self._left = self._when - self._loop.time()
-            self._reading = True
-            message = await receive()
-            self._reading = False
-            self._when = self._loop.time() + self._left
-            return message
-
-        return read
+        if self._left is None:
+            self._left = self._when - self._loop.time()
+        self._reading = True
+        message = await self._receive()
+        self._reading = False
+        self._when = self._loop.time() + self._left
+        return message
 
     def meet(self) -> None:
         """Call this when the answer begins. Then the deadline no longer applies, however long sending takes.

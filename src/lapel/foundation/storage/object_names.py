@@ -56,7 +56,8 @@ class AttemptName:
 
 def extension(content_type: str) -> str:
     """Return the usual file extension of a content type, parameters ignored; `bin` when there is none."""
-    return _EXTENSIONS.get(content_type.partition(";")[0].strip().lower(), "bin")
+    known = _EXTENSIONS.get(content_type)
+    return known or _EXTENSIONS.get(content_type.partition(";")[0].strip().lower(), "bin")
 
 
 def recording_prefixes(project_id: str, recording_id: str) -> tuple[str, str, str]:

@@ -81,9 +81,13 @@ class BodyDecoder(Generic[S]):
 
     def __call__(self, body: bytes) -> S:
         """The struct of a body. Raises InvalidRequest whose `param` names the wrong field."""
+        plain = body.isascii() and b"\\u" not in body
         try:
-            value = self._decoded(body or b"{}")
-            if self._keeps_text:
+            try:
+                value = self._decode(body or b"{}")
+            except msgspec.ValidationError as refusal:
+                value = self._mended(body or b"{}", refusal)
+            if self._keeps_text and not plain:
                 _check_text(body)
         except msgspec.ValidationError as error:
             raise from_validation(error, self._struct) from error
@@ -91,25 +95,25 @@ class BodyDecoder(Generic[S]):
             raise InvalidRequest(f"The body is not valid JSON: {_plain(error)}.") from error
         except RecursionError as error:
             raise InvalidRequest("The body is nested too deeply.") from error
-        check_moments(value, self._moments)
-        if not body.isascii() or b"\\u" in body:
+        if self._moments:
+            check_moments(value, self._moments)
+        if not plain:
             self._check_lengths(value)
         return value
 
-    def _decoded(self, body: bytes) -> S:
-        """The struct of a body in which an integer may be written with a decimal point: `256.0`.
+    def _mended(self, body: bytes, refusal: msgspec.ValidationError) -> S:
+        """The struct of a refused body in which an integer may be written with a decimal point: `256.0`.
 
         Each round rewrites one field of the struct, so there are at most as many rounds as the struct has
-        integers.
+        integers. Raises the last refusal.
         """
-        while True:
+        while (mended := with_integers(body, str(refusal))) is not None:
+            body = mended
             try:
                 return self._decode(body)
-            except msgspec.ValidationError as refusal:
-                mended = with_integers(body, str(refusal))
-                if mended is None:
-                    raise
-                body = mended
+            except msgspec.ValidationError as error:
+                refusal = error
+        raise refusal
 
 
 class QueryDecoder(Generic[S]):

@@ -29,7 +29,7 @@ def refuse_repeated(headers: list[tuple[bytes, bytes]]) -> None:
 def check_content_type(value: bytes | None) -> None:
     """Raises InvalidRequest when the header cannot be a media type, and UnsupportedMediaType when the type is
     not JSON; a missing header counts as JSON."""
-    if value is None:
+    if value is None or value == b"application/json":
         return
     refuse_other_characters(value)
     if not _JSON.match(value):

@@ -141,12 +141,12 @@ class Strategy(Generic[Query, Body, Response]):
     async def _admit(self, exchange: Exchange) -> None:
         """Find the caller, check that it may call, count the request, and check that there is room."""
         if not self._public:
-            await self._enter(exchange)
+            await self._checks.enter(exchange, self.operation)
         if self._stores:
             world_id = exchange.actor.world_id
             await self._checks.room.check(world_id, writes=self._writes, grows=self._grows)
 
-    async def _enter(self, exchange: Exchange, counted: Headers | None = None) -> None:
+    async def _enter(self, exchange: Exchange, counted: Headers | None) -> None:
         """See `Checks.enter`."""
         await self._checks.enter(exchange, self.operation, counted)
 
