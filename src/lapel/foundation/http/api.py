@@ -149,7 +149,7 @@ class Api:
         try:
             answer = await self._answer(exchange, receive, send)
             if answer is not None:
-                await self._start(answer, exchange, send)
+                await send(self._begin(answer, exchange))
                 await send({"type": "http.response.body", "body": answer[2], "more_body": False})
         except BaseException:
             # The deadline cancels this task; its CancelledError may arrive here as another error.
@@ -214,7 +214,7 @@ class Api:
         size = room_of(answer[2]) if made else answer.size
         async with self._large.room(exchange.scope, exchange.actor.world_id, size, made=made) as place:
             whole = answer if made else await answer.make()
-            await self._start(whole, exchange, send)
+            await send(self._begin(whole, exchange))
             await self._large.send(exchange.scope, send, whole[2], place)
 
     async def _send_stream(
@@ -223,15 +223,15 @@ class Api:
         """Send events until the client leaves. Raises what `Streams.send` raises."""
 
         async def begin() -> None:
-            await self._start((answer.status, answer.headers(), answer.pieces), exchange, send)
+            await send(self._begin((answer.status, answer.headers(), answer.pieces), exchange))
 
         await self._streams.send(answer, exchange, receive, send, begin)
 
-    async def _start(self, answer: Encoded, exchange: Exchange, send: Send) -> None:
-        """Send the head of an answer. Raises CancelledError when the deadline has passed."""
+    def _begin(self, answer: Encoded, exchange: Exchange) -> Message:
+        """`_head`, before the deadline. Raises what `Deadline.meet` raises."""
         if exchange.deadline is not None:
             exchange.deadline.meet()
-        await send(self._head(answer, exchange))
+        return self._head(answer, exchange)
 
     def _head(self, answer: Encoded, exchange: Exchange) -> Message:
         """Report the answer to logs, metrics and followers, and return the message with its status and
