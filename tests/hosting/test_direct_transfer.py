@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
-from lapel.foundation.core.asgi import DIRECT, IS_GONE, Receive, Scope, Send
+from lapel.foundation.core.asgi import CONNECTION, Receive, Scope, Send
 from lapel.hosting.connections.connection_limits import HttpLimits
 from lapel.hosting.listener import serve
 from lapel.hosting.sockets import listen
@@ -47,7 +47,7 @@ class App:
                 return
             self.body += message["body"]
             more = message["more_body"]
-            while got := await scope[DIRECT].receive_into(buffer, asyncio.to_thread):
+            while got := await scope[CONNECTION].direct().receive_into(buffer, asyncio.to_thread):
                 self.body += buffer[:got]
                 self.direct += got
             self.waits.set()
@@ -56,16 +56,16 @@ class App:
     async def _get(self, scope: Scope, send: Send) -> None:
         size, at = os.fstat(self.file.fileno()).st_size, 0
         await start(send, size)
-        while at < size and not scope[IS_GONE]():
+        while at < size and not scope[CONNECTION].is_gone(scope):
             piece = os.pread(self.file.fileno(), 1000, at)
             at += len(piece)
             await send({"type": "http.response.body", "body": piece, "more_body": True})
             await asyncio.sleep(0.001)
-            sent = await scope[DIRECT].send_file(self.file.fileno(), at, size, asyncio.to_thread)
+            sent = await scope[CONNECTION].direct().send_file(self.file.fileno(), at, size, asyncio.to_thread)
             at += sent
             self.direct += sent
         await send({"type": "http.response.body", "body": b""})
-        if scope[IS_GONE]():
+        if scope[CONNECTION].is_gone(scope):
             self.gone.set()
 
 

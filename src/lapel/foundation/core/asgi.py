@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, MutableMapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 if TYPE_CHECKING:
+    import asyncio
+
     from lapel.foundation.core.actors import Actor
 
 Scope: TypeAlias = MutableMapping[str, Any]
@@ -18,25 +20,45 @@ InThread: TypeAlias = Callable[[Callable[[], int]], Awaitable[int]]
 """Calls a function in a thread. If it is cancelled, it nevertheless waits for the function to end."""
 
 
-HANG_UP = "lapel.hang_up"
-"""A key in the scope of a request from Lapel's own listener. Its value closes the connection at once."""
+class DirectBytes(Protocol):
+    """Moves bytes of a large body in threads of the application: `DirectTransfer` of hosting."""
+
+    async def receive_into(self, buffer: memoryview, in_thread: InThread) -> int:
+        """Fill the buffer with the next bytes of the body; returns their number. After 0, `receive`."""
+        ...
+
+    async def send_file(self, file: int, offset: int, length: int, in_thread: InThread) -> int:
+        """Send bytes of a file as the next bytes of the body; returns their number. After 0, `send`."""
+        ...
 
 
-IS_GONE = "lapel.is_gone"
-"""A key in the same scope. Its value is a function that returns whether the client has disconnected."""
+CONNECTION = "lapel.connection"
+"""A key in the scope of a request from Lapel's own listener. Its value is a `ClientConnection`."""
 
 
-STOPPING = "lapel.stopping"
-"""A key in the same scope. Its value is an asyncio.Event that is set when the server begins to stop."""
+class ClientConnection(Protocol):
+    """The connection that a request came from."""
+
+    @property
+    def stopping(self) -> asyncio.Event:
+        """Set when the server begins to stop."""
+        ...
+
+    def direct(self) -> DirectBytes:
+        """What moves bytes of the request that is being answered."""
+        ...
+
+    def hang_up(self, scope: Scope) -> None:
+        """Close the connection at once; the answer of the request with this scope stays unfinished."""
+        ...
+
+    def is_gone(self, scope: Scope) -> bool:
+        """Whether the client of the request with this scope has disconnected, or has its answer."""
+        ...
 
 
 INSIDE = "lapel.inside"
 """A key in the scope of a request that a mounted application makes for its caller. Its value is True."""
-
-
-DIRECT = "lapel.direct"
-"""A key in the same scope. Its value moves bytes of large bodies in threads of the application: see
-`DirectTransfer` of hosting."""
 
 
 CALLED = "lapel.called"

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import structlog
 
 from lapel.foundation.core.admission import Admission, NoRoom, TooSlow
-from lapel.foundation.core.asgi import HANG_UP, IS_GONE, ClientGone
+from lapel.foundation.core.asgi import CONNECTION, ClientGone
 from lapel.foundation.core.errors import ApiError, Unavailable
 from lapel.settings import MIB
 
@@ -106,7 +106,7 @@ class LargeAnswers:
                 return
             try:
                 async for piece in body:
-                    if IS_GONE in scope and scope[IS_GONE]():
+                    if CONNECTION in scope and scope[CONNECTION].is_gone(scope):
                         raise ClientGone
                     sending = True
                     await send({"type": "http.response.body", "body": piece, "more_body": True})
@@ -119,5 +119,5 @@ class LargeAnswers:
 
 
 def _hang_up(scope: Scope) -> None:
-    if HANG_UP in scope:
-        scope[HANG_UP]()
+    if CONNECTION in scope:
+        scope[CONNECTION].hang_up(scope)

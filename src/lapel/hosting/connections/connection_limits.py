@@ -21,7 +21,6 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 from collections.abc import Callable, Iterable
-from functools import partial
 from typing import TYPE_CHECKING, ClassVar, cast
 from weakref import ref
 
@@ -29,7 +28,7 @@ import msgspec
 from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT, FlowControl
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 
-from lapel.foundation.core.asgi import DIRECT, HANG_UP, IS_GONE, STOPPING
+from lapel.foundation.core.asgi import CONNECTION
 from lapel.hosting.connections.direct_transfer import DirectTransfer, KnownBodies
 from lapel.hosting.connections.write_coalescing import Flushes, JoinedTransport, send_unframed
 
@@ -206,12 +205,7 @@ class GuardedProtocol(KnownBodies):
             self._fail(505, "This server speaks HTTP/1.1 and HTTP/1.0.")
         self._check_framing(version)
         super().on_headers_complete()
-        # The cycle refers to the scope. A strong reference back would leave both to the garbage collector.
-        cycle, scope = ref(self.cycle), cast("Scope", self.scope)
-        scope[HANG_UP] = partial(self._hang_up, cycle)
-        scope[IS_GONE] = partial(_is_gone, cycle)
-        scope[STOPPING] = self.stopping
-        scope[DIRECT] = DirectTransfer(self, cycle)
+        cast("Scope", self.scope)[CONNECTION] = self
         if version == "1.0":
             send_unframed(self.cycle)
         if self.parser.should_upgrade():
@@ -309,12 +303,21 @@ class GuardedProtocol(KnownBodies):
                 self.transport.abort()
             self._unsent_since, self._unsent_then = now, unsent
 
-    def _hang_up(self, under_way: ref[RequestResponseCycle]) -> None:
+    def hang_up(self, scope: Scope) -> None:
         """Ends the connection for the application, which leaves this request's answer unfinished."""
-        cycle = under_way()
-        if cycle is not None:
+        cycle = self._running
+        if cycle is not None and cycle.scope is scope:
             cycle.disconnected = True  # otherwise uvicorn logs it as an error of the application
         self.transport.abort()
+
+    def is_gone(self, scope: Scope) -> bool:
+        """Whether the client of this request has disconnected, or has its answer."""
+        cycle = self._running
+        return cycle is None or cycle.scope is not scope or cycle.disconnected
+
+    def direct(self) -> DirectTransfer:
+        """Moves bytes of the request that is being answered in threads of the application."""
+        return DirectTransfer(self, ref(cast("RequestResponseCycle", self._running)))
 
     def _begin_head(self) -> None:
         self._phase = HEAD
@@ -357,11 +360,6 @@ class GuardedProtocol(KnownBodies):
         self.pipeline.clear()
         self._unparsed = b""
         self._reading.held = False
-
-
-def _is_gone(under_way: ref[RequestResponseCycle]) -> bool:
-    cycle = under_way()
-    return cycle is None or cycle.disconnected
 
 
 def guarded(limits: HttpLimits, stopping: asyncio.Event) -> type[GuardedProtocol]:

@@ -1,6 +1,6 @@
 """Large bodies between a socket and a file or memory of the application: no parser, no event loop, no copies.
 
-An application that has the scope's `DIRECT` moves bytes in its own threads, a slice at a time. A slice ends
+An application with `ClientConnection.direct` moves bytes in its own threads, a slice at a time. A slice ends
 when the client is not fast enough. Then the application goes on with `receive` or `send`, in the event loop,
 where all limits for slow clients hold: a slow client does not occupy a thread.
 
@@ -61,7 +61,7 @@ class KnownBodies(HttpToolsProtocol):
 
 
 class DirectTransfer:
-    """What `DIRECT` in the scope of a request is."""
+    """What moves bytes of one request: see `DirectBytes`."""
 
     __slots__ = ("_cycle", "_protocol")
 

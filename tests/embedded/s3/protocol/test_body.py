@@ -5,6 +5,7 @@ import os
 from collections.abc import AsyncGenerator, Callable
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Self
 
 import httpx
 import pytest
@@ -12,7 +13,7 @@ import pytest
 from lapel.embedded.s3.endpoint import create_store_app
 from lapel.embedded.s3.files import folder
 from lapel.embedded.s3.protocol import body
-from lapel.foundation.core.asgi import DIRECT, App, InThread, Receive, Scope, Send
+from lapel.foundation.core.asgi import CONNECTION, App, InThread, Receive, Scope, Send
 from lapel.foundation.core.clock import SystemClock
 from lapel.foundation.storage.credentials import Credentials, StaticCredentials
 from lapel.foundation.storage.presign import Presigner
@@ -58,7 +59,7 @@ async def test_the_disk_writes_while_more_comes(
 
 
 class _Fast:
-    """A client that sends most of its body faster than the event loop: `DIRECT` of the server."""
+    """A client that sends most of its body faster than the event loop, on the connection of its request."""
 
     def __init__(self, store: App, content: bytes, parts: list[int]) -> None:
         self._store, self._content, self._at, self._parts = store, content, 0, parts
@@ -69,7 +70,10 @@ class _Fast:
             self._at += len(piece)
             return {"type": "http.request", "body": piece, "more_body": self._at < len(self._content)}
 
-        await self._store({**scope, DIRECT: self}, rest, send)
+        await self._store({**scope, CONNECTION: self}, rest, send)
+
+    def direct(self) -> Self:
+        return self
 
     async def receive_into(self, buffer: memoryview, in_thread: InThread) -> int:
         def read() -> int:

@@ -11,7 +11,7 @@ from functools import lru_cache
 from urllib.parse import unquote_to_bytes
 
 from lapel.embedded.s3.s3_errors import S3Error
-from lapel.foundation.core.asgi import DIRECT, InThread, Receive, Scope, Send
+from lapel.foundation.core.asgi import CONNECTION, ClientConnection, InThread, Receive, Scope, Send
 from lapel.foundation.storage.sigv4 import encode, encode_path
 
 Headers = list[tuple[bytes, bytes]]
@@ -120,14 +120,16 @@ class Request:
     async def receive_into(self, buffer: memoryview, in_thread: InThread) -> int:
         """Read the body into memory, without the event loop. Returns the number of bytes, which may be 0:
         then go on with `receive`."""
-        direct = self._scope.get(DIRECT)
-        return await direct.receive_into(buffer, in_thread) if direct is not None else 0
+        connection: ClientConnection | None = self._scope.get(CONNECTION)
+        return 0 if connection is None else await connection.direct().receive_into(buffer, in_thread)
 
     async def send_file(self, file: int, offset: int, length: int, in_thread: InThread) -> int:
         """Send a part of a file as a piece of the body, without the event loop. Returns the number of bytes,
         which may be 0: then go on with `send_body`, which also ends the body."""
-        direct = self._scope.get(DIRECT)
-        return await direct.send_file(file, offset, length, in_thread) if direct is not None else 0
+        connection: ClientConnection | None = self._scope.get(CONNECTION)
+        if connection is None:
+            return 0
+        return await connection.direct().send_file(file, offset, length, in_thread)
 
     async def answer(self, status: int, headers: Headers | None = None, body: bytes = b"") -> None:
         """Send a whole answer. A body that is not empty is an XML document."""

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 import structlog
 
-from lapel.foundation.core.asgi import HANG_UP, IS_GONE, STOPPING, ClientGone
+from lapel.foundation.core.asgi import CONNECTION, ClientConnection, ClientGone
 from lapel.foundation.core.errors import ApiError, Forbidden, RateLimitExceeded, Unauthorized, Unavailable
 
 if TYPE_CHECKING:
@@ -68,7 +68,8 @@ class Streams:
         Raises RateLimitExceeded and Unavailable when there are too many streams, what the first piece raises,
         and ClientGone when the client left or an error broke the stream off.
         """
-        stopping: asyncio.Event = exchange.scope.get(STOPPING) or asyncio.Event()
+        connection: ClientConnection | None = exchange.scope.get(CONNECTION)
+        stopping = asyncio.Event() if connection is None else connection.stopping
         async with aclosing(answer.pieces) as pieces:
             with self._place_of_end_user(exchange.actor), self._place(exchange.actor.world_id):
                 if stopping.is_set():
@@ -152,8 +153,8 @@ async def _until_an_end(
         _log.info("stream.revoked")
     except ApiError as error:
         _log.warning("stream.broken_off", code=error.code)
-        if HANG_UP in scope:
-            scope[HANG_UP]()
+        if CONNECTION in scope:
+            scope[CONNECTION].hang_up(scope)
         raise ClientGone from error
 
 
@@ -166,7 +167,7 @@ async def _pump(
 ) -> None:
     await send({"type": "http.response.body", "body": first, "more_body": True})
     async for piece in pieces:
-        if IS_GONE in scope and scope[IS_GONE]():
+        if CONNECTION in scope and scope[CONNECTION].is_gone(scope):
             raise ClientGone  # sending would drop the pieces without waiting
         await check()
         await send({"type": "http.response.body", "body": piece, "more_body": True})
