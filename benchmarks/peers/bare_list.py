@@ -69,6 +69,7 @@ class Recording(msgspec.Struct):
     created_at: str
     updated_at: str
     uploaded_at: str | None
+    deleted_at: str | None
 
 
 class Page(msgspec.Struct):
@@ -131,6 +132,7 @@ def _shown(row: asyncpg.Record) -> Recording:
         created_at=_time(row["created_at"]) or "",
         updated_at=_time(row["updated_at"]) or "",
         uploaded_at=_time(row["uploaded_at"]),
+        deleted_at=None,
     )
 
 
