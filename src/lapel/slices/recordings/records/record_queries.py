@@ -144,15 +144,17 @@ WHERE world_id = $1 AND id = $2
 """
 
 # The completion that verifies the audio sets the audio's facts. NULL leaves a fact as it is.
-SET_UPLOADED = """
-UPDATE recordings SET status = 'uploaded', updated_at = $3, uploaded_at = COALESCE(uploaded_at, $3),
+SET_UPLOADED = f"""
+WITH r AS (UPDATE recordings SET status = 'uploaded', updated_at = $3,
+    uploaded_at = COALESCE(uploaded_at, $3),
     content_sha256 = COALESCE($4, content_sha256),
     content_sha256_verified_at = CASE WHEN $4::text IS NULL THEN content_sha256_verified_at ELSE $3 END,
     file_size_bytes = COALESCE($5, file_size_bytes),
     mime_type = COALESCE($6, mime_type),
     duration_ms = COALESCE($7, duration_ms),
     encryption_version = COALESCE($8, encryption_version)
-WHERE world_id = $1 AND id = $2
+WHERE world_id = $1 AND id = $2 RETURNING *)
+SELECT {COLUMNS}, {MEDIA_COLUMNS} FROM r {WITH_MEDIA} ORDER BY m.created_at, m.id
 """
 
 # An uploaded recording stays uploaded, even if a media that is added later fails.
@@ -299,12 +301,14 @@ async def set_uploaded(
     audio_type: str | None,
     audio_duration_ms: int | None,
     encryption_version: int | None = None,
-) -> None:
-    """Set a recording to `uploaded`, with the verified facts of its audio. None leaves a fact as it is.
+) -> RecordingRows:
+    """Set a locked recording to `uploaded`, with the verified facts of its audio. Returns it with its media.
 
-    `audio_sha256` is hexadecimal, `audio_size` in bytes.
+    None leaves a fact as it is. `audio_sha256` is hexadecimal, `audio_size` in bytes.
     """
-    await connection.execute(
+    rows = await fetch_rows(
+        connection,
+        RecordingRow,
         SET_UPLOADED,
         world_id,
         recording_id,
@@ -315,6 +319,7 @@ async def set_uploaded(
         audio_duration_ms,
         encryption_version,
     )
+    return RecordingRows(rows)
 
 
 async def set_status(

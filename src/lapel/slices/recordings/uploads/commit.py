@@ -26,6 +26,7 @@ from lapel.slices.recordings.records.service import read_in
 from lapel.slices.recordings.uploads import media_states
 from lapel.slices.recordings.uploads.facts import merged
 from lapel.slices.recordings.uploads.media_states import LostRace
+from lapel.slices.recordings.views import recording_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
     from lapel.slices.devices.service import ConnectionKind
     from lapel.slices.recordings.uploads.integrity import Candidate, Stage, Verdict, Verification
     from lapel.slices.recordings.uploads.snapshot import Snapshot
+    from lapel.slices.recordings.wire import Recording
 
 # The sweep deletes a copy without a row when the copy is a day old. A completion that was suspended for
 # longer than `MAX_VERIFICATION_AGE` (a closed laptop) starts over, because the sweep may have deleted its
@@ -68,10 +70,14 @@ class OnAudio(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class CommitOutcome:
-    """What one commit has accepted and refused. After a lost race, both are empty."""
+    """What one commit has accepted and refused. After a lost race, both are empty.
+
+    `recording`: what the commit made of the recording, if it has accepted media.
+    """
 
     accepted: tuple[Verdict, ...] = ()
     refused: tuple[Verdict, ...] = ()
+    recording: Recording | None = None
 
     @property
     def lost(self) -> bool:
@@ -137,19 +143,19 @@ class UploadCommits:
             for verdict in verification.good:
                 again = _next_look(verdict.candidate, now)
                 await media_states.hand_back(connection, _observed(snapshot, verdict.candidate), again)
+        recording: Recording | None = None
         if accepted:
-            await self._set_uploaded(connection, snapshot, accepted, now)
+            recording = await self._set_uploaded(connection, snapshot, accepted, now)
             if not uploaded_before:
-                recording = await read_in(connection, Reach(world_id, recording_id), snapshot.project_id)
                 await events.publish(connection, self._ports.ids, now, world_id, "uploaded", recording)
             crash_point(f"{stage}:claimed")
         elif await record_queries.set_status(connection, world_id, recording_id, "integrity_failure", now):
-            recording = await read_in(connection, Reach(world_id, recording_id), snapshot.project_id)
+            failed = await read_in(connection, Reach(world_id, recording_id), snapshot.project_id)
             occasion = verification.bad[0].candidate.attempt.id
             await events.publish(
-                connection, self._ports.ids, now, world_id, "failed", recording, occasion=occasion
+                connection, self._ports.ids, now, world_id, "failed", failed, occasion=occasion
             )
-        return CommitOutcome(accepted, verification.bad)
+        return CommitOutcome(accepted, verification.bad, recording)
 
     async def _accept(
         self, connection: Connection, snapshot: Snapshot, verdict: Verdict, now: datetime
@@ -177,9 +183,9 @@ class UploadCommits:
 
     async def _set_uploaded(
         self, connection: Connection, snapshot: Snapshot, accepted: Iterable[Verdict], now: datetime
-    ) -> None:
+    ) -> Recording:
         audio = next((each for each in accepted if each.candidate.media.type == "audio"), None)
-        await record_queries.set_uploaded(
+        row = await record_queries.set_uploaded(
             connection,
             snapshot.at.world_id,
             snapshot.at.recording_id,
@@ -194,6 +200,7 @@ class UploadCommits:
                 await tell(
                     connection, snapshot.at.world_id, snapshot.at.recording_id, audio.candidate.media.id
                 )
+        return recording_of(row, snapshot.project_id)
 
     async def begin(self, snapshot: Snapshot, candidates: tuple[Candidate, ...], *, by: Actor | None) -> bool:
         """Hand large objects to a job. Returns False after a lost race.

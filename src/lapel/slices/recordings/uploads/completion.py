@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import suppress
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
 from lapel.foundation.core.admission import Admission, NoRoom
@@ -72,6 +73,13 @@ class _TakesLong(Exception):
     """An examination takes longer than a call may take."""
 
 
+@dataclass(frozen=True, slots=True)
+class _Done:
+    """The end of a call. `recording`: what the call has made of it; None: the call has changed nothing."""
+
+    recording: Recording | None
+
+
 class Completion:
     """Verifies uploaded objects and lets the media serve them."""
 
@@ -113,9 +121,9 @@ class Completion:
         loop = asyncio.get_running_loop()
         began = loop.time()
         for _ in range(_TRIES):
-            if await self._try(at, body, by=actor):
-                async with self._ports.database.acquire() as connection:
-                    return shown_to(actor, await read_in(connection, at, actor.project_id))
+            done = await self._try(at, body, by=actor)
+            if done is not None:
+                return shown_to(actor, done.recording or await self._read(actor, at))
             if loop.time() - began > _LOST_LATE:
                 break
         raise Unavailable("Other requests change this recording at the same time. Repeat the request.")
@@ -126,13 +134,17 @@ class Completion:
         Raises what `complete` raises, and MediaNotUploaded whenever no media of `due` has an object.
         """
         for _ in range(_TRIES):
-            if await self._try(at, _NOTHING_SAID, due=due):
+            if await self._try(at, _NOTHING_SAID, due=due) is not None:
                 return
+
+    async def _read(self, actor: Actor, at: Reach) -> Recording:
+        async with self._ports.database.acquire() as connection:
+            return await read_in(connection, at, actor.project_id)
 
     async def _try(
         self, at: Reach, body: CompleteUpload, *, due: frozenset[str] | None = None, by: Actor | None = None
-    ) -> bool:
-        """True when the call can answer. False after a lost race: then all state must be read again.
+    ) -> _Done | None:
+        """What the call can answer. None after a lost race: then all state must be read again.
 
         `due`: complete only these media; None: all. `by`: the caller; None: the reconciler, which does not
         need a running worker. Raises what `complete` raises.
@@ -146,12 +158,12 @@ class Completion:
         found = await self._find_all(snapshot, pending)
         crash_point("complete:found")
         if len(found) < len(pending) and await self._look(at) != snapshot:
-            return False  # a faster completion has deleted a staged object
+            return None  # a faster completion has deleted a staged object
         if not found:
             if due is not None:
                 raise agreement.nothing_uploaded()
             await self._check_without_objects(snapshot, agreement.facts_of(body))
-            return True
+            return _Done(None)
         with_object = {media.id for media, _, _ in found}
         subject = agreement.subject_of(snapshot, pending, with_object, body)
         given = agreement.facts_of(body)
@@ -168,7 +180,7 @@ class Completion:
             with suppress(_TakesLong):
                 return _answer(await self._examine_in_turn(snapshot, candidates, by))
         if not await self._commits.begin(snapshot, candidates, by=by):
-            return False
+            return None
         raise _still_verifying()
 
     async def _look(self, at: Reach, *, by: Actor | None = None) -> Snapshot:
@@ -306,15 +318,18 @@ class Completion:
             return None
 
 
-def _answer(outcome: CommitOutcome) -> bool:
-    """True when media were accepted, False after a lost race. Raises IntegrityFailure for refused media."""
+def _answer(outcome: CommitOutcome) -> _Done | None:
+    """The answer when media were accepted, None after a lost race.
+
+    Raises IntegrityFailure for refused media.
+    """
     if outcome.refused:
         verdict = outcome.refused[0]
         raise IntegrityFailure(
             f"{verdict.failure} Ask for a fresh upload URL and upload again.",
             resource_id=verdict.candidate.media.id,
         )
-    return not outcome.lost
+    return None if outcome.lost else _Done(outcome.recording)
 
 
 def _still_verifying() -> UploadVerificationPending:

@@ -8,9 +8,7 @@ from lapel.foundation.database.rows import fetch_only_row, fetch_only_value, fet
 from lapel.slices.recordings.records.record_queries import REACHED, reached
 from lapel.slices.recordings.uploads.rows import (
     AttemptCountsRow,
-    AttemptRow,
     DeclaredRow,
-    MediaRow,
     MediaStatusRow,
     RecordingStateRow,
     RefusalRow,
@@ -57,27 +55,32 @@ VALUES ($1, $2, $3, $4, $5)
 
 # ---- upload-complete --------------------------------------------------------------------
 
-READ_RECORDING_STATE = f"""
+# One statement reads one moment, in one round trip: its lists are JSON. `attempts`: those that may complete
+# their media, newest first.
+READ_STATE = f"""
 SELECT r.end_user_id, r.status, r.device_id, r.upload_method, w.project_id, r.audio_erased_at,
-    r.content_sha256, r.file_size_bytes, r.duration_ms, r.claimed_duration_ms
+    r.content_sha256, r.file_size_bytes, r.duration_ms, r.claimed_duration_ms, own.media, tried.attempts
 FROM recordings r JOIN worlds w ON w.id = r.world_id
+LEFT JOIN LATERAL (
+    SELECT json_agg(json_build_object(
+        'id', m.id, 'type', m.type, 'status', m.status, 'file_size_bytes', m.file_size_bytes,
+        'sha256', m.sha256, 'duration_ms', m.duration_ms, 'claimed_duration_ms', m.claimed_duration_ms,
+        'uploaded_at', m.uploaded_at, 'last_url_expires_at', m.last_url_expires_at
+    ) ORDER BY m.created_at, m.id) AS media
+    FROM media m WHERE m.world_id = r.world_id AND m.recording_id = r.id
+) own ON true
+LEFT JOIN LATERAL (
+    SELECT json_agg(json_build_object(
+        'media_id', a.media_id, 'id', a.id, 'staging_key', a.staging_key, 'content_type', a.content_type,
+        'file_size_bytes', a.file_size_bytes, 'sha256', a.sha256, 'state', a.state,
+        'expected_sha256', a.expected_sha256, 'expected_size', a.expected_size,
+        'expected_duration_ms', a.expected_duration_ms
+    ) ORDER BY a.created_at DESC, a.id DESC) AS attempts
+    FROM media m JOIN upload_attempts a ON a.world_id = m.world_id AND a.media_id = m.id
+    WHERE m.world_id = r.world_id AND m.recording_id = r.id AND m.status IN ('pending', 'verifying')
+        AND a.state IN ('issued', 'verifying')
+) tried ON true
 WHERE {REACHED}
-"""
-
-READ_MEDIA_STATES = """
-SELECT id, type, status, file_size_bytes, sha256, duration_ms, claimed_duration_ms, uploaded_at,
-    last_url_expires_at
-FROM media WHERE world_id = $1 AND recording_id = $2 ORDER BY created_at, id
-"""
-
-# The attempts that may complete their media, newest first.
-READ_OPEN_ATTEMPTS = """
-SELECT a.media_id, a.id, a.staging_key, a.content_type, a.file_size_bytes, a.sha256, a.state,
-       a.expected_sha256, a.expected_size, a.expected_duration_ms
-FROM media m JOIN upload_attempts a ON a.world_id = m.world_id AND a.media_id = m.id
-WHERE m.world_id = $1 AND m.recording_id = $2 AND m.status IN ('pending', 'verifying')
-  AND a.state IN ('issued', 'verifying')
-ORDER BY a.created_at DESC, a.id DESC
 """
 
 READ_REFUSALS = """
@@ -136,19 +139,9 @@ async def keep_upload_access(
     )
 
 
-async def read_recording_state(connection: Connection, at: Reach) -> RecordingStateRow | None:
-    """The state of a recording, if the caller may see it."""
-    return await fetch_row(connection, RecordingStateRow, READ_RECORDING_STATE, *reached(at))
-
-
-async def read_media_states(connection: Connection, at: Reach) -> list[MediaRow]:
-    """All media of a recording, oldest first."""
-    return await fetch_rows(connection, MediaRow, READ_MEDIA_STATES, at.world_id, at.recording_id)
-
-
-async def read_open_attempts(connection: Connection, at: Reach) -> list[AttemptRow]:
-    """The attempts that may complete their media, newest first."""
-    return await fetch_rows(connection, AttemptRow, READ_OPEN_ATTEMPTS, at.world_id, at.recording_id)
+async def read_state(connection: Connection, at: Reach) -> RecordingStateRow | None:
+    """The state of a recording, with its media and open attempts, if the caller may see it."""
+    return await fetch_row(connection, RecordingStateRow, READ_STATE, *reached(at))
 
 
 async def read_refusals(connection: Connection, at: Reach) -> list[RefusalRow]:

@@ -104,19 +104,21 @@ WHERE world_id = $1 AND media_id = $2 AND id = $3 AND state = 'verifying'
 RETURNING id
 """
 
-# $4 of the next four statements: the state that was read.
-ACCEPT_MEDIA = """
-UPDATE media SET status = 'uploaded', failure = NULL, content_type = $5, file_size_bytes = $6, sha256 = $7,
-    object_key = $8, duration_ms = COALESCE($9, duration_ms), uploaded_at = $10
-WHERE world_id = $1 AND recording_id = $2 AND id = $3 AND status = $4 AND status IN ('pending', 'verifying')
-RETURNING id
-"""
-ACCEPT_ATTEMPT = """
-UPDATE upload_attempts SET state = 'accepted'
-WHERE world_id = $1 AND media_id = $2 AND id = $3 AND state = $4 AND state IN ('issued', 'verifying')
+# $4 to $6: the attempt and its state, and the media's state, that were read.
+ACCEPT = """
+WITH attempt AS (
+    UPDATE upload_attempts SET state = 'accepted'
+    WHERE world_id = $1 AND media_id = $3 AND id = $4 AND state = $5 AND state IN ('issued', 'verifying')
+    RETURNING id
+)
+UPDATE media SET status = 'uploaded', failure = NULL, content_type = $7, file_size_bytes = $8, sha256 = $9,
+    object_key = $10, duration_ms = COALESCE($11, duration_ms), uploaded_at = $12
+WHERE world_id = $1 AND recording_id = $2 AND id = $3 AND status = $6 AND status IN ('pending', 'verifying')
+    AND EXISTS (SELECT FROM attempt)
 RETURNING id
 """
 
+# $4 of the next two statements: the state that was read.
 REFUSE_MEDIA = """
 UPDATE media SET status = 'failed', failure = $5
 WHERE world_id = $1 AND recording_id = $2 AND id = $3 AND status = $4 AND status IN ('pending', 'verifying')
@@ -284,11 +286,12 @@ async def abandon(connection: Connection, of: Observed, reconcile_at: datetime) 
 
 async def accept(connection: Connection, of: Observed, verified: Verified, now: datetime) -> None:
     """Let the media serve the verified copy. Raises LostRace."""
-    await _change(connection, ACCEPT_ATTEMPT, *of.attempt, of.state)
     await _change(
         connection,
-        ACCEPT_MEDIA,
+        ACCEPT,
         *of.media,
+        of.attempt_id,
+        of.state,
         of.status,
         verified.content_type,
         verified.size,

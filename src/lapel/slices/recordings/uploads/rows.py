@@ -34,7 +34,10 @@ class AttemptCountsRow(msgspec.Struct, frozen=True):
 
 
 class RecordingStateRow(msgspec.Struct, frozen=True):
-    """What a completion reads of a recording. The facts are those of its audio."""
+    """What a completion reads of a recording. The facts are those of its audio.
+
+    `media` (MediaRow, oldest first) and `attempts` (AttemptRow, newest first) are JSON; None: there are none.
+    """
 
     end_user_id: str
     status: RecordingStatus
@@ -46,6 +49,8 @@ class RecordingStateRow(msgspec.Struct, frozen=True):
     file_size_bytes: int | None
     duration_ms: int | None
     claimed_duration_ms: int | None
+    media: str | None
+    attempts: str | None
 
 
 class MediaRow(msgspec.Struct, frozen=True):

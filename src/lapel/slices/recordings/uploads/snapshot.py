@@ -5,9 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from lapel.slices.recordings.access import unknown
 from lapel.slices.recordings.uploads import media_queries
 from lapel.slices.recordings.uploads.facts import Facts
+from lapel.slices.recordings.uploads.rows import AttemptRow, MediaRow
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -16,8 +19,11 @@ if TYPE_CHECKING:
     from lapel.slices.recordings.access import Reach
     from lapel.slices.recordings.content_types import MediaType
     from lapel.slices.recordings.uploads.media_states import AttemptState, MediaStatus
-    from lapel.slices.recordings.uploads.rows import AttemptRow, MediaRow, RecordingStateRow, RefusalRow
+    from lapel.slices.recordings.uploads.rows import RecordingStateRow, RefusalRow
     from lapel.slices.recordings.wire import RecordingStatus
+
+_decode_media = msgspec.json.Decoder(list[MediaRow]).decode
+_decode_attempts = msgspec.json.Decoder(list[AttemptRow]).decode
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,22 +85,18 @@ class Snapshot:
 
 
 async def look(connection: Connection, at: Reach) -> Snapshot:
-    """Read a recording's state. Raises NotFound when `at` reaches no recording.
+    """Read a recording's state at one moment. Raises NotFound when `at` reaches no recording.
 
-    This function begins a transaction, so the caller must not be in one. In this transaction, all statements
-    read one snapshot of the database (REPEATABLE READ: Berenson et al., "A Critique of ANSI SQL Isolation
-    Levels", SIGMOD 1995). Otherwise a completion could commit between two statements, and the recording would
-    seem to be pending without a pending media.
+    One statement reads it all. If there were several, a completion could commit between two of them, and the
+    recording would seem to be pending without a pending media.
     """
+    recording = await media_queries.read_state(connection, at)
+    if recording is None:
+        raise unknown()
     attempts: dict[str, list[Attempt]] = {}
-    async with connection.transaction(isolation="repeatable_read", readonly=True):
-        recording = await media_queries.read_recording_state(connection, at)
-        if recording is None:
-            raise unknown()
-        media = await media_queries.read_media_states(connection, at)
-        if any(row.status in ("pending", "verifying") for row in media):
-            for row in await media_queries.read_open_attempts(connection, at):
-                attempts.setdefault(row.media_id, []).append(_attempt(row))
+    for row in [] if recording.attempts is None else _decode_attempts(recording.attempts):
+        attempts.setdefault(row.media_id, []).append(_attempt(row))
+    media = [] if recording.media is None else _decode_media(recording.media)
     return Snapshot(
         at,
         recording.project_id,
