@@ -88,10 +88,11 @@ def _sync_way_to(folder: Path) -> None:
         folder = folder.parent
 
 
-def make_folders(folder: Path) -> None:
-    """Create a folder and the missing folders above it, durably.
+def make_folders(folder: Path, *, durably: bool = True) -> None:
+    """Create a folder and the missing folders above it.
 
-    Raises `FileNotFoundError` when other threads or processes remove a folder above again and again.
+    `durably`: they are on the disk at the end; else the caller must call `sync_folder` later. Raises
+    `FileNotFoundError` when other threads or processes remove a folder above again and again.
     """
     missing = [folder]
     for _ in range(4 * len(folder.parts)):
@@ -99,7 +100,8 @@ def make_folders(folder: Path) -> None:
         try:
             with suppress(FileExistsError):
                 current.mkdir(mode=0o700)
-            _sync_way_to(current)
+            if durably:
+                _sync_way_to(current)
         except FileNotFoundError:
             missing.append(current.parent)
             continue

@@ -211,6 +211,9 @@ class FileWriter:
         """
         text = _encoder.encode(facts)
         self.write([text, _END.pack(_MAGIC, len(text), crc32(text))])
+        # The new folders come before the first sync: a journal takes all changes before a sync with it, so
+        # the syncs of the folders, after the rename, find little to do.
+        _make_or_refuse(destination.parent)
         sync_file(self.fd)
         for _ in range(100):  # a delete may prune the empty folder between its making and our rename
             try:
@@ -254,7 +257,7 @@ class FileWriter:
 
 def _make_or_refuse(folder: Path) -> None:
     try:
-        make_folders(folder)
+        make_folders(folder, durably=False)
     except OSError as error:
         if error.errno == errno.ENAMETOOLONG:
             raise S3Error("KeyTooLongError", "The key is too long for this file system.") from None
