@@ -87,6 +87,15 @@ async def until(doubling: Doubling, count: int) -> None:
             await asyncio.sleep(0.001)
 
 
+async def apart(together: Together[int, int], doubling: Doubling, *numbers: int) -> list[asyncio.Task[int]]:
+    """Ask one after the other, so that each caller has a statement of its own."""
+    asking: list[asyncio.Task[int]] = []
+    for number in numbers:
+        asking.append(asyncio.create_task(together.ask(number)))
+        await until(doubling, len(asking))
+    return asking
+
+
 async def test_a_single_caller_waits_for_nobody(database: Database, doubling: Doubling) -> None:
     release(doubling)
     together = Together(database, doubling)
@@ -98,14 +107,23 @@ async def test_those_who_come_meanwhile_share_the_next_statement(
     database: Database, doubling: Doubling
 ) -> None:
     together = Together(database, doubling)
-    asking = [asyncio.create_task(together.ask(number)) for number in range(10)]
-    await until(doubling, 2)
+    asking = await apart(together, doubling, 0, 1)
+    asking += [asyncio.create_task(together.ask(number)) for number in range(2, 10)]
     await settle()
-    assert sorted(doubling.begun) == [[0], [1]], "two are under way at most"
+    assert doubling.begun == [[0], [1]], "two are under way at most"
     release(doubling)
     assert await asyncio.gather(*asking) == [number * 2 for number in range(10)]
     assert doubling.begun[2:] == [list(range(2, 10))]
     assert doubling.most == 2
+
+
+async def test_those_who_come_in_one_turn_of_the_loop_share_the_first_statement(
+    database: Database, doubling: Doubling
+) -> None:
+    release(doubling)
+    together = Together(database, doubling)
+    assert await asyncio.gather(*map(together.ask, range(5))) == [0, 2, 4, 6, 8]
+    assert doubling.begun == [[0, 1, 2, 3, 4]]
 
 
 async def test_a_statement_has_a_bounded_number_of_callers(database: Database, doubling: Doubling) -> None:
@@ -121,8 +139,7 @@ async def test_a_caller_who_goes_away_takes_nobody_along(
     database: Database, doubling: Doubling, when: str
 ) -> None:
     together = Together(database, doubling, key=lambda number: number)
-    first = [asyncio.create_task(together.ask(number)) for number in (1, 2)]
-    await until(doubling, 2)
+    first = await apart(together, doubling, 1, 2)
     asking = [asyncio.create_task(together.ask(number)) for number in (3, 4, 5)]
     await settle()
     if when == "in line":
@@ -141,9 +158,9 @@ async def test_a_caller_who_goes_away_takes_nobody_along(
 
 async def test_an_error_reaches_only_the_caller_who_causes_it(database: Database, doubling: Doubling) -> None:
     together = Together(database, doubling)
-    numbers = [1, 2, 3, 13, 4, 2**40, 5]
-    asking = [asyncio.create_task(together.ask(number)) for number in numbers]
-    await until(doubling, 2)
+    asking = await apart(together, doubling, 1, 2)
+    asking += [asyncio.create_task(together.ask(number)) for number in (3, 13, 4, 2**40, 5)]
+    await settle()
     release(doubling)
     found = await asyncio.gather(*asking, return_exceptions=True)
     assert [each for each in found if isinstance(each, int)] == [2, 4, 6, 8, 10]
@@ -155,8 +172,9 @@ async def test_while_the_database_is_away_each_caller_gets_an_error_of_its_own(
     database: Database, doubling: Doubling
 ) -> None:
     together = Together(database, doubling)
-    asking = [asyncio.create_task(together.ask(number)) for number in range(6)]
-    await until(doubling, 2)
+    asking = await apart(together, doubling, 0, 1)
+    asking += [asyncio.create_task(together.ask(number)) for number in range(2, 6)]
+    await settle()
     await database.close()
     release(doubling)
     found = await asyncio.gather(*asking, return_exceptions=True)
@@ -169,8 +187,7 @@ async def test_while_the_database_is_away_each_caller_gets_an_error_of_its_own(
 
 async def test_a_broken_connection_is_told_as_one(database: Database, doubling: Doubling) -> None:
     together = Together(database, doubling)
-    asking = [asyncio.create_task(together.ask(number)) for number in range(2)]
-    await until(doubling, 2)
+    asking = await apart(together, doubling, 0, 1)
     waiting = [asyncio.create_task(together.ask(number)) for number in range(2, 5)]
     connection = await asyncpg.connect(database.dsn)
     await connection.execute(
@@ -186,8 +203,7 @@ async def test_a_broken_connection_is_told_as_one(database: Database, doubling: 
 
 async def test_a_caller_waits_in_line_only_so_long(database: Database, doubling: Doubling) -> None:
     together = Together(database, doubling, key=lambda number: number % 2, patience=0.05)
-    asking = [asyncio.create_task(together.ask(number)) for number in (0, 1)]
-    await until(doubling, 2)
+    asking = await apart(together, doubling, 0, 1)
     late = [asyncio.create_task(together.ask(number)) for number in (2, 3, 4)]
     found = await asyncio.gather(*late, return_exceptions=True)
     assert all(isinstance(each, Unavailable) for each in found), found

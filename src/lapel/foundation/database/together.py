@@ -1,8 +1,9 @@
 """One statement for all callers who ask the same kind of question at the same time.
 
-A caller who finds fewer than two statements under way asks the database at once. The callers who come
-meanwhile wait in line, and the next statement answers all of them: they share its round trip and its commit.
-So a single caller waits for nobody, and the more callers there are, the less each of them costs.
+A caller who finds fewer than two statements under way begins one, which answers all callers of this turn of
+the event loop. The callers who come meanwhile wait in line, and the next statement answers all of them: they
+share its round trip and its commit. So a single caller waits for nobody, and the more callers there are, the
+less each of them costs.
 
 A caller who goes away takes no other caller along. If a statement for several callers fails, each of them
 asks by itself, so that an error reaches only the caller whose question causes it.
@@ -72,6 +73,7 @@ class Together(Generic[Asked, Found]):
         self._key = key
         self._patience = patience
         self._under_way = 0
+        self._starting = False  # a statement whose callers are not chosen yet
         # Each world has its own line, and the lines take turns, so that no world waits behind another one's
         # many callers.
         self._lines: dict[int | None, deque[_Question[Asked, Found]]] = {}
@@ -89,8 +91,6 @@ class Together(Generic[Asked, Found]):
         begins in time.
         """
         key = None if self._key is None else self._key(asked)
-        if self._under_way < _UNDER_WAY and not self._lines and key not in self._behind:
-            return await self._ask_at_once(asked, key)
         loop = asyncio.get_running_loop()
         caller = _Question(asked, key, loop.time() + self._patience, loop.create_future())
         self._waiting.append(caller)
@@ -100,17 +100,8 @@ class Together(Generic[Asked, Found]):
             self._behind[key].append(caller)
         else:
             self._line_up(caller)
+            self._begin()
         return await caller.turn
-
-    async def _ask_at_once(self, asked: Asked, key: Hashable) -> Found:
-        self._under_way += 1
-        if key is not None:
-            self._behind[key] = deque()
-        try:
-            return await self._alone(asked)
-        finally:
-            self._under_way -= 1
-            self._go_on([key])
 
     async def _alone(self, asked: Asked) -> Found:
         async with self._database.acquire_for_all() as connection:
@@ -125,18 +116,24 @@ class Together(Generic[Asked, Found]):
         line.append(caller)
 
     def _go_on(self, keys: Sequence[Hashable]) -> None:
-        """Let the callers behind these keys line up, and begin the next statement for all who are in line."""
+        """Let the callers behind these keys line up, and begin the next statement if callers are in line."""
         for key in keys:
             if key is not None:
                 self._free(key)
-        while self._lines and self._under_way < _UNDER_WAY:
-            callers = self._next_callers()
-            if callers:
-                self._under_way += 1
-                # Its own context: it works for several requests, and for no world.
-                task = asyncio.create_task(self._answer(callers), name="together", context=Context())
-                self._running.add(task)
-                task.add_done_callback(self._running.discard)
+        if self._lines:
+            self._begin()
+
+    def _begin(self) -> None:
+        """Begin a statement if fewer than two are under way. It answers all who are in line when its task
+        first runs: at the end of this turn of the event loop."""
+        if self._starting or self._under_way >= _UNDER_WAY:
+            return
+        self._under_way += 1
+        self._starting = True
+        # Its own context: it works for several requests, and for no world.
+        task = asyncio.create_task(self._answer_next(), name="together", context=Context())
+        self._running.add(task)
+        task.add_done_callback(self._running.discard)
 
     def _free(self, key: Hashable) -> None:
         """The question with this key is answered, or its caller is gone."""
@@ -166,8 +163,11 @@ class Together(Generic[Asked, Found]):
             self._waiting.popleft()
         return found
 
-    async def _answer(self, callers: list[_Question[Asked, Found]]) -> None:
-        """Answer these callers, together if that is possible."""
+    async def _answer_next(self) -> None:
+        """Answer the next callers, together if that is possible."""
+        self._starting = False
+        callers = self._next_callers()
+        self._go_on([])  # with the callers who have no place in this statement
         try:
             if len(callers) > 1 and await self._answer_together(callers):
                 return
