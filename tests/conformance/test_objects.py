@@ -178,6 +178,41 @@ def test_copy_of_what_was_seen_or_nothing(client: Any, stored: str, key: str) ->
     assert status_of(error) == 404
 
 
+def test_a_copy_gets_the_checksum_that_is_asked_for(
+    client: Any, store: Endpoint, stored: str, key: str
+) -> None:
+    source, copy = {"Bucket": BUCKET, "Key": stored}, f"{key}-copy"
+    for name, digest in (("SHA256", hashlib.sha256(BODY).digest()), ("SHA1", hashlib.sha1(BODY).digest())):
+        result = client.copy_object(Bucket=BUCKET, Key=copy, CopySource=source, ChecksumAlgorithm=name)
+        told = result["CopyObjectResult"].get(f"Checksum{name}")
+        # SeaweedFS copies the object, and says no checksum of it.
+        assert told == (b64encode(digest).decode() if store.kind == "embedded" else None)
+        found = client.head_object(Bucket=BUCKET, Key=copy, ChecksumMode="ENABLED")
+        assert found.get(f"Checksum{name}") == told
+    assert client.get_object(Bucket=BUCKET, Key=copy)["Body"].read() == BODY
+
+
+def test_a_copy_keeps_the_checksums_of_its_source(ours: Endpoint, key: str) -> None:
+    client, digest = ours.client(), b64encode(hashlib.sha256(BODY).digest()).decode()
+    client.put_object(Bucket=BUCKET, Key=key, Body=BODY, ChecksumSHA256=digest)
+    source = {"Bucket": BUCKET, "Key": key}
+    result = client.copy_object(Bucket=BUCKET, Key=f"{key}-copy", CopySource=source)["CopyObjectResult"]
+    assert (result["ChecksumSHA256"], result["ChecksumType"]) == (digest, "FULL_OBJECT")
+
+
+@pytest.mark.parametrize(("asked", "status"), [("CRC32C", 501), ("MD4", 400), ("sha256", 400)])
+def test_a_copy_with_a_checksum_that_cannot_be_made_is_refused(
+    ours: Endpoint, key: str, asked: str, status: int
+) -> None:
+    client = ours.client()
+    client.put_object(Bucket=BUCKET, Key=key, Body=BODY)
+    source = {"Bucket": BUCKET, "Key": key}
+    with pytest.raises(ClientError) as error:
+        client.copy_object(Bucket=BUCKET, Key=f"{key}-copy", CopySource=source, ChecksumAlgorithm=asked)
+    assert status_of(error) == status
+    assert "Contents" not in client.list_objects_v2(Bucket=BUCKET, Prefix=f"{key}-copy")
+
+
 def test_delete(client: Any, stored: str) -> None:
     for _ in range(2):  # a missing one is no error
         assert client.delete_object(Bucket=BUCKET, Key=stored)["ResponseMetadata"]["HTTPStatusCode"] == 204

@@ -6,6 +6,8 @@ Handlers raise `S3Error` for a request that they refuse, `SenderGone` when the c
 from pathlib import Path
 from urllib.parse import unquote_to_bytes
 
+import msgspec
+
 from lapel.embedded.s3.calls.metadata import checksum_headers, kept_headers, refuse_unserved
 from lapel.embedded.s3.calls.read import conditions, open_existing
 from lapel.embedded.s3.files.folder import Bucket
@@ -13,6 +15,7 @@ from lapel.embedded.s3.files.objects import FileWriter, ObjectFacts, StoredObjec
 from lapel.embedded.s3.files.paths import check_key
 from lapel.embedded.s3.protocol.body import IncomingBody
 from lapel.embedded.s3.protocol.call import SignedCall
+from lapel.embedded.s3.protocol.checksums import algorithm_for_copy, checksum_of
 from lapel.embedded.s3.protocol.request import Request
 from lapel.embedded.s3.protocol.xml import copy_result
 from lapel.embedded.s3.s3_errors import S3Error
@@ -77,6 +80,8 @@ def copy_source(request: Request) -> tuple[str, str]:
 async def copy_object(call: SignedCall) -> None:
     """Copy the present version of an object, with the source's metadata or the request's.
 
+    With x-amz-checksum-algorithm, the checksum of the copied bytes replaces those of the source.
+
     Raises `S3Error` when there is no such source, a condition is not met, or the disk is nearly full.
     """
     request, folder, bucket = call.request, call.folder, call.bucket
@@ -84,6 +89,7 @@ async def copy_object(call: SignedCall) -> None:
     directive = request.header("x-amz-metadata-directive") or "COPY"
     if directive not in {"COPY", "REPLACE"}:
         raise S3Error("InvalidArgument", "x-amz-metadata-directive is COPY or REPLACE.")
+    algorithm = algorithm_for_copy(request)
     source_bucket, source_key = copy_source(request)
     if directive == "COPY" and (source_bucket, source_key) == (bucket.name, call.key):
         raise S3Error("InvalidRequest", "A copy onto itself must replace the metadata.")
@@ -104,16 +110,27 @@ async def copy_object(call: SignedCall) -> None:
             user=user,
             checksums=old.checksums,
         )
-        await folder.in_thread(_copy, bucket, source, Path(bucket.path_of(call.key)), facts, must_be_new)
+        path = Path(bucket.path_of(call.key))
+        facts = await folder.in_thread(_copy, bucket, source, path, facts, algorithm, must_be_new=must_be_new)
     await request.answer(200, body=copy_result(facts))
 
 
 def _copy(
-    bucket: Bucket, source: StoredObject, destination: Path, facts: ObjectFacts, must_be_new: bool
-) -> None:
+    bucket: Bucket,
+    source: StoredObject,
+    destination: Path,
+    facts: ObjectFacts,
+    algorithm: str | None,
+    *,
+    must_be_new: bool,
+) -> ObjectFacts:
     with FileWriter(bucket.temporary) as writer:
         writer.copy_from(source)
+        if algorithm is not None:  # of the bytes that were written, not of those that were to be
+            checksums = {algorithm: checksum_of(writer.pieces(), algorithm)}
+            facts = msgspec.structs.replace(facts, checksums=checksums)
         writer.commit(destination, facts, only_new=must_be_new)
+    return facts
 
 
 def check_copy_conditions(request: Request, facts: ObjectFacts) -> None:

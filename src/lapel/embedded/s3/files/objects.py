@@ -16,7 +16,7 @@ import fcntl
 import os
 import secrets
 import struct
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
@@ -201,6 +201,13 @@ class FileWriter:
             if done == 0:
                 raise DamagedObject(self._path)
             offset, end = offset + done, end + done
+
+    def pieces(self) -> Iterator[bytes]:
+        """The bytes that were written so far, in pieces of 1 MiB at most."""
+        offset = 0
+        while piece := os.pread(self.fd, 1 << 20, offset):
+            yield piece
+            offset += len(piece)
 
     def commit(self, destination: Path, facts: ObjectFacts, *, only_new: bool = False) -> None:
         """Make the object visible at `destination`, durably.

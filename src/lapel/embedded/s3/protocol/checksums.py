@@ -37,6 +37,7 @@ class _Crc32:
         return self._value.to_bytes(4, "big")
 
 
+_OF_S3 = ("CRC32", "CRC32C", "SHA1", "SHA256", "CRC64NVME")
 _SIZES = {"sha256": 32, "sha1": 20, "crc32": 4}
 
 
@@ -141,6 +142,27 @@ def _content_md5(request: Request) -> bytes | None:
         return _decode(value, 16)
     except S3Error:
         raise S3Error("InvalidDigest", "Content-MD5 is not the base64 text of one.") from None
+
+
+def algorithm_for_copy(request: Request) -> str | None:
+    """The algorithm of the checksum that a copy gets; None: the copy keeps the checksums of its source.
+
+    Raises `S3Error` for an algorithm that S3 does not have, and for one that this store lacks.
+    """
+    asked = request.header("x-amz-checksum-algorithm")
+    if asked is None:
+        return None
+    if asked not in _OF_S3:
+        raise S3Error("InvalidRequest", f"x-amz-checksum-algorithm is one of {', '.join(_OF_S3)}.")
+    return _algorithm(_PREFIX + asked.lower())
+
+
+def checksum_of(pieces: Iterable[bytes], algorithm: str) -> str:
+    """The base64 text of a checksum. `algorithm`: sha256, sha1 or crc32."""
+    digest = _new(algorithm)
+    for piece in pieces:
+        digest.update(memoryview(piece))
+    return b64encode(digest.digest()).decode()
 
 
 def verify_document(request: Request, signed: Signed, body: bytes) -> None:

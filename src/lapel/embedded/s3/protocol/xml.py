@@ -94,11 +94,13 @@ def moment(milliseconds: int) -> str:
 
 
 def copy_result(facts: ObjectFacts) -> bytes:
-    """Return the answer of CopyObject."""
+    """Return the answer of CopyObject, with the checksums of the copy. All are of the whole object."""
     return document(
         "CopyObjectResult",
         tag("ETag", f'"{facts.etag}"'),
         tag("LastModified", moment(facts.modified)),
+        *(tag(f"Checksum{name.upper()}", value) for name, value in facts.checksums.items()),
+        *([tag("ChecksumType", "FULL_OBJECT")] if facts.checksums else []),
     )
 
 
