@@ -60,8 +60,10 @@ async def relay(url: str) -> AsyncGenerator[tuple[str, list[bytearray]]]:
 
 
 @pytest.fixture
-def objects(store: Endpoint, tmp_path: Path) -> ObjectStore:
-    return opened(store.url, tmp_path)
+async def objects(store: Endpoint, tmp_path: Path) -> AsyncGenerator[ObjectStore]:
+    client = opened(store.url, tmp_path)
+    yield client
+    await client.close()
 
 
 async def test_write_look_copy_delete(objects: ObjectStore, key: str) -> None:
@@ -75,6 +77,30 @@ async def test_write_look_copy_delete(objects: ObjectStore, key: str) -> None:
         await objects.head(key)
     assert await objects.get_range(f"{key}-copy", 1, 3) == b"ell"
     assert await objects.get_range(f"{key}-copy", 3, 100) == b"lo"
+
+
+@pytest.mark.parametrize("size", [0, 5, 3 * MIB])
+async def test_a_copy_is_hashed_by_a_store_that_can(
+    objects: ObjectStore, store: Endpoint, key: str, size: int
+) -> None:
+    body, copy = os.urandom(size), f"{key}-copy"
+    await objects.put(key, body)
+    told = await objects.copy_hashed(key, copy, (await objects.head(key)).etag)
+    assert told == (hashlib.sha256(body).hexdigest() if store.kind == "embedded" else None)
+    assert await objects.sha256_of(copy) == (size, hashlib.sha256(body).hexdigest())
+    await objects.delete_many([key, copy])
+
+
+async def test_a_copy_of_what_was_replaced_is_not_hashed(objects: ObjectStore, key: str) -> None:
+    await objects.put(key, b"before")
+    etag = (await objects.head(key)).etag
+    await objects.put(key, b"after it")
+    for unknown in (etag, None):
+        assert await objects.copy_hashed(key, f"{key}-copy", unknown) is None
+        assert (await objects.sha256_of(f"{key}-copy"))[0] == len(b"after it")
+    await objects.delete(key)
+    with pytest.raises(ObjectMissing):
+        await objects.copy_hashed(key, f"{key}-copy", etag)
 
 
 @pytest.mark.parametrize("sizes", [[], [5], [MIB] * 3, [300_000] * 90, [8 * MIB, 8 * MIB], [17 * MIB]])

@@ -78,13 +78,13 @@ async def test_the_answer_does_not_wait_until_what_was_staged_is_deleted(
 
 
 async def test_an_object_that_vanishes_before_it_is_copied(device: Device, ports: Ports) -> None:
-    async def vanished(source: str, target: str) -> None:
+    async def vanished(source: str, target: str, etag: str | None) -> str | None:
         await ports.store.delete(source)
-        await ports.store.copy(source, target)
+        return await ports.store.copy_hashed(source, target, etag)
 
     at, _ = await staged(device)
     with pytest.raises(MediaNotUploaded):
-        await completion_on(ports, Store(ports.store, copy=vanished)).complete(
+        await completion_on(ports, Store(ports.store, copy_hashed=vanished)).complete(
             actor_of(device.tenant), at, CompleteUpload()
         )
     await device.put(await device.start(at.recording_id), WORDS)

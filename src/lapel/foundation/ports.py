@@ -77,6 +77,7 @@ async def open_ports(
     credentials = credential_source(settings, clock)
     database = Database(settings.database_url, max_size=connections, lock_seconds=lock_seconds)
     await database.open(patience=patience)
+    store = open_store(settings, credentials)
     revocations = Revocations(database, listen_dsn=settings.listen_database_url)
     try:
         yield Ports(
@@ -88,7 +89,7 @@ async def open_ports(
             sealer=seal.sealer(settings.secret, settings.secret_previous),
             signer=signing.signer(settings.secret, settings.secret_previous),
             revocations=revocations,
-            store=open_store(settings, credentials),
+            store=store,
             streams=streams_for(settings, credentials),
             links=links_for(settings, credentials),
             disk=DiskGuard(settings.data_dir, settings.min_free_bytes)
@@ -97,6 +98,7 @@ async def open_ports(
         )
     finally:
         await revocations.stop()
+        await store.close()
         await database.close()
 
 

@@ -28,6 +28,8 @@ from lapel.foundation.storage.errors import (
     StoreUnavailable,
     error_code,
 )
+from lapel.foundation.storage.hashed_copies import HashedCopies
+from lapel.foundation.storage.presign import presigner_for
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Generator, Sequence
@@ -59,11 +61,12 @@ _DELETE_AT_ONCE = 1000
 
 @dataclass(frozen=True, slots=True)
 class ObjectInfo:
-    """An object in a listing or a HEAD; `size` is in bytes."""
+    """An object in a listing or a HEAD; `size` is in bytes. `etag`: of this version, if the store has one."""
 
     key: str
     size: int
     last_modified: datetime
+    etag: str | None = None
 
 
 class ObjectWriter:
@@ -82,20 +85,39 @@ class ObjectWriter:
 class ObjectStore:
     """One bucket. Every method raises StoreUnavailable when the store cannot be used now."""
 
-    def __init__(self, quick: S3Store, patient: S3Store) -> None:
+    def __init__(self, quick: S3Store, patient: S3Store, copies: HashedCopies) -> None:
         self._quick = quick
         self._patient = patient
+        self._copies = copies
+
+    async def close(self) -> None:
+        """Close the connections that are not obstore's."""
+        await self._copies.close()
 
     async def head(self, key: str) -> ObjectInfo:
         """Size and time of an object. Raises ObjectMissing."""
         with _translated(key):
             found = await obstore.head_async(self._quick, key)
-        return ObjectInfo(found["path"], found["size"], found["last_modified"])
+        return ObjectInfo(found["path"], found["size"], found["last_modified"], found["e_tag"])
 
     async def copy(self, source: str, target: str) -> None:
         """Copy inside the bucket, type and metadata included. Raises ObjectMissing for the source."""
         with _translated(source):
             await obstore.copy_async(self._patient, source, target)
+
+    async def copy_hashed(self, source: str, target: str, etag: str | None) -> str | None:
+        """Copy an object inside the bucket, type and metadata included.
+
+        Returns the SHA-256 (hexadecimal) that the store has computed of the copy; then the copy is of the
+        version that has this ETag. None: the copy is of any version, so read its size and hash back. Raises
+        ObjectMissing for the source.
+        """
+        if etag is not None:
+            # A PUT came meanwhile, or the store fails, or it does not take what this request asks.
+            with suppress(StoreUnavailable):
+                return await self._copies.copy(source, target, etag)
+        await self.copy(source, target)
+        return None
 
     async def put(self, key: str, content: bytes) -> None:
         """Write a small object."""
@@ -291,7 +313,8 @@ def open_store(settings: Settings, credentials: CredentialSource) -> ObjectStore
             credential_provider=current,
         )
 
-    return ObjectStore(client(_QUICK), client(_COPY))
+    copies = HashedCopies(presigner_for(settings, credentials), settings.s3_bucket)
+    return ObjectStore(client(_QUICK), client(_COPY), copies)
 
 
 def _endpoint(settings: Settings) -> str:

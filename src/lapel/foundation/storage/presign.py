@@ -8,13 +8,15 @@ Sources: "Authenticating Requests: Using Query Parameters" and "… Using the Au
 Signature Version 4)", Amazon S3 API reference.
 """
 
+from __future__ import annotations
+
 import re
 from base64 import b64encode
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from hashlib import sha256
-from typing import Literal, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
 from urllib.parse import urlsplit
 
 from lapel.foundation.core.clock import timestamp as shown_time
@@ -30,10 +32,16 @@ from lapel.foundation.storage.sigv4 import (
     signing_key,
 )
 
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from lapel.settings import Settings
+
 Addressing = Literal["path", "virtual"]
 
 _DEFAULT_PORT = {"http": 80, "https": 443}
 _SPACES = re.compile(r"\s+")
+_NO_MORE: Mapping[str, str] = {}
 _EMPTY_SHA256 = sha256().hexdigest()
 
 
@@ -211,8 +219,18 @@ class Presigner:
         query = "" if marker is None else f"x-marker={encode(marker.encode())}&"
         return PresignedPut(self._url("PUT", key, now, expires_in, query, lines, names), headers)
 
-    def request(self, method: str, key: str, *, now: datetime, sha256: str | None = None) -> SignedRequest:
+    def request(
+        self,
+        method: str,
+        key: str,
+        *,
+        now: datetime,
+        sha256: str | None = None,
+        more: Mapping[str, str] = _NO_MORE,
+    ) -> SignedRequest:
         """Sign the headers of a request to `origin` for `key`, which must be sent with `Host` at once.
+
+        `more`: further headers, with names in lower case and values in canonical form.
 
         `sha256` (hexadecimal): of the body. It is signed twice: once for the signature to cover the body, and
         once for the store to compare, keep, and name in its answer. Raises `ValueError` for a malformed hash,
@@ -224,6 +242,7 @@ class Presigner:
             "host": self._host,
             "x-amz-content-sha256": sha256 or _EMPTY_SHA256,
             "x-amz-date": timestamp,
+            **more,
         }
         if sha256 is not None:
             headers["x-amz-checksum-sha256"] = checksum_of(sha256)
@@ -299,3 +318,14 @@ class Presigner:
             encode(f"{credentials.access_key_id}/{scope}".encode()),
             None if token is None else encode(token.encode()),
         )
+
+
+def presigner_for(settings: Settings, credentials: CredentialSource) -> Presigner:
+    """Signs requests to the endpoint that the server's own processes use."""
+    return Presigner(
+        settings.s3_endpoint or "",
+        region=settings.s3_region,
+        bucket=settings.s3_bucket,
+        credentials=credentials,
+        addressing=settings.s3_addressing,
+    )

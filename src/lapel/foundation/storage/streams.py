@@ -27,13 +27,14 @@ from lapel.foundation.storage.errors import (
     StoreUnavailable,
     error_code,
 )
-from lapel.foundation.storage.presign import Presigner, checksum_of
+from lapel.foundation.storage.presign import checksum_of, presigner_for
 
 if TYPE_CHECKING:
     from collections.abc import Generator
     from types import TracebackType
 
     from lapel.foundation.storage.credentials import CredentialSource
+    from lapel.foundation.storage.presign import Presigner
     from lapel.settings import Settings
 
 _STALL = 30.0  # seconds for which the store may neither take nor give a byte
@@ -196,12 +197,4 @@ def _translated(key: str) -> Generator[None]:
 
 def streams_for(settings: Settings, credentials: CredentialSource) -> ObjectStreams:
     """The streams of this installation, from the endpoint that its own processes use."""
-    return ObjectStreams(
-        Presigner(
-            settings.s3_endpoint or "",
-            region=settings.s3_region,
-            bucket=settings.s3_bucket,
-            credentials=credentials,
-            addressing=settings.s3_addressing,
-        )
-    )
+    return ObjectStreams(presigner_for(settings, credentials))

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
     from lapel.foundation.core.actors import Actor
     from lapel.foundation.ports import Ports
+    from lapel.foundation.storage.client import ObjectInfo
     from lapel.slices.recordings.access import Reach
     from lapel.slices.recordings.payloads import VerifyUpload
     from lapel.slices.recordings.uploads.commit import OnAudio
@@ -175,10 +176,11 @@ class Completion:
             Candidate(
                 media,
                 attempt,
-                size,
+                there.size,
                 (given, attempt.declared) if media.id == subject else (attempt.declared,),
+                there.etag,
             )
-            for media, attempt, size in found
+            for media, attempt, there in found
         )
         if not self._needs_a_job(candidates):
             with suppress(_TakesLong):
@@ -266,29 +268,29 @@ class Completion:
 
     async def _find_all(
         self, snapshot: Snapshot, pending: tuple[MediaState, ...]
-    ) -> list[tuple[MediaState, Attempt, int]]:
-        """The pending media that have an object: media, newest attempt with an object, and its bytes."""
+    ) -> list[tuple[MediaState, Attempt, ObjectInfo]]:
+        """The pending media that have an object: media, newest attempt with an object, and this object."""
 
-        async def find(media: MediaState) -> tuple[MediaState, Attempt, int] | None:
+        async def find(media: MediaState) -> tuple[MediaState, Attempt, ObjectInfo] | None:
             found = await self._find(snapshot, media)
             return None if found is None else (media, *found)
 
         return [each for each in await _side_by_side(find, pending) if each is not None]
 
-    async def _find(self, snapshot: Snapshot, media: MediaState) -> tuple[Attempt, int] | None:
+    async def _find(self, snapshot: Snapshot, media: MediaState) -> tuple[Attempt, ObjectInfo] | None:
         if not media.attempts:
             return None
         newest = media.attempts[0]
         try:
-            return newest, (await self._ports.store.head(newest.staging_key)).size
+            return newest, await self._ports.store.head(newest.staging_key)
         except ObjectMissing:
             if len(media.attempts) == 1:
                 return None
         prefix, _, _ = object_names.recording_prefixes(snapshot.project_id, snapshot.at.recording_id)
-        sizes = {each.key: each.size async for each in self._ports.store.list(f"{prefix}{media.id}/")}
+        found = {each.key: each async for each in self._ports.store.list(f"{prefix}{media.id}/")}
         for attempt in media.attempts:
-            if attempt.staging_key in sizes:
-                return attempt, sizes[attempt.staging_key]
+            if attempt.staging_key in found:
+                return attempt, found[attempt.staging_key]
         return None
 
     async def verify(self, payload: VerifyUpload) -> None:
@@ -314,8 +316,8 @@ class Completion:
             return None
         candidate = Candidate(media, attempt, 0, (attempt.expected, attempt.declared))
         try:
-            size = (await self._ports.store.head(attempt.staging_key)).size
-            sized = Candidate(media, attempt, size, candidate.expected)
+            there = await self._ports.store.head(attempt.staging_key)
+            sized = Candidate(media, attempt, there.size, candidate.expected, there.etag)
             return await self._integrity.examine(snapshot, sized, "hash")
         except ObjectMissing:
             await self._commits.abandon(snapshot, candidate)

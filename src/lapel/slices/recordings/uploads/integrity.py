@@ -1,4 +1,5 @@
-"""Verification of an upload: copy the object to a key that no link names, read the copy back, compare.
+"""Verification of an upload: copy the object to a key that no link names, and compare size and hash of the
+copy.
 
 The hash is SHA-256 (FIPS 180-4).
 """
@@ -27,14 +28,15 @@ Stage = Literal["complete", "hash"]
 class Candidate:
     """A media, and the attempt whose object may complete the media.
 
-    `size` is the present size of the staged object in bytes. `expected` are the facts that the object must
-    match.
+    `size` is the present size of the staged object in bytes, and `etag` names its present version. `expected`
+    are the facts that the object must match.
     """
 
     media: MediaState
     attempt: Attempt
     size: int
     expected: tuple[Facts, ...]
+    etag: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +44,7 @@ class Verdict:
     """The result of examining one candidate.
 
     `key` names the copy (None: no copy was made). `failure` is the reason of a refusal (None: the object is
-    good). `size` (bytes) and `sha256` (hexadecimal) are read back from the copy in the store. Without a copy,
+    good). `size` (bytes) and `sha256` (hexadecimal) are those of the copy in the store. Without a copy,
     `size` is that of the staged object, and `sha256` is empty.
     """
 
@@ -72,11 +74,11 @@ class Integrity:
         return None if size <= limit else f"The object has {size} bytes; {media_type} may have {limit}."
 
     async def examine(self, snapshot: Snapshot, candidate: Candidate, stage: Stage) -> Verdict:
-        """Copy one staged object, read the copy back, compare. An object that is too large is not copied.
+        """Copy one staged object, and compare the copy. An object that is too large is not copied.
 
-        Size and hash are read from the copy, because a client may overwrite the staged object at any time.
-        Each copy has a new key. So concurrent completions share no copy, and each of them can delete its own
-        copies.
+        A client may overwrite the staged object at any time. So the hash is that of the copy: the store
+        computes it while it copies the version whose size is known, or the copy is read back. Each copy has a
+        new key. So concurrent completions share no copy, and each of them can delete its own copies.
 
         Raises ObjectMissing when the staged object or its copy is gone, and StoreUnavailable when the store
         fails.
@@ -86,9 +88,11 @@ class Integrity:
             return Verdict(candidate, None, candidate.size, "", failure)
         key = self._fresh_key(snapshot, candidate)
         crash_point(f"{stage}:before-copy")
-        await self._ports.store.copy(candidate.attempt.staging_key, key)
+        store, size = self._ports.store, candidate.size
+        sha256 = await store.copy_hashed(candidate.attempt.staging_key, key, candidate.etag)
         crash_point(f"{stage}:copied")
-        size, sha256 = await self._ports.store.sha256_of(key)
+        if sha256 is None:
+            size, sha256 = await store.sha256_of(key)
         crash_point(f"{stage}:hashed")
         failure = self.too_large(candidate.media.type, size) or _difference(size, sha256, candidate.expected)
         return Verdict(candidate, key, size, sha256, failure)
