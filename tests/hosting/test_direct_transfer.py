@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
-from lapel.foundation.core.asgi import CONNECTION, Receive, Scope, Send
+from lapel.foundation.core.asgi import CONNECTION, InThread, Receive, Scope, Send
 from lapel.hosting.connections.connection_limits import HttpLimits
 from lapel.hosting.listener import serve
 from lapel.hosting.sockets import listen
@@ -29,6 +29,7 @@ class App:
         self.file = file.open("rb")
         self.body, self.direct, self.gone = b"", 0, asyncio.Event()
         self.waits = asyncio.Event()
+        self.in_thread: InThread = asyncio.to_thread
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["path"] == "/next":
@@ -47,7 +48,7 @@ class App:
                 return
             self.body += message["body"]
             more = message["more_body"]
-            while got := await scope[CONNECTION].direct().receive_into(buffer, asyncio.to_thread):
+            while got := await scope[CONNECTION].direct().receive_into(buffer, self.in_thread):
                 self.body += buffer[:got]
                 self.direct += got
             self.waits.set()
@@ -61,7 +62,7 @@ class App:
             at += len(piece)
             await send({"type": "http.response.body", "body": piece, "more_body": True})
             await asyncio.sleep(0.001)
-            sent = await scope[CONNECTION].direct().send_file(self.file.fileno(), at, size, asyncio.to_thread)
+            sent = await scope[CONNECTION].direct().send_file(self.file.fileno(), at, size, self.in_thread)
             at += sent
             self.direct += sent
         await send({"type": "http.response.body", "body": b""})
@@ -127,6 +128,22 @@ async def test_a_chunked_body_goes_through_the_parser(tmp_path: Path) -> None:
         writer.write(put(chunk, "transfer-encoding: chunked") + NEXT)
         assert (await all_of(reader)).endswith(b"next")
         assert app.body == CONTENT
+        assert not app.direct
+
+
+async def test_what_follows_a_short_chunk_is_not_read_directly(tmp_path: Path) -> None:
+    async with serving(tmp_path / "file") as (app, port), talking(port) as (reader, writer):
+
+        async def count(_: Callable[[], int]) -> int:
+            app.direct += 1
+            return 0
+
+        app.in_thread = count
+        writer.write(put(b"5\r\nshort\r\n", "transfer-encoding: chunked"))
+        await asyncio.wait_for(app.waits.wait(), PATIENCE)
+        writer.write(b"0\r\n\r\n" + NEXT)
+        assert (await all_of(reader)).endswith(b"next")
+        assert app.body == b"short"
         assert not app.direct
 
 

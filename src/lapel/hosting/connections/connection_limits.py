@@ -239,7 +239,8 @@ class GuardedProtocol(KnownBodies):
         """A piece of a body. uvicorn collects pieces in a bytearray, which copies each of them twice; when
         nothing waits, this piece itself waits, and `receive` returns it as it is."""
         self._moved += len(body)
-        self._body_left -= len(body)
+        if self._body_left:  # else the body comes in chunks
+            self._body_left -= len(body)
         cycle = self.cycle
         if cycle.body or cycle.response_complete:
             super().on_body(body)
