@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import pytest
 
+from lapel.foundation.http.input.pagination import PageQuery, window
 from lapel.foundation.ports import Ports
+from lapel.slices.recordings.access import Reach
+from lapel.slices.recordings.records import list_queries, record_queries
 from tests.recordings.support import Device
 from tests.support.tenants import Tenant, bearer, make_key
 
@@ -199,6 +202,42 @@ async def test_a_list_shows_each_recording_as_it_is_alone(device: Device) -> Non
     (listed,) = (await device.call("GET", "/v1/recordings", 200))["data"]
     assert listed == await device.read(recording_id)
     assert len(listed["media"]) == 2
+
+
+MANY_MEDIA = """
+INSERT INTO media (world_id, id, recording_id, type, status, content_type, created_at,
+        last_url_expires_at, reconcile_at)
+SELECT r.world_id, 'med_' || substr(r.id, 8) || lpad(n::text, 3, '0'), r.id, 'image', 'pending', 'image/jpeg',
+    r.created_at + make_interval(secs => n), r.created_at, r.created_at
+FROM recordings r, generate_series(1, 500) n WHERE r.world_id = $1
+"""
+
+
+async def test_many_media_repeat_no_metadata_and_end_a_page(device: Device, ports: Ports) -> None:
+    """Each media is a row of its own: with the metadata in each, a page would be 800 MiB of them."""
+    world, metadata = device.tenant.test_world, {"text": "x" * 16_000}
+    facts = {"metadata": metadata, "recorded_at": "2026-01-15T12:00:00Z"}
+    made = [await device.recording(**facts) for _ in range(13)]
+    async with ports.database.acquire() as connection:
+        await connection.execute(MANY_MEDIA, world)
+        found = await list_queries.list_page(connection, world, window(PageQuery(limit=100), ""), {})
+        alone = await record_queries.read(connection, [Reach(world, made[0])] * 2)
+    assert [each.id for each in found] == made[:1:-1]
+    for each in (*found, *alone):
+        assert each is not None
+        first, *others = [row.metadata for row in each.rows]
+        assert (len(first) > 16_000, set(others), len(others)) == (True, {"{}"}, 499)
+    for filters, skipped in (("", 0), ("&recorded_after=2026-01-01T00:00:00Z", 0), ("&offset=1", 1)):
+        page = await device.call("GET", f"/v1/recordings?limit=100{filters}", 200)
+        seen = page["data"]
+        while page["has_more"]:
+            path = f"/v1/recordings?limit=100&cursor={page['next_cursor']}{filters.replace('&offset=1', '')}"
+            page = await device.call("GET", path, 200)
+            seen += page["data"]
+        assert [each["id"] for each in seen] == made[::-1][skipped:]
+        for each in seen:
+            times = [media["created_at"] for media in each["media"]]
+            assert (times, len(times), each["metadata"]) == (sorted(times), 500, metadata)
 
 
 async def test_a_key_scoped_to_one_end_user_sees_and_makes_only_theirs(

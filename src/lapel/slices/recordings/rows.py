@@ -11,7 +11,10 @@ from lapel.slices.recordings.wire import RecordingStatus, ShownMediaStatus, Sour
 
 
 class RecordingRow(msgspec.Struct, frozen=True):
-    """A recording and one of its media; without media, the last fields are None. `metadata` is JSON text."""
+    """A recording and one of its media; without media, the last fields are None.
+
+    `metadata` is JSON text, and `{}` in all rows of a recording but its first.
+    """
 
     id: str
     end_user_id: str

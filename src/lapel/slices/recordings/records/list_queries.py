@@ -10,7 +10,12 @@ from typing import TYPE_CHECKING
 from lapel.foundation.database.rows import fetch_rows
 from lapel.foundation.http.input.pagination import MOST_ROWS
 from lapel.slices.recordings.access import PRESENT
-from lapel.slices.recordings.records.record_queries import COLUMNS, MEDIA_COLUMNS, WITH_MEDIA
+from lapel.slices.recordings.records.record_queries import (
+    COLUMNS,
+    MEDIA_COLUMNS,
+    WITH_MEDIA,
+    with_metadata_once,
+)
 from lapel.slices.recordings.rows import RecordingRow, RecordingRows
 
 if TYPE_CHECKING:
@@ -33,6 +38,14 @@ _BY_TIME = {
     "recorded_before": datetime.max.replace(tzinfo=UTC),
 }
 
+# The most rows of a statement: 101 recordings may have 500 media each. The JSON of a row has more than 200
+# bytes, so these rows exceed the 1 MiB of a page's JSON, even without those of the last recording.
+_ROWS_READ = 6000
+_ORDER = "ORDER BY r.created_at DESC, r.id DESC, m.created_at, m.id"
+_SHOWN = f"""
+{with_metadata_once(f"lag(r.id) OVER ({_ORDER}) IS DISTINCT FROM r.id")}, {MEDIA_COLUMNS}"""
+_OF_PAGE = f"r {WITH_MEDIA} {_ORDER} LIMIT {_ROWS_READ}"
+
 
 def _conditions(names: tuple[str, ...]) -> list[tuple[str, str]]:
     """Each filter's name and its condition, with the number of its parameter."""
@@ -46,13 +59,13 @@ def _list(names: tuple[str, ...], most: str) -> str:
     """
     filters = "".join(f" AND {condition}" for _, condition in _conditions(names))
     return f"""
-SELECT {COLUMNS}, {MEDIA_COLUMNS} FROM (
+SELECT {_SHOWN} FROM (
     SELECT * FROM (
         SELECT r.world_id, {COLUMNS} FROM recordings r
         WHERE r.world_id = $1 AND (r.created_at, r.id) < ($2, $3){filters} AND {PRESENT}
         ORDER BY r.created_at DESC, r.id DESC {most}
     ) r LIMIT $4 OFFSET $5
-) r {WITH_MEDIA} ORDER BY r.created_at DESC, r.id DESC, m.created_at, m.id
+) {_OF_PAGE}
 """
 
 
@@ -79,13 +92,13 @@ def _newest(names: tuple[str, ...]) -> str:
     indexed = "".join(f" AND {each}" for name, each in conditions if name not in _BY_TIME)
     of_time = " AND ".join(each for name, each in conditions if name in _BY_TIME)
     return f"""
-SELECT {COLUMNS}, {MEDIA_COLUMNS} FROM (
+SELECT {_SHOWN} FROM (
     SELECT * FROM (
         SELECT r.world_id, {COLUMNS} FROM recordings r
         WHERE r.world_id = $1 AND (r.created_at, r.id) < ($2, $3){indexed} AND {PRESENT}
         ORDER BY r.created_at DESC, r.id DESC LIMIT {_NEWEST_READ}
     ) r WHERE {of_time} ORDER BY r.created_at DESC, r.id DESC LIMIT $4 OFFSET $5
-) r {WITH_MEDIA} ORDER BY r.created_at DESC, r.id DESC, m.created_at, m.id
+) {_OF_PAGE}
 """
 
 
@@ -95,8 +108,9 @@ NEWEST: dict[tuple[str, ...], str] = {names: _newest(names) for names in SKIPPIN
 async def list_page(
     connection: Connection, world_id: int, asked: PageWindow, filters: Mapping[str, object | None]
 ) -> list[RecordingRows]:
-    """The rows of one page with their media, and one more row if another page follows.
+    """The recordings of one page with their media, and one more recording if another page follows.
 
+    They are fewer if they have more media than `_ROWS_READ`, but then still more than a page's JSON can hold.
     `filters` maps a filter's name to its value; None: no filter.
     """
     given = {name: value for name, value in filters.items() if value is not None}
@@ -115,4 +129,7 @@ async def list_page(
 
 
 def _grouped(rows: list[RecordingRow]) -> list[RecordingRows]:
-    return [RecordingRows(list(own)) for _, own in groupby(rows, attrgetter("id"))]
+    found = [RecordingRows(list(own)) for _, own in groupby(rows, attrgetter("id"))]
+    if len(rows) == _ROWS_READ:  # the last recording may have more media
+        found.pop()
+    return found

@@ -40,13 +40,26 @@ CASE m.status WHEN 'verifying' THEN 'pending' ELSE m.status END AS media_status,
 m.captured_at AS media_captured_at, m.duration_ms AS media_duration_ms, m.sha256 AS media_sha256,
 m.created_at AS media_created_at
 """
-# One row for each media, because JSON of the media takes PostgreSQL longer than all other columns. OFFSET 0
-# keeps the planner from joining all media of the world.
+# One row for each media, because JSON of the media takes PostgreSQL longer than all other columns. The
+# recording's own columns are `with_metadata_once`. OFFSET 0 keeps the planner from joining all media of the
+# world.
 WITH_MEDIA = """
 LEFT JOIN LATERAL (
     SELECT * FROM media m WHERE m.world_id = r.world_id AND m.recording_id = r.id OFFSET 0
 ) m ON true
 """
+
+
+def with_metadata_once(first: str) -> str:
+    """`COLUMNS` of a statement with media: all rows of a recording but the first have `{}` as metadata.
+
+    `first`: an SQL condition that is true only in the first row of each recording. With its metadata in each
+    row, a recording would take 8 MiB: it has up to 500 media, and 16 KiB of metadata.
+    """
+    return COLUMNS.replace("r.metadata", f"CASE WHEN {first} THEN r.metadata ELSE '{{}}' END AS metadata")
+
+
+_OF_ONE = with_metadata_once("row_number() OVER (ORDER BY m.created_at, m.id) = 1")
 
 # $3: the only end user whose recordings the caller may see. $4, $5: the calling device and its binding. NULL:
 # any.
@@ -58,7 +71,8 @@ r.world_id = $1 AND r.id = $2 AND ($3::text IS NULL OR r.end_user_id = $3)
 # For each row of the arrays $1 to $5, as `REACHED`. The sub-selects hide the lengths of the arrays from the
 # planner, which would otherwise plan each execution anew.
 READ = f"""
-SELECT {COLUMNS}, {MEDIA_COLUMNS}, asked.place
+SELECT {with_metadata_once("row_number() OVER (PARTITION BY asked.place ORDER BY m.created_at, m.id) = 1")},
+    {MEDIA_COLUMNS}, asked.place
 FROM unnest((SELECT $1::bigint[]), (SELECT $2::text[]), (SELECT $3::text[]), (SELECT $4::text[]),
     (SELECT $5::integer[])) WITH ORDINALITY
     AS asked (world_id, recording_id, end_user_id, device_id, binding_generation, place)
@@ -89,7 +103,7 @@ RETURNING id
 
 # The conditions match the unique index, in which two absent generations are equal.
 FIND_BY_UUID = f"""
-SELECT {COLUMNS}, {MEDIA_COLUMNS} FROM recordings r {WITH_MEDIA}
+SELECT {_OF_ONE}, {MEDIA_COLUMNS} FROM recordings r {WITH_MEDIA}
 WHERE r.world_id = $1 AND r.device_id = $2 AND r.recording_uuid = $3
   AND r.recording_generation IS NOT DISTINCT FROM $4 AND r.deleted_at IS NULL
 ORDER BY m.created_at, m.id
@@ -154,7 +168,7 @@ WITH r AS (UPDATE recordings SET status = 'uploaded', updated_at = $3,
     duration_ms = COALESCE($7, duration_ms),
     encryption_version = COALESCE($8, encryption_version)
 WHERE world_id = $1 AND id = $2 RETURNING *)
-SELECT {COLUMNS}, {MEDIA_COLUMNS} FROM r {WITH_MEDIA} ORDER BY m.created_at, m.id
+SELECT {_OF_ONE}, {MEDIA_COLUMNS} FROM r {WITH_MEDIA} ORDER BY m.created_at, m.id
 """
 
 # An uploaded recording stays uploaded, even if a media that is added later fails.
