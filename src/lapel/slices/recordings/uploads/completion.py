@@ -155,12 +155,12 @@ class Completion:
         need a running worker. Raises what `complete` raises.
         """
         crash_point("complete:begin")
-        snapshot = await self._look(at, by=by)
+        snapshot = await self._look(at)
         if snapshot.having("verifying"):
             agreement.check_pending(snapshot, agreement.facts_of(body))
             raise _still_verifying()
         pending = tuple(each for each in snapshot.having("pending") if due is None or each.id in due)
-        found = await self._find_all(snapshot, pending)
+        found = await self._find_allowed(snapshot, pending, by)
         crash_point("complete:found")
         if len(found) < len(pending) and await self._look(at) != snapshot:
             return None  # a faster completion has deleted a staged object
@@ -189,18 +189,34 @@ class Completion:
             return None
         raise _still_verifying()
 
-    async def _look(self, at: Reach, *, by: Actor | None = None) -> Snapshot:
-        """The present state. `by`: a caller, who may be refused by a hook of `before_upload`.
+    async def _look(self, at: Reach) -> Snapshot:
+        async with self._ports.database.acquire() as connection:
+            return await look(connection, at)
+
+    async def _find_allowed(
+        self, snapshot: Snapshot, pending: tuple[MediaState, ...], by: Actor | None
+    ) -> list[tuple[MediaState, Attempt, ObjectInfo]]:
+        """What `_find_all` finds, unless a hook of `before_upload` refuses the caller `by`.
 
         No hook refuses the reconciler, nor what is being verified: those bytes are kept, so that none are
-        lost that a client has handed over before it would be refused.
+        lost that a client has handed over before it would be refused. Hooks and store are asked at the same
+        time.
         """
-        async with self._ports.database.acquire() as connection:
-            snapshot = await look(connection, at)
-            if by is not None and not snapshot.having("verifying"):
-                hooks = self._before_upload
-                await check_upload(hooks, connection, at.world_id, snapshot.device_id, snapshot.status)
-            return snapshot
+        if by is None:
+            return await self._find_all(snapshot, pending)
+
+        async def check() -> None:
+            async with self._ports.database.acquire() as connection:
+                hooks, world_id = self._before_upload, snapshot.at.world_id
+                await check_upload(hooks, connection, world_id, snapshot.device_id, snapshot.status)
+
+        finding = self._find_all(snapshot, pending)
+        checked, found = await asyncio.gather(check(), finding, return_exceptions=True)
+        if isinstance(checked, BaseException):
+            raise checked
+        if isinstance(found, BaseException):
+            raise found
+        return found
 
     async def _check_without_objects(self, snapshot: Snapshot, facts: Facts) -> None:
         """Accept a call that finds no object, if the call repeats a finished call.
