@@ -213,6 +213,22 @@ async def test_a_caller_waits_in_line_only_so_long(database: Database, doubling:
     assert doubling.begun[2:] == [[6]]
 
 
+async def test_after_an_error_no_caller_waits_for_many_slow_statements(database: Database) -> None:
+    """Such as while another transaction locks the table: each statement fails after ten seconds."""
+
+    async def lock(_: Connection, asked: Sequence[int]) -> list[int]:
+        begun.append(list(asked))
+        await asyncio.sleep(0.1)
+        raise asyncpg.LockNotAvailableError
+
+    begun: list[list[int]] = []
+    together = Together(database, lock, patience=0.05)
+    found = await asyncio.gather(*map(together.ask, range(20)), return_exceptions=True)
+    assert isinstance(found[0], asyncpg.LockNotAvailableError)
+    assert all(isinstance(each, Unavailable) for each in found[1:]), found
+    assert begun == [list(range(20)), [0]]
+
+
 async def test_no_world_waits_behind_the_many_callers_of_another(
     database: Database, doubling: Doubling
 ) -> None:

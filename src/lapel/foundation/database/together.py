@@ -6,7 +6,7 @@ share its round trip and its commit. So a single caller waits for nobody, and th
 less each of them costs.
 
 A caller who goes away takes no other caller along. If a statement for several callers fails, each of them
-asks by itself, so that an error reaches only the caller whose question causes it.
+asks by itself, one after the other, so that an error reaches only the caller whose question causes it.
 
 docs/decisions/0032 gives the reasons and the figures.
 """
@@ -88,7 +88,7 @@ class Together(Generic[Asked, Found]):
         """The answer to one question.
 
         Raises what the statement raises, and Unavailable when the database is unavailable or no statement
-        begins in time.
+        begins in time: within `patience` in line, and again if the shared statement fails.
         """
         key = None if self._key is None else self._key(asked)
         loop = asyncio.get_running_loop()
@@ -171,8 +171,7 @@ class Together(Generic[Asked, Found]):
         try:
             if len(callers) > 1 and await self._answer_together(callers):
                 return
-            for caller in callers:
-                await self._answer_alone(caller)
+            await self._answer_each(callers)
         finally:
             for caller in callers:
                 if not caller.turn.done():  # this task was cancelled
@@ -196,6 +195,16 @@ class Together(Generic[Asked, Found]):
                 each.turn.set_result(answer)
         return True
 
+    async def _answer_each(self, callers: list[_Question[Asked, Found]]) -> None:
+        """Answer them one after the other; who waits too long for the others is told so."""
+        loop = asyncio.get_running_loop()
+        until = loop.time() + self._patience
+        for caller in callers:
+            if loop.time() <= until:
+                await self._answer_alone(caller)
+            else:
+                _refuse(caller.turn, _too_late())
+
     async def _answer_alone(self, caller: _Question[Asked, Found]) -> None:
         if caller.turn.done():
             return
@@ -217,8 +226,12 @@ class Together(Generic[Asked, Found]):
                 if first.deadline > loop.time():
                     self._timer = loop.call_at(first.deadline, self._send_away)
                     return
-                _refuse(first.turn, Unavailable("The database does not answer. Repeat the request."))
+                _refuse(first.turn, _too_late())
             self._waiting.popleft()
+
+
+def _too_late() -> Unavailable:
+    return Unavailable("The database does not answer. Repeat the request.")
 
 
 def _refuse(turn: asyncio.Future[Found], error: Exception) -> None:

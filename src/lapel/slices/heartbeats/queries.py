@@ -1,11 +1,11 @@
 """All SQL of heartbeats.
 
-A heartbeat runs one statement, and a second statement when something waits for the device. The first
-statement usually changes no column of an index. So PostgreSQL writes the row's new version beside the old
-version, and touches no index (heap-only tuples: src/backend/access/heap/README.HOT in the source of
-PostgreSQL). The indexed columns `heartbeat_slot` and `offline_since` change at most every ten minutes, and
-when the device was just bound or was offline. `devices/reports/report_queries.py` has the SET of the device's
-row.
+A heartbeat runs one statement, which it may share with those of other devices, and a second statement when
+something waits for the device. The first statement usually changes no column of an index. So PostgreSQL
+writes the row's new version beside the old version, and touches no index (heap-only tuples:
+src/backend/access/heap/README.HOT in the source of PostgreSQL). The indexed columns `heartbeat_slot` and
+`offline_since` change at most every ten minutes, and when the device was just bound or was offline.
+`devices/reports/report_queries.py` has the SET of the device's row.
 """
 
 from __future__ import annotations
