@@ -6,21 +6,24 @@ import asyncio
 from collections.abc import Sequence
 from typing import cast
 
+import pytest
+
+from lapel.foundation.storage import deferred_deletions
 from lapel.foundation.storage.client import ObjectStore
 from lapel.foundation.storage.deferred_deletions import DeferredDeletions
 from lapel.foundation.storage.errors import StoreUnavailable
 
 
 class Store:
-    """What it was asked to delete. `away`: it fails."""
+    """What it was asked to delete. `away`: it fails. `hangs`: it does not answer."""
 
     def __init__(self) -> None:
         self.asked: list[list[str]] = []
-        self.away = False
+        self.away = self.hangs = False
 
     async def delete_many(self, keys: Sequence[str]) -> None:
         self.asked.append(list(keys))
-        await asyncio.sleep(0)
+        await (asyncio.Event().wait() if self.hangs else asyncio.sleep(0))
         if self.away:
             raise StoreUnavailable("away")
 
@@ -50,6 +53,17 @@ async def test_a_caller_who_finds_too_many_waiting_deletes_at_once() -> None:
     assert store.asked == [["own"]]
     await deletions.aclose()
     assert store.asked == [["own"], many]
+
+
+async def test_a_store_that_hangs_is_left_at_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(deferred_deletions, "_LAST", 0.05)
+    store = Store()
+    store.hangs = True
+    deletions = deferred(store)
+    await deletions.add(["a"])
+    await deletions.aclose()
+    assert store.asked == [["a"]]
+    assert [task.get_name() for task in asyncio.all_tasks() if task.get_name() == "deletions"] == []
 
 
 async def test_a_store_that_is_away_ends_nothing() -> None:

@@ -26,8 +26,9 @@ if TYPE_CHECKING:
 _MOST = 1000
 # Seconds for which names wait for others.
 _DELAY = 0.5
-# Seconds for which the end of the process waits for the last deletions.
-_LAST = 3.0
+# Seconds for which the end of the process waits for the last deletions. An installation stops within five;
+# requests under way get three of them, before these.
+_LAST = 1.0
 
 _log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
 
@@ -54,10 +55,13 @@ class DeferredDeletions:
             self._deleting = asyncio.create_task(self._work(), name="deletions", context=Context())
 
     async def aclose(self) -> None:
-        """Delete what waits now; gives the store a few seconds at most."""
+        """Delete what waits now; gives the store a second at most."""
         self._closing.set()
-        if self._deleting is not None:
-            await asyncio.wait([self._deleting], timeout=_LAST)
+        deleting = self._deleting
+        if deleting is not None:
+            await asyncio.wait([deleting], timeout=_LAST)
+            deleting.cancel()  # if the store hangs
+            await asyncio.wait([deleting])
 
     async def _work(self) -> None:
         try:
