@@ -74,6 +74,25 @@ def test_a_folder_that_was_pruned_and_made_again_is_synced_again(tmp_path: Path,
     assert synced == [inode(tmp_path)]
 
 
+@pytest.mark.parametrize("durably", [True, False])
+def test_so_is_one_that_another_process_pruned_and_that_has_its_inode_again(
+    durably: bool, tmp_path: Path, synced: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_folders(tmp_path)
+    reused = tmp_path / "a"
+    make = Path.mkdir
+
+    def made_with_the_known_inode(folder: Path, mode: int) -> None:
+        make(folder, mode)
+        durable._synced.add(reused, inode(reused))
+
+    monkeypatch.setattr(Path, "mkdir", made_with_the_known_inode)
+    synced.clear()
+    make_folders(reused, durably=durably)
+    sync_folder(reused)
+    assert inode(tmp_path) in synced
+
+
 def test_what_is_remembered_is_bounded(
     tmp_path: Path, synced: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:

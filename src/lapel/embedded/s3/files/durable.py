@@ -100,6 +100,7 @@ def make_folders(folder: Path, *, durably: bool = True) -> None:
         try:
             with suppress(FileExistsError):
                 current.mkdir(mode=0o700)
+                _synced.forget(current)  # it may have the inode of a folder that another process removed
             if durably:
                 _sync_way_to(current)
         except FileNotFoundError:
