@@ -126,12 +126,15 @@ async def test_those_who_come_in_one_turn_of_the_loop_share_the_first_statement(
     assert doubling.begun == [[0, 1, 2, 3, 4]]
 
 
-async def test_a_statement_has_a_bounded_number_of_callers(database: Database, doubling: Doubling) -> None:
+@pytest.mark.parametrize("most", [None, 32])
+async def test_a_statement_has_a_bounded_number_of_callers(
+    database: Database, doubling: Doubling, most: int | None
+) -> None:
     release(doubling)
-    together = Together(database, doubling)
+    together = Together(database, doubling, most=most) if most else Together(database, doubling)
     numbers = [*range(20, 1020)]
     assert await asyncio.gather(*map(together.ask, numbers)) == [number * 2 for number in numbers]
-    assert max(map(len, doubling.begun)) == 128
+    assert max(map(len, doubling.begun)) == (most or 128)
 
 
 @pytest.mark.parametrize("when", ["in line", "under way"])

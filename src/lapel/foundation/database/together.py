@@ -33,7 +33,7 @@ Found = TypeVar("Found")
 
 # With one, the database is idle while this process reads the answer. With three, fewer callers share each.
 _UNDER_WAY = 2
-# The callers of one statement. It takes the database a few milliseconds, for which the next ones wait.
+# The most callers of one statement. It takes the database a few milliseconds, for which the next ones wait.
 _MOST = 128
 
 
@@ -60,17 +60,20 @@ class Together(Generic[Asked, Found]):
         statement: Callable[[Connection, Sequence[Asked]], Awaitable[Sequence[Found]]],
         *,
         key: Callable[[Asked], Hashable] | None = None,
+        most: int = _MOST,
         patience: float = ACQUIRE_SECONDS,
     ) -> None:
         """`statement` answers questions in their order. It does all that they ask or, if it raises an error,
         nothing.
 
         Questions with the same `key` are answered one after the other, in the order of the calls; without
-        `key`, in any order. `patience`: seconds that a caller waits in line.
+        `key`, in any order. `most`: callers of one statement. `patience`: seconds that a caller waits in
+        line.
         """
         self._database = database
         self._statement = statement
         self._key = key
+        self._most = most
         self._patience = patience
         self._under_way = 0
         self._starting = False  # a statement whose callers are not chosen yet
@@ -148,7 +151,7 @@ class Together(Generic[Asked, Found]):
     def _next_callers(self) -> list[_Question[Asked, Found]]:
         """The next callers of all worlds in turn, without those who are gone."""
         found: list[_Question[Asked, Found]] = []
-        while self._lines and len(found) < _MOST:
+        while self._lines and len(found) < self._most:
             world = next(iter(self._lines))
             line = self._lines.pop(world)
             caller = line.popleft()
