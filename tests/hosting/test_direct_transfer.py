@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
+import ssl
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
@@ -96,8 +97,11 @@ async def serving(file: Path, tls: tuple[Path, Path] | None = None) -> AsyncIter
 
 
 @asynccontextmanager
-async def talking(port: int) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
-    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+async def talking(
+    port: int, trust: ssl.SSLContext | None = None
+) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
+    name = "localhost" if trust else None
+    reader, writer = await asyncio.open_connection("127.0.0.1", port, ssl=trust, server_hostname=name)
     try:
         yield reader, writer
     finally:
@@ -144,6 +148,21 @@ async def test_what_follows_a_short_chunk_is_not_read_directly(tmp_path: Path) -
         writer.write(b"0\r\n\r\n" + NEXT)
         assert (await all_of(reader)).endswith(b"next")
         assert app.body == b"short"
+        assert not app.direct
+
+
+async def test_over_tls_no_byte_passes_by_the_encryption(
+    tmp_path: Path, certificate: tuple[Path, Path]
+) -> None:
+    trust = ssl.create_default_context(cafile=str(certificate[0]))
+    async with serving(tmp_path / "file", tls=certificate) as (app, port), talking(port, trust) as both:
+        reader, writer = both
+        os.truncate(tmp_path / "file", 50_000)
+        writer.write(put(CONTENT) + GET + NEXT)
+        answers = await all_of(reader)
+        assert app.body == CONTENT
+        assert answers.count(CONTENT[:50_000]) == 1
+        assert answers.endswith(b"next")
         assert not app.direct
 
 

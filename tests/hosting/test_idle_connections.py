@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 async def test_an_idle_connection_is_closed_after_its_time_and_not_before(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(listener, "KEEP_ALIVE", 0.5)
+    monkeypatch.setattr(listener, "KEEP_ALIVE", 1.2)  # a busy machine pauses for less
     async with serving() as served:
         reader, writer = await served.connect()
         for _ in range(3):
@@ -24,5 +24,5 @@ async def test_an_idle_connection_is_closed_after_its_time_and_not_before(
             await asyncio.sleep(0.3)
         begun = asyncio.get_running_loop().time()
         assert await asyncio.wait_for(reader.read(), PATIENCE) == b""
-        assert asyncio.get_running_loop().time() - begun > 0.15
+        assert asyncio.get_running_loop().time() - begun > 0.3
         writer.close()

@@ -8,7 +8,6 @@ import json
 import re
 import socket
 import ssl
-import subprocess
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -370,17 +369,6 @@ async def test_a_connection_that_outlasts_the_drain_is_cut() -> None:
     finally:
         gate.set()
         writer.transport.abort()
-
-
-@pytest.fixture(scope="module")
-def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    folder = tmp_path_factory.mktemp("tls")
-    chain, key = folder / "cert.pem", folder / "key.pem"
-    curve = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes"]
-    name = ["-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost"]
-    make = ["openssl", "req", "-x509", *curve, "-days", "1", *name, "-keyout", key, "-out", chain]
-    subprocess.run(make, check=True, capture_output=True)
-    return chain, key
 
 
 async def test_tls_is_served_with_the_given_certificate(certificate: tuple[Path, Path]) -> None:
