@@ -13,7 +13,7 @@ from lapel.slices.recordings.wire import RecordingStatus, ShownMediaStatus, Sour
 class RecordingRow(msgspec.Struct, frozen=True):
     """A recording and one of its media; without media, the last fields are None.
 
-    `metadata` is JSON text, and `{}` in all rows of a recording but its first.
+    `metadata` is JSON text. In rows that follow the first row of their recording, it may be `{}` instead.
     """
 
     id: str

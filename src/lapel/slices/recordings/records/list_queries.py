@@ -10,12 +10,7 @@ from typing import TYPE_CHECKING
 from lapel.foundation.database.rows import fetch_rows
 from lapel.foundation.http.input.pagination import MOST_ROWS
 from lapel.slices.recordings.access import PRESENT
-from lapel.slices.recordings.records.record_queries import (
-    COLUMNS,
-    MEDIA_COLUMNS,
-    WITH_MEDIA,
-    with_metadata_once,
-)
+from lapel.slices.recordings.records.record_queries import COLUMNS, MEDIA_COLUMNS, SHOWN, WITH_MEDIA
 from lapel.slices.recordings.rows import RecordingRow, RecordingRows
 
 if TYPE_CHECKING:
@@ -41,10 +36,8 @@ _BY_TIME = {
 # The most rows of a statement: 101 recordings may have 500 media each. The JSON of a row has more than 200
 # bytes, so these rows exceed the 1 MiB of a page's JSON, even without those of the last recording.
 _ROWS_READ = 6000
-_ORDER = "ORDER BY r.created_at DESC, r.id DESC, m.created_at, m.id"
-_SHOWN = f"""
-{with_metadata_once(f"lag(r.id) OVER ({_ORDER}) IS DISTINCT FROM r.id")}, {MEDIA_COLUMNS}"""
-_OF_PAGE = f"r {WITH_MEDIA} {_ORDER} LIMIT {_ROWS_READ}"
+_OF_PAGE = f"""r {WITH_MEDIA}
+ORDER BY r.created_at DESC, r.id DESC, m.created_at, m.id LIMIT {_ROWS_READ}"""
 
 
 def _conditions(names: tuple[str, ...]) -> list[tuple[str, str]]:
@@ -59,7 +52,7 @@ def _list(names: tuple[str, ...], most: str) -> str:
     """
     filters = "".join(f" AND {condition}" for _, condition in _conditions(names))
     return f"""
-SELECT {_SHOWN} FROM (
+SELECT {SHOWN}, {MEDIA_COLUMNS} FROM (
     SELECT * FROM (
         SELECT r.world_id, {COLUMNS} FROM recordings r
         WHERE r.world_id = $1 AND (r.created_at, r.id) < ($2, $3){filters} AND {PRESENT}
@@ -92,7 +85,7 @@ def _newest(names: tuple[str, ...]) -> str:
     indexed = "".join(f" AND {each}" for name, each in conditions if name not in _BY_TIME)
     of_time = " AND ".join(each for name, each in conditions if name in _BY_TIME)
     return f"""
-SELECT {_SHOWN} FROM (
+SELECT {SHOWN}, {MEDIA_COLUMNS} FROM (
     SELECT * FROM (
         SELECT r.world_id, {COLUMNS} FROM recordings r
         WHERE r.world_id = $1 AND (r.created_at, r.id) < ($2, $3){indexed} AND {PRESENT}

@@ -41,25 +41,21 @@ m.captured_at AS media_captured_at, m.duration_ms AS media_duration_ms, m.sha256
 m.created_at AS media_created_at
 """
 # One row for each media, because JSON of the media takes PostgreSQL longer than all other columns. The
-# recording's own columns are `with_metadata_once`. OFFSET 0 keeps the planner from joining all media of the
-# world.
+# recording's own columns are SHOWN. OFFSET 0 keeps the planner from joining all media of the world.
 WITH_MEDIA = """
 LEFT JOIN LATERAL (
     SELECT * FROM media m WHERE m.world_id = r.world_id AND m.recording_id = r.id OFFSET 0
 ) m ON true
 """
-
-
-def with_metadata_once(first: str) -> str:
-    """`COLUMNS` of a statement with media: all rows of a recording but the first have `{}` as metadata.
-
-    `first`: an SQL condition that is true only in the first row of each recording. With its metadata in each
-    row, a recording would take 8 MiB: it has up to 500 media, and 16 KiB of metadata.
-    """
-    return COLUMNS.replace("r.metadata", f"CASE WHEN {first} THEN r.metadata ELSE '{{}}' END AS metadata")
-
-
-_OF_ONE = with_metadata_once("row_number() OVER (ORDER BY m.created_at, m.id) = 1")
+# COLUMNS, but the metadata is `{}` in rows that follow the first row of their recording, except in that of
+# the audio. A recording has up to 500 media, one of them the audio, and 16 KiB of metadata. Nearly all
+# recordings have only the audio, for which PostgreSQL need not look for an earlier media.
+SHOWN = COLUMNS.replace(
+    "r.metadata",
+    """CASE WHEN m.id IS NULL OR m.type = 'audio' OR NOT EXISTS (
+        SELECT FROM media e WHERE e.world_id = m.world_id AND e.recording_id = m.recording_id
+          AND (e.created_at, e.id) < (m.created_at, m.id)) THEN r.metadata ELSE '{}' END AS metadata""",
+)
 
 # $3: the only end user whose recordings the caller may see. $4, $5: the calling device and its binding. NULL:
 # any.
@@ -71,8 +67,7 @@ r.world_id = $1 AND r.id = $2 AND ($3::text IS NULL OR r.end_user_id = $3)
 # For each row of the arrays $1 to $5, as `REACHED`. The sub-selects hide the lengths of the arrays from the
 # planner, which would otherwise plan each execution anew.
 READ = f"""
-SELECT {with_metadata_once("row_number() OVER (PARTITION BY asked.place ORDER BY m.created_at, m.id) = 1")},
-    {MEDIA_COLUMNS}, asked.place
+SELECT {SHOWN}, {MEDIA_COLUMNS}, asked.place
 FROM unnest((SELECT $1::bigint[]), (SELECT $2::text[]), (SELECT $3::text[]), (SELECT $4::text[]),
     (SELECT $5::integer[])) WITH ORDINALITY
     AS asked (world_id, recording_id, end_user_id, device_id, binding_generation, place)
@@ -103,7 +98,7 @@ RETURNING id
 
 # The conditions match the unique index, in which two absent generations are equal.
 FIND_BY_UUID = f"""
-SELECT {_OF_ONE}, {MEDIA_COLUMNS} FROM recordings r {WITH_MEDIA}
+SELECT {SHOWN}, {MEDIA_COLUMNS} FROM recordings r {WITH_MEDIA}
 WHERE r.world_id = $1 AND r.device_id = $2 AND r.recording_uuid = $3
   AND r.recording_generation IS NOT DISTINCT FROM $4 AND r.deleted_at IS NULL
 ORDER BY m.created_at, m.id
@@ -168,7 +163,7 @@ WITH r AS (UPDATE recordings SET status = 'uploaded', updated_at = $3,
     duration_ms = COALESCE($7, duration_ms),
     encryption_version = COALESCE($8, encryption_version)
 WHERE world_id = $1 AND id = $2 RETURNING *)
-SELECT {_OF_ONE}, {MEDIA_COLUMNS} FROM r {WITH_MEDIA} ORDER BY m.created_at, m.id
+SELECT {SHOWN}, {MEDIA_COLUMNS} FROM r {WITH_MEDIA} ORDER BY m.created_at, m.id
 """
 
 # An uploaded recording stays uploaded, even if a media that is added later fails.
