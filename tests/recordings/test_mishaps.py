@@ -63,24 +63,6 @@ async def test_a_store_that_goes_away_after_the_claim_does_not_take_the_answer_b
     assert await device.download(at.recording_id, media_id) == WORDS
 
 
-async def test_the_answer_does_not_wait_until_what_was_staged_is_deleted(
-    device: Device, ports: Ports
-) -> None:
-    goes_on = asyncio.Event()
-
-    async def hang(keys: list[str]) -> None:
-        if keys:
-            await goes_on.wait()
-
-    at, media_id = await staged(device)
-    completion = completion_on(ports, Store(ports.store, delete_many=hang))
-    done = await completion.complete(actor_of(device.tenant), at, CompleteUpload())
-    assert done.status == "uploaded"
-    assert await device.download(at.recording_id, media_id) == WORDS
-    goes_on.set()
-    await completion.aclose()
-
-
 async def test_an_object_that_vanishes_before_it_is_copied(device: Device, ports: Ports) -> None:
     async def vanished(source: str, target: str, etag: str | None) -> str | None:
         await ports.store.delete(source)

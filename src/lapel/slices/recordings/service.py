@@ -137,7 +137,3 @@ class Recordings:
         )
         self.holds = RecordingHolds(ports, erasures, Holds(ports))
         self.reconciler = Reconciler(ports, self.completion, erasures)
-
-    async def aclose(self) -> None:
-        """Finish what was put off until after an answer."""
-        await self.completion.aclose()

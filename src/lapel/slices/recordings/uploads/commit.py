@@ -16,7 +16,6 @@ from lapel.foundation.core.crash_points import crash_point
 from lapel.foundation.core.errors import Unavailable
 from lapel.foundation.database import audit
 from lapel.foundation.queue import jobs
-from lapel.foundation.storage.deferred_deletions import DeferredDeletions
 from lapel.foundation.storage.errors import StoreUnavailable
 from lapel.slices.devices.service import mark_synced
 from lapel.slices.recordings import events
@@ -92,18 +91,11 @@ class UploadCommits:
     def __init__(self, ports: Ports, on_audio: Sequence[OnAudio] = ()) -> None:
         self._ports = ports
         self._on_audio = on_audio
-        self._deletions = DeferredDeletions(ports.store, "complete:staging-deleted")
-
-    async def aclose(self) -> None:
-        """Finish the deletions that were put off until after an answer."""
-        await self._deletions.aclose()
 
     async def commit(
         self, snapshot: Snapshot, verification: Verification, stage: Stage, by: Actor | None = None
     ) -> CommitOutcome:
         """Accept good media, refuse bad media, then delete the objects that are no longer needed.
-
-        If a caller waits for the answer, staged objects that were accepted are deleted after it.
 
         `by`: the caller who completes the upload, for the audit log; None in a job, whose caller got an entry
         when the job began, or has not called.
@@ -125,8 +117,7 @@ class UploadCommits:
             outcome = CommitOutcome()
         else:
             crash_point(f"{stage}:refused" if outcome.refused else f"{stage}:committed")
-        deferred = by is not None and not outcome.refused
-        await self._clean(verification, outcome, stage, deferred=deferred)
+        await self._clean(verification, outcome, stage)
         return outcome
 
     async def _commit_in(
@@ -268,13 +259,10 @@ class UploadCommits:
         except StoreUnavailable as error:
             _log.warning("completion.left_for_sweep", error=str(error))
 
-    async def _clean(
-        self, verification: Verification, outcome: CommitOutcome, stage: Stage, *, deferred: bool
-    ) -> None:
+    async def _clean(self, verification: Verification, outcome: CommitOutcome, stage: Stage) -> None:
         """Delete the copies that no row serves, and the staged objects that were accepted or refused.
 
-        `deferred`: the staged objects are deleted later. If the store fails or the process is killed, the
-        reconciler's sweep deletes them.
+        If the store fails or the process is killed, the reconciler's sweep deletes them.
         """
         served = {each.key for each in outcome.accepted}
         copies = [
@@ -284,9 +272,6 @@ class UploadCommits:
         try:
             await self._ports.store.delete_many(copies)
             crash_point(f"{stage}:copies-deleted")
-            if deferred:
-                await self._deletions.add(staged)
-                return
             await self._ports.store.delete_many(staged)
             crash_point(f"{stage}:staging-deleted")
         except StoreUnavailable as error:

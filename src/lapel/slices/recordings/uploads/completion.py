@@ -138,10 +138,6 @@ class Completion:
             if await self._try(at, _NOTHING_SAID, due=due) is not None:
                 return
 
-    async def aclose(self) -> None:
-        """Finish the deletions that were put off until after an answer."""
-        await self._commits.aclose()
-
     async def _read(self, actor: Actor, at: Reach) -> Recording:
         async with self._ports.database.acquire() as connection:
             return await read_in(connection, at, actor.project_id)
