@@ -7,7 +7,6 @@ import json
 import os
 import signal
 import ssl
-import subprocess
 import sys
 from collections.abc import Generator
 from pathlib import Path
@@ -149,17 +148,6 @@ def test_a_restore_leaves_the_rules_of_a_bucket_that_was_there(
 
 def told_by_doctor(env: dict[str, str]) -> list[dict[str, str]]:
     return json.loads(run("doctor", "--json", env=env).stdout)["findings"]
-
-
-@pytest.fixture(scope="module")
-def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    folder = tmp_path_factory.mktemp("tls")
-    chain, key = folder / "chain.pem", folder / "key.pem"
-    curve = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes"]
-    names = ["-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost"]
-    make = ["openssl", "req", "-x509", *curve, "-days", "2", *names, "-keyout", key, "-out", chain]
-    subprocess.run(make, check=True, capture_output=True)
-    return chain, key
 
 
 @pytest.mark.deep
