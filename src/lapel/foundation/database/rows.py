@@ -52,8 +52,7 @@ async def fetch_row(
     record = await connection.fetchrow(statement, *arguments)
     if record is None:
         return None
-    if _compared.get(statement) is not kind:
-        _compare(kind, statement, record)
+    _compare(kind, statement, record)
     return kind(*record)
 
 
@@ -65,7 +64,7 @@ async def fetch_rows(
     Raises TypeError when the columns are not the fields of `kind`.
     """
     records = await connection.fetch(statement, *arguments)
-    if records and _compared.get(statement) is not kind:
+    if records:
         _compare(kind, statement, records[0])
     return [kind(*record) for record in records]
 
@@ -79,7 +78,7 @@ async def fetch_found(
     `kind`.
     """
     records = await connection.fetch(statement, *arguments)
-    if records and _compared.get(statement) is not kind:
+    if records:
         _compare(kind, statement, records[0])
     found: list[Row | None] = [None] * count
     for record in records:
@@ -139,6 +138,9 @@ async def fetch_values(
 
 
 def _compare(kind: type[msgspec.Struct], statement: str, record: asyncpg.Record) -> None:
+    """Raises TypeError when the columns of a statement are not the fields of `kind`."""
+    if _compared.get(statement) is kind:
+        return
     names = tuple(record.keys())
     if names != kind.__struct_fields__:
         raise TypeError(

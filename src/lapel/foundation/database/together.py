@@ -199,7 +199,7 @@ class Together(Generic[Asked, Found]):
         return True
 
     async def _answer_each(self, callers: list[_Question[Asked, Found]]) -> None:
-        """Answer them one after the other; those whose turn does not come in time get Unavailable."""
+        """Answer them one after the other. When the patience is over, the rest get Unavailable."""
         loop = asyncio.get_running_loop()
         until = loop.time() + self._patience
         for caller in callers:

@@ -1,4 +1,4 @@
-"""Copies of which the store says the SHA-256, so that nobody reads them back.
+"""Copies inside the store, which computes their SHA-256 and answers it, so that no copy is read back.
 
 obstore neither asks for a checksum nor passes on the store's answer, so these requests are sent without it.
 

@@ -20,6 +20,7 @@ from lapel.foundation.core.actors import Mode
 from lapel.foundation.database.batches import deleting_some
 from lapel.foundation.database.row_quota import is_full
 from lapel.foundation.database.rows import (
+    fetch_found,
     fetch_only_row,
     fetch_only_value,
     fetch_row,
@@ -246,10 +247,11 @@ async def beats_of_devices(connection: Connection, beats: Sequence[DeviceBeat]) 
     None as in `beat_of_device`, and when another transaction has locked the device's row.
     """
     times, *reported, minutes, connections = zip(*(beat.facts for beat in beats), strict=True)
-    rows = await fetch_rows(
+    return await fetch_found(
         connection,
         SharedBeatRow,
         BEATS_OF_DEVICES,
+        len(beats),
         [beat.token_hash for beat in beats],
         [beat.device_id for beat in beats],
         max(times),
@@ -257,10 +259,6 @@ async def beats_of_devices(connection: Connection, beats: Sequence[DeviceBeat]) 
         max(minutes),
         connections,
     )
-    found: list[SharedBeatRow | None] = [None] * len(beats)
-    for row in rows:
-        found[row.place - 1] = row
-    return found
 
 
 async def beat_of_key(
