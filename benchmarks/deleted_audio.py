@@ -105,7 +105,7 @@ async def _move_into_the_past(dsn: str) -> None:
 def _kill_worker(data: Path) -> None:
     supervisor = psutil.Process(json.loads((data / "run.json").read_text())["pid"])
     for child in supervisor.children():
-        if child.cmdline()[-2:] == ["lapel.hosting.child", "worker"]:
+        if "worker" in (child.name().removeprefix("lapel-"), *child.cmdline()[-1:]):
             os.kill(child.pid, signal.SIGKILL)
 
 

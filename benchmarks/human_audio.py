@@ -5,24 +5,20 @@ They show how good transcripts are. No threshold was chosen, and none may be cho
 
 from __future__ import annotations
 
-import contextlib
 import itertools
 import random
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from fractions import Fraction
 from pathlib import Path
-from typing import cast
 
-import av
 import numpy as np
-from av.filter import Graph
 from numpy.typing import NDArray
 
 from benchmarks.prompts import Prompt, loud, music, prompts
-from benchmarks.speech_audio import decoded, encode
-from tests.support.conversations import RATE, Conversation
+from benchmarks.speech_audio import encode
+from tests.support.conversations import Conversation
 from tests.support.diarization import Turn
+from tests.support.samples import RATE, decoded, faster
 
 _SEED = 14
 # Seconds.
@@ -89,7 +85,7 @@ def hard(packages: Path, folder: Path) -> list[Known]:
     random_numbers = np.random.default_rng(_SEED)
     noise = _pink(len(speech), random_numbers)
     files = [
-        ("speech at threefold speed", text, _faster(speech)),
+        ("speech at threefold speed", text, faster(speech, 3)),
         (
             "speech at threefold speed and pitch",
             text,
@@ -171,22 +167,6 @@ def _saved(folder: Path, name: str, samples: Samples) -> Path:
     path = folder / f"{name}.opus".replace(" ", "-")
     encode(path, (np.clip(samples, -1, 1) * 32767).astype(np.int16))
     return path
-
-
-def _faster(samples: Samples) -> Samples:
-    """Three times as fast, with the same pitch."""
-    graph = Graph()
-    source = graph.add_abuffer(sample_rate=RATE, format="dbl", layout="mono", time_base=Fraction(1, RATE))
-    graph.link_nodes(source, graph.add("atempo", "3"), graph.add("abuffersink")).configure()
-    frame = av.AudioFrame.from_ndarray(samples.reshape(1, -1), format="dbl", layout="mono")
-    frame.sample_rate, frame.pts, frame.time_base = RATE, 0, Fraction(1, RATE)
-    graph.push(frame)
-    graph.push(None)
-    parts: list[Samples] = []
-    with contextlib.suppress(EOFError):
-        while True:
-            parts.append(cast("av.AudioFrame", graph.pull()).to_ndarray().reshape(-1).astype(np.float64))
-    return np.concatenate(parts)
 
 
 def _level(samples: Samples) -> float:

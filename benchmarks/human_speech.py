@@ -27,13 +27,12 @@ import numpy as np
 from benchmarks.human_audio import Known, conversations, hard, one_person
 from benchmarks.prompts import unpacked
 from benchmarks.report import Row, show
-from benchmarks.speech_audio import decoded
 from benchmarks.speech_engines import PEERS, Lapel, Peer, started_lapel, started_peer
 from lapel.slices.transcription.models.whisper import recognizer
 from lapel.slices.transcription.speech.transcript import Segment
 from lapel.slices.transcription.speech.word_error import normalised
-from tests.support.conversations import RATE
 from tests.support.diarization import Turn, errors
+from tests.support.samples import RATE, decoded
 
 THREADS = 2
 _LAPEL = "Lapel"

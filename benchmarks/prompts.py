@@ -23,8 +23,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.speech_audio import decoded
-from tests.support.conversations import RATE
+from tests.support.samples import RATE, decoded
 
 # Name and folder of the person who speaks the language.
 _VOICES = {

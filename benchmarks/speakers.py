@@ -23,8 +23,9 @@ from lapel.slices.transcription.models.speakers.diarization import describe, gro
 from lapel.slices.transcription.models.whisper.recognizer import Whisper
 from lapel.slices.transcription.speech.assign import with_speakers
 from lapel.slices.transcription.speech.messages import Group, Groups, Span
-from tests.support.conversations import RATE, Conversation
+from tests.support.conversations import Conversation
 from tests.support.diarization import Errors, Turn, errors
+from tests.support.samples import RATE
 
 CONVERSATIONS: tuple[Literal["two-speakers", "three-speakers"], ...] = ("two-speakers", "three-speakers")
 THREADS = 2

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import cast
 
 import av
 import numpy as np
 from numpy.typing import NDArray
 
 from lapel.sample import speech
-from tests.support.conversations import RATE, Conversation
+from tests.support.conversations import Conversation
+from tests.support.samples import RATE, decoded
 
 _PAUSE = np.zeros(RATE, np.int16)
 _FRAME = RATE // 50
@@ -54,15 +54,6 @@ def start_of_sample(folder: Path, *, seconds: float) -> Path:
     path = folder / "short.opus"
     encode(path, decoded(speech().path)[: int(seconds * RATE)])
     return path
-
-
-def decoded(path: Path, *, form: str | None = None) -> NDArray[np.int16]:
-    """The samples of an audio file: 16 kHz, mono. `form`: its format, if its bytes do not tell it."""
-    resampler = av.AudioResampler(format="s16", layout="mono", rate=RATE)
-    with av.open(str(path), format=form) as container:
-        frames = [out for frame in container.decode(audio=0) for out in resampler.resample(frame)]
-        frames += resampler.resample(None)
-    return np.concatenate([cast("NDArray[np.int16]", frame.to_ndarray()).reshape(-1) for frame in frames])
 
 
 def encode(path: Path, samples: NDArray[np.int16]) -> None:

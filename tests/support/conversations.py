@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from functools import cached_property
 from pathlib import Path
-from typing import Literal, cast
+from typing import Literal
 
-import av
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from tests.support.samples import decoded
+
 FOLDER = Path(__file__).parents[1] / "fixtures" / "speech"
-RATE = 16_000
 
 
 class Turn(msgspec.Struct, frozen=True):
@@ -66,11 +66,7 @@ class Conversation:
 
     def samples(self) -> NDArray[np.int16]:
         """The decoded samples: 16 kHz, mono."""
-        resampler = av.AudioResampler(format="s16", layout="mono", rate=RATE)
-        with av.open(str(self.path)) as container:
-            frames = [out for frame in container.decode(audio=0) for out in resampler.resample(frame)]
-            frames += resampler.resample(None)
-        return np.concatenate([cast("NDArray[np.int16]", frame.to_ndarray()).reshape(-1) for frame in frames])
+        return decoded(self.path)
 
     def pcm(self, folder: Path) -> Path:
         """A file in `folder` with the decoded samples: 16 kHz, mono, signed 16-bit little-endian."""

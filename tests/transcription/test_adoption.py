@@ -71,9 +71,12 @@ class Graveyard(Bench):
             with private_file(place.pcm) as file:
                 file.write(SAMPLES)
             place.set_decoded(FACTS)
-            shutil.copytree(place.folder.parent, folder)
-        os.utime(next(folder.glob("*/place.json")), (number, number))
+            left = self.folder / f"left-{number}"
+            shutil.copytree(place.folder.parent, left)
+        os.utime(next(left.glob("*/place.json")), (number, number))
         await LocalCopies(self.ports.database).register(folder.name, self.world_id, audio.recording_id)
+        folder.parent.mkdir(exist_ok=True)
+        left.rename(folder)  # whole at once: a worker that runs may take it at any moment
         return Killed(audio, folder)
 
     def next_one(self, *, look_seconds: float = 3600) -> Scratch:

@@ -46,6 +46,7 @@ class Scripted:
         self.piecewise = piecewise
         self.reads_samples = True
         self.tells_speakers = tells_speakers
+        self.tells_languages = False
         self.speech = speech
         self.asked: list[tuple[Clip, Wish]] = []
         self.grouped: list[Group] = []

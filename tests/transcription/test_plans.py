@@ -7,6 +7,7 @@ import json
 from lapel.embedded.postgres.supervisor import EmbeddedPostgres
 from lapel.slices.transcription import fact_queries, queries
 from lapel.slices.transcription.exports import export_queries
+from lapel.slices.transcription.reading import transcription_list_queries
 from lapel.slices.transcription.work import work_queries
 from tests.support.plans import copy_of, filled_once, indexes_of, nodes
 
@@ -87,10 +88,10 @@ async def test_every_statement_reads_along_an_index(postgres: EmbeddedPostgres, 
     async with copy_of(postgres, archive) as connection:
         for sql, expected in SINGLE.items():
             assert sorted(await indexes_of(connection, sql, may_sort=True)) == sorted(expected), sql
-        for filters, sql in queries.LISTS.items():
+        for filters, sql in transcription_list_queries.LISTS.items():
             used = await indexes_of(connection, sql)
             name = {(False, False): "newest", (True, False): "of_recording", (False, True): "by_status"}
-            wanted = name.get(filters[1:], "of_recording")
+            wanted = name.get(filters[1:3], "of_recording")
             assert f"transcriptions_{wanted}" in used, (filters, used)
         # The turn: worlds are found by jumps, and their work by the line; nothing is read whole.
         turn = await indexes_of(connection, work_queries.CLAIM, may_sort=True)

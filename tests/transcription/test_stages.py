@@ -34,7 +34,7 @@ class Source(NamedTuple):
 class Reader:
     """Stands for a provider and for the speaker model: notes how many bytes of samples there are."""
 
-    piecewise = reads_samples = tells_speakers = True
+    piecewise = reads_samples = tells_speakers = tells_languages = True
 
     def __init__(self) -> None:
         self.read: list[int] = []

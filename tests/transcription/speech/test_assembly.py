@@ -198,6 +198,11 @@ def test_the_language_is_the_one_that_was_spoken_longest() -> None:
     ]
     assert spoken_language(told) == ("en", 0.98)
     assert spoken_language(told[3:]) == (None, None)
+    mixed = msgspec.structs.replace(told[1], seconds={"en": 21.0, "de": 19.0})
+    assert spoken_language([mixed]) == ("en", 0.98)
+    assert spoken_language([mixed, mixed, heard([], language="de", sure=0.9, speech=30.0)]) == ("de", 0.9)
+    other = msgspec.structs.replace(mixed, language="fr", seconds={"fr": 21.0, "de": 19.0})
+    assert spoken_language([mixed, other]) == ("de", None)
     made = assemble([], [], duration_ms=0)
     assert (made.segments, made.language, made.model, made.confidence) == ([], None, "", None)
 

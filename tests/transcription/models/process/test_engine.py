@@ -119,6 +119,7 @@ async def test_the_sample_is_heard(whole: tuple[Heard, list[float]]) -> None:
     assert len(heard.segments) >= 4  # sentences, and not one block
     spoken = sum(until - since for since, until in heard.speech)
     assert 18 < spoken < 24.7
+    assert heard.seconds == {"en": pytest.approx(spoken, abs=0.01)}
 
 
 @pytest.mark.deep

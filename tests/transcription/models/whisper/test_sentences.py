@@ -15,7 +15,15 @@ _texts = st.one_of(
     st.text(max_size=8),
 )
 _words = st.lists(
-    st.builds(Spoken, start=_times, end=_times, text=_texts, confidence=st.floats(0, 1)), max_size=60
+    st.builds(
+        Spoken,
+        start=_times,
+        end=_times,
+        text=_texts,
+        confidence=st.floats(0, 1),
+        language=st.sampled_from(["en", "de"]),
+    ),
+    max_size=60,
 )
 
 
@@ -25,7 +33,7 @@ def spoken(text: str, *, each: float = 0.4, pauses: dict[int, float] | None = No
     at = 0.0
     for number, word in enumerate(text.split()):
         at += (pauses or {}).get(number, 0.0)
-        words.append(Spoken(round(at, 3), round(at + each, 3), f" {word}", 0.5))
+        words.append(Spoken(round(at, 3), round(at + each, 3), f" {word}", 0.5, "en"))
         at += each
     return words
 
@@ -89,10 +97,15 @@ def test_speech_without_punctuation_does_not_become_endless() -> None:
 
 
 def test_languages_without_spaces_get_none() -> None:
-    words = [Spoken(0.5 * at, 0.5 * at + 0.5, each, 0.9) for at, each in enumerate("今天天气很好。")]
+    words = [Spoken(0.5 * at, 0.5 * at + 0.5, each, 0.9, "zh") for at, each in enumerate("今天天气很好。")]
     assert texts(words) == ["今天天气很好。"]
 
 
 def test_the_confidence_is_the_mean_of_the_words() -> None:
-    words = [Spoken(0, 1, " a", 0.25), Spoken(1, 2, " b", 0.75)]
+    words = [Spoken(0, 1, " a", 0.25, "en"), Spoken(1, 2, " b", 0.75, "en")]
     assert segments(words, latest=9)[0].confidence == 0.5
+
+
+def test_a_segment_has_one_language() -> None:
+    words = [Spoken(0, 1, " Gut", 0.9, "de"), Spoken(1, 2, " well", 0.9, "en")]
+    assert texts(words) == ["Gut", "well"]

@@ -110,6 +110,7 @@ class AssemblyAI:
     piecewise: bool = False
     reads_samples: bool = False
     tells_speakers: bool = True
+    tells_languages: bool = False
 
     def __init__(
         self, choice: SlotChoice, clock: Clock, patience: Patience, policy: OutboundPolicy, remember: Remember

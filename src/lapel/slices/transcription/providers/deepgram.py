@@ -99,6 +99,7 @@ class Deepgram:
     piecewise: bool = False
     reads_samples: bool = False
     tells_speakers: bool = True
+    tells_languages: bool = False
 
     def __init__(self, choice: SlotChoice, clock: Clock, patience: Patience, policy: OutboundPolicy) -> None:
         self._model = choice.model or MODEL

@@ -72,6 +72,7 @@ class ElevenLabs:
     piecewise: bool = False
     reads_samples: bool = False
     tells_speakers: bool = True
+    tells_languages: bool = False
 
     def __init__(
         self, choice: SlotChoice, clock: Clock, patience: Patience, policy: OutboundPolicy, remember: Remember

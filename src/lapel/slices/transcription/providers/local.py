@@ -19,6 +19,7 @@ class LocalTranscriber:
     piecewise: bool = True
     reads_samples: bool = True
     tells_speakers: bool = False
+    tells_languages: bool = True
 
     def __init__(self, engine: Engine, model: str | None = None) -> None:
         self._engine = engine
@@ -31,6 +32,7 @@ class LocalTranscriber:
             start_ms=clip.start_ms,
             end_ms=clip.end_ms,
             language=wish.language,
+            likely=wish.likely_language,
             model=self._model,
         )
         return await self._engine.listen(request, report)

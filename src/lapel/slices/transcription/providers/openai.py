@@ -105,6 +105,7 @@ class OpenAI:
     """
 
     reads_samples: bool = True
+    tells_languages: bool = False
 
     def __init__(self, choice: SlotChoice, clock: Clock, patience: Patience, policy: OutboundPolicy) -> None:
         self._account = account_of(choice)

@@ -16,9 +16,13 @@ Remember: TypeAlias = Callable[[str], Awaitable[None]]
 
 
 class Wish(msgspec.Struct, frozen=True, kw_only=True):
-    """The caller's options. `language`: a code such as `en`; None to detect the language."""
+    """The caller's options. `language`: a code such as `en`; None to detect the language.
+
+    `likely_language`: that of the parts before this one, for a provider that `tells_languages`.
+    """
 
     language: str | None = None
+    likely_language: str | None = None
     diarization: bool = True
     num_speakers: int | None = None
 
@@ -48,6 +52,9 @@ class Transcriber(Protocol):
     # Whether the provider's segments have speakers. Otherwise the local models find them, if diarization is
     # requested.
     tells_speakers: bool
+    # Whether the provider finds the language of each stretch of speech. Otherwise a recording that is
+    # transcribed piece by piece has the language of its first pieces.
+    tells_languages: bool
 
     async def transcribe(self, clip: Clip, wish: Wish, report: Callable[[float], None]) -> Heard:
         """Transcribe the clip. `report` is called with the progress, 0 to 1.

@@ -19,7 +19,7 @@ from lapel.slices.transcription.speech.segmentation import shortened
 from lapel.slices.transcription.speech.transcript import Segment, Transcript, Word, share
 
 # If a piece has this much speech (in seconds) and a language with this probability, the pieces after it are
-# in the same language.
+# in the same language, or are likely to be (`Plan.wish_for`).
 _ENOUGH_SPEECH = 5.0
 _SURE = 0.7
 
@@ -67,22 +67,24 @@ def assemble(
 def spoken_language(heard: Sequence[Heard]) -> tuple[str | None, float | None]:
     """The language that is spoken longest (among equals, the first), and its probability.
 
-    The probability is that of the first piece in this language.
+    The probability is that of the first piece in which no other language is spoken longer; None if there is
+    no such piece.
     """
     seconds: dict[str, float] = {}
     sure: dict[str, float | None] = {}
     for each in heard:
         if each.language is not None:
-            seconds[each.language] = seconds.get(each.language, 0.0) + _speech_seconds(each)
+            for language, spoken in (each.seconds or {each.language: _speech_seconds(each)}).items():
+                seconds[language] = seconds.get(language, 0.0) + spoken
             sure.setdefault(each.language, each.language_probability)
     if not seconds:
         return None, None
     longest = max(seconds, key=lambda language: seconds[language])
-    return longest, sure[longest]
+    return longest, sure.get(longest)
 
 
 def settled_language(heard: Sequence[Heard]) -> str | None:
-    """The language to use for later pieces without another detection; None if it is not clear yet."""
+    """The language of the first piece that is clear; None if it is not clear yet."""
     for each in heard:
         if _speech_seconds(each) >= _ENOUGH_SPEECH and (each.language_probability or 0.0) >= _SURE:
             return each.language

@@ -20,14 +20,15 @@ Span = tuple[float, float]
 class Listen(msgspec.Struct, frozen=True, kw_only=True, tag="listen"):
     """Turn the speech between two times of a PCM file into text.
 
-    `language`: None to detect the language. `model`: a folder or a name (whisper_weights.py); None for the
-    setting.
+    `language`: None to detect the language of each stretch. `likely`: the language if none is clear in any
+    stretch. `model`: a folder or a name (whisper_weights.py); None for the setting.
     """
 
     pcm: str
     start_ms: int
     end_ms: int
     language: str | None
+    likely: str | None = None
     model: str | None = None
 
     def files(self) -> list[tuple[str, int]]:
@@ -55,8 +56,9 @@ class Ready(msgspec.Struct, frozen=True, kw_only=True):
 class Heard(msgspec.Struct, frozen=True, kw_only=True):
     """The speech of a piece as text. `speech`: the stretches of speech. `language`: None if unknown.
 
-    `language_probability`: 0 to 1. `timed`: whether times within the piece are known. If not, there is one
-    segment, which is as long as the piece.
+    `language_probability`: 0 to 1. `seconds`: how long each language is spoken; empty if the provider finds
+    one language for a piece. `timed`: whether times within the piece are known. If not, there is one segment,
+    which is as long as the piece.
     """
 
     segments: list[Segment]
@@ -64,6 +66,7 @@ class Heard(msgspec.Struct, frozen=True, kw_only=True):
     language: str | None
     language_probability: float | None
     model: str
+    seconds: dict[str, float] = msgspec.field(default_factory=dict[str, float])
     timed: bool = True
 
     @property

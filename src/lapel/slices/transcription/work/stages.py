@@ -128,19 +128,24 @@ class Plan:
         """The options for a piece.
 
         The language is the requested one. If none is requested, it is the language of the first earlier piece
-        whose language was clear, else None.
+        whose language was clear, else None. For a provider that tells languages, that is only the likely
+        language.
 
         The results of earlier pieces are read one at a time, because usually the first one decides. Reading
         all of them in each step would mean many megabytes for a recording of a day. Raises what `earlier`
         raises.
         """
-        language = self.wish.language
+        if self.wish.language is not None:
+            return self.wish
+        settled = None
         for index in range(piece):
-            if language is not None:
-                break
             heard = await earlier(index)
-            language = None if heard is None else settled_language([heard])
-        return msgspec.structs.replace(self.wish, language=language)
+            settled = None if heard is None else settled_language([heard])
+            if settled is not None:
+                break
+        if self.transcriber.tells_languages:
+            return msgspec.structs.replace(self.wish, likely_language=settled)
+        return msgspec.structs.replace(self.wish, language=settled)
 
     def reporter(self, progress: Progress, piece: int) -> Report:
         """A function that reports how much of this piece is transcribed. Its argument is 0 to 1."""

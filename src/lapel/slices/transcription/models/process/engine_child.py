@@ -82,7 +82,11 @@ class _Models:
     def _listen(self, request: Listen, report: Report) -> Heard:
         samples = _samples(request.pcm, request.start_ms, request.end_ms)
         return self._model(request.model).listen(
-            samples, offset=request.start_ms / 1000, language=request.language, report=report
+            samples,
+            offset=request.start_ms / 1000,
+            language=request.language,
+            likely=request.likely,
+            report=report,
         )
 
     def _model(self, setting: str | None) -> Whisper:

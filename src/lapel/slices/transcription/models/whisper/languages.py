@@ -1,6 +1,6 @@
 """The languages that Whisper knows. No model library is imported here, so that a look-up is cheap.
 
-recognizer.py detects the language of an audio.
+spoken_languages.py detects the languages of an audio.
 """
 
 from __future__ import annotations

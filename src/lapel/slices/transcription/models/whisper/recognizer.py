@@ -15,20 +15,19 @@ from typing import TYPE_CHECKING, TypeAlias
 import msgspec
 import numpy as np
 from faster_whisper import BatchedInferencePipeline, WhisperModel
-from faster_whisper.audio import pad_or_trim
 
 from lapel.slices.transcription.models.weights import whisper_weights
 from lapel.slices.transcription.models.weights.packages import DamagedPackage
 from lapel.slices.transcription.models.whisper.activity import speech
 from lapel.slices.transcription.models.whisper.languages import LANGUAGES, primary
 from lapel.slices.transcription.models.whisper.sentences import Spoken, segments
-from lapel.slices.transcription.models.whisper.windows import Window, pack
+from lapel.slices.transcription.models.whisper.spoken_languages import SpokenLanguages, spoken_languages
+from lapel.slices.transcription.models.whisper.windows import Run, Window, pack
 from lapel.slices.transcription.speech.failures import SpeechError
-from lapel.slices.transcription.speech.messages import SAMPLE_RATE, Heard
+from lapel.slices.transcription.speech.messages import SAMPLE_RATE, Heard, Span
 from lapel.slices.transcription.speech.transcript import share
 
 if TYPE_CHECKING:
-    from ctranslate2 import StorageView
     from faster_whisper.transcribe import Readable
     from faster_whisper.transcribe import Segment as Raw
     from numpy.typing import NDArray
@@ -55,18 +54,18 @@ _UNSURE = -1.0
 # words get low probabilities.
 _NGRAMS = 3
 
+# Letters and digits a second. People speak 11 to 13. If speech is twice as fast, Whisper still finds nine of
+# ten words. Above this rate it is wrong in one word of six or more, so the confidence of all words of the
+# window is multiplied by `_DOUBT`.
+_FASTEST = 25
+_DOUBT = 0.5
+
 # Whisper may stop before a window ends. Then the rest is decoded again if it has at least `_REST` samples;
 # a window is decoded `_TURNS` times at most.
 _REST = 3 * SAMPLE_RATE
 _TURNS = 3
 # Seconds. The last word before Whisper stopped may have an end that is far too late.
 _LONGEST_WORD = 4.0
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class _Language:
-    code: str
-    probability: float | None  # None: it was not detected
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -84,7 +83,7 @@ class Whisper:
         """`setting`: a folder, a name, or empty (see whisper_weights.py). `threads`: at least 1."""
         self.setting = setting
         self._threads = threads
-        self._loaded: tuple[str, _Model] | None = None
+        self._loaded: tuple[str, WhisperModel] | None = None
 
     def load(self) -> str:
         """Load the model if it is not loaded yet, and return its name.
@@ -105,46 +104,58 @@ class Whisper:
                 raise SpeechError("processing_error", message, remedy=whisper_weights.REMEDY) from fault
         return self._loaded[0]
 
-    def listen(self, samples: Samples, *, offset: float, language: str | None, report: Report) -> Heard:
+    def listen(
+        self,
+        samples: Samples,
+        *,
+        offset: float,
+        language: str | None,
+        likely: str | None = None,
+        report: Report,
+    ) -> Heard:
         """Transcribe samples: 1-D float32, 16 kHz, mono, -1 to 1. `offset` (seconds) is added to all times.
 
-        `language`: None to detect it. A model for English alone always answers in English. `report` is called
-        with the progress, 0 to 1. Raises SpeechError when the model does not know the language or there is no
-        usable model, and NotHere when the model has to be downloaded first.
+        `language`: None to detect the language of each stretch of speech. `likely`: the language if none is
+        clear in any stretch. A model for English alone always answers in English. `report` is called with the
+        progress, 0 to 1. Raises SpeechError when the model does not know the language or there is no usable
+        model, and NotHere when the model has to be downloaded first.
         """
         name = self.load()
         told = None if language is None else self._known(language)
         spans = speech(samples)
-        runs = [(int(start * SAMPLE_RATE), int(end * SAMPLE_RATE)) for start, end in spans]
-        windows = pack(runs, samples)
-        if not windows:
+        if not spans:
             return _nothing(name)
-        parts = _spread_first(windows)
-        told = told or self._detect(samples, parts[:_BATCH])
-        heard = self._hear(samples, parts, told.code, report)
-        found = segments(list(itertools.chain(*heard)), latest=len(samples) / SAMPLE_RATE)
+        runs = [(int(start * SAMPLE_RATE), int(end * SAMPLE_RATE)) for start, end in spans]
+        languages = self._languages(samples, runs, told, likely)
+        windows = pack(runs, languages.of_runs, samples)
+        heard = self._hear(samples, windows, report)
+        words = itertools.chain.from_iterable(map(_doubted, heard, windows))
+        in_order = sorted(words, key=lambda word: word.start)  # windows of several languages alternate
+        found = segments(in_order, latest=len(samples) / SAMPLE_RATE)
         if not found:
             return _nothing(name)
-        voiced = [run for window, words in zip(windows, heard, strict=True) if words for run in window.runs]
+        voiced = [run for window, said in zip(windows, heard, strict=True) if said for run in window.runs]
+        spoken = [
+            (span, language)
+            for span, run, language in zip(spans, runs, languages.of_runs, strict=True)
+            if any(run[0] < until and since < run[1] for since, until in voiced)
+        ]
         return Heard(
             segments=[_later(segment, offset) for segment in found],
-            speech=[
-                (round(offset + start, 3), round(offset + end, 3))
-                for (start, end), run in zip(spans, runs, strict=True)
-                if any(run[0] < until and since < run[1] for since, until in voiced)
-            ],
-            language=told.code,
-            language_probability=told.probability,
+            speech=[(round(offset + start, 3), round(offset + end, 3)) for (start, end), _ in spoken],
+            language=languages.main,
+            language_probability=languages.probability,
+            seconds=_seconds(spoken),
             model=name,
         )
 
     @property
-    def _model(self) -> _Model:
+    def _model(self) -> WhisperModel:
         if self._loaded is None:
             raise RuntimeError("the model is used before it is loaded")
         return self._loaded[1]
 
-    def _known(self, language: str) -> _Language:
+    def _known(self, language: str) -> str:
         """The requested language, or English if the model is for English alone.
 
         Raises SpeechError when no Whisper model knows the language, or when this model does not know it.
@@ -153,36 +164,27 @@ class Whisper:
         if code not in LANGUAGES:
             raise SpeechError("processing_error", f"Whisper does not know the language {code!r}.")
         if not self._model.model.is_multilingual:
-            return _Language("en", None)
+            return "en"
         if self._model.hf_tokenizer.token_to_id(f"<|{code}|>") is None:
             raise SpeechError("processing_error", f"This Whisper model does not know the language {code!r}.")
-        return _Language(code, None)
+        return code
 
-    def _detect(self, samples: Samples, parts: Sequence[_Part]) -> _Language:
-        """Detect the language from several windows together, because the first one may mislead."""
-        if not self._model.model.is_multilingual:
-            return _Language("en", None)
-        extract = self._model.feature_extractor
-        frames = [pad_or_trim(extract(part.window.samples(samples))[..., :-1]) for part in parts]
-        answers = self._model.model.detect_language(self._model.encode(np.stack(frames)))
-        chances: dict[str, float] = {}
-        whole = sum(len(part.window) for part in parts)
-        for part, answer in zip(parts, answers, strict=True):
-            for token, probability in answer:
-                chances[token] = chances.get(token, 0.0) + probability * len(part.window) / whole
-        token = max(chances, key=lambda each: chances[each])
-        code = token.removeprefix("<|").removesuffix("|>")
-        return _Language(code, round(min(chances[token], 1.0), 4))
+    def _languages(
+        self, samples: Samples, runs: Sequence[Run], told: str | None, likely: str | None
+    ) -> SpokenLanguages:
+        if told is None and self._model.model.is_multilingual:
+            return spoken_languages(self._model, samples, runs, likely=likely)
+        only = told or "en"
+        return SpokenLanguages([only] * len(runs), only, None)
 
-    def _hear(
-        self, samples: Samples, parts: Sequence[_Part], code: str, report: Report
-    ) -> list[list[Spoken]]:
+    def _hear(self, samples: Samples, windows: Sequence[Window], report: Report) -> list[list[Spoken]]:
         """The words of each window, with times in seconds from the start of the samples."""
-        heard: list[list[Spoken]] = [[] for _ in parts]
+        heard: list[list[Spoken]] = [[] for _ in windows]
+        parts = [_Part(index, window) for index, window in enumerate(windows)]
         for turn in range(_TURNS):
             left: list[_Part] = []
-            for done, (part, raws) in enumerate(self._decode(samples, parts, code), 1):
-                words = list(self._words(samples, part, raws, code))
+            for done, (part, raws) in enumerate(self._decode(samples, parts), 1):
+                words = list(self._words(samples, part, raws))
                 heard[part.index] += words
                 rest = part.window.after(words[-1].end) if words else None
                 if rest is not None and len(rest) >= _REST:
@@ -192,9 +194,9 @@ class Whisper:
             parts = left
         return heard
 
-    def _words(self, samples: Samples, part: _Part, raws: Sequence[Raw], code: str) -> Iterator[Spoken]:
+    def _words(self, samples: Samples, part: _Part, raws: Sequence[Raw]) -> Iterator[Spoken]:
         if any(raw.compression_ratio > _REPETITIVE for raw in raws):
-            _, raws = next(self._decode(samples, [part], code, ngrams=_NGRAMS))
+            _, raws = next(self._decode(samples, [part], ngrams=_NGRAMS))
         for raw in raws:
             if raw.no_speech_prob > _NO_SPEECH and raw.avg_logprob < _UNSURE:
                 continue
@@ -202,24 +204,29 @@ class Whisper:
                 before = raw.seek / 100
                 # In spite of their annotation, the times are numpy numbers, which the pipe cannot encode.
                 start, end = part.window.times(float(word.start) - before, float(word.end) - before)
-                yield Spoken(
-                    start, min(end, start + _LONGEST_WORD), word.word, share(float(word.probability))
-                )
+                end = min(end, start + _LONGEST_WORD)
+                confidence = share(float(word.probability))
+                yield Spoken(start, end, word.word, confidence, part.window.language)
 
     def _decode(
-        self, samples: Samples, parts: Sequence[_Part], code: str, *, ngrams: int = 0
+        self, samples: Samples, parts: Sequence[_Part], *, ngrams: int = 0
     ) -> Iterator[tuple[_Part, Sequence[Raw]]]:
         """Whisper's segments for each part, in the order of the parts; usually one segment for each part.
 
-        A segment's `seek` is the start of its part, in hundredths of a second. `seek` and the words' times
-        count from the same zero. `ngrams`: no sequence of this many tokens occurs twice; 0 is no limit.
+        `ngrams`: no sequence of this many tokens occurs twice; 0 is no limit.
         """
-        if not parts:
-            return
+        for language, some in itertools.groupby(parts, lambda part: part.window.language):
+            yield from self._decode_in(language, samples, list(some), ngrams)
+
+    def _decode_in(
+        self, language: str, samples: Samples, parts: Sequence[_Part], ngrams: int
+    ) -> Iterator[tuple[_Part, Sequence[Raw]]]:
+        """A segment's `seek` is the start of its part, in hundredths of a second. `seek` and the words' times
+        count from the same zero."""
         ends = list(itertools.accumulate((len(part.window) for part in parts), initial=0))
         raws, _ = BatchedInferencePipeline(self._model).transcribe(
             np.concatenate([part.window.samples(samples) for part in parts]),
-            code,
+            language,
             beam_size=_BEAM,
             batch_size=_BATCH,
             no_repeat_ngram_size=ngrams,
@@ -241,30 +248,15 @@ class Whisper:
             yield parts[index], list(group)
 
 
-class _Model(WhisperModel):
-    """Keeps the latest encoded windows: a batch is encoded once for its language and its words, because
-    encoding is half the work."""
-
-    _features: Samples | None = None
-    _encoded: StorageView | None = None
-
-    def encode(self, features: Samples) -> StorageView:
-        if self._encoded is None or self._features is None or not np.array_equal(self._features, features):
-            self._features, self._encoded = features, super().encode(features)
-        return self._encoded
+def _doubted(words: list[Spoken], window: Window) -> list[Spoken]:
+    """The words of a window; with less confidence if nobody speaks so fast."""
+    letters = sum(character.isalnum() for word in words for character in word.text)
+    if letters * SAMPLE_RATE <= _FASTEST * len(window):
+        return words
+    return [msgspec.structs.replace(word, confidence=share(_DOUBT * word.confidence)) for word in words]
 
 
-def _spread_first(windows: Sequence[Window]) -> list[_Part]:
-    """All windows in a new order. First comes a batch of windows from all over the samples: the language is
-    detected from this batch."""
-    count, most = len(windows), min(len(windows), _BATCH)
-    shares = (range(count * share // most, count * (share + 1) // most) for share in range(most))
-    chosen = [max(share, key=lambda index: len(windows[index])) for share in shares]
-    order = [*chosen, *sorted(set(range(count)) - set(chosen))]
-    return [_Part(index, windows[index]) for index in order]
-
-
-def _load(found: whisper_weights.Weights, threads: int) -> _Model:
+def _load(found: whisper_weights.Weights, threads: int) -> WhisperModel:
     """Load a model. Raises DamagedPackage, and whatever the libraries raise for files that are no model."""
     files: dict[str, bytes | Readable] | None = None
     if found.folder is None:
@@ -272,12 +264,20 @@ def _load(found: whisper_weights.Weights, threads: int) -> _Model:
         # The large file is passed as an object with `read`, so that this function holds no copy of its bytes.
         files[_LARGE] = found.packaged[_LARGE]
     place = found.name if found.folder is None else str(found.folder)
-    model = _Model(
+    model = WhisperModel(
         place, device="cpu", compute_type="int8", cpu_threads=threads, files=files, local_files_only=True
     )
     if model.model.n_mels != model.feature_extractor.mel_filters.shape[0]:
         raise ValueError("preprocessor_config.json is missing or is another model's")
     return model
+
+
+def _seconds(spoken: Iterable[tuple[Span, str]]) -> dict[str, float]:
+    """How long each language is spoken. `spoken`: stretches and their languages."""
+    seconds: dict[str, float] = {}
+    for (start, end), language in spoken:
+        seconds[language] = seconds.get(language, 0.0) + end - start
+    return {language: round(length, 3) for language, length in seconds.items()}
 
 
 def _nothing(model: str) -> Heard:

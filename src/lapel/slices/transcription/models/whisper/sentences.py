@@ -35,13 +35,15 @@ _MAY_BE_SHORTENED = re.compile(r"^\W*(?:\w{1,3}|(?:\w\.)+\w?)\.$")
 class Spoken(msgspec.Struct, frozen=True):
     """A word as the model wrote it, including the space before it if there is one.
 
-    `start` and `end`: in seconds, from a zero that all words share. `confidence`: 0 to 1.
+    `start` and `end`: in seconds, from a zero that all words share. `confidence`: 0 to 1. `language`: a code
+    such as `en`; a segment has one language.
     """
 
     start: float
     end: float
     text: str
     confidence: float
+    language: str
 
 
 def segments(spoken: Sequence[Spoken], *, latest: float) -> list[Segment]:
@@ -89,7 +91,7 @@ def _ends(group: Sequence[Spoken], following: Spoken) -> bool:
     """Whether the segment ends before `following`."""
     last = group[-1]
     pause, length = following.start - last.end, last.end - group[0].start
-    if pause >= _PAUSE or length >= _LONGEST:
+    if pause >= _PAUSE or length >= _LONGEST or last.language != following.language:
         return True
     if length < _LEAST:
         return False

@@ -33,9 +33,13 @@ Run: TypeAlias = tuple[int, int]
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Window:
-    """Stretches of the piece that are transcribed together, in order. `len`: samples in all of them."""
+    """Stretches of the piece that are transcribed together, in order. `len`: samples in all of them.
+
+    `language`: a code that Whisper knows.
+    """
 
     runs: tuple[Run, ...]
+    language: str
 
     def __len__(self) -> int:
         return sum(end - start for start, end in self.runs)
@@ -60,7 +64,7 @@ class Window:
         """The rest of the window after a time in the piece, in seconds; None if there is no rest."""
         since = int(seconds * RATE)
         runs = tuple((max(start, since), end) for start, end in self.runs if end > since)
-        return Window(runs) if runs else None
+        return Window(runs, self.language) if runs else None
 
     def _ends(self) -> Iterator[int]:
         total = 0
@@ -69,22 +73,29 @@ class Window:
             yield total
 
 
-def pack(speech: Sequence[Run], piece: NDArray[np.float32]) -> list[Window]:
-    """Windows that together hold all speech. If possible, a window ends at the longest pause after its first
-    20 s.
+def pack(speech: Sequence[Run], languages: Sequence[str], piece: NDArray[np.float32]) -> list[Window]:
+    """Windows that together hold all speech, each in one language; those of the same language in order.
 
-    `speech`: in samples of `piece`, ordered and not overlapping. `piece`: 1-D float32, 16 kHz, mono.
+    If possible, a window ends at the longest pause after its first 20 s. `speech`: in samples of `piece`,
+    ordered and not overlapping. `languages`: one for each run. `piece`: 1-D float32, 16 kHz, mono.
     """
-    runs = [short for run in _widened(speech, len(piece)) for short in _shortened(run, piece)]
-    windows: list[Window] = []
+    wide = _widened(speech, len(piece))
+    return [
+        Window(_joined(runs), language)
+        for language in dict.fromkeys(languages)
+        for runs in _packed([run for run, its in zip(wide, languages, strict=True) if its == language], piece)
+    ]
+
+
+def _packed(wide: Sequence[Run], piece: NDArray[np.float32]) -> Iterator[Sequence[Run]]:
+    runs = [short for run in wide for short in _shortened(run, piece)]
     first = 0
     while first < len(runs):
         last = _fitting(runs, first)
         if last < len(runs):
             last = _at_a_pause(runs, first, last)
-        windows.append(Window(_joined(runs[first:last])))
+        yield runs[first:last]
         first = last
-    return windows
 
 
 def _widened(speech: Sequence[Run], length: int) -> list[Run]:
