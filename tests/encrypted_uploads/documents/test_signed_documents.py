@@ -185,6 +185,8 @@ def test_capabilities_say_what_a_device_can() -> None:
     assert capabilities.parse(bytes(data)).recovery
     data[4:6] = b"\x7e\x03"
     assert (capabilities.parse(bytes(data)).batch, capabilities.parse(bytes(data)).recovery) == (False, False)
+    data[1], data[4] = 1, 0x7F
+    assert not capabilities.parse(bytes(data)).batch, "an earlier profile of transfers"
     for at in (5, 6, 7):
         unknown = bytearray(data)
         unknown[at] |= 0x80
@@ -221,6 +223,6 @@ def test_the_package_imports_nothing_that_reads_or_writes() -> None:
     ours = {each for each in found if each.startswith("lapel")}
     assert all(each.startswith("lapel.slices.encrypted_uploads.documents") for each in ours)
     assert {each.partition(".")[0] for each in found - ours} == {
-        "__future__", "concurrent", "cryptography", "hashlib", "hmac", "msgspec", "struct",
+        "__future__", "cryptography", "hashlib", "hmac", "msgspec", "struct",
         "typing", "uuid",
     }  # fmt: skip

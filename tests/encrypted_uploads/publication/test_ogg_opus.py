@@ -37,10 +37,18 @@ def crc(page: bytes) -> int:
     return register
 
 
-def page(flags: int, granule: int, sequence: int, *packets: bytes, serial: int = 7, last: int = 1) -> bytes:
+def page(
+    flags: int,
+    granule: int,
+    sequence: int,
+    *packets: bytes,
+    serial: int = 7,
+    last: int = 1,
+    version: int = 0,
+) -> bytes:
     """A page of packets shorter than 255 bytes; of `last` 0, the last packet is cut and goes on."""
     segments = bytes(len(each) for each in packets) if last else b"\xff" * len(packets)
-    head = struct.pack("<4sBBqII", b"OggS", 0, flags, granule, serial, sequence)
+    head = struct.pack("<4sBBqII", b"OggS", version, flags, granule, serial, sequence)
     rest = bytes([len(segments)]) + segments + b"".join(packets)
     return head + struct.pack("<I", crc(head + bytes(4) + rest)) + rest
 
@@ -90,6 +98,18 @@ def test_a_packet_may_go_on_in_the_next_page() -> None:
     assert duration(START + pages) == (960 - 312) * 1000 // 48_000
 
 
+def test_a_packet_may_have_a_multiple_of_255_bytes() -> None:
+    """Its last segment is empty: at the end of a page, or at the begin of the next one."""
+    longest = page(0, -1, 2, bytes(255), last=0) + page(1, 480, 3, b"", PACKET)
+    both = page(0, 960, 4, bytes(255), b"") + page(4, 1920, 5, PACKET)
+    assert duration(START + longest + both) == (1920 - 312) * 1000 // 48_000
+
+
+def test_a_page_may_have_255_segments_of_255_bytes() -> None:
+    longest = page(0, -1, 2, *[bytes(255)] * 255, last=0)
+    assert duration(START + longest + page(5, 960, 3, PACKET)) == (960 - 312) * 1000 // 48_000
+
+
 WRONG = {
     "empty": b"",
     "no Ogg": b"RIFF" + bytes(100),
@@ -113,6 +133,12 @@ WRONG = {
     "a packet that does not end": START + page(0, -1, 2, bytes(255), last=0),
     "a packet that nothing continues": START + page(0, -1, 2, bytes(255), last=0) + page(4, 960, 3, PACKET),
     "a packet that continues nothing": START + page(1, 960, 2, PACKET),
+    "a packet without bytes": START + page(4, 960, 2, b""),
+    "a packet without bytes behind another one": START + page(4, 960, 2, PACKET, b"", PACKET),
+    "a packet without bytes behind one that goes on": START
+    + page(0, -1, 2, bytes(255), last=0)
+    + page(5, 960, 3, b"", b""),
+    "a page of an unknown version": START + page(4, 960, 2, PACKET, version=1),
     "unknown flags": START + page(8, 960, 2, PACKET),
     "something behind": START + page(4, 960, 2, PACKET) + b"\x00",
 }

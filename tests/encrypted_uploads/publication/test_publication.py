@@ -8,6 +8,7 @@ import hashlib
 from lapel.foundation.ports import Ports
 from lapel.foundation.storage import object_names
 from lapel.slices.encrypted_uploads.documents import digests
+from lapel.slices.encrypted_uploads.signing.signing_keys import SigningKeys
 from tests.encrypted_uploads.publication.support import (
     SAMPLE,
     accepted,
@@ -51,6 +52,22 @@ async def test_published_again_nothing_changes(device: Device, ports: Ports) -> 
     upload = await accepted(device)
     first = await publish(ports, upload)
     assert await publish(ports, upload) == first
+
+
+async def test_a_rotation_of_the_signing_key_changes_no_receipt(device: Device, ports: Ports) -> None:
+    upload, keys = await accepted(device), SigningKeys(ports)
+
+    async def rotate() -> None:
+        async with ports.database.transaction() as connection:
+            await keys.rotate(connection, upload.session["project_id"])
+
+    await rotate()
+    row = await publish(ports, upload)
+    assert (await receipt_of(ports, upload)).signing_key_id == 2, "the key that is active now"
+    shown = await upload.phone.read(upload.session)
+    await rotate()
+    assert await publish(ports, upload) == row
+    assert await upload.phone.read(upload.session) == shown
 
 
 async def test_several_publishers_at_once_issue_one_receipt(device: Device, ports: Ports) -> None:

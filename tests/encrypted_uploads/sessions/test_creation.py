@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import base64
 from typing import Any
 
 import pytest
 
 from lapel.foundation.ports import Ports
+from lapel.slices.encrypted_uploads.documents import upload_authorization
 from lapel.slices.encrypted_uploads.documents.capabilities import BATCH, CONTEXTS
 from tests.encrypted_uploads.sessions.support import set_recording, set_session
+from tests.support.device_sealing import extent_of_plaintext
 from tests.support.sealed_uploads import (
     CAPABILITIES,
     Json,
@@ -103,6 +106,19 @@ async def test_a_recording_has_one_open_session(phone: Phone, ports: Ports, fact
     assert (await phone.read(session))["state"] == "cancelled"
 
 
+async def test_the_authorization_has_the_policy_and_every_change_has_a_higher_revision(phone: Phone) -> None:
+    seen: list[tuple[str, int, int]] = []
+    for policy in ("legacy_allowed", "v2_preferred", "v2_required", "legacy_allowed"):
+        change = {"encrypted_upload_policy": policy}
+        await phone.call("PATCH", "/v1/config/upload_security", 200, change)
+        session = await phone.create(await phone.announce(), seal())
+        issued = upload_authorization.parse(base64.b64decode(session["authorization_base64"]))
+        seen.append((session["policy"], issued.policy, issued.policy_revision))
+    assert seen == [
+        ("legacy_allowed", 0, 1), ("v2_preferred", 1, 2), ("v2_required", 2, 3), ("legacy_allowed", 0, 4),
+    ]  # fmt: skip
+
+
 @pytest.mark.parametrize("channel", ["ble", "wifi", "cellular"])
 async def test_channel_and_policy_are_those_of_the_creation(phone: Phone, channel: str) -> None:
     session = await phone.create(await phone.announce(), SEALED, channel=channel)
@@ -183,6 +199,7 @@ async def test_a_name_that_the_recording_has_must_be_the_same(phone: Phone) -> N
         ("capabilities_base64", base64_of(b"\2" + CAPABILITIES[1:]), "unsupported_version"),
         ("capabilities_base64", base64_of(capabilities_of(0x400 | BATCH)), "noncanonical_encoding"),
         ("capabilities_base64", base64_of(capabilities_of(CONTEXTS)), "mixed_profile"),
+        ("capabilities_base64", base64_of(b"\1\1" + CAPABILITIES[2:]), "mixed_profile"),
         ("auth_nonce_base64", base64_of(bytes(15)), "invalid_length"),
         ("auth_nonce_base64", base64_of(bytes(17)), "invalid_length"),
         ("auth_nonce_base64", "AAAAAAAAAAAAAAAAAAAAAB==", "noncanonical_encoding"),
@@ -212,6 +229,14 @@ async def test_other_forms_are_400(phone: Phone, field: str, value: Any, reason:
     assert detail["field"] == field
     if reason is not None:
         assert detail["reason"] == reason
+
+
+async def test_a_recording_has_two_gib_of_plain_audio_at_most(phone: Phone) -> None:
+    for plaintext, expect in ((2**31, 201), (2**31 + 1, 400)):
+        length = extent_of_plaintext(plaintext).ciphertext_length
+        assert length > 2**31
+        told = await phone.create(await phone.announce(), seal(), expect, ciphertext_length=length)
+        assert told.get("error", {}).get("param") == (None if expect == 201 else "ciphertext_length")
 
 
 async def test_a_key_of_one_end_user_reaches_its_own_sessions_only(

@@ -7,9 +7,9 @@ import hashlib
 import os
 import re
 from collections.abc import Awaitable, Callable
-from datetime import timedelta
-from typing import Any
+from datetime import datetime, timedelta
 
+import msgspec
 import pytest
 
 from lapel.foundation.core.errors import Conflict
@@ -20,12 +20,25 @@ from lapel.slices.encrypted_uploads.payloads import PublishSession
 from lapel.slices.encrypted_uploads.publication.publisher import Publisher
 from lapel.slices.encrypted_uploads.sessions import issuance
 from lapel.slices.encrypted_uploads.sessions.service import UploadSessions
-from lapel.slices.encrypted_uploads.wire import OwnedRevision
+from lapel.slices.encrypted_uploads.wire import (
+    CreateEncryptedUploadSession,
+    OwnedRevision,
+    RecoverSession,
+    SendManifest,
+)
 from tests.encrypted_uploads.publication.support import SAMPLE, publishing
 from tests.encrypted_uploads.sessions.support import later, row_of, set_recording, set_session
 from tests.encrypted_uploads.sessions.test_order_of_calls import FIELDS, TIME, UUID4
 from tests.recordings.support import actor_of
-from tests.support.sealed_uploads import Json, Phone, base64_of, capabilities_of, seal
+from tests.support.sealed_uploads import (
+    Json,
+    Phone,
+    base64_of,
+    capabilities_of,
+    manifest_body,
+    recovery_body,
+    seal,
+)
 from tests.support.tenants import Tenant
 
 SEALED = seal()
@@ -171,6 +184,43 @@ async def test_the_session_ends_by_the_servers_clock(phone: Phone, ports: Ports,
         await over.staging_url(actor, *ids, OwnedRevision(owner_revision=1))
     # A server whose clock is behind still sees it as it was.
     assert (await later(ports, timedelta(hours=-1), UploadSessions).read(actor, *ids)).state == "staging"
+
+
+async def test_after_its_hour_a_session_is_recovered_and_an_accepted_one_goes_on(
+    phone: Phone, ports: Ports, tenant: Tenant
+) -> None:
+    session = await phone.staged(SEALED)
+    actor, ids = actor_of(tenant), (session["recording_id"], session["session_id"])
+    over = later(ports, timedelta(hours=1), UploadSessions)
+    with pytest.raises(Conflict, match="expired"):
+        await over.accept(actor, *ids, manifest_of(session))
+    async with ports.database.transaction() as connection:
+        body = msgspec.convert(phone.creation(SEALED), CreateEncryptedUploadSession)
+        again, is_new = await over.create(connection, actor, ids[0], body)
+    assert (again.session_id, again.state, is_new) == (ids[1], "expired", False)
+    recovery = msgspec.convert(recovery_body(session, bytes(16)), RecoverSession)
+    successor, _ = await over.recover(actor, *ids, recovery)
+    assert (successor.state, successor.owner_revision) == ("staging", 2)
+    ends = [datetime.fromisoformat(each) for each in (session["expires_at"], successor.expires_at)]
+    assert timedelta(hours=1) <= ends[1] - ends[0] < timedelta(hours=1, minutes=1)
+
+    new, ids = msgspec.to_builtins(successor), (ids[0], successor.session_id)
+    await ports.store.put((await row_of(ports, new))["staging_key"], SEALED.content)
+    accepting = manifest_of(new)
+    almost = later(ports, timedelta(hours=1, minutes=59, seconds=58), UploadSessions)
+    assert (await almost.accept(actor, *ids, accepting)).status == 202
+    much_later = later(ports, timedelta(days=400), UploadSessions)
+    assert (await much_later.accept(actor, *ids, accepting)).status == 202
+    assert (await much_later.read(actor, *ids)).state == "ready"
+    with pytest.raises(Conflict):
+        await much_later.recover(actor, *ids, msgspec.convert(recovery_body(new, bytes(16)), RecoverSession))
+    with pytest.raises(Conflict):
+        await much_later.cancel(actor, *ids, OwnedRevision(owner_revision=2))
+
+
+def manifest_of(session: Json) -> SendManifest:
+    """The body that sends the manifest of the object that the phone stages."""
+    return msgspec.convert(manifest_body(session, SEALED.manifest(session)), SendManifest)
 
 
 @pytest.mark.parametrize("revision", [2, 2**31 - 1])
@@ -329,14 +379,3 @@ async def test_what_a_deleted_recording_leaves(phone: Phone) -> None:
     await phone.recover(session, bytes(16), 404)
     await phone.cancel(session, 404)
     await phone.create(session["recording_id"], SEALED, 404)
-
-
-async def test_answers_are_small(phone: Phone) -> None:
-    session = await phone.create(await phone.announce(), SEALED)
-    answer: Any = await phone.client.get(
-        f"/v1/recordings/{session['recording_id']}/encrypted-upload-v2/sessions/{session['session_id']}",
-        headers=phone.headers,
-    )
-    assert len(answer.content) < 65_536
-    assert None not in answer.json().values()
-    assert "" not in answer.json().values()

@@ -11,6 +11,7 @@ from lapel.slices.encrypted_uploads.documents.layouts import must
 
 LENGTH = 24
 ENCODING = 1
+PROFILE = 2  # of transfers: the first one in which recordings are sealed
 BATCH = 0x7F  # all of these seven bits, for recordings that are sealed before they are sent
 STREAMING = 0x80
 CONTEXTS = 0x100
@@ -37,7 +38,7 @@ class Capabilities(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def batch(self) -> bool:
         """Can the device upload sealed recordings?"""
-        return self.flags & BATCH == BATCH
+        return self.highest_profile >= PROFILE and self.flags & BATCH == BATCH
 
     @property
     def recovery(self) -> bool:

@@ -11,8 +11,6 @@ from lapel.slices.encrypted_uploads.documents.stored_object.opener import BlockO
 from lapel.slices.encrypted_uploads.publication.ogg_opus import OggOpusCheck
 
 if TYPE_CHECKING:
-    from concurrent.futures import Executor
-
     from lapel.slices.encrypted_uploads.documents.manifest import UploadManifest
 
 
@@ -24,20 +22,13 @@ class Opening:
     text is Ogg with Opus. Until `finish` has returned, nothing may be published.
     """
 
-    def __init__(
-        self,
-        expected: UploadManifest,
-        data_key: bytes,
-        executor: Executor | None,
-        *,
-        hashes_plaintext: bool = True,
-    ) -> None:
-        """`executor`: its threads hash while blocks are opened. `hashes_plaintext`: False if another compares
-        the plain text with the manifest's hash. Raises Refused for an impossible length."""
+    def __init__(self, expected: UploadManifest, data_key: bytes, *, hashes_plaintext: bool = True) -> None:
+        """`hashes_plaintext`: False if another compares the plain text with the manifest's hash.
+
+        Raises Refused for an impossible length.
+        """
         self.expected = expected
-        self._opener = BlockOpener(
-            data_key, expected.ciphertext_length, executor, hashes_plaintext=hashes_plaintext
-        )
+        self._opener = BlockOpener(data_key, expected.ciphertext_length, hashes_plaintext=hashes_plaintext)
         self._audio = OggOpusCheck()
         self._no_audio: Refused | None = None
         self._received = 0  # of the header

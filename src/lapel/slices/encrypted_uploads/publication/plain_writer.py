@@ -64,7 +64,7 @@ class PlainWriter:
         expected = manifest.parse(session.manifest)
         data_key = manifest.open_key(session.manifest, private_key, session.upload_authorization)
 
-        opening = partial(Opening, expected, data_key, self._helpers)
+        opening = partial(Opening, expected, data_key)
         transfer = self._transfer(session, opening(hashes_plaintext=False))
         try:
             written = await self._in_thread(transfer, partial(transfer.write, place.object_key))

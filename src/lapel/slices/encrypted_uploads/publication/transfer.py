@@ -1,7 +1,7 @@
 """Streams a staged object, opened, into its plain object, in bounded memory.
 
-Four threads work on pieces that follow each other: one reads, one opens, one hashes what is opened, and one
-sends. Smaller pieces make it slower, because each thread waits for Python's lock after each call.
+Three threads work on pieces that follow each other: one reads, one opens, one sends. Smaller pieces, and a
+thread of its own for the hash, make it slower, because each thread waits for Python's lock after each call.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 
 # Bytes that are read at once; four times as many are in memory.
 _PIECE = 4 * 1024 * 1024
-# Threads that help each transfer: one reads, one hashes, one sends.
-HELPERS = 3
+# Threads that help each transfer: one reads, one sends.
+HELPERS = 2
 
 
 class TransferStopped(Exception):

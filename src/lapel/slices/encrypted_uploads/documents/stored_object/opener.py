@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-from concurrent.futures import Executor, Future
 
 from cryptography.exceptions import InvalidTag
 
@@ -27,7 +26,6 @@ from lapel.slices.encrypted_uploads.documents.stored_object.frame import (
 
 ROOM = BLOCK_SIZE
 """Bytes of plain text that may come from bytes that waited."""
-_WORTH_A_THREAD = 131_072  # bytes: fewer are hashed before a thread has begun
 
 
 class BlockOpener:
@@ -35,25 +33,16 @@ class BlockOpener:
 
     Give the object's bytes to `feed`, in order, then call `finish` once. Each byte that `feed` writes is that
     of a block whose tag was right, but the object is right only when `finish` has returned: until then,
-    publish nothing. With an executor of threads, one of them hashes a large piece of the object while this
-    one opens its blocks. Pieces of 64 KiB and more are fast.
+    publish nothing. Pieces of 64 KiB and more are fast.
     """
 
-    def __init__(
-        self,
-        data_key: bytes,
-        ciphertext_length: int,
-        executor: Executor | None = None,
-        *,
-        hashes_plaintext: bool = True,
-    ) -> None:
+    def __init__(self, data_key: bytes, ciphertext_length: int, *, hashes_plaintext: bool = True) -> None:
         """`hashes_plaintext`: False if the caller has the plain text compared with the trailer's hash.
 
         Raises Refused (`invalid_length`) for a length that no object has.
         """
         self._extent = extent_of_ciphertext(ciphertext_length)
         self._data_key = data_key
-        self._executor = executor
         self._header: StoredHeader | None = None
         self._header_sha256 = b""
         self._cipher: BlockCipher
@@ -74,7 +63,7 @@ class BlockOpener:
         Raises Refused: as `parse_header`, and `invalid_length` for a block of another length than its place
         has, and for more bytes than the object has.
         """
-        hashed = self._hash_body(data)
+        self._body.update(memoryview(data)[: max(0, self._extent.body_length - self._received)])
         self._received += len(data)
         if self._received > self._extent.ciphertext_length:
             raise Refused("invalid_length", "The stored object is longer than it should be.")
@@ -87,8 +76,6 @@ class BlockOpener:
                 view = view[self._take(view) :]
         if self._plaintext is not None:
             self._plaintext.update(self._plain[: self._opened])
-        if hashed is not None:
-            hashed.result()
         return self._opened
 
     @property
@@ -133,14 +120,6 @@ class BlockOpener:
             header_sha256=self._header_sha256,
             trailer_sha256=hashlib.sha256(trailer_bytes).digest(),
         )
-
-    def _hash_body(self, data: bytes | memoryview) -> Future[None] | None:
-        """Hashes what of the next bytes belongs to header and blocks: here, or in another thread."""
-        part = memoryview(data)[: max(0, self._extent.body_length - self._received)]
-        if self._executor is not None and len(part) >= _WORTH_A_THREAD:
-            return self._executor.submit(self._body.update, part)
-        self._body.update(part)
-        return None
 
     @property
     def _at_trailer(self) -> bool:
