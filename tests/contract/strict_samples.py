@@ -249,6 +249,35 @@ ASSIGNED: Json = {
         "error_message": None,
     }
 }
+SESSION: Json = {
+    "profile": "encrypted_upload_v2",
+    "session_id": "2f1c8a52-9f4e-4f0a-8a38-0d5f0a3b7c11",
+    "owner_revision": 1,
+    "state": "published",
+    "channel": "ble",
+    "policy": "v2_required",
+    "recording_id": an_id("rec"),
+    "device_id": an_id("dev"),
+    "end_user_id": an_id("eu"),
+    "project_id": an_id("proj"),
+    "ciphertext_length": 330,
+    "ciphertext_sha256": SHA,
+    "authorization_base64": "A" * 544,
+    "authorization_sha256": SHA,
+    "expires_at": AT,
+    "published_at": AT,
+    "plaintext_length": 38,
+    "completion_receipt_base64": "A" * 448,
+    "completion_receipt_sha256": SHA,
+}
+STAGING: Json = {
+    "method": "PUT",
+    "url": "https://store.example.com/b/sealed/a?X-Amz-Signature=b",
+    "headers": {
+        "Content-Type": "application/octet-stream",
+        "x-amz-checksum-sha256": "A" * 43 + "=",
+    },
+}
 
 
 def with_change(sample: Json, path: str, value: object) -> Json:

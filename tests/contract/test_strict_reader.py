@@ -20,6 +20,8 @@ from tests.contract.strict_samples import (
     RECORDING,
     RELEASE,
     SEGMENT,
+    SESSION,
+    STAGING,
     SUMMARY,
     TRANSCRIPTION,
     USER,
@@ -32,6 +34,7 @@ from tests.support.strict.events import event_faults
 from tests.support.strict.reader import faults_of
 
 Json = dict[str, Any]
+SESSIONS = f"/v1/recordings/{an_id('rec')}/encrypted-upload-v2/sessions"
 PLACES: dict[str, tuple[str, Json]] = {
     "user": (f"/v1/end-users/{an_id('eu')}", USER),
     "device": (f"/v1/devices/{an_id('dev')}", DEVICE),
@@ -45,6 +48,7 @@ PLACES: dict[str, tuple[str, Json]] = {
     "webhook": (f"/v1/webhooks/{an_id('wh')}", WEBHOOK),
     "delivery": (f"/v1/webhook-endpoints/{an_id('wh')}/deliveries/{an_id('whd')}", DELIVERY),
     "link": (f"/v1/recordings/{an_id('rec')}/download-url", LINK),
+    "session": (f"{SESSIONS}/{SESSION['session_id']}", SESSION),
 }
 HEADERS = {"X-Request-Id": an_id("req"), "Cache-Control": "no-store", "Content-Type": "application/json"}
 
@@ -177,6 +181,24 @@ def test_what_the_contract_allows_passes(kind: str) -> None:
         ("transcription", "segments", [SEGMENT] * 5001, "5001 members"),
         ("transcription", "segments", [with_change(SEGMENT, "start", 1.0), SEGMENT], "starts decrease"),
         ("transcription", "language", "x" * 33, "33 UTF-16 units"),
+        # sessions of encrypted uploads: absent, and never null or empty
+        ("session", "expires_at", KeyError, "without expires_at"),
+        ("session", "expires_at", None, "no time"),
+        ("session", "expires_at", "2026-01-15T12:00:00Z", "no time"),
+        ("session", "published_at", None, "no time"),
+        ("session", "published_at", KeyError, "all of them"),
+        ("session", "completion_receipt_sha256", KeyError, "all of them"),
+        ("session", "completion_receipt_base64", "A" * 444, "does not match"),
+        ("session", "state", "ready", "once it is published"),
+        ("session", "state", "created", "none of"),
+        ("session", "state", "failed", "the reason is there"),
+        ("session", "error", {"code": "expired", "message": "It is."}, "the reason is there"),
+        ("session", "project_id", "", "does not match"),
+        ("session", "owner_revision", 0, "not within"),
+        ("session", "ciphertext_length", 330.0, "no integer"),
+        ("session", "session_id", "2F1C8A52-9f4e-4f0a-8a38-0d5f0a3b7c11", "does not match"),
+        ("session", "authorization_base64", "A" * 543, "does not match"),
+        ("session", "staging", STAGING, "unknown staging"),
         # links
         ("link", "download_url", "https://user@store.example.com/b", "does not match"),
         ("link", "download_url", "https://store.example.com/b#part", "does not match"),

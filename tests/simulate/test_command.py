@@ -65,6 +65,17 @@ def test_devices_that_encrypt_find_their_keys_and_name_their_sessions(served: Se
 
 
 @pytest.mark.deep
+def test_devices_that_encrypt_take_the_keys_of_a_server_elsewhere(served: Served) -> None:
+    place = ("--data-dir", served.data_dir)
+    told("signing-keys", "prepare", *place)
+    keys = [f"{key['key_id']}:{key['public_key']}" for key in told("signing-keys", "list", *place)["data"]]
+    env = {"LAPEL_URL": served.url, "LAPEL_KEY": told("keys", "create", *place)["key"]}
+    done = run("simulate", *SMALL, "--encrypted", "--json", "--signing-key", ",".join(keys), env=env)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert json.loads(done.stdout)["sealed"]["published"] > 0
+
+
+@pytest.mark.deep
 def test_a_planted_loss_is_status_1(served: Served) -> None:
     """Objects that vanish while the fleet lives are lost promises."""
     command = ["simulate", *SMALL, "--json", "--data-dir", str(served.data_dir)]

@@ -9,6 +9,7 @@ from itertools import islice
 from typing import Any
 from urllib.parse import parse_qsl
 
+from tests.support.strict import sealed_uploads
 from tests.support.strict.lists import of_page_size
 from tests.support.strict.refusals import refusal
 from tests.support.strict.routes import shape_for
@@ -101,6 +102,8 @@ def _limit_faults(status: int, fields: dict[str, str]) -> Iterator[str]:
 def _body_faults(
     method: str, path: str, status: int, query: dict[str, str], content_type: str, value: Any, body: bytes
 ) -> Iterator[str]:
+    if sealed_uploads.LIMITED.fullmatch(f"{method} {path}") and len(body) > sealed_uploads.MOST_BYTES:
+        yield f"{len(body)} bytes, and clients read {sealed_uploads.MOST_BYTES}"
     if status >= 400 and not (path.startswith("/health") and status == 503):
         yield from refusal(status, content_type)(value, "$")
         return

@@ -13,6 +13,7 @@ from tests.support.strict import (
     firmware,
     people,
     recordings,
+    sealed_uploads,
     summaries,
     webhooks,
 )
@@ -73,11 +74,13 @@ def _section(asked: str) -> Choice:
 
 
 def _route(methods: str, path: str, statuses: str, shape: Choice) -> Route:
-    pattern = re.sub(r"\{section\}", r"(?P<section>[a-z_]+)", path).replace("{}", _ID)
+    named = path.replace("{section}", r"(?P<section>[a-z_]+)").replace("{uuid}", "[0-9a-f-]{36}")
+    pattern = named.replace("{}", _ID)
     numbers = frozenset(map(int, statuses.split()))
     return Route(frozenset(methods.split()), re.compile(pattern), numbers, shape)
 
 
+_SESSIONS = "/v1/recordings/{}/encrypted-upload-v2/sessions"
 _PENDING = page(devices.COMMAND, 10_000, newest_first=False)
 
 # The first match counts, so fixed words of a path come before ids.
@@ -134,6 +137,11 @@ ROUTES = (
     _route("POST", "/v1/recordings/{}/download-url", "200", _one(recordings.DOWNLOAD_URL)),
     _route("GET", "/v1/recordings/{}/download-url", "200", _one(recordings.AUDIO_URL)),
     _route("GET", "/v1/recordings/{}/waveform", "200", _one(recordings.WAVEFORM)),
+    _route("POST", _SESSIONS, "200 201", _one(sealed_uploads.BEGUN)),
+    _route("GET", _SESSIONS + "/{uuid}", "200", _one(sealed_uploads.SESSION)),
+    _route("POST", _SESSIONS + "/{uuid}/staging-url", "200", _one(sealed_uploads.STAGING)),
+    _route("POST", _SESSIONS + "/{uuid}/manifest", "200 202", _one(sealed_uploads.ACCEPTED)),
+    _route("POST", _SESSIONS + "/{uuid}/recover", "200 201", _one(sealed_uploads.BEGUN)),
     _route("POST", "/v1/transcriptions", "201", _one_transcription),
     _route("POST", "/v1/recordings/{}/transcribe", "201", _one_transcription),
     _route("GET", "/v1/transcriptions", "200", _transcriptions),

@@ -181,6 +181,8 @@ def _points(text: str) -> dict[int, bytes]:
         number, _, point = each.strip().partition(":")
         if not (number.isascii() and number.isdecimal() and _POINT.fullmatch(point)):
             raise CommandError(f"--signing-key {each!r} is not a number, a colon and 128 hexadecimal digits.")
+        if int(number) in points:
+            raise CommandError(f"--signing-key names the key {int(number)} twice.")
         points[int(number)] = bytes.fromhex(point)
     try:
         public_keys(points)
