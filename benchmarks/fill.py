@@ -11,6 +11,8 @@ import asyncpg
 from lapel.foundation.identity import seal
 from lapel.foundation.identity.tokens import hint, new_token
 
+# The first recording's time, and the time from one to the next: ten million of them are four months.
+BEGINNING, SECONDS_APART = datetime(2026, 1, 1, tzinfo=UTC), 1.0
 PROJECT = "proj_0VxBenchmarksProject0000"
 
 _TENANT = """
@@ -35,7 +37,8 @@ INSERT INTO recordings (world_id, id, end_user_id, name, status, source, started
 SELECT $1, 'rec_' || lpad(i::text, 8, '0') || substr(md5('r' || i), 1, 16),
     'eu_' || lpad((i * 7919 % ($2 / 20 + 1))::text, 24, '0'), 'Conversation ' || i, 'uploaded', 'device',
     t, t + interval '25 s', t, 25000, repeat(md5('h' || i), 2), t, 100000, 'audio/ogg', true, t, t, t
-FROM generate_series(1, $2::bigint) i, LATERAL (SELECT $3::timestamptz + i * interval '7 s' AS t) at
+FROM generate_series(1, $2::bigint) i,
+    LATERAL (SELECT $3::timestamptz + i * make_interval(secs => $4) AS t) at
 """
 _MEDIA = """
 INSERT INTO media (world_id, id, recording_id, type, status, content_type, file_size_bytes, sha256,
@@ -79,7 +82,7 @@ async def fill(owner_dsn: str, secret: str, recordings: int, *, sample: int = 20
         await connection.execute(_KEY, world_id, "key_lapel", hasher.hash(key), hint(key))
         await connection.execute(_KEY, world_id, "key_plain", plain_hash, hint(plain_key))
         await connection.execute(_END_USERS, world_id, recordings)
-        await connection.execute(_RECORDINGS, world_id, recordings, datetime(2026, 1, 1, tzinfo=UTC))
+        await connection.execute(_RECORDINGS, world_id, recordings, BEGINNING, SECONDS_APART)
         await connection.execute(_MEDIA, world_id, PROJECT)
         await connection.execute("VACUUM ANALYZE")
         await connection.execute("CHECKPOINT")

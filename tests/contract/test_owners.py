@@ -49,6 +49,7 @@ READS: dict[str, tuple[str, ...]] = {
     ),
     "recordings stand above devices, and a device does not show a recording that was deleted": (
         "slices.devices.queries.READ recordings",
+        "slices.devices.queries.READ_ONE recordings",
     ),
     "one statement finds the devices that fit a rollout, and offers it to them": (
         "slices.firmware.assignments.assignment_state_queries.OFFER devices",

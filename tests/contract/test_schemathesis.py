@@ -216,11 +216,13 @@ def _in_single_units(value: Any) -> Any:
 
 
 def _files_as_sent(body: dict[str, Any], operation: Operation) -> dict[str, Any]:
-    """A number in the place of a file is sent as its digits, which are a file's content like any other."""
+    """Anything in the place of a file is sent as text, which is a file's content like any other. Null is not
+    sent: a form has no null."""
     files = {each.name for each in operation.files}
     return {
-        name: str(value) if name in files and isinstance(value, int | float) else value
+        name: str(value) if name in files and not isinstance(value, str | bytes) else value
         for name, value in body.items()
+        if value is not None
     }
 
 

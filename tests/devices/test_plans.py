@@ -26,10 +26,10 @@ INSERT INTO recordings (world_id, id, end_user_id, device_id, status, source, co
 
 async def test_each_list_has_its_index(fresh_database: str) -> None:
     async with filled(fresh_database, FILL) as connection:
-        assert await indexes_of(connection, queries.LIST) == ["devices_newest"]
-        assert await indexes_of(connection, queries.LIST_BOUND) == ["devices_bound"]
-        assert await indexes_of(connection, queries.LIST_UNBOUND) == ["devices_unbound"]
-        assert await indexes_of(connection, queries.LIST_OF_END_USER) == ["devices_of_end_user"]
+        for sql in (queries.LISTS["all"], queries.LIST_FROM_START):
+            assert await indexes_of(connection, sql) == ["devices_newest"]
+        for name in queries.LISTS.keys() - {"all"}:
+            assert await indexes_of(connection, queries.LISTS[name]) == [f"devices_{name}"]
         for sql in (
             queries.READ_CLIENT_CONTEXT,
             queries.UPDATE,
@@ -42,7 +42,8 @@ async def test_each_list_has_its_index(fresh_database: str) -> None:
             queries.LOCK_TO_DELETE,
         ):
             assert await indexes_of(connection, sql) == ["devices_pkey"]
-        assert set(await indexes_of(connection, queries.READ)) == {"devices_pkey", "recordings_pkey"}
+        for read in (queries.READ, queries.READ_ONE):
+            assert set(await indexes_of(connection, read)) == {"devices_pkey", "recordings_pkey"}
         assert await indexes_of(connection, queries.COUNTS_OF_END_USER) == ["devices_of_end_user"]
         assert await indexes_of(connection, queries.READ_BY_SERIAL) == ["devices_active_serial_number"]
 

@@ -32,7 +32,8 @@ INSERT INTO events (world_id, id, type, resource_id, dedupe, body, created_at, e
 
 async def test_each_list_has_its_index(fresh_database: str) -> None:
     async with filled(fresh_database, FILL) as connection:
-        assert await indexes_of(connection, queries.LIST) == ["end_users_newest"]
+        for sql in (queries.LIST, queries.LIST_FROM_START):
+            assert await indexes_of(connection, sql) == ["end_users_newest"]
         # These sort the one row that they may find.
         assert await indexes_of(connection, queries.LIST_OWN, may_sort=True) == ["end_users_pkey"]
         for sql in (queries.LIST_BY_EXTERNAL_ID, queries.FIND_ID_BY_EXTERNAL_ID):

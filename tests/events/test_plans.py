@@ -27,7 +27,8 @@ INSERT INTO events (world_id, id, type, resource_id, dedupe, body, created_at, p
 async def test_each_list_has_its_index(fresh_database: str) -> None:
     async with filled(fresh_database, FILL) as connection:
         for statements in (queries.LIST, queries.LIST_SIZE):
-            assert await indexes_of(connection, statements["newest"]) == ["events_newest", "end_users_pkey"]
+            for kind in ("newest", "from_start"):
+                assert await indexes_of(connection, statements[kind]) == ["events_newest", "end_users_pkey"]
             assert await indexes_of(connection, statements["of_types"], may_sort=True) == [
                 "events_of_type",
                 "end_users_pkey",

@@ -165,6 +165,8 @@ async def test_each_of_several_questions_has_its_own_reach(
     ]
     async with ports.database.acquire() as connection:
         found = await record_queries.read(connection, [at for at, _ in asked])
+        alone = [(await record_queries.read(connection, [at]))[0] for at, _ in asked]
+    assert [row and row.id for row in alone] == [row and row.id for row in found]
     assert [row and row.id for row in found] == [at.recording_id if seen else None for at, seen in asked]
 
 

@@ -7,9 +7,12 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from lapel.foundation.ports import Ports
+from lapel.slices.recordings.access import Reach
 from lapel.slices.recordings.downloads.download_names import file_name
+from lapel.slices.recordings.downloads.download_queries import find_audio_downloads, find_downloads
 from tests.recordings.support import Device
 from tests.support.client import api_client
 from tests.support.running import running
@@ -52,6 +55,26 @@ async def test_the_newer_form_links_the_audio(device: Device) -> None:
     refusal = await device.call("GET", f"/v1/recordings/{empty}/download-url", 409)
     assert refusal["error"]["code"] == "media_not_uploaded"
     await device.call("GET", "/v1/recordings/rec_none/download-url", 404)
+
+
+async def test_questions_that_share_a_statement_get_the_answers_of_each_alone(
+    device: Device, ports: Ports
+) -> None:
+    recording_id, media_id = await device.upload(WORDS, name="Planning")
+    empty, person = await device.recording(), await device.end_user()
+    world, other = device.tenant.test_world, device.tenant.live_world
+    reaches = [Reach(world, recording_id), Reach(other, recording_id), Reach(world, empty)]
+    reaches += [Reach(world, recording_id, end_user_id=person), Reach(world, "rec_none")]
+    media = [(at, media_id) for at in reaches] + [(reaches[0], "med_none")]
+    async with ports.database.acquire() as connection:
+        found = await find_downloads(connection, media)
+        audios = await find_audio_downloads(connection, reaches)
+        alone = [(await find_downloads(connection, [each]))[0] for each in media]
+        audios_alone = [(await find_audio_downloads(connection, [each]))[0] for each in reaches]
+    assert [row and row.name for row in found] == ["Planning", *[None] * 5]
+    assert [row and row.id for row in audios] == [media_id, *[None] * 4]
+    for shared, single in ((found, alone), (audios, audios_alone)):
+        assert [row and replace(row, place=1) for row in shared] == single
 
 
 async def test_disposition_name_and_life_can_be_chosen(device: Device) -> None:

@@ -11,6 +11,7 @@ from typing import cast
 
 import pytest
 
+from lapel.foundation.queue.queue_connections import QueueConnections
 from lapel.foundation.queue.queue_worker import QueueWorker
 from lapel.foundation.storage.client import ObjectStore
 from lapel.slices.recordings.jobs import handlers
@@ -253,7 +254,7 @@ async def test_one_world_leaves_places_for_the_verifications_of_others(
     jobs = handlers(Recordings(replace(ports, store=cast("ObjectStore", store))))
     stop = asyncio.Event()
     worker = QueueWorker(
-        ports.database.dsn, ports.database, ports.clock, jobs, (), grace=60, lane=jobs[0].lane
+        QueueConnections(ports.database.dsn), ports.database, jobs, (), grace=60, lane=jobs[0].lane
     )
     running_worker = asyncio.create_task(worker.run(stop))
     try:

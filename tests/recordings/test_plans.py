@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import json
+
 from lapel.slices.erasure import hold_queries, queries
 from lapel.slices.recordings.deletion import deletion_queries
 from lapel.slices.recordings.downloads import download_queries
 from lapel.slices.recordings.reconcile import reconcile_queries
 from lapel.slices.recordings.records import list_queries, record_queries
 from lapel.slices.recordings.uploads import media_queries, media_states
-from tests.support.plans import filled, indexes_of
+from tests.support.plans import filled, indexes_of, nodes
 
 # One world of 2,000 has 10,000 end users, and 20,000 recordings of 200 of them and of 50 devices, each with
 # an audio and an attempt.
@@ -59,20 +61,24 @@ INSERT INTO holds (world_id, id, resource_type, resource_id, reason, placed_by_k
 """
 
 LISTS = {
-    (): "recordings_newest",
-    ("end_user_id",): "recordings_of_end_user",
-    ("device_id",): "recordings_of_device",
-    ("status",): "recordings_by_status",
-    ("recorded_after", "recorded_before"): "recordings_by_time",
+    (): ["recordings_newest"],
+    ("end_user_id",): ["recordings_of_end_user"],
+    ("device_id",): ["recordings_of_device"],
+    ("status",): ["recordings_by_status"],
+    # for any range; see below
+    ("recorded_after", "recorded_before"): ["recordings_by_time", "recordings_by_time"],
 }
 
 
 SINGLE = {
     record_queries.READ: ["recordings_pkey", "media_pkey", "media_pkey", "end_users_pkey"],
+    record_queries.READ_ONE: ["recordings_pkey", "media_pkey", "media_pkey", "end_users_pkey"],
     record_queries.LOCK: ["recordings_pkey", "worlds_pkey", "end_users_pkey"],
     record_queries.FIND_BY_UUID: ["recordings_device_uuid", "media_pkey", "media_pkey"],
     download_queries.FIND_DOWNLOADS: ["media_world_id_id_key", "recordings_pkey", "end_users_pkey"],
+    download_queries.FIND_DOWNLOAD: ["media_world_id_id_key", "recordings_pkey", "end_users_pkey"],
     download_queries.FIND_AUDIO_DOWNLOADS: ["recordings_pkey", "media_one_audio", "end_users_pkey"],
+    download_queries.FIND_AUDIO_DOWNLOAD: ["recordings_pkey", "media_one_audio", "end_users_pkey"],
     media_queries.FIND_AUDIO: ["media_one_audio"],
     media_queries.READ_STATE: [
         *("recordings_pkey", "worlds_pkey", "end_users_pkey"),
@@ -112,12 +118,12 @@ SINGLE = {
 
 async def test_lists_and_hot_statements_have_their_index(fresh_database: str) -> None:
     async with filled(fresh_database, FILL) as connection:
-        for filters, index in LISTS.items():
-            for statements in (list_queries.LISTS, list_queries.SKIPPING):
-                if filters in statements:  # what is sorted are the recordings of a page, with their media
-                    plan = await indexes_of(connection, statements[filters], may_sort=True)
-                    wanted = [index, "media_pkey", "media_pkey", "end_users_pkey"]
-                    assert sorted(plan) == sorted(wanted), filters
+        for filters, indexes in LISTS.items():
+            for sql in (list_queries.LISTS[filters], *([] if filters else [list_queries.FROM_START])):
+                # what is sorted are the recordings of a page, with their media
+                plan = await indexes_of(connection, sql, may_sort=True)
+                wanted = [*indexes, "media_pkey", "media_pkey", *["end_users_pkey"] * len(indexes)]
+                assert sorted(plan) == sorted(wanted), filters
         for sql, expected in SINGLE.items():
             assert sorted(await indexes_of(connection, sql, may_sort=True)) == sorted(expected), sql
         for sql in (
@@ -131,3 +137,26 @@ async def test_lists_and_hot_statements_have_their_index(fresh_database: str) ->
             hold_queries.FORGET_REASONS,
         ):
             await indexes_of(connection, sql, may_sort=True)
+
+
+# The 20,000 recordings of two weeks, each created a minute after its time.
+PROMPT = "UPDATE recordings SET created_at = recorded_at + interval '1 minute'; ANALYZE recordings"
+A_WEEK_AGO = """
+EXPLAIN (ANALYZE, TIMING off, FORMAT JSON)
+EXECUTE listed (1, 'infinity', '~', 21, 0, '-infinity', now() - interval '7 days')
+"""
+
+
+async def test_a_list_by_time_begins_a_day_after_its_range(fresh_database: str) -> None:
+    async with filled(fresh_database, FILL) as connection:
+        await connection.execute(PROMPT)
+        await connection.execute(
+            f"PREPARE listed AS {list_queries.LISTS['recorded_after', 'recorded_before']}"
+        )
+        plan = json.loads(await connection.fetchval(A_WEEK_AGO))
+        read = sum(
+            node["Actual Rows"] + node.get("Rows Removed by Filter", 0)
+            for node in nodes(plan[0]["Plan"])
+            if node.get("Relation Name") == "recordings"
+        )
+        assert 21 <= read <= 24 * 60 + 100

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime, timedelta
+from itertools import combinations
+
 import pytest
 
 from lapel.foundation.http.input.pagination import PageQuery, window
@@ -196,6 +199,35 @@ async def test_a_list_is_filtered_and_walked(device: Device) -> None:
     await device.call("GET", "/v1/recordings?recorded_after=2026-01-03", 400)
 
 
+MOVED = "UPDATE recordings SET created_at = $3, recorded_at = $4 WHERE world_id = $1 AND id = $2"
+# Hours from the time of a recording until it is created. With more than 24, lists find it by another index.
+UPLOADED_AFTER = (-49, -25, -24, -1, 0, 1, 23, 24, 25, 49)
+
+
+async def test_a_list_by_time_has_recordings_of_late_uploads_and_wrong_clocks(
+    device: Device, ports: Ports
+) -> None:
+    noon, hour = datetime(2026, 3, 1, 12, tzinfo=UTC), timedelta(hours=1)
+    person = await device.end_user()
+    made: dict[str, tuple[datetime, datetime]] = {}
+    for number, after in enumerate(UPLOADED_AFTER):
+        recorded_at = noon + number % 3 * hour
+        made[await device.recording(end_user_id=person)] = recorded_at + after * hour, recorded_at
+    async with ports.database.acquire() as connection:
+        for recording_id, times in made.items():
+            await connection.execute(MOVED, device.tenant.test_world, recording_id, *times)
+    newest_first = sorted(made, key=lambda each: (made[each][0], each), reverse=True)
+    edges = [noon + hours * hour for hours in (-30, 0, 1, 2, 3, 30)]
+    for since, until in combinations(edges, 2):
+        wanted = [each for each in newest_first if since <= made[each][1] < until]
+        times = f"recorded_after={since:%Y-%m-%dT%H:%M:%SZ}&recorded_before={until:%Y-%m-%dT%H:%M:%SZ}"
+        for filters, limit, offset in ((times, 3, 2), (f"{times}&end_user_id={person}", 100, 0)):
+            path = f"/v1/recordings?{filters}&limit={limit}&offset={offset}"
+            page = await device.call("GET", path, 200)
+            assert [each["id"] for each in page["data"]] == wanted[offset : offset + limit], path
+            assert page["has_more"] == (len(wanted) > offset + limit)
+
+
 async def test_a_list_shows_each_recording_as_it_is_alone(device: Device) -> None:
     recording_id, _ = await device.upload(b"words")
     await device.start(recording_id, type="image")
@@ -238,6 +270,29 @@ async def test_many_media_repeat_no_metadata_and_end_a_page(device: Device, port
         for each in seen:
             times = [media["created_at"] for media in each["media"]]
             assert (times, len(times), each["metadata"]) == (sorted(times), 500, metadata)
+
+
+async def test_the_answer_to_a_repeat_has_64_kib_at_most(device: Device, ports: Ports) -> None:
+    made = await device.post("/v1/devices", 201, {"serial_number": "MANY0001"})
+    body = {
+        "device_id": made["id"],
+        "recording_uuid": "6f1c0d3e-0000-4000-8000-00000000000b",
+        "recording_generation": 1,
+        "metadata": {"numbers": [1] * 8_000},
+    }
+    recording_id = await device.recording(**body)
+    audio = (await device.start(recording_id))["media_id"]
+    async with ports.database.acquire() as connection:
+        await connection.execute(MANY_MEDIA.replace("500", "499"), device.tenant.test_world)
+    seen = await device.read(recording_id)
+    body["end_user_id"] = seen["end_user_id"]
+    answer = await device.client.post("/v1/recordings", json=body, headers=device.headers)
+    assert (answer.status_code, 65_000 < len(answer.content) <= 65_536) == (200, True)
+    media = answer.json()["media"]
+    assert {**answer.json(), "media": seen["media"]} == seen
+    newest = [each for each in seen["media"] if each["id"] != audio][1 - len(media) :]
+    assert [each for each in media if each["id"] != audio] == newest
+    assert len(newest) == len(media) - 1
 
 
 async def test_a_key_scoped_to_one_end_user_sees_and_makes_only_theirs(

@@ -12,7 +12,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from lapel.foundation.database.asked_rows import asked_rows, parameters
 from lapel.foundation.database.rows import fetch_found, fetch_only_row, fetch_row, fetch_rows, fetch_value
+from lapel.foundation.http.input.pagination import PLANNED_ANEW, from_start
 from lapel.slices.devices.rows import (
     CountsRow,
     DeviceRow,
@@ -56,15 +58,15 @@ READ_BY_SERIAL = f"""
 SELECT {_COLUMNS} FROM devices WHERE world_id = $1 AND serial_number = $2 AND deleted_at IS NULL FOR SHARE
 """
 
-# For each row of the arrays $1 to $3. $3: the end user whose devices the caller may see; NULL: all. The
-# sub-selects hide the lengths of the arrays from the planner, which would otherwise plan each execution anew.
+# `only_of`: the end user whose devices the caller may see; NULL: all.
+_ASKED = asked_rows(world_id="bigint", device_id="text", only_of="text")
 READ = f"""
 SELECT {_COLUMNS}, {_STATE_COLUMNS}, asked.place
-FROM unnest((SELECT $1::bigint[]), (SELECT $2::text[]), (SELECT $3::text[]))
-    WITH ORDINALITY AS asked (world_id, device_id, only_of, place)
+FROM {_ASKED.several}
 JOIN devices ON devices.world_id = asked.world_id AND devices.id = asked.device_id
 WHERE (asked.only_of IS NULL OR end_user_id = asked.only_of) AND deleted_at IS NULL
 """
+READ_ONE = _ASKED.alone(READ)
 
 # Stored as the device sent it, and in no answer: only the export of the end user has it.
 READ_CLIENT_CONTEXT = """
@@ -77,29 +79,20 @@ SELECT {_COLUMNS} FROM devices WHERE world_id = $1 AND id = ANY($2::text[]) AND 
 """
 
 # Four statements instead of one with `OR`, so that the prepared plan of each uses its own index.
-LIST = f"""
+LISTS = {
+    name: f"""
 SELECT {_COLUMNS} FROM devices
-WHERE world_id = $1 AND (created_at, id) < ($2, $3) AND deleted_at IS NULL
+WHERE world_id = $1 AND (created_at, id) < ($2, $3){condition} AND deleted_at IS NULL
 ORDER BY created_at DESC, id DESC LIMIT $4 OFFSET $5
 """
-
-LIST_BOUND = f"""
-SELECT {_COLUMNS} FROM devices
-WHERE world_id = $1 AND (created_at, id) < ($2, $3) AND end_user_id IS NOT NULL AND deleted_at IS NULL
-ORDER BY created_at DESC, id DESC LIMIT $4 OFFSET $5
-"""
-
-LIST_UNBOUND = f"""
-SELECT {_COLUMNS} FROM devices
-WHERE world_id = $1 AND (created_at, id) < ($2, $3) AND end_user_id IS NULL AND deleted_at IS NULL
-ORDER BY created_at DESC, id DESC LIMIT $4 OFFSET $5
-"""
-
-LIST_OF_END_USER = f"""
-SELECT {_COLUMNS} FROM devices
-WHERE world_id = $1 AND end_user_id = $6 AND (created_at, id) < ($2, $3) AND deleted_at IS NULL
-ORDER BY created_at DESC, id DESC LIMIT $4 OFFSET $5
-"""
+    for name, condition in {
+        "all": "",
+        "bound": f" AND end_user_id IS NOT NULL AND {PLANNED_ANEW}",
+        "unbound": f" AND end_user_id IS NULL AND {PLANNED_ANEW}",
+        "of_end_user": f" AND end_user_id = $6 AND {PLANNED_ANEW}",
+    }.items()
+}
+LIST_FROM_START = from_start(LISTS["all"])
 
 # A name that the device got in a binding may name the end user, so it ends with the binding.
 _END_NAME = "name = CASE WHEN named_for IS NULL THEN name END, named_for = NULL"
@@ -236,8 +229,13 @@ async def read(
 
     A question is the world, the device's id, and the only end user whose devices the caller may see.
     """
-    worlds, ids, only = map(list, zip(*asked, strict=True))
-    return await fetch_found(connection, FoundStateRow, READ, len(asked), worlds, ids, only)
+    return await fetch_found(
+        connection,
+        FoundStateRow,
+        READ_ONE if len(asked) == 1 else READ,
+        len(asked),
+        *parameters(asked),
+    )
 
 
 async def read_one(
@@ -263,12 +261,13 @@ async def list_page(
     connection: Connection, world_id: int, asked: PageWindow, end_user_id: str | None, bound: bool | None
 ) -> list[DeviceRow]:
     """Rows of one page, plus one that tells whether more follow. With `end_user_id`, `bound` is ignored."""
-    window = (world_id, asked.before_time, asked.before_id, asked.fetch, asked.offset)
+    given = (world_id, asked.before_time, asked.before_id, asked.fetch, asked.offset)
     if end_user_id is not None:
-        return await fetch_rows(connection, DeviceRow, LIST_OF_END_USER, *window, end_user_id)
-    if bound is None:
-        return await fetch_rows(connection, DeviceRow, LIST, *window)
-    return await fetch_rows(connection, DeviceRow, LIST_BOUND if bound else LIST_UNBOUND, *window)
+        name, given = "of_end_user", (*given, end_user_id)
+    else:
+        name = "all" if bound is None else "bound" if bound else "unbound"
+    from_the_start = asked.offset == 0 and name == "all"
+    return await fetch_rows(connection, DeviceRow, LIST_FROM_START if from_the_start else LISTS[name], *given)
 
 
 async def bind(

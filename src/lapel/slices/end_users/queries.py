@@ -10,6 +10,7 @@ import msgspec
 from lapel.foundation.core.actors import Mode
 from lapel.foundation.database.pool import affected
 from lapel.foundation.database.rows import fetch_row, fetch_rows, fetch_value, fetch_values
+from lapel.foundation.http.input.pagination import PLANNED_ANEW, from_start
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
@@ -79,16 +80,19 @@ WHERE world_id = $1 AND deleted_at IS NULL AND (created_at, id) < ($2, $3)
 ORDER BY created_at DESC, id DESC LIMIT $4 OFFSET $5
 """
 
+LIST_FROM_START = from_start(LIST)
+
 LIST_BY_EXTERNAL_ID = f"""
 SELECT {_COLUMNS} FROM end_users
 WHERE world_id = $1 AND deleted_at IS NULL AND (created_at, id) < ($2, $3) AND external_id = $6
+  AND {PLANNED_ANEW}
 ORDER BY created_at DESC, id DESC LIMIT $4 OFFSET $5
 """
 
 LIST_OWN = f"""
 SELECT {_COLUMNS} FROM end_users
 WHERE world_id = $1 AND deleted_at IS NULL AND (created_at, id) < ($2, $3) AND id = $6
-  AND ($7::text IS NULL OR external_id = $7)
+  AND ($7::text IS NULL OR external_id = $7) AND {PLANNED_ANEW}
 ORDER BY created_at DESC, id DESC LIMIT $4 OFFSET $5
 """
 
@@ -209,7 +213,7 @@ async def list_page(
         return await fetch_rows(connection, EndUserRow, LIST_OWN, *window, only, external_id)
     if external_id is not None:
         return await fetch_rows(connection, EndUserRow, LIST_BY_EXTERNAL_ID, *window, external_id)
-    return await fetch_rows(connection, EndUserRow, LIST, *window)
+    return await fetch_rows(connection, EndUserRow, LIST if asked.offset else LIST_FROM_START, *window)
 
 
 async def lock_against_deletion(connection: Connection, world_id: int, end_user_id: str) -> bool:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 import msgspec
 
 from lapel.foundation.database.rows import fetch_only_value, fetch_rows, fetch_value
+from lapel.foundation.http.input.pagination import PLANNED_ANEW, from_start
 from lapel.slices.end_users.service import present_or_none
 
 if TYPE_CHECKING:
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from lapel.foundation.http.input.pagination import PageWindow
 
 
-Kind: TypeAlias = Literal["newest", "of_resource", "of_types"]
+Kind: TypeAlias = Literal["from_start", "newest", "of_resource", "of_types"]
 
 
 class EventRow(msgspec.Struct, frozen=True):
@@ -38,22 +39,23 @@ class Filter(msgspec.Struct, frozen=True):
     resource_id: str | None
     types: list[str] | None
 
-    @property
-    def kind(self) -> Kind:
+    def kind(self, asked: PageWindow) -> Kind:
         """The statements that apply the filter."""
         if self.resource_id is not None:
             return "of_resource"
-        return "newest" if self.types is None else "of_types"
+        if self.types is not None:
+            return "of_types"
+        return "newest" if asked.offset else "from_start"
 
     def arguments(self, asked: PageWindow) -> tuple[object, ...]:
         """The arguments of these statements, after the world."""
         window = (asked.before_time, asked.before_id, asked.fetch, asked.offset, self.least)
-        match self.kind:
+        match self.kind(asked):
             case "of_resource":
                 return (*window, self.resource_id, self.types)
             case "of_types":
                 return (*window, self.types)
-            case "newest":
+            case "newest" | "from_start":
                 return window
 
 
@@ -67,7 +69,7 @@ class StreamedRow(msgspec.Struct, frozen=True):
 _SHOWN = f"test_for IS NULL AND NOT erased AND {present_or_none('events')}"
 
 # $1: the world; $2, $3: the place before the page; $4: the rows to read; $5: the rows to skip; $6: the least
-# time. Three statements instead of one with `OR`, so that the prepared plan of each uses its own index.
+# time. A statement for each filter instead of one with `OR`, so that the plan of each uses its own index.
 _ROWS = f"""
 SELECT id, body, created_at FROM events
 WHERE world_id = $1 AND (created_at, id) < ($2, $3) AND {_SHOWN}{{also}}
@@ -89,15 +91,21 @@ SELECT id, body, created_at, followed FROM (
 _SIZE = "SELECT coalesce(sum(octet_length(body)), 0) FROM ({rows}) p WHERE p.created_at >= $6::timestamptz"
 _NEWEST = _ROWS.format(also="", limit="$4 OFFSET $5")
 _OF_RESOURCE = _ROWS.format(
-    also=" AND resource_id = $7 AND ($8::text[] IS NULL OR type = ANY($8))", limit="$4 OFFSET $5"
+    also=f" AND resource_id = $7 AND ($8::text[] IS NULL OR type = ANY($8)) AND {PLANNED_ANEW}",
+    limit="$4 OFFSET $5",
 )
 # One walk along the index for each type, however rare the type is.
 _OF_TYPES = (
     "SELECT e.id, e.body, e.created_at FROM unnest($7::text[]) AS wanted (type), LATERAL ("
-    + _ROWS.format(also=" AND events.type = wanted.type", limit="$4::bigint + $5::bigint")
+    + _ROWS.format(also=f" AND events.type = wanted.type AND {PLANNED_ANEW}", limit="$4::bigint + $5::bigint")
     + ") e ORDER BY e.created_at DESC, e.id DESC LIMIT $4 OFFSET $5"
 )
-_KINDS: dict[Kind, str] = {"newest": _NEWEST, "of_resource": _OF_RESOURCE, "of_types": _OF_TYPES}
+_KINDS: dict[Kind, str] = {
+    "from_start": from_start(_NEWEST),
+    "newest": _NEWEST,
+    "of_resource": _OF_RESOURCE,
+    "of_types": _OF_TYPES,
+}
 LIST = {kind: _PAGE.format(rows=rows) for kind, rows in _KINDS.items()}
 LIST_SIZE = {kind: _SIZE.format(rows=rows) for kind, rows in _KINDS.items()}
 
@@ -123,12 +131,14 @@ SELECT position, body FROM (
 
 async def list_page(connection: Connection, world_id: int, asked: PageWindow, only: Filter) -> list[EventRow]:
     """Rows of one page, plus one row that tells whether more follow, if their bodies fit into a page."""
-    return await fetch_rows(connection, EventRow, LIST[only.kind], world_id, *only.arguments(asked))
+    return await fetch_rows(connection, EventRow, LIST[only.kind(asked)], world_id, *only.arguments(asked))
 
 
 async def list_size(connection: Connection, world_id: int, asked: PageWindow, only: Filter) -> int:
     """The bytes of all bodies of one page."""
-    return await fetch_only_value(connection, int, LIST_SIZE[only.kind], world_id, *only.arguments(asked))
+    return await fetch_only_value(
+        connection, int, LIST_SIZE[only.kind(asked)], world_id, *only.arguments(asked)
+    )
 
 
 async def find(connection: Connection, world_id: int, event_id: str) -> bytes | None:

@@ -61,7 +61,8 @@ def _records(service: Recordings) -> tuple[Operation, ...]:
             "Announce a recording",
             lambda call: created(records.create(call.connection, call.actor, call.body)),
             "If a device repeats a `recording_uuid` and `recording_generation`, and all other fields "
-            f"agree, the answer is 200 with the same recording. {_SHORT}",
+            "agree, the answer is 200 with the same recording. The answer has at most 64 KiB: if a "
+            f"recording has very many media, it shows the audio and the newest ones. {_SHORT}",
             status=201,
             also=(200,),
             errors=(Conflict,),

@@ -27,6 +27,9 @@ _ONLY_FOR_READERS = {
     "transcription_id": None,
 }
 
+# The most bytes of the answer to an announcement: phones read no more.
+_MOST_ANNOUNCED = 65_536
+
 
 def recording_of(found: RecordingRows, project_id: str) -> Recording:
     """A recording as every answer and event shows it."""
@@ -92,6 +95,21 @@ def shown_to(actor: Actor, recording: Recording, given: Collection[str] = ()) ->
     hidden = {name: value for name, value in _ONLY_FOR_READERS.items() if name not in given}
     media = [msgspec.structs.replace(each, captured_at=None) for each in recording.media]
     return msgspec.structs.replace(recording, media=media, **hidden)
+
+
+def announced(recording: Recording) -> Recording:
+    """The answer to an announcement, with as many media as fit: the audio, then the newest ones."""
+    if len(msgspec.json.encode(recording)) <= _MOST_ANNOUNCED:
+        return recording
+    room = _MOST_ANNOUNCED - len(msgspec.json.encode(msgspec.structs.replace(recording, media=[])))
+    shown: set[str] = set()
+    newest_first = reversed(recording.media)
+    for each in sorted(newest_first, key=lambda media: media.type != "audio"):
+        room -= len(msgspec.json.encode(each)) + len(",")
+        if room < 0:
+            break
+        shown.add(each.id)
+    return msgspec.structs.replace(recording, media=[each for each in recording.media if each.id in shown])
 
 
 def whole_seconds(milliseconds: int) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from lapel.foundation.database.rows import fetch_row, fetch_rows, fetch_value, fetch_values
-from lapel.foundation.http.input.pagination import PAGE_BYTES
+from lapel.foundation.http.input.pagination import PAGE_BYTES, PLANNED_ANEW
 from lapel.slices.projects.service import project_of
 from lapel.slices.recordings.service import end_user_of_recording, seen_recording
 from lapel.slices.summaries.rows import ChangedSummaryRow, ListedSummaryRow, SummaryRow
@@ -104,6 +104,8 @@ def list_sql(*, by_transcription: bool, by_recording: bool) -> str:
         parts.append("s.transcription_id = $7")
     if by_recording:
         parts.append(f"s.recording_id = ${8 if by_transcription else 7}")
+    if by_transcription or by_recording:
+        parts.append(PLANNED_ANEW)
     whole = (
         f"SELECT {_COLUMNS} FROM summaries s "
         f"WHERE {' AND '.join(parts)} ORDER BY s.created_at DESC, s.id DESC LIMIT $5 OFFSET $6"

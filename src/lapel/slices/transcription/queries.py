@@ -1,4 +1,4 @@
-"""All SQL of transcriptions."""
+"""All SQL of transcriptions but their lists (reading/transcription_list_queries.py)."""
 
 from __future__ import annotations
 
@@ -7,16 +7,13 @@ from typing import TYPE_CHECKING
 from lapel.foundation.database.rows import (
     fetch_only_value,
     fetch_row,
-    fetch_rows,
     fetch_value,
     fetch_values,
 )
-from lapel.foundation.http.input.pagination import PAGE_BYTES
 from lapel.slices.projects.service import project_of
 from lapel.slices.recordings.service import end_user_of_recording, seen_recording
 from lapel.slices.transcription.rows import (
     ChangedTranscriptionRow,
-    ListedTranscriptRow,
     TranscriptionRow,
     TranscriptRow,
 )
@@ -25,40 +22,19 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from lapel.foundation.database.connection import Connection
-    from lapel.foundation.http.input.pagination import PageWindow
     from lapel.slices.providers.service import SpeechSlot
     from lapel.slices.transcription.payloads import Stage
     from lapel.slices.transcription.speech.failures import Code
     from lapel.slices.transcription.speech.transcript import Origin, Transcript
-    from lapel.slices.transcription.wire import Include, TranscribeRecording, TranscriptionQuery
+    from lapel.slices.transcription.wire import TranscribeRecording
 
 # $1: the world, in every statement.
-_COLUMNS = f"""
+COLUMNS = f"""
 t.id, t.recording_id, t.status, t.progress, t.provider, t.language_asked, t.diarization, t.num_speakers,
 t.language, t.model, t.duration_ms, t.full_text, t.word_count, t.confidence, t.error_code, t.error_message,
 t.started_at, t.completed_at, t.created_at, t.updated_at,
 {project_of("$1")} AS project_id
 """
-# The statement reads no transcript after the one that fills a page, so that a hundred long transcripts do not
-# fill the memory. PostgreSQL stores long values apart from their rows, but the rows hold their lengths. So
-# the sum of the lengths reads no long value.
-_PAGE = """
-SELECT * FROM (
-    SELECT p.*, sum({size}) OVER newest - ({size}) AS bytes_before,
-        lead(id) OVER newest IS NOT NULL AS followed
-    FROM ({rows}) p WINDOW newest AS (ORDER BY created_at DESC, id DESC)
-) q WHERE bytes_before <= {most} ORDER BY created_at DESC, id DESC
-"""
-INCLUDES: tuple[Include | None, ...] = (None, "segments", "words")
-# $2: the end user whose recordings the caller of a list may see; NULL if the caller may see all recordings.
-# Once the recording's current transcription is completed, no list shows older transcriptions.
-_NEWEST = """NOT EXISTS (
-    SELECT FROM transcriptions c
-    WHERE c.world_id = r.world_id AND c.id = r.transcription_id AND c.status = 'completed'
-        AND (t.created_at, t.id) < (c.created_at, c.id))"""
-_SEEN = f"t.world_id = $1 AND {seen_recording('t', '$2', also=_NEWEST)}"
-
-
 INSERT = """
 INSERT INTO transcriptions (world_id, id, recording_id, media_id, origin, status, provider, language_asked,
     diarization, num_speakers, created_at, updated_at)
@@ -81,19 +57,19 @@ ORDER BY t.status = 'completed' DESC, t.created_at DESC, t.id DESC LIMIT 1
 """
 
 # Segments without words. Rows from before migration 0020 have them only with words.
-_PLAIN_SEGMENTS = """CASE WHEN t.segments IS NULL THEN NULL ELSE coalesce(t.segments_plain, convert_to((
+PLAIN_SEGMENTS = """CASE WHEN t.segments IS NULL THEN NULL ELSE coalesce(t.segments_plain, convert_to((
     SELECT coalesce(json_agg(segment - 'words' ORDER BY place), '[]')
     FROM jsonb_array_elements(convert_from(t.segments, 'UTF8')::jsonb) WITH ORDINALITY AS s (segment, place)
 )::text, 'UTF8')) END"""
 
 READ = f"""
-SELECT {_COLUMNS}, CASE WHEN $4 THEN t.segments ELSE {_PLAIN_SEGMENTS} END AS segments
+SELECT {COLUMNS}, CASE WHEN $4 THEN t.segments ELSE {PLAIN_SEGMENTS} END AS segments
 FROM transcriptions t
 WHERE t.world_id = $1 AND t.id = $2 AND {seen_recording("t", "$3")}
 """
 
 READ_FACTS = f"""
-SELECT {_COLUMNS} FROM transcriptions t WHERE t.world_id = $1 AND t.id = $2 AND {seen_recording("t", "$3")}
+SELECT {COLUMNS} FROM transcriptions t WHERE t.world_id = $1 AND t.id = $2 AND {seen_recording("t", "$3")}
 """
 
 # An answer has the text twice.
@@ -107,7 +83,7 @@ WITH begun AS (
     UPDATE transcriptions t SET status = 'processing', started_at = $3, updated_at = $3
     WHERE t.world_id = $1 AND t.id = $2 AND t.status = 'pending' RETURNING t.*
 )
-SELECT {_COLUMNS}, {end_user_of_recording("t")} AS end_user_id FROM begun t
+SELECT {COLUMNS}, {end_user_of_recording("t")} AS end_user_id FROM begun t
 """
 
 # Progress never falls, even if a step is done again.
@@ -128,7 +104,7 @@ WITH done AS (
         confidence = $11, completed_at = $12, updated_at = $12
     WHERE t.world_id = $1 AND t.id = $2 AND t.status = 'processing' RETURNING t.*
 )
-SELECT {_COLUMNS}, {end_user_of_recording("t")} AS end_user_id FROM done t
+SELECT {COLUMNS}, {end_user_of_recording("t")} AS end_user_id FROM done t
 """
 
 FAIL = f"""
@@ -137,7 +113,7 @@ WITH failed AS (
         updated_at = $5
     WHERE t.world_id = $1 AND t.id = $2 AND t.status IN ('pending', 'processing') RETURNING t.*
 )
-SELECT {_COLUMNS}, {end_user_of_recording("t")} AS end_user_id FROM failed t
+SELECT {COLUMNS}, {end_user_of_recording("t")} AS end_user_id FROM failed t
 """
 
 PUT_PIECE = """
@@ -167,44 +143,6 @@ DELETE_PIECES = "DELETE FROM transcription_pieces WHERE world_id = $1 AND transc
 LOCK_OF_RECORDINGS = """
 SELECT id FROM transcriptions WHERE world_id = $1 AND recording_id = ANY($2::text[]) FOR UPDATE
 """
-
-
-def list_sql(*, include: Include | None, by_recording: bool, by_status: bool) -> str:
-    """The statement for a set of filters. Each set has its own statement, so that each prepared plan can use
-    the index that fits."""
-    segments = {"segments": _PLAIN_SEGMENTS, "words": "t.segments", None: "NULL::bytea"}
-    columns = f"{_COLUMNS}, {segments[include]} AS segments"
-    parts = [_SEEN, "(t.created_at, t.id) < ($3, $4)"]
-    if by_recording:
-        parts.append("t.recording_id = $7")
-    if by_status:
-        parts.append(f"t.status = ${8 if by_recording else 7}")
-    whole = (
-        f"SELECT {columns} FROM transcriptions t "
-        f"WHERE {' AND '.join(parts)} ORDER BY t.created_at DESC, t.id DESC LIMIT $5 OFFSET $6"
-    )
-    size = "2 * coalesce(octet_length(full_text), 0)" + " + coalesce(octet_length(segments), 0)" * bool(
-        include
-    )
-    return _PAGE.format(rows=whole, size=size, most=PAGE_BYTES)
-
-
-LISTS = {
-    (include, by_recording, by_status): list_sql(
-        include=include, by_recording=by_recording, by_status=by_status
-    )
-    for include in INCLUDES
-    for by_recording in (False, True)
-    for by_status in (False, True)
-}
-
-
-LIST_SIZES = {
-    key: "SELECT coalesce(sum(2 * coalesce(octet_length(full_text), 0)"
-    + " + coalesce(octet_length(segments), 0)" * bool(key[0])
-    + f"), 0)::bigint FROM ({listed}) page"
-    for key, listed in LISTS.items()
-}
 
 
 async def insert(
@@ -266,41 +204,6 @@ async def read_facts(
 async def size(connection: Connection, world_id: int, transcription_id: str) -> int | None:
     """Bytes of a transcription's texts and segments in an answer; None if there is no such transcription."""
     return await fetch_value(connection, int, SIZE, world_id, transcription_id)
-
-
-async def list_page(
-    connection: Connection,
-    world_id: int,
-    end_user_id: str | None,
-    asked: PageWindow,
-    query: TranscriptionQuery,
-) -> list[ListedTranscriptRow]:
-    """A page, newest first. If its last row has `followed`, further rows were left out because of their
-    size."""
-    key, given = _listed(world_id, end_user_id, asked, query)
-    return await fetch_rows(connection, ListedTranscriptRow, LISTS[key], *given)
-
-
-async def list_size(
-    connection: Connection,
-    world_id: int,
-    end_user_id: str | None,
-    asked: PageWindow,
-    query: TranscriptionQuery,
-) -> int:
-    """Bytes of the texts and segments in the page that `list_page` returns for the same arguments."""
-    key, given = _listed(world_id, end_user_id, asked, query)
-    return await fetch_only_value(connection, int, LIST_SIZES[key], *given)
-
-
-def _listed(
-    world_id: int, end_user_id: str | None, asked: PageWindow, query: TranscriptionQuery
-) -> tuple[tuple[Include | None, bool, bool], list[object]]:
-    """The key of the statement for these filters, and its arguments."""
-    given = [value for value in (query.recording_id, query.status) if value is not None]
-    place = (asked.before_time, asked.before_id, asked.fetch, asked.offset)
-    key = (query.include, query.recording_id is not None, query.status is not None)
-    return key, [world_id, end_user_id, *place, *given]
 
 
 async def begin(

@@ -30,6 +30,7 @@ from lapel.slices.transcription.exports.html import CONTENT_SECURITY_POLICY
 from lapel.slices.transcription.exports.streaming import SLICE, StoredSegments, Turns
 from lapel.slices.transcription.models.whisper.languages import LANGUAGES, primary
 from lapel.slices.transcription.payloads import PROCESS, Process
+from lapel.slices.transcription.reading import transcription_list_queries
 from lapel.slices.transcription.reading.segment_queries import CompletedPlace, CompletedTranscription
 from lapel.slices.transcription.reading.size_queries import bytes_of_transcription
 from lapel.slices.transcription.reading.stored_segments import (
@@ -175,7 +176,7 @@ class Transcriptions:
         """Approximate size of the page's JSON, in bytes. Raises InvalidRequest if the cursor is not of this
         list."""
         async with self._ports.database.acquire() as connection:
-            return await queries.list_size(
+            return await transcription_list_queries.list_size(
                 connection,
                 actor.world_id,
                 actor.end_user_id,
@@ -187,7 +188,9 @@ class Transcriptions:
         """A page, newest first. Raises InvalidRequest if the cursor is not of this list."""
         asked = window(query, "transcriptions")
         async with self._ports.database.acquire() as connection:
-            rows = await queries.list_page(connection, actor.world_id, actor.end_user_id, asked, query)
+            rows = await transcription_list_queries.list_page(
+                connection, actor.world_id, actor.end_user_id, asked, query
+            )
         data, has_more, next_cursor = page(
             rows,
             asked,

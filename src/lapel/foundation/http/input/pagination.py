@@ -7,7 +7,9 @@ list's name, so another list refuses the cursor. The method is keyset pagination
     WHERE world_id = $1 AND (created_at, id) < ($2, $3) ORDER BY created_at DESC, id DESC
     LIMIT $4 OFFSET $5
 
-with `window.before_time`, `window.before_id`, `window.fetch`, `window.offset`.
+with `window.before_time`, `window.before_id`, `window.fetch`, `window.offset`; and for an offset of 0, if
+only one index fits the list, the statement that `from_start` makes of it. A list with a filter that has an
+index needs `PLANNED_ANEW`.
 
 A list whose rows have numbers, oldest first, has cursors with the number of the last row shown: `place_page`
 and `read_place`.
@@ -37,6 +39,18 @@ MOST_ROWS = 100
 _encode = msgspec.json.Encoder().encode
 _ROW_ID = re.compile(r"[A-Za-z0-9_]{1,128}\Z")
 _PLACE = re.compile(r"[0-9]{1,18}\Z")
+_WINDOW = re.compile(r"\sLIMIT (\$[0-9]) OFFSET (\$[0-9])\s*\Z")
+# A condition that is always true, for a statement whose $1 is the world. With the values of the parameters,
+# the planner leaves it out. Without them it would cost so much that PostgreSQL plans each execution anew.
+#
+# For a statement with a filter that has an index. A plan for any world is that for the average world. If the
+# average world has few rows, all its indexes cost the same, and in a large world PostgreSQL could read all
+# rows along another index.
+PLANNED_ANEW = "($1::bigint IS NOT NULL OR (SELECT count(*) FROM generate_series(1, 1000000000)) = 0)"
+_FROM_START = """
+SELECT * FROM ({rows} LIMIT {most}) listed
+ORDER BY created_at DESC, id DESC LIMIT {fetch}::bigint + {offset}::bigint
+"""
 
 S = TypeVar("S")
 T = TypeVar("T")
@@ -93,6 +107,19 @@ class PageWindow:
     def fetch(self) -> int:
         """The number of rows to read."""
         return self.limit + 1
+
+
+def from_start(statement: str) -> str:
+    """The statement of a list for an offset of 0. `statement` ends with `LIMIT $4 OFFSET $5` or the like.
+
+    PostgreSQL plans it once, and `statement` in each execution: a plan that must hold for any limit and
+    offset is taken to skip a tenth of all rows and to read another tenth. Here a number limits the rows
+    before, that of the longest page, and the offset is added to the limit, because it skips no rows.
+
+    Not for a statement with a filter that has an index: that one needs `PLANNED_ANEW`.
+    """
+    rows, fetch, offset, _ = _WINDOW.split(statement)
+    return _FROM_START.format(rows=rows, most=MOST_ROWS + 1, fetch=fetch, offset=offset)
 
 
 def window(query: PageQuery, list_name: str) -> PageWindow:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import TYPE_CHECKING
 
+from lapel.foundation.database.asked_rows import asked_rows, parameters
 from lapel.foundation.database.rows import FoundRow, fetch_found
 from lapel.slices.recordings.access import PRESENT
 from lapel.slices.recordings.uploads.media_states import MediaStatus
@@ -33,27 +34,29 @@ class AudioDownloadRow(DownloadRow, frozen=True):
     audio_erased_at: datetime | None
 
 
-# The hottest statement: three look-ups by primary key for each row of the arrays $1 to $4. $4: the only end
-# user that the caller may see; NULL: all. The sub-selects hide the lengths of the arrays from the planner,
-# which would otherwise plan each execution anew.
+# `end_user_id`: the only end user that the caller may see; NULL: all.
+_ASKED = asked_rows(world_id="bigint", recording_id="text", media_id="text", end_user_id="text")
+_ASKED_AUDIO = asked_rows(world_id="bigint", recording_id="text", end_user_id="text")
+
+# The hottest statement: three look-ups by primary key for each question.
 FIND_DOWNLOADS = f"""
 SELECT asked.place, m.object_key, m.content_type, m.file_size_bytes, m.status, r.name
-FROM unnest((SELECT $1::bigint[]), (SELECT $2::text[]), (SELECT $3::text[]), (SELECT $4::text[]))
-    WITH ORDINALITY AS asked (world_id, recording_id, media_id, end_user_id, place)
+FROM {_ASKED.several}
 JOIN media m ON m.world_id = asked.world_id AND m.recording_id = asked.recording_id AND m.id = asked.media_id
 JOIN recordings r ON r.world_id = asked.world_id AND r.id = asked.recording_id
 WHERE (asked.end_user_id IS NULL OR r.end_user_id = asked.end_user_id) AND {PRESENT}
 """
+FIND_DOWNLOAD = _ASKED.alone(FIND_DOWNLOADS)
 
-# For a recording without an audio, the columns of the media are NULL. $1 to $3 as in FIND_DOWNLOADS.
+# For a recording without an audio, the columns of the media are NULL.
 FIND_AUDIO_DOWNLOADS = f"""
 SELECT asked.place, m.object_key, m.content_type, m.file_size_bytes, m.status, r.name, m.id, r.audio_erased_at
-FROM unnest((SELECT $1::bigint[]), (SELECT $2::text[]), (SELECT $3::text[]))
-    WITH ORDINALITY AS asked (world_id, recording_id, end_user_id, place)
+FROM {_ASKED_AUDIO.several}
 JOIN recordings r ON r.world_id = asked.world_id AND r.id = asked.recording_id
 LEFT JOIN media m ON m.world_id = r.world_id AND m.recording_id = r.id AND m.type = 'audio'
 WHERE (asked.end_user_id IS NULL OR r.end_user_id = asked.end_user_id) AND {PRESENT}
 """
+FIND_AUDIO_DOWNLOAD = _ASKED_AUDIO.alone(FIND_AUDIO_DOWNLOADS)
 
 
 async def find_downloads(
@@ -63,12 +66,9 @@ async def find_downloads(
     return await fetch_found(
         connection,
         DownloadRow,
-        FIND_DOWNLOADS,
+        FIND_DOWNLOAD if len(asked) == 1 else FIND_DOWNLOADS,
         len(asked),
-        [at.world_id for at, _ in asked],
-        [at.recording_id for at, _ in asked],
-        [media_id for _, media_id in asked],
-        [at.end_user_id for at, _ in asked],
+        *parameters([(at.world_id, at.recording_id, media_id, at.end_user_id) for at, media_id in asked]),
     )
 
 
@@ -79,9 +79,7 @@ async def find_audio_downloads(
     return await fetch_found(
         connection,
         AudioDownloadRow,
-        FIND_AUDIO_DOWNLOADS,
+        FIND_AUDIO_DOWNLOAD if len(asked) == 1 else FIND_AUDIO_DOWNLOADS,
         len(asked),
-        [each.world_id for each in asked],
-        [each.recording_id for each in asked],
-        [each.end_user_id for each in asked],
+        *parameters([(each.world_id, each.recording_id, each.end_user_id) for each in asked]),
     )

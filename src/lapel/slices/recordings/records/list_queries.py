@@ -8,7 +8,7 @@ from operator import attrgetter
 from typing import TYPE_CHECKING
 
 from lapel.foundation.database.rows import fetch_rows
-from lapel.foundation.http.input.pagination import MOST_ROWS
+from lapel.foundation.http.input.pagination import MOST_ROWS, PLANNED_ANEW
 from lapel.slices.recordings.access import PRESENT
 from lapel.slices.recordings.records.record_queries import COLUMNS, MEDIA_COLUMNS, SHOWN, WITH_MEDIA
 from lapel.slices.recordings.rows import RecordingRow, RecordingRows
@@ -36,6 +36,7 @@ _BY_TIME = {
 # The most rows of a statement: 101 recordings may have 500 media each. The JSON of a row has more than 200
 # bytes, so these rows exceed the 1 MiB of a page's JSON, even without those of the last recording.
 _ROWS_READ = 6000
+_NEWEST_FIRST = "ORDER BY r.created_at DESC, r.id DESC"
 _OF_PAGE = f"""r {WITH_MEDIA}
 ORDER BY r.created_at DESC, r.id DESC, m.created_at, m.id LIMIT {_ROWS_READ}"""
 
@@ -45,57 +46,83 @@ def _conditions(names: tuple[str, ...]) -> list[tuple[str, str]]:
     return [(name, _FILTERS[name].format(number)) for number, name in enumerate(names, _FIRST_FILTER)]
 
 
-def _list(names: tuple[str, ...], most: str) -> str:
-    """The statement for one set of filters. Unlike a statement with `OR`, its prepared plan uses an index.
+def _filters(names: tuple[str, ...]) -> str:
+    """The conditions of all filters, as SQL that begins with AND."""
+    conditions = "".join(f" AND {condition}" for _, condition in _conditions(names))
+    return conditions + f" AND {PLANNED_ANEW}" * bool(names)
 
-    `most`: the limit of the recordings before $4 and $5 are applied, as SQL.
-    """
-    filters = "".join(f" AND {condition}" for _, condition in _conditions(names))
+
+_ROWS = f"""
+    SELECT r.world_id, {COLUMNS} FROM recordings r
+    WHERE r.world_id = $1 AND (r.created_at, r.id) < ({{created_before}}, $3){{filters}} AND {PRESENT}
+    {_NEWEST_FIRST} {{limit}}"""
+
+
+def _rows(filters: str, limit: str, created_before: str = "$2") -> str:
+    """The recordings before the page's place, newest first. All arguments are SQL."""
+    return _ROWS.format(filters=filters, limit=limit, created_before=created_before)
+
+
+def _page(rows: str, more: str = "") -> str:
+    """A page of `rows` with its media. `more`: conditions and an order, as SQL."""
     return f"""
 SELECT {SHOWN}, {MEDIA_COLUMNS} FROM (
-    SELECT * FROM (
-        SELECT r.world_id, {COLUMNS} FROM recordings r
-        WHERE r.world_id = $1 AND (r.created_at, r.id) < ($2, $3){filters} AND {PRESENT}
-        ORDER BY r.created_at DESC, r.id DESC {most}
-    ) r LIMIT $4 OFFSET $5
+    SELECT * FROM ({rows}
+    ) r {more} LIMIT $4 OFFSET $5
 ) {_OF_PAGE}
 """
 
 
-# The lists with any offset. PostgreSQL plans each execution anew, because it does not know $4 and $5 before.
-SKIPPING: dict[tuple[str, ...], str] = {
-    names: _list(names, "")
+def _list(names: tuple[str, ...], limit: str) -> str:
+    """The statement for one set of filters. Unlike a statement with `OR`, its prepared plan uses an index.
+
+    `limit`: of the recordings before $4 and $5 are applied, as SQL.
+    """
+    return _page(_rows(_filters(names), limit))
+
+
+# Most recordings are created within a day of `recorded_at`. A list by time walks these along the index of its
+# order, which begins a day after the end of the range. The few others have an index of their own
+# (`recordings_of_another_day`).
+_DAY = "interval '24 hours'"
+_APART = "greatest(r.created_at - r.recorded_at, r.recorded_at - r.created_at)"
+
+
+def _list_by_time(names: tuple[str, ...]) -> str:
+    """The statement for a set of filters with both of `_BY_TIME`."""
+    after, before = (_FIRST_FILTER + names.index(name) for name in _BY_TIME)
+    filters, limit = _filters(names), "LIMIT $4::bigint + $5::bigint"
+    walked = f"{filters} AND {_APART} <= {_DAY} AND r.created_at >= ${after}::timestamptz - {_DAY}"
+    others = f"{filters} AND {_APART} > {_DAY}"
+    # `least` makes one upper bound. With two, PostgreSQL may begin to read at the later one.
+    walked_rows = _rows(walked, limit, f"least($2, ${before}::timestamptz + {_DAY})")
+    return _page(f"({walked_rows}) UNION ALL ({_rows(others, limit)})", _NEWEST_FIRST)
+
+
+# PostgreSQL plans each execution of these statements anew: with a filter because of PLANNED_ANEW, and without
+# one because it does not know $4 and $5 before.
+LISTS: dict[tuple[str, ...], str] = {
+    names: _list_by_time(names) if _BY_TIME.keys() & names else _list(names, "")
     for count in range(len(_FILTERS) + 1)
     for names in combinations(_FILTERS, count)
     if len(_BY_TIME.keys() & names) != 1
 }
-# The same with an offset of 0: the limit, a number, is that of the longest page. PostgreSQL plans them once.
-LISTS: dict[tuple[str, ...], str] = {
-    names: _list(names, f"LIMIT {MOST_ROWS + 1}") for names in SKIPPING if not _BY_TIME.keys() & names
-}
-# The lists by time, of the newest recordings only. A list is in the order of creation, and no index has both
-# this order and `recorded_at`. So a statement of `SKIPPING` sorts all recordings of a range, although the
-# newest recordings usually fill a page.
+# The list without filters for an offset of 0: the limit, a number, is that of the longest page. PostgreSQL
+# plans it once.
+FROM_START = _list((), f"LIMIT {MOST_ROWS + 1}")
+# The lists by time, of the newest recordings only, which usually fill a page.
 _NEWEST_READ = 500
 
 
 def _newest(names: tuple[str, ...]) -> str:
-    """The statement of `_list` that reads the newest recordings before the page's place, and no others."""
-    conditions = _conditions(names)
-    indexed = "".join(f" AND {each}" for name, each in conditions if name not in _BY_TIME)
-    of_time = " AND ".join(each for name, each in conditions if name in _BY_TIME)
-    return f"""
-SELECT {SHOWN}, {MEDIA_COLUMNS} FROM (
-    SELECT * FROM (
-        SELECT r.world_id, {COLUMNS} FROM recordings r
-        WHERE r.world_id = $1 AND (r.created_at, r.id) < ($2, $3){indexed} AND {PRESENT}
-        ORDER BY r.created_at DESC, r.id DESC LIMIT {_NEWEST_READ}
-    ) r WHERE {of_time} ORDER BY r.created_at DESC, r.id DESC LIMIT $4 OFFSET $5
-) {_OF_PAGE}
-"""
+    """The statement of `_list_by_time` that reads the newest recordings before the page's place, and no
+    others."""
+    indexed = _filters(tuple(name for name in names if name not in _BY_TIME))
+    of_time = " AND ".join(condition for name, condition in _conditions(names) if name in _BY_TIME)
+    return _page(_rows(indexed, f"LIMIT {_NEWEST_READ}"), f"WHERE {of_time} {_NEWEST_FIRST}")
 
 
-NEWEST: dict[tuple[str, ...], str] = {names: _newest(names) for names in SKIPPING if _BY_TIME.keys() & names}
+NEWEST: dict[tuple[str, ...], str] = {names: _newest(names) for names in LISTS if _BY_TIME.keys() & names}
 
 
 async def list_page(
@@ -116,9 +143,9 @@ async def list_page(
         found = _grouped(await fetch_rows(connection, RecordingRow, NEWEST[names], *window))
         if len(found) == asked.fetch:
             return found
-    if asked.offset == 0 and names in LISTS:
-        return _grouped(await fetch_rows(connection, RecordingRow, LISTS[names], *window))
-    return _grouped(await fetch_rows(connection, RecordingRow, SKIPPING[names], *window))
+    if asked.offset == 0 and not names:
+        return _grouped(await fetch_rows(connection, RecordingRow, FROM_START, *window))
+    return _grouped(await fetch_rows(connection, RecordingRow, LISTS[names], *window))
 
 
 def _grouped(rows: list[RecordingRow]) -> list[RecordingRows]:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from lapel.foundation.database.asked_rows import asked_rows, parameters
 from lapel.foundation.database.rows import fetch_row, fetch_rows, fetch_value
 from lapel.slices.erasure.service import ENTERING
 from lapel.slices.recordings.access import PRESENT
@@ -64,13 +65,13 @@ r.world_id = $1 AND r.id = $2 AND ($3::text IS NULL OR r.end_user_id = $3)
     AND ($4::text IS NULL OR (r.device_id = $4 AND r.binding_generation = $5::integer)) AND {PRESENT}
 """
 
-# For each row of the arrays $1 to $5, as `REACHED`. The sub-selects hide the lengths of the arrays from the
-# planner, which would otherwise plan each execution anew.
+_ASKED = asked_rows(
+    world_id="bigint", recording_id="text", end_user_id="text", device_id="text", binding_generation="integer"
+)
+# For each question, as `REACHED`.
 READ = f"""
 SELECT {SHOWN}, {MEDIA_COLUMNS}, asked.place
-FROM unnest((SELECT $1::bigint[]), (SELECT $2::text[]), (SELECT $3::text[]), (SELECT $4::text[]),
-    (SELECT $5::integer[])) WITH ORDINALITY
-    AS asked (world_id, recording_id, end_user_id, device_id, binding_generation, place)
+FROM {_ASKED.several}
 JOIN recordings r ON r.world_id = asked.world_id AND r.id = asked.recording_id
 {WITH_MEDIA}
 WHERE (asked.end_user_id IS NULL OR r.end_user_id = asked.end_user_id)
@@ -79,6 +80,7 @@ WHERE (asked.end_user_id IS NULL OR r.end_user_id = asked.end_user_id)
     AND {PRESENT}
 ORDER BY asked.place, m.created_at, m.id
 """
+READ_ONE = _ASKED.alone(READ)
 
 # Locked until the transaction ends. Rows that refer to the recording (transcriptions) may still be written.
 LOCK = f"""
@@ -221,9 +223,13 @@ def reached(at: Reach) -> tuple[int, str, str | None, str | None, int | None]:
 
 async def read(connection: Connection, asked: Sequence[Reach]) -> list[RecordingRows | None]:
     """Each recording with its media; None when the caller does not reach it."""
-    arguments = map(list, zip(*map(reached, asked), strict=True))
     found: list[RecordingRows | None] = [None] * len(asked)
-    rows = await fetch_rows(connection, FoundRecordingRow, READ, *arguments)
+    rows = await fetch_rows(
+        connection,
+        FoundRecordingRow,
+        READ_ONE if len(asked) == 1 else READ,
+        *parameters([*map(reached, asked)]),
+    )
     for place, own in groupby(rows, attrgetter("place")):
         found[place - 1] = RecordingRows(list(own))
     return found

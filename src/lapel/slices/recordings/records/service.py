@@ -16,7 +16,7 @@ from lapel.slices.end_users.service import lock_active_end_user
 from lapel.slices.recordings import events
 from lapel.slices.recordings.access import Reach, reach, unknown
 from lapel.slices.recordings.records import list_queries, record_queries
-from lapel.slices.recordings.views import recording_of, shown_to
+from lapel.slices.recordings.views import announced, recording_of, shown_to
 from lapel.slices.recordings.wire import Recording, RecordingPage
 
 if TYPE_CHECKING:
@@ -238,7 +238,7 @@ def _shown(actor: Actor, recording: Recording, body: CreateRecording) -> Recordi
     given = {name for name in body.__struct_fields__ if getattr(body, name) is not None}
     if "started_at" in given and recording.recorded_at == recording.started_at:
         given.add("recorded_at")  # what it is unless the caller sends another
-    return shown_to(actor, recording, given)
+    return announced(shown_to(actor, recording, given))
 
 
 def _checked_uuid(body: CreateRecording) -> str | None:
