@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable
-from typing import TYPE_CHECKING, Any
+import json
+import subprocess
+import sys
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from typing import TYPE_CHECKING
 
 import asyncpg
 import pytest
 import pytest_asyncio
 
 from lapel.foundation.core.errors import Unavailable
-from lapel.foundation.database import pool
 from lapel.foundation.database.pool import Database
 from lapel.foundation.database.turns.fair_semaphore import FairSemaphore
 
@@ -20,6 +22,37 @@ if TYPE_CHECKING:
 
 PID = "SELECT pg_backend_pid()"
 BYTEA_ARRAY, JSONB_ARRAY = 1001, 3807
+# A Python that starts anew: no other server of this process may ask. Which types does each of three pools ask
+# for?
+ASKS = """
+import asyncio, json, sys
+import asyncpg
+from lapel.foundation.database.pool import Database
+
+ask = asyncpg.Connection._introspect_types
+asked = []
+
+async def asks(connection, oids, timeout):
+    asked.append(sorted(oids))
+    return await ask(connection, oids, timeout)
+
+async def main():
+    for _ in range(3):
+        opened = Database(sys.argv[1], min_size=0)
+        await opened.open()
+        async with opened.acquire() as connection:
+            row = await connection.fetchrow(
+                "SELECT $1::text[], $2::jsonb[], $3::bytea[], $4::jobs.pgqueuer_status[], $5::int4range",
+                ["a"], ['{"b": 1}'], [b"c"], ["queued"], asyncpg.Range(1, 2),
+            )
+            assert list(row) == [["a"], ['{"b": 1}'], [b"c"], ["queued"], asyncpg.Range(1, 2)], row
+            assert await connection.fetchval("SELECT $1::bytea[]", [b"d"]) == [b"d"]
+        await opened.close()
+
+asyncpg.Connection._introspect_types = asks
+asyncio.run(main())
+print(json.dumps(asked))
+"""
 
 
 @pytest_asyncio.fixture
@@ -120,6 +153,32 @@ async def test_a_cancelled_query_leaves_no_trace(database: Database) -> None:
                 await connection.execute("SELECT pg_sleep(5)")
         async with database.acquire() as connection:
             assert await connection.fetchval("SELECT 1") == 1
+
+
+async def _too_large(connection: Connection) -> None:
+    await connection.fetchval("SELECT $1::int", 2**40)
+
+
+async def _cancelled_when_prepared(connection: Connection) -> None:
+    await connection.prepare("SELECT $1::int")
+    raise asyncio.CancelledError
+
+
+@pytest.mark.parametrize("use", [_too_large, _cancelled_when_prepared])
+async def test_a_statement_that_was_not_executed_does_not_stay_open(
+    database: Database, fresh_database: str, use: Callable[[Connection], Awaitable[None]]
+) -> None:
+    """PostgreSQL counts a statement that was only prepared as running, and ends it when its time is over."""
+    async with database.acquire() as connection:
+        pid = await _pid(connection)
+    with pytest.raises((asyncpg.DataError, asyncio.CancelledError)):
+        async with database.acquire() as connection:
+            await use(connection)
+    other = await asyncpg.connect(fresh_database)
+    assert await other.fetchval("SELECT state FROM pg_stat_activity WHERE pid = $1", pid) == "idle"
+    await other.close()
+    async with database.acquire() as connection:
+        assert await _pid(connection) == pid
 
 
 async def test_unused_connections_are_given_up(fresh_database: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -228,30 +287,11 @@ async def test_whoever_gives_up_waiting_takes_no_place() -> None:
     await asyncio.wait_for(semaphore.enter(), 5)
 
 
-async def test_a_process_asks_once_for_the_arrays_of_postgresql(
-    fresh_database: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    asked: list[set[int]] = []
-    ask: Any = vars(asyncpg.Connection)["_introspect_types"]
-
-    async def asks(connection: Connection, oids: list[int], timeout: float | None) -> Any:
-        asked.append(set(oids))
-        return await ask(connection, oids, timeout)
-
-    monkeypatch.setattr(asyncpg.Connection, "_introspect_types", asks)
-    monkeypatch.setattr(pool, "_ARRAYS", {})
-    for _ in range(3):
-        opened = Database(fresh_database, min_size=0)
-        await opened.open()
-        async with opened.acquire() as connection:
-            row = await connection.fetchrow(
-                "SELECT $1::text[], $2::jsonb[], $3::bytea[], $4::jobs.pgqueuer_status[], $5::int4range",
-                ["a"], ['{"b": 1}'], [b"c"], ["queued"], asyncpg.Range(1, 2),
-            )  # fmt: skip
-            assert row is not None
-            assert list(row) == [["a"], ['{"b": 1}'], [b"c"], ["queued"], asyncpg.Range(1, 2)]
-            assert await connection.fetchval("SELECT $1::bytea[]", [b"d"]) == [b"d"]
-        await opened.close()
+def test_a_process_asks_once_for_the_arrays_of_postgresql(fresh_database: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", ASKS, fresh_database], capture_output=True, text=True, check=True, timeout=60
+    )
+    first, *later = json.loads(done.stdout)
     # The enum is of this database alone.
-    assert {BYTEA_ARRAY, JSONB_ARRAY} < asked[0]
-    assert asked[1:] == [asked[0] - {JSONB_ARRAY, BYTEA_ARRAY}] * 2
+    assert {BYTEA_ARRAY, JSONB_ARRAY} < set(first)
+    assert later == [sorted({*first} - {JSONB_ARRAY, BYTEA_ARRAY})] * 2

@@ -49,11 +49,13 @@ class Doubling:
 
     ends: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(0))
     begun: list[list[int]] = field(default_factory=list[list[int]])
+    tasks: list[object] = field(default_factory=list[object])
     under_way: int = 0
     most: int = 0
 
     async def __call__(self, connection: Connection, asked: Sequence[int]) -> list[int]:
         self.begun.append(list(asked))
+        self.tasks.append(asyncio.current_task())
         self.under_way += 1
         self.most = max(self.most, self.under_way)
         try:
@@ -101,6 +103,59 @@ async def test_a_single_caller_waits_for_nobody(database: Database, doubling: Do
     together = Together(database, doubling)
     assert [await together.ask(number) for number in (1, 2, 3)] == [2, 4, 6]
     assert doubling.begun == [[1], [2], [3]]
+    assert doubling.tasks == [asyncio.current_task()] * 3, "it asks in its own task"
+
+
+async def test_a_single_caller_who_goes_away_takes_nobody_along(
+    database: Database, doubling: Doubling
+) -> None:
+    together = Together(database, doubling, key=lambda number: number)
+    asking = await apart(together, doubling, 1, 2)
+    asking += [asyncio.create_task(together.ask(number)) for number in (3, 1, 4)]
+    await settle()
+    asking[0].cancel()
+    await until(doubling, 3)
+    release(doubling)
+    assert await asyncio.gather(*asking[1:]) == [4, 6, 2, 8]
+    assert doubling.begun[2:] == [[3, 4, 1]]
+    assert asking[0].cancelled()
+    assert await together.ask(1) == 2
+
+
+async def test_the_first_caller_may_go_away_before_its_statement_begins(
+    database: Database, doubling: Doubling
+) -> None:
+    release(doubling)
+    together = Together(database, doubling, key=lambda number: number % 10)
+    asking = [asyncio.create_task(together.ask(number)) for number in (1, 2, 11)]
+    await asyncio.sleep(0)
+    asking[0].cancel()
+    assert await asyncio.gather(*asking[1:]) == [4, 22]
+    assert doubling.begun == [[2, 11]]
+    assert asking[0].cancelled()
+
+
+async def test_the_first_of_several_callers_may_go_away_while_its_statement_is_under_way(
+    database: Database, doubling: Doubling
+) -> None:
+    together = Together(database, doubling)
+    asking = [asyncio.create_task(together.ask(number)) for number in (1, 2)]
+    await until(doubling, 1)
+    asking[0].cancel()
+    release(doubling)
+    assert await asking[1] == 4
+    assert doubling.begun == [[1, 2]]
+
+
+async def test_an_error_of_a_single_caller_is_its_own(database: Database, doubling: Doubling) -> None:
+    release(doubling)
+    together = Together(database, doubling, key=lambda number: number)
+    with pytest.raises(asyncpg.DivisionByZeroError):
+        await together.ask(13)
+    assert await together.ask(14) == 28
+    with pytest.raises(asyncpg.DivisionByZeroError):
+        await together.ask(13)
+    assert doubling.begun == [[13], [14], [13]], "it asks once"
 
 
 async def test_those_who_come_meanwhile_share_the_next_statement(

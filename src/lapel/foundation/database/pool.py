@@ -1,7 +1,10 @@
 """PostgreSQL through asyncpg, plain SQL.
 
-The pool's reset query is off, because it took a quarter of the time of the most frequent request. So no code
-may leave session state on a connection: no `SET`, no session locks, no temporary tables, no `LISTEN`.
+A connection that comes back without an error is lent again as it is, because asyncpg's reset query took a
+quarter of the time of the most frequent request. So no code may leave session state on a connection: no
+`SET`, no session locks, no temporary tables, no `LISTEN`. The reset query runs when a connection goes back to
+asyncpg's pool, as after an error: asyncpg may have prepared a statement that it did not execute, and
+PostgreSQL's timeout of that statement would end a later use of the connection.
 
 Sources of the settings: "Client Connection Defaults" in PostgreSQL's documentation, "Iterative Index Scans"
 in the README of pgvector.
@@ -56,7 +59,7 @@ _TIMED_OUT = (asyncpg.QueryCanceledError, TimeoutError)
 CONNECTIONS = 10
 ACQUIRE_SECONDS = 3.0
 COMMAND_SECONDS = 15.0
-IDLE_SECONDS = 300.0
+IDLE_SECONDS = 30.0
 LOCK_SECONDS = 10.0
 
 # PostgreSQL's own types have the same numbers below this one in every database and version (see "OID
@@ -90,16 +93,12 @@ class ConnectionBroken(Unavailable):
 
 
 class PooledConnection(asyncpg.Connection):
-    """A connection that returns to the pool without a round trip.
+    """A connection that asks for no type that another connection of the process has asked for.
 
     Each asyncpg connection asks the database for the types that it does not know, also for arrays of
     PostgreSQL's own types. Such a question takes PostgreSQL nine milliseconds, and most requests have an
     array. The answer is the same in every database, so here one connection of the process asks.
     """
-
-    def get_reset_query(self) -> str:
-        """Reset nothing: see the module's docstring."""
-        return ""
 
     async def _introspect_types(
         self, typeoids: Iterable[int], timeout: float | None
@@ -279,7 +278,8 @@ class _Connections:
             now = time.monotonic()
             self._at_hand.append((now, connection))
             if self._at_hand[0][0] < now - IDLE_SECONDS:
-                await self._release(self._at_hand.popleft()[1])
+                # To reset it takes a round trip, for which this caller would wait.
+                self._at_hand.popleft()[1].terminate()
         finally:
             self._turnstile.leave()
             self._shares.leave(share)
@@ -296,10 +296,11 @@ class _Connections:
         self._pool.terminate()
 
     async def _release(self, connection: PoolConnectionProxy) -> None:
-        """Return a connection to the pool, which first cancels its statement; waits 3 seconds at most."""
+        """Return a connection to the pool, which first cancels its statement and resets it; waits 3 seconds
+        at most."""
         try:
             await self._pool.release(connection, timeout=ACQUIRE_SECONDS)
-        except DATABASE_AWAY:
+        except (*DATABASE_AWAY, asyncpg.PostgresError):
             return  # the pool drops a connection that died
 
 

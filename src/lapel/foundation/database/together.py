@@ -3,7 +3,8 @@
 A caller who finds fewer than two statements under way begins one, which answers all callers of this turn of
 the event loop. The callers who come meanwhile wait in line, and the next statement answers all of them: they
 share its round trip and its commit. So a single caller waits for nobody, and the more callers there are, the
-less each of them costs.
+less each of them costs. A caller who is the only one of its turn runs its statement itself; a task of its own
+runs a statement for several callers.
 
 A caller who goes away takes no other caller along. If a statement for several callers fails, each of them
 asks by itself, one after the other, so that an error reaches only the caller whose question causes it.
@@ -16,14 +17,14 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from contextvars import Context
-from typing import TYPE_CHECKING, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from lapel.foundation.core.errors import Unavailable
 from lapel.foundation.database.pool import ACQUIRE_SECONDS
 from lapel.foundation.database.turns.world_shares import WORLD
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Hashable, Sequence
+    from collections.abc import Awaitable, Callable, Coroutine, Hashable, Sequence
 
     from lapel.foundation.database.connection import Connection
     from lapel.foundation.database.pool import Database
@@ -94,17 +95,44 @@ class Together(Generic[Asked, Found]):
         begins in time: within `patience` in line, and again if the shared statement fails.
         """
         key = None if self._key is None else self._key(asked)
+        behind = self._behind.get(key)
+        if behind is None and not self._starting and self._under_way < _UNDER_WAY:
+            return await self._ask_first(asked, key)
         loop = asyncio.get_running_loop()
         caller = _Question(asked, key, loop.time() + self._patience, loop.create_future())
         self._waiting.append(caller)
         if self._timer is None:
             self._timer = loop.call_at(caller.deadline, self._send_away)
-        if key is not None and key in self._behind:
-            self._behind[key].append(caller)
+        if behind is not None:
+            behind.append(caller)
         else:
             self._line_up(caller)
-            self._begin()
         return await caller.turn
+
+    async def _ask_first(self, asked: Asked, key: Hashable) -> Found:
+        """Begin a statement with this question: with all who are in line at the end of this turn of the event
+        loop, or without them if nobody is."""
+        self._under_way += 1
+        self._starting = True
+        if key is not None:
+            self._behind[key] = deque()
+        others: list[_Question[Asked, Found]] = []
+        try:
+            try:
+                await asyncio.sleep(0)
+            finally:
+                self._starting = False
+            others = self._next_callers(self._most - 1)
+            if not others:
+                return await self._alone(asked)
+        finally:
+            if not others:
+                self._end([key])
+        first = _Question(asked, key, 0.0, asyncio.get_running_loop().create_future())
+        first.begun = True
+        self._run(self._answer([first, *others]))
+        self._go_on([])  # with the callers who have no place in this statement
+        return await first.turn
 
     async def _alone(self, asked: Asked) -> Found:
         async with self._database.acquire_for_all() as connection:
@@ -133,10 +161,18 @@ class Together(Generic[Asked, Found]):
             return
         self._under_way += 1
         self._starting = True
+        self._run(self._answer_next())
+
+    def _run(self, answering: Coroutine[Any, Any, None]) -> None:
         # Its own context: it works for several requests, and for no world.
-        task = asyncio.create_task(self._answer_next(), name="together", context=Context())
+        task = asyncio.create_task(answering, name="together", context=Context())
         self._running.add(task)
         task.add_done_callback(self._running.discard)
+
+    def _end(self, keys: Sequence[Hashable]) -> None:
+        """A statement that answered questions with these keys is no longer under way."""
+        self._under_way -= 1
+        self._go_on(keys)
 
     def _free(self, key: Hashable) -> None:
         """The question with this key is answered, or its caller is gone."""
@@ -148,10 +184,10 @@ class Together(Generic[Asked, Found]):
                 self._line_up(caller)
                 return
 
-    def _next_callers(self) -> list[_Question[Asked, Found]]:
-        """The next callers of all worlds in turn, without those who are gone."""
+    def _next_callers(self, most: int) -> list[_Question[Asked, Found]]:
+        """The next callers of all worlds in turn, `most` at most, without those who are gone."""
         found: list[_Question[Asked, Found]] = []
-        while self._lines and len(found) < self._most:
+        while self._lines and len(found) < most:
             world = next(iter(self._lines))
             line = self._lines.pop(world)
             caller = line.popleft()
@@ -167,10 +203,14 @@ class Together(Generic[Asked, Found]):
         return found
 
     async def _answer_next(self) -> None:
-        """Answer the next callers, together if that is possible."""
+        """Answer those who are in line."""
         self._starting = False
-        callers = self._next_callers()
+        callers = self._next_callers(self._most)
         self._go_on([])  # with the callers who have no place in this statement
+        await self._answer(callers)
+
+    async def _answer(self, callers: list[_Question[Asked, Found]]) -> None:
+        """Answer these callers, together if that is possible."""
         try:
             if len(callers) > 1 and await self._answer_together(callers):
                 return
@@ -179,8 +219,7 @@ class Together(Generic[Asked, Found]):
             for caller in callers:
                 if not caller.turn.done():  # this task was cancelled
                     caller.turn.cancel()
-            self._under_way -= 1
-            self._go_on([caller.key for caller in callers])
+            self._end([caller.key for caller in callers])
 
     async def _answer_together(self, callers: list[_Question[Asked, Found]]) -> bool:
         """Whether one statement has answered all of them. If the database is away, all of them are told."""
