@@ -15,6 +15,7 @@ from lapel.foundation.database import outbox
 from lapel.foundation.database.pool import Database
 from lapel.foundation.ports import Ports
 from lapel.foundation.queue.jobs import enqueue
+from lapel.foundation.queue.queue_connections import QueueConnections
 from lapel.foundation.queue.queue_worker import QueueWorker
 from lapel.slices.webhooks.jobs import handlers
 from lapel.slices.webhooks.payloads import END_PENDING, RECOVER, REMOVE, RecoveryJob, WebhookJob
@@ -199,7 +200,7 @@ async def test_the_jobs_of_one_world_hold_up_no_other(
     jobs = handlers(Endings(patient_ports), Recoveries(patient_ports))
     stop = asyncio.Event()
     worker = QueueWorker(
-        ports.database.dsn, ports.database, ports.clock, jobs, (), grace=60, lane=jobs[0].lane
+        QueueConnections(ports.database.dsn), ports.database, jobs, (), grace=60, lane=jobs[0].lane
     )
     async with ports.database.transaction() as lock:
         await lock.execute("SELECT FROM webhooks WHERE world_id = $1 FOR UPDATE", many.world)

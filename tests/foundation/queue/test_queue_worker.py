@@ -7,15 +7,14 @@ from contextlib import AsyncExitStack
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-import asyncpg
 import pytest
 
 from lapel import app
 from lapel.foundation.core.admission import Admission
-from lapel.foundation.core.clock import ManualClock, SystemClock
-from lapel.foundation.database.pool import Database
+from lapel.foundation.database.pool import Database, PooledConnection
 from lapel.foundation.queue import queue_worker
 from lapel.foundation.queue.jobs import USUAL, WORKERS, Job, QueueLane, Schedule, enqueue
+from lapel.foundation.queue.queue_connections import QueueConnection
 from tests.foundation.queue.workers import Payload, count, until, worker
 from tests.support.running import Running
 
@@ -117,12 +116,9 @@ async def test_schedules_come_round_and_a_failing_one_is_tried_again(database: D
         await until(twice)
 
 
-@pytest.mark.parametrize("skew", [timedelta(0), timedelta(minutes=4), timedelta(minutes=-4)])
-async def test_the_api_can_tell_whether_a_worker_is_there(database: Database, skew: timedelta) -> None:
-    """Also when the clocks of the two machines differ by minutes."""
-    clock = ManualClock(SystemClock().now() + skew)
+async def test_the_api_can_tell_whether_a_worker_is_there(database: Database) -> None:
     assert not await count(database, WORKERS)
-    async with worker(database, clock=clock):
+    async with worker(database):
 
         async def here() -> bool:
             return bool(await count(database, WORKERS))
@@ -233,13 +229,13 @@ async def test_connections_of_a_worker_know_the_status_of_a_job(
     database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked: list[int] = []
-    ask: Any = vars(asyncpg.Connection)["_introspect_types"]
+    ask: Any = vars(PooledConnection)["_introspect_types"]
 
     async def asks(connection: Connection, oids: list[int], timeout: float | None) -> Any:
         asked.extend(oids)
         return await ask(connection, oids, timeout)
 
-    monkeypatch.setattr(asyncpg.Connection, "_introspect_types", asks)
+    monkeypatch.setattr(QueueConnection, "_introspect_types", asks)
     status = await count(database, "SELECT 'jobs.pgqueuer_status'::regtype::oid::int8")
     taken = asyncio.Event()
 

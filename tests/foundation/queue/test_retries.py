@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 
 import asyncpg
 import pytest
@@ -98,7 +99,7 @@ async def test_a_job_that_always_kills_its_worker_is_held(database: Database) ->
         await enqueue(connection, "deadly", Payload("x"))
         # Twenty workers began it and none of them lived to tell.
         await connection.execute(
-            "INSERT INTO job_starts SELECT id, 20, now() FROM jobs.pgqueuer WHERE entrypoint = 'deadly'"
+            "INSERT INTO job_starts SELECT id, 20, now() - interval '1 minute' FROM jobs.pgqueuer"
         )
     async with worker(database, Job(entrypoint="deadly", payload=Payload, handler=handle)):
 
@@ -116,6 +117,26 @@ async def test_a_job_that_always_kills_its_worker_is_held(database: Database) ->
 
         await until(gone)
     assert ran == ["x"]
+
+
+async def test_a_job_whose_worker_was_killed_a_moment_ago_runs_a_second_later(database: Database) -> None:
+    ran: list[datetime] = []
+
+    async def handle(_: Payload) -> None:
+        ran.append(datetime.now(UTC))
+
+    async with database.transaction() as connection:
+        await enqueue(connection, "beside", Payload("x"))
+        began: datetime = await connection.fetchval(
+            "INSERT INTO job_starts SELECT id, 1, now() FROM jobs.pgqueuer RETURNING last_started_at"
+        )
+    async with worker(database, Job(entrypoint="beside", payload=Payload, handler=handle)):
+
+        async def gone() -> bool:
+            return await count(database, "SELECT count(*) FROM jobs.pgqueuer") == 0
+
+        await until(gone)
+    assert [each - began >= timedelta(seconds=1) for each in ran] == [True]
 
 
 async def test_a_job_that_only_makes_a_worker_do_steps_is_never_held_for_its_starts(

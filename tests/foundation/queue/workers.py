@@ -8,9 +8,9 @@ from contextlib import asynccontextmanager
 
 import msgspec
 
-from lapel.foundation.core.clock import Clock, SystemClock
 from lapel.foundation.database.pool import Database
 from lapel.foundation.queue.jobs import USUAL, Job, QueueLane, Schedule
+from lapel.foundation.queue.queue_connections import QueueConnections
 from lapel.foundation.queue.queue_worker import QueueWorker
 from tests.support.patience import patience
 
@@ -26,11 +26,10 @@ async def worker(
     database: Database,
     *jobs: Job,
     schedules: tuple[Schedule, ...] = (),
-    clock: Clock | None = None,
     lane: QueueLane = USUAL,
 ) -> AsyncGenerator[None]:
     stop = asyncio.Event()
-    made = QueueWorker(database.dsn, database, clock or SystemClock(), jobs, schedules, grace=60, lane=lane)
+    made = QueueWorker(QueueConnections(database.dsn), database, jobs, schedules, grace=60, lane=lane)
     running = asyncio.create_task(made.run(stop))
     try:
         yield

@@ -7,22 +7,31 @@ running when the database or the store was away.
 from __future__ import annotations
 
 import contextlib
+import random
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from lapel.foundation.core.errors import Unavailable
 
 if TYPE_CHECKING:
-    from lapel.foundation.core.clock import Clock
     from lapel.foundation.database.pool import Database
 
-BEGIN = """
-INSERT INTO job_starts (job_id, starts, last_started_at) VALUES ($1, 1, $2)
-ON CONFLICT (job_id) DO UPDATE SET starts = job_starts.starts + 1, last_started_at = excluded.last_started_at
-RETURNING starts
+# When a job whose worker was killed may start again: 1, 3, 7, 15, and from then on 30 seconds after its last
+# start. So a job that is not the cause of the kills has eight minutes to end before it is held.
+NOT_BEFORE = """
+job_starts.last_started_at + least(30, power(2, least(job_starts.starts, 10)) - 1) * interval '1 second'
 """
+# No row: it may not start yet.
+BEGIN = f"""
+INSERT INTO job_starts (job_id, starts, last_started_at) VALUES ($1, 1, now())
+ON CONFLICT (job_id) DO UPDATE SET starts = job_starts.starts + 1, last_started_at = excluded.last_started_at
+    WHERE {NOT_BEFORE} <= now()
+RETURNING starts
+"""  # noqa: S608 - a constant of this module
+WAIT = f"SELECT {NOT_BEFORE} - now() FROM job_starts WHERE job_id = $1"  # noqa: S608 - as above
 # A job that failed did not kill its worker.
 FAIL = """
-INSERT INTO job_starts (job_id, starts, failures, last_started_at) VALUES ($1, 0, 1, $2)
+INSERT INTO job_starts (job_id, starts, failures, last_started_at) VALUES ($1, 0, 1, now())
 ON CONFLICT (job_id) DO UPDATE SET starts = 0, failures = job_starts.failures + 1
 RETURNING failures
 """
@@ -30,21 +39,43 @@ TAKE_BACK = "UPDATE job_starts SET starts = greatest(starts - 1, 0) WHERE job_id
 FORGET = "DELETE FROM job_starts WHERE job_id = $1"
 
 
+class PoisonedJob(Exception):
+    """This job was started many times and never ended: it is held for the operator."""
+
+
+class TooEarly(Exception):
+    """A worker was killed while it ran this job, and the job may not start yet."""
+
+    def __init__(self, wait: timedelta) -> None:
+        """`wait`: the time until the job may start."""
+        super().__init__("A worker was killed during its last start.")
+        # At random up to half longer, so that jobs whose worker died under all of them do not meet again.
+        self.delay = wait * random.uniform(1, 1.5)  # noqa: S311 - no secret
+
+
 class JobStarts:
     """The counts, as one worker writes them. All methods that wait raise Unavailable when the database is
     away, unless they say otherwise."""
 
-    def __init__(self, database: Database, clock: Clock) -> None:
+    def __init__(self, database: Database) -> None:
         self._database = database
-        self._clock = clock
         # Jobs whose last start did not kill this worker, but still counts.
         self._survived: set[int] = set()
 
-    async def begin(self, job_id: int) -> int:
-        """Count a start, before the job runs. Returns how many starts have not ended, this one included."""
+    async def begin(self, job_id: int, most: int) -> int:
+        """Count a start, before the job runs. Returns how many starts have not ended, this one included.
+
+        Raises PoisonedJob when there are more than `most`. Raises TooEarly, and counts nothing, when the
+        job's last start killed its worker a short time ago.
+        """
         await self.take_back()
         async with self._database.acquire() as connection:
-            starts: int = await connection.fetchval(BEGIN, job_id, self._clock.now())
+            starts: int | None = await connection.fetchval(BEGIN, job_id)
+            if starts is None:
+                wait: timedelta | None = await connection.fetchval(WAIT, job_id)
+                raise TooEarly(wait or timedelta())
+        if starts > most:
+            raise PoisonedJob(f"{most} starts, and each time the worker was killed")
         return starts
 
     def survive(self, job_id: int) -> None:
@@ -71,7 +102,7 @@ class JobStarts:
         """
         try:
             async with self._database.acquire() as connection:
-                failures: int = await connection.fetchval(FAIL, job_id, self._clock.now())
+                failures: int = await connection.fetchval(FAIL, job_id)
         except BaseException:
             self.survive(job_id)
             raise

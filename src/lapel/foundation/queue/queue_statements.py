@@ -1,8 +1,4 @@
-"""PgQueuer's statements, on our schema.
-
-Importing PgQueuer takes longer than most commands run: jobs.py imports this module for the first job only.
-The servers import it at their start.
-"""
+"""PgQueuer's statements, on our schema."""
 
 from __future__ import annotations
 
@@ -14,12 +10,10 @@ from pgqueuer.adapters.persistence.qb import (
     QueryQueueBuilder,
     QuerySchedulerBuilder,
 )
-from pgqueuer.db import AsyncpgDriver
 from pgqueuer.queries import Queries
+from pgqueuer.types import Channel
 
 if TYPE_CHECKING:
-    from datetime import timedelta
-
     from pgqueuer.ports.driver import Driver
 
     from lapel.foundation.database.connection import Connection
@@ -27,6 +21,7 @@ if TYPE_CHECKING:
 Q = TypeVar("Q", bound=Queries)
 
 QUEUE_SCHEMA = DBSettings(db_schema="jobs")
+QUEUE_CHANNEL = Channel(QUEUE_SCHEMA.channel)
 
 
 def queries(driver: Driver, kind: type[Q]) -> Q:
@@ -45,13 +40,3 @@ async def know_status(connection: Connection) -> None:
     await connection.set_type_codec(
         QUEUE_SCHEMA.queue_status_type, schema="jobs", encoder=str, decoder=str, format="text"
     )
-
-
-async def insert_job(
-    connection: Connection, entrypoint: str, payload: bytes, after: timedelta | None, dedupe: str | None
-) -> bool:
-    """Insert a job, unless one with this `dedupe` is waiting or running; returns whether it was inserted."""
-    (job_id,) = await queries(AsyncpgDriver(connection), Queries).enqueue(
-        [entrypoint], [payload], [0], [after], [dedupe], on_conflict="skip"
-    )
-    return job_id is not None

@@ -3,8 +3,8 @@
 This module adds what PgQueuer lacks. If a session ends because the database is unavailable, a new session
 begins. A job that is cancelled with its session stays in the queue (PgQueuer would delete it); a job whose
 process ends stays there too. A worker takes such a job again once the job's heartbeat is old. A job that
-kills its worker is held after `max_starts` starts, and a job that fails after `attempts` failures. Outages
-count as neither.
+kills its worker starts less and less often, and is held after `max_starts` starts. A job that fails is held
+after `attempts` failures. Outages count as neither.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import random
 import secrets
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
@@ -22,18 +23,17 @@ import asyncpg
 import msgspec
 import structlog
 from pgqueuer import PgQueuer
-from pgqueuer.db import AsyncpgPoolDriver
 from pgqueuer.errors import RetryRequested
 from pgqueuer.queries import Queries
 
 from lapel.foundation.core.admission import NoRoom
 from lapel.foundation.core.errors import Unavailable
-from lapel.foundation.database.pool import DATABASE_AWAY, PooledConnection
+from lapel.foundation.database.pool import DATABASE_AWAY
 from lapel.foundation.outages import OUTAGES
 from lapel.foundation.queue.expected_faults import tell_fault
-from lapel.foundation.queue.job_starts import JobStarts
+from lapel.foundation.queue.job_starts import JobStarts, PoisonedJob, TooEarly
 from lapel.foundation.queue.jobs import USUAL, Job, QueueLane, Schedule
-from lapel.foundation.queue.queue_statements import know_status, queries
+from lapel.foundation.queue.queue_statements import QUEUE_CHANNEL, queries
 from lapel.foundation.storage.errors import StoreUnavailable
 
 if TYPE_CHECKING:
@@ -42,17 +42,21 @@ if TYPE_CHECKING:
     from pgqueuer.models import Job as QueuedJob
     from pgqueuer.models import Schedule as QueuedSchedule
     from pgqueuer.models import TracebackRecord
+    from pgqueuer.ports.driver import Driver
     from pgqueuer.ports.repository import EntrypointExecutionParameter
     from pgqueuer.types import JOB_STATUS, QueueEntrypoint, QueueManagerId
 
-    from lapel.foundation.core.clock import Clock
-    from lapel.foundation.database.pool import Database, Pool
+    from lapel.foundation.database.pool import Database
+    from lapel.foundation.queue.queue_connections import QueueConnections
 
 GRACE_SECONDS = 3.0
 _HEARTBEAT = timedelta(seconds=4)
 _DEQUEUE = timedelta(seconds=2)
 _BATCH = 10  # jobs that are taken at once, at most
 _SEEN_EVERY_SECONDS = 5.0
+# Many schedules are due in the same second. The first begins at once, the second after so many seconds, and
+# so on, when the ones before have usually given their connections back.
+_APART_SECONDS = 0.02
 # An outage or a full disk is not the job's fault: the job is tried again as long as the fault lasts.
 _OUTAGES = (Unavailable, StoreUnavailable, asyncpg.InsufficientResourcesError)
 # The longest delays between two tries: of a job that needs an unavailable part, and of a job that fails.
@@ -79,10 +83,6 @@ FROM (SELECT count(*) AS ready FROM (SELECT FROM jobs.pgqueuer
 GONE = "DELETE FROM workers WHERE process_id = $1 OR seen_at < now() - interval '10 minutes'"
 
 _log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
-
-
-class PoisonedJob(Exception):
-    """This job was started many times and never ended: it is held for the operator."""
 
 
 class _PatientQueries(Queries):
@@ -180,20 +180,19 @@ class QueueWorker:
 
     def __init__(
         self,
-        dsn: str,
+        connections: QueueConnections,
         database: Database,
-        clock: Clock,
         jobs: Sequence[Job],
         schedules: Sequence[Schedule],
         *,
         grace: float = GRACE_SECONDS,
         lane: QueueLane = USUAL,
     ) -> None:
-        """`grace`: seconds that running jobs get when the worker stops, before the process is ended. `lane`:
-        the lane whose jobs the worker takes."""
-        self._dsn = dsn
+        """`connections`: shared by the lanes of a process. `grace`: seconds that running jobs get when the
+        worker stops, before the process is ended. `lane`: the lane whose jobs the worker takes."""
+        self._connections = connections
         self._database = database
-        self._starts = JobStarts(database, clock)
+        self._starts = JobStarts(database)
         self._jobs = [job for job in jobs if job.lane == lane]
         self._lane = lane
         self._schedules = schedules
@@ -237,31 +236,16 @@ class QueueWorker:
                     await connection.execute(GONE, self._process)
 
     async def _session(self, stop: asyncio.Event) -> None:
-        """Run the queue on its own connections until `stop` is set; raises when these connections are
-        lost."""
-        # LISTEN occupies one connection, so there must be more; lanes with long jobs need few.
-        most = 6 if self._lane == USUAL else 3
-        pool: Pool = await asyncpg.create_pool(
-            self._dsn,
-            min_size=2,
-            max_size=most,
-            connection_class=PooledConnection,  # PgQueuer's statements leave no state either
-            timeout=3,
-            command_timeout=15,
-            init=know_status,
-        )
-        try:
-            await self._starts.take_back()  # another worker may be the one that starts these jobs again
-            driver = AsyncpgPoolDriver(pool)
+        """Run the lane's queue until `stop` is set; raises when its connections are lost."""
+        await self._starts.take_back()  # another worker may be the one that starts these jobs again
+        async with self._connections.session() as driver:
             queue = self._register(driver)
-            # PgQueuer sends its first probe while it is about to LISTEN. A probe that arrives before LISTEN
-            # is lost, and the session would end after ten seconds: so LISTEN comes first.
-            await driver.add_listener(queue.channel, _ignore)
             # Without schedules, PgQueuer's scheduler would ask the database for due ones every second.
             run = queue.run if self._schedules else queue.qm.run
             running = asyncio.create_task(
                 run(
-                    dequeue_timeout=_DEQUEUE,
+                    # Lanes that look for jobs at the same moment would each need a connection.
+                    dequeue_timeout=_DEQUEUE * random.uniform(0.9, 1.1),  # noqa: S311 - no secret
                     heartbeat_timeout=_HEARTBEAT,
                     batch_size=min(_BATCH, self._lane.at_once // 2),
                     max_concurrent_tasks=self._lane.at_once,
@@ -280,23 +264,18 @@ class QueueWorker:
             else:
                 await _cancel_jobs(running)
             await running
-        finally:
-            try:
-                async with asyncio.timeout(1):
-                    await pool.close()
-            except (TimeoutError, *DATABASE_AWAY):
-                pool.terminate()
 
-    def _register(self, driver: AsyncpgPoolDriver) -> PgQueuer:
+    def _register(self, driver: Driver) -> PgQueuer:
         patient = queries(driver, _PatientQueries)
-        queue = PgQueuer(driver, queries=patient)
+        queue = PgQueuer(driver, channel=QUEUE_CHANNEL, queries=patient)
         patient.session_ends = queue.shutdown
         for job in self._jobs:
             queue.entrypoint(job.entrypoint, concurrency_limit=job.concurrency, on_failure="hold")(
                 self._runner(job)
             )
-        for schedule in self._schedules:
-            queue.schedule(schedule.name, schedule.expression, clean_old=True)(_scheduled(schedule))
+        for place, schedule in enumerate(self._schedules):
+            run = _scheduled(schedule, place * _APART_SECONDS)
+            queue.schedule(schedule.name, schedule.expression, clean_old=True)(run)
         return queue
 
     def _runner(self, job: Job) -> Any:  # noqa: ANN401 - PgQueuer's own callable type
@@ -325,13 +304,9 @@ class QueueWorker:
             raise RetryRequested(_OUT_OF_TURN, reason="Its turn did not come.") from error
 
     async def _run_job(self, job: Job, queued: QueuedJob, decoder: msgspec.json.Decoder[Any]) -> None:
-        """Raises RetryRequested when the job failed and has tries left."""
-        starts = await self._starts.begin(queued.id)
-        if job.max_starts is not None and starts > job.max_starts:
-            poisoned = PoisonedJob(f"{job.max_starts} starts, and each time the worker was killed")
-            _log.warning("job.failed", entrypoint=job.entrypoint, job=queued.id, error=repr(poisoned))
-            await self._starts.forget(queued.id)  # an operator who queues it again begins anew
-            raise poisoned
+        """Raises RetryRequested when the job failed and has tries left, or may not start."""
+        if job.max_starts is not None:
+            await self._count_start(job.entrypoint, queued.id, job.max_starts)
         try:
             async with asyncio.timeout(job.time_limit.total_seconds()):
                 await job.handler(decoder.decode(queued.payload or b"{}"))
@@ -348,6 +323,16 @@ class QueueWorker:
             await self._starts.forget(queued.id)
             raise
         await self._starts.forget(queued.id)
+
+    async def _count_start(self, entrypoint: str, job_id: int, most: int) -> None:
+        try:
+            await self._starts.begin(job_id, most)
+        except TooEarly as error:
+            raise RetryRequested(error.delay, reason=str(error)) from error
+        except PoisonedJob as error:
+            _log.warning("job.failed", entrypoint=entrypoint, job=job_id, error=repr(error))
+            await self._starts.forget(job_id)  # an operator who queues it again begins anew
+            raise
 
     async def _tell_we_are_here(self) -> None:
         while True:
@@ -381,12 +366,9 @@ async def _cancel_jobs(session: asyncio.Task[None]) -> None:
         raise ConnectionResetError("the queue lost the database, and its running jobs were cancelled")
 
 
-def _ignore(_: str | bytes | bytearray) -> None:
-    """Nothing: PgQueuer's own listener takes the notification."""
-
-
-def _scheduled(schedule: Schedule) -> Any:  # noqa: ANN401 - PgQueuer's own callable type
+def _scheduled(schedule: Schedule, delay: float) -> Any:  # noqa: ANN401 - PgQueuer's own callable type
     async def run(_: QueuedSchedule) -> None:
+        await asyncio.sleep(delay)
         try:
             async with asyncio.timeout(schedule.time_limit.total_seconds()):
                 await schedule.handler()
