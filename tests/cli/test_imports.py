@@ -1,4 +1,4 @@
-"""What short commands do not import: it would take longer than their work."""
+"""What processes do not import: it would take longer than the work of a short command, and delay the API."""
 
 from __future__ import annotations
 
@@ -11,11 +11,15 @@ import lapel.app
 from lapel.cli.commands import config, keys, projects, serve
 from lapel.cli.shared import faults
 assert not {"pgqueuer", "uvicorn"} & set(sys.modules)
-import lapel.hosting.api_server
-assert "pgqueuer" in sys.modules, "the first request that enqueues a job would import PgQueuer"
+import lapel.hosting.roles.api_role
+import lapel.hosting.roles.store_role
+assert "uvicorn" in sys.modules
+assert "pgqueuer" not in sys.modules
+import lapel.hosting.roles.worker_role
+assert "pgqueuer" in sys.modules
 """
 
 
-def test_only_processes_that_serve_import_uvicorn_and_pgqueuer() -> None:
+def test_only_the_worker_imports_pgqueuer_and_only_servers_import_uvicorn() -> None:
     done = subprocess.run([sys.executable, "-c", SCRIPT], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shutil
 import signal
 import struct
 import sys
+import tempfile
 from collections.abc import AsyncGenerator, Generator
 from pathlib import Path
 
@@ -15,6 +17,7 @@ import numpy as np
 import psutil
 import pytest
 
+from lapel.foundation.workers.local_sockets import listening_socket
 from lapel.foundation.workers.socket_frames import LENGTH, frame_body, framed
 from lapel.settings import Settings
 from lapel.slices.embeddings.embedder import embedder_client
@@ -25,7 +28,8 @@ from lapel.slices.embeddings.embedder.embedder_messages import (
     EmbedRequest,
 )
 from lapel.slices.embeddings.embedder.embedder_queue import MOST_REQUESTS_OF_SENTENCES
-from lapel.slices.embeddings.embedder.embedder_server import MOST_CONNECTIONS
+from lapel.slices.embeddings.embedder.embedder_server import MOST_CONNECTIONS, EmbedderServer
+from lapel.slices.embeddings.model.loaded_model import installed
 from lapel.slices.embeddings.model.model_messages import VECTOR_BYTES
 from lapel.slices.embeddings.service import Embeddings
 from tests.embeddings.bare import assert_same, bare, rows_of
@@ -232,3 +236,60 @@ async def test_nonsense_in_place_of_the_process_is_no_answer(process: Embedder) 
         for text in ("short", "long", "garbage"):
             assert await embeddings.query(text) is None
         await embeddings.aclose()
+
+
+async def test_after_a_process_that_ended_while_idle_the_next_one_is_asked(process: Embedder) -> None:
+    """The query came when the process was about to end. The new connection starts it again."""
+    heard: list[tuple[int, str]] = []
+    connections = 0
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal connections
+        connections += 1
+        number = connections
+        while head := await reader.read(LENGTH.size):
+            request = msgspec.msgpack.decode(
+                await reader.readexactly(*LENGTH.unpack(head)), type=EmbedRequest
+            )
+            heard.append((number, request.texts[0]))
+            if request.texts[0] != ("second" if number == 1 else "third"):
+                writer.write(framed(EmbedAnswer(request.number, bytes(VECTOR_BYTES))))
+            else:
+                break
+        writer.close()
+
+    place = process.socket.with_name("idle")
+    embeddings = Embeddings(Settings.from_env({"LAPEL_EMBEDDER_SOCKET": str(place)}))
+    async with await asyncio.start_unix_server(serve, place):
+        assert await embeddings.query("first") == bytes(VECTOR_BYTES)
+        assert await embeddings.query("second") == bytes(VECTOR_BYTES)
+        await embeddings.aclose()
+        # A process that ends at its first query is not asked twice: the query may be the cause.
+        assert await embeddings.query("third") is None
+        await embeddings.aclose()
+    assert heard == [(1, "first"), (1, "second"), (2, "second"), (3, "third")]
+
+
+async def test_it_ends_when_nobody_has_asked_for_a_while() -> None:
+    folder, now = Path(tempfile.mkdtemp(prefix="lapel-", dir="/tmp")), asyncio.get_running_loop().time
+    try:
+        listener = listening_socket(folder / "socket")
+        model = installed(1)
+        model.start()
+        server, ready = EmbedderServer(model), asyncio.Event()
+        running = asyncio.create_task(server.run(listener, asyncio.Event(), ready.set, idle_seconds=3600))
+        await ready.wait()
+        embeddings = Embeddings(Settings.from_env({"LAPEL_EMBEDDER_SOCKET": str(folder / "socket")}))
+        asked = now()
+        assert await embeddings.query("something") is not None
+        await server._idle(0.2)
+        assert asked + 0.2 <= now()
+        await embeddings.aclose()
+        running.cancel()
+        await asyncio.wait({running})
+
+        listener = listening_socket(folder / "socket")
+        await server.run(listener, asyncio.Event(), ready.set, idle_seconds=0.1)
+        assert listener.fileno() == -1
+    finally:
+        shutil.rmtree(folder)

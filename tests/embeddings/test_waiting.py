@@ -9,12 +9,16 @@ from pathlib import Path
 import pytest
 
 from lapel.foundation.database.turns.world_shares import WORLD
+from lapel.foundation.workers.local_sockets import listening_socket
 from lapel.settings import Settings
 from lapel.slices.embeddings import service
+from lapel.slices.embeddings.embedder import embedder_client
 from lapel.slices.embeddings.embedder.embedder_client import EmbedderClient
+from lapel.slices.embeddings.embedder.embedder_messages import PATIENCE
 from lapel.slices.embeddings.model.model_messages import Kind
 from lapel.slices.embeddings.service import MOST_OF_WORLD, Embeddings, EmbeddingsAway
 from tests.embeddings.needs import needs_model
+from tests.support.patience import patience
 
 pytestmark = needs_model
 VECTOR = b"\0" * 4
@@ -92,3 +96,26 @@ async def test_of_one_world_a_few_wait_at_the_process_and_others_pass(
     assert process.most == MOST_OF_WORLD
     await asyncio.gather(*(asyncio.create_task(ask(each % 3)) for each in range(12)))
     assert process.most == 3 * MOST_OF_WORLD
+
+
+async def test_for_a_process_that_never_answers_only_the_first_waits_long(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The supervisor listens at the socket, and its process dies at each start."""
+    now = asyncio.get_running_loop().time
+    monkeypatch.setattr(embedder_client, "SILENT_SECONDS", 0.0)
+    monkeypatch.setattr(embedder_client, "STARTING_SECONDS", 1.0)
+    monkeypatch.setitem(PATIENCE, "query", 0.1)
+    monkeypatch.setattr(service, "ABSENT_SECONDS", 1.0)
+    with listening_socket(tmp_path / "socket"):
+        embeddings = Embeddings(Settings.from_env({"LAPEL_EMBEDDER_SOCKET": str(tmp_path / "socket")}))
+        began = now()
+        assert await embeddings.query("text") is None
+        assert now() - began >= 1.0
+        monkeypatch.setattr(embedder_client, "STARTING_SECONDS", 3600.0)
+        async with patience(60):
+            for _ in range(2):
+                assert await embeddings.query("text") is None
+        # And who needs vectors does without them, and does not wait for ever.
+        assert await embeddings.query("text", waits=True) is None
+        await embeddings.aclose()

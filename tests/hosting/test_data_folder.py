@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 import stat
+import sys
 from pathlib import Path
 
 import pytest
 
 from lapel.foundation.database import migrations
 from lapel.foundation.database.schema_version import newest_revision
-from lapel.hosting import children
 from lapel.hosting.children import LONGEST_DELAY, STABLE, Backoff, Child
 from lapel.hosting.data_folder import DataFolder, DataFolderError, store_credentials
 
@@ -123,7 +123,7 @@ def test_restarts_wait_longer_each_time_and_begin_anew_after_a_stable_life() -> 
 
 
 def test_a_system_without_room_for_a_process_is_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(children, "command", lambda _role: ["/nonexistent/program"])
+    monkeypatch.setattr(sys, "executable", "/nonexistent/program")
     child = Child("worker", "worker", dict)
     child.start()
     assert child.process is None

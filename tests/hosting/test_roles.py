@@ -94,10 +94,9 @@ def test_the_main_job_runs_on_roles_of_their_own_and_its_backup_comes_back(
         serving(nowhere, "--role", "worker", env=given.env, log=tmp_path / "worker.log") as worker,
     ):
         assert (len(api.pids("api")), len(api.pids("store")), len(worker.pids("worker"))) == (2, 0, 1)
-        assert (len(api.pids("embedder")), worker.pids("embedder")) == (
-            int(installed_model() is not None),
-            [],
-        )
+        if installed_model() is not None:
+            with api.asking_embedder():
+                assert worker.pids("embedder") == []
         with receiver() as taker:
             outcome = MainJob(api.url, given.key, Beginning(), taker, lambda _: None).run("ROLES001")
         assert urlsplit(outcome.download_url).netloc == urlsplit(given.store.url).netloc

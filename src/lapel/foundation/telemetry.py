@@ -17,12 +17,12 @@ from typing import TYPE_CHECKING, TextIO, cast
 import structlog
 from prometheus_client import REGISTRY, CollectorRegistry, Histogram, generate_latest, values
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
+from prometheus_client.metrics import MetricWrapperBase
 from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.registry import Collector
 
 from lapel.foundation.core.request_id import REQUEST_ID
 from lapel.foundation.outages import OUTAGES
-from lapel.process_environment import from_parent
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -65,13 +65,6 @@ _SECRETS = (
     (re.compile(r"(?i)(X-Amz-(?:Signature|Security-Token)=)[^\s\"'<>&\\]+"), r"\1***"),
     (_secret("postgres", r"((?:ql)?://[^\s:/@]*:)[^\s\"']+@"), r"\1\2***@"),
 )
-
-_name = from_parent().metrics_name
-if _name is not None:
-    # The metrics files are named by this name, not by the process id. So a restarted process continues its
-    # predecessor's files: no count is lost, and the number of files does not grow. This must be set before
-    # the first metric is made.
-    values.ValueClass = values.MultiProcessValue(lambda: _name)  # pyright: ignore[reportUnknownMemberType]
 
 
 @dataclass(slots=True)
@@ -193,6 +186,19 @@ class _Redacting(structlog.stdlib.ProcessorFormatter):
 
     def format(self, record: logging.LogRecord) -> str:
         return redact(super().format(record))
+
+
+def share_metrics(name: str) -> None:
+    """Keep the metrics of this process in the files of this name in PROMETHEUS_MULTIPROC_DIR.
+
+    No two live processes share a name. A restarted process continues its predecessor's files: no count is
+    lost, and the number of files does not grow.
+    """
+    values.ValueClass = values.MultiProcessValue(lambda: name)  # pyright: ignore[reportUnknownMemberType]
+    # A metric without labels has had its value since it was made. No public method gives it another one.
+    for each in tuple(REGISTRY._collector_to_names):  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
+        if isinstance(each, MetricWrapperBase) and not each._labelnames:  # noqa: SLF001  # pyright: ignore[reportPrivateUsage, reportUnknownMemberType]
+            each._metric_init()  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
 
 
 def observe_request(

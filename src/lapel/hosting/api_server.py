@@ -17,7 +17,6 @@ from lapel.foundation.http.rate_limits import open_limiter
 from lapel.foundation.http.strategies.stored import Effects
 from lapel.foundation.identity.authenticator import Authenticator
 from lapel.foundation.ports import RESTART_PATIENCE, open_ports
-from lapel.foundation.queue import queue_statements  # noqa: F401  # pyright: ignore[reportUnusedImport]  # not in the first request that enqueues a job
 from lapel.foundation.telemetry import observe_request
 from lapel.hosting.listener import DRAIN
 from lapel.slices.ask.service import Answers

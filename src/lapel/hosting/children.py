@@ -9,15 +9,40 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import Literal
+from typing import Literal, Protocol, TypeAlias
 
 import structlog
 
 Role = Literal["api", "worker", "store", "embedder", "language-model"]
+
+
+class ChildProcess(Protocol):
+    """What the supervisor uses of a process, as of subprocess.Popen."""
+
+    pid: int
+
+    def poll(self) -> int | None:
+        """The exit status, or the negative number of the signal; None while the process runs."""
+        ...
+
+    def wait(self) -> int:
+        """The same, once the process has ended."""
+        ...
+
+    def send_signal(self, number: int, /) -> None:
+        """Send a signal, unless the process has ended."""
+        ...
+
+
+# Starts a role with its whole environment and the descriptors that it inherits; raises OSError when the
+# operating system starts no process. The process has a process group of its own, so Ctrl-C in the terminal
+# reaches only the supervisor, which stops the tree.
+Spawn: TypeAlias = "Callable[[Role, Mapping[str, str], Sequence[int]], ChildProcess]"
 
 FIRST_DELAY = 0.1  # seconds before the first restart; each further death doubles it
 LONGEST_DELAY = 10.0  # seconds
@@ -44,8 +69,10 @@ class Child:
     """One child process that runs Lapel's code.
 
     `environment`: a function from the variables that `start` makes for this child to the child's whole
-    environment. `listener`: descriptor of a listening socket that the child inherits. `essential`: without
-    this process the server does not start; other processes may fail, and the server goes on without them.
+    environment. `listener`: descriptor of a listening socket that the child inherits. `spawn` starts the
+    process. `essential`: without this process the server does not start; other processes may fail, and the
+    server goes on without them. `demand_listener`: a listening socket, in place of `listener`.
+    A connection to it starts the process, which ends with status 0 when it has had nothing to do for a while.
     """
 
     def __init__(
@@ -55,7 +82,9 @@ class Child:
         environment: Callable[[Mapping[str, str]], dict[str, str]],
         listener: int | None = None,
         *,
+        spawn: Spawn | None = None,
         essential: bool = True,
+        demand_listener: socket.socket | None = None,
     ) -> None:
         self.role: Role = role
         self.name = name
@@ -63,10 +92,13 @@ class Child:
         self.ready = False
         self.was_ready = False
         self.restart_at: float | None = None
+        self.given_up = False
         self.ready_fd: int | None = None
-        self.process: subprocess.Popen[bytes] | None = None
+        self.process: ChildProcess | None = None
+        self._spawn = spawn or start_program
         self._environment = environment
-        self._listener = listener
+        self.demand_listener = demand_listener
+        self._listener = listener if demand_listener is None else demand_listener.fileno()
         self._backoff = Backoff()
         self._started = 0.0
 
@@ -74,6 +106,11 @@ class Child:
     def failures(self) -> int:
         """Number of deaths in a row; a life of STABLE seconds restarts the count."""
         return self._backoff.failures
+
+    @property
+    def starts_on(self) -> socket.socket | None:
+        """The socket whose next connection starts this process; None if nothing does, or now."""
+        return self.demand_listener if self.process is None and self.restart_at is None else None
 
     def start(self) -> None:
         """Starts the process, which writes to `ready_fd` once it serves.
@@ -89,12 +126,7 @@ class Child:
             own["LAPEL_LISTEN_FD"] = str(self._listener)
             passed.append(self._listener)
         try:
-            # A process group of its own: Ctrl-C in the terminal reaches only this process, which stops the
-            # tree.
-            self.process = subprocess.Popen(
-                command(self.role), env=self._environment(own), pass_fds=passed,
-                stdin=subprocess.DEVNULL, process_group=0,
-            )  # fmt: skip
+            self.process = self._spawn(self.role, self._environment(own), passed)
         except OSError as fault:
             _log.error("process.start_failed", name=self.name, error=str(fault))
             self._close_ready()
@@ -123,8 +155,13 @@ class Child:
         now = time.monotonic()
         self.process, self.ready = None, False
         self._close_ready()
+        if status == 0 and self.demand_listener is not None:
+            return status
         delay = self._backoff.after(now - self._started)
-        self.restart_at = None if status == HOPELESS and not self.essential else now + delay
+        if status == HOPELESS and not self.essential:
+            self._give_up()
+        else:
+            self.restart_at = now + delay
         return status
 
     def send(self, number: signal.Signals) -> None:
@@ -133,15 +170,25 @@ class Child:
             with contextlib.suppress(ProcessLookupError):
                 self.process.send_signal(number)
 
+    def _give_up(self) -> None:
+        self.given_up = True
+        if self.demand_listener is not None:
+            self.demand_listener.close()  # who connects from now on is refused and does not wait
+            self.demand_listener = None
+
     def _close_ready(self) -> None:
         if self.ready_fd is not None:
             os.close(self.ready_fd)
             self.ready_fd = None
 
 
-def command(role: Role) -> Sequence[str]:
-    """The command line of a child. `-P` keeps Python from importing code from the working directory."""
-    return [sys.executable, "-P", "-m", "lapel.hosting.child", role]
+def start_program(role: Role, environment: Mapping[str, str], descriptors: Sequence[int]) -> ChildProcess:
+    """A new program that runs `role`. Raises OSError when the operating system starts none."""
+    # `-P` keeps Python from importing code from the working directory.
+    return subprocess.Popen(
+        [sys.executable, "-P", "-m", "lapel.hosting.child", role],
+        env=environment, pass_fds=descriptors, stdin=subprocess.DEVNULL, process_group=0,
+    )  # fmt: skip
 
 
 def stop_all(children: Sequence[Child], patience: float, hurry: Callable[[], bool]) -> list[str]:

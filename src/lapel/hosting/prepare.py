@@ -226,6 +226,6 @@ def embedded_postgres(settings: Settings, folder: DataFolder | None, say: Say) -
     """The embedded server, not started yet; None when this machine does not run it."""
     if folder is None or settings.role != "all" or settings.database_url is not None:
         return None
-    # An API process holds 20 connections at most, the worker more; the rest is for commands.
+    # An API process and the worker hold about 20 connections each at most; the rest is for commands.
     connections = 55 + 20 * settings.api_processes
     return EmbeddedPostgres(folder.path, say=say, extra={"max_connections": str(connections)})

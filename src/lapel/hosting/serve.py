@@ -8,17 +8,19 @@ import dataclasses
 import hashlib
 import os
 import shutil
+import socket
 import tempfile
-import threading
 from collections.abc import Callable, Generator, Mapping
 from pathlib import Path
 
 import structlog
 
 from lapel.embedded.postgres.supervisor import EmbeddedPostgres
+from lapel.foundation.workers.local_sockets import listening_socket
 from lapel.hosting import prepare
 from lapel.hosting.children import Child, Role
 from lapel.hosting.data_folder import DataFolder, Running
+from lapel.hosting.forks import Forks
 from lapel.hosting.prepare import Say, Sockets
 from lapel.hosting.tree import Tree
 from lapel.process_environment import child_environment
@@ -70,9 +72,11 @@ def serve(
         sockets = prepare.open_sockets(settings)
         stack.callback(sockets.close)
         metrics = stack.enter_context(_private_folder("metrics", folder))
+        embedder = None
         if settings.role in {"all", "api"} and installed_model() is not None:
-            place = stack.enter_context(_private_folder("embedder", folder))
-            settings = dataclasses.replace(settings, embedder_socket=place / "socket")
+            place = stack.enter_context(_private_folder("embedder", folder)) / "socket"
+            embedder = _listener(place)
+            settings = dataclasses.replace(settings, embedder_socket=None if embedder is None else place)
         if prepare.has_language_model(settings):
             place = stack.enter_context(_private_folder("model", folder))
             settings = dataclasses.replace(settings, language_model_socket=place / "socket")
@@ -83,10 +87,10 @@ def serve(
         stack.callback(tree.stop)
         # Close the sockets before the processes drain, so that new connections are refused and do not wait.
         stack.callback(sockets.close)
-        if folder is not None and folder.needs_migration():
-            # Not a daemon thread: a start that fails at once must not end the process in the middle of an
-            # import.
-            threading.Thread(target=_import_early).start()
+        if embedder is not None:
+            stack.callback(embedder.close)
+        migrates = folder is not None and folder.needs_migration()
+        forks = Forks(_roles(settings), migrates=migrates)
         if postgres is not None:
             postgres.start(interrupted=lambda: tree.stopping)
         settings = _complete(settings, postgres, sockets)
@@ -95,7 +99,8 @@ def serve(
             check(settings)
         if folder is not None:
             folder.objects.mkdir(mode=0o700, exist_ok=True)
-        children.extend(_children(settings, sockets, metrics))
+        children.extend(_children(settings, sockets, metrics, forks))
+        children.extend(_models(settings, embedder))
 
         def up() -> None:
             first_key = None
@@ -132,33 +137,57 @@ def _complete(settings: Settings, postgres: EmbeddedPostgres | None, sockets: So
     return prepare.complete(settings, postgres.dsn() if postgres else None, endpoint)
 
 
-def _children(settings: Settings, sockets: Sockets, metrics: Path) -> list[Child]:
+def _listener(path: Path) -> socket.socket | None:
+    """The embedder's socket; None if there can be none, because the server works without it."""
+    try:
+        return listening_socket(path)
+    except OSError as fault:
+        _log.error("embedder.no_socket", path=str(path), error=str(fault))
+        return None
+
+
+def _roles(settings: Settings) -> frozenset[Role]:
+    """The roles of this machine's processes, without those of the models."""
+    if settings.role != "all":
+        return frozenset({settings.role})
+    return frozenset({"api", "store", "worker"} if settings.uses_embedded_store else {"api", "worker"})
+
+
+def _children(settings: Settings, sockets: Sockets, metrics: Path, forks: Forks) -> list[Child]:
     def environment(name: str) -> Callable[[Mapping[str, str]], dict[str, str]]:
         ours = {"PROMETHEUS_MULTIPROC_DIR": str(metrics), "LAPEL_METRICS_NAME": name}
         return lambda own: {**child_environment(settings, own), **ours}
 
+    def child(role: Role, name: str, listener: int | None = None) -> Child:
+        return Child(role, name, environment(name), listener, spawn=forks.spawn)
+
     children: list[Child] = []
     if sockets.store is not None:
-        children.append(Child("store", "store", environment("store"), sockets.store.fileno()))
+        children.append(child("store", "store", sockets.store.fileno()))
     if settings.role == "store":
-        children.append(Child("store", "store", environment("store"), sockets.public[0].fileno()))
+        children.append(child("store", "store", sockets.public[0].fileno()))
     else:
         for number, public in enumerate(sockets.public, 1):
             name = "api" if len(sockets.public) == 1 else f"api-{number}"
-            children.append(Child("api", name, environment(name), public.fileno()))
+            children.append(child("api", name, public.fileno()))
     if settings.role in {"all", "worker"}:
-        children.append(Child("worker", "worker", environment("worker")))
-    bare = _without_secrets(settings)
-    models: tuple[tuple[Role, Path | None], ...] = (
-        ("embedder", settings.embedder_socket),
-        ("language-model", settings.language_model_socket),
-    )
-    children += [
-        Child(role, role, lambda own: child_environment(bare, own), essential=False)
-        for role, at in models
-        if at is not None
-    ]
+        children.append(child("worker", "worker"))
     return children
+
+
+def _models(settings: Settings, embedder: socket.socket | None) -> list[Child]:
+    """The processes of the models that are installed. `embedder`: the socket of the first."""
+    bare = _without_secrets(settings)
+
+    def environment(own: Mapping[str, str]) -> dict[str, str]:
+        return child_environment(bare, own)
+
+    models: list[Child] = []
+    if embedder is not None:
+        models.append(Child("embedder", "embedder", environment, essential=False, demand_listener=embedder))
+    if settings.language_model_socket is not None:
+        models.append(Child("language-model", "language-model", environment, essential=False))
+    return models
 
 
 def _without_secrets(settings: Settings) -> Settings:
@@ -207,13 +236,6 @@ def _private_folder(purpose: str, folder: DataFolder | None) -> Generator[Path]:
         yield path
     finally:
         shutil.rmtree(path, ignore_errors=True)
-
-
-def _import_early() -> None:
-    """Imports modules that a first start needs and that take a second, while PostgreSQL is being made."""
-    with contextlib.suppress(ImportError):  # raised again where the module is used
-        from lapel.foundation import ports  # noqa: F401, PLC0415  # pyright: ignore[reportUnusedImport]
-        from lapel.foundation.database import migrations  # noqa: F401, PLC0415  # pyright: ignore[reportUnusedImport]
 
 
 def _first_key(settings: Settings) -> str | None:

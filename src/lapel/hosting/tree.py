@@ -98,7 +98,8 @@ class Tree:
         StartFailed when an essential process has died TRIES times without getting ready.
         """
         for child in self._children:
-            child.start()
+            if child.demand_listener is None:
+                child.start()
         self._late_at = time.monotonic() + LATE
         announced = False
         while not self.stopping:
@@ -137,6 +138,8 @@ class Tree:
         """Whether the start waits for this child."""
         if child.ready or child.essential:
             return not child.ready
+        if child.demand_listener is not None:
+            return False
         return self._late_at is not None and not child.failures
 
     def _wait(self) -> None:
@@ -151,9 +154,13 @@ class Tree:
             for child in self._children:
                 if child.ready_fd is not None:
                     selector.register(child.ready_fd, selectors.EVENT_READ, child)
+                if (awaited := child.starts_on) is not None:
+                    selector.register(awaited, selectors.EVENT_READ, child)
             for key, _ in selector.select(timeout):
                 if isinstance(key.data, Child):
-                    if key.data.hear():
+                    if key.fileobj is key.data.starts_on:
+                        key.data.start()
+                    elif key.data.hear():
                         _log.debug("process.up", name=key.data.name)
                 else:
                     with contextlib.suppress(BlockingIOError):
@@ -177,13 +184,16 @@ class Tree:
             status = child.reap()
             if status is None:
                 continue
+            if status == 0 and child.demand_listener is not None:
+                _log.debug("process.idle", name=child.name)
+                continue
             if child.essential and not child.was_ready and child.failures >= TRIES:
                 raise StartFailed(
                     f"{child.name} does not start (it ended {TRIES} times, last with {status}); "
                     "the lines above say why."
                 )
             _log.warning("process.ended", name=child.name, status=status, again=child.failures)
-            if child.restart_at is None:
+            if child.given_up:
                 _log.error("process.given_up", name=child.name, status=status)
         if self._postgres is not None and self._postgres_restart_at is None:
             status = self._postgres.poll()
@@ -198,7 +208,9 @@ class Tree:
             self._restart_postgres()
         for child in self._children:
             if child.restart_at is not None and child.restart_at <= now and not self.stopping:
-                child.start()
+                child.restart_at = None
+                if child.demand_listener is None:
+                    child.start()
 
     def _restart_postgres(self) -> None:
         if self._postgres is None:

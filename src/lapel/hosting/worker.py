@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from lapel import app
 from lapel.foundation.ports import RESTART_PATIENCE, open_ports
 from lapel.foundation.queue.jobs import USUAL
+from lapel.foundation.queue.queue_connections import QueueConnections
 from lapel.foundation.queue.queue_worker import GRACE_SECONDS, QueueWorker
 
 if TYPE_CHECKING:
@@ -48,14 +49,13 @@ async def work(
     part does not start or a QueueWorker fails. `grace`: seconds that running jobs get to end after `stop`.
     """
     ports = services.ports
-    dsn = ports.settings.listen_database_url or ports.database.dsn
+    connections = QueueConnections(ports.settings.listen_database_url or ports.database.dsn)
     jobs = services.jobs()
     schedules = services.schedules() if scheduled else ()
     lines = (
         QueueWorker(
-            dsn,
+            connections,
             ports.database,
-            ports.clock,
             jobs,
             schedules if lane == USUAL else (),
             grace=grace,

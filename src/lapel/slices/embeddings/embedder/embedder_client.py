@@ -17,6 +17,8 @@ from lapel.slices.embeddings.embedder.embedder_messages import (
 )
 from lapel.slices.embeddings.model.model_messages import VECTOR_BYTES, Kind, unpacked
 
+# Seconds for the first answer on a connection, because the connection may have started the process.
+STARTING_SECONDS = 6.0
 # Seconds during which nobody waits for a process that has fallen silent.
 SILENT_SECONDS = 1.0
 
@@ -34,7 +36,7 @@ class EmbedderClient:
         self._absent_since: float | None = None
 
     def absent_seconds(self) -> float:
-        """Seconds since the socket was first found without a process; 0 after a connection was opened."""
+        """Seconds since a process was first missed that has not answered since then; 0 if none is missed."""
         return 0.0 if self._absent_since is None else asyncio.get_running_loop().time() - self._absent_since
 
     async def vectors(self, texts: list[str], kind: Kind) -> list[bytes] | None:
@@ -43,21 +45,28 @@ class EmbedderClient:
         if loop.time() < self._silent_until:
             return None
         began = loop.time()
-        connection = None
+        packed = connection = None
         try:
-            async with asyncio.timeout(PATIENCE[kind]):
-                connection = await self._connected()
+            async with asyncio.timeout(PATIENCE[kind]) as limit:
+                was_open = self._connection is not None and not self._connection.is_lost
+                connection = await self._connected(limit)
                 packed = await connection.ask(kind, texts)
+                if packed is None and was_open and connection.is_lost:
+                    # The process had been idle, and ended just now. A connection starts it again.
+                    connection = await self._connected(limit)
+                    packed = await connection.ask(kind, texts)
         except TimeoutError:
             if connection is None or connection.heard < began:
                 self._silent_until = loop.time() + SILENT_SECONDS
                 if connection is not None:
                     connection.abort()
             _log.warning("embedder.late", kind=kind)
-            return None
         except OSError as fault:
             _log.debug("embedder.away", error=str(fault))
-            return None
+        if connection is not None and connection.heard:
+            self._absent_since = None
+        elif self._absent_since is None:
+            self._absent_since = loop.time()
         if packed is None or len(packed) != len(texts) * VECTOR_BYTES:
             return None
         return unpacked(packed)
@@ -68,17 +77,15 @@ class EmbedderClient:
         if connection is not None:
             await connection.close()
 
-    async def _connected(self) -> _Connection:
+    async def _connected(self, limit: asyncio.Timeout) -> _Connection:
+        """The connection. A new one may start the process, so it extends the limit, unless the process is
+        missed already."""
         async with self._opening:
             if self._connection is None or self._connection.is_lost:
                 await self.aclose()
-                try:
-                    streams = await asyncio.open_unix_connection(self._path)
-                except OSError:
-                    self._absent_since = self._absent_since or asyncio.get_running_loop().time()
-                    raise
-                self._absent_since = None
-                self._connection = _Connection(*streams)
+                self._connection = _Connection(*await asyncio.open_unix_connection(self._path))
+            if not self._connection.heard and self._absent_since is None and (when := limit.when()):
+                limit.reschedule(max(when, asyncio.get_running_loop().time() + STARTING_SECONDS))
             return self._connection
 
 

@@ -68,14 +68,28 @@ class EmbedderServer:
         self._model = model
         self._work = asyncio.Event()
         self._connections: set[asyncio.Task[None]] = set()
+        self._asked_at = 0.0
 
-    async def run(self, listener: socket.socket, stop: asyncio.Event, ready: Callable[[], None]) -> None:
-        """Serve until `stop` is set. It starts a thread: call it when the process has given up its rights."""
+    async def run(
+        self,
+        listener: socket.socket,
+        stop: asyncio.Event,
+        ready: Callable[[], None],
+        *,
+        idle_seconds: float | None = None,
+    ) -> None:
+        """Serve until `stop` is set, or for `idle_seconds` without a request.
+
+        It starts a thread: call it when the process has given up its rights.
+        """
+        self._asked_at = asyncio.get_running_loop().time()
         queue = EmbedderQueue(VectorCache(), asyncio.get_running_loop().time)
         tasks = {
             asyncio.create_task(self._accept(listener, queue)),
             asyncio.create_task(self._embed(queue)),
         }
+        if idle_seconds is not None:
+            tasks.add(asyncio.create_task(self._idle(idle_seconds)))
         stopping = asyncio.create_task(stop.wait())
         ready()
         try:
@@ -88,6 +102,12 @@ class EmbedderServer:
             for each in tasks:
                 each.cancel()
             await asyncio.wait(tasks)
+
+    async def _idle(self, seconds: float) -> None:
+        """Return once nobody has asked for so long."""
+        loop = asyncio.get_running_loop()
+        while (left := self._asked_at + seconds - loop.time()) > 0:  # noqa: ASYNC110 - a time
+            await asyncio.sleep(left)
 
     async def _accept(self, listener: socket.socket, queue: EmbedderQueue) -> None:
         async for connection in connections(listener):
@@ -136,6 +156,7 @@ class EmbedderServer:
             async with asyncio.timeout(FRAME_SECONDS):
                 body = await frame_body(reader, MOST_OF_A_REQUEST, first=first)
                 request = _checked(decoder.decode(body))
+            self._asked_at = asyncio.get_running_loop().time()
             queue.put(request.kind, request.texts, _Asker(writer, request.number))
             self._work.set()
 
