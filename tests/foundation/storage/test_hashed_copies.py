@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import subprocess
+import sys
 from base64 import b64encode
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
@@ -15,6 +17,32 @@ from lapel.foundation.storage.errors import ObjectMissing, StoreUnavailable
 from lapel.foundation.storage.hashed_copies import HashedCopies
 from lapel.foundation.storage.presign import Presigner
 
+# A Python that starts anew: two copies at once, from a store that does not listen. In which threads is the
+# HTTP client imported?
+IMPORTS = """
+import asyncio, sys, threading
+from lapel.foundation.storage.credentials import Credentials, StaticCredentials
+from lapel.foundation.storage.hashed_copies import HashedCopies
+from lapel.foundation.storage.presign import Presigner
+
+class Noting:
+    def find_spec(self, name, path=None, target=None):
+        if name in ("aiohttp", "yarl"):
+            found.append((name, threading.current_thread() is threading.main_thread()))
+
+async def main():
+    keys = StaticCredentials(Credentials("key", "secret"))
+    copies = HashedCopies(Presigner("http://127.0.0.1:1", region="r", bucket="b", credentials=keys), "b")
+    asked = [copies.copy("staging/a", "media/a", "0") for _ in range(2)]
+    failed = await asyncio.gather(*asked, return_exceptions=True)
+    await copies.close()
+    assert [type(each).__name__ for each in failed] == ["StoreUnavailable"] * 2, failed
+
+found = []
+sys.meta_path.insert(0, Noting())
+asyncio.run(main())
+assert found == [("aiohttp", False), ("yarl", False)], found
+"""
 DIGEST = hashlib.sha256(b"as it was said")
 TOLD = f"<ChecksumSHA256>{b64encode(DIGEST.digest()).decode()}</ChecksumSHA256>"
 SOURCE, TARGET, ETAG = "staging/a b", "media/a b", '"0123"'
@@ -42,6 +70,20 @@ async def answering(status: int, body: str) -> AsyncGenerator[tuple[HashedCopies
         await copies.close()
         server.close()
         await server.wait_closed()
+
+
+def test_the_event_loop_does_not_wait_for_the_imports_of_the_first_copy() -> None:
+    ended = subprocess.run([sys.executable, "-c", IMPORTS], capture_output=True, text=True, check=False)
+    assert ended.returncode == 0, ended.stderr
+
+
+async def test_an_import_that_failed_once_is_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with answering(200, f"<CopyObjectResult>{TOLD}</CopyObjectResult>") as (copies, _):
+        with monkeypatch.context() as patch:
+            patch.setitem(sys.modules, "lapel.foundation.storage.copy_requests", None)
+            with pytest.raises(ImportError):
+                await copies.copy(SOURCE, TARGET, ETAG)
+        assert await copies.copy(SOURCE, TARGET, ETAG) == DIGEST.hexdigest()
 
 
 async def test_it_asks_for_the_hash_of_one_version() -> None:

@@ -36,6 +36,9 @@ if TYPE_CHECKING:
     from lapel.settings import Settings
 
 _CHUNK = 1 << 20
+# Calls that transfer no object wait so long for an answer. After that, `lapel init` reports that the store
+# does not answer.
+_SMALL_CALL_SECONDS = 15.0
 # Errors that only an open file raises, never a connection.
 _OF_FILES = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS}
 _CORS = b"""<CORSConfiguration><CORSRule><AllowedOrigin>*</AllowedOrigin>\
@@ -235,7 +238,7 @@ async def prepare_bucket(ports: Ports) -> tuple[bool, str]:
     Returns whether the bucket was made now, and the state of the CORS rules: `built in` or `set`. Raises
     CommandError when the store refuses, and StoreUnavailable when there are no valid credentials.
     """
-    client = BucketClient(ports.settings, ports.clock)
+    client = BucketClient(ports.settings, ports.clock, patience=_SMALL_CALL_SECONDS)
     made = not await asyncio.to_thread(client.exists)
     if made:
         await asyncio.to_thread(client.make)

@@ -90,6 +90,11 @@ class ObjectStore:
         self._patient = patient
         self._copies = copies
 
+    def prepare(self) -> None:
+        """Begin to import what only copies need, without delay to the event loop; the first copy waits for
+        it."""
+        self._copies.prepare()
+
     async def close(self) -> None:
         """Close the connections that are not obstore's."""
         await self._copies.close()
