@@ -1,4 +1,4 @@
-"""One listener, two hosts: which request is the store's."""
+"""One listener, two hosts: which request is the store's. And what is done after the start."""
 
 from __future__ import annotations
 

@@ -44,23 +44,23 @@ def line_after(stream: IO[str] | None, words: str) -> str:
 
 
 @contextlib.contextmanager
-def asking(served: Served, key: str, path: str) -> Generator[None]:
+def asking(served: Served, key: str, path: str) -> Generator[set[str]]:
     """Requests during the block, one after the other: the process that answers the first of them may not
-    have heard of the tail yet."""
-    ended = threading.Event()
+    have heard of the tail yet. After the block, the set has their ids."""
+    ended, made = threading.Event(), set[str]()
 
     def ask_again() -> None:
         while not ended.wait(0.1):
             with contextlib.suppress(httpx.HTTPError):
-                ask(served, key, path)
+                made.add(ask(served, key, path))
 
     with ThreadPoolExecutor(1) as pool:
         asked = pool.submit(ask_again)
         try:
-            yield
+            yield made
         finally:
             ended.set()
-        asked.result()
+            asked.result()
 
 
 @contextlib.contextmanager
@@ -106,8 +106,9 @@ def test_requests_of_all_processes_are_shown_also_after_one_is_killed(
         env = {"LAPEL_URL": served.url, "LAPEL_KEY": key}
         with tailing("--format", "json", "--path", "/v1/devices", **env) as process:
             assert process.stdout is not None
-            made = ask(served, key, "/v1/devices")
-            assert json.loads(process.stdout.readline())["request_id"] == made
+            with asking(served, key, "/v1/devices") as made:
+                shown = json.loads(process.stdout.readline())["request_id"]
+            assert shown in made
         refused = run("logs", "tail", "--status", "6xx", env=env)
         assert refused.returncode == 1
         assert "lapel: the server refuses the stream (400): A status is a number" in refused.stderr

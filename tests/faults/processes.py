@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
-import sys
 from collections.abc import AsyncGenerator, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
@@ -22,6 +21,7 @@ from lapel.foundation.core import crash_points
 from lapel.foundation.core.clock import ManualClock
 from lapel.foundation.ports import open_ports
 from lapel.hosting import child
+from lapel.hosting.children import Role
 from lapel.settings import Settings
 from tests.support.forks import FORKS, end_with_parent, nothing, start, status, take_environment
 
@@ -36,7 +36,7 @@ UPDATE webhook_deliveries SET leased_until = NULL WHERE state = 'pending';
 
 
 def _run(
-    role: str, environment: Mapping[str, str], listener: socket.socket | None, before: Callable[[], object]
+    role: Role, environment: Mapping[str, str], listener: socket.socket | None, before: Callable[[], object]
 ) -> None:
     """In the new process: run `lapel.hosting.child`."""
     end_with_parent()
@@ -45,8 +45,7 @@ def _run(
     os.environ.update(environment)
     if listener is not None:
         os.environ["LAPEL_LISTEN_FD"] = str(listener.detach())
-    sys.argv = ["lapel", role]
-    child.main()
+    child.run(role)
 
 
 class Process:
@@ -58,7 +57,7 @@ class Process:
 
     def __init__(
         self,
-        role: str,
+        role: Role,
         settings: Settings,
         crash: str | None,
         listener: socket.socket | None,
@@ -115,7 +114,7 @@ class Process:
 
 @asynccontextmanager
 async def process(
-    role: str,
+    role: Role,
     settings: Settings,
     *,
     crash: str | None = None,

@@ -14,6 +14,7 @@ import pytest
 from lapel import app
 from lapel.embedded.postgres.supervisor import EmbeddedPostgres
 from lapel.foundation.core.clock import Clock
+from lapel.foundation.http.deadline import Deadlines
 from lapel.foundation.http.operations import Operation
 from lapel.foundation.ports import Ports
 from lapel.foundation.slices import Services, Slice
@@ -78,7 +79,11 @@ async def running(
     clock: Clock | None = None,
     **more: str,
 ) -> AsyncGenerator[Running]:
-    """Serve until the block ends. `more` are LAPEL_* variables."""
+    """Serve until the block ends. `more` are LAPEL_* variables.
+
+    Unless they say how long an answer may take, it may take a minute: this process loads its own embedding
+    model, which a busy machine does not do in nine seconds. In production, no request waits for that.
+    """
     sockets = listen("127.0.0.1", int(more.get("LAPEL_PORT", "0")))
     port = sockets[0].getsockname()[1]
     settings = settings_for(data_dir, database_url, port, **more)
@@ -95,6 +100,8 @@ async def running(
         await serving
     assert server.ports is not None
     assert server.services is not None
+    if "LAPEL_ANSWER_TIMEOUT" not in more:
+        server.api._deadlines = Deadlines(60)
     try:
         yield Running(f"http://127.0.0.1:{port}", settings, server, server.ports, server.services, stop)
     finally:

@@ -9,6 +9,7 @@ import contextlib
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -78,6 +79,22 @@ class Served:
 
     def await_healthy(self) -> None:
         eventually(lambda: self.health() == 200)
+
+    @contextlib.contextmanager
+    def connected_to_embedder(self) -> Generator[socket.socket]:
+        """A connection to the process that embeds queries, which it starts."""
+        opened = psutil.Process(self.process.pid).net_connections("unix")
+        (path,) = {each.laddr for each in opened if str(each.laddr).endswith("/socket")}
+        with socket.socket(socket.AF_UNIX) as client:
+            client.settimeout(PATIENCE)
+            client.connect(str(path))
+            yield client
+
+    @contextlib.contextmanager
+    def asking_embedder(self) -> Generator[int]:
+        """The same; gives the id of the process."""
+        with self.connected_to_embedder():
+            yield self.pid("embedder")
 
     def all_pids(self) -> set[int]:
         return {child.pid for child in psutil.Process(self.process.pid).children(recursive=True)}

@@ -75,9 +75,10 @@ _GIVEN = re.compile(
     rf"world_id\s*=\s*{_ARGUMENT}|\([^()]*world_id[^()]*\)\s*(?:=\s*\(\s*\$\d|(?:IN|=\s*ANY)\s*\(\s*SELECT[^;]*\$\d)",
     re.IGNORECASE,
 )
-# `… unnest(…$1…) … AS asked (world_id, …) … world_id = asked.world_id`: the questions of several callers.
+# `… unnest(…$1…) … AS asked (world_id, …) … world_id = asked.world_id`: the questions of several callers, and
+# `… (SELECT $1…) AS asked (world_id, …) …`: the question of one.
 _ASKED = re.compile(
-    r"\bunnest\s*\(.*\$\d.*\bAS asked\s*\(\s*world_id\b.*world_id\s*=\s*asked\.world_id",
+    r"(?:\bunnest\s*\(.*|\(SELECT\s)\$\d.*\bAS asked\s*\(\s*world_id\b.*world_id\s*=\s*asked\.world_id",
     re.IGNORECASE | re.DOTALL,
 )
 

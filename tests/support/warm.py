@@ -1,4 +1,4 @@
-"""The command `lapel` in a forked process; the processes of its `serve` are forked as well.
+"""The command `lapel` in a forked process.
 
 `Warm` is used like subprocess.Popen. Only the imports differ from `python -m lapel.cli.main`. A test of what
 a start costs or imports needs a Python that starts anew.
@@ -7,7 +7,6 @@ a start costs or imports needs a Python that starts anew.
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import io
 import os
 import runpy
@@ -15,15 +14,13 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import IO, Any, NoReturn, Self
+from typing import IO, Any, Self
 
 import psutil
-from prometheus_client import values
 
-from lapel.hosting import child, children
 from tests.support.forks import FORKS, end_with_parent, nothing, start, status, take_environment
 from tests.support.patience import LOOK, Deadline
 
@@ -159,7 +156,6 @@ def _command(
         os.dup2(stream.fileno(), number)
         stream.close()
     _open_streams()
-    children.subprocess = _Forking
     before()
     sys.argv = arguments
     runpy.run_module("lapel.cli.main", run_name="__main__", alter_sys=True)
@@ -181,9 +177,8 @@ def is_role(process: psutil.Process, role: str) -> bool:
     line = process.cmdline()  # empty when the process has just ended
     if role == "postgres":
         return bool(line) and line[0].endswith("/postgres")
-    return (
-        line[-2:] == ["lapel.hosting.child", role] or process.name() == f"lapel-{role}"[:15]
-    )  # as long as Linux keeps it
+    # A program has its name only once it runs our code. Linux keeps 15 characters.
+    return process.name() == f"lapel-{role}"[:15] or line[-2:] == ["lapel.hosting.child", role]
 
 
 def children_of(pid: int) -> list[psutil.Process]:
@@ -202,95 +197,3 @@ def children_of(pid: int) -> list[psutil.Process]:
         with contextlib.suppress(psutil.NoSuchProcess):
             found.append(psutil.Process(int(each)))
     return found
-
-
-class _Forked:
-    """A process of `lapel serve`, forked from the supervisor; as much of a Popen as the supervisor uses."""
-
-    def __init__(
-        self,
-        command: Sequence[str],
-        *,
-        env: Mapping[str, str],
-        pass_fds: Sequence[int],
-        stdin: int,
-        process_group: int,
-    ) -> None:
-        assert (stdin, process_group) == (DEVNULL, 0)
-        self.returncode: int | None = None
-        self.pid = os.fork()
-        if self.pid == 0:
-            _ended(lambda: _become(command[-1], env, pass_fds))
-
-    def poll(self) -> int | None:
-        if self.returncode is None:
-            self._take(*os.waitpid(self.pid, os.WNOHANG))
-        return self.returncode
-
-    def wait(self) -> int:
-        if self.returncode is None:
-            self._take(*os.waitpid(self.pid, 0))
-        assert self.returncode is not None
-        return self.returncode
-
-    def send_signal(self, number: int) -> None:
-        if self.poll() is None:
-            os.kill(self.pid, number)
-
-    def _take(self, pid: int, code: int) -> None:
-        if pid:
-            self.returncode = os.waitstatus_to_exitcode(code)
-
-
-class _Forking:
-    """In place of the module subprocess, for the module that starts the processes of `lapel serve`."""
-
-    DEVNULL = DEVNULL
-    Popen = _Forked
-
-
-def _become(role: str, environment: Mapping[str, str], descriptors: Sequence[int]) -> None:
-    """In the new process: what execve does with signals and descriptors, and then the role."""
-    os.setpgid(0, 0)
-    signal.set_wakeup_fd(-1)
-    for number in signal.valid_signals():
-        if callable(signal.getsignal(number)):
-            signal.signal(number, signal.SIG_DFL)
-    signal.signal(signal.SIGINT, signal.default_int_handler)
-    _close_all_but({1, 2, *descriptors})
-    os.open(os.devnull, os.O_RDONLY)  # the lowest that is free: 0
-    take_environment(environment)
-    name = environment.get("LAPEL_METRICS_NAME")
-    if name is not None:  # telemetry.py asks when it is imported
-        values.ValueClass = values.MultiProcessValue(lambda: name)
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(15, f"lapel-{role}".encode(), 0, 0, 0)  # its name, for `is_role`
-    sys.argv = ["lapel", role]
-    child.main()
-
-
-def _close_all_but(kept: set[int]) -> None:
-    for each in list(Path("/dev/fd").iterdir()):
-        if int(each.name) not in kept:
-            with contextlib.suppress(OSError):  # the one that the listing itself had open
-                os.close(int(each.name))
-
-
-def _ended(run: Callable[[], None]) -> NoReturn:
-    """Run it, and end this process as Python does."""
-    code: int = 1
-    try:
-        run()
-        code = 0
-    except SystemExit as end:
-        if isinstance(end.code, str):
-            sys.stderr.write(f"{end.code}\n")
-        else:
-            code = end.code or 0
-    except BaseException as fault:  # noqa: BLE001 - as at the end of any Python
-        sys.excepthook(type(fault), fault, fault.__traceback__)
-    finally:
-        with contextlib.suppress(OSError, ValueError):
-            sys.stdout.flush()
-            sys.stderr.flush()
-        os._exit(code)
