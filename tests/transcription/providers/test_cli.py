@@ -43,6 +43,7 @@ async def place(fresh_database: str, tmp_path: Path, monkeypatch: pytest.MonkeyP
     monkeypatch.setenv("LAPEL_SECRET", SECRET)
     monkeypatch.setenv("LAPEL_OUTBOUND_NETWORKS", "127.0.0.0/8")
     monkeypatch.setenv("LAPEL_DATA_DIR", str(tmp_path / "data"))
+    monkeypatch.setenv("LAPEL_LANGUAGE_MODEL", "extractive")  # whatever is installed here
     async with open_ports(settings_for(tmp_path / "data", fresh_database, 9)) as ports:
         return (await Projects(ports).create("Acme")).id
 
