@@ -52,7 +52,10 @@ async def test_walks_by_cursor_and_by_offset_agree(
     async def page(**query: Any) -> dict[str, Any]:
         answer = await client.get(path, params=query, headers=shared.tenant.headers)
         assert answer.status_code == 200, answer.text
-        return answer.json()
+        found: dict[str, Any] = answer.json()
+        for row in found["data"]:
+            row.pop("last_used_at", None)  # of a key: written a while after it was used
+        return found
 
     whole = await page(limit=100)
     rows = whole["data"]
