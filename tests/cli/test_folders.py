@@ -14,7 +14,7 @@ import pytest
 
 from lapel.cli.doctor import checks
 from lapel.cli.shared.installation import reachable
-from lapel.foundation.database.schema_version import newest_revision
+from lapel.foundation.database.schema.schema_version import newest_revision
 from lapel.hosting.data_folder import DataFolder, DataFolderError, Running
 from lapel.settings import Settings
 from tests.support.serving import run

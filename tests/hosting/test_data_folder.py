@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from lapel.foundation.database import migrations
-from lapel.foundation.database.schema_version import newest_revision
+from lapel.foundation.database.schema.schema_version import newest_revision
 from lapel.hosting.children import LONGEST_DELAY, STABLE, Backoff, Child
 from lapel.hosting.data_folder import DataFolder, DataFolderError, store_credentials
 

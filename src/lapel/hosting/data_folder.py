@@ -33,7 +33,7 @@ from typing import TypeVar
 import msgspec
 
 from lapel.embedded.postgres.install import MAJOR
-from lapel.foundation.database.schema_version import newest_revision
+from lapel.foundation.database.schema.schema_version import newest_revision
 
 LAYOUT = 1
 STORE_KEY_ID = "lapel"

@@ -41,11 +41,9 @@ class Forks:
     """Makes the processes of some roles. Until the first of them starts, a thread imports the modules of API
     and store."""
 
-    def __init__(self, roles: frozenset[Role], *, migrates: bool = False) -> None:
-        """`migrates`: import what a migration of the database needs, too."""
+    def __init__(self, roles: frozenset[Role]) -> None:
         # Other systems' libraries may not work in a fork.
         self._roles = roles & FORKED_ROLES if sys.platform == "linux" else frozenset[Role]()
-        self._migrates = migrates
         # Not a daemon: a start that fails at once must not end this process in the middle of an import.
         self._importing = threading.Thread(target=self._import)
         keep_one_heap()
@@ -74,9 +72,6 @@ class Forks:
         # more, because the worker writes to most of these pages, and so gets copies of them.
         for role in self._roles - {"worker"}:
             _load(role)
-        if self._migrates:
-            with contextlib.suppress(ImportError):  # raised again where it is used
-                from lapel.foundation.database import migrations  # noqa: F401, PLC0415  # pyright: ignore[reportUnusedImport]
 
 
 def _has_one_thread() -> bool:

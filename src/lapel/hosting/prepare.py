@@ -13,7 +13,7 @@ import structlog
 
 from lapel.embedded.postgres.supervisor import EmbeddedPostgres
 from lapel.foundation.core.clock import SystemClock
-from lapel.foundation.database.schema_version import newest_revision
+from lapel.foundation.database.schema.schema_version import newest_revision
 from lapel.foundation.storage.credentials import botocore_chain
 from lapel.foundation.storage.errors import StoreUnavailable
 from lapel.hosting.data_folder import DataFolder, DataFolderError, store_credentials
@@ -160,12 +160,20 @@ def prepare_database(settings: Settings, folder: DataFolder | None) -> None:
     """
     if settings.embedded_database and folder is not None:
         if folder.needs_migration():
-            from lapel.foundation.database import migrations  # noqa: PLC0415  # most of a start, and rarely needed
-
-            migrations.upgrade(str(settings.database_url))
+            _bring_schema(str(settings.database_url))
         return
     if settings.role in {"all", "api", "worker"}:
         check_schema(str(settings.database_url))
+
+
+def _bring_schema(database_url: str) -> None:
+    # A start of a folder that has the newest schema needs neither of them.
+    from lapel.foundation.database.schema.new_schema import make_schema  # noqa: PLC0415
+
+    if not make_schema(database_url):
+        from lapel.foundation.database import migrations  # noqa: PLC0415
+
+        migrations.upgrade(database_url)
 
 
 def schema_of(database_url: str) -> str | None:

@@ -89,8 +89,7 @@ def serve(
         stack.callback(sockets.close)
         if embedder is not None:
             stack.callback(embedder.close)
-        migrates = folder is not None and folder.needs_migration()
-        forks = Forks(_roles(settings), migrates=migrates)
+        forks = Forks(_roles(settings))
         if postgres is not None:
             postgres.start(interrupted=lambda: tree.stopping)
         settings = _complete(settings, postgres, sockets)

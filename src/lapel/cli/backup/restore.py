@@ -26,7 +26,7 @@ from lapel.cli.shared.options import DataDir, Json, emit, say
 from lapel.embedded.postgres.supervisor import EmbeddedPostgres
 from lapel.foundation.core.clock import SystemClock
 from lapel.foundation.database import migrations
-from lapel.foundation.database.schema_version import newest_revision
+from lapel.foundation.database.schema.schema_version import newest_revision
 from lapel.foundation.ports import open_ports
 from lapel.hosting import prepare
 from lapel.hosting.data_folder import DataFolder

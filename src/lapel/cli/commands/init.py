@@ -14,7 +14,7 @@ from lapel.cli.shared.bucket import prepare_bucket
 from lapel.cli.shared.first_key import FirstKey, handed_over
 from lapel.cli.shared.installation import reachable, settings_of
 from lapel.cli.shared.options import DataDir, Json, emit, is_piped, named
-from lapel.foundation.database.schema_version import newest_revision
+from lapel.foundation.database.schema.schema_version import newest_revision
 from lapel.foundation.ports import Ports, open_ports
 from lapel.slices.projects.operator import ensure_first_key
 

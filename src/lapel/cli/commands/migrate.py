@@ -6,7 +6,7 @@ import msgspec
 
 from lapel.cli.shared.installation import reachable, settings_of
 from lapel.cli.shared.options import DataDir, Json, emit
-from lapel.foundation.database.schema_version import newest_revision
+from lapel.foundation.database.schema.schema_version import newest_revision
 
 
 class Migrated(msgspec.Struct, frozen=True):

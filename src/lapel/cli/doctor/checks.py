@@ -21,7 +21,7 @@ from lapel.embedded.postgres import install
 from lapel.embedded.postgres.install import PostgresError
 from lapel.embedded.postgres.supervisor import EmbeddedPostgres
 from lapel.foundation.database.pool import DATABASE_AWAY
-from lapel.foundation.database.schema_version import newest_revision
+from lapel.foundation.database.schema.schema_version import newest_revision
 from lapel.foundation.ports import credential_source
 from lapel.foundation.storage.errors import ObjectMissing, StoreUnavailable
 from lapel.hosting import prepare

@@ -11,7 +11,7 @@ import msgspec
 
 from lapel.foundation.core.errors import Unavailable
 from lapel.foundation.database.pool import DATABASE_AWAY
-from lapel.foundation.database.schema_version import newest_revision
+from lapel.foundation.database.schema.schema_version import newest_revision
 from lapel.foundation.http.calls import Reply
 from lapel.foundation.queue.jobs import count_workers
 from lapel.foundation.queue.queue_queries import QUEUE_REACHABLE

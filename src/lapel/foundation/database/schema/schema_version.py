@@ -9,5 +9,5 @@ from pathlib import Path
 @cache
 def newest_revision() -> str:
     """The number of the newest revision, read from the file names: `0001_first_light.py` is revision 0001."""
-    folder = Path(__file__).parent / "migrations" / "versions"
+    folder = Path(__file__).parent.parent / "migrations" / "versions"
     return max(file.name.partition("_")[0] for file in folder.glob("[0-9]*_*.py"))

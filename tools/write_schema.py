@@ -1,0 +1,47 @@
+"""Write schema.sql, the schema of a new embedded database, as the migrations make it: `make schema`."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import tempfile
+from pathlib import Path
+
+from lapel.embedded.postgres.supervisor import EmbeddedPostgres
+from lapel.foundation.database import migrations
+from lapel.foundation.database.schema.new_schema import SCHEMA_FILE
+
+_HEADER = """\
+-- The schema of a new embedded database: what all migrations together make. Written by `make schema`.
+"""
+# The others are a session's defaults, or of no use here.
+_SETTINGS = ("SET check_function_bodies = false;", "SELECT pg_catalog.set_config('search_path', '', false);")
+
+_REVISION = "INSERT INTO public.alembic_version (version_num) VALUES ('{}');"
+
+
+def main() -> None:
+    """Make a database by the migrations, and write what pg_dump says of it."""
+    with (
+        tempfile.TemporaryDirectory(prefix="lapel-schema-") as folder,
+        EmbeddedPostgres(Path(folder)) as server,
+    ):
+        migrations.upgrade(server.dsn())
+        words = ["--schema-only", "--no-owner", "--exclude-extension=vector", server.dsn()]
+        dump = subprocess.run(
+            [str(server.program("pg_dump")), *words], capture_output=True, text=True, check=True
+        ).stdout
+    revision = _REVISION.format(migrations.head())
+    SCHEMA_FILE.write_text("\n".join([_HEADER, *_statements(dump), revision, ""]))
+    print(f"{SCHEMA_FILE.name} is the schema of revision {migrations.head()}.")
+
+
+def _statements(dump: str) -> list[str]:
+    """The settings and the other statements of a dump, without its comments."""
+    lines = [line for line in dump.splitlines() if not line.startswith(("--", "\\", "SET ", "SELECT "))]
+    text = re.sub(r"\n{2,}", "\n\n", "\n".join(lines)).strip()
+    return [each + "\n" for each in (*_SETTINGS, text)]
+
+
+if __name__ == "__main__":
+    main()
