@@ -35,9 +35,11 @@ def measure() -> list[Row]:
     laters: list[float] = []
     stops: list[float] = []
     sizes: dict[str, float] = {}
-    for _ in range(FIRST_STARTS):
-        folder = Path(tempfile.mkdtemp(prefix="lapel-bench-"))
-        try:
+    with contextlib.ExitStack() as stack:
+        for _ in range(FIRST_STARTS):
+            # All are removed at the end: ext4 makes files slowly while many were deleted in the last minutes.
+            folder = Path(tempfile.mkdtemp(prefix="lapel-bench-"))
+            stack.callback(shutil.rmtree, folder, ignore_errors=True)
             first, stop, _ = _start(folder)
             firsts.append(first)
             stops.append(stop)
@@ -45,8 +47,6 @@ def measure() -> list[Row]:
                 later, stop, sizes = _start(folder, settle=SETTLE if number == LATER_STARTS else 0)
                 laters.append(later)
                 stops.append(stop)
-        finally:
-            shutil.rmtree(folder, ignore_errors=True)
     each = ", ".join(f"{name} {size:.0f}" for name, size in sizes.items())
     return [
         Row("first start to healthy", statistics.median(firsts), "s", at_most=1.2, detail=_spread(firsts)),
