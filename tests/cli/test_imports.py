@@ -17,9 +17,14 @@ assert "uvicorn" in sys.modules
 assert "pgqueuer" not in sys.modules
 import lapel.hosting.roles.worker_role
 assert "pgqueuer" in sys.modules
+import lapel.slices.summaries.work.summary_runner
+import lapel.slices.transcription.work.runner
+import lapel.slices.transcription.work.tools
+import lapel.slices.webhooks.delivery.engine
+assert "aiohttp" not in sys.modules
 """
 
 
-def test_only_the_worker_imports_pgqueuer_and_only_servers_import_uvicorn() -> None:
+def test_processes_import_large_libraries_only_where_they_need_them_at_once() -> None:
     done = subprocess.run([sys.executable, "-c", SCRIPT], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr

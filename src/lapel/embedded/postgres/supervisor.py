@@ -47,8 +47,8 @@ _CONFIGURATION = {
     # statement that searches 60,000 chunks took twice as long, because it read from files.
     "shared_buffers": "512MB",
     "max_connections": "60",
-    # PostgreSQL writes to all of these at its start. The defaults take 15 MB more; commits write the log every few
-    # milliseconds, and no transaction is serializable.
+    # PostgreSQL writes to all of these at its start. The defaults take 15 MB more. Commits write the log
+    # every few milliseconds, and no transaction is serializable.
     "wal_buffers": "2MB",
     "max_pred_locks_per_transaction": "10",
     "max_wal_size": "512MB",

@@ -121,7 +121,7 @@ class Database:
     """The pool of connections; errors of an unavailable database become Unavailable."""
 
     def __init__(
-        self, dsn: str, *, min_size: int = 2, max_size: int = CONNECTIONS, lock_seconds: float = LOCK_SECONDS
+        self, dsn: str, *, min_size: int = 1, max_size: int = CONNECTIONS, lock_seconds: float = LOCK_SECONDS
     ) -> None:
         """`max_size`: the most connections; one world gets half of them at most. `lock_seconds`: seconds that
         a statement waits for a row that another transaction holds."""

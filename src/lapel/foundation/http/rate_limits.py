@@ -361,7 +361,7 @@ async def open_limiter(
     if not settings.rate_limits_on:
         yield Unlimited()
         return
-    database = Database(dsn, min_size=1, max_size=2)
+    database = Database(dsn, max_size=2)
     await database.open()
     try:
         yield RateLimiter(settings, database, clock, holders, patience=PATIENCE_SECONDS)

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from lapel.foundation.database.pool import Pool
 
 # One of them listens. PgQueuer's statements take a few milliseconds, so few connections serve many lanes.
-_MOST_CONNECTIONS = 4
+_MOST_CONNECTIONS = 3
 _IDLE_SECONDS = 10.0
 
 

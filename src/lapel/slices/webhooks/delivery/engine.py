@@ -11,6 +11,7 @@ import contextlib
 import random
 import time
 from functools import partial
+from importlib import import_module
 from typing import TYPE_CHECKING
 
 import asyncpg
@@ -23,13 +24,11 @@ from lapel.foundation.database.listening import listen
 from lapel.foundation.database.pool import DATABASE_AWAY
 from lapel.foundation.outages import OUTAGES
 from lapel.foundation.outbound.lookups import TENANT
-from lapel.foundation.outbound.outbound_client import OutboundClient, open_client
 from lapel.foundation.outbound.policy import OutboundPolicy
 from lapel.slices.webhooks.delivery import claim_queries
 from lapel.slices.webhooks.delivery.claiming import Claims
 from lapel.slices.webhooks.delivery.delivery_metrics import IN_FLIGHT
 from lapel.slices.webhooks.delivery.fan_out import FanOut
-from lapel.slices.webhooks.delivery.posting.attempts import Attempts
 from lapel.slices.webhooks.delivery.settling.outcomes import OutcomeWriter
 from lapel.slices.webhooks.delivery.start_queue import StartQueue
 from lapel.slices.webhooks.delivery.webhook_places import WebhookPlaces
@@ -39,9 +38,11 @@ from lapel.slices.webhooks.records.erased_events import ErasedEvents
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
+    from lapel.foundation.outbound.outbound_client import OutboundClient
     from lapel.foundation.ports import Ports
     from lapel.slices.webhooks.delivery.claim_queries import ClaimedRow
     from lapel.slices.webhooks.delivery.delivery_outcome import DeliveryOutcome
+    from lapel.slices.webhooks.delivery.posting.attempts import Attempts
     from lapel.slices.webhooks.records.endings import Endings
 
 _POLL = 1.0
@@ -87,25 +88,17 @@ class DeliveryEngine:
         self._loops: list[asyncio.Task[None]] = []
         self._stopping = False
         self._client: OutboundClient | None = None
+        self._attempts: Attempts | None = None
 
     async def start(self) -> None:
         """Begin to deliver."""
-        settings = self._ports.settings
-        self._client = open_client(
-            OutboundPolicy.of(settings),
-            total=None,
-            connect=_CONNECT,
-            limit=0,
-            buffer_bytes=_BUFFER_BYTES,
-        )
-        attempts = Attempts(self._ports, self._client, random.random)
-        dsn = settings.listen_database_url or self._ports.database.dsn
+        dsn = self._ports.settings.listen_database_url or self._ports.database.dsn
         self._loops = [
             asyncio.create_task(each, name=f"webhooks-{name}")
             for name, each in {
                 "listen": listen(dsn, outbox.EVENTS_CHANNEL, self._told),
                 "fan-out": self._repeat(self._place),
-                "claims": self._repeat(lambda: self._claim(attempts)),
+                "claims": self._repeat(self._claim),
                 "outcomes": self._repeat(self._outcomes.step),
                 "leases": self._repeat(self._renew),
                 "disabled": self._repeat(self._end_disabled),
@@ -162,7 +155,7 @@ class DeliveryEngine:
         while not self._stopping and await self._fan_out.place_some():
             self._look_again.set()
 
-    async def _claim(self, attempts: Attempts) -> None:
+    async def _claim(self) -> None:
         """Begin attempts of the deliveries that are due, once some may be."""
         await _set_or_late(self._look_again)
         while not self._stopping and self._outcomes.kept < _MOST_KEPT:
@@ -170,8 +163,10 @@ class DeliveryEngine:
             found = await self._claims.look()
             took = time.monotonic() - began
             self._disabled.update(found.disabled)
-            for claim in found.claimed:
-                self._begin(attempts, claim, probe=(claim.world_id, claim.webhook_id) in found.probes)
+            if found.claimed:
+                attempts = await self._prepared()
+                for claim in found.claimed:
+                    self._begin(attempts, claim, probe=(claim.world_id, claim.webhook_id) in found.probes)
             if found.full:
                 # Claim the next ones while those that wait begin, so that the worker never waits for claims.
                 await asyncio.sleep(_BETWEEN_LOOKS)
@@ -180,6 +175,23 @@ class DeliveryEngine:
                 await asyncio.sleep(min(max(took, _BETWEEN_LOOKS), _LONGEST_BETWEEN_LOOKS))
             if not found.more:
                 return
+
+    async def _prepared(self) -> Attempts:
+        """What makes attempts. Only a worker that delivers loads the HTTP client: 9 MB, in a thread."""
+        if self._attempts is None:
+            await asyncio.to_thread(import_module, "lapel.slices.webhooks.delivery.posting.attempts")
+            from lapel.foundation.outbound.outbound_client import open_client  # noqa: PLC0415
+            from lapel.slices.webhooks.delivery.posting.attempts import Attempts  # noqa: PLC0415
+
+            self._client = open_client(
+                OutboundPolicy.of(self._ports.settings),
+                total=None,
+                connect=_CONNECT,
+                limit=0,
+                buffer_bytes=_BUFFER_BYTES,
+            )
+            self._attempts = Attempts(self._ports, self._client, random.random)
+        return self._attempts
 
     def _begin(self, attempts: Attempts, claim: ClaimedRow, *, probe: bool) -> None:
         key = claim.world_id, claim.id
