@@ -122,3 +122,43 @@ INSERT INTO config_overrides (world_id, level, subject_id, section, value, revis
     VALUES ($W, 'project', '', 'retention', '{"recordings_days": 10, "audio_days": 5}', 1,
         now() - interval '10 days');
 """
+
+# 2,000 more worlds, each with two rows of every table in which the world $W has rows. Ids, and what else must
+# differ from world to world, end with the world's id.
+BESIDE = """
+INSERT INTO projects SELECT 'small_' || n, o.id, 'x', now()
+    FROM (SELECT id FROM organizations LIMIT 1) o, generate_series(1, 2000) n;
+INSERT INTO worlds (project_id, mode) SELECT id, 'live' FROM projects WHERE id LIKE 'small%';
+DO $$
+DECLARE
+    filled regclass;
+    names text;
+    copies text;
+BEGIN
+    FOR filled IN
+        SELECT attrelid FROM pg_attribute JOIN pg_class ON pg_class.oid = attrelid
+        WHERE attname = 'world_id' AND relkind = 'r' AND relnamespace = 'public'::regnamespace
+    LOOP
+        SELECT string_agg(quote_ident(attname), ', '), string_agg(CASE
+            WHEN attname = 'world_id' THEN 'w.id'
+            WHEN attname !~ '^id$|_id$' AND attnum <> ALL (coalesce(unique_without_world, '{}'))
+                THEN 'r.' || quote_ident(attname)
+            WHEN atttypid = 'bytea'::regtype THEN format('sha256(r.%I || w.id::text::bytea)', attname)
+            WHEN atttypid = 'text'::regtype THEN format('r.%I || ''_'' || w.id', attname)
+            ELSE format('r.%I + 100000 * w.id', attname) END, ', ')
+        INTO names, copies
+        FROM pg_attribute, (
+            SELECT array_agg(k) AS unique_without_world
+            FROM pg_index, unnest(indkey) k
+            WHERE indrelid = filled AND indisunique AND (
+                SELECT attnum FROM pg_attribute WHERE attrelid = filled AND attname = 'world_id'
+            ) <> ALL (indkey)
+        ) of_indexes
+        WHERE attrelid = filled AND attnum > 0 AND NOT attisdropped
+            AND (attidentity, attgenerated) = ('', '');
+        EXECUTE format(
+            'INSERT INTO %s (%s) SELECT %s FROM worlds w, (SELECT * FROM %s WHERE world_id = $W LIMIT 2) r
+            WHERE w.project_id LIKE ''small%%''', filled, names, copies, filled);
+    END LOOP;
+END $$;
+"""

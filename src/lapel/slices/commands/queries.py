@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from lapel.foundation.database.batches import deleting_some
 from lapel.foundation.database.rows import fetch_only_value, fetch_row, fetch_rows, fetch_value
+from lapel.foundation.http.input.pagination import PLANNED_ANEW
 from lapel.slices.commands.rows import AddressedRow, CommandRow, KeyedRow, ReportedRow
 from lapel.slices.devices.service import device_of_row
 from lapel.slices.end_users.service import present
@@ -72,7 +73,8 @@ LIST_EXPIRED = f"{_PAGE} AND {NOT_ENDED} AND c.expires_at <= $8 {_NEWEST}"
 # MATERIALIZED, PostgreSQL would use the index `commands_expired`, which is sorted already, and would read all
 # commands that have expired.
 LIST_OPEN = f"""
-WITH open AS MATERIALIZED ({_ALL_SEEN} AND {NOT_ENDED} AND c.status = $9 AND c.expires_at > $8)
+WITH open AS MATERIALIZED ({_ALL_SEEN} AND {NOT_ENDED} AND c.status = $9 AND c.expires_at > $8
+    AND {PLANNED_ANEW})
 SELECT {COMMAND} FROM open c WHERE (c.created_at, c.id) < ($4, $5) {_NEWEST}
 """
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, get_args
 import msgspec
 
 from lapel.foundation.database.rows import fetch_row, fetch_rows, fetch_value, fetch_values
+from lapel.foundation.http.input.pagination import PLANNED_ANEW
 from lapel.slices.erasure.hold_queries import kept
 from lapel.slices.erasure.local_copy_queries import COPIED
 from lapel.slices.erasure.wire import Reason, State, Subject
@@ -146,6 +147,7 @@ LIST_OF_RESOURCE = f"""
 SELECT {_COLUMNS} FROM erasures
 WHERE world_id = $1 AND resource_type IN ('recording', 'end_user', 'media') AND resource_id = $8
   AND (created_at, id) < ($2, $3) AND ($6::text IS NULL OR resource_type = $6) AND state = ANY($7::text[])
+  AND {PLANNED_ANEW}
 ORDER BY created_at DESC, id DESC LIMIT $4 OFFSET $5
 """
 
