@@ -1761,6 +1761,10 @@ CREATE INDEX recordings_by_status ON public.recordings USING btree (world_id, st
 
 CREATE INDEX recordings_by_time ON public.recordings USING btree (world_id, recorded_at) WHERE (recorded_at IS NOT NULL);
 
+CREATE INDEX recordings_created_before ON public.recordings USING btree (world_id, created_at DESC, id DESC) WHERE ((recorded_at - created_at) > '00:10:00'::interval);
+
+CREATE INDEX recordings_created_later ON public.recordings USING btree (world_id, created_at DESC, id DESC) WHERE (((created_at - recorded_at) > '00:10:00'::interval) AND ((created_at - recorded_at) <= '24:00:00'::interval));
+
 CREATE UNIQUE INDEX recordings_device_uuid ON public.recordings USING btree (world_id, device_id, recording_uuid, recording_generation) NULLS NOT DISTINCT WHERE ((device_id IS NOT NULL) AND (recording_uuid IS NOT NULL) AND (deleted_at IS NULL));
 
 CREATE INDEX recordings_hidden ON public.recordings USING btree (world_id, end_user_id, id) WHERE (deleted_at IS NOT NULL);
@@ -2166,4 +2170,4 @@ GRANT SELECT,INSERT,REFERENCES,TRIGGER,MAINTAIN ON TABLE public.audit_checkpoint
 REVOKE ALL ON TABLE public.audit_log FROM lapel;
 GRANT SELECT,INSERT,REFERENCES,TRIGGER,MAINTAIN ON TABLE public.audit_log TO lapel;
 
-INSERT INTO public.alembic_version (version_num) VALUES ('0054');
+INSERT INTO public.alembic_version (version_num) VALUES ('0055');

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from itertools import combinations, groupby
 from operator import attrgetter
 from typing import TYPE_CHECKING
@@ -27,11 +26,7 @@ _FILTERS = {
     "recorded_before": "r.recorded_at < ${}",
 }
 _FIRST_FILTER = 6
-# A list by time always has both limits: a prepared plan takes a range without an end for a third of all rows.
-_BY_TIME = {
-    "recorded_after": datetime.min.replace(tzinfo=UTC),
-    "recorded_before": datetime.max.replace(tzinfo=UTC),
-}
+_BY_TIME = ("recorded_after", "recorded_before")
 
 # The most rows of a statement: 101 recordings may have 500 media each. The JSON of a row has more than 200
 # bytes, so these rows exceed the 1 MiB of a page's JSON, even without those of the last recording.
@@ -81,48 +76,50 @@ def _list(names: tuple[str, ...], limit: str) -> str:
     return _page(_rows(_filters(names), limit))
 
 
-# Most recordings are created within a day of `recorded_at`. A list by time walks these along the index of its
-# order, which begins a day after the end of the range. The few others have an index of their own
-# (`recordings_of_another_day`).
-_DAY = "interval '24 hours'"
-_APART = "greatest(r.created_at - r.recorded_at, r.recorded_at - r.created_at)"
+# Most recordings are created within minutes of `recorded_at`. A list by time walks, along the index of its
+# order, the recordings that were created between its limits, with these minutes on both sides. The others are
+# in the indexes `recordings_created_later`, `recordings_of_another_day` and `recordings_created_before`.
+_NEAR, _FAR = "interval '10 minutes'", "interval '24 hours'"
+_LATE = f"r.created_at - r.recorded_at > {_NEAR} AND r.created_at - r.recorded_at <= {_FAR}"
+_VERY_LATE = f"greatest(r.created_at - r.recorded_at, r.recorded_at - r.created_at) > {_FAR}"
+_EARLY = f"r.recorded_at - r.created_at > {_NEAR}"
 
 
 def _list_by_time(names: tuple[str, ...]) -> str:
-    """The statement for a set of filters with both of `_BY_TIME`."""
-    after, before = (_FIRST_FILTER + names.index(name) for name in _BY_TIME)
-    filters, limit = _filters(names), "LIMIT $4::bigint + $5::bigint"
-    walked = f"{filters} AND {_APART} <= {_DAY} AND r.created_at >= ${after}::timestamptz - {_DAY}"
-    others = f"{filters} AND {_APART} > {_DAY}"
+    """The statement for a set of filters with one or both of `_BY_TIME`."""
+    times = {name: f"${number}::timestamptz" for number, name in enumerate(names, _FIRST_FILTER)}
+    after, before = (times.get(name) for name in _BY_TIME)
+    near, end, others = "", None, list[str]()
+    if after is not None:
+        start = f"{after} - {_NEAR}"
+        near += f" AND r.created_at >= {start}"
+        others.append(_part(names, f" AND r.created_at < {start} AND {_EARLY}", start))
+    if before is not None:
+        end = f"{before} + {_NEAR}"
+        near += f" AND r.created_at < {end}"
+        later = f" AND r.created_at >= {end}"
+        others.append(_part(names, f"{later} AND {_LATE}", f"{before} + {_FAR}"))
+        others.append(_part(names, f"{later} AND {_VERY_LATE}"))
+    return _page(" UNION ALL ".join([_part(names, near, end), *others]), _NEWEST_FIRST)
+
+
+def _part(names: tuple[str, ...], conditions: str, until: str | None = None) -> str:
+    """The newest recordings of a list that also meet `conditions`. `until`: they were created before."""
     # `least` makes one upper bound. With two, PostgreSQL may begin to read at the later one.
-    walked_rows = _rows(walked, limit, f"least($2, ${before}::timestamptz + {_DAY})")
-    return _page(f"({walked_rows}) UNION ALL ({_rows(others, limit)})", _NEWEST_FIRST)
+    created_before = "$2" if until is None else f"least($2, {until})"
+    return f"({_rows(_filters(names) + conditions, 'LIMIT $4::bigint + $5::bigint', created_before)})"
 
 
 # PostgreSQL plans each execution of these statements anew: with a filter because of PLANNED_ANEW, and without
 # one because it does not know $4 and $5 before.
 LISTS: dict[tuple[str, ...], str] = {
-    names: _list_by_time(names) if _BY_TIME.keys() & names else _list(names, "")
+    names: _list(names, "") if set(_BY_TIME).isdisjoint(names) else _list_by_time(names)
     for count in range(len(_FILTERS) + 1)
     for names in combinations(_FILTERS, count)
-    if len(_BY_TIME.keys() & names) != 1
 }
 # The list without filters for an offset of 0: the limit, a number, is that of the longest page. PostgreSQL
 # plans it once.
 FROM_START = _list((), f"LIMIT {MOST_ROWS + 1}")
-# The lists by time, of the newest recordings only, which usually fill a page.
-_NEWEST_READ = 500
-
-
-def _newest(names: tuple[str, ...]) -> str:
-    """The statement of `_list_by_time` that reads the newest recordings before the page's place, and no
-    others."""
-    indexed = _filters(tuple(name for name in names if name not in _BY_TIME))
-    of_time = " AND ".join(condition for name, condition in _conditions(names) if name in _BY_TIME)
-    return _page(_rows(indexed, f"LIMIT {_NEWEST_READ}"), f"WHERE {of_time} {_NEWEST_FIRST}")
-
-
-NEWEST: dict[tuple[str, ...], str] = {names: _newest(names) for names in LISTS if _BY_TIME.keys() & names}
 
 
 async def list_page(
@@ -133,16 +130,9 @@ async def list_page(
     They are fewer if they have more media than `_ROWS_READ`, but then still more than a page's JSON can hold.
     `filters` maps a filter's name to its value; None: no filter.
     """
-    given = {name: value for name, value in filters.items() if value is not None}
-    if _BY_TIME.keys() & given:
-        given = _BY_TIME | given
-    given = {name: given[name] for name in _FILTERS if name in given}
+    given = {name: value for name in _FILTERS if (value := filters.get(name)) is not None}
     names = tuple(given)
     window = (world_id, asked.before_time, asked.before_id, asked.fetch, asked.offset, *given.values())
-    if names in NEWEST:
-        found = _grouped(await fetch_rows(connection, RecordingRow, NEWEST[names], *window))
-        if len(found) == asked.fetch:
-            return found
     if asked.offset == 0 and not names:
         return _grouped(await fetch_rows(connection, RecordingRow, FROM_START, *window))
     return _grouped(await fetch_rows(connection, RecordingRow, LISTS[names], *window))

@@ -1,0 +1,18 @@
+"""Lists by time read fewer recordings beside those that they show."""
+
+from lapel.foundation.database.migrations import build_index
+
+revision = "0055"
+down_revision = "0054"
+
+
+def upgrade() -> None:
+    order = "recordings (world_id, created_at DESC, id DESC)"
+    build_index(
+        "recordings_created_later",
+        f"{order} WHERE created_at - recorded_at > interval '10 minutes' "
+        "AND created_at - recorded_at <= interval '24 hours'",
+    )
+    build_index(
+        "recordings_created_before", f"{order} WHERE recorded_at - created_at > interval '10 minutes'"
+    )
