@@ -51,7 +51,7 @@ _CONFIGURATION = {
     # every few milliseconds, and no transaction is serializable.
     "wal_buffers": "2MB",
     "max_pred_locks_per_transaction": "10",
-    "max_wal_size": "512MB",
+    "max_wal_size": "2GB",
     "huge_pages": "off",
     "jit": "off",
     "timezone": "UTC",
