@@ -83,6 +83,7 @@ _NEAR, _FAR = "interval '10 minutes'", "interval '24 hours'"
 _LATE = f"r.created_at - r.recorded_at > {_NEAR} AND r.created_at - r.recorded_at <= {_FAR}"
 _VERY_LATE = f"greatest(r.created_at - r.recorded_at, r.recorded_at - r.created_at) > {_FAR}"
 _EARLY = f"r.recorded_at - r.created_at > {_NEAR}"
+_UNTIL_PAGE = "LIMIT $4::bigint + $5::bigint"
 
 
 def _list_by_time(names: tuple[str, ...]) -> str:
@@ -93,21 +94,28 @@ def _list_by_time(names: tuple[str, ...]) -> str:
     if after is not None:
         start = f"{after} - {_NEAR}"
         near += f" AND r.created_at >= {start}"
-        others.append(_part(names, f" AND r.created_at < {start} AND {_EARLY}", start))
+        others.append(_walk(names, f" AND r.created_at < {start} AND {_EARLY}", start))
     if before is not None:
         end = f"{before} + {_NEAR}"
         near += f" AND r.created_at < {end}"
         later = f" AND r.created_at >= {end}"
-        others.append(_part(names, f"{later} AND {_LATE}", f"{before} + {_FAR}"))
-        others.append(_part(names, f"{later} AND {_VERY_LATE}"))
-    return _page(" UNION ALL ".join([_part(names, near, end), *others]), _NEWEST_FIRST)
+        others.append(_walk(names, f"{later} AND {_LATE}", f"{before} + {_FAR}"))
+        others.append(_rows(f"{_filters(names)}{later} AND {_VERY_LATE}", _UNTIL_PAGE))
+    return _page(
+        " UNION ALL ".join(f"({each})" for each in (_walk(names, near, end), *others)), _NEWEST_FIRST
+    )
 
 
-def _part(names: tuple[str, ...], conditions: str, until: str | None = None) -> str:
-    """The newest recordings of a list that also meet `conditions`. `until`: they were created before."""
+def _walk(names: tuple[str, ...], conditions: str, until: str | None) -> str:
+    """The newest recordings of a list that also meet `conditions`, along an index of its order.
+
+    `until`: they were created before.
+    """
+    # The planner does not know that few recordings have another `created_at` than `recorded_at`, and would
+    # read and sort all of a short range along `recordings_by_time`, if it could.
+    filters = _filters(names).replace("r.recorded_at", "r.recorded_at + interval '0'")
     # `least` makes one upper bound. With two, PostgreSQL may begin to read at the later one.
-    created_before = "$2" if until is None else f"least($2, {until})"
-    return f"({_rows(_filters(names) + conditions, 'LIMIT $4::bigint + $5::bigint', created_before)})"
+    return _rows(filters + conditions, _UNTIL_PAGE, "$2" if until is None else f"least($2, {until})")
 
 
 # PostgreSQL plans each execution of these statements anew: with a filter because of PLANNED_ANEW, and without
