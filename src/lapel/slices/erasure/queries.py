@@ -111,8 +111,7 @@ FROM unnest($2::text[], $3::text[], $4::text[], $5::text[], $15::text[], $6::tim
 OPEN_END_USER = """
 INSERT INTO erasures (world_id, id, resource_type, resource_id, prefixes, links_expire_at, state, created_at,
     entered, due_at, reason, requested_by_kind, requested_by_id)
-VALUES ($1, $2, 'end_user', $3, '{}', $4, $8, $4, false, $4::timestamptz + interval '5 minutes',
-    $5, $6, $7)
+VALUES ($1, $2, 'end_user', $3, '{}', $4, $8, $4, false, $4::timestamptz + interval '5 minutes', $5, $6, $7)
 """
 
 # End users whose recordings are not all in the ledger yet.
@@ -144,10 +143,9 @@ ORDER BY created_at DESC, id DESC LIMIT $4 OFFSET $5
 
 # A resource has one entry. Its id tells its type; the type is named for the index.
 LIST_OF_RESOURCE = f"""
-SELECT {_COLUMNS} FROM erasures
-WHERE world_id = $1 AND resource_type IN ('recording', 'end_user', 'media') AND resource_id = $8
-  AND (created_at, id) < ($2, $3) AND ($6::text IS NULL OR resource_type = $6) AND state = ANY($7::text[])
-  AND {PLANNED_ANEW}
+SELECT {_COLUMNS} FROM erasures WHERE world_id = $1 AND resource_id = $8
+  AND resource_type IN ('recording', 'end_user', 'media') AND (created_at, id) < ($2, $3)
+  AND ($6::text IS NULL OR resource_type = $6) AND state = ANY($7::text[]) AND {PLANNED_ANEW}
 ORDER BY created_at DESC, id DESC LIMIT $4 OFFSET $5
 """
 
