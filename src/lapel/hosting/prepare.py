@@ -167,7 +167,7 @@ def prepare_database(settings: Settings, folder: DataFolder | None) -> None:
 
 
 def _bring_schema(database_url: str) -> None:
-    # A start of a folder that has the newest schema needs neither of them.
+    # Most starts need neither of the two modules.
     from lapel.foundation.database.schema.new_schema import make_schema  # noqa: PLC0415
 
     if not make_schema(database_url):
