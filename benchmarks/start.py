@@ -37,7 +37,7 @@ def measure() -> list[Row]:
     sizes: dict[str, float] = {}
     with contextlib.ExitStack() as stack:
         for _ in range(FIRST_STARTS):
-            # All are removed at the end: ext4 makes files slowly while many were deleted in the last minutes.
+            # All are removed at the end: ext4 makes files slowly if many were deleted in the last minutes.
             folder = Path(tempfile.mkdtemp(prefix="lapel-bench-"))
             stack.callback(shutil.rmtree, folder, ignore_errors=True)
             first, stop, _ = _start(folder)

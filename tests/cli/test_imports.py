@@ -21,7 +21,7 @@ import lapel.hosting.roles.worker_role
 assert "pgqueuer" in sys.modules
 """
 
-# An idle worker.
+# The modules of an idle worker.
 WORKER = """
 import sys
 import lapel.hosting.roles.worker_role

@@ -150,11 +150,16 @@ RANGES = {
     ("recorded_after",): "now() - interval '7 days'",
     ("recorded_after", "recorded_before"): "now() - interval '8 days', now() - interval '7 days'",
 }
+DAY = 24 * 60
 ASKED = "EXPLAIN (ANALYZE, TIMING off, FORMAT JSON) EXECUTE listed (1, 'infinity', '~', 21, 0, {})"
 
 
 @pytest.mark.parametrize(
-    ("apart", "most"), [("1 minute", 100), ("59 minutes", 24 * 60), ("5 hours", 24 * 60), ("30 days", 10_000)]
+    ("apart", "most"),
+    [
+        *(("1 minute", 100), ("59 minutes", DAY), ("5 hours", DAY), ("30 days", 7 * DAY)),
+        *(("-40 minutes", DAY), ("-5 hours", DAY), ("-30 days", 7 * DAY)),
+    ],
 )
 async def test_a_list_by_time_reads_little_besides_its_page(
     fresh_database: str, apart: str, most: int

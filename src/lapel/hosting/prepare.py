@@ -13,7 +13,7 @@ import structlog
 
 from lapel.embedded.postgres.supervisor import EmbeddedPostgres
 from lapel.foundation.core.clock import SystemClock
-from lapel.foundation.database.schema.schema_version import newest_revision
+from lapel.foundation.database.schema.schema_version import HAS_SCHEMA, newest_revision
 from lapel.foundation.storage.credentials import botocore_chain
 from lapel.foundation.storage.errors import StoreUnavailable
 from lapel.hosting.data_folder import DataFolder, DataFolderError, store_credentials
@@ -28,7 +28,6 @@ from lapel.slices.language_models.model_failures import ModelFailed
 _KILLED_ONES_END = 2.0
 
 _DATABASE_SECONDS = 10.0
-HAS_REVISION = "SELECT to_regclass('public.alembic_version')"
 REVISION = "SELECT version_num FROM public.alembic_version"
 
 Say = Callable[[str], None]
@@ -189,7 +188,7 @@ def schema_of(database_url: str) -> str | None:
     async def ask() -> str | None:
         connection = await asyncpg.connect(database_url, timeout=_DATABASE_SECONDS)
         try:
-            if await connection.fetchval(HAS_REVISION) is None:
+            if not await connection.fetchval(HAS_SCHEMA):
                 return None
             return await connection.fetchval(REVISION)
         finally:

@@ -53,7 +53,7 @@ _CONFIGURATION = {
     "max_pred_locks_per_transaction": "10",
     # After a checkpoint, the first change of each page writes the whole page to the log. With 512 MB,
     # heartbeats of 400,000 devices took PostgreSQL a quarter more time.
-    "max_wal_size": "2GB",
+    "max_wal_size": "1GB",
     "huge_pages": "off",
     "jit": "off",
     "timezone": "UTC",

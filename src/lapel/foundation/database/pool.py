@@ -247,7 +247,7 @@ class _Connections:
         """A connection, and the world against whose share it counts; the caller must call `give_back` later.
 
         `for_all`: it counts for no world. Raises one of DATABASE_AWAY when the database is unavailable, or no
-        connection is free in time.
+        connection is free in time, and another asyncpg.PostgresError when it refuses new connections.
         """
         share = None if for_all else await self._shares.enter()
         try:
@@ -316,7 +316,10 @@ class _Lease:
     async def __aenter__(self) -> Connection:
         try:
             self._connection, self._share = await self._connections.take(for_all=self._for_all)
-        except (*DATABASE_AWAY, asyncpg.PostgresError) as error:  # it may also refuse: user, password, name
+        except (
+            *DATABASE_AWAY,
+            asyncpg.PostgresError,
+        ) as error:  # the user, the password or the name is refused
             OUTAGES.tell(_log, "database.away", error)
             kind = Unavailable if isinstance(error, TimeoutError) else ConnectionBroken
             raise kind("The database does not answer. Repeat the request.") from error

@@ -16,12 +16,11 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 from lapel.foundation.core.clock import SystemClock
+from lapel.foundation.shared_attempt import SharedAttempt
 from lapel.foundation.storage.errors import ObjectMissing, StoreUnavailable, error_code
 from lapel.foundation.storage.sigv4 import encode_path
 
 if TYPE_CHECKING:
-    from types import ModuleType
-
     from lapel.foundation.storage.copy_requests import CopyRequests
     from lapel.foundation.storage.presign import Presigner
 
@@ -34,8 +33,7 @@ class HashedCopies:
     def __init__(self, presigner: Presigner, bucket: str) -> None:
         self._presigner = presigner
         self._bucket = bucket
-        self._requests: CopyRequests | None = None
-        self._importing: asyncio.Task[ModuleType] | None = None
+        self._requests = SharedAttempt(_opened, "import of copies")
 
     async def copy(self, source: str, target: str, etag: str) -> str | None:
         """Copy the version of an object that has this ETag. Returns the SHA-256 of the copy (hexadecimal).
@@ -43,7 +41,7 @@ class HashedCopies:
         None: the copy is made, and the store does not say its SHA-256. Raises ObjectMissing for the source,
         and StoreUnavailable when no copy is made: the source has another ETag, or the store fails.
         """
-        requests = await self._opened()
+        requests = await self._requests.get()
         request = self._presigner.request(
             "PUT",
             target,
@@ -67,33 +65,20 @@ class HashedCopies:
 
         In the event loop, nothing else would run for 0.09 s.
         """
-        self._import()
-
-    def _import(self) -> asyncio.Task[ModuleType]:
-        if self._importing is None:
-            imports = asyncio.to_thread(import_module, "lapel.foundation.storage.copy_requests")
-            self._importing = asyncio.create_task(imports, name="import of copies")
-            self._importing.add_done_callback(self._imported)
-        return self._importing
-
-    def _imported(self, importing: asyncio.Task[ModuleType]) -> None:
-        if importing.cancelled() or importing.exception() is not None:
-            self._importing = None  # the next copy tries again
-
-    async def _opened(self) -> CopyRequests:
-        if self._requests is None:
-            await asyncio.shield(self._import())
-        if self._requests is None:  # no other copy was first
-            from lapel.foundation.storage.copy_requests import CopyRequests  # noqa: PLC0415  # see `prepare`
-
-            self._requests = CopyRequests()
-        return self._requests
+        self._requests.begin()
 
     async def close(self) -> None:
         """Close the connections."""
-        requests, self._requests = self._requests, None
+        requests = await self._requests.forget()
         if requests is not None:
             await requests.close()
+
+
+async def _opened() -> CopyRequests:
+    await asyncio.to_thread(import_module, "lapel.foundation.storage.copy_requests")
+    from lapel.foundation.storage.copy_requests import CopyRequests  # noqa: PLC0415  # see `prepare`
+
+    return CopyRequests()
 
 
 def _sha256_in(text: str) -> str | None:

@@ -20,6 +20,8 @@ from alembic import command, op
 from alembic.config import Config
 from alembic.script import ScriptDirectory
 
+from lapel.foundation.database.schema.schema_version import HAS_SCHEMA
+
 Driver: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
 FOLDER = Path(__file__).parent
 
@@ -66,8 +68,7 @@ def upgrade(dsn: str, revision: str = "head") -> None:
 
 async def current(connection: Driver) -> str | None:
     """The database's revision, or None when it was never migrated."""
-    exists = await connection.fetchval("SELECT to_regclass('public.alembic_version') IS NOT NULL")
-    if not exists:
+    if not await connection.fetchval(HAS_SCHEMA):
         return None
     value = await connection.fetchval("SELECT version_num FROM alembic_version")
     return None if value is None else str(value)

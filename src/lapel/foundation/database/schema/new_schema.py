@@ -8,10 +8,10 @@ from typing import Final
 
 import asyncpg
 
+from lapel.foundation.database.schema.schema_version import HAS_SCHEMA
+
 # What all migrations together make, without the extensions. `make schema` writes it.
 SCHEMA_FILE: Final = Path(__file__).parent / "schema.sql"
-
-HAS_SCHEMA = "SELECT to_regclass('public.alembic_version') IS NOT NULL"
 
 
 def make_schema(dsn: str) -> bool:

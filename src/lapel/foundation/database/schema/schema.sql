@@ -1761,7 +1761,9 @@ CREATE INDEX recordings_by_status ON public.recordings USING btree (world_id, st
 
 CREATE INDEX recordings_by_time ON public.recordings USING btree (world_id, recorded_at) WHERE (recorded_at IS NOT NULL);
 
-CREATE INDEX recordings_created_before ON public.recordings USING btree (world_id, created_at DESC, id DESC) WHERE ((recorded_at - created_at) > '00:10:00'::interval);
+CREATE INDEX recordings_created_days_earlier ON public.recordings USING btree (world_id, created_at DESC, id DESC) WHERE ((recorded_at - created_at) > '24:00:00'::interval);
+
+CREATE INDEX recordings_created_earlier ON public.recordings USING btree (world_id, created_at DESC, id DESC) WHERE (((recorded_at - created_at) > '00:10:00'::interval) AND ((recorded_at - created_at) <= '24:00:00'::interval));
 
 CREATE INDEX recordings_created_later ON public.recordings USING btree (world_id, created_at DESC, id DESC) WHERE (((created_at - recorded_at) > '00:10:00'::interval) AND ((created_at - recorded_at) <= '24:00:00'::interval));
 

@@ -1,9 +1,14 @@
-"""The newest migration of this installation. Loading Alembic for it would be most of a process's start."""
+"""The newest migration of this installation, and whether a database has any.
+
+Loading Alembic for it would be most of a process's start.
+"""
 
 from __future__ import annotations
 
 from functools import cache
 from pathlib import Path
+
+HAS_SCHEMA = "SELECT to_regclass('public.alembic_version') IS NOT NULL"
 
 
 @cache

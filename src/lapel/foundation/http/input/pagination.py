@@ -9,7 +9,8 @@ list's name, so another list refuses the cursor. The method is keyset pagination
 
 with `window.before_time`, `window.before_id`, `window.fetch`, `window.offset`; and for an offset of 0, if
 only one index fits the list, the statement that `from_start` makes of it. A list with a filter that has an
-index needs `PLANNED_ANEW`.
+index needs `PLANNED_ANEW`, unless PostgreSQL takes this index for every world
+(`tests/contract/test_list_plans.py` shows it).
 
 A list whose rows have numbers, oldest first, has cursors with the number of the last row shown: `place_page`
 and `read_place`.

@@ -19,11 +19,11 @@ if TYPE_CHECKING:
     from lapel.foundation.http.input.pagination import PageWindow
 
 _FILTERS = {
-    "end_user_id": "r.end_user_id = ${}",
-    "device_id": "r.device_id = ${}",
-    "status": "r.status = ${}",
-    "recorded_after": "r.recorded_at >= ${}",
-    "recorded_before": "r.recorded_at < ${}",
+    "end_user_id": "r.end_user_id = ${0}",
+    "device_id": "r.device_id = ${0}",
+    "status": "r.status = ${0}",
+    "recorded_after": "{recorded_at} >= ${0}",
+    "recorded_before": "{recorded_at} < ${0}",
 }
 _FIRST_FILTER = 6
 _BY_TIME = ("recorded_after", "recorded_before")
@@ -36,14 +36,12 @@ _OF_PAGE = f"""r {WITH_MEDIA}
 ORDER BY r.created_at DESC, r.id DESC, m.created_at, m.id LIMIT {_ROWS_READ}"""
 
 
-def _conditions(names: tuple[str, ...]) -> list[tuple[str, str]]:
-    """Each filter's name and its condition, with the number of its parameter."""
-    return [(name, _FILTERS[name].format(number)) for number, name in enumerate(names, _FIRST_FILTER)]
-
-
-def _filters(names: tuple[str, ...]) -> str:
-    """The conditions of all filters, as SQL that begins with AND."""
-    conditions = "".join(f" AND {condition}" for _, condition in _conditions(names))
+def _filters(names: tuple[str, ...], recorded_at: str = "r.recorded_at") -> str:
+    """The conditions of all filters, as SQL that begins with AND. `recorded_at`: the column, as SQL."""
+    conditions = "".join(
+        f" AND {_FILTERS[name].format(number, recorded_at=recorded_at)}"
+        for number, name in enumerate(names, _FIRST_FILTER)
+    )
     return conditions + f" AND {PLANNED_ANEW}" * bool(names)
 
 
@@ -58,12 +56,12 @@ def _rows(filters: str, limit: str, created_before: str = "$2") -> str:
     return _ROWS.format(filters=filters, limit=limit, created_before=created_before)
 
 
-def _page(rows: str, more: str = "") -> str:
-    """A page of `rows` with its media. `more`: conditions and an order, as SQL."""
+def _page(rows: str, order: str = "") -> str:
+    """A page of `rows` with its media. Both arguments are SQL."""
     return f"""
 SELECT {SHOWN}, {MEDIA_COLUMNS} FROM (
     SELECT * FROM ({rows}
-    ) r {more} LIMIT $4 OFFSET $5
+    ) r {order} LIMIT $4 OFFSET $5
 ) {_OF_PAGE}
 """
 
@@ -77,12 +75,11 @@ def _list(names: tuple[str, ...], limit: str) -> str:
 
 
 # Most recordings are created within minutes of `recorded_at`. A list by time walks, along the index of its
-# order, the recordings that were created between its limits, with these minutes on both sides. The others are
-# in the indexes `recordings_created_later`, `recordings_of_another_day` and `recordings_created_before`.
+# order, the recordings that were created from ten minutes before its range to ten minutes after it. The
+# others are in indexes of their own: `recordings_created_later`, `…_earlier`, `…_days_earlier`, and those of
+# days later in `recordings_of_another_day`.
 _NEAR, _FAR = "interval '10 minutes'", "interval '24 hours'"
-_LATE = f"r.created_at - r.recorded_at > {_NEAR} AND r.created_at - r.recorded_at <= {_FAR}"
-_VERY_LATE = f"greatest(r.created_at - r.recorded_at, r.recorded_at - r.created_at) > {_FAR}"
-_EARLY = f"r.recorded_at - r.created_at > {_NEAR}"
+_LATER, _EARLIER = "r.created_at - r.recorded_at", "r.recorded_at - r.created_at"
 _UNTIL_PAGE = "LIMIT $4::bigint + $5::bigint"
 
 
@@ -94,16 +91,18 @@ def _list_by_time(names: tuple[str, ...]) -> str:
     if after is not None:
         start = f"{after} - {_NEAR}"
         near += f" AND r.created_at >= {start}"
-        others.append(_walk(names, f" AND r.created_at < {start} AND {_EARLY}", start))
+        earlier = f" AND r.created_at < {start} AND {_EARLIER} >"
+        hours = f"{earlier} {_NEAR} AND {_EARLIER} <= {_FAR} AND r.created_at >= {after} - {_FAR}"
+        others += [_walk(names, hours, start), _walk(names, f"{earlier} {_FAR}", start)]
     if before is not None:
         end = f"{before} + {_NEAR}"
         near += f" AND r.created_at < {end}"
         later = f" AND r.created_at >= {end}"
-        others.append(_walk(names, f"{later} AND {_LATE}", f"{before} + {_FAR}"))
-        others.append(_rows(f"{_filters(names)}{later} AND {_VERY_LATE}", _UNTIL_PAGE))
-    return _page(
-        " UNION ALL ".join(f"({each})" for each in (_walk(names, near, end), *others)), _NEWEST_FIRST
-    )
+        hours = f"{later} AND {_LATER} > {_NEAR} AND {_LATER} <= {_FAR}"
+        days = f"{_filters(names)}{later} AND greatest({_LATER}, {_EARLIER}) > {_FAR}"
+        others += [_walk(names, hours, f"{before} + {_FAR}"), _rows(days, _UNTIL_PAGE)]
+    walks = (_walk(names, near, end), *others)
+    return _page(" UNION ALL ".join(f"({each})" for each in walks), _NEWEST_FIRST)
 
 
 def _walk(names: tuple[str, ...], conditions: str, until: str | None) -> str:
@@ -111,9 +110,9 @@ def _walk(names: tuple[str, ...], conditions: str, until: str | None) -> str:
 
     `until`: they were created before.
     """
-    # The planner does not know that few recordings have another `created_at` than `recorded_at`, and would
-    # read and sort all of a short range along `recordings_by_time`, if it could.
-    filters = _filters(names).replace("r.recorded_at", "r.recorded_at + interval '0'")
+    # The planner does not know that `created_at` and `recorded_at` are close. For a short range it would read
+    # and sort all of it along `recordings_by_time`, if it could.
+    filters = _filters(names, "r.recorded_at + interval '0'")
     # `least` makes one upper bound. With two, PostgreSQL may begin to read at the later one.
     return _rows(filters + conditions, _UNTIL_PAGE, "$2" if until is None else f"least($2, {until})")
 

@@ -25,6 +25,7 @@ from lapel.foundation.database.pool import DATABASE_AWAY
 from lapel.foundation.outages import OUTAGES
 from lapel.foundation.outbound.lookups import TENANT
 from lapel.foundation.outbound.policy import OutboundPolicy
+from lapel.foundation.shared_attempt import SharedAttempt
 from lapel.slices.webhooks.delivery import claim_queries
 from lapel.slices.webhooks.delivery.claiming import Claims
 from lapel.slices.webhooks.delivery.delivery_metrics import IN_FLIGHT
@@ -38,7 +39,6 @@ from lapel.slices.webhooks.records.erased_events import ErasedEvents
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from lapel.foundation.outbound.outbound_client import OutboundClient
     from lapel.foundation.ports import Ports
     from lapel.slices.webhooks.delivery.claim_queries import ClaimedRow
     from lapel.slices.webhooks.delivery.delivery_outcome import DeliveryOutcome
@@ -87,8 +87,7 @@ class DeliveryEngine:
         self._look_again = asyncio.Event()
         self._loops: list[asyncio.Task[None]] = []
         self._stopping = False
-        self._client: OutboundClient | None = None
-        self._attempts: Attempts | None = None
+        self._attempts = SharedAttempt(self._open_attempts, "webhooks-http")
 
     async def start(self) -> None:
         """Begin to deliver."""
@@ -124,8 +123,9 @@ class DeliveryEngine:
                     if self._held:
                         await claim_queries.release(connection, list(self._held))
                     await self._claims.probes.end_pauses(connection)
-        if self._client is not None:
-            await self._client.close()
+        attempts = await self._attempts.forget()
+        if attempts is not None:
+            await attempts.close()
 
     def _told(self, payload: str) -> None:
         if payload == outbox.ERASED:
@@ -163,10 +163,8 @@ class DeliveryEngine:
             found = await self._claims.look()
             took = time.monotonic() - began
             self._disabled.update(found.disabled)
-            if found.claimed:
-                attempts = await self._prepared()
-                for claim in found.claimed:
-                    self._begin(attempts, claim, probe=(claim.world_id, claim.webhook_id) in found.probes)
+            for claim in found.claimed:
+                self._begin(claim, probe=(claim.world_id, claim.webhook_id) in found.probes)
             if found.full:
                 # Claim the next ones while those that wait begin, so that the worker never waits for claims.
                 await asyncio.sleep(_BETWEEN_LOOKS)
@@ -176,45 +174,44 @@ class DeliveryEngine:
             if not found.more:
                 return
 
-    async def _prepared(self) -> Attempts:
-        """What makes attempts. Only a worker that delivers loads the HTTP client: 9 MB, in a thread."""
-        if self._attempts is None:
-            await asyncio.to_thread(import_module, "lapel.slices.webhooks.delivery.posting.attempts")
-            from lapel.foundation.outbound.outbound_client import open_client  # noqa: PLC0415
-            from lapel.slices.webhooks.delivery.posting.attempts import Attempts  # noqa: PLC0415
+    async def _open_attempts(self) -> Attempts:
+        """Only a worker that delivers loads the HTTP client: 9 MB, in a thread."""
+        await asyncio.to_thread(import_module, "lapel.foundation.outbound.outbound_client")
+        from lapel.foundation.outbound.outbound_client import open_client  # noqa: PLC0415
+        from lapel.slices.webhooks.delivery.posting.attempts import Attempts  # noqa: PLC0415
 
-            self._client = open_client(
-                OutboundPolicy.of(self._ports.settings),
-                total=None,
-                connect=_CONNECT,
-                limit=0,
-                buffer_bytes=_BUFFER_BYTES,
-            )
-            self._attempts = Attempts(self._ports, self._client, random.random)
-        return self._attempts
+        client = open_client(
+            OutboundPolicy.of(self._ports.settings),
+            total=None,
+            connect=_CONNECT,
+            limit=0,
+            buffer_bytes=_BUFFER_BYTES,
+        )
+        return Attempts(self._ports, client, random.random)
 
-    def _begin(self, attempts: Attempts, claim: ClaimedRow, *, probe: bool) -> None:
+    def _begin(self, claim: ClaimedRow, *, probe: bool) -> None:
         key = claim.world_id, claim.id
         if key in self._held:  # its lease had ended while the database was away
             return
         self._held.add(key)
         self._places.take((claim.world_id, claim.webhook_id))
-        self._starts.put(partial(self._start, attempts, claim, probe=probe))
+        self._starts.put(partial(self._start, claim, probe=probe))
 
-    def _start(self, attempts: Attempts, claim: ClaimedRow, *, probe: bool) -> None:
+    def _start(self, claim: ClaimedRow, *, probe: bool) -> None:
         """Begin an attempt, unless the worker stops: then its lease ends, and the pause of a probe."""
         if self._stopping:
             if probe:
                 self._claims.probes.lost(claim.world_id, claim.webhook_id)
             return
         key = claim.world_id, claim.id
-        self._attempting[key] = asyncio.create_task(self._attempt(attempts, claim, probe=probe))
+        self._attempting[key] = asyncio.create_task(self._attempt(claim, probe=probe))
 
-    async def _attempt(self, attempts: Attempts, claim: ClaimedRow, *, probe: bool) -> None:
+    async def _attempt(self, claim: ClaimedRow, *, probe: bool) -> None:
         key = claim.world_id, claim.id
         TENANT.set(claim.world_id)
         outcome = None
         try:
+            attempts = await self._attempts.get()
             outcome = await attempts.make(claim, probe=probe)
         except Unavailable:
             pass  # the lease ends by itself

@@ -76,6 +76,10 @@ class Attempts:
         self._large_of_world: WeakValueDictionary[int, asyncio.Semaphore] = WeakValueDictionary()
         self._large_of_webhook: WeakValueDictionary[str, asyncio.Semaphore] = WeakValueDictionary()
 
+    async def close(self) -> None:
+        """Close the client."""
+        await self._client.close()
+
     async def make(self, claim: ClaimedRow, *, probe: bool) -> DeliveryOutcome | None:
         """Attempt a delivery; None when its event or webhook is gone, or this machine is at fault.
 
