@@ -182,3 +182,25 @@ def test_a_client_reads_what_was_written(loop: str, steps: list[tuple[int, bool]
         return await reading
 
     assert _with_pair(loop, run) == b"".join(pieces)
+
+
+@pytest.mark.parametrize("loop", sorted(_LOOPS))
+def test_a_connection_that_broke_takes_no_more_writes(loop: str) -> None:
+    """asyncio would go on to watch its descriptor, which soon belongs to another connection."""
+
+    async def run(ours: socket.socket, theirs: socket.socket) -> bytes:
+        running = asyncio.get_running_loop()
+        number = ours.fileno()
+        transport, _ = await running.create_connection(asyncio.Protocol, sock=ours)
+        joined = JoinedTransport(transport, Flushes(running))
+        joined.write(b"head")
+        transport.abort()  # as the event loop does it
+        joined.write(memoryview(b"b" * 100_000))
+        joined.write(b"tail")
+        joined.write(memoryview(b"b" * 100_000))
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        assert not running.remove_writer(number)
+        return await running.sock_recv(theirs, 100)
+
+    assert _with_pair(loop, run) == b""

@@ -56,6 +56,10 @@ class JoinedTransport(asyncio.Transport):
                 self._transport.write(data)
             return
         self._held = b""
+        if self._transport.is_closing():
+            # The client may have disconnected. `writelines` of asyncio (3.12 and later) would then watch the
+            # descriptor for ever. The next connection gets this descriptor, and nothing would arrive on it.
+            return
         if len(data) <= HELD:  # copying it costs less than two writes
             self._transport.write(b"".join((held, data)))
         else:
