@@ -90,8 +90,10 @@ async def answer_of(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) 
 
 
 @asynccontextmanager
-async def serving(limits: HttpLimits = LIMITS, tls: tuple[Path, Path] | None = None) -> AsyncIterator[Served]:
-    app, stop, ready = App(), asyncio.Event(), asyncio.Event()
+async def serving(
+    limits: HttpLimits = LIMITS, tls: tuple[Path, Path] | None = None, app: App | None = None
+) -> AsyncIterator[Served]:
+    app, stop, ready = app or App(), asyncio.Event(), asyncio.Event()
     sockets = listen("127.0.0.1", 0)
     port = sockets[0].getsockname()[1]
     task = asyncio.create_task(serve(app, sockets, limits, stop, ready=ready.set, tls=tls, drain=0.5))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Awaitable, Callable, Iterable, MutableMapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
@@ -46,6 +46,16 @@ class ClientConnection(Protocol):
 
     def direct(self) -> DirectBytes:
         """What moves bytes of the request that is being answered."""
+        ...
+
+    def whole_body(self, scope: Scope) -> bytes | None:
+        """The whole body of the request with this scope, in place of the first `receive`; None if `receive`
+        must wait for it."""
+        ...
+
+    def answer(self, scope: Scope, status: int, headers: Iterable[tuple[bytes, bytes]], body: bytes) -> bool:
+        """Send the whole answer of the request with this scope, in place of `send`. False, with no effect, if
+        `send` must do it."""
         ...
 
     def hang_up(self, scope: Scope) -> None:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import structlog
 
-from lapel.foundation.core.asgi import ClientGone
+from lapel.foundation.core.asgi import CONNECTION, ClientGone
 from lapel.foundation.core.errors import MethodNotAllowed, NotFound, RateLimitExceeded, Unavailable
 from lapel.foundation.core.request_id import CLIENT_ADDRESS, REQUEST_ID
 from lapel.foundation.database.turns.world_shares import TokenWorlds
@@ -50,10 +50,11 @@ if TYPE_CHECKING:
     from collections.abc import Container, Mapping, Sequence
     from ipaddress import IPv4Network, IPv6Network
 
-    from lapel.foundation.core.asgi import Message, Receive, Scope, Send
+    from lapel.foundation.core.asgi import ClientConnection, Message, Receive, Scope, Send
     from lapel.foundation.core.clock import Clock
     from lapel.foundation.core.ids import Ids
     from lapel.foundation.database.row_quota import Room
+    from lapel.foundation.http.calls import Content
     from lapel.foundation.http.operations import Mount, Operation
     from lapel.foundation.http.protocols import Authenticate, Limiter, Observer, RequestLog
     from lapel.foundation.http.responses import Headers
@@ -149,8 +150,10 @@ class Api:
         try:
             answer = await self._answer(exchange, receive, send)
             if answer is not None:
-                await send(self._begin(answer, exchange))
-                await send({"type": "http.response.body", "body": answer[2], "more_body": False})
+                head = self._begin(answer, exchange)
+                if not _send_whole(scope, head, answer[2]):
+                    await send(head)
+                    await send({"type": "http.response.body", "body": answer[2], "more_body": False})
         except BaseException:
             # The deadline cancels this task; its CancelledError may arrive here as another error.
             if exchange.deadline is None or not await exchange.deadline.answered():
@@ -278,3 +281,13 @@ class Api:
         if strategy is None:
             raise MethodNotAllowed(tuple(sorted(methods)))
         return strategy, dict(zip(strategy.parameters, values, strict=True))
+
+
+def _send_whole(scope: Scope, head: Message, body: Content) -> bool:
+    """Send the answer in one step. False if its connection cannot do that."""
+    connection: ClientConnection | None = scope.get(CONNECTION)
+    return (
+        connection is not None
+        and isinstance(body, bytes)
+        and connection.answer(scope, head["status"], head["headers"], body)
+    )

@@ -29,7 +29,8 @@ from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT, FlowControl
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 
 from lapel.foundation.core.asgi import CONNECTION
-from lapel.hosting.connections.direct_transfer import DirectTransfer, KnownBodies
+from lapel.hosting.connections.direct_transfer import DirectTransfer
+from lapel.hosting.connections.whole_messages import WholeMessages
 from lapel.hosting.connections.write_coalescing import Flushes, JoinedTransport, send_unframed
 
 if TYPE_CHECKING:
@@ -83,7 +84,7 @@ class _HeldFlow(FlowControl):
             super().resume_reading()
 
 
-class GuardedProtocol(KnownBodies):
+class GuardedProtocol(WholeMessages):
     """One connection under `limits`; `guarded` makes a class for one server."""
 
     limits: ClassVar[HttpLimits]
@@ -92,8 +93,6 @@ class GuardedProtocol(KnownBodies):
     flushes: ClassVar[Flushes | None] = None
 
     _reading: _HeldFlow  # is `flow`
-    # The request that is being answered; `cycle` is the latest, which may wait for its turn.
-    _running: RequestResponseCycle | None = None
     _unparsed = b""  # arrived while requests wait for their turn
 
     _phase = HEAD  # of the parser

@@ -65,6 +65,13 @@ class JoinedTransport(asyncio.Transport):
         else:
             self._transport.writelines((held, data))
 
+    def write_now(self, data: bytes) -> None:
+        """Write without a delay, after what is held."""
+        if self._held:
+            self.write(data)
+        elif not self._transport.is_closing():
+            self._transport.write(data)
+
     def flush(self) -> None:
         """Write what is held."""
         held, self._held = self._held, b""

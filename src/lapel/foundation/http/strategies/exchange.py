@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias
 
+import msgspec
+
 from lapel.foundation.core.actors import ANONYMOUS, Actor
 from lapel.foundation.http.calls import Content
 
@@ -20,8 +22,7 @@ Encoded: TypeAlias = "tuple[int, Headers, Content]"
 """An answer: status, headers and body."""
 
 
-@dataclass(slots=True)
-class Exchange:
+class Exchange(msgspec.Struct):
     """One request. Each step fills in more; answers and refusals are made from this."""
 
     scope: Scope

@@ -50,7 +50,7 @@ class Mounted:
         del params  # the path has none
         checks, mount = self._checks, self.operation
         await checks.enter(exchange, mount)
-        content = await checks.read(exchange.headers, receive)
+        content = await checks.read(exchange, receive)
         check_version(exchange.headers.get(b"bota-version"))
         idempotency.read_key(exchange.headers.get(b"idempotency-key"))
         called = Called(exchange.actor, exchange.request_id)

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING, Any, Generic
 
-from lapel.foundation.core.asgi import INSIDE, ClientGone
+from lapel.foundation.core.asgi import CONNECTION, INSIDE, ClientGone
 from lapel.foundation.core.errors import PayloadTooLarge, Unauthorized
 from lapel.foundation.core.request_id import CLIENT_ADDRESS
 from lapel.foundation.database.turns.world_shares import WORLD
@@ -25,7 +25,7 @@ from lapel.foundation.http.strategies import idempotency
 if TYPE_CHECKING:
     import msgspec
 
-    from lapel.foundation.core.asgi import Receive
+    from lapel.foundation.core.asgi import ClientConnection, Receive
     from lapel.foundation.database.row_quota import Room
     from lapel.foundation.http.calls import Params
     from lapel.foundation.http.operations import Endpoint, Handler, Operation
@@ -70,16 +70,29 @@ class Checks:
         actor = await self.authenticate(exchange.headers.get(b"authorization"))
         endpoint.access.admit(actor, self.authenticate.kinds, inside=INSIDE in exchange.scope)
 
-    async def read(self, headers: dict[bytes, bytes], receive: Receive) -> bytes:
+    async def read(self, exchange: Exchange, receive: Receive) -> bytes:
         """The whole body.
 
         Raises PayloadTooLarge before it keeps more bytes than the limit, ClientGone when the client leaves
         before its end, UnsupportedMediaType when it is not JSON by its header.
         """
         limit = self.body_limit
-        declared = headers.get(b"content-length")
+        declared = exchange.headers.get(b"content-length")
         if declared is not None and int(declared) > limit:
             raise _too_large(limit)
+        connection: ClientConnection | None = exchange.scope.get(CONNECTION)
+        content = None if connection is None else connection.whole_body(exchange.scope)
+        if content is None:
+            content = await self._collect(receive)
+        elif len(content) > limit:
+            raise _too_large(limit)
+        if content:
+            check_content_type(exchange.headers.get(b"content-type"))
+        return content
+
+    async def _collect(self, receive: Receive) -> bytes:
+        """The body, as its pieces arrive."""
+        limit = self.body_limit
         chunks: list[bytes] = []
         size = 0
         while True:
@@ -93,8 +106,6 @@ class Checks:
             chunks.append(chunk)
             if not message.get("more_body", False):
                 break
-        if size:
-            check_content_type(headers.get(b"content-type"))
         return chunks[0] if len(chunks) == 1 else b"".join(chunks)
 
 
@@ -153,7 +164,7 @@ class Strategy(Generic[Query, Body, Response]):
     async def _decode(self, exchange: Exchange, receive: Receive) -> tuple[bytes, Query, Body]:
         """Read the body and check the headers; returns the raw body, and the structs of query and body."""
         headers = exchange.headers
-        content = await self._checks.read(headers, receive) if self._reads_body else b""
+        content = await self._checks.read(exchange, receive) if self._reads_body else b""
         check_version(headers.get(b"bota-version"))
         query = self._decode_query(exchange.scope["query_string"])
         body = self._decode_body(content)
