@@ -123,13 +123,29 @@ def test_answers_are_counted_by_operation_and_status_only(
     assert levels[1] == "warning"
 
 
-def test_of_many_equal_answers_a_sample_is_logged(lines: io.StringIO) -> None:
+def test_of_many_equal_answers_a_sample_is_logged(
+    lines: io.StringIO, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One in a hundred, and one a second at most."""
+    now = 1000.0
+    monkeypatch.setattr(telemetry.time, "monotonic", lambda: now)
     caller = Actor(kind="key", id="key_1", world_id=1, project_id="proj_1", mode="test")
-    for _ in range(250):
-        telemetry.observe_request(None, "GET", 418, 0.001, caller)
-    logged = [json.loads(line) for line in lines.getvalue().splitlines()]
-    assert [each["level"] for each in logged].count("info") == 3
-    assert logged[0]["caller_id"] == "key_1"
+
+    def logged_of(answers: int) -> list[dict[str, object]]:
+        lines.seek(0)
+        lines.truncate()
+        for _ in range(answers):
+            telemetry.observe_request(None, "GET", 418, 0.001, caller)
+        return [each for each in map(json.loads, lines.getvalue().splitlines()) if each["level"] == "info"]
+
+    assert [each["caller_id"] for each in logged_of(250)] == ["key_1"]
+    now += 0.9
+    assert logged_of(200) == []
+    now += 0.2
+    assert len(logged_of(100)) == 1
+    now += 60.0
+    assert logged_of(50) == []
+    assert len(logged_of(1)) == 1
 
 
 def test_console_lines_are_for_people() -> None:

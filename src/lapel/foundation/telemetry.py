@@ -11,16 +11,17 @@ from __future__ import annotations
 import logging
 import re
 import sys
-from dataclasses import dataclass
+import time
 from typing import TYPE_CHECKING, TextIO, cast
 
 import structlog
-from prometheus_client import REGISTRY, CollectorRegistry, Histogram, generate_latest, values
+from prometheus_client import REGISTRY, CollectorRegistry, generate_latest, values
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 from prometheus_client.metrics import MetricWrapperBase
 from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.registry import Collector
 
+from lapel.foundation.answer_times import AllAnswerTimes
 from lapel.foundation.core.request_id import REQUEST_ID
 from lapel.foundation.outages import OUTAGES
 
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from prometheus_client.core import Metric
     from structlog.typing import EventDict, Processor, WrappedLogger
 
+    from lapel.foundation.answer_times import AnswerTimes
     from lapel.foundation.core.actors import Actor
     from lapel.foundation.http.operations import Endpoint
     from lapel.settings import LogFormat, LogLevel
@@ -67,23 +69,12 @@ _SECRETS = (
 )
 
 
-@dataclass(slots=True)
-class _Series:
-    """One operation and status: its histogram, and the number of its answers."""
-
-    histogram: Histogram
-    seen: int = 0
-
-
-_REQUESTS = Histogram(
-    "lapel_http_request_seconds",
-    "Time from the end of a request's head to its answer, by operation and status.",
-    ("operation", "status"),
-    buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30),
-)
-_series: dict[tuple[str, int], _Series] = {}
-# For each operation and status, the first answer is logged, and then one answer in this many.
+ANSWERS = AllAnswerTimes()
+"""The times of all answers of this process."""
+# For each operation and status, the first answer is logged, and then one answer in this many, if a second has
+# passed since the last one.
 _SAMPLE = 100
+_SAMPLE_SECONDS = 1.0
 _requests_log: structlog.stdlib.BoundLogger = structlog.get_logger("lapel.requests")
 _requests_logger = logging.getLogger("lapel.requests")
 
@@ -211,12 +202,8 @@ def observe_request(
     depend on what clients send.
     """
     name = "none" if operation is None else operation.name
-    series = _series.get((name, status))
-    if series is None:
-        series = _series[name, status] = _Series(_REQUESTS.labels(name, status))
-    series.histogram.observe(seconds)
-    sampled = series.seen % _SAMPLE == 0
-    series.seen += 1
+    times = ANSWERS.add(name, status, seconds)
+    sampled = times.seen % _SAMPLE == 1 and _is_due(times)
     fails = status >= 500 and not (status == 503 and OUTAGES.is_recent())
     if fails or sampled or _requests_logger.isEnabledFor(logging.DEBUG):
         write = _requests_log.warning if fails else _requests_log.info if sampled else _requests_log.debug
@@ -229,6 +216,15 @@ def observe_request(
             caller=actor.kind,
             caller_id=actor.id,
         )
+
+
+def _is_due(times: AnswerTimes) -> bool:
+    """Whether no answer of this operation and status was sampled for a second."""
+    now = time.monotonic()
+    if now - times.logged < _SAMPLE_SECONDS:
+        return False
+    times.logged = now
+    return True
 
 
 def render_metrics() -> bytes:

@@ -20,7 +20,7 @@ from lapel.foundation.http.responses import refuse
 from lapel.foundation.outages import OUTAGES
 from lapel.foundation.queue.jobs import count_workers
 from lapel.foundation.queue.queue_queries import JOBS
-from lapel.foundation.telemetry import METRICS_TYPE, render_families, render_metrics
+from lapel.foundation.telemetry import ANSWERS, METRICS_TYPE, render_families, render_metrics
 from lapel.slices.encrypted_uploads.service import measure_publications
 from lapel.slices.recordings.service import FINDINGS
 from lapel.slices.retention.service import ERASED
@@ -62,6 +62,7 @@ class Metrics:
             if scope["method"] not in {"GET", "HEAD"}:
                 raise MethodNotAllowed(("GET", "HEAD"))
             self._admit(scope)
+            ANSWERS.write()
             content = await asyncio.to_thread(render_metrics) + render_families(await self._counted())
             status, headers = 200, ((b"content-type", METRICS_TYPE.encode()),)
         except ApiError as error:
