@@ -66,14 +66,19 @@ class Authenticator:
         Raises Unauthorized when the token is missing, malformed, unknown, revoked or expired, and Unavailable
         when the database is unavailable.
         """
-        token = _bearer(header)
-        if token is None:
+        if header is None:
             raise Unauthorized
-        cached = self._cache.get(self._hasher.hash(token))
-        if cached is not None:
-            self._used(cached.world_id, cached.id, self._clock.now())
-            return cached
-        return await self._read(token)
+        cached = self._cache.get(header)
+        if cached is None:
+            token = _bearer(header)
+            if token is None:
+                raise Unauthorized
+            usual = _usual_header(token)
+            cached = None if header == usual else self._cache.get(usual)
+            if cached is None:
+                return await self._read(token)
+        self._used(cached.world_id, cached.id, self._clock.now())
+        return cached
 
     def direct_token(self, header: bytes | None) -> bytes | None:
         """The hash of a well-formed token of a direct kind, without a look-up; None for any other header."""
@@ -104,7 +109,7 @@ class Authenticator:
         if kind.cached:
             if generation == self._revocations.generation:
                 lives = float("inf") if found.expires_at is None else (found.expires_at - now).total_seconds()
-                self._cache.put(self._hasher.hash(token), actor, read_at, lives)
+                self._cache.put(_usual_header(token), actor, read_at, lives)
             self._used(actor.world_id, actor.id, now)
         return actor
 
@@ -118,6 +123,11 @@ class Authenticator:
             now = self._clock.now()
             asked = [LookUp(hashes, now) for hashes, _ in asked]
         return await kind.find(connection, asked)
+
+
+def _usual_header(token: str) -> bytes:
+    """The form of the header in which a key is cached."""
+    return b"Bearer " + token.encode()
 
 
 def _bearer(header: bytes | None) -> str | None:

@@ -17,6 +17,7 @@ import contextlib
 import secrets
 import time
 from datetime import timedelta
+from hashlib import blake2s
 from typing import TYPE_CHECKING
 
 import asyncpg
@@ -56,42 +57,52 @@ _log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
 
 
 class KeyCache:
-    """Actors by the hash of their key under this process's present secret."""
+    """Actors by the header that names their key.
+
+    The cache keeps no key, but a hash of the header under a key of this process.
+    """
 
     def __init__(self) -> None:
+        self._state = blake2s(key=secrets.token_bytes(32))
         self._entries: dict[bytes, tuple[Actor, float]] = {}
-        self._hashes: dict[str, bytes] = {}  # by key id; under one secret a key has one hash
+        self._hashes: dict[str, bytes] = {}  # by key id; a key is cached with one form of the header
         self.confirmed = False
 
-    def get(self, token_hash: bytes) -> Actor | None:
+    def get(self, header: bytes) -> Actor | None:
         """The actor, if its entry has not expired and LISTEN is active."""
         if not self.confirmed:
             return None
-        entry = self._entries.get(token_hash)
+        entry = self._entries.get(self._hash(header))
         if entry is None or entry[1] < time.monotonic():
             return None
         return entry[0]
 
-    def put(self, token_hash: bytes, actor: Actor, read_at: float, lives: float = CACHE_SECONDS) -> None:
+    def put(self, header: bytes, actor: Actor, read_at: float, lives: float = CACHE_SECONDS) -> None:
         """Cache an actor that was read at `read_at` (monotonic seconds, taken **before** the read).
 
         `lives`: seconds until the key expires; the entry is kept for `CACHE_SECONDS` at most.
         """
         if len(self._entries) >= _CAPACITY:
             self.clear()
-        self._entries[token_hash] = (actor, read_at + min(lives, CACHE_SECONDS))
-        self._hashes[actor.id] = token_hash
+        header_hash = self._hash(header)
+        self._entries[header_hash] = (actor, read_at + min(lives, CACHE_SECONDS))
+        self._hashes[actor.id] = header_hash
 
     def drop(self, key_id: str) -> None:
         """Forget one key."""
-        token_hash = self._hashes.pop(key_id, None)
-        if token_hash is not None:
-            self._entries.pop(token_hash, None)
+        header_hash = self._hashes.pop(key_id, None)
+        if header_hash is not None:
+            self._entries.pop(header_hash, None)
 
     def clear(self) -> None:
         """Forget all keys."""
         self._entries.clear()
         self._hashes.clear()
+
+    def _hash(self, header: bytes) -> bytes:
+        state = self._state.copy()
+        state.update(header)
+        return state.digest()
 
 
 class Revocations:
