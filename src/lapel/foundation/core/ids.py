@@ -35,25 +35,32 @@ class TimeOrderedIds:
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self._lock = Lock()
-        self._last = (0, 0)
+        self._millisecond = -1
+        self._high = 0  # the random bits before an id's own characters
+        self._own = 0
         # Encoding the part that ids of one millisecond share is most of the work.
-        self._shared: tuple[int, int, str] = (0, 0, encode(0, 20))
+        self._shared = ""
 
     def new(self, prefix: str) -> str:
         """A fresh id; each is greater than the previous one, even if the clock steps back."""
         millisecond = int(self._clock.now().timestamp() * 1000)
-        # 94 bits are less than half of 62**16, so that counting up never overflows in practice.
-        noise = int.from_bytes(os.urandom(12), "big") >> 2
         with self._lock:
-            last_millisecond, last_noise = self._last
-            if millisecond <= last_millisecond:
-                millisecond, noise = last_millisecond, last_noise + 1 + (noise & 0xFFFF)
-            self._last = (millisecond, noise)
-        high, own = divmod(noise, _OWN)
-        shared = self._shared
-        if shared[0] != millisecond or shared[1] != high:
-            shared = self._shared = (millisecond, high, encode(millisecond, 8) + encode(high, 12))
-        return f"{prefix}_{shared[2]}{PAIRS[own // len(PAIRS)]}{PAIRS[own % len(PAIRS)]}"
+            if millisecond > self._millisecond:
+                self._millisecond = millisecond
+                # 94 bits are less than half of 62**16, so that counting up never overflows in practice.
+                self._share(*divmod(int.from_bytes(os.urandom(12), "big") >> 2, _OWN))
+            else:
+                own = self._own + 1 + int.from_bytes(os.urandom(2), "big")
+                if own < _OWN:
+                    self._own = own
+                else:
+                    self._share(self._high + 1, own - _OWN)
+            shared, own = self._shared, self._own
+        return f"{prefix}_{shared}{PAIRS[own // len(PAIRS)]}{PAIRS[own % len(PAIRS)]}"
+
+    def _share(self, high: int, own: int) -> None:
+        self._high, self._own = high, own
+        self._shared = encode(self._millisecond, 8) + encode(high, 12)
 
 
 def made_at(value: str) -> datetime | None:
