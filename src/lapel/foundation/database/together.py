@@ -1,7 +1,7 @@
 """One statement for all callers who ask the same kind of question at the same time.
 
-A caller who finds fewer than two statements under way begins one, which answers all callers of this turn of
-the event loop. The callers who come meanwhile wait in line, and the next statement answers all of them: they
+A caller who finds fewer than two statements under way (or one, if it commits) begins one, which answers all
+callers of this turn of the event loop. The callers who come meanwhile wait in line, and the next statement answers all of them: they
 share its round trip and its commit. So a single caller waits for nobody, and the more callers there are, the
 less each of them costs. A caller who is the only one of its turn runs its statement itself; a task of its own
 runs a statement for several callers.
@@ -62,19 +62,21 @@ class Together(Generic[Asked, Found]):
         *,
         key: Callable[[Asked], Hashable] | None = None,
         most: int = _MOST,
+        under_way: int = _UNDER_WAY,
         patience: float = ACQUIRE_SECONDS,
     ) -> None:
         """`statement` answers questions in their order. It does all that they ask or, if it raises an error,
         nothing.
 
         Questions with the same `key` are answered one after the other, in the order of the calls; without
-        `key`, in any order. `most`: callers of one statement. `patience`: seconds that a caller waits in
-        line.
+        `key`, in any order. `most`: callers of one statement. `under_way`: statements at the same time.
+        `patience`: seconds that a caller waits in line.
         """
         self._database = database
         self._statement = statement
         self._key = key
         self._most = most
+        self._most_under_way = under_way
         self._patience = patience
         self._under_way = 0
         self._starting = False  # a statement whose callers are not chosen yet
@@ -96,7 +98,7 @@ class Together(Generic[Asked, Found]):
         """
         key = None if self._key is None else self._key(asked)
         behind = self._behind.get(key)
-        if behind is None and not self._starting and self._under_way < _UNDER_WAY:
+        if behind is None and not self._starting and self._under_way < self._most_under_way:
             return await self._ask_first(asked, key)
         loop = asyncio.get_running_loop()
         caller = _Question(asked, key, loop.time() + self._patience, loop.create_future())
@@ -155,9 +157,9 @@ class Together(Generic[Asked, Found]):
             self._begin()
 
     def _begin(self) -> None:
-        """Begin a statement if fewer than two are under way. It answers all who are in line when its task
+        """Begin a statement if not too many are under way. It answers all who are in line when its task
         first runs: at the end of this turn of the event loop."""
-        if self._starting or self._under_way >= _UNDER_WAY:
+        if self._starting or self._under_way >= self._most_under_way:
             return
         self._under_way += 1
         self._starting = True

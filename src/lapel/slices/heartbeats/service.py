@@ -70,7 +70,10 @@ class Heartbeats:
         self._devices = devices
         self._commands = commands
         self._firmware = firmware
-        self._together = Together(ports.database, queries.beats_of_devices, key=lambda beat: beat.token_hash)
+        # One at a time: two would each commit half of the heartbeats, and wait for each other's commit.
+        self._together = Together(
+            ports.database, queries.beats_of_devices, key=lambda beat: beat.token_hash, under_way=1
+        )
 
     async def of_device(
         self, token_hash: bytes, device_id: str, body: HeartbeatBody
