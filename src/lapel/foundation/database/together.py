@@ -1,10 +1,10 @@
 """One statement for all callers who ask the same kind of question at the same time.
 
-A caller who finds fewer than two statements under way (or one, if it commits) begins one, which answers all
-callers of this turn of the event loop. The callers who come meanwhile wait in line, and the next statement answers all of them: they
-share its round trip and its commit. So a single caller waits for nobody, and the more callers there are, the
-less each of them costs. A caller who is the only one of its turn runs its statement itself; a task of its own
-runs a statement for several callers.
+A caller who finds fewer than two statements under way begins one (fewer than one, if statements commit). It
+answers all callers of this turn of the event loop. The callers who come meanwhile wait in line, and the next
+statement answers all of them: they share its round trip and its commit. So a single caller waits for nobody,
+and the more callers there are, the less each of them costs. A caller who is the only one of its turn runs its
+statement itself; a task of its own runs a statement for several callers.
 
 A caller who goes away takes no other caller along. If a statement for several callers fails, each of them
 asks by itself, one after the other, so that an error reaches only the caller whose question causes it.
