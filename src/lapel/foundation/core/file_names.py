@@ -15,8 +15,10 @@ _SPACES = re.compile(r"\s+")
 # First characters that make a name a hidden file, an option or a formula.
 _LEADING = " .-="
 # Windows reads these names as devices, with any extension.
-_DEVICES = re.compile(r"(?i)(con|prn|aux|nul|com[0-9]|lpt[0-9]) *(\..*)?\Z")
-_PLAIN = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9 _.-]{0,98}[A-Za-z0-9_-])?\Z")
+_DEVICE = r"(?i:con|prn|aux|nul|com[0-9]|lpt[0-9]) *(?:\..*)?\Z"
+_DEVICES = re.compile(_DEVICE)
+# Most names; they stay as they are.
+_PLAIN = re.compile(rf"(?!{_DEVICE})[A-Za-z0-9](?:[A-Za-z0-9 _.-]{{0,98}}[A-Za-z0-9_-])?\Z")
 # Format, surrogate, private and unassigned characters: some reverse the direction of text, which would show
 # `exe.opus` as `supo.exe`.
 _INVISIBLE = frozenset({"Cf", "Cs", "Co", "Cn"})
@@ -28,12 +30,10 @@ _ATTRIBUTE_CHARACTERS = "!#$&+-.^_`|~"
 
 def clean(text: str) -> str:
     """The text as a file name without unsafe characters: at most 100 characters and 240 bytes, or empty."""
-    plain = _PLAIN.match(text)
-    if plain and not _DEVICES.match(text):
+    if _PLAIN.match(text):
         return text
-    if not plain:
-        text = _visible(unicodedata.normalize("NFKC", _visible(text[:1000])))
-        text = _SPACES.sub(" ", _UNSAFE.sub("_", text)).lstrip(_LEADING)
+    text = _visible(unicodedata.normalize("NFKC", _visible(text[:1000])))
+    text = _SPACES.sub(" ", _UNSAFE.sub("_", text)).lstrip(_LEADING)
     if _DEVICES.match(text):
         text = f"_{text}"
     return text[:_MAX_CHARACTERS].encode()[:_MAX_BYTES].decode(errors="ignore").rstrip(" .")

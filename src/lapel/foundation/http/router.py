@@ -43,6 +43,22 @@ class Router:
     def find(self, path: str) -> tuple[dict[str, Any], list[str]] | None:
         """The methods of a path and the values of its parameters; None when the path is unknown."""
         segments = path[1:].split("/")
+        node, values = self._root, list[str]()
+        for segment in segments:
+            word, parameter = node.words.get(segment), node.any
+            if word is None:
+                if parameter is None or not segment:
+                    return None
+                values.append(segment)
+                node = parameter
+            elif parameter is None:
+                node = word
+            else:
+                return self._search(segments)
+        return (node.methods, values) if node.methods else None
+
+    def _search(self, segments: list[str]) -> tuple[dict[str, Any], list[str]] | None:
+        """`find` for a path with a segment that may be a word or a value."""
         # Branches to try when a literal segment leads to no route: they take the parameter in its place. The
         # latest branch is last.
         untried: list[tuple[_Node, int, list[str]]] = [(self._root, 0, [])]
