@@ -9,7 +9,7 @@ import uvloop
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lapel.hosting.connections.write_coalescing import HELD, Flushes, JoinedTransport
+from lapel.hosting.connections.write_coalescing import BODY, HELD, TOGETHER, Flushes, JoinedTransport
 from tests.support.patience import patience
 
 _LOOPS = {"asyncio": asyncio.new_event_loop, "uvloop": uvloop.new_event_loop}
@@ -89,6 +89,7 @@ def test_an_empty_body_ends_with_its_head(loop: str) -> None:
         joined = JoinedTransport(transport, Flushes(running))
         joined.write(b"head")
         joined.write(b"")
+        await asyncio.sleep(0)
         assert joined.get_write_buffer_size() == 0
         joined.close()
         async with patience(60):
@@ -103,6 +104,60 @@ def test_a_lone_write_goes_when_the_turn_ends() -> None:
 
 def test_a_long_first_write_goes_at_once() -> None:
     assert _below(b"x" * (HELD + 1), b"y") == [b"x" * (HELD + 1), b"y"]
+
+
+def test_a_whole_answer_goes_when_the_turn_ends() -> None:
+    async def run(body: bytes | bytearray | memoryview) -> tuple[int, int, int]:
+        below = _Recorder()
+        joined = JoinedTransport(below, Flushes(asyncio.get_running_loop()))
+        joined.write(b"head")
+        joined.write(body)
+        before, unsent = len(below.calls), joined.get_write_buffer_size()
+        await asyncio.sleep(0)
+        return before, unsent, len(below.calls)
+
+    body = b"b" * BODY
+    assert asyncio.run(run(body)) == (0, 4 + BODY, 1)
+    assert asyncio.run(run(memoryview(body))) == (0, 4 + BODY, 1)
+    assert asyncio.run(run(b"b")) == (0, 5, 1)
+    assert asyncio.run(run(body + b"b")) == (1, 0, 1)  # too long
+
+
+def test_what_is_held_does_not_change_with_its_owners_memory() -> None:
+    memory = bytearray(b"body")
+
+    async def run() -> list[bytes]:
+        below = _Recorder()
+        joined = JoinedTransport(below, Flushes(asyncio.get_running_loop()))
+        joined.write(b"head")
+        joined.write(memory)
+        memory[:] = b"gone"
+        await asyncio.sleep(0)
+        return below.calls
+
+    assert asyncio.run(run()) == [b"headbody"]
+
+
+def test_a_third_write_follows_a_whole_answer_that_is_held() -> None:
+    body = b"b" * BODY
+    assert _below(b"head", body, b"next", "turn") == [b"head" + body, b"next"]
+    assert _below(b"head", body, b"next", body) == [b"head" + body, b"next" + body]
+    assert _below(b"head", body, "close") == [b"head" + body, b"<close>"]
+
+
+def test_all_transports_together_hold_only_so_much() -> None:
+    async def run() -> None:
+        flushes = Flushes(asyncio.get_running_loop())
+        below = [_Recorder() for _ in range(2 * TOGETHER // BODY)]
+        for transport in below:
+            joined = JoinedTransport(transport, flushes)
+            joined.write(b"head")
+            joined.write(b"b" * BODY)
+            assert sum(not each.calls for each in below[: below.index(transport) + 1]) * BODY <= TOGETHER
+        await asyncio.sleep(0)
+        assert [len(each.calls) for each in below] == [1] * len(below)
+
+    asyncio.run(run())
 
 
 def test_what_is_held_goes_before_the_end() -> None:
