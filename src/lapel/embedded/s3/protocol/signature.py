@@ -36,6 +36,7 @@ _QUERY_PARAMETERS = (
     "X-Amz-SignedHeaders",
     "X-Amz-Signature",
 )
+_EXPIRES = re.compile(r"[0-9]{1,6}")
 _PAYLOAD = re.compile(r"[0-9a-f]{64}|UNSIGNED-PAYLOAD|STREAMING-[A-Z0-9-]+")
 # CloudFront adds these headers after the client has signed.
 _NEED_NOT_BE_SIGNED = frozenset({b"x-amz-cf-id"})
@@ -102,14 +103,15 @@ class Verifier:
             raise S3Error(malformed, f"The query lacks {missing.args[0]}.") from None
         if "X-Amz-Security-Token" in query:
             raise S3Error("InvalidToken", "This store issues no session tokens.")
-        if not (re.fullmatch(r"[0-9]{1,6}", expires) and 1 <= int(expires) <= MAX_EXPIRES):
+        lifetime = int(expires) if _EXPIRES.fullmatch(expires) else 0
+        if not 1 <= lifetime <= MAX_EXPIRES:
             raise S3Error(malformed, f"X-Amz-Expires is 1 to {MAX_EXPIRES} seconds.")
         payload = (
             query.get("X-Amz-Content-Sha256") or request.header("x-amz-content-sha256") or UNSIGNED_PAYLOAD
         )
         verified = self._check(request, _Claim(credential, timestamp, signed, given, malformed), payload)
         age = self._clock.now().timestamp() - _seconds(timestamp)
-        if age > int(expires):
+        if age > lifetime:
             raise S3Error("AccessDenied", "Request has expired.")
         if age < -MAX_SKEW:
             raise S3Error("AccessDenied", "Request is not yet valid.")
@@ -145,20 +147,15 @@ class Verifier:
         names = claim.signed.split(";")
         values = _signed_values(request, names, claim.malformed)
         key = self._keys.get((access_key, date)) or self._key(access_key, date)
+        canonical = _canonical(request, request.method, values, claim.signed, payload)
+        expected = signature(key, claim.timestamp, scope, canonical)
+        given = claim.signature.encode()
+        if not hmac.compare_digest(expected.encode(), given):
 
-        def sign(method: str, values: Mapping[str, str]) -> str:
-            lines = "".join(f"{name}:{' '.join(value.split())}\n" for name, value in values.items())
-            canonical = (
-                f"{method}\n{request.canonical_path}\n{request.canonical_query}\n"
-                f"{lines}\n{claim.signed}\n{payload}"
-            )
-            return signature(key, claim.timestamp, scope, canonical)
+            def matches(method: str, others: Mapping[str, str]) -> bool:
+                tried = _canonical(request, method, {**values, **others}, claim.signed, payload)
+                return hmac.compare_digest(signature(key, claim.timestamp, scope, tried).encode(), given)
 
-        def matches(method: str, others: Mapping[str, str]) -> bool:
-            return hmac.compare_digest(sign(method, {**values, **others}).encode(), claim.signature.encode())
-
-        expected = sign(request.method, values)
-        if not hmac.compare_digest(expected.encode(), claim.signature.encode()):
             raise S3Error("SignatureDoesNotMatch", reason(request, names, self._elsewhere, matches))
         return Signed(frozenset(names), payload, claim.timestamp, scope, key, expected)
 
@@ -170,6 +167,14 @@ class Verifier:
             self._keys.clear()
         key = self._keys[access_key, date] = signing_key(secret, date, self._region)
         return key
+
+
+def _canonical(request: Request, method: str, values: Mapping[str, str], signed: str, payload: str) -> str:
+    """The canonical request, which is signed. `values`: of the signed headers, in their order."""
+    lines = ""
+    for name, value in values.items():
+        lines += f"{name}:{' '.join(value.split())}\n"
+    return f"{method}\n{request.canonical_path}\n{request.canonical_query}\n{lines}\n{signed}\n{payload}"
 
 
 def _signed_values(request: Request, names: list[str], malformed: str) -> dict[str, str]:
