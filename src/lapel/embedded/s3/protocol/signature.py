@@ -36,6 +36,7 @@ _QUERY_PARAMETERS = (
     "X-Amz-SignedHeaders",
     "X-Amz-Signature",
 )
+_DATE_LENGTH = len("YYYYMMDDTHHMMSSZ")
 _EXPIRES = re.compile(r"[0-9]{1,6}")
 _PAYLOAD = re.compile(r"[0-9a-f]{64}|UNSIGNED-PAYLOAD|STREAMING-[A-Z0-9-]+")
 # CloudFront adds these headers after the client has signed.
@@ -138,7 +139,8 @@ class Verifier:
         """Compute the signature of the request as it arrived, and compare it with the claim."""
         access_key, _, scope = claim.credential.partition("/")
         date = claim.timestamp[:8]
-        if _seconds(claim.timestamp) < 0:
+        # A longer one is no key of the cache of `_seconds`: an unsigned request would fill it with 64 MB.
+        if len(claim.timestamp) != _DATE_LENGTH or _seconds(claim.timestamp) < 0:
             raise S3Error(claim.malformed, "The date is not YYYYMMDDTHHMMSSZ.")
         if scope != f"{date}/{self._region}/s3/aws4_request":
             raise S3Error(
