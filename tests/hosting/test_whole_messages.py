@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import re
 import socket
+import ssl
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 import pytest
 
@@ -26,7 +28,8 @@ CASES: dict[bytes, tuple[int, list[tuple[bytes, bytes]], bytes]] = {
 class Whole(App):
     """Answers `/whole/CASE` in one step if it can, and `/send/CASE` in messages. `/echo` answers the body.
 
-    `/split` has a header with a line break, and `/stay` waits until the client leaves.
+    `/split` has a header with a line break, `/forbidden` a body where none may be. `/stay` and `/wait` wait
+    until the client leaves; `/wait` answers then.
     """
 
     def __init__(self) -> None:
@@ -49,6 +52,12 @@ class Whole(App):
             self.left.set()
             return
         status, headers, content = CASES[case[0]] if case else (200, [], body)
+        if way == b"wait":
+            await receive()
+            assert connection.whole_body(scope) is None
+            self.left.set()
+        if way == b"forbidden":
+            status, content = 204, b"body"
         if way == b"split":
             headers = [(b"x-split", b"1\r\nx-injected: 1")]
         if status != 204:
@@ -152,6 +161,48 @@ async def test_who_expects_100_gets_it(served: Served, app: Whole) -> None:
     assert answer.startswith(b"HTTP/1.1 100 Continue\r\n\r\n")
     assert b"\r\n\r\nhello" in answer
     assert app.bodies == [False, True]
+
+
+async def test_who_sends_garbage_holds_up_no_other_client(served: Served) -> None:
+    """Its answer is written to its end, and then the application asks for its body."""
+    garbage = posted(5, b"expect: 100-continue\r\n") + b"hello" + b"GARBAGE\r\n\r\n"
+    opened = [await served.connect() for _ in range(10)]
+    for number, (_, writer) in enumerate(opened):
+        writer.write(garbage if number % 2 == 0 else posted(5, b"expect: 100-continue\r\n"))
+    for reader, writer in opened[1::2]:
+        assert await asyncio.wait_for(reader.readline(), PATIENCE) == b"HTTP/1.1 100 Continue\r\n"
+        writer.write(b"hello" + CLOSE)
+        assert b"\r\n\r\nhello" in await answer_of(reader, writer)
+    for reader, writer in opened[::2]:
+        assert (await answer_of(reader, writer)).startswith(b"HTTP/1.1 400 ")
+
+
+async def test_over_tls_answers_are_whole_too(app: Whole, certificate: tuple[Path, Path]) -> None:
+    trusting = ssl.create_default_context(cafile=certificate[0])
+    async with serving(app=app, tls=certificate) as served:
+        reader, writer = await asyncio.open_connection("localhost", served.port, ssl=trusting)
+        writer.write(posted(5) + b"hello" + asked(b"whole/long") + CLOSE)
+        answer = await answer_of(reader, writer)
+    assert b"\r\n\r\nhello" in answer
+    assert b"x" * 200_000 in answer
+    assert app.answers == [True, True, False]
+
+
+async def test_who_left_gets_no_answer(served: Served, app: Whole) -> None:
+    reader, writer = await served.connect()
+    writer.write(asked(b"wait"))
+    await asyncio.wait_for(app.waiting.wait(), PATIENCE)
+    writer.transport.abort()
+    await asyncio.wait_for(app.left.wait(), PATIENCE)
+    assert app.answers == [False]
+    del reader
+
+
+async def test_an_answer_without_a_body_has_none(served: Served, app: Whole) -> None:
+    """uvicorn refuses it, and ends the connection before anybody takes the body for an answer."""
+    answer = await served.talk(asked(b"forbidden"), CLOSE)
+    assert b"body" not in answer
+    assert app.answers == [False]
 
 
 async def test_after_a_whole_body_receive_waits_until_the_client_leaves(served: Served, app: Whole) -> None:

@@ -259,3 +259,39 @@ def test_a_connection_that_broke_takes_no_more_writes(loop: str) -> None:
         return await running.sock_recv(theirs, 100)
 
     assert _with_pair(loop, run) == b""
+
+
+@pytest.mark.parametrize("loop", sorted(_LOOPS))
+def test_after_the_end_of_its_data_a_connection_takes_no_more_writes(loop: str) -> None:
+    async def run(ours: socket.socket, theirs: socket.socket) -> bytes:
+        running = asyncio.get_running_loop()
+        transport, _ = await running.create_connection(asyncio.Protocol, sock=ours)
+        joined = JoinedTransport(transport, Flushes(running))
+        joined.write(b"head")
+        joined.write_eof()
+        joined.write(b"tail")
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        got = await running.sock_recv(theirs, 100)
+        transport.abort()
+        return got
+
+    assert _with_pair(loop, run) == b"head"
+
+
+async def test_a_connection_that_fails_holds_up_no_other() -> None:
+    class Failing(_Recorder):
+        def write(self, data: bytes | bytearray | memoryview) -> None:
+            raise RuntimeError(f"cannot write {len(data)} bytes")
+
+        def abort(self) -> None:
+            self.calls.append(b"<abort>")
+
+    flushes = Flushes(asyncio.get_running_loop())
+    failing, other = Failing(), _Recorder()
+    for each in (failing, other):
+        JoinedTransport(each, flushes).write(b"answer")
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    assert failing.calls == [b"<abort>"]
+    assert other.calls == [b"answer"]

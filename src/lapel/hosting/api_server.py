@@ -128,8 +128,10 @@ class Server:
 
     async def stop(self) -> None:
         """Close everything that `start` opened."""
-        await self._open.aclose()
-        ANSWERS.write()
+        try:
+            await self._open.aclose()
+        finally:
+            ANSWERS.write()
 
     async def _drain(self, answers: Answers) -> None:
         await self._stop.wait()

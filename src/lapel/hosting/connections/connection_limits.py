@@ -343,6 +343,7 @@ class GuardedProtocol(WholeMessages):
                 self.transport.abort()
                 return
             cycle.disconnected = True
+            cycle.waiting_for_100_continue = False  # it would be written behind the end of the answer
             cycle.message_event.set()
         if not started:
             self.transport.close()

@@ -7,7 +7,7 @@ connection, and uses `receive` and `send` where the connection says that it cann
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 
@@ -19,7 +19,9 @@ if TYPE_CHECKING:
     from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 
     from lapel.foundation.core.asgi import Scope
-    from lapel.hosting.connections.write_coalescing import JoinedTransport
+
+# All bytes that a head may have: all but the control characters other than tab, CR and LF.
+_ALLOWED = bytes(byte for byte in range(256) if byte >= 0x20 and byte != 0x7F) + b"\t\r\n"
 
 
 class WholeMessages(KnownBodies):
@@ -53,7 +55,8 @@ class WholeMessages(KnownBodies):
         """Send the whole answer of the request with this scope, in place of `send`.
 
         False, with no effect, if something about the connection, the request or the answer is unusual.
-        `headers` have the length of the body; all names are in lower case.
+        `headers`: with names in lower case, with the length of the body unless the status is 204, and without
+        `connection` and `transfer-encoding`.
         """
         cycle = self._running
         if (
@@ -64,6 +67,7 @@ class WholeMessages(KnownBodies):
             or not cycle.keep_alive
             or self.flow.write_paused
             or scope["method"] == "HEAD"
+            or (status == 204 and body)
         ):
             return False
         parts = [STATUS_LINE[status]]
@@ -73,11 +77,13 @@ class WholeMessages(KnownBodies):
             lines += 1
         parts.append(b"\r\n")
         head = b"".join(parts)
-        if head.count(b"\n") != lines or head.count(b"\r") != lines or b"\0" in head:
-            return False  # uvicorn refuses a header that would end its line
+        if head.count(b"\n") != lines or head.count(b"\r") != lines or head.translate(None, _ALLOWED):
+            return False  # uvicorn refuses a header that would end its line, or has other control characters
         cycle.response_started = cycle.response_complete = True
         cycle.waiting_for_100_continue = False
-        cast("JoinedTransport", self.transport).write_now(head + body)
+        self.transport.write(head)
+        if body:
+            self.transport.write(body)
         cycle.message_event.set()
         cycle.on_response()
         return True

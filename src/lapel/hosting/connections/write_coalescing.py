@@ -11,6 +11,8 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
+import structlog
+
 if TYPE_CHECKING:
     from uvicorn._types import ASGISendEvent
     from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
@@ -18,6 +20,8 @@ if TYPE_CHECKING:
 HELD = 16 * 1024  # bytes; a longer first write is sent at once
 BODY = 128 * 1024  # bytes; a longer second write is sent at once, with the first
 TOGETHER = 1 << 20  # bytes of second writes; when all transports hold more, all are sent
+
+_log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
 
 
 class Flushes:
@@ -43,7 +47,11 @@ class Flushes:
     def _flush(self) -> None:
         holding, self._holding, self._bytes = self._holding, [], 0
         for each in holding:
-            each.flush()
+            try:
+                each.flush()
+            except Exception:  # noqa: BLE001 - the others still get their answers
+                _log.exception("connection.flush_failed")
+                each.abort()
 
 
 class JoinedTransport(asyncio.Transport):
@@ -51,7 +59,7 @@ class JoinedTransport(asyncio.Transport):
     or until a third write.
     """
 
-    __slots__ = ("_body", "_flushes", "_held", "_transport")
+    __slots__ = ("_body", "_ended", "_flushes", "_held", "_transport")
 
     def __init__(self, transport: asyncio.Transport, flushes: Flushes) -> None:
         super().__init__()
@@ -59,10 +67,13 @@ class JoinedTransport(asyncio.Transport):
         self._flushes = flushes
         self._held = b""
         self._body: bytes | bytearray | memoryview = b""
+        self._ended = False
 
     def write(self, data: bytes | bytearray | memoryview) -> None:
-        """Write now, or at the latest when the loop's iteration ends."""
+        """Write now, or at the latest when the loop's iteration ends; nothing after `write_eof`."""
         size = len(data)
+        if self._ended:
+            return
         if not self._held:
             if 0 < size <= HELD:
                 self._held = bytes(data)
@@ -73,18 +84,11 @@ class JoinedTransport(asyncio.Transport):
             self.flush()
             self.write(data)
         elif size <= BODY:
-            self._body = bytes(data) if isinstance(data, bytearray) else data  # its owner may change it
+            self._body = bytes(data)  # its owner may change it
             self._flushes.grow(size)
         else:
             self._body = data
             self.flush()
-
-    def write_now(self, data: bytes) -> None:
-        """Write without a delay, after what is held."""
-        if self._held:
-            self.write(data)
-        elif not self._transport.is_closing():
-            self._transport.write(data)
 
     def flush(self) -> None:
         """Write what is held."""
@@ -103,6 +107,7 @@ class JoinedTransport(asyncio.Transport):
     def write_eof(self) -> None:
         """Signal the end of the written data."""
         self.flush()
+        self._ended = True
         self._transport.write_eof()
 
     def close(self) -> None:
