@@ -1,10 +1,10 @@
 """One statement for all callers who ask the same kind of question at the same time.
 
-A caller who finds fewer than two statements under way begins one (fewer than one, if statements commit). It
-answers all callers of this turn of the event loop. The callers who come meanwhile wait in line, and the next
-statement answers all of them: they share its round trip and its commit. So a single caller waits for nobody,
-and the more callers there are, the less each of them costs. A caller who is the only one of its turn runs its
-statement itself; a task of its own runs a statement for several callers.
+A caller who finds fewer than `under_way` statements under way begins one, which answers all callers of this
+turn of the event loop. The callers who come meanwhile wait in line, and the next statement answers all of
+them: they share its round trip and its commit. So a single caller waits for nobody, and the more callers
+there are, the less each of them costs. A caller who is the only one of its turn runs its statement itself; a
+task of its own runs a statement for several callers.
 
 A caller who goes away takes no other caller along. If a statement for several callers fails, each of them
 asks by itself, one after the other, so that an error reaches only the caller whose question causes it.
@@ -32,8 +32,11 @@ if TYPE_CHECKING:
 Asked = TypeVar("Asked")
 Found = TypeVar("Found")
 
-# With one, the database is idle while this process reads the answer. With three, fewer callers share each.
+# Of statements that only read. With one, the database is idle while this process reads the answer. With
+# three, fewer callers share each.
 _UNDER_WAY = 2
+# Seconds after which a statement no longer keeps another one from beginning: its connection may be broken.
+_SLOW = 0.25
 # The most callers of one statement. It takes the database a few milliseconds, for which the next ones wait.
 _MOST = 128
 
@@ -69,8 +72,8 @@ class Together(Generic[Asked, Found]):
         nothing.
 
         Questions with the same `key` are answered one after the other, in the order of the calls; without
-        `key`, in any order. `most`: callers of one statement. `under_way`: statements at the same time.
-        `patience`: seconds that a caller waits in line.
+        `key`, in any order. `most`: callers of one statement. `under_way`: statements at the same time; two
+        if the latest one is slow. `patience`: seconds that a caller waits in line.
         """
         self._database = database
         self._statement = statement
@@ -79,6 +82,7 @@ class Together(Generic[Asked, Found]):
         self._most_under_way = under_way
         self._patience = patience
         self._under_way = 0
+        self._begun = 0.0  # when the latest statement began, by the loop's clock
         self._starting = False  # a statement whose callers are not chosen yet
         # Each world has its own line, and the lines take turns, so that no world waits behind another one's
         # many callers.
@@ -98,7 +102,7 @@ class Together(Generic[Asked, Found]):
         """
         key = None if self._key is None else self._key(asked)
         behind = self._behind.get(key)
-        if behind is None and not self._starting and self._under_way < self._most_under_way:
+        if behind is None and not self._starting and self._has_room():
             return await self._ask_first(asked, key)
         loop = asyncio.get_running_loop()
         caller = _Question(asked, key, loop.time() + self._patience, loop.create_future())
@@ -114,8 +118,7 @@ class Together(Generic[Asked, Found]):
     async def _ask_first(self, asked: Asked, key: Hashable) -> Found:
         """Begin a statement with this question: with all who are in line at the end of this turn of the event
         loop, or without them if nobody is."""
-        self._under_way += 1
-        self._starting = True
+        self._count_one()
         if key is not None:
             self._behind[key] = deque()
         others: list[_Question[Asked, Found]] = []
@@ -159,11 +162,23 @@ class Together(Generic[Asked, Found]):
     def _begin(self) -> None:
         """Begin a statement if not too many are under way. It answers all who are in line when its task
         first runs: at the end of this turn of the event loop."""
-        if self._starting or self._under_way >= self._most_under_way:
+        if self._starting or not self._has_room():
             return
+        self._count_one()
+        self._run(self._answer_next())
+
+    def _has_room(self) -> bool:
+        """Whether another statement may begin."""
+        if self._under_way < self._most_under_way:
+            return True
+        waited = asyncio.get_running_loop().time() - self._begun
+        return self._under_way < _UNDER_WAY and waited > _SLOW
+
+    def _count_one(self) -> None:
+        """A statement begins."""
         self._under_way += 1
         self._starting = True
-        self._run(self._answer_next())
+        self._begun = asyncio.get_running_loop().time()
 
     def _run(self, answering: Coroutine[Any, Any, None]) -> None:
         # Its own context: it works for several requests, and for no world.
