@@ -38,6 +38,18 @@ async def test_in_an_event_loop_they_are_written_together_soon() -> None:
     assert _shown("count", "written_soon") == 1001
 
 
+def test_an_event_loop_that_ends_takes_no_times_along() -> None:
+    times = AllAnswerTimes()
+
+    async def answer() -> None:
+        times.add("two_loops", 200, 0.004)
+
+    asyncio.run(answer())
+    asyncio.run(answer())
+    times.add("two_loops", 200, 0.004)
+    assert _shown("count", "two_loops") == 3
+
+
 async def test_what_is_counted_is_written_on_demand_and_once() -> None:
     times = AllAnswerTimes()
     times.add("written_on_demand", 200, 0.004)

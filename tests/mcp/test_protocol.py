@@ -10,6 +10,7 @@ import pytest
 from prometheus_client import generate_latest
 
 from lapel import __version__
+from lapel.foundation.telemetry import ANSWERS
 from lapel.slices.mcp.tool_table import TABLE
 from tests.mcp.clients import INITIALIZE, REVISION, Raw, message, raw
 from tests.support.running import Running
@@ -205,6 +206,7 @@ async def test_pages_of_other_sites_are_refused(http: Raw, live: Running) -> Non
 
 async def test_metrics_count_the_messages_and_the_routes_behind_them(http: Raw) -> None:
     def count(operation: str) -> float:
+        ANSWERS.write()
         lines = generate_latest().decode().splitlines()
         begins = f'lapel_http_request_seconds_count{{operation="{operation}",status="200"}} '
         return sum(float(each.removeprefix(begins)) for each in lines if each.startswith(begins))

@@ -67,6 +67,7 @@ class AllAnswerTimes:
     def __init__(self) -> None:
         self._by_name: dict[tuple[str, int], AnswerTimes] = {}
         self._unwritten: set[AnswerTimes] = set()
+        self._loop: asyncio.AbstractEventLoop | None = None  # that calls `write` soon
 
     def add(self, operation: str, status: int, seconds: float) -> AnswerTimes:
         """Count an answer; returns the times of its operation and status."""
@@ -74,23 +75,23 @@ class AllAnswerTimes:
         if found is None:
             found = self._by_name[operation, status] = AnswerTimes(operation, status)
         found.add(seconds)
-        if found not in self._unwritten:
+        if found not in self._unwritten or (self._loop is not None and self._loop.is_closed()):
             self._write_soon(found)
         return found
 
     def write(self) -> None:
-        """Write all that were counted; also called before the process ends, and before it shows them."""
+        """Write all that were counted. Called when an event loop ends, and before they are shown."""
         unwritten, self._unwritten = self._unwritten, set()
         for each in unwritten:
             each.write()
 
     def _write_soon(self, times: AnswerTimes) -> None:
-        first = not self._unwritten
         self._unwritten.add(times)
-        if first:
-            try:
-                loop = asyncio.get_running_loop()
-            except RuntimeError:  # nothing would call `write` later
-                self.write()
-            else:
-                loop.call_later(_EVERY, self.write)
+        try:
+            loop = asyncio.get_running_loop()
+        except RuntimeError:  # nothing would call `write` later
+            self.write()
+            return
+        if len(self._unwritten) == 1 or loop is not self._loop:
+            self._loop = loop
+            loop.call_later(_EVERY, self.write)

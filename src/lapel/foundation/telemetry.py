@@ -182,8 +182,8 @@ class _Redacting(structlog.stdlib.ProcessorFormatter):
 def share_metrics(name: str) -> None:
     """Keep the metrics of this process in the files of this name in PROMETHEUS_MULTIPROC_DIR.
 
-    No two live processes share a name. A restarted process continues its predecessor's files: no count is
-    lost, and the number of files does not grow.
+    No two live processes share a name. A restarted process continues its predecessor's files: no written
+    count is lost, and the number of files does not grow.
     """
     values.ValueClass = values.MultiProcessValue(lambda: name)  # pyright: ignore[reportUnknownMemberType]
     # A metric without labels has had its value since it was made. No public method gives it another one.

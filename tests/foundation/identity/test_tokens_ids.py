@@ -119,6 +119,15 @@ def test_ids_go_up_even_when_the_clock_steps_back(steps: list[int]) -> None:
     assert made == sorted(set(made))
 
 
+def test_many_ids_of_one_millisecond_go_up() -> None:
+    """Their last four characters are used up several times."""
+    ids = TimeOrderedIds(ManualClock(START))
+    made = [ids.new("evt") for _ in range(2000)]
+    assert made == sorted(set(made))
+    assert len({each[:-4] for each in made}) > 2
+    assert {made_at(each) for each in made} == {START}
+
+
 def test_ids_of_different_processes_sort_by_time() -> None:
     early = [TimeOrderedIds(ManualClock(START)).new("evt") for _ in range(100)]
     late = [TimeOrderedIds(ManualClock(START + timedelta(milliseconds=1))).new("evt") for _ in range(100)]
