@@ -33,7 +33,7 @@ async def app(scope: Scope, receive: Receive, send: Send) -> None:
         await send({"type": "http.response.start", "status": 200, "headers": headers})
         cycle: RequestResponseCycle = send.__self__  # type: ignore[attr-defined]
         sent = 0
-        with suppress(BlockingIOError):  # the socket's buffer is full
+        with suppress(OSError):  # the socket's buffer is full, or the client is gone
             sent = os.sendfile(cycle.transport.get_extra_info("socket").fileno(), file, 0, size)
         cycle.expected_content_length -= sent
         rest = os.pread(file, size - sent, sent) if sent < size else b""
