@@ -10,7 +10,8 @@ import pytest
 
 from lapel.foundation.core.errors import Conflict, NotFound
 from lapel.foundation.ports import Ports
-from lapel.foundation.storage.client import ObjectInfo, ObjectStore
+from lapel.foundation.storage.client import ObjectStore
+from lapel.foundation.storage.object_info import ObjectInfo
 from lapel.slices.recordings.access import Reach
 from lapel.slices.recordings.uploads.completion import Completion
 from lapel.slices.recordings.wire import CompleteUpload

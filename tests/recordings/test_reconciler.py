@@ -13,8 +13,9 @@ import pytest
 from lapel.foundation.core.clock import Clock, ManualClock
 from lapel.foundation.core.ids import TimeOrderedIds
 from lapel.foundation.ports import Ports
-from lapel.foundation.storage.client import ObjectInfo, ObjectStore
+from lapel.foundation.storage.client import ObjectStore
 from lapel.foundation.storage.errors import StoreUnavailable
+from lapel.foundation.storage.object_info import ObjectInfo
 from tests.recordings.support import Device, events_of, later, objects, sha256
 from tests.support.patience import patience
 

@@ -8,7 +8,6 @@ import re
 import pytest
 
 from lapel.foundation.ports import Ports
-from lapel.foundation.storage.client import ObjectStore
 from tests.recordings.support import Device, events_of, objects, sha256
 from tests.support.tenants import bearer
 
@@ -47,22 +46,6 @@ async def test_a_recording_goes_in_and_comes_back(device: Device, ports: Ports) 
     # No upload URL was ever issued for the key that is served.
     assert final not in upload["upload_url"]
     assert final in (await device.link(recording_id, upload["media_id"]))["download_url"]
-
-
-async def test_what_a_copy_needs_is_imported_with_an_upload_url(
-    device: Device, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """It takes a tenth of a second and eight megabytes, which a server that gets no uploads saves."""
-    prepared: list[ObjectStore] = []
-
-    def prepare(store: ObjectStore) -> None:
-        prepared.append(store)
-
-    monkeypatch.setattr(ObjectStore, "prepare", prepare)
-    recording_id = await device.recording()
-    assert prepared == []
-    await device.start(recording_id)
-    assert len(prepared) == 1
 
 
 async def test_the_event_holds_the_whole_object_its_flat_facts_and_the_object_nested(

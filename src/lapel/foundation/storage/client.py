@@ -12,8 +12,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from contextlib import asynccontextmanager, contextmanager, suppress
-from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 import obstore
@@ -28,8 +27,9 @@ from lapel.foundation.storage.errors import (
     StoreUnavailable,
     error_code,
 )
-from lapel.foundation.storage.hashed_copies import HashedCopies
+from lapel.foundation.storage.object_info import ObjectInfo
 from lapel.foundation.storage.presign import presigner_for
+from lapel.foundation.storage.store_requests import StoreRequests
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Generator, Sequence
@@ -59,16 +59,6 @@ _ABORT_SECONDS = 10.0
 _DELETE_AT_ONCE = 1000
 
 
-@dataclass(frozen=True, slots=True)
-class ObjectInfo:
-    """An object in a listing or a HEAD; `size` is in bytes. `etag`: of this version, if the store has one."""
-
-    key: str
-    size: int
-    last_modified: datetime
-    etag: str | None = None
-
-
 class ObjectWriter:
     """An object being written; see `ObjectStore.writing`."""
 
@@ -85,22 +75,20 @@ class ObjectWriter:
 class ObjectStore:
     """One bucket. Every method raises StoreUnavailable when the store cannot be used now."""
 
-    def __init__(self, quick: S3Store, patient: S3Store, copies: HashedCopies) -> None:
+    def __init__(self, quick: S3Store, patient: S3Store, requests: StoreRequests) -> None:
         self._quick = quick
         self._patient = patient
-        self._copies = copies
-
-    def prepare(self) -> None:
-        """Begin to import what only copies need, without delay to the event loop; the first copy waits for
-        it."""
-        self._copies.prepare()
+        self._requests = requests
 
     async def close(self) -> None:
         """Close the connections that are not obstore's."""
-        await self._copies.close()
+        await self._requests.close()
 
     async def head(self, key: str) -> ObjectInfo:
         """Size and time of an object. Raises ObjectMissing."""
+        with suppress(StoreUnavailable):
+            return await self._requests.head(key)
+        # obstore tries again, and says why the store fails.
         with _translated(key):
             found = await obstore.head_async(self._quick, key)
         return ObjectInfo(found["path"], found["size"], found["last_modified"], found["e_tag"])
@@ -120,7 +108,7 @@ class ObjectStore:
         if etag is not None:
             # A PUT came meanwhile, or the store fails, or it does not take what this request asks.
             with suppress(StoreUnavailable):
-                return await self._copies.copy(source, target, etag)
+                return await self._requests.copy(source, target, etag)
         await self.copy(source, target)
         return None
 
@@ -224,6 +212,9 @@ class ObjectStore:
 
     async def delete(self, key: str) -> None:
         """Delete an object; a missing object is not an error."""
+        with suppress(StoreUnavailable):
+            await self._requests.delete(key)
+            return
         try:
             with _translated(key):
                 await obstore.delete_async(self._quick, key)
@@ -232,6 +223,9 @@ class ObjectStore:
 
     async def delete_many(self, keys: Sequence[str]) -> None:
         """Delete objects, a thousand a request; missing objects are not an error."""
+        if len(keys) == 1:  # a smaller request, and no thread
+            await self.delete(keys[0])
+            return
         for at in range(0, len(keys), _DELETE_AT_ONCE):
             part = list(keys[at : at + _DELETE_AT_ONCE])
             try:
@@ -318,8 +312,8 @@ def open_store(settings: Settings, credentials: CredentialSource) -> ObjectStore
             credential_provider=current,
         )
 
-    copies = HashedCopies(presigner_for(settings, credentials), settings.s3_bucket)
-    return ObjectStore(client(_QUICK), client(_COPY), copies)
+    requests = StoreRequests(presigner_for(settings, credentials), settings.s3_bucket)
+    return ObjectStore(client(_QUICK), client(_COPY), requests)
 
 
 def _endpoint(settings: Settings) -> str:

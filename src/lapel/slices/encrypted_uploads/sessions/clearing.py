@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from lapel.foundation.database.connection import Connection
     from lapel.foundation.ports import Ports
-    from lapel.foundation.storage.client import ObjectInfo
+    from lapel.foundation.storage.object_info import ObjectInfo
 
 _BATCH = 500
 # No URL leads to an object that is older, and no PUT that began under one still runs.

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from lapel.foundation.ports import Ports
-    from lapel.foundation.storage.client import ObjectInfo
+    from lapel.foundation.storage.object_info import ObjectInfo
 
 # Twice `releases.LONGEST_UPLOAD`: the longest time from the start of an upload until its row is written.
 ORPHAN_GRACE = timedelta(hours=24)

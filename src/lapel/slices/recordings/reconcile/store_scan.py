@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from lapel.foundation.ports import Ports
-    from lapel.foundation.storage.client import ObjectInfo
+    from lapel.foundation.storage.object_info import ObjectInfo
     from lapel.slices.recordings.reconcile.findings import Findings
     from lapel.slices.recordings.uploads.media_states import AttemptState, MediaStatus
 

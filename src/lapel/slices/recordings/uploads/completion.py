@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
     from lapel.foundation.core.actors import Actor
     from lapel.foundation.ports import Ports
-    from lapel.foundation.storage.client import ObjectInfo
+    from lapel.foundation.storage.object_info import ObjectInfo
     from lapel.slices.recordings.access import Reach
     from lapel.slices.recordings.payloads import VerifyUpload
     from lapel.slices.recordings.uploads.commit import OnAudio

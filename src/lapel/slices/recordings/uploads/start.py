@@ -176,7 +176,6 @@ class Uploads:
             content_length=declared.size,
             sha256=declared.sha256,
         )
-        self._ports.store.prepare()  # for the copy of upload-complete, which comes soon
         attempt = media_states.NewAttempt(
             media_id=media_id,
             id=attempt_id,
