@@ -11,6 +11,7 @@ import json
 import re
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from os import urandom
@@ -19,6 +20,7 @@ from typing import Any
 from lapel.foundation.database.audit import hash_of
 from lapel.foundation.identity.tokens import hint, new_token
 from lapel.foundation.ports import Ports
+from lapel.foundation.storage.errors import ObjectMissing
 from lapel.slices.encrypted_uploads.sessions.issuance import recipient_context
 from lapel.slices.encrypted_uploads.signing.signing_keys import SigningKeys
 from lapel.slices.webhooks import signing_secrets
@@ -168,9 +170,10 @@ async def _keep_objects(ports: Ports, project_id: str) -> dict[str, str]:
     kept: dict[str, str] = {}
     for prefix in PREFIXES:
         async for each in ports.store.list(f"{prefix}/{project_id}/"):
-            kept[each.key] = f"models/{each.key}"
-    for name, copy in kept.items():
-        await ports.store.copy(name, copy)
+            copy = f"models/{each.key}"
+            with suppress(ObjectMissing):  # what was staged, and is deleted soon after its completion
+                await ports.store.copy(each.key, copy)
+                kept[each.key] = copy
     return kept
 
 

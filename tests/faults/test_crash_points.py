@@ -47,6 +47,8 @@ Lived: TypeAlias = Callable[[Life], Awaitable[None]]
 WORKING = "SELECT EXISTS (SELECT 1 FROM workers)"
 CRASH_POINTS = (*RECORDINGS.crash_points, *ERASURE.crash_points)
 STAGES = sorted({point.partition(":")[0] for point in CRASH_POINTS})
+# The process dies there after an answer, so nobody waits for it.
+AFTER_THE_ANSWER = ("complete:before-deletion", "complete:staging-deleted")
 # `make test` has these; the others take longer.
 QUICK = ("delete", "hold")
 
@@ -118,7 +120,14 @@ async def in_api(world: World, *lives: Lived, worker: bool = False) -> None:
         if worker:
             await stack.enter_async_context(process("worker", settings))
             await worker_seen(world.haven)
-        await world.each(lambda point, _: world.live(point, addresses, *lives))
+
+        async def happen(point: str, marker: Path) -> None:
+            await world.live(point, addresses, *lives)
+            if point in AFTER_THE_ANSWER:
+                while marker.exists():  # noqa: ASYNC110, ASYNC240 - another process removes it
+                    await asyncio.sleep(0.05)
+
+        await world.each(happen)
 
 
 async def worker_seen(haven: Running) -> None:

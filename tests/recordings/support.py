@@ -15,6 +15,7 @@ from lapel.foundation.core.clock import ManualClock
 from lapel.foundation.ports import Ports
 from lapel.foundation.storage.client import ObjectStore
 from lapel.slices.recordings.service import Recordings
+from tests.support.patience import LONG, patience
 from tests.support.tenants import Tenant
 
 if TYPE_CHECKING:
@@ -104,6 +105,13 @@ def later(ports: Ports, by: timedelta) -> Recordings:
 async def objects(ports: Ports, prefix: str) -> list[str]:
     """The names of all objects below a prefix."""
     return [each.key async for each in ports.store.list(prefix)]
+
+
+async def until_none(ports: Ports, prefix: str) -> None:
+    """Wait for the deletion of all objects below a prefix. Raises TimeoutError."""
+    async with patience(LONG):
+        while await objects(ports, prefix):  # noqa: ASYNC110 - the store tells nobody
+            await asyncio.sleep(0.02)
 
 
 async def events_of(ports: Ports, world_id: int, resource_id: str) -> list[str]:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.recordings.support import Device, objects
+from tests.recordings.support import Device, objects, until_none
 from tests.support.client import api_client
 from tests.support.running import Running, running
 from tests.support.tenants import make_tenant
@@ -63,5 +63,5 @@ async def test_what_another_store_took_beyond_it_is_refused_and_removed_at_compl
     await strict.ports.store.put(staged, bytes(CEILINGS["audio"] + 1))
     refusal = await recorder.complete(recording_id, 409)
     assert refusal["error"]["code"] == "integrity_failure"
-    assert await objects(strict.ports, prefix) == []
+    await until_none(strict.ports, prefix)
     assert (await recorder.read(recording_id))["status"] == "integrity_failure"

@@ -52,9 +52,9 @@ async def test_a_store_that_goes_away_after_the_claim_does_not_take_the_answer_b
         raise StoreUnavailable("gone")
 
     at, media_id = await staged(device)
-    done = await completion_on(ports, Store(ports.store, delete_many=away)).complete(
-        actor_of(device.tenant), at, CompleteUpload()
-    )
+    completion = completion_on(ports, Store(ports.store, delete_many=away))
+    done = await completion.complete(actor_of(device.tenant), at, CompleteUpload())
+    await completion.aclose()
     assert done.status == "uploaded"
     prefix = f"staging/{device.tenant.project_id}/{at.recording_id}/"
     assert len(await objects(ports, prefix)) == 1

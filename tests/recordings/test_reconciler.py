@@ -16,7 +16,7 @@ from lapel.foundation.ports import Ports
 from lapel.foundation.storage.client import ObjectStore
 from lapel.foundation.storage.errors import StoreUnavailable
 from lapel.foundation.storage.object_info import ObjectInfo
-from tests.recordings.support import Device, events_of, later, objects, sha256
+from tests.recordings.support import Device, events_of, later, objects, sha256, until_none
 from tests.support.patience import patience
 
 WORDS, OTHER = b"left behind" * 300, b"not the same" * 300
@@ -235,6 +235,7 @@ async def test_late_puts_are_swept_a_day_after_their_url_and_no_sooner(device: D
     upload = await device.start(recording_id)
     await device.put(upload, WORDS)
     await device.complete(recording_id)
+    await until_none(ports, staging(device, recording_id))
     await device.put(upload, OTHER)
     assert len(await objects(ports, staging(device, recording_id))) == 1
     await later(ports, timedelta(hours=24, minutes=59)).reconciler.run_walks()

@@ -137,3 +137,7 @@ class Recordings:
         )
         self.holds = RecordingHolds(ports, erasures, Holds(ports))
         self.reconciler = Reconciler(ports, self.completion, erasures)
+
+    async def aclose(self) -> None:
+        """Finish the deletions for which no caller waits."""
+        await self.completion.aclose()

@@ -29,6 +29,7 @@ _CRASH_POINTS = (
     "complete:before-claim",
     "complete:claimed",
     "complete:committed",
+    "complete:before-deletion",
     "complete:staging-deleted",
     "complete:before-refusal",
     "complete:refused",

@@ -26,6 +26,7 @@ from lapel.slices.recordings.records.service import read_in
 from lapel.slices.recordings.uploads import media_states
 from lapel.slices.recordings.uploads.facts import merged
 from lapel.slices.recordings.uploads.media_states import LostRace
+from lapel.slices.recordings.uploads.staged_deletions import StagedDeletions
 from lapel.slices.recordings.views import recording_of
 
 if TYPE_CHECKING:
@@ -91,6 +92,7 @@ class UploadCommits:
     def __init__(self, ports: Ports, on_audio: Sequence[OnAudio] = ()) -> None:
         self._ports = ports
         self._on_audio = on_audio
+        self.staged_deletions = StagedDeletions(ports.store)
 
     async def commit(
         self, snapshot: Snapshot, verification: Verification, stage: Stage, by: Actor | None = None
@@ -98,7 +100,7 @@ class UploadCommits:
         """Accept good media, refuse bad media, then delete the objects that are no longer needed.
 
         `by`: the caller who completes the upload, for the audit log; None in a job, whose caller got an entry
-        when the job began, or has not called.
+        when the job began, or has not called. A caller does not wait for the deletion of staged objects.
 
         Before a recording is uploaded, one bad media refuses the whole completion. Afterwards a bad media
         fails alone.
@@ -117,7 +119,7 @@ class UploadCommits:
             outcome = CommitOutcome()
         else:
             crash_point(f"{stage}:refused" if outcome.refused else f"{stage}:committed")
-        await self._clean(verification, outcome, stage)
+        await self._clean(verification, outcome, stage, soon=by is not None)
         return outcome
 
     async def _commit_in(
@@ -259,8 +261,11 @@ class UploadCommits:
         except StoreUnavailable as error:
             _log.warning("completion.left_for_sweep", error=str(error))
 
-    async def _clean(self, verification: Verification, outcome: CommitOutcome, stage: Stage) -> None:
-        """Delete the copies that no row serves, and the staged objects that were accepted or refused.
+    async def _clean(
+        self, verification: Verification, outcome: CommitOutcome, stage: Stage, *, soon: bool
+    ) -> None:
+        """Delete the copies that no row serves, and the staged objects that were accepted or refused: the
+        latter `soon`, or now.
 
         If the store fails or the process is killed, the reconciler's sweep deletes them.
         """
@@ -272,10 +277,13 @@ class UploadCommits:
         try:
             await self._ports.store.delete_many(copies)
             crash_point(f"{stage}:copies-deleted")
-            await self._ports.store.delete_many(staged)
-            crash_point(f"{stage}:staging-deleted")
+            if not soon:
+                await self._ports.store.delete_many(staged)
+                crash_point(f"{stage}:staging-deleted")
         except StoreUnavailable as error:
             _log.warning("completion.left_for_sweep", objects=len(copies) + len(staged), error=str(error))
+        if soon:
+            await self.staged_deletions.delete(staged)
 
 
 def _observed(snapshot: Snapshot, candidate: Candidate) -> media_states.Observed:

@@ -138,6 +138,10 @@ class Completion:
             if await self._try(at, _NOTHING_SAID, due=due) is not None:
                 return
 
+    async def aclose(self) -> None:
+        """Delete the staged objects that completions no longer need."""
+        await self._commits.staged_deletions.aclose()
+
     async def _read(self, actor: Actor, at: Reach) -> Recording:
         async with self._ports.database.acquire() as connection:
             return await read_in(connection, at, actor.project_id)
