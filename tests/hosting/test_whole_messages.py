@@ -28,8 +28,8 @@ CASES: dict[bytes, tuple[int, list[tuple[bytes, bytes]], bytes]] = {
 class Whole(App):
     """Answers `/whole/CASE` in one step if it can, and `/send/CASE` in messages. `/echo` answers the body.
 
-    `/split` has a header with a line break, `/forbidden` a body where none may be. `/stay` and `/wait` wait
-    until the client leaves; `/wait` answers then.
+    `/split` has a header with a line break, `/forbidden` a body where none may be, and `/ends` ends the
+    connection. `/stay` and `/wait` wait until the client leaves; `/wait` answers then.
     """
 
     def __init__(self) -> None:
@@ -58,6 +58,8 @@ class Whole(App):
             self.left.set()
         if way == b"forbidden":
             status, content = 204, b"body"
+        if way == b"ends":
+            headers = [(b"connection", b"close")]
         if way == b"split":
             headers = [(b"x-split", b"1\r\nx-injected: 1")]
         if status != 204:
@@ -196,6 +198,12 @@ async def test_who_left_gets_no_answer(served: Served, app: Whole) -> None:
     await asyncio.wait_for(app.left.wait(), PATIENCE)
     assert app.answers == [False]
     del reader
+
+
+async def test_an_answer_that_ends_its_connection_is_sent_in_messages(served: Served, app: Whole) -> None:
+    answer = await served.talk(asked(b"ends", b"POST", more=b"content-length: 5\r\n") + b"hello")
+    assert answer.endswith(b"\r\n\r\nhello")
+    assert app.answers == [False]
 
 
 async def test_an_answer_without_a_body_has_none(served: Served, app: Whole) -> None:

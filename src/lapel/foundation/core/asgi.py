@@ -53,7 +53,9 @@ class ClientConnection(Protocol):
         must wait for it."""
         ...
 
-    def answer(self, scope: Scope, status: int, headers: Iterable[tuple[bytes, bytes]], body: bytes) -> bool:
+    def answer(
+        self, scope: Scope, status: int, headers: Iterable[tuple[bytes, bytes]], body: bytes | memoryview
+    ) -> bool:
         """Send the whole answer of the request with this scope, in place of `send`. False, with no effect, if
         `send` must do it."""
         ...

@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 
     from lapel.foundation.core.asgi import Scope
 
+_NO_BODY = frozenset((204, 304))
+# Headers with an effect on the connection, or on the form of the body.
+_ENDINGS = frozenset((b"connection", b"transfer-encoding"))
 # All bytes that a head may have: all but the control characters other than tab, CR and LF.
 _ALLOWED = bytes(byte for byte in range(256) if byte >= 0x20 and byte != 0x7F) + b"\t\r\n"
 
@@ -51,12 +54,13 @@ class WholeMessages(KnownBodies):
             self.flow.resume_reading()
         return body
 
-    def answer(self, scope: Scope, status: int, headers: Iterable[tuple[bytes, bytes]], body: bytes) -> bool:
+    def answer(
+        self, scope: Scope, status: int, headers: Iterable[tuple[bytes, bytes]], body: bytes | memoryview
+    ) -> bool:
         """Send the whole answer of the request with this scope, in place of `send`.
 
         False, with no effect, if something about the connection, the request or the answer is unusual.
-        `headers`: with names in lower case, with the length of the body unless the status is 204, and without
-        `connection` and `transfer-encoding`.
+        `headers`: with names in lower case, and with the length of the body unless the status is 204 or 304.
         """
         cycle = self._running
         if (
@@ -67,12 +71,14 @@ class WholeMessages(KnownBodies):
             or not cycle.keep_alive
             or self.flow.write_paused
             or scope["method"] == "HEAD"
-            or (status == 204 and body)
+            or (body and status in _NO_BODY)
         ):
             return False
         parts = [STATUS_LINE[status]]
         lines = 2
         for name, value in (*self.server_state.default_headers, *headers):
+            if name in _ENDINGS:
+                return False
             parts += (name, b": ", value, b"\r\n")
             lines += 1
         parts.append(b"\r\n")

@@ -84,7 +84,8 @@ class JoinedTransport(asyncio.Transport):
             self.flush()
             self.write(data)
         elif size <= BODY:
-            self._body = bytes(data)  # its owner may change it
+            # A bytearray may change. A view may not: asyncio and uvloop keep what they cannot send at once.
+            self._body = bytes(data) if isinstance(data, bytearray) else data
             self._flushes.grow(size)
         else:
             self._body = data

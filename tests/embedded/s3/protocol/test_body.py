@@ -75,6 +75,9 @@ class _Fast:
     def direct(self) -> Self:
         return self
 
+    def answer(self, *_: object) -> bool:
+        return False  # `send` does it
+
     async def receive_into(self, buffer: memoryview, in_thread: InThread) -> int:
         def read() -> int:
             size = self._parts.pop() if self._parts else 0

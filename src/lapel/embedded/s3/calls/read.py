@@ -65,12 +65,12 @@ async def read_object(call: SignedCall) -> None:
         elif facts.checksums and request.headers.get(b"x-amz-checksum-mode", b"").upper() == b"ENABLED":
             headers += checksum_headers(facts.checksums)
         headers.append((b"content-length", b"%d" % length))
-        await request.start(status, headers)
         if request.method == "HEAD" or length == 0:
-            await request.send_body(b"")
+            await request.send_whole(status, headers, b"")
         elif stored.data is not None:
-            await request.send_body(stored.data[first : first + length])
+            await request.send_whole(status, headers, stored.data[first : first + length])
         else:
+            await request.start(status, headers)
             await _send_file(call, stored, first, length)
 
 

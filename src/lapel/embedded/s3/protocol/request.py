@@ -99,19 +99,17 @@ class Request:
 
     async def start(self, status: int, headers: Headers) -> None:
         """Send the status and headers (Content-Length included); the caller then sends the body."""
-        self.started = True
-        if b"expect" in self.headers and not self.body_wanted:
-            # The client has not sent its body (RFC 9110, 10.1.1). If the connection stayed open, the client's
-            # next request would be read as the body.
-            headers = [*headers, (b"connection", b"close")]
-        request_id = (b"x-amz-request-id", self.id.encode())
-        await self._send(
-            {
-                "type": "http.response.start",
-                "status": status,
-                "headers": [*_ALWAYS, request_id, *self.cors, *headers],
-            }
-        )
+        await self._start(status, self._all(headers))
+
+    async def send_whole(self, status: int, headers: Headers, body: bytes | memoryview) -> None:
+        """Send status, headers (Content-Length included) and the whole body."""
+        sent = self._all(headers)
+        connection: ClientConnection | None = self._scope.get(CONNECTION)
+        if connection is not None and connection.answer(self._scope, status, sent, body):
+            self.started = True
+        else:
+            await self._start(status, sent)
+            await self.send_body(body)
 
     async def send_body(self, body: bytes | memoryview, *, more: bool = False) -> None:
         """Send a piece of the body; with `more`, further pieces follow."""
@@ -138,8 +136,21 @@ class Request:
             all_headers.append((b"content-length", b"%d" % len(body)))
         if body:
             all_headers.append((b"content-type", b"application/xml"))
-        await self.start(status, all_headers)
-        await self.send_body(b"" if self.method == "HEAD" else body)
+        await self.send_whole(status, all_headers, b"" if self.method == "HEAD" else body)
+
+    def _all(self, headers: Headers) -> Headers:
+        """All headers of an answer."""
+        request_id = (b"x-amz-request-id", self.id.encode())
+        sent = [*_ALWAYS, request_id, *self.cors, *headers]
+        if b"expect" in self.headers and not self.body_wanted:
+            # The client has not sent its body (RFC 9110, 10.1.1). If the connection stayed open, the client's
+            # next request would be read as the body.
+            sent.append((b"connection", b"close"))
+        return sent
+
+    async def _start(self, status: int, headers: Headers) -> None:
+        self.started = True
+        await self._send({"type": "http.response.start", "status": status, "headers": headers})
 
     def header(self, name: str) -> str | None:
         """Return a header's value (repeated headers joined by commas). Raises `S3Error` if it is not
