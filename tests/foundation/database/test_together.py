@@ -186,22 +186,16 @@ async def test_one_at_a_time_a_statement_has_all_who_came_during_the_one_before(
     assert doubling.most == 1
 
 
-async def test_a_statement_that_hangs_does_not_hold_up_the_others_even_one_at_a_time(
+async def test_who_waits_behind_a_statement_that_hangs_needs_no_later_caller(
     database: Database, doubling: Doubling
 ) -> None:
     together = Together(database, doubling, under_way=1)
     asking = await apart(together, doubling, 0)
     asking.append(asyncio.create_task(together.ask(1)))
-    await settle()
-    assert doubling.begun == [[0]]
-    await asyncio.sleep(0.3)
-    asking += [asyncio.create_task(together.ask(number)) for number in (2, 3)]
     await until(doubling, 2)
-    asking.append(asyncio.create_task(together.ask(4)))
-    await settle()
-    assert doubling.begun == [[0], [2, 1, 3]], "two are under way at most"
+    assert doubling.begun == [[0], [1]]
     release(doubling)
-    assert await asyncio.gather(*asking) == [0, 2, 4, 6, 8]
+    assert await asyncio.gather(*asking) == [0, 2]
 
 
 async def test_those_who_come_in_one_turn_of_the_loop_share_the_first_statement(

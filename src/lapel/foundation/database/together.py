@@ -73,7 +73,7 @@ class Together(Generic[Asked, Found]):
 
         Questions with the same `key` are answered one after the other, in the order of the calls; without
         `key`, in any order. `most`: callers of one statement. `under_way`: statements at the same time; two
-        if the latest one is slow. `patience`: seconds that a caller waits in line.
+        if one is slow. `patience`: seconds that a caller waits in line.
         """
         self._database = database
         self._statement = statement
@@ -81,8 +81,8 @@ class Together(Generic[Asked, Found]):
         self._most = most
         self._most_under_way = under_way
         self._patience = patience
-        self._under_way = 0
-        self._begun = 0.0  # when the latest statement began, by the loop's clock
+        self._starts: list[float] = []  # of the statements under way, by the loop's clock
+        self._watching: asyncio.TimerHandle | None = None  # of a statement that may turn out to be slow
         self._starting = False  # a statement whose callers are not chosen yet
         # Each world has its own line, and the lines take turns, so that no world waits behind another one's
         # many callers.
@@ -113,12 +113,13 @@ class Together(Generic[Asked, Found]):
             behind.append(caller)
         else:
             self._line_up(caller)
+        self._watch()
         return await caller.turn
 
     async def _ask_first(self, asked: Asked, key: Hashable) -> Found:
         """Begin a statement with this question: with all who are in line at the end of this turn of the event
         loop, or without them if nobody is."""
-        self._count_one()
+        start = self._count_one()
         if key is not None:
             self._behind[key] = deque()
         others: list[_Question[Asked, Found]] = []
@@ -132,10 +133,10 @@ class Together(Generic[Asked, Found]):
                 return await self._alone(asked)
         finally:
             if not others:
-                self._end([key])
+                self._end([key], start)
         first = _Question(asked, key, 0.0, asyncio.get_running_loop().create_future())
         first.begun = True
-        self._run(self._answer([first, *others]))
+        self._run(self._answer([first, *others], start))
         self._go_on([])  # with the callers who have no place in this statement
         return await first.turn
 
@@ -164,21 +165,33 @@ class Together(Generic[Asked, Found]):
         first runs: at the end of this turn of the event loop."""
         if self._starting or not self._has_room():
             return
-        self._count_one()
-        self._run(self._answer_next())
+        self._run(self._answer_next(self._count_one()))
 
     def _has_room(self) -> bool:
         """Whether another statement may begin."""
-        if self._under_way < self._most_under_way:
+        if len(self._starts) < self._most_under_way:
             return True
-        waited = asyncio.get_running_loop().time() - self._begun
-        return self._under_way < _UNDER_WAY and waited > _SLOW
+        waited = asyncio.get_running_loop().time() - self._starts[0]
+        return len(self._starts) < _UNDER_WAY and waited >= _SLOW
 
-    def _count_one(self) -> None:
-        """A statement begins."""
-        self._under_way += 1
+    def _watch(self) -> None:
+        """For callers who wait for one statement alone: look again when it is slow."""
+        if self._watching is None and self._most_under_way <= len(self._starts) < _UNDER_WAY:
+            loop = asyncio.get_running_loop()
+            self._watching = loop.call_at(self._starts[0] + _SLOW, self._look)
+
+    def _look(self) -> None:
+        self._watching = None
+        if self._lines:
+            self._begin()
+            self._watch()
+
+    def _count_one(self) -> float:
+        """A statement begins; returns its start."""
+        start = asyncio.get_running_loop().time()
+        self._starts.append(start)
         self._starting = True
-        self._begun = asyncio.get_running_loop().time()
+        return start
 
     def _run(self, answering: Coroutine[Any, Any, None]) -> None:
         # Its own context: it works for several requests, and for no world.
@@ -186,9 +199,9 @@ class Together(Generic[Asked, Found]):
         self._running.add(task)
         task.add_done_callback(self._running.discard)
 
-    def _end(self, keys: Sequence[Hashable]) -> None:
+    def _end(self, keys: Sequence[Hashable], start: float) -> None:
         """A statement that answered questions with these keys is no longer under way."""
-        self._under_way -= 1
+        self._starts.remove(start)
         self._go_on(keys)
 
     def _free(self, key: Hashable) -> None:
@@ -219,14 +232,14 @@ class Together(Generic[Asked, Found]):
             self._waiting.popleft()
         return found
 
-    async def _answer_next(self) -> None:
+    async def _answer_next(self, start: float) -> None:
         """Answer those who are in line."""
         self._starting = False
         callers = self._next_callers(self._most)
         self._go_on([])  # with the callers who have no place in this statement
-        await self._answer(callers)
+        await self._answer(callers, start)
 
-    async def _answer(self, callers: list[_Question[Asked, Found]]) -> None:
+    async def _answer(self, callers: list[_Question[Asked, Found]], start: float) -> None:
         """Answer these callers, together if that is possible."""
         try:
             if len(callers) > 1 and await self._answer_together(callers):
@@ -236,7 +249,7 @@ class Together(Generic[Asked, Found]):
             for caller in callers:
                 if not caller.turn.done():  # this task was cancelled
                     caller.turn.cancel()
-            self._end([caller.key for caller in callers])
+            self._end([caller.key for caller in callers], start)
 
     async def _answer_together(self, callers: list[_Question[Asked, Found]]) -> bool:
         """Whether one statement has answered all of them. If the database is away, all of them are told."""
