@@ -149,7 +149,7 @@ class HeldStore:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._store, name)
 
-    async def copy_hashed(self, source: str, target: str, _etag: str | None) -> str | None:
+    async def copy_hashed(self, source: str, target: str, _etag: str) -> str | None:
         """A copy whose hash is not known, as of a store that does not say it."""
         await self._store.copy(source, target)
         return None

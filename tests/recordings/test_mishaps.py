@@ -64,7 +64,7 @@ async def test_a_store_that_goes_away_after_the_claim_does_not_take_the_answer_b
 
 
 async def test_an_object_that_vanishes_before_it_is_copied(device: Device, ports: Ports) -> None:
-    async def vanished(source: str, target: str, etag: str | None) -> str | None:
+    async def vanished(source: str, target: str, etag: str) -> str | None:
         await ports.store.delete(source)
         return await ports.store.copy_hashed(source, target, etag)
 
@@ -75,6 +75,25 @@ async def test_an_object_that_vanishes_before_it_is_copied(device: Device, ports
         )
     await device.put(await device.start(at.recording_id), WORDS)
     assert (await device.complete(at.recording_id))["status"] == "uploaded"
+
+
+async def test_a_copy_that_may_still_be_made_is_not_the_one_that_is_served(
+    device: Device, ports: Ports
+) -> None:
+    """A proxy before the store has answered 504, and the store goes on with its copy of the former bytes."""
+    unsure: list[str] = []
+
+    async def copy_hashed(_source: str, target: str, _etag: str) -> str | None:
+        unsure.append(target)
+        raise StoreUnavailable("504")
+
+    at, media_id = await staged(device)
+    completion = completion_on(ports, Store(ports.store, copy_hashed=copy_hashed))
+    await completion.complete(actor_of(device.tenant), at, CompleteUpload())
+    for late in unsure:
+        await ports.store.put(late, b"former bytes")
+    assert len(unsure) == 1
+    assert await device.download(at.recording_id, media_id) == WORDS
 
 
 async def test_a_completion_that_slept_for_hours_does_not_claim_a_copy_that_may_be_swept(

@@ -5,10 +5,13 @@ from __future__ import annotations
 import asyncio
 from typing import Any, cast
 
+import pytest
+
 from lapel.foundation.ports import Ports
 from lapel.foundation.storage.client import ObjectStore
 from lapel.foundation.storage.errors import StoreUnavailable
 from lapel.slices.recordings.service import Recordings
+from lapel.slices.recordings.uploads import staged_deletions
 from lapel.slices.recordings.uploads.staged_deletions import StagedDeletions
 from lapel.slices.recordings.wire import CompleteUpload
 from tests.recordings.support import Device, actor_of, objects
@@ -23,11 +26,13 @@ class NotingStore:
         self.requests = asyncio.Queue[list[str]]()
         self.held = asyncio.Event()
         self.held.set()
-        self.away = False
+        self.away = self.defect = False
 
     async def delete_many(self, keys: list[str]) -> None:
         self.deleted.append(list(keys))
         self.requests.put_nowait(list(keys))
+        if self.defect:
+            raise RuntimeError("a defect")
         if self.away:
             raise StoreUnavailable("gone")
         await self.held.wait()
@@ -38,8 +43,9 @@ def deletions(store: NotingStore, **limits: Any) -> StagedDeletions:
 
 
 async def test_what_a_completion_no_longer_needs_is_gone_when_the_process_stops(
-    device: Device, ports: Ports
+    device: Device, ports: Ports, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(staged_deletions, "_WAIT", 600.0)
     recordings = Recordings(ports)
     at, media_id = await staged(device)
     prefix = f"staging/{device.tenant.project_id}/{at.recording_id}/"
@@ -84,6 +90,30 @@ async def test_after_a_failure_of_the_store_the_next_ones_are_deleted() -> None:
     await soon.delete(["a"])
     assert await store.requests.get() == ["a"]
     store.away = False
+    await soon.delete(["b"])
+    await soon.aclose()
+    assert store.deleted == [["a"], ["b"]]
+
+
+async def test_a_store_that_hangs_keeps_no_process_from_ending() -> None:
+    store = NotingStore()
+    store.held.clear()
+    soon = deletions(store)
+    await soon.delete(["a"])
+    assert await store.requests.get() == ["a"]
+    await soon.aclose()
+    store.held.set()
+    await soon.delete(["b"])
+    assert store.deleted == [["a"], ["b"]]
+
+
+async def test_after_a_defect_the_next_ones_are_deleted() -> None:
+    store = NotingStore()
+    store.defect = True
+    soon = deletions(store)
+    await soon.delete(["a"])
+    assert await store.requests.get() == ["a"]
+    store.defect = False
     await soon.delete(["b"])
     await soon.aclose()
     assert store.deleted == [["a"], ["b"]]

@@ -183,27 +183,108 @@ async def test_a_store_that_speaks_without_being_asked_loses_its_connection() ->
         assert await ask(connections) == (200, b"ok")
 
 
-async def silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, number: int) -> None:
-    await reader.readuntil(b"\r\n\r\n")
-    if number == 1:
-        await reader.read()
-    writer.write(OK)
-
-
 async def test_who_waits_too_long_or_is_cancelled_leaves_no_connection_behind() -> None:
-    async with store(silent) as origin:
+    asked = asyncio.Event()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, number: int) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(OK)
+        await reader.readuntil(b"\r\n\r\n")
+        asked.set()
+        if number > 2:
+            writer.write(OK)
+        await reader.read()
+
+    async with store(serve) as origin:
         connections = StoreConnections(origin)
+        assert await ask(connections) == (200, b"ok")
         with pytest.raises(StoreUnavailable, match="TimeoutError"):
             await ask(connections, seconds=0.05)
         assert await ask(connections) == (200, b"ok")
-    async with store(silent) as origin:
-        connections = StoreConnections(origin)
+        asked.clear()
         asking = asyncio.create_task(ask(connections))
-        await asyncio.sleep(0.05)
+        await asked.wait()
         asking.cancel()
         with pytest.raises(asyncio.CancelledError):
             await asking
+        assert [await ask(connections), await ask(connections)] == [(200, b"ok")] * 2
+
+
+async def test_who_is_cancelled_as_the_answer_arrives_leaves_no_connection_behind() -> None:
+    """The answer and the cancellation come in one turn of the event loop."""
+    gone = asyncio.Event()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, _: int) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(OK)
+        await reader.read()
+        gone.set()
+
+    async with store(serve) as origin:
+        connections = StoreConnections(origin)
+        connection = await connections._connect()
+        asking = asyncio.create_task(
+            connections._exchange(connection, b"PUT / HTTP/1.1\r\n\r\n", without_body=False)
+        )
+        arrived = connection.data_received
+
+        def cancelled_then(data: bytes) -> None:
+            arrived(data)
+            asking.cancel()
+
+        connection.data_received = cancelled_then
+        with pytest.raises(asyncio.CancelledError):
+            await asking
+        await gone.wait()
+
+
+async def test_a_second_answer_is_not_taken_for_the_next_one() -> None:
+    async with store(saying(OK + OK.replace(b"200", b"500"), OK.replace(b"200", b"201"))) as origin:
+        connections = StoreConnections(origin)
         assert await ask(connections) == (200, b"ok")
+        assert await ask(connections) == (200, b"ok")
+
+
+async def test_a_connection_in_use_is_closed_after_its_request_when_all_are_closed() -> None:
+    asked, gone = asyncio.Event(), asyncio.Event()
+    answer = asyncio.Event()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, _: int) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        asked.set()
+        await answer.wait()
+        writer.write(OK)
+        await reader.read()
+        gone.set()
+
+    async with store(serve) as origin:
+        connections = StoreConnections(origin)
+        asking = asyncio.create_task(ask(connections))
+        await asked.wait()
+        await connections.close()
+        answer.set()
+        assert await asking == (200, b"ok")
+        await gone.wait()
+
+
+@pytest.mark.parametrize(
+    "pieces",
+    [
+        [OK],
+        [OK[:20], OK[20:]],
+        [b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", b"1\r\no\r\n1\r\nk\r\n", b"0\r\n\r\n"],
+    ],
+)
+async def test_an_answer_may_come_in_pieces(pieces: list[bytes]) -> None:
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, _: int) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        for piece in pieces:
+            writer.write(piece)
+            await writer.drain()
+            await asyncio.sleep(0.01)
+
+    async with store(serve) as origin:
+        assert await ask(StoreConnections(origin)) == (200, b"ok")
 
 
 async def test_no_store_is_an_error() -> None:

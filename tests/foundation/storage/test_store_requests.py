@@ -82,6 +82,10 @@ async def test_another_hash_is_none(said: str) -> None:
     [
         (200, "<Error><Code>InternalError</Code></Error>", StoreUnavailable),
         (200, "<Error></Error>", StoreUnavailable),
+        (200, "<CopyObjectResult/><Error></Error>", StoreUnavailable),
+        (200, "", StoreUnavailable),
+        (200, "<html>maintenance</html>", StoreUnavailable),
+        (200, '   <Error xmlns="http://s3.amazonaws.com/doc/2006-03-01/"></Error>', StoreUnavailable),
         (412, "<Error><Code>PreconditionFailed</Code></Error>", StoreUnavailable),
         (503, "", StoreUnavailable),
         (404, "<Error><Code>NoSuchBucket</Code></Error>", StoreUnavailable),

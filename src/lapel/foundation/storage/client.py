@@ -1,5 +1,7 @@
 """The object store as the server uses it: copy, hash, delete, list; over any S3, through obstore.
 
+The requests of a completion are sent without obstore if that is possible (`store_requests.py`).
+
 Clients' bytes do not pass through this client: clients use signed links (`links.py`). Large objects are read
 in ranges, never in one stream, and hashed in a thread; they are written in parts.
 
@@ -98,19 +100,15 @@ class ObjectStore:
         with _translated(source):
             await obstore.copy_async(self._patient, source, target)
 
-    async def copy_hashed(self, source: str, target: str, etag: str | None) -> str | None:
-        """Copy an object inside the bucket, type and metadata included.
+    async def copy_hashed(self, source: str, target: str, etag: str) -> str | None:
+        """Copy the version of an object that has this ETag inside the bucket, type and metadata included.
 
-        Returns the SHA-256 (hexadecimal) that the store has computed of the copy; then the copy is of the
-        version that has this ETag. None: the copy is of any version, so read its size and hash back. Raises
-        ObjectMissing for the source.
+        Returns the SHA-256 (hexadecimal) that the store has computed of the copy; None: it tells none, so
+        read it back. Raises ObjectMissing for the source. After StoreUnavailable (a PUT came meanwhile, the
+        store fails, or it does not take such a request) the store may still be making this copy, so another
+        one must have another key.
         """
-        if etag is not None:
-            # A PUT came meanwhile, or the store fails, or it does not take what this request asks.
-            with suppress(StoreUnavailable):
-                return await self._requests.copy(source, target, etag)
-        await self.copy(source, target)
-        return None
+        return await self._requests.copy(source, target, etag)
 
     async def put(self, key: str, content: bytes) -> None:
         """Write a small object."""

@@ -71,11 +71,15 @@ class _StoreConnection(asyncio.Protocol):
         self._answer = asyncio.get_running_loop().create_future()
         self._transport.write(request)
         try:
-            return await self._answer
+            answer = await self._answer
+        except BaseException:
+            self.close()
+            raise
         finally:
             self._answer = None
-            if not self.open:
-                self.close()
+        if not self.open:  # the store closes it after this answer
+            self.close()
+        return answer
 
     def close(self) -> None:
         """End the connection at once."""
@@ -110,6 +114,11 @@ class _StoreConnection(asyncio.Protocol):
             self.close()
 
     # ---- called by the parser -----------------------------------------------------------
+
+    def on_message_begin(self) -> None:
+        """An answer begins. Behind another one, nobody has asked for it."""
+        if self._answer is None or self._answer.done():
+            self.close()
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """Keep a header."""
@@ -158,6 +167,7 @@ class StoreConnections:
         self._trust = trust
         self._port = parts.port or (443 if self._secure else 80)
         self._idle: deque[_StoreConnection] = deque()
+        self._closed = False
 
     async def send(
         self, method: str, target: str, headers: Mapping[str, str], *, seconds: float
@@ -176,7 +186,8 @@ class StoreConnections:
             raise StoreUnavailable(f"{type(error).__name__} at a {method} to the store: {error}") from error
 
     async def close(self) -> None:
-        """Close the connections that no request uses."""
+        """Close the connections that no request uses, and the others after their requests."""
+        self._closed = True
         while self._idle:
             self._idle.pop().close()
 
@@ -196,7 +207,9 @@ class StoreConnections:
         self, connection: _StoreConnection, request: bytes, *, without_body: bool
     ) -> StoreAnswer:
         answer = await connection.exchange(request, without_body=without_body)
-        if connection.open:
+        if self._closed:
+            connection.close()
+        elif connection.open:
             self._idle.append(connection)
             if len(self._idle) > _IDLE_MOST:
                 self._idle.popleft().close()

@@ -11,6 +11,7 @@ status 200) and DeleteObject, Amazon S3 API reference; "Checking object integrit
 from __future__ import annotations
 
 import re
+import time
 from base64 import b64decode
 from contextlib import suppress
 from email.utils import parsedate_to_datetime
@@ -32,6 +33,9 @@ if TYPE_CHECKING:
 _QUICK = 10.0  # seconds
 # A store copies a large object by reading and writing it, which takes minutes on a slow store.
 _COPY = 900.0
+# After a request without an answer, obstore has all requests for so many seconds: it may reach the store at
+# another address, and no request pays for both time limits.
+_REST = 5.0
 _NO_MORE: Mapping[str, str] = {}
 _CHECKSUM = re.compile(r"<ChecksumSHA256>([A-Za-z0-9+/]{43}=)</ChecksumSHA256>")
 
@@ -42,6 +46,7 @@ class StoreRequests:
     def __init__(self, presigner: Presigner, bucket: str) -> None:
         self._presigner = presigner
         self._bucket = bucket
+        self._rests_until = 0.0  # monotonic
         self._connections = None if _behind_proxy(presigner.origin) else StoreConnections(presigner.origin)
 
     async def head(self, key: str) -> ObjectInfo:
@@ -59,6 +64,8 @@ class StoreRequests:
             modified = parsedate_to_datetime(answer.headers["last-modified"])
         except (KeyError, ValueError) as error:
             raise StoreUnavailable(f"the store answers a HEAD without a valid {error}") from error
+        if modified.tzinfo is None:
+            raise StoreUnavailable("the store answers a HEAD with a time without its zone")
         return ObjectInfo(key, size, modified, answer.headers.get("etag"))
 
     async def copy(self, source: str, target: str, etag: str) -> str | None:
@@ -77,7 +84,7 @@ class StoreRequests:
         code = error_code(text)
         if code == "NoSuchKey":
             raise ObjectMissing(source)
-        if answer.status != 200 or "<Error>" in text:
+        if answer.status != 200 or "<CopyObjectResult" not in text or "<Error" in text:
             raise StoreUnavailable(f"the store answers {answer.status} ({code or 'no code'}) to a copy")
         return _sha256_in(text)
 
@@ -98,8 +105,14 @@ class StoreRequests:
     async def _send(self, method: str, key: str, more: Mapping[str, str], seconds: float) -> StoreAnswer:
         if self._connections is None:
             raise StoreUnavailable("a proxy is between this process and the store")
+        if time.monotonic() < self._rests_until:
+            raise StoreUnavailable("the store did not answer a moment ago")
         request = self._presigner.request(method, key, now=SystemClock().now(), more=more)
-        return await self._connections.send(method, request.target, request.headers, seconds=seconds)
+        try:
+            return await self._connections.send(method, request.target, request.headers, seconds=seconds)
+        except StoreUnavailable:
+            self._rests_until = time.monotonic() + _REST
+            raise
 
 
 def _behind_proxy(origin: str) -> bool:

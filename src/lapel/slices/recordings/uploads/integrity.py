@@ -6,11 +6,13 @@ The hash is SHA-256 (FIPS 180-4).
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from lapel.foundation.core.crash_points import crash_point
 from lapel.foundation.storage import object_names
+from lapel.foundation.storage.errors import StoreUnavailable
 from lapel.slices.recordings.content_types import largest
 
 if TYPE_CHECKING:
@@ -86,16 +88,31 @@ class Integrity:
         failure = self.too_large(candidate.media.type, candidate.size)
         if failure is not None:
             return Verdict(candidate, None, candidate.size, "", failure)
-        key = self._fresh_key(snapshot, candidate)
         crash_point(f"{stage}:before-copy")
         store, size = self._ports.store, candidate.size
-        sha256 = await store.copy_hashed(candidate.attempt.staging_key, key, candidate.etag)
+        key, sha256 = await self._copy(snapshot, candidate)
         crash_point(f"{stage}:copied")
         if sha256 is None:
             size, sha256 = await store.sha256_of(key)
         crash_point(f"{stage}:hashed")
         failure = self.too_large(candidate.media.type, size) or _difference(size, sha256, candidate.expected)
         return Verdict(candidate, key, size, sha256, failure)
+
+    async def _copy(self, snapshot: Snapshot, candidate: Candidate) -> tuple[str, str | None]:
+        """Copy the staged object. Returns the key of the copy, and its SHA-256 if the store tells it.
+
+        A copy with a SHA-256 is of the version whose size is known.
+        """
+        source = candidate.attempt.staging_key
+        if candidate.etag is not None:
+            key = self._fresh_key(snapshot, candidate)
+            # After StoreUnavailable the store may still be making this copy, of another version than the next
+            # one. The sweep deletes it.
+            with suppress(StoreUnavailable):
+                return key, await self._ports.store.copy_hashed(source, key, candidate.etag)
+        key = self._fresh_key(snapshot, candidate)
+        await self._ports.store.copy(source, key)
+        return key, None
 
     def _fresh_key(self, snapshot: Snapshot, candidate: Candidate) -> str:
         this_try = self._ports.ids.new("att").removeprefix("att_")

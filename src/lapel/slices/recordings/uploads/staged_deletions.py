@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 _WAIT = 0.1
 # The most objects that wait or are being deleted: one request of S3. With more, the caller waits.
 _MOST = 1000
+# Seconds that a process that ends waits for the store.
+_LAST = 0.3
 
 _log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
 
@@ -52,10 +54,19 @@ class StagedDeletions:
             self._deleting = asyncio.create_task(self._run(), name="staged deletions", context=Context())
 
     async def aclose(self) -> None:
-        """Delete the objects that wait, without further delay. Later callers wait for their deletions."""
+        """Delete the objects that wait, without further delay. Later callers wait for their deletions.
+
+        A store that does not answer soon keeps no process from ending: the sweep deletes what is left.
+        """
         self._closing.set()
-        if self._deleting is not None:
-            await self._deleting
+        deleting = self._deleting
+        if deleting is not None:
+            await asyncio.wait([deleting], timeout=_LAST)
+            if not deleting.done():
+                left = len(self._waiting) + len(self._under_way)
+                _log.warning("completion.left_for_sweep", objects=left, error="the process ends")
+                deleting.cancel()
+                await asyncio.wait([deleting])
 
     async def _run(self) -> None:
         try:
@@ -75,3 +86,5 @@ class StagedDeletions:
             crash_point("complete:staging-deleted")
         except StoreUnavailable as error:
             _log.warning("completion.left_for_sweep", objects=len(keys), error=str(error))
+        except Exception:  # noqa: BLE001 - the next ones are deleted in any case
+            _log.exception("completion.left_for_sweep", objects=len(keys))
