@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
-from lapel.foundation.database.connection import Connection
 from lapel.foundation.database.pool import Database
 from lapel.foundation.database.together import Together
 from tests.support.patience import patience
+
+if TYPE_CHECKING:
+    from lapel.foundation.database.connection import Connection
 
 
 async def test_beside_a_statement_that_hangs_the_others_follow_one_another_at_once(
