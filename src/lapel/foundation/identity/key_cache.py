@@ -4,8 +4,7 @@ A process may use a cached key only while its LISTEN connection is confirmed, an
 `CACHE_SECONDS` at most. The answer to a revocation waits until every caching process has confirmed
 that it dropped the key, or until all earlier entries have expired, whichever is first.
 
-Keys are announced by their ids and not by their hashes, because a hash depends on the secret: while
-`LAPEL_SECRET` is rotated, the stored hash and the hashes that processes look up may differ.
+Keys are announced by their ids and not by their hashes, because each process has hashes of its own.
 
 Source: PostgreSQL's documentation of LISTEN and NOTIFY.
 """
