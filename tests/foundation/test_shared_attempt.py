@@ -29,7 +29,7 @@ class Making:
 
 async def test_all_who_wait_get_what_one_attempt_made() -> None:
     making = Making()
-    making.shared.begin()
+    making.shared._begin()
     waiting = [asyncio.create_task(making.shared.get()) for _ in range(3)]
     await asyncio.sleep(0)
     waiting[0].cancel()
@@ -61,7 +61,7 @@ async def test_what_was_made_is_returned_once_and_made_again() -> None:
 
 async def test_an_attempt_under_way_ends_when_it_is_forgotten() -> None:
     making = Making()
-    attempt = making.shared.begin()
+    attempt = making.shared._begin()
     await asyncio.sleep(0)
     assert await making.shared.forget() is None
     assert attempt.cancelled()

@@ -23,7 +23,7 @@ class SharedAttempt(Generic[T]):
         self._name = name
         self._attempt: asyncio.Task[T] | None = None
 
-    def begin(self) -> asyncio.Task[T]:
+    def _begin(self) -> asyncio.Task[T]:
         """Begin an attempt, if none is under way or has succeeded."""
         if self._attempt is None:
             self._attempt = asyncio.create_task(self._make(), name=self._name)
@@ -32,7 +32,7 @@ class SharedAttempt(Generic[T]):
 
     async def get(self) -> T:
         """What was made. Raises the error of the attempt, and CancelledError if `forget` ends it."""
-        return await asyncio.shield(self.begin())
+        return await asyncio.shield(self._begin())
 
     async def forget(self) -> T | None:
         """Forget what was made, and return it; None if there is nothing. Cancels an attempt under way."""

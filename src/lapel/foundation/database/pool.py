@@ -316,10 +316,8 @@ class _Lease:
     async def __aenter__(self) -> Connection:
         try:
             self._connection, self._share = await self._connections.take(for_all=self._for_all)
-        except (
-            *DATABASE_AWAY,
-            asyncpg.PostgresError,
-        ) as error:  # the user, the password or the name is refused
+        except (*DATABASE_AWAY, asyncpg.PostgresError) as error:
+            # The last one: the user, the password or the name is refused.
             OUTAGES.tell(_log, "database.away", error)
             kind = Unavailable if isinstance(error, TimeoutError) else ConnectionBroken
             raise kind("The database does not answer. Repeat the request.") from error

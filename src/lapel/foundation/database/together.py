@@ -171,8 +171,9 @@ class Together(Generic[Asked, Found]):
         """Whether another statement may begin."""
         if len(self._starts) < self._most_under_way:
             return True
-        waited = asyncio.get_running_loop().time() - self._starts[0]
-        return len(self._starts) < _UNDER_WAY and waited >= _SLOW
+        if len(self._starts) >= _UNDER_WAY:
+            return False
+        return asyncio.get_running_loop().time() - self._starts[0] >= _SLOW
 
     def _watch(self) -> None:
         """For callers who wait for one statement alone: look again when it is slow."""

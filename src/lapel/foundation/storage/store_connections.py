@@ -27,8 +27,7 @@ _CONNECT_SECONDS = 3.0
 # Connections that are unused for longer may be dead, and nobody has said so: a router forgets them.
 _IDLE_SECONDS = 15.0
 _IDLE_MOST = 16
-_MOST_OF_A_BODY = 64 * 1024
-_MOST_OF_A_HEAD = 64 * 1024
+_MOST_OF_AN_ANSWER = 128 * 1024  # bytes, head included
 
 
 class StoreAnswer(NamedTuple):
@@ -103,7 +102,7 @@ class _StoreConnection(asyncio.Protocol):
         """Parse a piece of the answer. A store that speaks without being asked loses the connection."""
         self._begun = True
         self._size += len(data)
-        if self._answer is None or self._answer.done() or self._size > _MOST_OF_A_HEAD + _MOST_OF_A_BODY:
+        if self._answer is None or self._answer.done() or self._size > _MOST_OF_AN_ANSWER:
             self._fail(StoreUnavailable("the store answers more than it was asked for"))
             self.close()
             return

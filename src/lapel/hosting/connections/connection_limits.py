@@ -305,15 +305,14 @@ class GuardedProtocol(WholeMessages):
 
     def hang_up(self, scope: Scope) -> None:
         """Ends the connection for the application, which leaves this request's answer unfinished."""
-        cycle = self._running
-        if cycle is not None and cycle.scope is scope:
+        cycle = self._answering(scope)
+        if cycle is not None:
             cycle.disconnected = True  # otherwise uvicorn logs it as an error of the application
         self.transport.abort()
 
     def is_gone(self, scope: Scope) -> bool:
         """Whether the client of this request has disconnected, or has its answer."""
-        cycle = self._running
-        return cycle is None or cycle.scope is not scope or cycle.disconnected
+        return self._answering(scope) is None
 
     def direct(self) -> DirectTransfer:
         """Moves bytes of the request that is being answered in threads of the application."""

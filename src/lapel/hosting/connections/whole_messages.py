@@ -33,20 +33,18 @@ class WholeMessages(KnownBodies):
     # The request that is being answered; `cycle` is the latest, which may wait for its turn.
     _running: RequestResponseCycle | None = None
 
+    def _answering(self, scope: Scope) -> RequestResponseCycle | None:
+        """The request with this scope; None if its client has disconnected, or another one has its turn."""
+        cycle = self._running
+        return None if cycle is None or cycle.scope is not scope or cycle.disconnected else cycle
+
     def whole_body(self, scope: Scope) -> bytes | None:
         """The whole body of the request with this scope, in place of the first `receive`.
 
         None if a part of it has not arrived, or if the client is gone.
         """
-        cycle = self._running
-        if (
-            cycle is None
-            or cycle.scope is not scope
-            or cycle.more_body
-            or cycle.waiting_for_100_continue
-            or cycle.disconnected
-            or cycle.response_complete
-        ):
+        cycle = self._answering(scope)
+        if cycle is None or cycle.more_body or cycle.waiting_for_100_continue or cycle.response_complete:
             return None
         body, cycle.body = bytes(cycle.body), bytearray()
         cycle.message_event.clear()  # the next `receive` waits until the client leaves
@@ -62,12 +60,10 @@ class WholeMessages(KnownBodies):
         False, with no effect, if something about the connection, the request or the answer is unusual.
         `headers`: with names in lower case, and with the length of the body unless the status is 204 or 304.
         """
-        cycle = self._running
+        cycle = self._answering(scope)
         if (
             cycle is None
-            or cycle.scope is not scope
             or cycle.response_started
-            or cycle.disconnected
             or not cycle.keep_alive
             or self.flow.write_paused
             or scope["method"] == "HEAD"
