@@ -34,7 +34,7 @@ INSERT INTO ask_answers (world_id, id, session_id, end_user_id, state, claim, cr
         now() - interval '1 second'
     FROM ask_sessions s;
 """
-SEEN = ["end_users_pkey", "recordings_pkey"]
+SEEN = ["end_users_deleted", "recordings_pkey"]
 WHOLE = {
     queries.READ: ["ask_sessions_pkey", "recordings_pkey", "worlds_pkey", *SEEN],
     queries.LOCK: ["ask_sessions_pkey", *SEEN],

@@ -26,7 +26,7 @@ INSERT INTO audit_chain (world_id, number, entry_id, hash)
 INSERT INTO end_users (world_id, id, created_at, updated_at)
     SELECT w.id, 'eu_' || n, now(), now() FROM worlds w, generate_series(1, 2000) n;
 """
-ALSO = {"audit_chain_of_entry", "audit_details_pkey", "end_users_pkey"}
+ALSO = {"audit_chain_of_entry", "audit_details_pkey", "end_users_deleted"}
 
 
 async def test_each_list_has_its_index(fresh_database: str) -> None:

@@ -35,14 +35,14 @@ async def test_each_statement_has_its_index(fresh_database: str) -> None:
             (queries.LIST_OPEN, "commands_open"),
         ):
             opened = sql is queries.LIST_OPEN
-            assert set(await indexes_of(connection, sql, may_sort=opened)) == {index, "end_users_pkey"}
+            assert set(await indexes_of(connection, sql, may_sort=opened)) == {index, "end_users_deleted"}
         devices = await indexes_of(connection, queries.NEXT_DEVICE)
-        assert set(devices) == {"commands_of_end_user", "end_users_pkey"}
+        assert set(devices) == {"commands_of_end_user", "end_users_deleted"}
         assert await indexes_of(connection, queries.COUNT_OPEN) == ["commands_open"]
         keyed = await indexes_of(connection, queries.FIND_BY_KEY)
-        assert set(keyed) == {"commands_once", "end_users_pkey"}
+        assert set(keyed) == {"commands_once", "end_users_deleted"}
         read = await indexes_of(connection, queries.READ)
-        assert set(read) == {"commands_pkey", "devices_pkey", "end_users_pkey"}
+        assert set(read) == {"commands_pkey", "devices_pkey", "end_users_deleted"}
         assert set(await indexes_of(connection, queries.READ_REPORTED)) == {"commands_pkey", "devices_pkey"}
         assert set(await indexes_of(connection, state_queries.CANCEL)) == {"commands_pkey", "devices_pkey"}
         assert set(await indexes_of(connection, state_queries.REPORT)) == {"commands_pkey", "devices_pkey"}

@@ -49,4 +49,4 @@ async def test_each_list_has_its_index(fresh_database: str) -> None:
         assert await indexes_of(connection, outbox.OF_RESOURCE, may_sort=True) == ["events_of_resource"]
         assert await indexes_of(connection, queries.READ_TOKEN) == ["end_user_tokens_one_each"]
         found = await indexes_of(connection, idempotency.FIND)
-        assert set(found) == {"idempotency_keys_pkey", "end_users_pkey"}
+        assert set(found) == {"idempotency_keys_pkey", "end_users_deleted"}

@@ -28,14 +28,17 @@ async def test_each_list_has_its_index(fresh_database: str) -> None:
     async with filled(fresh_database, FILL) as connection:
         for statements in (queries.LIST, queries.LIST_SIZE):
             for kind in ("newest", "from_start"):
-                assert await indexes_of(connection, statements[kind]) == ["events_newest", "end_users_pkey"]
+                assert await indexes_of(connection, statements[kind]) == [
+                    "events_newest",
+                    "end_users_deleted",
+                ]
             assert await indexes_of(connection, statements["of_types"], may_sort=True) == [
                 "events_of_type",
-                "end_users_pkey",
+                "end_users_deleted",
             ]
             of_resource = await indexes_of(connection, statements["of_resource"], may_sort=True)
-            assert of_resource == ["events_of_resource", "end_users_pkey"]
-        assert await indexes_of(connection, queries.READ_STREAM) == ["events_in_order", "end_users_pkey"]
-        assert await indexes_of(connection, queries.FIND) == ["events_pkey", "end_users_pkey"]
-        assert await indexes_of(connection, queries.SIZE) == ["events_pkey", "end_users_pkey"]
+            assert of_resource == ["events_of_resource", "end_users_deleted"]
+        assert await indexes_of(connection, queries.READ_STREAM) == ["events_in_order", "end_users_deleted"]
+        assert await indexes_of(connection, queries.FIND) == ["events_pkey", "end_users_deleted"]
+        assert await indexes_of(connection, queries.SIZE) == ["events_pkey", "end_users_deleted"]
         assert await indexes_of(connection, outbox.PRUNE_EVENTS) == ["events_by_age"]

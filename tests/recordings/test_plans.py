@@ -71,17 +71,17 @@ LISTS = {
 
 
 SINGLE = {
-    record_queries.READ: ["recordings_pkey", "media_pkey", "media_pkey", "end_users_pkey"],
-    record_queries.READ_ONE: ["recordings_pkey", "media_pkey", "media_pkey", "end_users_pkey"],
-    record_queries.LOCK: ["recordings_pkey", "worlds_pkey", "end_users_pkey"],
+    record_queries.READ: ["recordings_pkey", "media_pkey", "media_pkey", "end_users_deleted"],
+    record_queries.READ_ONE: ["recordings_pkey", "media_pkey", "media_pkey", "end_users_deleted"],
+    record_queries.LOCK: ["recordings_pkey", "worlds_pkey", "end_users_deleted"],
     record_queries.FIND_BY_UUID: ["recordings_device_uuid", "media_pkey", "media_pkey"],
-    download_queries.FIND_DOWNLOADS: ["media_world_id_id_key", "recordings_pkey", "end_users_pkey"],
-    download_queries.FIND_DOWNLOAD: ["media_world_id_id_key", "recordings_pkey", "end_users_pkey"],
-    download_queries.FIND_AUDIO_DOWNLOADS: ["recordings_pkey", "media_one_audio", "end_users_pkey"],
-    download_queries.FIND_AUDIO_DOWNLOAD: ["recordings_pkey", "media_one_audio", "end_users_pkey"],
+    download_queries.FIND_DOWNLOADS: ["media_world_id_id_key", "recordings_pkey", "end_users_deleted"],
+    download_queries.FIND_DOWNLOAD: ["media_world_id_id_key", "recordings_pkey", "end_users_deleted"],
+    download_queries.FIND_AUDIO_DOWNLOADS: ["recordings_pkey", "media_one_audio", "end_users_deleted"],
+    download_queries.FIND_AUDIO_DOWNLOAD: ["recordings_pkey", "media_one_audio", "end_users_deleted"],
     media_queries.FIND_AUDIO: ["media_one_audio"],
     media_queries.READ_STATE: [
-        *("recordings_pkey", "worlds_pkey", "end_users_pkey"),
+        *("recordings_pkey", "worlds_pkey", "end_users_deleted"),
         *("media_pkey", "media_pkey", "upload_attempts_pkey"),
     ],
     media_queries.COUNT_ATTEMPTS: ["upload_attempts_pkey"],
@@ -122,7 +122,7 @@ async def test_lists_and_hot_statements_have_their_index(fresh_database: str) ->
             for sql in (list_queries.LISTS[filters], *([] if filters else [list_queries.FROM_START])):
                 # what is sorted are the recordings of a page, with their media
                 plan = await indexes_of(connection, sql, may_sort=True)
-                wanted = [*indexes, "media_pkey", "media_pkey", *["end_users_pkey"] * len(indexes)]
+                wanted = [*indexes, "media_pkey", "media_pkey", *["end_users_deleted"] * len(indexes)]
                 assert sorted(plan) == sorted(wanted), filters
         for sql, expected in SINGLE.items():
             assert sorted(await indexes_of(connection, sql, may_sort=True)) == sorted(expected), sql

@@ -59,9 +59,9 @@ INSERT INTO speech_work (world_id, id, recording_id, media_id, lane, stage, avai
 SINGLE = {
     queries.FIND_RUNNING: ["transcriptions_of_recording"],
     queries.FIND_CURRENT: ["transcriptions_of_recording"],
-    queries.READ: ["transcriptions_pkey", "worlds_pkey", "recordings_pkey", "end_users_pkey"],
-    queries.READ_FACTS: ["transcriptions_pkey", "worlds_pkey", "recordings_pkey", "end_users_pkey"],
-    export_queries.LIST_IDS: ["transcriptions_of_recording", "recordings_pkey", "end_users_pkey"],
+    queries.READ: ["transcriptions_pkey", "worlds_pkey", "recordings_pkey", "end_users_deleted"],
+    queries.READ_FACTS: ["transcriptions_pkey", "worlds_pkey", "recordings_pkey", "end_users_deleted"],
+    export_queries.LIST_IDS: ["transcriptions_of_recording", "recordings_pkey", "end_users_deleted"],
     queries.BEGIN: ["transcriptions_pkey", "worlds_pkey", "recordings_pkey"],
     queries.SET_PROGRESS: ["transcriptions_pkey"],
     queries.COMPLETE: ["transcriptions_pkey", "worlds_pkey", "recordings_pkey"],

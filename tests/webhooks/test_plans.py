@@ -39,7 +39,7 @@ INSERT INTO webhook_attempts (world_id, delivery_id, number, started_at, latency
 """
 ONE, BY_AGE = {"webhooks_pkey"}, {"webhook_deliveries_by_age"}
 DELIVERY, ATTEMPTS, EVENT = {"webhook_deliveries_pkey"}, {"webhook_attempts_pkey"}, {"events_pkey"}
-PERSON, OF_EVENT = {"end_users_pkey"}, {"webhook_deliveries_world_id_event_id_webhook_id_key"}
+PERSON, OF_EVENT = {"end_users_deleted"}, {"webhook_deliveries_world_id_event_id_webhook_id_key"}
 
 LOOKUPS = [
     (queries.READ, ONE),

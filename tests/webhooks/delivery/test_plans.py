@@ -47,7 +47,7 @@ INSERT INTO webhook_deliveries (world_id, id, webhook_id, event_id, resource_id,
            'succeeded', now()
     FROM w, generate_series(1, 2) m, generate_series(1, 20000) n WHERE n > 1000;
 """
-DUE, KEY, PERSON = "webhook_deliveries_due", "webhook_deliveries_pkey", "end_users_pkey"
+DUE, KEY, PERSON = "webhook_deliveries_due", "webhook_deliveries_pkey", "end_users_deleted"
 LOOKUPS = [
     (outbox.WAITING, {"events_without_place"}),
     (outbox.PLACE_EVENTS, {"events_pkey"}),

@@ -12,7 +12,7 @@ from lapel.foundation.core.clock import EPOCH
 from lapel.foundation.database.audit import ENTRIES
 from lapel.foundation.database.rows import fetch_rows
 from lapel.foundation.http.input.pagination import BEFORE_ALL
-from lapel.slices.end_users.service import present_or_none
+from lapel.slices.end_users.service import present
 
 if TYPE_CHECKING:
     from lapel.foundation.database.connection import Connection
@@ -42,7 +42,7 @@ class AuditRow(msgspec.Struct, frozen=True):
 _ENTRIES = f"""
 SELECT a.id, a.actor_kind, a.actor_id, a.action, a.resource_type, a.resource_id, a.request_id, a.created_at,
     a.details_hash, d.salt, d.details, c.number, c.hash
-FROM {ENTRIES} AND {present_or_none("d")}
+FROM {ENTRIES} AND {present("d")}
 LEFT JOIN audit_chain c ON c.world_id = a.world_id AND c.entry_id = a.id
 WHERE a.world_id = $1
 """

@@ -50,7 +50,6 @@ __all__ = [
     "lock_against_deletion",
     "lock_even_deleted",
     "present",
-    "present_or_none",
     "share",
     "share_all",
     "unknown",
@@ -62,20 +61,17 @@ OnDelete: TypeAlias = Callable[["Connection", int, str, datetime], Awaitable[Seq
 
 
 def present(row: str) -> str:
-    """SQL for other slices: true if the end user of a row exists and is not deleted.
+    """SQL for other slices: true if the end user of a row is not deleted, or the row has none.
 
-    The rows of a deleted end user are 404 at once, although a job removes them later. The SQL is a scalar
-    subquery instead of a join, so it costs any statement one look-up by primary key. `row`: the alias of the
-    row's table, which has the columns `world_id` and `end_user_id`.
+    The rows of a deleted end user are 404 at once, although a job removes them later. The row of an end user
+    stays when all else of them is erased, so it is enough to look for a deleted one, in an index of those few
+    (`end_users_deleted`), whose pages stay in memory. A scalar subquery in COALESCE costs one look-up for
+    each row, and the planner expects half of the rows. (With `IS NULL` it would expect one row in 200, and
+    sort whole tables.) `row`: the alias of the row's table, which has `world_id` and `end_user_id`.
     """
-    return f"""(
-    SELECT u.deleted_at IS NULL FROM end_users u
-    WHERE u.world_id = {row}.world_id AND u.id = {row}.end_user_id)"""  # noqa: S608 - an alias in our own SQL
-
-
-def present_or_none(row: str) -> str:
-    """SQL for other slices: true if the row names no end user, or `present`."""
-    return f"({row}.end_user_id IS NULL OR {present(row)})"
+    return f"""COALESCE((
+    SELECT false FROM end_users u
+    WHERE u.world_id = {row}.world_id AND u.id = {row}.end_user_id AND u.deleted_at IS NOT NULL), true)"""  # noqa: S608 - an alias in our own SQL
 
 
 # The kinds of callers that read the data of an end user: keys, and end-user tokens.

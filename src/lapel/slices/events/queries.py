@@ -13,7 +13,7 @@ import msgspec
 
 from lapel.foundation.database.rows import fetch_only_value, fetch_rows, fetch_value
 from lapel.foundation.http.input.pagination import PLANNED_ANEW, from_start
-from lapel.slices.end_users.service import present_or_none
+from lapel.slices.end_users.service import present
 
 if TYPE_CHECKING:
     from lapel.foundation.database.connection import Connection
@@ -66,7 +66,7 @@ class StreamedRow(msgspec.Struct, frozen=True):
     body: bytes | None
 
 
-_SHOWN = f"test_for IS NULL AND NOT erased AND {present_or_none('events')}"
+_SHOWN = f"test_for IS NULL AND NOT erased AND {present('events')}"
 
 # $1: the world; $2, $3: the place before the page; $4: the rows to read; $5: the rows to skip; $6: the least
 # time. A statement for each filter instead of one with `OR`, so that the plan of each uses its own index.

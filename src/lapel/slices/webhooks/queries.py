@@ -12,7 +12,7 @@ from lapel.foundation.database.rows import (
     fetch_rows,
     fetch_values,
 )
-from lapel.slices.end_users.service import present_or_none
+from lapel.slices.end_users.service import present
 from lapel.slices.webhooks.rows import ResentRow, SealedRow, WalkedRow, WebhookRow
 
 if TYPE_CHECKING:
@@ -85,7 +85,7 @@ RETURNING {_COLUMNS}
 FIND_PLACED = f"""
 SELECT e.id, e.type, e.resource_id, e.position, e.created_at, e.end_user_id FROM {EVENT_ROWS}
 WHERE e.world_id = $1 AND e.id = $2 AND e.test_for IS NULL AND e.position IS NOT NULL
-    AND {present_or_none("e")} AND {NOT_ERASED}
+    AND {present("e")} AND {NOT_ERASED}
 FOR KEY SHARE
 """
 

@@ -1669,6 +1669,8 @@ CREATE UNIQUE INDEX end_user_tokens_one_each ON public.end_user_tokens USING btr
 
 CREATE UNIQUE INDEX end_users_active_external_id ON public.end_users USING btree (world_id, external_id) WHERE ((deleted_at IS NULL) AND (external_id IS NOT NULL));
 
+CREATE INDEX end_users_deleted ON public.end_users USING btree (world_id, id) WHERE (deleted_at IS NOT NULL);
+
 CREATE INDEX end_users_newest ON public.end_users USING btree (world_id, created_at DESC, id DESC) WHERE (deleted_at IS NULL);
 
 CREATE INDEX erasures_by_state ON public.erasures USING btree (world_id, state, created_at DESC, id DESC);
@@ -2172,4 +2174,4 @@ GRANT SELECT,INSERT,REFERENCES,TRIGGER,MAINTAIN ON TABLE public.audit_checkpoint
 REVOKE ALL ON TABLE public.audit_log FROM lapel;
 GRANT SELECT,INSERT,REFERENCES,TRIGGER,MAINTAIN ON TABLE public.audit_log TO lapel;
 
-INSERT INTO public.alembic_version (version_num) VALUES ('0055');
+INSERT INTO public.alembic_version (version_num) VALUES ('0056');

@@ -91,7 +91,7 @@ ORDER BY a.id
 # A request that runs while its end user is deleted may write its entry after the erasure of the details.
 # Each entry is chained once, after its commit: then the erasure is yet to come, or this statement sees the
 # deletion.
-ERASE_LATE_DETAILS = f"{ERASE_DETAILS_OF_ENTRIES} AND {present('d')} IS FALSE"
+ERASE_LATE_DETAILS = f"{ERASE_DETAILS_OF_ENTRIES} AND NOT {present('d')}"
 
 READ_TIP = "SELECT number, hash FROM audit_chain WHERE world_id = $1 ORDER BY number DESC LIMIT 1"
 READ_HASH = "SELECT hash FROM audit_chain WHERE world_id = $1 AND number = $2"

@@ -22,8 +22,15 @@ _FILTERS = {
     "end_user_id": "r.end_user_id = ${0}",
     "device_id": "r.device_id = ${0}",
     "status": "r.status = ${0}",
-    "recorded_after": "{recorded_at} >= ${0}",
-    "recorded_before": "{recorded_at} < ${0}",
+    "recorded_after": "r.recorded_at >= ${0}",
+    "recorded_before": "r.recorded_at < ${0}",
+}
+# The planner does not know that `created_at` and `recorded_at` are close. For a short range it would read and
+# sort all of it along `recordings_by_time`, if it could. The two expressions differ, because it takes two
+# limits of one expression for a short range, expects fewer rows than a page, and again reads and sorts all.
+_FILTERS_OF_WALK = _FILTERS | {
+    "recorded_after": "r.recorded_at + interval '0' >= ${0}",
+    "recorded_before": "r.recorded_at - interval '0' < ${0}",
 }
 _FIRST_FILTER = 6
 _BY_TIME = ("recorded_after", "recorded_before")
@@ -36,11 +43,10 @@ _OF_PAGE = f"""r {WITH_MEDIA}
 ORDER BY r.created_at DESC, r.id DESC, m.created_at, m.id LIMIT {_ROWS_READ}"""
 
 
-def _filters(names: tuple[str, ...], recorded_at: str = "r.recorded_at") -> str:
-    """The conditions of all filters, as SQL that begins with AND. `recorded_at`: the column, as SQL."""
+def _filters(names: tuple[str, ...], conditions_of: Mapping[str, str] = _FILTERS) -> str:
+    """The conditions of all filters, as SQL that begins with AND."""
     conditions = "".join(
-        f" AND {_FILTERS[name].format(number, recorded_at=recorded_at)}"
-        for number, name in enumerate(names, _FIRST_FILTER)
+        f" AND {conditions_of[name].format(number)}" for number, name in enumerate(names, _FIRST_FILTER)
     )
     return conditions + f" AND {PLANNED_ANEW}" * bool(names)
 
@@ -110,9 +116,7 @@ def _walk(names: tuple[str, ...], conditions: str, until: str | None) -> str:
 
     `until`: they were created before.
     """
-    # The planner does not know that `created_at` and `recorded_at` are close. For a short range it would read
-    # and sort all of it along `recordings_by_time`, if it could.
-    filters = _filters(names, "r.recorded_at + interval '0'")
+    filters = _filters(names, _FILTERS_OF_WALK)
     # `least` makes one upper bound. With two, PostgreSQL may begin to read at the later one.
     return _rows(filters + conditions, _UNTIL_PAGE, "$2" if until is None else f"least($2, {until})")
 

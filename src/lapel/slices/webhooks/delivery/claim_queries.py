@@ -19,7 +19,7 @@ import msgspec
 from lapel.foundation.database.batches import columns
 from lapel.foundation.database.outbox import EVENT_ROWS, NOT_ERASED
 from lapel.foundation.database.rows import fetch_rows, fetch_value
-from lapel.slices.end_users.service import present_or_none
+from lapel.slices.end_users.service import present
 from lapel.slices.webhooks.waiting_queries import OF_PENDING, VISITED
 
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ ORDER BY v.nth
 """
 
 # The event is not erased and tells of no deleted end user. A worker removes the other events.
-_SENT = f"{present_or_none('e')} AND {NOT_ERASED}"
+_SENT = f"{present('e')} AND {NOT_ERASED}"
 
 # A delivery that was never attempted waits for earlier ones of the same resource that never were and are not
 # due later. A recovery may add earlier ones that are due later: if the others waited for those, all of the

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from lapel.foundation.database.outbox import EVENT_ROWS, EVENTS_CHANNEL, NOT_ERASED
 from lapel.foundation.database.rows import fetch_only_value, fetch_row, fetch_rows, fetch_value
-from lapel.slices.end_users.service import present_or_none
+from lapel.slices.end_users.service import present
 from lapel.slices.webhooks.rows import DeliveryAttemptRow, WebhookDeliveryRow
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ _SHOWN = """d.id, d.webhook_id, d.event_id, d.event_type, d.state, d.attempts, d
 _DELIVERIES = f"""
     SELECT v.*, e.type AS event_type FROM webhook_deliveries v CROSS JOIN LATERAL (
         SELECT e.type FROM {EVENT_ROWS}
-        WHERE e.world_id = v.world_id AND e.id = v.event_id AND {present_or_none("e")} AND {NOT_ERASED}
+        WHERE e.world_id = v.world_id AND e.id = v.event_id AND {present("e")} AND {NOT_ERASED}
         OFFSET 0
     ) e
     WHERE v.world_id = $1"""

@@ -9,7 +9,7 @@ import msgspec
 from lapel.foundation.database.batches import columns
 from lapel.foundation.database.outbox import EVENT_ROWS, EVENTS_CHANNEL, NOT_ERASED
 from lapel.foundation.database.rows import fetch_only_value, fetch_row, fetch_rows
-from lapel.slices.end_users.service import present_or_none
+from lapel.slices.end_users.service import present
 from lapel.slices.webhooks.rows import WalkedRow
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ SELECT events FROM webhooks WHERE world_id = $1 AND id = $2 AND status = 'enable
 WALK = f"""
 SELECT e.id, e.type, e.resource_id, e.position, e.created_at FROM {EVENT_ROWS}
 WHERE e.world_id = $1 AND (e.created_at, e.id) > ($2, $3) AND e.test_for IS NULL AND e.position IS NOT NULL
-    AND {present_or_none("e")} AND {NOT_ERASED}
+    AND {present("e")} AND {NOT_ERASED}
 ORDER BY e.created_at, e.id LIMIT $4 FOR KEY SHARE
 """
 
