@@ -20,11 +20,11 @@ endif
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev local-llm demo serve test test-deep coverage check lint types format bench lock schema clean
+.PHONY: help setup setup-dev local-llm demo serve test test-deep coverage check lint types format bench bench-versions lock schema clean
 
 help: ## list the targets
-	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1	\2/p' $(firstword $(MAKEFILE_LIST)) | awk -F'\t' '{ printf "  make %-12s %s\n", $$1, $$2 }'
-	@echo "  ARGS='…' is passed to demo, serve, test, test-deep, coverage and bench:  make demo ARGS=--keep"
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1	\2/p' $(firstword $(MAKEFILE_LIST)) | awk -F'\t' '{ printf "  make %-15s %s\n", $$1, $$2 }'
+	@echo "  ARGS='…' is passed to demo, serve, test, test-deep, coverage and benchmarks:  make demo ARGS=--keep"
 
 setup: $(VENV)/.runtime-ok $(VENV)/.weights-ok ## make .venv with the lapel command in it
 	@echo "Ready: $(BIN)/lapel"
@@ -85,6 +85,9 @@ format: $(VENV)/.dev-ok ## format the code, and repair what can be repaired auto
 
 bench: $(VENV)/.dev-ok $(VENV)/.weights-ok ## measure Lapel and programs that do the same; prints ratios
 	@$(BIN)/python -m benchmarks $(ARGS)
+
+bench-versions: $(VENV)/.dev-ok $(VENV)/.weights-ok ## measure another checkout and this one in turn: ARGS="../earlier complete"
+	@$(BIN)/python -m benchmarks.versions $(ARGS)
 
 # Each file has every platform's versions and hashes, and no address: the index is the reader's own.
 # Existing versions stay unless UPGRADE=--upgrade (or --upgrade-package NAME) is given.

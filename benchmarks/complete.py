@@ -2,35 +2,52 @@
 
 Run `python -m benchmarks.complete`. create, upload-url, PUT (fsynced), upload-complete (copied, hashed and
 committed), download-url, GET; one client, keep-alive.
+
+`python -m benchmarks.complete ../earlier` compares with the version in another checkout, which has its own
+`.venv` (`make -C ../earlier setup-dev`): both serve at the same time, and one client uploads to them in turn.
 """
 
 from __future__ import annotations
 
 import http.client
 import json
+import os
 import statistics
+import subprocess
+import sys
 import time
+from collections.abc import Generator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 from benchmarks.report import Row, show
-from benchmarks.rig import Api, rig
+from benchmarks.rig import rig
 
+RECORDINGS = 1_000
 UPLOADS = 200
 SIZE = 100_000  # bytes: 25 s of speech at 32 kb/s
 _STEPS = ("create", "upload-url", "PUT", "upload-complete", "download-url", "GET")
 
 
+# Run in the other checkout by its own interpreter: serves until the input ends.
+_SERVE = f"""
+import json, sys
+from benchmarks.rig import rig
+with rig() as made:
+    api = made.lapel(made.database("complete", {RECORDINGS}))
+    print(json.dumps([api.port, api.filled.key]), flush=True)
+    sys.stdin.read()
+"""
+
+
 def measure() -> list[Row]:
     """Median and p95 of each step, in milliseconds."""
     with rig() as made:
-        api = made.lapel(made.database("complete", 1_000))
-        client = _Client(api)
-        for _ in range(10):
-            client.upload()
-        client.times = {step: [] for step in _STEPS}
-        for _ in range(UPLOADS):
-            client.upload()
+        api = made.lapel(made.database("complete", RECORDINGS))
+        client = _Client(api.port, api.filled.key)
+        _upload_in_turn(client)
     return [
         Row(
             f"one small upload: {step}",
@@ -42,10 +59,48 @@ def measure() -> list[Row]:
     ]
 
 
+def compare(earlier: Path) -> list[Row]:
+    """Medians of each step divided by those of the version in the checkout `earlier`."""
+    with _serving(Path(__file__).parent.parent) as here, _serving(earlier) as there:
+        _upload_in_turn(here, there)
+    return [
+        Row(
+            f"one small upload: {step}, of the earlier version",
+            statistics.median(here.times[step]) / statistics.median(there.times[step]),
+            detail=f"medians {statistics.median(here.times[step]) * 1e3:.2f} and "
+            f"{statistics.median(there.times[step]) * 1e3:.2f} ms, {UPLOADS} of {SIZE:,} bytes in turn",
+        )
+        for step in _STEPS
+    ]
+
+
+@contextmanager
+def _serving(checkout: Path) -> Generator[_Client]:
+    """A client of the version in `checkout`, which serves until the block ends."""
+    command = [str(checkout / ".venv/bin/python"), "-c", _SERVE]
+    environment = os.environ | {"PYTHONPATH": str(checkout)}
+    with subprocess.Popen(
+        command, cwd=checkout, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as process:
+        assert process.stdin is not None  # it is a pipe
+        assert process.stdout is not None
+        yield _Client(*json.loads(process.stdout.readline()))
+        process.stdin.close()
+
+
+def _upload_in_turn(*clients: _Client) -> None:
+    """Ten uploads of each client to warm up, then UPLOADS that count."""
+    for number in range(10 + UPLOADS):
+        for client in clients:
+            if number == 10:
+                client.times = {step: [] for step in _STEPS}
+            client.upload()
+
+
 class _Client:
-    def __init__(self, api: Api) -> None:
-        self._key = api.filled.key
-        self._http = http.client.HTTPConnection("127.0.0.1", api.port, timeout=30)
+    def __init__(self, port: int, key: str) -> None:
+        self._key = key
+        self._http = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
         self.times: dict[str, list[float]] = {step: [] for step in _STEPS}
 
     def upload(self) -> None:
@@ -78,4 +133,4 @@ class _Client:
 
 
 if __name__ == "__main__":
-    show(measure())
+    show(compare(Path(sys.argv[1]).resolve()) if len(sys.argv) > 1 else measure())
