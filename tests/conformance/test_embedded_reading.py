@@ -1,5 +1,6 @@
 """How our own store reads: conditions and ranges to the letter of RFC 9110, and web pages."""
 
+import time
 from datetime import timedelta
 from email.utils import format_datetime
 from pathlib import Path
@@ -153,6 +154,24 @@ def test_rules_hold_in_every_process_at_once(tmp_path: Path) -> None:
         assert http.options(target, headers=stranger).status_code == 403
         first.client().delete_bucket_cors(Bucket=BUCKET)
         assert http.options(target, headers=stranger).status_code == 200
+
+
+def test_an_object_that_is_read_again_and_again_is_the_one_of_the_folder(tmp_path: Path) -> None:
+    """A process keeps small objects that it read, but never answers one that another process replaced."""
+    with embedded(tmp_path) as reading, embedded(tmp_path) as writing:
+        client = writing.client()
+        link = reading.signer().get_url("object", now=now(), expires_in=60)
+        client.put_object(Bucket=BUCKET, Key="object", Body=BODY)
+        time.sleep(2.1)  # a file that was just written is not kept
+        for _ in range(3):
+            assert http.get(link).content == BODY
+        assert http.get(f"{link[:-1]}{'1' if link[-1] == '0' else '0'}").status_code == 403
+        for body in (BODY[::-1], BODY, b""):
+            client.put_object(Bucket=BUCKET, Key="object", Body=body)
+            for _ in range(2):
+                assert http.get(link).content == body
+        client.delete_object(Bucket=BUCKET, Key="object")
+        assert http.get(link).status_code == 404
 
 
 def test_an_options_request_that_is_no_preflight(ours: Endpoint) -> None:

@@ -29,20 +29,6 @@ from lapel.foundation.core.disk_guard import is_disk_full
 
 _log = logging.getLogger(__name__)
 
-# Parameters that do not select a call: those of the signature, and x-id, which SDKs add for logs.
-_OF_THE_SIGNATURE = frozenset(
-    {
-        "X-Amz-Algorithm",
-        "X-Amz-Content-Sha256",
-        "X-Amz-Credential",
-        "X-Amz-Date",
-        "X-Amz-Expires",
-        "X-Amz-SignedHeaders",
-        "X-Amz-Signature",
-        "x-id",
-    }
-)
-
 
 class _Operation(NamedTuple):
     """A call that this store serves. Required parameters tell it apart from other calls of its method."""
@@ -99,10 +85,9 @@ def _find(table: Mapping[str, Sequence[_Operation]], request: Request) -> _Opera
     operations = table.get(request.method)
     if operations is None:
         raise S3Error("MethodNotAllowed", f"{request.method} does nothing here.")
-    # S3 ignores parameters that begin with `x-`, which clients put into links for their own purposes.
-    names = {name for name in request.query.keys() - _OF_THE_SIGNATURE if not name.startswith("x-")}
+    names = request.parsed_query.selecting
     for operation in operations:
-        if operation.required <= names <= operation.required | operation.optional:
+        if names - operation.optional == operation.required:
             return operation
     raise S3Error("NotImplemented", "This store does not serve this call, or not with these parameters.")
 
@@ -163,7 +148,7 @@ class StoreApp:
 
     def _largest(self, request: Request, signed: Signed) -> int:
         """The most bytes of a PUT; for a link that signs the Content-Type, the limit of this media type."""
-        if "X-Amz-Signature" not in request.query or "content-type" not in signed.headers:
+        if request.link_signature is None or "content-type" not in signed.headers:
             return MAX_OBJECT
         kind = (request.header("content-type") or "").partition("/")[0]
         return min(self._ceilings.get(kind, MAX_OBJECT), MAX_OBJECT)

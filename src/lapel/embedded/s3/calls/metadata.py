@@ -80,14 +80,14 @@ def answer_headers(request: Request, facts: ObjectFacts) -> Headers:
     """
     content_type = facts.content_type
     kept = facts.headers
-    for name, value in request.query.items():
-        if name in OVERRIDES:
-            if _CONTROL.search(value):
-                raise S3Error("InvalidArgument", f"{name} has control characters.")
-            if name == "response-content-type":
-                content_type = value
-            else:
-                kept = {**kept, name.removeprefix("response-"): value}
+    for name in sorted(request.parsed_query.selecting & OVERRIDES):
+        value = request.query[name]
+        if _CONTROL.search(value):
+            raise S3Error("InvalidArgument", f"{name} has control characters.")
+        if name == "response-content-type":
+            content_type = value
+        else:
+            kept = {**kept, name.removeprefix("response-"): value}
     headers: Headers = [
         (b"content-type", content_type.encode()),
         (b"etag", b'"%s"' % facts.etag.encode()),

@@ -45,33 +45,42 @@ async def read_object(call: SignedCall) -> None:
     Raises `S3Error` when there is no such object, or a condition or range is not met; `SenderGone` when the
     client hangs up or reads nothing for `call.stall` seconds.
     """
-    request = call.request
+    path = call.bucket.path_of(call.key)
+    recent = call.folder.recent.find(path)
+    if recent is not None:
+        await _answer(call, recent)
+        return
     with await open_existing(call.folder, call.bucket, call.key) as stored:
-        facts = stored.facts
-        status = conditions(request.headers, facts)
-        headers = answer_headers(request, facts)
-        if status == 304:
-            await request.answer(304, headers)
-            return
-        first, length = 0, facts.size
-        wanted = None
-        if b"range" in request.headers:
-            wanted = byte_range(request, facts)
-        if wanted is not None:
-            status = 206
-            first, length = wanted
-            span = b"bytes %d-%d/%d" % (first, first + length - 1, facts.size)
-            headers.append((b"content-range", span))
-        elif facts.checksums and request.headers.get(b"x-amz-checksum-mode", b"").upper() == b"ENABLED":
-            headers += checksum_headers(facts.checksums)
-        headers.append((b"content-length", b"%d" % length))
-        if request.method == "HEAD" or length == 0:
-            await request.send_whole(status, headers, b"")
-        elif stored.data is not None:
-            await request.send_whole(status, headers, stored.data[first : first + length])
-        else:
-            await request.start(status, headers)
-            await _send_file(call, stored, first, length)
+        call.folder.recent.keep(path, stored)
+        await _answer(call, stored)
+
+
+async def _answer(call: SignedCall, stored: StoredObject) -> None:
+    request, facts = call.request, stored.facts
+    status = conditions(request.headers, facts)
+    headers = answer_headers(request, facts)
+    if status == 304:
+        await request.answer(304, headers)
+        return
+    first, length = 0, facts.size
+    wanted = None
+    if b"range" in request.headers:
+        wanted = byte_range(request, facts)
+    if wanted is not None:
+        status = 206
+        first, length = wanted
+        span = b"bytes %d-%d/%d" % (first, first + length - 1, facts.size)
+        headers.append((b"content-range", span))
+    elif facts.checksums and request.headers.get(b"x-amz-checksum-mode", b"").upper() == b"ENABLED":
+        headers += checksum_headers(facts.checksums)
+    headers.append((b"content-length", b"%d" % length))
+    if request.method == "HEAD" or length == 0:
+        await request.send_whole(status, headers, b"")
+    elif stored.data is not None:
+        await request.send_whole(status, headers, stored.data[first : first + length])
+    else:
+        await request.start(status, headers)
+        await _send_file(call, stored, first, length)
 
 
 async def _send_file(call: SignedCall, stored: StoredObject, first: int, length: int) -> None:

@@ -11,6 +11,7 @@ from typing import ParamSpec, TypeVar
 from lapel.embedded.s3.files.durable import make_folders
 from lapel.embedded.s3.files.objects import sweep_temporary
 from lapel.embedded.s3.files.paths import object_path
+from lapel.embedded.s3.files.recent import RecentObjects
 from lapel.embedded.s3.s3_errors import S3Error
 from lapel.foundation.core.asgi import InThread
 from lapel.foundation.core.clock import Clock
@@ -85,6 +86,7 @@ class Folder:
         self._min_free = min_free_bytes
         self._threads = ThreadPoolExecutor(threads, thread_name_prefix="store")
         self.buffers = Buffers()
+        self.recent = RecentObjects()
         self._most_moving = threads // 2
         self._moving = 0
         self._buckets: dict[str, Bucket] = {}

@@ -20,7 +20,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import NamedTuple, Self
 from zlib import crc32
 
 import msgspec
@@ -60,6 +60,20 @@ _decoder = msgspec.json.Decoder(ObjectFacts)
 _encoder = msgspec.json.Encoder()
 
 
+class FileVersion(NamedTuple):
+    """What tells a file from every earlier and later one of the same path."""
+
+    inode: int
+    size: int
+    changed: int
+    """Nanoseconds since 1970. No program can set this time, so a restored file has a new one, too."""
+
+
+def file_version(seen: os.stat_result) -> FileVersion:
+    """The version of the file that was looked at."""
+    return FileVersion(seen.st_ino, seen.st_size, seen.st_ctime_ns)
+
+
 class DamagedObject(Exception):
     """A file in the tree of objects has no valid end mark; the path is the argument."""
 
@@ -67,13 +81,18 @@ class DamagedObject(Exception):
 class StoredObject:
     """An object opened for reading: a snapshot that later writes and deletes do not touch."""
 
-    __slots__ = ("data", "facts", "fd")
+    __slots__ = ("data", "facts", "fd", "version")
 
-    def __init__(self, fd: int, facts: ObjectFacts, data: memoryview | None) -> None:
+    def __init__(
+        self, fd: int, facts: ObjectFacts, data: memoryview | None, version: FileVersion | None
+    ) -> None:
         self.fd = fd
         self.facts = facts
         self.data = data
         """All bytes of a small object; None if the object must be read in pieces."""
+        self.version = version
+        """None if the file was not in this machine's page cache. It may be on another machine; then a look at
+        it may show how it was some seconds ago."""
 
     def read(self, offset: int, length: int) -> bytes:
         """Read up to `length` bytes from `offset` of the object; may wait for the disk."""
@@ -113,7 +132,8 @@ def open_object(path: str, *, wait: bool = True) -> StoredObject | None:
 
 
 def _read_object(fd: int, path: str, *, wait: bool) -> StoredObject:
-    length = os.fstat(fd).st_size
+    version = file_version(os.fstat(fd))
+    length = version.size
     start = 0 if length <= SMALL else length - _TAIL
     tail = _read(fd, length - start, start, wait=wait)
     facts, facts_length = _facts(path, tail)
@@ -121,7 +141,8 @@ def _read_object(fd: int, path: str, *, wait: bool) -> StoredObject:
         facts, _ = _facts(path, _read(fd, facts_length, length - facts_length, wait=wait))
     if facts is None or facts.size != length - facts_length:
         raise DamagedObject(path)
-    return StoredObject(fd, facts, memoryview(tail)[: facts.size] if start == 0 else None)
+    data = memoryview(tail)[: facts.size] if start == 0 else None
+    return StoredObject(fd, facts, data, None if wait else version)
 
 
 def _read(fd: int, length: int, offset: int, *, wait: bool) -> bytes | bytearray:

@@ -2,17 +2,16 @@
 
 The handlers, which decide the answer, are in `calls/`.
 
-Source for the canonical path and query: "Authenticating Requests (AWS Signature Version 4)", Amazon S3 API
+Source for the canonical path: "Authenticating Requests (AWS Signature Version 4)", Amazon S3 API
 reference.
 """
 
-from collections.abc import Mapping
-from functools import lru_cache
 from urllib.parse import unquote_to_bytes
 
+from lapel.embedded.s3.protocol.query import NO_QUERY, read_query
 from lapel.embedded.s3.s3_errors import S3Error
 from lapel.foundation.core.asgi import CONNECTION, ClientConnection, InThread, Receive, Scope, Send
-from lapel.foundation.storage.sigv4 import encode, encode_path
+from lapel.foundation.storage.sigv4 import encode_path
 
 Headers = list[tuple[bytes, bytes]]
 
@@ -24,11 +23,13 @@ _ALWAYS: Headers = [
         b"sandbox; default-src 'none'; img-src 'self'; media-src 'self'; style-src 'unsafe-inline'",
     ),
 ]
-_EMPTY: Mapping[str, str] = {}
 
 
 class Request:
-    """Method, bucket, key, query and headers of one request. Names of headers are lower case."""
+    """Method, bucket, key, query and headers of one request. Names of headers are lower case.
+
+    `query` lacks the signature of a link, which is `link_signature`.
+    """
 
     __slots__ = (
         "_scope",
@@ -36,12 +37,13 @@ class Request:
         "body_wanted",
         "bucket",
         "canonical_path",
-        "canonical_query",
         "cors",
         "headers",
         "id",
         "key_bytes",
+        "link_signature",
         "method",
+        "parsed_query",
         "query",
         "receive",
         "started",
@@ -60,8 +62,9 @@ class Request:
         self.bucket = ""
         self.key_bytes = b""
         self.canonical_path = ""
-        self.query: Mapping[str, str] = _EMPTY
-        self.canonical_query = ""
+        self.parsed_query = NO_QUERY
+        self.query = NO_QUERY.values
+        self.link_signature: str | None = None
 
     def read_target(self, prefix: bytes) -> None:
         """Parse path and query; `prefix` is the beginning of all paths of this store.
@@ -78,24 +81,8 @@ class Request:
         bucket, _, self.key_bytes = path[len(prefix) + 1 :].partition(b"/")
         self.bucket = bucket.decode("ascii", "replace")
         if scope["query_string"]:
-            self._read_query(scope["query_string"])
-
-    def _read_query(self, raw: bytes) -> None:
-        """Decode the query and write it in the signature's canonical form; refuse a repeated name."""
-        query: dict[str, str] = {}
-        canonical: list[str] = []
-        for part in raw.split(b"&"):
-            if not part:
-                continue
-            name, value, text = _parameter(part) if len(part) <= 512 else _parameter.__wrapped__(part)
-            if name in query:
-                raise S3Error("InvalidArgument", "A query parameter is given twice.")
-            query[name] = value
-            if name != "X-Amz-Signature":
-                canonical.append(text)
-        canonical.sort()
-        self.query = query
-        self.canonical_query = "&".join(canonical)
+            self.parsed_query, self.link_signature = read_query(scope["query_string"])
+            self.query = self.parsed_query.values
 
     async def start(self, status: int, headers: Headers) -> None:
         """Send the status and headers (Content-Length included); the caller then sends the body."""
@@ -171,14 +158,3 @@ def _header_map(raw: list[tuple[bytes, bytes]]) -> dict[bytes, bytes]:
         for name, value in raw:
             headers[name] = headers[name] + b"," + value if name in headers else value
     return headers
-
-
-@lru_cache(maxsize=4096)  # most parameters of most links are the same for a day
-def _parameter(part: bytes) -> tuple[str, str, str]:
-    """Return name, value and canonical text of one `name=value` of a query."""
-    raw_name, _, raw_value = part.partition(b"=")
-    name, value = unquote_to_bytes(raw_name), unquote_to_bytes(raw_value)
-    try:
-        return name.decode("utf-8"), value.decode("utf-8"), f"{encode(name)}={encode(value)}"
-    except UnicodeDecodeError:
-        raise S3Error("InvalidURI", "The query is not UTF-8.") from None

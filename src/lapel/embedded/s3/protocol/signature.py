@@ -11,6 +11,7 @@ from functools import lru_cache
 from typing import NamedTuple
 
 from lapel.embedded.s3.protocol.mismatch import NOWHERE, SignedElsewhere, reason
+from lapel.embedded.s3.protocol.query import Query
 from lapel.embedded.s3.protocol.request import Request
 from lapel.embedded.s3.s3_errors import S3Error
 from lapel.foundation.core.clock import Clock
@@ -34,9 +35,8 @@ _QUERY_PARAMETERS = (
     "X-Amz-Date",
     "X-Amz-Expires",
     "X-Amz-SignedHeaders",
-    "X-Amz-Signature",
 )
-_DATE_LENGTH = len("YYYYMMDDTHHMMSSZ")
+_MALFORMED_LINK = "AuthorizationQueryParametersError"
 _EXPIRES = re.compile(r"[0-9]{1,6}")
 _PAYLOAD = re.compile(r"[0-9a-f]{64}|UNSIGNED-PAYLOAD|STREAMING-[A-Z0-9-]+")
 # CloudFront adds these headers after the client has signed.
@@ -56,12 +56,25 @@ class Signed(NamedTuple):
 
 
 class _Claim(NamedTuple):
-    credential: str
+    """What a request says about its signature. Only the signature itself is not checked yet."""
+
+    access_key: str
+    scope: str
     timestamp: str
+    seconds: float
+    """The timestamp in seconds since 1970."""
+    names: frozenset[str]
     signed: str
-    signature: str
-    malformed: str
-    """The error code to answer with, if a value of the claim is malformed."""
+    """The names of the signed headers, as they are signed: sorted, with semicolons between them."""
+
+
+class _Link(NamedTuple):
+    """The claim of a link. Links that are signed in the same second have the same one."""
+
+    claim: _Claim
+    lifetime: int
+    """Seconds."""
+    payload: str | None
 
 
 class Verifier:
@@ -84,35 +97,25 @@ class Verifier:
     def verify(self, request: Request) -> Signed:
         """Return the signed parts. Raises `S3Error` for a missing, wrong, expired or too early signature."""
         authorization = request.headers.get(b"authorization")
-        in_query = "X-Amz-Algorithm" in request.query or "X-Amz-Signature" in request.query
+        in_query = request.link_signature is not None or "X-Amz-Algorithm" in request.query
         if authorization is not None and in_query:
             raise S3Error("InvalidArgument", "Only one signature is allowed: in a header or in the query.")
         if in_query:
-            return self._verify_query(request)
+            return self._verify_link(request)
         if authorization is not None:
             return self._verify_header(request, request.header("authorization") or "")
         raise S3Error("AccessDenied", "This store answers signed requests only.")
 
-    def _verify_query(self, request: Request) -> Signed:
-        query = request.query
-        malformed = "AuthorizationQueryParametersError"
-        if query.get("X-Amz-Algorithm") != ALGORITHM:
-            raise S3Error(malformed, f"X-Amz-Algorithm is {ALGORITHM} and nothing else.")
-        try:
-            credential, timestamp, expires, signed, given = [query[name] for name in _QUERY_PARAMETERS]
-        except KeyError as missing:
-            raise S3Error(malformed, f"The query lacks {missing.args[0]}.") from None
-        if "X-Amz-Security-Token" in query:
-            raise S3Error("InvalidToken", "This store issues no session tokens.")
-        lifetime = int(expires) if _EXPIRES.fullmatch(expires) else 0
-        if not 1 <= lifetime <= MAX_EXPIRES:
-            raise S3Error(malformed, f"X-Amz-Expires is 1 to {MAX_EXPIRES} seconds.")
-        payload = (
-            query.get("X-Amz-Content-Sha256") or request.header("x-amz-content-sha256") or UNSIGNED_PAYLOAD
-        )
-        verified = self._check(request, _Claim(credential, timestamp, signed, given, malformed), payload)
-        age = self._clock.now().timestamp() - _seconds(timestamp)
-        if age > lifetime:
+    def _verify_link(self, request: Request) -> Signed:
+        query = request.parsed_query
+        link = (_link if query.is_short else _link.__wrapped__)(query, self._region)
+        given = request.link_signature
+        if given is None:
+            raise S3Error(_MALFORMED_LINK, "The query lacks X-Amz-Signature.")
+        payload = link.payload or request.header("x-amz-content-sha256") or UNSIGNED_PAYLOAD
+        verified = self._check(request, link.claim, given, payload)
+        age = self._clock.now().timestamp() - link.claim.seconds
+        if age > link.lifetime:
             raise S3Error("AccessDenied", "Request has expired.")
         if age < -MAX_SKEW:
             raise S3Error("AccessDenied", "Request is not yet valid.")
@@ -129,46 +132,72 @@ class Verifier:
         if payload is None or not _PAYLOAD.fullmatch(payload):
             raise S3Error("InvalidRequest", "x-amz-content-sha256 is missing or has an invalid value.")
         timestamp = request.header("x-amz-date") or ""
-        claim = _Claim(parts["credential"], timestamp, parts["signed"], parts["signature"], malformed)
-        verified = self._check(request, claim, payload)
-        if abs(self._clock.now().timestamp() - _seconds(timestamp)) > MAX_SKEW:
+        claim = _claim(parts["credential"], timestamp, parts["signed"], self._region, malformed)
+        verified = self._check(request, claim, parts["signature"], payload)
+        if abs(self._clock.now().timestamp() - claim.seconds) > MAX_SKEW:
             raise S3Error("RequestTimeTooSkewed", "The request's time differs too much from the server's.")
         return verified
 
-    def _check(self, request: Request, claim: _Claim, payload: str) -> Signed:
-        """Compute the signature of the request as it arrived, and compare it with the claim."""
-        access_key, _, scope = claim.credential.partition("/")
-        date = claim.timestamp[:8]
-        # A longer one is no key of the cache of `_seconds`: an unsigned request would fill it with 64 MB.
-        if len(claim.timestamp) != _DATE_LENGTH or _seconds(claim.timestamp) < 0:
-            raise S3Error(claim.malformed, "The date is not YYYYMMDDTHHMMSSZ.")
-        if scope != f"{date}/{self._region}/s3/aws4_request":
-            raise S3Error(
-                claim.malformed, f"The credential's scope is not <date>/{self._region}/s3/aws4_request."
-            )
-        names = claim.signed.split(";")
-        values = _signed_values(request, names, claim.malformed)
-        key = self._keys.get((access_key, date)) or self._key(access_key, date)
+    def _check(self, request: Request, claim: _Claim, signed: str, payload: str) -> Signed:
+        """Compute the signature of the request as it arrived, and compare it with the one that it has."""
+        values = _signed_values(request, claim)
+        key = self._keys.get((claim.access_key, claim.scope)) or self._key(claim)
         canonical = _canonical(request, request.method, values, claim.signed, payload)
-        expected = signature(key, claim.timestamp, scope, canonical)
-        given = claim.signature.encode()
+        expected = signature(key, claim.timestamp, claim.scope, canonical)
+        given = signed.encode()
         if not hmac.compare_digest(expected.encode(), given):
 
             def matches(method: str, others: Mapping[str, str]) -> bool:
                 tried = _canonical(request, method, {**values, **others}, claim.signed, payload)
-                return hmac.compare_digest(signature(key, claim.timestamp, scope, tried).encode(), given)
+                return hmac.compare_digest(
+                    signature(key, claim.timestamp, claim.scope, tried).encode(), given
+                )
 
-            raise S3Error("SignatureDoesNotMatch", reason(request, names, self._elsewhere, matches))
-        return Signed(frozenset(names), payload, claim.timestamp, scope, key, expected)
+            raise S3Error("SignatureDoesNotMatch", reason(request, list(values), self._elsewhere, matches))
+        return Signed(claim.names, payload, claim.timestamp, claim.scope, key, expected)
 
-    def _key(self, access_key: str, date: str) -> bytes:
-        secret = self._secrets.get(access_key)
+    def _key(self, claim: _Claim) -> bytes:
+        secret = self._secrets.get(claim.access_key)
         if secret is None:
             raise S3Error("InvalidAccessKeyId", "There is no such access key.")
         if len(self._keys) >= 64:  # a request may name any day
             self._keys.clear()
-        key = self._keys[access_key, date] = signing_key(secret, date, self._region)
+        date = claim.timestamp[:8]
+        key = self._keys[claim.access_key, claim.scope] = signing_key(secret, date, self._region)
         return key
+
+
+@lru_cache(maxsize=512)
+def _link(query: Query, region: str) -> _Link:
+    """The claim of a link. Queries are compared by identity. Raises `S3Error` for a malformed one."""
+    values = query.values
+    if values.get("X-Amz-Algorithm") != ALGORITHM:
+        raise S3Error(_MALFORMED_LINK, f"X-Amz-Algorithm is {ALGORITHM} and nothing else.")
+    try:
+        credential, timestamp, expires, signed = [values[name] for name in _QUERY_PARAMETERS]
+    except KeyError as missing:
+        raise S3Error(_MALFORMED_LINK, f"The query lacks {missing.args[0]}.") from None
+    if "X-Amz-Security-Token" in values:
+        raise S3Error("InvalidToken", "This store issues no session tokens.")
+    lifetime = int(expires) if _EXPIRES.fullmatch(expires) else 0
+    if not 1 <= lifetime <= MAX_EXPIRES:
+        raise S3Error(_MALFORMED_LINK, f"X-Amz-Expires is 1 to {MAX_EXPIRES} seconds.")
+    claim = _claim(credential, timestamp, signed, region, _MALFORMED_LINK)
+    return _Link(claim, lifetime, values.get("X-Amz-Content-Sha256"))
+
+
+def _claim(credential: str, timestamp: str, signed: str, region: str, malformed: str) -> _Claim:
+    """Raises `S3Error` with the code `malformed`."""
+    access_key, _, scope = credential.partition("/")
+    seconds = _seconds(timestamp)
+    if seconds < 0:
+        raise S3Error(malformed, "The date is not YYYYMMDDTHHMMSSZ.")
+    if scope != f"{timestamp[:8]}/{region}/s3/aws4_request":
+        raise S3Error(malformed, f"The credential's scope is not <date>/{region}/s3/aws4_request.")
+    names = signed.split(";")
+    if "host" not in names or names != sorted(set(names)):
+        raise S3Error(malformed, "SignedHeaders must be a sorted list of different names that includes host.")
+    return _Claim(access_key, scope, timestamp, seconds, frozenset(names), signed)
 
 
 def _canonical(request: Request, method: str, values: Mapping[str, str], signed: str, payload: str) -> str:
@@ -176,15 +205,15 @@ def _canonical(request: Request, method: str, values: Mapping[str, str], signed:
     lines = ""
     for name, value in values.items():
         lines += f"{name}:{' '.join(value.split())}\n"
-    return f"{method}\n{request.canonical_path}\n{request.canonical_query}\n{lines}\n{signed}\n{payload}"
+    return (
+        f"{method}\n{request.canonical_path}\n{request.parsed_query.canonical}\n{lines}\n{signed}\n{payload}"
+    )
 
 
-def _signed_values(request: Request, names: list[str], malformed: str) -> dict[str, str]:
+def _signed_values(request: Request, claim: _Claim) -> dict[str, str]:
     """Return the values of the signed headers; refuse a list that lacks a header which must be signed."""
-    if "host" not in names or names != sorted(set(names)):
-        raise S3Error(malformed, "SignedHeaders must be a sorted list of different names that includes host.")
     values: dict[str, str] = {}
-    for name in names:
+    for name in claim.signed.split(";"):
         value = request.header(name)
         if value is None:
             if name == "content-length":
@@ -198,13 +227,12 @@ def _signed_values(request: Request, names: list[str], malformed: str) -> dict[s
         if (
             header.startswith(b"x-amz-")
             and header not in _NEED_NOT_BE_SIGNED
-            and header.decode("ascii", "replace") not in names
+            and header.decode("ascii", "replace") not in claim.names
         ):
             raise S3Error("AccessDenied", "Every x-amz header that is sent must be signed.")
     return values
 
 
-@lru_cache(maxsize=1024)
 def _seconds(timestamp: str) -> float:
     """Return seconds since 1970 of YYYYMMDDTHHMMSSZ, or -1 for other text."""
     if not re.fullmatch(r"[0-9]{8}T[0-9]{6}Z", timestamp, re.ASCII):
