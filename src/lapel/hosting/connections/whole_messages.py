@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 _NO_BODY = frozenset((204, 304))
 # Headers with an effect on the connection, or on the form of the body.
 _ENDINGS = frozenset((b"connection", b"transfer-encoding"))
-# All bytes that a head may have: all but the control characters other than tab, CR and LF.
-_ALLOWED = bytes(byte for byte in range(256) if byte >= 0x20 and byte != 0x7F) + b"\t\r\n"
+# All bytes that a line of a head may have: all but the control characters other than tab.
+_ALLOWED = bytes(byte for byte in range(256) if byte >= 0x20 and byte != 0x7F) + b"\t"
 
 
 class WholeMessages(KnownBodies):
@@ -79,7 +79,7 @@ class WholeMessages(KnownBodies):
             lines += 1
         parts.append(b"\r\n")
         head = b"".join(parts)
-        if head.count(b"\n") != lines or head.count(b"\r") != lines or head.translate(None, _ALLOWED):
+        if head.translate(None, _ALLOWED) != b"\r\n" * lines:
             return False  # uvicorn refuses a header that would end its line, or has other control characters
         cycle.response_started = cycle.response_complete = True
         cycle.waiting_for_100_continue = False

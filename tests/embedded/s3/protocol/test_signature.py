@@ -1,6 +1,8 @@
 """What a request that is not signed can do to the verifier."""
 
 import tracemalloc
+from datetime import UTC, datetime, timedelta
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -8,7 +10,16 @@ from lapel.embedded.s3.protocol.request import Request
 from lapel.embedded.s3.protocol.signature import Verifier
 from lapel.embedded.s3.s3_errors import S3Error
 from lapel.foundation.core.asgi import Message
-from lapel.foundation.core.clock import SystemClock
+from lapel.foundation.core.clock import ManualClock, SystemClock
+from lapel.foundation.storage.credentials import Credentials, StaticCredentials
+from lapel.foundation.storage.presign import Presigner
+
+SIGNER = Presigner(
+    "http://localhost",
+    region="us-east-1",
+    bucket="recordings",
+    credentials=StaticCredentials(Credentials("AKIDTEST", "secret")),
+)
 
 
 def test_long_dates_do_not_stay_in_memory() -> None:
@@ -38,12 +49,69 @@ def _request(date: str) -> Request:
         "X-Amz-Algorithm=AWS4-HMAC-SHA256&X-Amz-Credential=AKIDTEST%2F20261129%2Fus-east-1%2Fs3%2Faws4_request"
         f"&X-Amz-Date={date}&X-Amz-Expires=600&X-Amz-SignedHeaders=host&X-Amz-Signature={'0' * 64}"
     )
+    return _request_for(query)
+
+
+def _request_for(
+    query: str, *, path: str = "/recordings/key", host: str = "localhost", method: str = "GET"
+) -> Request:
     scope = {
-        "method": "GET",
-        "path": "/recordings/key",
+        "method": method,
+        "path": path,
         "query_string": query.encode(),
-        "headers": [(b"host", b"localhost")],
+        "headers": [(b"host", host.encode())],
     }
     request = Request(scope, _receive, _send, "0")
     request.read_target(b"")
     return request
+
+
+def test_a_link_that_was_verified_is_verified_again() -> None:
+    """The right signature of a link is kept, and neither another link nor another time is taken for it."""
+    clock = ManualClock(datetime(2026, 11, 29, tzinfo=UTC))
+    verifier = Verifier({"AKIDTEST": "secret"}, "us-east-1", clock)
+    link = urlsplit(SIGNER.get_url("key", now=clock.now(), expires_in=60))
+    right = link.query
+
+    def verify(query: str, *, path: str = link.path, host: str = "localhost", method: str = "GET") -> None:
+        verifier.verify(_request_for(query, path=path, host=host, method=method))
+
+    wrong = right[:-1] + ("1" if right[-1] == "0" else "0")
+    for _ in range(2):
+        verify(right)
+        with pytest.raises(S3Error, match="does not match"):
+            verify(wrong)
+        with pytest.raises(S3Error, match="does not match"):
+            verify(right, path="/recordings/other")
+        with pytest.raises(S3Error, match="does not match"):
+            verify(right, host="elsewhere")
+        with pytest.raises(S3Error, match="The link was signed for GET"):
+            verify(right, method="PUT")
+        with pytest.raises(S3Error, match="does not match"):
+            verify(right.replace("X-Amz-Expires=60", "X-Amz-Expires=90"))
+    clock.advance(timedelta(seconds=61))
+    with pytest.raises(S3Error, match="expired"):
+        verify(right)
+    clock.advance(timedelta(hours=-1))
+    with pytest.raises(S3Error, match="not yet valid"):
+        verify(right)
+
+
+def test_few_signatures_are_kept() -> None:
+    clock = ManualClock(datetime(2026, 11, 29, tzinfo=UTC))
+    verifier = Verifier({"AKIDTEST": "secret"}, "us-east-1", clock)
+
+    def verify_many(keys: range) -> None:
+        for key in keys:
+            link = urlsplit(SIGNER.get_url(f"{key}", now=clock.now(), expires_in=60))
+            verifier.verify(_request_for(link.query, path=link.path))
+
+    verify_many(range(300))
+    tracemalloc.start()
+    try:
+        before, _ = tracemalloc.get_traced_memory()
+        verify_many(range(300, 3000))
+        after, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert after - before < 1_000_000

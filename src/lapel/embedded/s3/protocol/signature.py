@@ -39,6 +39,9 @@ _QUERY_PARAMETERS = (
 _MALFORMED_LINK = "AuthorizationQueryParametersError"
 _EXPIRES = re.compile(r"[0-9]{1,6}")
 _PAYLOAD = re.compile(r"[0-9a-f]{64}|UNSIGNED-PAYLOAD|STREAMING-[A-Z0-9-]+")
+# How many signatures of links are kept, and the longest text of one, in characters: half a megabyte at most.
+_LINKS = 256
+_LONGEST = 2048
 # CloudFront adds these headers after the client has signed.
 _NEED_NOT_BE_SIGNED = frozenset({b"x-amz-cf-id"})
 
@@ -78,7 +81,11 @@ class _Link(NamedTuple):
 
 
 class Verifier:
-    """Checks signatures against a fixed set of keys. Keeps the signing key of each day."""
+    """Checks signatures against a fixed set of keys. Keeps the signing key of each day.
+
+    Every request is compared with its right signature, and its time with the clock. A signature is kept only
+    to be compared with the next request of the same key, time and text.
+    """
 
     def __init__(
         self,
@@ -93,6 +100,9 @@ class Verifier:
         self._region = region
         self._clock = clock
         self._keys: dict[tuple[str, str], bytes] = {}
+        # The right signatures of links that were used, by all that they are computed from. A link is often
+        # used again: a player asks for range after range. Only requests with a right signature add to it.
+        self._expected: dict[tuple[bytes, str, str], str] = {}
 
     def verify(self, request: Request) -> Signed:
         """Return the signed parts. Raises `S3Error` for a missing, wrong, expired or too early signature."""
@@ -143,7 +153,9 @@ class Verifier:
         values = _signed_values(request, claim)
         key = self._keys.get((claim.access_key, claim.scope)) or self._key(claim)
         canonical = _canonical(request, request.method, values, claim.signed, payload)
-        expected = signature(key, claim.timestamp, claim.scope, canonical)
+        asked = key, claim.timestamp, canonical
+        known = self._expected.get(asked)
+        expected = known or signature(key, claim.timestamp, claim.scope, canonical)
         given = signed.encode()
         if not hmac.compare_digest(expected.encode(), given):
 
@@ -154,6 +166,10 @@ class Verifier:
                 )
 
             raise S3Error("SignatureDoesNotMatch", reason(request, list(values), self._elsewhere, matches))
+        if known is None and request.link_signature is not None and len(canonical) <= _LONGEST:
+            if len(self._expected) >= _LINKS:
+                self._expected.clear()
+            self._expected[asked] = expected
         return Signed(claim.names, payload, claim.timestamp, claim.scope, key, expected)
 
     def _key(self, claim: _Claim) -> bytes:
