@@ -113,7 +113,11 @@ async def test_memory_is_bounded(tmp_path: Path) -> None:
         read(recent, path)
         assert recent.bytes <= LIMIT
     assert recent.bytes > LIMIT - 300_000
-    assert recent.find(str(paths[0])) is None
+    assert recent.find(str(paths[0])) is not None
+    assert recent.find(str(paths[-1])) is None
+    delete_object(paths[0], tmp_path)
+    assert read(recent, paths[0]) is None
+    read(recent, paths[-1])
     assert recent.find(str(paths[-1])) is not None
 
 

@@ -68,10 +68,9 @@ class FileVersion(NamedTuple):
     changed: int
     """Nanoseconds since 1970. No program can set this time, so a restored file has a new one, too."""
 
-
-def file_version(seen: os.stat_result) -> FileVersion:
-    """The version of the file that was looked at."""
-    return FileVersion(seen.st_ino, seen.st_size, seen.st_ctime_ns)
+    def is_of(self, seen: os.stat_result) -> bool:
+        """Whether the file that was looked at has this version."""
+        return seen.st_ctime_ns == self.changed and seen.st_ino == self.inode and seen.st_size == self.size
 
 
 class DamagedObject(Exception):
@@ -132,8 +131,8 @@ def open_object(path: str, *, wait: bool = True) -> StoredObject | None:
 
 
 def _read_object(fd: int, path: str, *, wait: bool) -> StoredObject:
-    version = file_version(os.fstat(fd))
-    length = version.size
+    seen = os.fstat(fd)
+    length = seen.st_size
     start = 0 if length <= SMALL else length - _TAIL
     tail = _read(fd, length - start, start, wait=wait)
     facts, facts_length = _facts(path, tail)
@@ -142,7 +141,8 @@ def _read_object(fd: int, path: str, *, wait: bool) -> StoredObject:
     if facts is None or facts.size != length - facts_length:
         raise DamagedObject(path)
     data = memoryview(tail)[: facts.size] if start == 0 else None
-    return StoredObject(fd, facts, data, None if wait else version)
+    version = None if wait else FileVersion(seen.st_ino, length, seen.st_ctime_ns)
+    return StoredObject(fd, facts, data, version)
 
 
 def _read(fd: int, length: int, offset: int, *, wait: bool) -> bytes | bytearray:

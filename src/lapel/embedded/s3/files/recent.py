@@ -10,10 +10,9 @@ Source: stat(2) of the Linux man-pages.
 import asyncio
 import os
 import time
-from collections import OrderedDict
 from collections.abc import Callable
 
-from lapel.embedded.s3.files.objects import FileVersion, StoredObject, file_version
+from lapel.embedded.s3.files.objects import FileVersion, StoredObject
 
 LIMIT = 16 << 20
 """Bytes of all objects together."""
@@ -36,7 +35,7 @@ class RecentObjects:
         self._wall = wall
         self._kept_for = kept_for
         # By path, in the order in which they came: with the version of the file, and the loop's time.
-        self._objects: OrderedDict[str, tuple[StoredObject, FileVersion, float]] = OrderedDict()
+        self._objects: dict[str, tuple[StoredObject, FileVersion, float]] = {}
         self.bytes = 0
         self._timer = False
 
@@ -47,7 +46,7 @@ class RecentObjects:
             return None
         stored, version, _ = held
         try:
-            if file_version(os.stat(path)) == version:  # noqa: PTH116 - to make a Path takes longer
+            if version.is_of(os.stat(path)):  # noqa: PTH116 - to make a Path takes longer
                 return stored
         except OSError:
             pass  # deleted; or the usual way finds out
@@ -55,16 +54,21 @@ class RecentObjects:
         return None
 
     def keep(self, path: str, stored: StoredObject) -> None:
-        """Keep an object that was just opened, if it is small, in place of those that came first."""
+        """Keep an object that was just opened, if it is small and there is room.
+
+        Only time makes room. If each of many objects drove out another one, a GET would take longer than
+        without this class, because it would read into memory that no cache of the processor has.
+        """
         version = stored.version
-        if stored.data is None or version is None or self._wall() - version.changed < _SETTLED:
+        if stored.data is None or version is None:
             return
         self._drop(path)
+        size = version.size + _EACH
+        if self.bytes + size > LIMIT or self._wall() - version.changed < _SETTLED:
+            return
         loop = asyncio.get_running_loop()
         self._objects[path] = stored, version, loop.time()
-        self.bytes += version.size + _EACH
-        while self.bytes > LIMIT:
-            self._drop(next(iter(self._objects)))
+        self.bytes += size
         if not self._timer:
             self._age_later(loop)
 
