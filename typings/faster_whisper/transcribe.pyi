@@ -41,6 +41,7 @@ class WhisperModel:
         device: str = ...,
         compute_type: str = ...,
         cpu_threads: int = ...,
+        num_workers: int = ...,
         local_files_only: bool = ...,
         files: dict[str, bytes | Readable] | None = ...,
     ) -> None: ...

@@ -10,6 +10,7 @@ import bisect
 import dataclasses
 import itertools
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, TypeAlias
 
 import msgspec
@@ -37,10 +38,15 @@ if TYPE_CHECKING:
     Samples: TypeAlias = NDArray[np.float32]
     Report: TypeAlias = Callable[[float], None]
 
-# Greedy decoding takes a sixth less time, but is a little worse and far more likely to repeat itself. Batches
-# of four windows are as fast as batches of eight, and need 100 MB less.
+# Greedy decoding takes a sixth less time, but is a little worse and far more likely to repeat itself.
 _BEAM = 5
-_BATCH = 4
+# Batches that are decoded at the same time, each with its share of the threads. One after the other, each on
+# both of two cores, batches of four windows take a sixth more time than two batches of two at once: a step of
+# the decoder is too short to be divided, so a core waits. Four windows at once are as fast as eight, and need
+# 100 MB less.
+_MOST_WORKERS = 4
+_BATCH = 2
+_BATCH_ALONE = 4
 
 _LARGE = "model.bin"
 
@@ -83,6 +89,7 @@ class Whisper:
         """`setting`: a folder, a name, or empty (see whisper_weights.py). `threads`: at least 1."""
         self.setting = setting
         self._threads = threads
+        self._workers = min(threads, _MOST_WORKERS)
         self._loaded: tuple[str, WhisperModel] | None = None
 
     def load(self) -> str:
@@ -94,7 +101,7 @@ class Whisper:
         if self._loaded is None:
             found = whisper_weights.here(self.setting)
             try:
-                self._loaded = found.name, _load(found, self._threads)
+                self._loaded = found.name, _load(found, self._workers, self._threads)
             except DamagedPackage as fault:
                 message = f"The Whisper model {found.name} is damaged."
                 remedy = f"{fault}. {whisper_weights.REMEDY}"
@@ -215,20 +222,28 @@ class Whisper:
 
         `ngrams`: no sequence of this many tokens occurs twice; 0 is no limit.
         """
-        for language, some in itertools.groupby(parts, lambda part: part.window.language):
-            yield from self._decode_in(language, samples, list(some), ngrams)
+        size = _BATCH_ALONE if self._workers == 1 else _BATCH
 
-    def _decode_in(
-        self, language: str, samples: Samples, parts: Sequence[_Part], ngrams: int
-    ) -> Iterator[tuple[_Part, Sequence[Raw]]]:
-        """A segment's `seek` is the start of its part, in hundredths of a second. `seek` and the words' times
-        count from the same zero."""
+        def decode(batch: Sequence[_Part]) -> list[tuple[_Part, Sequence[Raw]]]:
+            return self._decode_batch(samples, batch, ngrams)
+
+        with ThreadPoolExecutor(self._workers) as pool:
+            yield from itertools.chain.from_iterable(pool.map(decode, _batches(parts, size)))
+
+    def _decode_batch(
+        self, samples: Samples, parts: Sequence[_Part], ngrams: int
+    ) -> list[tuple[_Part, Sequence[Raw]]]:
+        """Decode parts in one language. Called in several threads at once.
+
+        A segment's `seek` is the start of its part, in hundredths of a second. `seek` and the words' times
+        count from the same zero.
+        """
         ends = list(itertools.accumulate((len(part.window) for part in parts), initial=0))
         raws, _ = BatchedInferencePipeline(self._model).transcribe(
             np.concatenate([part.window.samples(samples) for part in parts]),
-            language,
+            parts[0].window.language,
             beam_size=_BEAM,
-            batch_size=_BATCH,
+            batch_size=len(parts),
             no_repeat_ngram_size=ngrams,
             condition_on_previous_text=False,
             # If Whisper makes timestamps itself, it drops the words after the last timestamp.
@@ -244,8 +259,15 @@ class Whisper:
         def place(raw: Raw) -> int:
             return bisect.bisect_right(begins, raw.seek + 1.5) - 1  # `seek` was rounded down
 
-        for index, group in itertools.groupby(raws, place):
-            yield parts[index], list(group)
+        return [(parts[index], list(group)) for index, group in itertools.groupby(raws, place)]
+
+
+def _batches(parts: Sequence[_Part], size: int) -> Iterator[list[_Part]]:
+    """At most `size` neighbours in one language."""
+    for _, some in itertools.groupby(parts, lambda part: part.window.language):
+        of_language = list(some)
+        for first in range(0, len(of_language), size):
+            yield of_language[first : first + size]
 
 
 def _doubted(words: list[Spoken], window: Window) -> list[Spoken]:
@@ -256,8 +278,11 @@ def _doubted(words: list[Spoken], window: Window) -> list[Spoken]:
     return [msgspec.structs.replace(word, confidence=share(_DOUBT * word.confidence)) for word in words]
 
 
-def _load(found: whisper_weights.Weights, threads: int) -> WhisperModel:
-    """Load a model. Raises DamagedPackage, and whatever the libraries raise for files that are no model."""
+def _load(found: whisper_weights.Weights, workers: int, threads: int) -> WhisperModel:
+    """Load a model for `workers` batches at once, on `threads` threads together.
+
+    Raises DamagedPackage, and whatever the libraries raise for files that are no model.
+    """
     files: dict[str, bytes | Readable] | None = None
     if found.folder is None:
         files = {name: packaged.read() or b"" for name, packaged in found.packaged.items() if name != _LARGE}
@@ -265,7 +290,13 @@ def _load(found: whisper_weights.Weights, threads: int) -> WhisperModel:
         files[_LARGE] = found.packaged[_LARGE]
     place = found.name if found.folder is None else str(found.folder)
     model = WhisperModel(
-        place, device="cpu", compute_type="int8", cpu_threads=threads, files=files, local_files_only=True
+        place,
+        device="cpu",
+        compute_type="int8",
+        cpu_threads=threads // workers,
+        num_workers=workers,
+        files=files,
+        local_files_only=True,
     )
     if model.model.n_mels != model.feature_extractor.mel_filters.shape[0]:
         raise ValueError("preprocessor_config.json is missing or is another model's")
