@@ -1,4 +1,4 @@
-"""With two threads, two batches of windows are decoded at the same time."""
+"""With two threads, two batches of windows are decoded at the same time, whatever the number of windows."""
 
 from __future__ import annotations
 
@@ -16,7 +16,6 @@ from lapel.slices.transcription.models.whisper.recognizer import Whisper
 from tests.support.patience import LONG
 
 RATE = 16_000  # Hz
-SPANS = [(at + 0.5, at + 29.5) for at in range(0, 120, 30)]
 
 
 class Decoder:
@@ -44,16 +43,18 @@ class Decoder:
         )
 
 
-def test_two_batches_at_once_and_the_words_in_order(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(recognizer, "speech", lambda _: SPANS)
+@pytest.mark.parametrize("count", [2, 4, 10])  # ten are not three batches for one and two for the other
+def test_two_batches_at_once_and_the_words_in_order(monkeypatch: pytest.MonkeyPatch, count: int) -> None:
+    spans = [(at + 0.5, at + 29.5) for at in range(0, 30 * count, 30)]
+    monkeypatch.setattr(recognizer, "speech", lambda _: spans)
     monkeypatch.setattr(recognizer, "BatchedInferencePipeline", Decoder)
     whisper = Whisper("", threads=2)
     model: Any = SimpleNamespace(model=SimpleNamespace(is_multilingual=False))
     whisper._loaded = "model", model
-    samples = np.repeat(np.arange(4, dtype=np.float32), 30 * RATE)
+    samples = np.repeat(np.arange(count, dtype=np.float32), 30 * RATE)
     told: list[float] = []
     heard = whisper.listen(samples, offset=0, language=None, report=told.append)
     words = [word for segment in heard.segments for word in segment.words or ()]
-    assert [word.word for word in words] == ["0", "0", "1", "1", "2", "2", "3", "3"]
+    assert [word.word for word in words] == [str(each) for each in range(count) for _ in range(2)]
     assert all(first.end <= second.start for first, second in itertools.pairwise(words))
-    assert told == [0.25, 0.5, 0.75, 1]
+    assert told == [done / count for done in range(1, count + 1)]

@@ -30,6 +30,8 @@ _BINS: Final = 80
 # Samples. A frame of features every 10 ms describes 25 ms of sound.
 _SHIFT: Final = SAMPLE_RATE // 100
 _FRAME: Final = SAMPLE_RATE // 40
+# Samples in a list for kaldi-native-fbank, where each takes 32 bytes.
+_PART: Final = 10 * SAMPLE_RATE
 # Measured on two cores: larger batches are no faster, and each window takes 7 MB. Batches in parallel, with a
 # thread each, take half the time of batches one by one on two threads, because the layers are small.
 _BATCH: Final = 4
@@ -59,14 +61,15 @@ class SpeakerModel:
         except (Fail, InvalidArgument) as fault:  # tensors of other shapes
             message = f"The weights of the speaker model do not fit ({fault})."
             raise SpeechError("processing_error", message, remedy=speaker_weights.REMEDY) from None
-        self._threads = min(threads, _MOST_THREADS)
+        self._pool = ThreadPoolExecutor(min(threads, _MOST_THREADS))
 
     def embed(self, samples: NDArray[np.float32], windows: Sequence[Span]) -> NDArray[np.float32]:
         """An embedding for each window: float32, `len(windows)` x 192, of unit length.
 
-        Similar voices have similar embeddings. `samples`: 1-D float32, 16 kHz, mono, -1 to 1. `windows`: in
-        seconds, within the samples, each at least 0.03 s long. The features of all samples are in memory at
-        once, 32 kB for each second of audio, so pass long recordings in parts.
+        Similar voices have similar embeddings. Several threads may call this at once; together they use the
+        model's threads. `samples`: 1-D float32, 16 kHz, mono, -1 to 1. `windows`: in seconds, within the
+        samples, each at least 0.03 s long. The features of all samples are in memory at once, 32 kB for each
+        second of audio, so pass long recordings in parts.
         """
         frames = _features(samples)
         of_length: defaultdict[int, list[tuple[int, int]]] = defaultdict(list)
@@ -82,8 +85,7 @@ class SpeakerModel:
             stacked -= stacked.mean(axis=1, keepdims=True)
             found[[index for index, _ in members]] = self._session.run(None, {"x": stacked})[0]
 
-        with ThreadPoolExecutor(self._threads) as pool:
-            list(pool.map(run, _batches(of_length)))
+        list(self._pool.map(run, _batches(of_length)))
         return unit_vectors(found)
 
 
@@ -102,7 +104,8 @@ def _features(samples: NDArray[np.float32]) -> NDArray[np.float32]:
     options.frame_opts.dither = 0
     options.mel_opts.num_bins = _BINS
     bank = knf.OnlineFbank(options)
-    bank.accept_waveform(SAMPLE_RATE, samples.tolist())
+    for first in range(0, len(samples), _PART):
+        bank.accept_waveform(SAMPLE_RATE, samples[first : first + _PART].tolist())
     bank.input_finished()
     found = np.empty((bank.num_frames_ready, _BINS), np.float32)
     for index in range(len(found)):

@@ -222,13 +222,12 @@ class Whisper:
 
         `ngrams`: no sequence of this many tokens occurs twice; 0 is no limit.
         """
-        size = _BATCH_ALONE if self._workers == 1 else _BATCH
 
         def decode(batch: Sequence[_Part]) -> list[tuple[_Part, Sequence[Raw]]]:
             return self._decode_batch(samples, batch, ngrams)
 
         with ThreadPoolExecutor(self._workers) as pool:
-            yield from itertools.chain.from_iterable(pool.map(decode, _batches(parts, size)))
+            yield from itertools.chain.from_iterable(pool.map(decode, _batches(parts, self._workers)))
 
     def _decode_batch(
         self, samples: Samples, parts: Sequence[_Part], ngrams: int
@@ -262,12 +261,15 @@ class Whisper:
         return [(parts[index], list(group)) for index, group in itertools.groupby(raws, place)]
 
 
-def _batches(parts: Sequence[_Part], size: int) -> Iterator[list[_Part]]:
-    """At most `size` neighbours in one language."""
-    for _, some in itertools.groupby(parts, lambda part: part.window.language):
-        of_language = list(some)
-        for first in range(0, len(of_language), size):
-            yield of_language[first : first + size]
+def _batches(parts: Sequence[_Part], workers: int) -> Iterator[Sequence[_Part]]:
+    """Neighbours in one language. All workers get equally many batches of a language that has enough parts,
+    so that none waits for the last one."""
+    size = _BATCH_ALONE if workers == 1 else _BATCH
+    for _, group in itertools.groupby(parts, lambda part: part.window.language):
+        of_language = list(group)
+        count = min(-(-len(of_language) // (size * workers)) * workers, len(of_language))
+        ends = [len(of_language) * index // count for index in range(count + 1)]
+        yield from (of_language[first:last] for first, last in itertools.pairwise(ends))
 
 
 def _doubted(words: list[Spoken], window: Window) -> list[Spoken]:

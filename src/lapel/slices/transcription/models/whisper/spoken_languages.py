@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
 _SECONDS = 4
 _FRAMES = 100  # a second
 _AT_ONCE = 4
+# As many batches are looked at together; the model works at as many of them at once as it has workers.
+_BATCHES_AT_ONCE = 2
 # So many pairs of stretches decide whether a piece has several languages at all.
 _PAIRS = 4
 # A language is clear if it has this probability, in a stretch that is not too short to say.
@@ -99,13 +102,17 @@ def _spread(heard: Sequence[_RunLanguage]) -> list[_RunLanguage]:
 
 def _listen(model: WhisperModel, samples: NDArray[np.float32], heard: Sequence[_RunLanguage]) -> None:
     """Find the chances of each language in each stretch."""
-    for at in range(0, len(heard), _AT_ONCE):
-        some = heard[at : at + _AT_ONCE]
+
+    def listen(some: Sequence[_RunLanguage]) -> None:
         starts = [samples[each.run[0] : each.run[1]][: _SECONDS * RATE] for each in some]
         frames = [pad_or_trim(model.feature_extractor(each), _SECONDS * _FRAMES) for each in starts]
         answers = model.model.detect_language(model.encode(np.stack(frames)))
         for each, answer in zip(some, answers, strict=True):
             each.chances = {token.strip("<|>"): chance for token, chance in answer}
+
+    batches = [heard[at : at + _AT_ONCE] for at in range(0, len(heard), _AT_ONCE)]
+    with ThreadPoolExecutor(_BATCHES_AT_ONCE) as pool:
+        list(pool.map(listen, batches))
 
 
 def _clear(heard: Iterable[_RunLanguage]) -> set[str]:
