@@ -6,9 +6,12 @@ import contextlib
 import hashlib
 import json
 import threading
+import time
 from collections.abc import Generator, Mapping
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from io import BufferedIOBase
 
+_PART = 25_000_000  # bytes
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
 
@@ -59,7 +62,7 @@ def hub(repository: str, files: Mapping[str, bytes]) -> Generator[str]:
                 self.send_header(name, value)
             self.end_headers()
             if send:
-                self.wfile.write(body)
+                _send_in_parts(self.wfile, body)
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     thread = threading.Thread(target=server.serve_forever, args=(0.05,))
@@ -70,3 +73,10 @@ def hub(repository: str, files: Mapping[str, bytes]) -> Generator[str]:
         server.shutdown()
         server.server_close()
         thread.join()
+
+
+def _send_in_parts(client: BufferedIOBase, body: bytes) -> None:
+    for first in range(0, len(body), _PART):
+        if first:  # the client reports its progress ten times a second; a network is slower than that
+            time.sleep(0.15)
+        client.write(body[first : first + _PART])

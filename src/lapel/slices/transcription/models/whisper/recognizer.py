@@ -295,7 +295,7 @@ def _load(found: whisper_weights.Weights, workers: int, threads: int) -> Whisper
         place,
         device="cpu",
         compute_type="int8",
-        cpu_threads=threads // workers,
+        cpu_threads=round(threads / workers),
         num_workers=workers,
         files=files,
         local_files_only=True,
