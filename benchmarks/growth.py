@@ -26,6 +26,7 @@ FEW = 1_000
 MANY = 10_000_000
 ROUNDS = 5
 SECONDS = 2.0
+WARMING = 6.0
 GOAL = 1.2
 _DIFFERENT = 1_000  # requests
 
@@ -46,8 +47,8 @@ def measure() -> list[Row]:
 
 def _compare(call: str, sides: list[tuple[Api, Path]], connections: int) -> Row:
     loads: tuple[list[Load], list[Load]] = ([], [])
-    for api, requests in sides:  # also loads the pages into memory
-        load.run(requests, api.port, seconds=SECONDS, connections=connections)
+    for api, requests in sides:  # loads the pages into memory, each several times
+        load.run(requests, api.port, seconds=WARMING, connections=connections)
     for _ in range(ROUNDS):
         for seen, (api, requests) in zip(loads, sides, strict=True):
             seen.append(load.run(requests, api.port, seconds=SECONDS, connections=connections))
