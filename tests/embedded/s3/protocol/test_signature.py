@@ -2,6 +2,8 @@
 
 import tracemalloc
 from datetime import UTC, datetime, timedelta
+from itertools import product
+from string import ascii_letters
 from urllib.parse import urlsplit
 
 import pytest
@@ -42,6 +44,44 @@ async def _receive() -> Message:
 
 async def _send(message: Message) -> None:
     raise NotImplementedError
+
+
+_SCOPE = "20261129%2Fus-east-1%2Fs3%2Faws4_request"
+_LINK = (
+    f"X-Amz-Algorithm=AWS4-HMAC-SHA256&X-Amz-Credential=A%2F{_SCOPE}"
+    "&X-Amz-Date=20261129T000000Z&X-Amz-Expires=9"
+)
+
+
+@pytest.mark.parametrize(
+    ("start", "part"),
+    [
+        ("a=", "&{}"),
+        (f"{_LINK}&X-Amz-SignedHeaders=host", "&{}"),
+        (f"{_LINK}&X-Amz-SignedHeaders=host", ";i{}"),
+    ],
+)
+def test_unsigned_queries_take_little_memory(start: str, part: str) -> None:
+    """A query is parsed, and kept, before its signature is verified."""
+    verifier = Verifier({"AKIDTEST": "secret"}, "us-east-1", SystemClock())
+    names = sorted("".join(pair) for pair in product(ascii_letters, repeat=2))
+    room = (1020 - len(start)) // len(part.format("ab"))
+
+    def ask(first: int) -> None:
+        query = start + "".join(part.format(name) for name in names[first : first + room])
+        with pytest.raises(S3Error):
+            verifier.verify(_request_for(f"{query}&X-Amz-Signature={'0' * 64}"))
+
+    ask(0)
+    tracemalloc.start()
+    try:
+        before, _ = tracemalloc.get_traced_memory()
+        for first in range(1, 201):
+            ask(first)
+        after, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert after - before < 3_000_000
 
 
 def _request(date: str) -> Request:

@@ -27,17 +27,20 @@ _SIGNATURE = "X-Amz-Signature"
 # second.
 _AT_THE_END = b"&X-Amz-Signature="
 _DIGITS = 64
-_KEPT = 1024  # bytes of the longest query that is kept parsed
+# The most bytes and parameters of a query that is kept parsed. Unsigned queries are kept, too, so none may
+# take much memory: 340 parameters of three bytes take 45 KB.
+_KEPT_BYTES = 1024
+_KEPT_PARAMETERS = 16
 
 
 class Query:
     """A parsed query. Many requests may share one, so nothing changes it."""
 
-    __slots__ = ("canonical", "is_short", "selecting", "signature", "values")
+    __slots__ = ("canonical", "is_kept", "selecting", "signature", "values")
 
-    def __init__(self, values: dict[str, str], canonical: str, *, is_short: bool = True) -> None:
-        self.is_short = is_short
-        """Whether it may be kept."""
+    def __init__(self, values: dict[str, str], canonical: str, *, is_kept: bool) -> None:
+        self.is_kept = is_kept
+        """Whether later requests may share it."""
         self.signature = values.pop(_SIGNATURE, None)
         self.values: Mapping[str, str] = values
         """The parameters, without the signature."""
@@ -49,7 +52,7 @@ class Query:
         """The names of the parameters that select a call, or are for it."""
 
 
-NO_QUERY = Query({}, "")
+NO_QUERY = Query({}, "", is_kept=True)
 
 
 def read_query(raw: bytes) -> tuple[Query, str | None]:
@@ -68,15 +71,17 @@ def read_query(raw: bytes) -> tuple[Query, str | None]:
 
 
 def _query_of(text: bytes) -> Query:
-    return _kept(text) if len(text) <= _KEPT else _parsed(text)
+    query = _kept(text) if len(text) <= _KEPT_BYTES else None
+    return query or _parsed(text, is_kept=False)
 
 
 @lru_cache(maxsize=512)
-def _kept(raw: bytes) -> Query:
-    return _parsed(raw)
+def _kept(raw: bytes) -> Query | None:
+    """None for a query of many parameters, which is parsed each time."""
+    return _parsed(raw, is_kept=True) if raw.count(b"&") < _KEPT_PARAMETERS else None
 
 
-def _parsed(raw: bytes) -> Query:
+def _parsed(raw: bytes, *, is_kept: bool) -> Query:
     values: dict[str, str] = {}
     canonical: list[str] = []
     for part in raw.split(b"&"):
@@ -89,7 +94,7 @@ def _parsed(raw: bytes) -> Query:
         if name != _SIGNATURE:
             canonical.append(text)
     canonical.sort()
-    return Query(values, "&".join(canonical), is_short=len(raw) <= _KEPT)
+    return Query(values, "&".join(canonical), is_kept=is_kept)
 
 
 @lru_cache(maxsize=4096)  # most parameters of most links are the same for a day

@@ -39,7 +39,8 @@ _QUERY_PARAMETERS = (
 _MALFORMED_LINK = "AuthorizationQueryParametersError"
 _EXPIRES = re.compile(r"[0-9]{1,6}")
 _PAYLOAD = re.compile(r"[0-9a-f]{64}|UNSIGNED-PAYLOAD|STREAMING-[A-Z0-9-]+")
-# How many signatures of links are kept, and the longest text of one, in characters: half a megabyte at most.
+# How many signatures of links are kept, and the longest text of one, in characters. They take 0.6 MB at most,
+# or 2 MB if the values of signed headers have characters of four bytes.
 _LINKS = 256
 _LONGEST = 2048
 # CloudFront adds these headers after the client has signed.
@@ -66,7 +67,6 @@ class _Claim(NamedTuple):
     timestamp: str
     seconds: float
     """The timestamp in seconds since 1970."""
-    names: frozenset[str]
     signed: str
     """The names of the signed headers, as they are signed: sorted, with semicolons between them."""
 
@@ -118,7 +118,7 @@ class Verifier:
 
     def _verify_link(self, request: Request) -> Signed:
         query = request.parsed_query
-        link = (_link if query.is_short else _link.__wrapped__)(query, self._region)
+        link = (_link if query.is_kept else _link.__wrapped__)(query, self._region)
         given = request.link_signature
         if given is None:
             raise S3Error(_MALFORMED_LINK, "The query lacks X-Amz-Signature.")
@@ -170,7 +170,7 @@ class Verifier:
             if len(self._expected) >= _LINKS:
                 self._expected.clear()
             self._expected[asked] = expected
-        return Signed(claim.names, payload, claim.timestamp, claim.scope, key, expected)
+        return Signed(frozenset(values), payload, claim.timestamp, claim.scope, key, expected)
 
     def _key(self, claim: _Claim) -> bytes:
         secret = self._secrets.get(claim.access_key)
@@ -213,7 +213,7 @@ def _claim(credential: str, timestamp: str, signed: str, region: str, malformed:
     names = signed.split(";")
     if "host" not in names or names != sorted(set(names)):
         raise S3Error(malformed, "SignedHeaders must be a sorted list of different names that includes host.")
-    return _Claim(access_key, scope, timestamp, seconds, frozenset(names), signed)
+    return _Claim(access_key, scope, timestamp, seconds, signed)
 
 
 def _canonical(request: Request, method: str, values: Mapping[str, str], signed: str, payload: str) -> str:
@@ -243,7 +243,7 @@ def _signed_values(request: Request, claim: _Claim) -> dict[str, str]:
         if (
             header.startswith(b"x-amz-")
             and header not in _NEED_NOT_BE_SIGNED
-            and header.decode("ascii", "replace") not in claim.names
+            and header.decode("ascii", "replace") not in values
         ):
             raise S3Error("AccessDenied", "Every x-amz header that is sent must be signed.")
     return values
