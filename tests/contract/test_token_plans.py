@@ -33,7 +33,9 @@ INDEXES = {
     FIND_KEY: {"api_keys_secret_hash_key", "worlds_pkey"},
     FIND_DEVICE: {"device_tokens_pkey", "devices_pkey", "worlds_pkey"},
     FIND_END_USER: {"end_user_tokens_pkey", "end_users_pkey", "worlds_pkey", "api_keys_pkey"},
-    FIND_UPLOAD: {"upload_tokens_pkey", "recordings_pkey", "end_users_pkey", "worlds_pkey", "api_keys_pkey"},
+    FIND_UPLOAD: {
+        *("upload_tokens_pkey", "recordings_pkey", "end_users_deleted", "worlds_pkey", "api_keys_pkey"),
+    },
 }
 
 
