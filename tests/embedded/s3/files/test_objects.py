@@ -181,7 +181,7 @@ async def test_what_is_not_in_memory_is_read_all_the_same(tmp_path: Path) -> Non
         fd = os.open(path, os.O_RDONLY)
         os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)  # out of the page cache, where the system obeys
         os.close(fd)
-    with await open_existing(folder, bucket, "k") as stored:
+    with await open_existing(folder, bucket, path) as stored:
         assert stored.data is not None
         assert bytes(stored.data) == body
 

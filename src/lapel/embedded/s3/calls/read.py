@@ -22,12 +22,13 @@ _FAST = 1 << 18  # bytes that a thread sends at once to a client for which the e
 _RANGE = re.compile(r"bytes=(\d{0,18})-(\d{0,18})", re.ASCII)
 
 
-async def open_existing(folder: Folder, bucket: Bucket, key: str) -> StoredObject:
-    """Open an object. If its file is in the page cache, the file is opened at once, else in a thread.
+async def open_existing(folder: Folder, bucket: Bucket, path: str) -> StoredObject:
+    """Open the object of `bucket` whose file is at `path`.
+
+    If the file is in the page cache, it is opened at once, else in a thread.
 
     Raises `S3Error` when there is no such object or bucket, `DamagedObject` when its file is damaged.
     """
-    path = bucket.path_of(key)
     try:
         stored = open_object(path, wait=False)
     except BlockingIOError:
@@ -50,7 +51,7 @@ async def read_object(call: SignedCall) -> None:
     if recent is not None:
         await _answer(call, recent)
         return
-    with await open_existing(call.folder, call.bucket, call.key) as stored:
+    with await open_existing(call.folder, call.bucket, path) as stored:
         call.folder.recent.keep(path, stored)
         await _answer(call, stored)
 

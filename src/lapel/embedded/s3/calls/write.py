@@ -94,7 +94,8 @@ async def copy_object(call: SignedCall) -> None:
     if directive == "COPY" and (source_bucket, source_key) == (bucket.name, call.key):
         raise S3Error("InvalidRequest", "A copy onto itself must replace the metadata.")
     must_be_new = only_new(request)
-    with await open_existing(folder, folder.bucket(source_bucket), source_key) as source:
+    source_of = folder.bucket(source_bucket)
+    with await open_existing(folder, source_of, source_of.path_of(source_key)) as source:
         check_copy_conditions(request, source.facts)
         folder.require_space(source.facts.size)
         old = source.facts
