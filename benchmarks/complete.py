@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import http.client
 import json
-import os
 import statistics
 import subprocess
 import sys
@@ -22,6 +21,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from benchmarks import checkouts
 from benchmarks.report import Row, show
 from benchmarks.rig import rig
 
@@ -61,7 +61,7 @@ def measure() -> list[Row]:
 
 def compare(earlier: Path) -> list[Row]:
     """Medians of each step divided by those of the version in the checkout `earlier`."""
-    with _serving(Path(__file__).parent.parent) as here, _serving(earlier) as there:
+    with _serving(checkouts.HERE) as here, _serving(earlier) as there:
         _upload_in_turn(here, there)
     return [
         Row(
@@ -77,11 +77,8 @@ def compare(earlier: Path) -> list[Row]:
 @contextmanager
 def _serving(checkout: Path) -> Generator[_Client]:
     """A client of the version in `checkout`, which serves until the block ends."""
-    command = [str(checkout / ".venv/bin/python"), "-c", _SERVE]
-    environment = os.environ | {"PYTHONPATH": str(checkout)}
-    with subprocess.Popen(
-        command, cwd=checkout, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE
-    ) as process:
+    started = checkouts.python(checkout, _SERVE)
+    with subprocess.Popen(**started, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
         assert process.stdin is not None  # it is a pipe
         assert process.stdout is not None
         yield _Client(*json.loads(process.stdout.readline()))

@@ -17,10 +17,10 @@ import sys
 from collections import defaultdict
 from pathlib import Path
 
+from benchmarks import checkouts
 from benchmarks.report import Row, show
 
 ROUNDS = int(os.environ.get("LAPEL_BENCH_ROUNDS", "5"))
-_HERE = Path(__file__).parent.parent
 # Run in each checkout by its own interpreter. Any version of the benchmarks has `measure` and these fields.
 _MEASURE = """
 import importlib, json, sys
@@ -38,7 +38,7 @@ def compare(other: Path, name: str) -> list[Row]:
     there: defaultdict[tuple[str, str], list[float]] = defaultdict(list)
     for number in range(1, ROUNDS + 1):
         print(f"{name}, round {number} of {ROUNDS} ...", flush=True)
-        for folder, figures in ((other, there), (_HERE, here)):
+        for folder, figures in ((other, there), (checkouts.HERE, here)):
             for row, unit, value in _measured(folder, name):
                 figures[row, unit].append(value)
     return [
@@ -48,9 +48,8 @@ def compare(other: Path, name: str) -> list[Row]:
 
 def _measured(folder: Path, name: str) -> list[tuple[str, str, float]]:
     """Run a benchmark of the checkout in `folder` once; return (row, unit, value)."""
-    command = [str(folder / ".venv/bin/python"), "-c", _MEASURE, name]
-    environment = os.environ | {"PYTHONPATH": str(folder), "ORT_DISABLE_TELEMETRY": "1"}
-    done = subprocess.run(command, cwd=folder, env=environment, check=True, stdout=subprocess.PIPE, text=True)
+    started = checkouts.python(folder, _MEASURE, name)
+    done = subprocess.run(**started, check=True, stdout=subprocess.PIPE, text=True)
     return [tuple(json.loads(line[4:])) for line in done.stdout.splitlines() if line.startswith("row ")]
 
 
@@ -67,9 +66,6 @@ def main() -> int:
         print(__doc__)
         return 2
     other = Path(sys.argv[1]).resolve()
-    if not (other / ".venv/bin/python").exists():
-        print(f"{other} has no .venv: run `make -C {other} setup-dev` first")
-        return 2
     show([row for name in sys.argv[2:] for row in compare(other, name)])
     return 0
 
