@@ -13,7 +13,7 @@ from lapel.hosting.sockets import listen
 from lapel.slices.ask.slice import SLICE
 from tests.ask.conftest import ROOF, Asker
 from tests.faults.processes import armed, instructions, process
-from tests.support.client import CHECKED
+from tests.support.client import CHECKED, still_runs
 from tests.support.event_stream import following
 from tests.support.patience import patience
 from tests.support.running import Running, settings_for
@@ -86,6 +86,6 @@ async def _repeat(asker: Asker, path: str, body: dict[str, str], headers: dict[s
     async with patience(30):
         while True:
             answer = await asker.device.client.post(path, json=body, headers=headers)
-            if answer.status_code != 409 or "idempotency_key_in_use" not in answer.text:
+            if not still_runs(answer):
                 return answer
             await asyncio.sleep(0.05)

@@ -9,6 +9,7 @@ from typing import Any
 import httpx
 
 from tests.faults.journal import Journal, Surprise
+from tests.support.client import still_runs
 from tests.support.tenants import bearer
 
 # Statuses that are possible while processes die and restart; any other status is final.
@@ -83,7 +84,8 @@ class Stubborn:
                         last = repr(dropped)
                     else:
                         last = f"{answer.status_code} {answer.text[:300]}"
-                        if not _is_to_be_repeated(answer):
+                        # 409: our own dropped call still runs
+                        if not still_runs(answer) and answer.status_code not in REPEATED:
                             break
                     self.repeats += 1
                     if self.answers != heard:
@@ -100,9 +102,3 @@ class Stubborn:
     def _surprise(self, call: str, answer: str) -> GaveUp:
         self.journal.write(Surprise(call, answer))
         return GaveUp(f"{call}: {answer}")
-
-
-def _is_to_be_repeated(answer: httpx.Response) -> bool:
-    if answer.status_code == 409 and "idempotency_key_in_use" in answer.text:
-        return True  # our own dropped call still runs
-    return answer.status_code in REPEATED

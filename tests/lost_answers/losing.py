@@ -18,7 +18,7 @@ import httpx
 import pytest
 
 from tests.lost_answers.proxy import Cut, LosingProxy, Side, losing_proxy
-from tests.support.client import api_client
+from tests.support.client import api_client, still_runs
 from tests.support.patience import patience
 
 Json = dict[str, Any]
@@ -63,8 +63,7 @@ class Losing:
         async with patience(60):
             while True:
                 answer = await self.send(call)
-                in_use = answer.status_code == 409 and "idempotency_key_in_use" in answer.text
-                if not in_use and answer.status_code not in _TO_BE_REPEATED:
+                if not still_runs(answer) and answer.status_code not in _TO_BE_REPEATED:
                     return answer
                 await asyncio.sleep(0.02)
 

@@ -31,6 +31,11 @@ def check_read(response: httpx.Response) -> None:
     )
 
 
+def still_runs(answer: httpx.Response) -> bool:
+    """Whether an earlier request with the same Idempotency-Key holds it: the request is to be repeated."""
+    return answer.status_code == 409 and "idempotency_key_in_use" in answer.text
+
+
 CHECKED: Any = {"response": [check]}
 
 

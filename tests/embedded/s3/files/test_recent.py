@@ -69,6 +69,13 @@ def read(recent: RecentObjects, path: Path) -> bytes | None:
     return bytes(stored.data)
 
 
+def keep(recent: RecentObjects, path: Path, *, wait: bool = False) -> None:
+    stored = open_object(str(path), wait=wait)
+    assert stored is not None
+    with stored:
+        recent.keep(str(path), stored)
+
+
 async def test_an_object_is_kept_until_its_file_changes(tmp_path: Path) -> None:
     recent, path = RecentObjects(later), tmp_path / "a.o"
     write(path)
@@ -117,10 +124,7 @@ async def test_a_file_of_another_machine_is_not_kept(tmp_path: Path) -> None:
     """A look at it may show how it was some seconds ago. It is not in this machine's page cache."""
     recent, path = RecentObjects(later), tmp_path / "a.o"
     write(path)
-    stored = open_object(str(path), wait=True)
-    assert stored is not None
-    with stored:
-        recent.keep(str(path), stored)
+    keep(recent, path, wait=True)
     assert recent.find(str(path)) is None
 
 
@@ -143,10 +147,7 @@ async def test_memory_is_bounded(tmp_path: Path) -> None:
 async def test_large_objects_are_not_kept(tmp_path: Path) -> None:
     recent, path = RecentObjects(later), tmp_path / "a.o"
     write(path, b"x" * (SMALL + 1))
-    stored = open_object(str(path), wait=False)
-    assert stored is not None
-    with stored:
-        recent.keep(str(path), stored)
+    keep(recent, path)
     assert recent.find(str(path)) is None
 
 
