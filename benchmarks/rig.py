@@ -32,6 +32,7 @@ from lapel.hosting.children import Child, Role, stop_all
 from lapel.hosting.sockets import listen
 from lapel.process_environment import child_environment
 from lapel.settings import Settings
+from tests.support.ports import free_ports
 
 ACCESS_KEY = "benchmark"
 SECRET_KEY = "benchmark-secret-key"
@@ -140,7 +141,7 @@ class Rig:
 
     def peer(self, module: str, api: Api, *, name: str | None = None, **environment: str) -> Server:
         """A peer on the database of `api`; it signs links for that API's store."""
-        port = free_port()
+        (port,) = free_ports(1)
         own = {
             "BENCH_DATABASE_URL": str(api.settings.database_url),
             "BENCH_STORE_URL": api.settings.store_url,
@@ -154,7 +155,7 @@ class Rig:
 
     def receiver(self, delay: float = 0.0) -> Server:
         """A receiver of webhooks that answers after `delay` seconds."""
-        port = free_port()
+        (port,) = free_ports(1)
         return self._listening("receiver", port, "webhook_receiver", str(port), str(delay), environment={})
 
     def worker(self, api: Api, **variables: str) -> psutil.Process:
@@ -231,13 +232,6 @@ async def _updates(dsn: str) -> tuple[int, int]:
     finally:
         await connection.close()
     return (0, 0) if row is None else (row[0], row[1])
-
-
-def free_port() -> int:
-    """A port on which no process listens now."""
-    with socket.socket() as made:
-        made.bind(("127.0.0.1", 0))
-        return made.getsockname()[1]
 
 
 def wait_for_port(port: int, process: subprocess.Popen[bytes]) -> None:

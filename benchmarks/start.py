@@ -20,7 +20,7 @@ from pathlib import Path
 import psutil
 
 from benchmarks.report import Row, show
-from benchmarks.rig import free_port
+from tests.support.ports import free_ports
 
 FIRST_STARTS = 3
 LATER_STARTS = 5
@@ -68,7 +68,7 @@ def _spread(values: list[float]) -> str:
 
 def _start(folder: Path, *, settle: float = 0) -> tuple[float, float, dict[str, float]]:
     """Seconds to healthy, seconds from the interrupt to the end, and PSS in MiB by kind of process."""
-    port = free_port()
+    (port,) = free_ports(1)
     environment = {name: value for name, value in os.environ.items() if not name.startswith("LAPEL_")}
     command = [sys.executable, "-m", "lapel.cli.main", "serve"]
     began = time.perf_counter()

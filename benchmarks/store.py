@@ -23,8 +23,9 @@ import psutil
 
 from benchmarks import load
 from benchmarks.report import Row, show
-from benchmarks.rig import free_port, wait_for_port
+from benchmarks.rig import wait_for_port
 from tests.conformance.servers import BUCKET, Endpoint, embedded, now, seaweedfs
+from tests.support.ports import free_ports
 
 ROUNDS = 5
 OBJECTS = 200  # of 64 KiB
@@ -79,7 +80,7 @@ def _sketch(folder: Path) -> Generator[tuple[Endpoint, Path]]:
         requests.append(f"GET /{number} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
     file = folder / "requests"
     file.write_bytes(b"\0".join(requests))
-    port = free_port()
+    (port,) = free_ports(1)
     command = [sys.executable, "-m", "benchmarks.peers.serve", "bare_store", str(port)]
     process = subprocess.Popen(command, env={**os.environ, "BENCH_FOLDER": str(folder)})
     try:

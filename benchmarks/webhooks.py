@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 import asyncpg
 
 from benchmarks.report import Row, show
-from benchmarks.rig import Api, Rig, Server, free_port, rig
+from benchmarks.rig import Api, Rig, Server, rig
 from lapel.foundation.core.clock import SystemClock
 from lapel.foundation.core.ids import TimeOrderedIds
 from lapel.foundation.database import outbox
@@ -28,6 +28,7 @@ from lapel.foundation.database.outbox import OF_WAITING
 from lapel.foundation.identity.seal import sealer
 from lapel.slices.webhooks.signing_secrets import new_secret, sealed
 from lapel.slices.webhooks.waiting_queries import OF_PENDING
+from tests.support.ports import free_ports
 
 if TYPE_CHECKING:
     import psutil
@@ -126,7 +127,7 @@ class _Bench:
         types = await self._webhooks(connection, [receiver] * WEBHOOKS)
         self.rig.worker(self.api, **_LOOPBACK)
         alone = await self._paced(connection, receiver, types)
-        dead = Server("nobody", free_port(), receiver.process)
+        dead = Server("nobody", free_ports(1)[0], receiver.process)
         others = await self._webhooks(connection, [slow, dead], first=WEBHOOKS)
         await self._publish(connection, others, 2000)
         await asyncio.sleep(2)

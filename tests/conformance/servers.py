@@ -23,6 +23,7 @@ from lapel.foundation.storage.credentials import Credentials, StaticCredentials
 from lapel.foundation.storage.presign import Presigner
 from tests.support.patience import LONG, Deadline
 from tests.support.plain_http import http
+from tests.support.ports import free_ports
 
 ACCESS_KEY, SECRET = "AKIDTEST", "test-secret"
 REGION, BUCKET = "us-east-1", "recordings"
@@ -74,15 +75,6 @@ def _client(url: str, secret: str, **options: Any) -> Any:
 def now() -> datetime:
     """The present: what signatures must agree with."""
     return datetime.now(UTC)
-
-
-def free_ports(count: int) -> list[int]:
-    """Ports that nobody listens on at this moment."""
-    with contextlib.ExitStack() as held:
-        sockets = [held.enter_context(socket.socket()) for _ in range(count)]
-        for each in sockets:
-            each.bind(("127.0.0.1", 0))
-        return [each.getsockname()[1] for each in sockets]
 
 
 def wait_until(check: Callable[[], bool], seconds: float, what: str) -> None:
@@ -207,7 +199,13 @@ def seaweedfs(folder: Path, *, lean: bool = True) -> Iterator[Endpoint]:
 def _seaweedfs(command: list[str], folder: Path, env: dict[str, str], s3: int) -> Iterator[Endpoint]:
     with _process(command, folder, env, grace=0.1) as process:  # its own stop takes five seconds
         endpoint = Endpoint("seaweedfs", f"http://127.0.0.1:{s3}", folder, process.pid)
-        wait_until(lambda: _answers(endpoint.url), 30, "SeaweedFS does not answer")
+
+        def ready() -> bool:
+            if process.poll() is not None:
+                raise RuntimeError(f"SeaweedFS has ended: {(folder / 'output.txt').read_text()[-1000:]}")
+            return _answers(endpoint.url)
+
+        wait_until(ready, 30, "SeaweedFS does not answer")
         client = endpoint.client()
 
         def writable() -> bool:

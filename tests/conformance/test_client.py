@@ -15,7 +15,8 @@ from lapel.foundation.storage.client import ObjectStore, open_store
 from lapel.foundation.storage.credentials import Credentials, StaticCredentials
 from lapel.foundation.storage.errors import ObjectMissing, StoreUnavailable
 from lapel.settings import Settings
-from tests.conformance.servers import ACCESS_KEY, BUCKET, SECRET, Endpoint, free_ports
+from tests.conformance.servers import ACCESS_KEY, BUCKET, SECRET, Endpoint
+from tests.support.ports import free_ports
 
 MIB = 1 << 20
 

@@ -12,8 +12,9 @@ from lapel.foundation.storage.credentials import Credentials, StaticCredentials
 from lapel.foundation.storage.errors import ObjectCut, ObjectDiffers, ObjectMissing, StoreUnavailable
 from lapel.foundation.storage.streams import ObjectStreams, streams_for
 from lapel.settings import Settings
-from tests.conformance.servers import ACCESS_KEY, BUCKET, SECRET, Endpoint, free_ports
+from tests.conformance.servers import ACCESS_KEY, BUCKET, SECRET, Endpoint
 from tests.support.patience import LONG
+from tests.support.ports import free_ports
 
 MIB = 1 << 20
 

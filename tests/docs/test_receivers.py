@@ -12,7 +12,6 @@ import hmac
 import os
 import re
 import shutil
-import socket
 import time
 from asyncio.subprocess import PIPE
 from collections.abc import AsyncGenerator
@@ -25,6 +24,7 @@ import httpx
 import pytest
 
 from tests.support.patience import LONG
+from tests.support.ports import free_ports
 
 PAGE = Path(__file__).parents[2] / "docs" / "receivers.md"
 RAW = bytes(range(32))
@@ -83,9 +83,7 @@ async def receiver(
     """The page's program, listening; and what it prints."""
     (program,) = blocks(language.block)
     (folder / language.file).write_text(program, encoding="utf-8")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    (port,) = free_ports(1)
     process = await asyncio.create_subprocess_exec(
         *language.command,
         language.file,

@@ -14,10 +14,10 @@ import pytest
 
 from lapel.foundation.core.admission import Admission, Place
 from lapel.slices.firmware.service import Firmware
-from tests.conformance.servers import free_ports
 from tests.firmware.support import MODEL, Fleet
 from tests.support.client import api_client
 from tests.support.patience import LONG, patience
+from tests.support.ports import free_ports
 from tests.support.running import running
 from tests.support.tenants import make_tenant
 

@@ -1,0 +1,17 @@
+"""The servers that the suite starts."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.support.ports import free_ports
+
+_CLIENTS = Path("/proc/sys/net/ipv4/ip_local_port_range")
+
+
+@pytest.mark.skipif(not _CLIENTS.exists(), reason="only Linux tells its clients' ports")
+def test_a_server_gets_a_port_that_no_client_takes_meanwhile() -> None:
+    first, last = map(int, _CLIENTS.read_text(encoding="ascii").split())
+    ports = free_ports(100)
+    assert len(set(ports)) == 100
+    assert not [port for port in ports if first <= port <= last]
