@@ -14,7 +14,7 @@ from lapel.foundation.ports import Ports
 from lapel.slices.erasure.service import Erasures
 from lapel.slices.recordings.service import ErasedKind, Recordings
 from lapel.slices.retention import preview_queries, queries
-from tests.recordings.support import Device, events_of, objects, sha256
+from tests.recordings.support import Device, events_of, objects, sha256, until_none
 from tests.retention.support import DAY, after, hold, keep, ledger, preview, release
 from tests.support.locks import until_waiting
 from tests.support.tenants import Tenant, bearer, make_key, make_tenant
@@ -100,6 +100,7 @@ async def test_only_the_audio_goes_and_everything_else_stays(device: Device, por
     (entry,) = await ledger(device)
     assert (entry["resource_type"], entry["resource_id"], entry["reason"]) == ("media", media_id, "retention")
     await erase_objects(ports, 11 * DAY)
+    await until_none(ports, f"staging/{device.tenant.project_id}/{recording_id}/")
     (left,) = await everything(device, ports, recording_id)
     assert image["media_id"] in left
     assert (await ledger(device))[0]["state"] in ("erased", "closed")
