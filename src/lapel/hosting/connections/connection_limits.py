@@ -20,16 +20,16 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import sys
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, ClassVar, cast
 from weakref import ref
 
-import msgspec
 from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT, FlowControl
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 
 from lapel.foundation.core.asgi import CONNECTION
 from lapel.hosting.connections.direct_transfer import DirectTransfer
+from lapel.hosting.connections.early_refusals import EarlyRefusal, refusal_answer
 from lapel.hosting.connections.whole_messages import WholeMessages
 from lapel.hosting.connections.write_coalescing import Flushes, JoinedTransport, send_unframed
 
@@ -65,15 +65,6 @@ class HttpLimits:
         return min(1.0, self.header_timeout / 8, self.body_timeout / 8)
 
 
-class EarlyRefusal(Exception):  # it is an answer, not an error of ours
-    """Raised inside the parser to end a request with this status and message."""
-
-    def __init__(self, status: int, message: str) -> None:
-        super().__init__(message)
-        self.status = status
-        self.message = message
-
-
 class _HeldFlow(FlowControl):
     """Reading stays paused while `held`, whatever the application asks for."""
 
@@ -93,6 +84,7 @@ class GuardedProtocol(WholeMessages):
     flushes: ClassVar[Flushes | None] = None
 
     _reading: _HeldFlow  # is `flow`
+    _joined: JoinedTransport  # is `transport`
     _unparsed = b""  # arrived while requests wait for their turn
 
     _phase = HEAD  # of the parser
@@ -101,6 +93,7 @@ class GuardedProtocol(WholeMessages):
     _head_bytes = 0
     _resumed = 0  # how often the peer drained the write buffer
     _refusal: EarlyRefusal | None = None
+    _starting: tuple[RequestResponseCycle, ASGI3Application] | None = None
 
     # What the sweep saw last.
     _seen: tuple[int, int, bool] = (-1, -1, False)
@@ -108,20 +101,26 @@ class GuardedProtocol(WholeMessages):
     _moved_then = 0
     _unsent_then = 0
     _unsent_since: float | None = None
-    _resumed_then = 0
+    _progress_then = (0, 0)
 
     def connection_made(self, transport: asyncio.Transport) -> None:
         """A client has connected; the clock runs from here."""
         super().connection_made(transport)
         kind = type(self)
         flushes = kind.flushes = kind.flushes or Flushes(self.loop)
-        self.transport = JoinedTransport(transport, flushes)
+        self.transport = self._joined = JoinedTransport(transport, flushes)
         self.flow = self._reading = _HeldFlow(transport)
         if kind.sweeping is None:
             kind.sweeping = self.loop.call_later(self.limits.sweep, _sweep, kind, self.loop, self.connections)
 
     def data_received(self, data: bytes) -> None:
         """Bytes have arrived."""
+        self._take(data)
+        if self._starting is not None:
+            (cycle, app), self._starting = self._starting, None
+            self._begin(cycle, app)
+
+    def _take(self, data: bytes) -> None:
         if self._reading.held:
             self._unparsed += data
             return
@@ -157,7 +156,8 @@ class GuardedProtocol(WholeMessages):
         if self.flow.read_paused:
             self.flow.resume_reading()
         if self.pipeline:
-            self._start_asgi_task(*self.pipeline.pop())
+            self._running, app = self.pipeline.pop()
+            super()._start_asgi_task(self._running, app)
         if self._reading.held and not self.pipeline:
             self._reading.held = False
             unparsed, self._unparsed = self._unparsed, b""
@@ -231,8 +231,21 @@ class GuardedProtocol(WholeMessages):
             self._fail(501, "The only `Transfer-Encoding` that this server decodes is chunked.")
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
+        """Called by the parser. The application runs when all bytes that have arrived are taken: it may read
+        those that follow from the socket itself."""
         self._running = cycle
-        super()._start_asgi_task(cycle, app)
+        self._starting = cycle, app
+
+    def _begin(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
+        """Run the application until it waits for something. Most requests to the store never wait."""
+        work = cycle.run_asgi(app)
+        if sys.version_info >= (3, 12):
+            task = asyncio.Task(work, loop=self.loop, eager_start=True)
+        else:
+            task = self.loop.create_task(work)
+        if not task.done():
+            task.add_done_callback(self.tasks.discard)
+            self.tasks.add(task)
 
     def on_body(self, body: bytes) -> None:
         """A piece of a body. uvicorn collects pieces in a bytearray, which copies each of them twice; when
@@ -293,11 +306,12 @@ class GuardedProtocol(WholeMessages):
                 self._since, self._moved_then = now, self._moved
 
     def _check_unsent(self, now: float) -> None:
-        unsent = self.transport.get_write_buffer_size()
+        unsent = self._joined.unsent()
+        progress = (self._resumed, self._turn)  # the next request comes when an answer was read
         if unsent == 0:
             self._unsent_since = None
-        elif self._unsent_since is None or self._resumed != self._resumed_then:
-            self._unsent_since, self._unsent_then, self._resumed_then = now, unsent, self._resumed
+        elif self._unsent_since is None or progress != self._progress_then:
+            self._unsent_since, self._unsent_then, self._progress_then = now, unsent, progress
         elif now - self._unsent_since > self.limits.body_timeout:
             if self._unsent_then - unsent < MINIMUM_RATE * self.limits.body_timeout:
                 self.transport.abort()
@@ -349,7 +363,7 @@ class GuardedProtocol(WholeMessages):
             return
         self._unset_keepalive_if_required()
         self.flow.resume_reading()
-        self.transport.write(_answer(refusal, self.limits.request_id()))
+        self.transport.write(refusal_answer(refusal, self.limits.request_id()))
         if self.transport.can_write_eof():
             self.transport.write_eof()
         else:
@@ -378,21 +392,3 @@ def _sweep(
             kind.sweeping = kind.sweeping or loop.call_later(
                 kind.limits.sweep, _sweep, kind, loop, connections
             )
-
-
-def _answer(refusal: EarlyRefusal, request_id: str) -> bytes:
-    body = msgspec.json.encode(
-        {
-            "error": {
-                "code": "invalid_request",
-                "message": refusal.message,
-                "details": [{"field": "request", "reason": refusal.message}],
-                "request_id": request_id,
-            }
-        }
-    )
-    head = (
-        f"content-type: application/json\r\ncontent-length: {len(body)}\r\ncache-control: no-store\r\n"
-        f"x-request-id: {request_id}\r\nconnection: close\r\n\r\n"
-    )
-    return STATUS_LINE[refusal.status] + head.encode() + body

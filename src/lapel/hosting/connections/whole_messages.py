@@ -70,16 +70,12 @@ class WholeMessages(KnownBodies):
             or (body and status in _NO_BODY)
         ):
             return False
-        parts = [STATUS_LINE[status]]
-        lines = 2
-        for name, value in (*self.server_state.default_headers, *headers):
+        fields = [*self.server_state.default_headers, *headers]
+        for name, _ in fields:
             if name in _ENDINGS:
                 return False
-            parts += (name, b": ", value, b"\r\n")
-            lines += 1
-        parts.append(b"\r\n")
-        head = b"".join(parts)
-        if head.translate(None, _ALLOWED) != b"\r\n" * lines:
+        head = b"%b%b\r\n\r\n" % (STATUS_LINE[status], b"\r\n".join(map(b": ".join, fields)))
+        if head.translate(None, _ALLOWED) != b"\r\n" * (len(fields) + 2):
             return False  # uvicorn refuses a header that would end its line, or has other control characters
         cycle.response_started = cycle.response_complete = True
         cycle.waiting_for_100_continue = False

@@ -125,6 +125,10 @@ class JoinedTransport(asyncio.Transport):
         """Number of bytes that are written but not yet sent."""
         return len(self._held) + len(self._body) + self._transport.get_write_buffer_size()
 
+    def unsent(self) -> int:
+        """Number of bytes that the system did not take. What is held was not offered to it yet."""
+        return self._transport.get_write_buffer_size()
+
     def is_closing(self) -> bool:
         """Whether the connection is closing or closed."""
         return self._transport.is_closing()

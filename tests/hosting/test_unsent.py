@@ -1,0 +1,121 @@
+"""Who reads what was sent, and who does not, as the sweep of all connections sees it."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+import pytest
+from uvicorn import Config
+from uvicorn.server import ServerState
+
+from lapel.foundation.core.asgi import CONNECTION
+from lapel.hosting.connections.connection_limits import GuardedProtocol, guarded
+from tests.hosting.test_listener import GET, LIMITS
+
+if TYPE_CHECKING:
+    from lapel.foundation.core.asgi import Receive, Scope, Send
+
+LENGTH = [(b"content-length", b"1000")]
+BODY = b"x" * 1000
+
+
+class Wire(asyncio.Transport):
+    """A transport to a client. `unsent`: bytes that the kernel has not taken."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.unsent = 0
+        self.written = b""
+        self.aborted = False
+
+    def write(self, data: bytes | bytearray | memoryview) -> None:
+        self.written += data
+
+    def writelines(self, list_of_data: Iterable[bytes | bytearray | memoryview]) -> None:
+        self.written += b"".join(list_of_data)
+
+    def get_write_buffer_size(self) -> int:
+        return self.unsent
+
+    def is_closing(self) -> bool:
+        return self.aborted
+
+    def close(self) -> None:
+        self.aborted = True
+
+    def abort(self) -> None:
+        self.aborted = True
+
+
+async def _whole(scope: Scope, receive: Receive, send: Send) -> None:
+    assert scope[CONNECTION].answer(scope, 200, LENGTH, BODY)
+
+
+async def _stream(scope: Scope, receive: Receive, send: Send) -> None:
+    await send({"type": "http.response.start", "status": 200, "headers": []})
+    while (await receive())["type"] != "http.disconnect":
+        pass
+
+
+def _connected(app: object) -> tuple[GuardedProtocol, Wire]:
+    config = Config(app, interface="asgi3", log_config=None)  # pyright: ignore[reportArgumentType]
+    config.load()
+    protocol = guarded(LIMITS, asyncio.Event())(config, ServerState(), {})
+    wire = Wire()
+    protocol.connection_made(wire)
+    return protocol, wire
+
+
+def _sweeps() -> Iterable[float]:
+    """The times of the sweeps of ten times the longest pause."""
+    return (number * LIMITS.sweep for number in range(int(10 * LIMITS.body_timeout / LIMITS.sweep)))
+
+
+async def test_who_asks_again_and_again_reads_the_answers() -> None:
+    """The kernel has bytes to send at each sweep, and yet the client has read all earlier answers."""
+    protocol, wire = _connected(_whole)
+    for now in _sweeps():
+        wire.unsent = 0
+        protocol.data_received(GET)
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        wire.unsent = 1000
+        protocol.check(now)
+    assert not wire.aborted
+    assert wire.written.count(BODY) == len(list(_sweeps()))
+
+
+async def test_what_the_kernel_was_not_offered_is_no_fault_of_the_client() -> None:
+    """A stream may have an event that waits for the end of the loop's iteration, at each sweep."""
+    protocol, wire = _connected(_stream)
+    protocol.data_received(GET)
+    for now in _sweeps():
+        protocol.transport.write(b"an event")
+        assert protocol.transport.get_write_buffer_size()
+        protocol.check(now)
+        await asyncio.sleep(0)
+    assert not wire.aborted
+    protocol.connection_lost(None)
+    await asyncio.wait(protocol.tasks)
+
+
+async def test_who_reads_nothing_is_cut() -> None:
+    protocol, wire = _connected(_whole)
+    protocol.data_received(GET)
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    wire.unsent = 1000
+    for now in _sweeps():
+        protocol.check(now)
+    assert wire.aborted
+
+
+@pytest.mark.skipif(sys.version_info < (3, 12), reason="asyncio starts tasks later in Python 3.11")
+async def test_an_application_that_waits_for_nothing_has_answered_when_its_request_is_parsed() -> None:
+    protocol, _ = _connected(_whole)
+    protocol.data_received(GET)
+    assert protocol.transport.get_write_buffer_size() > len(BODY)
+    assert not protocol.tasks
