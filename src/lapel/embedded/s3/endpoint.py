@@ -85,7 +85,7 @@ def _find(table: Mapping[str, Sequence[_Operation]], request: Request) -> _Opera
     operations = table.get(request.method)
     if operations is None:
         raise S3Error("MethodNotAllowed", f"{request.method} does nothing here.")
-    names = request.parsed_query.selecting
+    names = request.target.query.selecting
     for operation in operations:
         if names - operation.optional == operation.required:
             return operation
@@ -128,19 +128,22 @@ class StoreApp:
             await _refuse(request, refusal)
 
     async def _serve(self, request: Request) -> None:
-        request.read_target(self._prefix)
+        signed = self._verifier.recall(request)
+        if signed is None:
+            request.read_target(self._prefix)
         if b"origin" in request.headers:
             await self._apply_cors(request)
             if request.method == "OPTIONS":
                 await request.answer(200)
                 return
-        signed = self._verifier.verify(request)
-        if not request.bucket:
+        signed = signed or self._verifier.verify(request)
+        target = request.target
+        if not target.bucket:
             table, key = _ON_SERVICE, ""
         else:
-            table, key = (_ON_OBJECT, check_key(request.key_bytes)) if request.key_bytes else (_ON_BUCKET, "")
+            table, key = (_ON_OBJECT, check_key(target.key_bytes)) if target.key_bytes else (_ON_BUCKET, "")
         operation = _find(table, request)
-        bucket = self._folder.bucket(request.bucket or "none")
+        bucket = self._folder.bucket(target.bucket or "none")
         if operation.needs_bucket and not bucket.exists():
             raise S3Error("NoSuchBucket", "There is no such bucket.")
         largest = self._largest(request, signed)
@@ -148,7 +151,7 @@ class StoreApp:
 
     def _largest(self, request: Request, signed: Signed) -> int:
         """The most bytes of a PUT; for a link that signs the Content-Type, the limit of this media type."""
-        if request.link_signature is None or "content-type" not in signed.headers:
+        if request.target.link_signature is None or "content-type" not in signed.headers:
             return MAX_OBJECT
         kind = (request.header("content-type") or "").partition("/")[0]
         return min(self._ceilings.get(kind, MAX_OBJECT), MAX_OBJECT)
@@ -161,8 +164,8 @@ class StoreApp:
             method = request.header("access-control-request-method") or ""
             text = request.header("access-control-request-headers") or ""
             asked = [name.strip() for name in text.split(",") if name.strip()]
-        if valid_bucket(request.bucket):
-            bucket = self._folder.bucket(request.bucket)
+        if valid_bucket(request.target.bucket):
+            bucket = self._folder.bucket(request.target.bucket)
             rules = await self._folder.in_thread(cors.rules_of, bucket)
             headers = cors.allow(rules, request.header("origin") or "", method, asked)
             if headers is not None:
@@ -176,7 +179,8 @@ async def _refuse(request: Request, error: S3Error) -> None:
     # Too late for an error answer: close the connection, or the client takes the body for complete.
     if request.started:
         raise error
-    resource = f"/{request.bucket}/{request.key_bytes.decode('utf-8', 'replace')}"
+    target = request.target
+    resource = f"/{target.bucket}/{target.key_bytes.decode('utf-8', 'replace')}"
     await request.answer(error.status, list(error.headers), error.body(resource, request.id))
 
 

@@ -80,7 +80,7 @@ def answer_headers(request: Request, facts: ObjectFacts) -> Headers:
     """
     content_type = facts.content_type
     kept = facts.headers
-    for name in sorted(request.parsed_query.selecting & OVERRIDES):
+    for name in sorted(request.target.query.selecting & OVERRIDES):
         value = request.query[name]
         if _CONTROL.search(value):
             raise S3Error("InvalidArgument", f"{name} has control characters.")
@@ -94,8 +94,10 @@ def answer_headers(request: Request, facts: ObjectFacts) -> Headers:
         (b"last-modified", http_date(facts.modified // 1000)),
         (b"accept-ranges", b"bytes"),
     ]
-    headers += [(name.encode(), value.encode()) for name, value in kept.items()]
-    headers += [((_USER + name).encode(), value.encode()) for name, value in facts.user.items()]
+    if kept:
+        headers += [(name.encode(), value.encode()) for name, value in kept.items()]
+    if facts.user:
+        headers += [((_USER + name).encode(), value.encode()) for name, value in facts.user.items()]
     return headers
 
 

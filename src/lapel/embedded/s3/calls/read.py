@@ -19,6 +19,7 @@ from lapel.embedded.s3.s3_errors import S3Error, SenderGone
 
 _CHUNK = 1 << 20
 _FAST = 1 << 18  # bytes that a thread sends at once to a client for which the event loop is not needed
+_CONDITIONS = frozenset((b"if-match", b"if-none-match", b"if-modified-since", b"if-unmodified-since"))
 _RANGE = re.compile(r"bytes=(\d{0,18})-(\d{0,18})", re.ASCII)
 
 
@@ -118,7 +119,7 @@ async def _until_gone(request: Request) -> None:
 
 def conditions(headers: Mapping[bytes, bytes], facts: ObjectFacts) -> int:
     """Return 200 or 304; raises `S3Error` PreconditionFailed. Order and precedence as in RFC 9110, 13.2.2."""
-    if not any(name.startswith(b"if-") for name in headers):
+    if _CONDITIONS.isdisjoint(headers):
         return 200
     match = headers.get(b"if-match")
     if match is not None:

@@ -6,9 +6,11 @@ Source for the canonical path: "Authenticating Requests (AWS Signature Version 4
 reference.
 """
 
+from collections.abc import Mapping
+from typing import NamedTuple
 from urllib.parse import unquote_to_bytes
 
-from lapel.embedded.s3.protocol.query import NO_QUERY, read_query
+from lapel.embedded.s3.protocol.query import NO_QUERY, Query, read_query
 from lapel.embedded.s3.s3_errors import S3Error
 from lapel.foundation.core.asgi import CONNECTION, ClientConnection, InThread, Receive, Scope, Send
 from lapel.foundation.storage.sigv4 import encode_path
@@ -25,28 +27,36 @@ _ALWAYS: Headers = [
 ]
 
 
-class Request:
-    """Method, bucket, key, query and headers of one request. Names of headers are lower case.
+class Target(NamedTuple):
+    """Path and query of a request, parsed. Many requests may share one."""
 
-    `query` lacks the signature of a link, which is `link_signature`.
-    """
+    canonical_path: str
+    bucket: str
+    key_bytes: bytes
+    query: Query
+    link_signature: str | None
+    """The signature of a link; `query` lacks it."""
+
+
+_NO_TARGET = Target("", "", b"", NO_QUERY, None)
+
+
+class Request:
+    """Method, target and headers of one request. Names of headers are lower case."""
 
     __slots__ = (
         "_scope",
         "_send",
         "body_wanted",
-        "bucket",
-        "canonical_path",
         "cors",
         "headers",
         "id",
-        "key_bytes",
-        "link_signature",
         "method",
-        "parsed_query",
-        "query",
+        "raw_path",
+        "raw_query",
         "receive",
         "started",
+        "target",
     )
 
     def __init__(self, scope: Scope, receive: Receive, send: Send, request_id: str) -> None:
@@ -59,30 +69,29 @@ class Request:
         self.body_wanted = False
         self.method: str = scope["method"]
         self.headers = _header_map(scope["headers"])
-        self.bucket = ""
-        self.key_bytes = b""
-        self.canonical_path = ""
-        self.parsed_query = NO_QUERY
-        self.query = NO_QUERY.values
-        self.link_signature: str | None = None
+        self.raw_path: bytes = scope.get("raw_path") or scope["path"].encode()
+        self.raw_query: bytes = scope["query_string"]
+        self.target = _NO_TARGET
 
     def read_target(self, prefix: bytes) -> None:
-        """Parse path and query; `prefix` is the beginning of all paths of this store.
+        """Parse path and query into `target`; `prefix` is the beginning of all paths of this store.
 
         Raises `S3Error` for a path without this prefix, and for a query that is not UTF-8 or gives a name
         twice.
         """
-        scope = self._scope
-        raw_path: bytes = scope.get("raw_path") or scope["path"].encode()
-        path = unquote_to_bytes(raw_path) if b"%" in raw_path else raw_path
-        self.canonical_path = encode_path(path)
+        path = unquote_to_bytes(self.raw_path) if b"%" in self.raw_path else self.raw_path
         if not path.startswith(prefix + b"/"):
             raise S3Error("InvalidURI", "The path does not begin with this store's path prefix.")
-        bucket, _, self.key_bytes = path[len(prefix) + 1 :].partition(b"/")
-        self.bucket = bucket.decode("ascii", "replace")
-        if scope["query_string"]:
-            self.parsed_query, self.link_signature = read_query(scope["query_string"])
-            self.query = self.parsed_query.values
+        bucket, _, key = path[len(prefix) + 1 :].partition(b"/")
+        bucket_name, canonical = bucket.decode("ascii", "replace"), encode_path(path)
+        self.target = Target(canonical, bucket_name, key, NO_QUERY, None)  # for the refusal of a query
+        if self.raw_query:
+            self.target = Target(canonical, bucket_name, key, *read_query(self.raw_query))
+
+    @property
+    def query(self) -> Mapping[str, str]:
+        """The parameters of the query, without the signature of a link."""
+        return self.target.query.values
 
     async def start(self, status: int, headers: Headers) -> None:
         """Send the status and headers (Content-Length included); the caller then sends the body."""

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from lapel.embedded.s3.protocol.mismatch import NOWHERE, SignedElsewhere, reason
 from lapel.embedded.s3.protocol.query import Query
-from lapel.embedded.s3.protocol.request import Request
+from lapel.embedded.s3.protocol.request import Request, Target
 from lapel.embedded.s3.s3_errors import S3Error
 from lapel.foundation.core.clock import Clock
 from lapel.foundation.storage.sigv4 import (
@@ -39,8 +39,8 @@ _QUERY_PARAMETERS = (
 _MALFORMED_LINK = "AuthorizationQueryParametersError"
 _EXPIRES = re.compile(r"[0-9]{1,6}")
 _PAYLOAD = re.compile(r"[0-9a-f]{64}|UNSIGNED-PAYLOAD|STREAMING-[A-Z0-9-]+")
-# How many signatures of links are kept, and the longest text of one, in characters. They take 0.6 MB at most,
-# or 2 MB if the values of signed headers have characters of four bytes.
+# How many used links are kept, and the most bytes of path, query and host of each. They take 1 MB, and less
+# than 3 MB if all are as long.
 _LINKS = 256
 _LONGEST = 2048
 # CloudFront adds these headers after the client has signed.
@@ -80,12 +80,16 @@ class _Link(NamedTuple):
     payload: str | None
 
 
-class Verifier:
-    """Checks signatures against a fixed set of keys. Keeps the signing key of each day.
+class _Used(NamedTuple):
+    """A link with the right signature, which covers the host and no other header."""
 
-    Every request is compared with its right signature, and its time with the clock. A signature is kept only
-    to be compared with the next request of the same key, time and text.
-    """
+    target: Target
+    link: _Link
+    signed: Signed
+
+
+class Verifier:
+    """Checks signatures against a fixed set of keys. Keeps the signing key of each day, and used links."""
 
     def __init__(
         self,
@@ -100,14 +104,28 @@ class Verifier:
         self._region = region
         self._clock = clock
         self._keys: dict[tuple[str, str], bytes] = {}
-        # The right signatures of links that were used, by all that they are computed from. A link is often
-        # used again: a player asks for range after range. Only requests with a right signature add to it.
-        self._expected: dict[tuple[bytes, str, str], str] = {}
+        # By all that the signature covers, and the signature. Only requests with a right signature add to it.
+        self._used: dict[tuple[str, bytes, bytes, bytes], _Used] = {}
+
+    def recall(self, request: Request) -> Signed | None:
+        """Return the signed parts, and give the request its target, if it is a link that was verified before.
+
+        Links are often used again: a player asks for range after range. What was verified stays true for the
+        same method, path, query and host; only the time is checked again. None for all other requests, which
+        `verify` accepts or refuses.
+        """
+        used = self._used.get(_same_link(request))
+        if used is None or not _has_only_host(request):
+            return None
+        if not -MAX_SKEW <= self._age(used.link) <= used.link.lifetime:
+            return None
+        request.target = used.target
+        return used.signed
 
     def verify(self, request: Request) -> Signed:
         """Return the signed parts. Raises `S3Error` for a missing, wrong, expired or too early signature."""
         authorization = request.headers.get(b"authorization")
-        in_query = request.link_signature is not None or "X-Amz-Algorithm" in request.query
+        in_query = request.target.link_signature is not None or "X-Amz-Algorithm" in request.query
         if authorization is not None and in_query:
             raise S3Error("InvalidArgument", "Only one signature is allowed: in a header or in the query.")
         if in_query:
@@ -117,19 +135,28 @@ class Verifier:
         raise S3Error("AccessDenied", "This store answers signed requests only.")
 
     def _verify_link(self, request: Request) -> Signed:
-        query = request.parsed_query
+        query = request.target.query
         link = (_link if query.is_kept else _link.__wrapped__)(query, self._region)
-        given = request.link_signature
+        given = request.target.link_signature
         if given is None:
             raise S3Error(_MALFORMED_LINK, "The query lacks X-Amz-Signature.")
         payload = link.payload or request.header("x-amz-content-sha256") or UNSIGNED_PAYLOAD
-        verified = self._check(request, link.claim, given, payload)
-        age = self._clock.now().timestamp() - link.claim.seconds
+        signed = self._check(request, link.claim, given, payload)
+        age = self._age(link)
         if age > link.lifetime:
             raise S3Error("AccessDenied", "Request has expired.")
         if age < -MAX_SKEW:
             raise S3Error("AccessDenied", "Request is not yet valid.")
-        return verified
+        same = _same_link(request)
+        if link.claim.signed == "host" and query.is_kept and sum(map(len, same)) <= _LONGEST:
+            if len(self._used) >= _LINKS:
+                self._used.clear()
+            self._used[same] = _Used(request.target, link, signed)
+        return signed
+
+    def _age(self, link: _Link) -> float:
+        """Seconds since the link was signed."""
+        return self._clock.now().timestamp() - link.claim.seconds
 
     def _verify_header(self, request: Request, authorization: str) -> Signed:
         malformed = "AuthorizationHeaderMalformed"
@@ -153,9 +180,7 @@ class Verifier:
         values = _signed_values(request, claim)
         key = self._keys.get((claim.access_key, claim.scope)) or self._key(claim)
         canonical = _canonical(request, request.method, values, claim.signed, payload)
-        asked = key, claim.timestamp, canonical
-        known = self._expected.get(asked)
-        expected = known or signature(key, claim.timestamp, claim.scope, canonical)
+        expected = signature(key, claim.timestamp, claim.scope, canonical)
         given = signed.encode()
         if not hmac.compare_digest(expected.encode(), given):
 
@@ -166,10 +191,6 @@ class Verifier:
                 )
 
             raise S3Error("SignatureDoesNotMatch", reason(request, list(values), self._elsewhere, matches))
-        if known is None and request.link_signature is not None and len(canonical) <= _LONGEST:
-            if len(self._expected) >= _LINKS:
-                self._expected.clear()
-            self._expected[asked] = expected
         return Signed(frozenset(values), payload, claim.timestamp, claim.scope, key, expected)
 
     def _key(self, claim: _Claim) -> bytes:
@@ -221,9 +242,18 @@ def _canonical(request: Request, method: str, values: Mapping[str, str], signed:
     lines = ""
     for name, value in values.items():
         lines += f"{name}:{' '.join(value.split())}\n"
-    return (
-        f"{method}\n{request.canonical_path}\n{request.parsed_query.canonical}\n{lines}\n{signed}\n{payload}"
-    )
+    target = request.target
+    return f"{method}\n{target.canonical_path}\n{target.query.canonical}\n{lines}\n{signed}\n{payload}"
+
+
+def _same_link(request: Request) -> tuple[str, bytes, bytes, bytes]:
+    """All that the signature of a link covers if it covers no header but the host; and the signature."""
+    return request.method, request.raw_path, request.raw_query, request.headers.get(b"host", b"")
+
+
+def _has_only_host(request: Request) -> bool:
+    """Whether the request has no second signature, and no header that must be signed besides the host."""
+    return not any(name.startswith((b"x-amz-", b"authorization")) for name in request.headers)
 
 
 def _signed_values(request: Request, claim: _Claim) -> dict[str, str]:
