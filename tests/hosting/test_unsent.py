@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import sys
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-import pytest
 from uvicorn import Config
 from uvicorn.server import ServerState
 
@@ -111,11 +109,3 @@ async def test_who_reads_nothing_is_cut() -> None:
     for now in _sweeps():
         protocol.check(now)
     assert wire.aborted
-
-
-@pytest.mark.skipif(sys.version_info < (3, 12), reason="asyncio starts tasks later in Python 3.11")
-async def test_an_application_that_waits_for_nothing_has_answered_when_its_request_is_parsed() -> None:
-    protocol, _ = _connected(_whole)
-    protocol.data_received(GET)
-    assert protocol.transport.get_write_buffer_size() > len(BODY)
-    assert not protocol.tasks

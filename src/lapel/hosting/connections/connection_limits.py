@@ -20,7 +20,6 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
-import sys
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, ClassVar, cast
 from weakref import ref
@@ -93,7 +92,6 @@ class GuardedProtocol(WholeMessages):
     _head_bytes = 0
     _resumed = 0  # how often the peer drained the write buffer
     _refusal: EarlyRefusal | None = None
-    _starting: tuple[RequestResponseCycle, ASGI3Application] | None = None
 
     # What the sweep saw last.
     _seen: tuple[int, int, bool] = (-1, -1, False)
@@ -115,12 +113,6 @@ class GuardedProtocol(WholeMessages):
 
     def data_received(self, data: bytes) -> None:
         """Bytes have arrived."""
-        self._take(data)
-        if self._starting is not None:
-            (cycle, app), self._starting = self._starting, None
-            self._begin(cycle, app)
-
-    def _take(self, data: bytes) -> None:
         if self._reading.held:
             self._unparsed += data
             return
@@ -156,8 +148,7 @@ class GuardedProtocol(WholeMessages):
         if self.flow.read_paused:
             self.flow.resume_reading()
         if self.pipeline:
-            self._running, app = self.pipeline.pop()
-            super()._start_asgi_task(self._running, app)
+            self._start_asgi_task(*self.pipeline.pop())
         if self._reading.held and not self.pipeline:
             self._reading.held = False
             unparsed, self._unparsed = self._unparsed, b""
@@ -231,21 +222,8 @@ class GuardedProtocol(WholeMessages):
             self._fail(501, "The only `Transfer-Encoding` that this server decodes is chunked.")
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
-        """Called by the parser. The application runs when all bytes that have arrived are taken: it may read
-        those that follow from the socket itself."""
         self._running = cycle
-        self._starting = cycle, app
-
-    def _begin(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
-        """Run the application until it waits for something. Most requests to the store never wait."""
-        work = cycle.run_asgi(app)
-        if sys.version_info >= (3, 12):
-            task = asyncio.Task(work, loop=self.loop, eager_start=True)
-        else:
-            task = self.loop.create_task(work)
-        if not task.done():
-            task.add_done_callback(self.tasks.discard)
-            self.tasks.add(task)
+        super()._start_asgi_task(cycle, app)
 
     def on_body(self, body: bytes) -> None:
         """A piece of a body. uvicorn collects pieces in a bytearray, which copies each of them twice; when
