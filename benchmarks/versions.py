@@ -38,7 +38,8 @@ def compare(other: Path, name: str) -> list[Row]:
     there: defaultdict[tuple[str, str], list[float]] = defaultdict(list)
     for number in range(1, ROUNDS + 1):
         print(f"{name}, round {number} of {ROUNDS} ...", flush=True)
-        for folder, figures in ((other, there), (checkouts.HERE, here)):
+        turns = ((other, there), (checkouts.HERE, here))
+        for folder, figures in turns if number % 2 else reversed(turns):
             for row, unit, value in _measured(folder, name):
                 figures[row, unit].append(value)
     return [
