@@ -50,6 +50,9 @@ def main() -> int:
     os.environ["ORT_DISABLE_TELEMETRY"] = "1"  # the peers' onnxruntime sends no telemetry either
     names = sys.argv[1:] or BENCHMARKS
     known = (*BENCHMARKS, *ON_REQUEST)
+    if {"-h", "--help"} & set(names):
+        print(f"{__doc__}\nThere are {', '.join(known)}.")
+        return 0
     unknown = set(names) - set(known)
     if unknown:
         print(f"no such benchmark: {', '.join(sorted(unknown))}; there are {', '.join(known)}")

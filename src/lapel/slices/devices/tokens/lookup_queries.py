@@ -78,7 +78,10 @@ DEVICE_TOKEN = TokenKind(
     name="device",
     prefixes=(PREFIX,),
     find=_find,
-    unknown="This device token is unknown or was revoked. Bind the device again.",
+    unknown=(
+        "This device token is unknown, was replaced by a newer one, or was revoked. Use the device's newest "
+        "token. If it has none, bind the device again."
+    ),
     holder="a device token",
     scheme="deviceToken",
     description=f"A device's token (`{PREFIX}_`), issued when the device is bound.",
