@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
+import pytest
 from uvicorn import Config
 from uvicorn.server import ServerState
 
@@ -100,12 +101,36 @@ async def test_what_the_kernel_was_not_offered_is_no_fault_of_the_client() -> No
     await asyncio.wait(protocol.tasks)
 
 
-async def test_who_reads_nothing_is_cut() -> None:
+@pytest.mark.parametrize("taken", [0, 10])
+@pytest.mark.parametrize("requests", [1, 1000])
+async def test_who_reads_too_little_is_cut_whatever_it_asks_for(requests: int, taken: int) -> None:
+    """Of what is written for the client, the kernel takes `taken` bytes between two sweeps."""
+    protocol, wire = _connected(_whole)
+    cut_after = 0.0
+    for number, now in enumerate(_sweeps()):
+        cut_after = now
+        if number < requests:
+            before = len(wire.written)
+            protocol.data_received(GET)
+            await asyncio.sleep(0)
+            await asyncio.sleep(0)
+            wire.unsent += len(wire.written) - before
+        wire.unsent -= taken
+        protocol.check(now)
+        if wire.aborted:
+            break
+    assert wire.aborted
+    assert cut_after < 3 * LIMITS.body_timeout
+
+
+async def test_who_reads_slowly_enough_is_not_cut() -> None:
     protocol, wire = _connected(_whole)
     protocol.data_received(GET)
     await asyncio.sleep(0)
     await asyncio.sleep(0)
-    wire.unsent = 1000
     for now in _sweeps():
+        protocol.transport.write(b"x" * 60)  # 1,200 bytes in a second
+        await asyncio.sleep(0)
+        wire.unsent = 5000
         protocol.check(now)
-    assert wire.aborted
+    assert not wire.aborted

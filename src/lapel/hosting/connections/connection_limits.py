@@ -90,16 +90,15 @@ class GuardedProtocol(WholeMessages):
     _turn = 0  # counts changes of the phase, so that the sweep also notices a return to a phase
     _fed = 0  # bytes since the head began
     _head_bytes = 0
-    _resumed = 0  # how often the peer drained the write buffer
     _refusal: EarlyRefusal | None = None
 
     # What the sweep saw last.
     _seen: tuple[int, int, bool] = (-1, -1, False)
     _since = 0.0
     _moved_then = 0
-    _unsent_then = 0
     _unsent_since: float | None = None
-    _progress_then = (0, 0)
+    _taken_then = 0
+    _all_taken = 0  # when so many bytes are taken, the client has all that waited then
 
     def connection_made(self, transport: asyncio.Transport) -> None:
         """A client has connected; the clock runs from here."""
@@ -250,11 +249,6 @@ class GuardedProtocol(WholeMessages):
             cycle.more_body = False
             cycle.message_event.set()
 
-    def resume_writing(self) -> None:
-        """The peer has read most of the bytes that were written."""
-        self._resumed += 1
-        super().resume_writing()
-
     def check(self, now: float) -> None:
         """Ends the connection when it has exceeded a limit. `now`: the loop's time, seconds."""
         answered = self.cycle is None or self.cycle.response_complete  # pyright: ignore[reportUnnecessaryComparison]
@@ -284,16 +278,17 @@ class GuardedProtocol(WholeMessages):
                 self._since, self._moved_then = now, self._moved
 
     def _check_unsent(self, now: float) -> None:
-        unsent = self._joined.unsent()
-        progress = (self._resumed, self._turn)  # the next request comes when an answer was read
+        unsent, taken = self._joined.unsent(), self._joined.taken()
         if unsent == 0:
             self._unsent_since = None
-        elif self._unsent_since is None or progress != self._progress_then:
-            self._unsent_since, self._unsent_then, self._progress_then = now, unsent, progress
-        elif now - self._unsent_since > self.limits.body_timeout:
-            if self._unsent_then - unsent < MINIMUM_RATE * self.limits.body_timeout:
+            return
+        since = self._unsent_since
+        if since is not None and taken < self._all_taken:
+            if now - since <= self.limits.body_timeout:
+                return
+            if taken - self._taken_then < MINIMUM_RATE * self.limits.body_timeout:
                 self.transport.abort()
-            self._unsent_since, self._unsent_then = now, unsent
+        self._unsent_since, self._taken_then, self._all_taken = now, taken, taken + unsent
 
     def hang_up(self, scope: Scope) -> None:
         """Ends the connection for the application, which leaves this request's answer unfinished."""

@@ -59,7 +59,7 @@ class JoinedTransport(asyncio.Transport):
     or until a third write.
     """
 
-    __slots__ = ("_body", "_ended", "_flushes", "_held", "_transport")
+    __slots__ = ("_body", "_ended", "_flushes", "_held", "_transport", "_written")
 
     def __init__(self, transport: asyncio.Transport, flushes: Flushes) -> None:
         super().__init__()
@@ -68,21 +68,22 @@ class JoinedTransport(asyncio.Transport):
         self._held = b""
         self._body: bytes | bytearray | memoryview = b""
         self._ended = False
+        self._written = 0  # bytes
 
     def write(self, data: bytes | bytearray | memoryview) -> None:
         """Write now, or at the latest when the loop's iteration ends; nothing after `write_eof`."""
-        size = len(data)
         if self._ended:
             return
+        if self._body:
+            self.flush()
+        size = len(data)
+        self._written += size
         if not self._held:
             if 0 < size <= HELD:
                 self._held = bytes(data)
                 self._flushes.add(self)
             else:
                 self._transport.write(data)
-        elif self._body:
-            self.flush()
-            self.write(data)
         elif size <= BODY:
             # A bytearray may change. A view may not: asyncio and uvloop keep what they cannot send at once.
             self._body = bytes(data) if isinstance(data, bytearray) else data
@@ -128,6 +129,10 @@ class JoinedTransport(asyncio.Transport):
     def unsent(self) -> int:
         """Number of bytes that the system did not take. What is held was not offered to it yet."""
         return self._transport.get_write_buffer_size()
+
+    def taken(self) -> int:
+        """Number of written bytes that the system took."""
+        return self._written - self.get_write_buffer_size()
 
     def is_closing(self) -> bool:
         """Whether the connection is closing or closed."""

@@ -184,6 +184,18 @@ def test_a_used_link_with_one_more_header_is_refused_as_before(name: bytes, refu
         _verify(verifier, _request_for(link.query, path=link.path, headers=((name, b"1"),)))
 
 
+def test_a_link_for_an_empty_host_is_none_for_a_missing_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(SIGNER, "_host", "")
+    clock = ManualClock(datetime(2026, 11, 29, tzinfo=UTC))
+    verifier = Verifier({"AKIDTEST": "secret"}, "us-east-1", clock)
+    link = urlsplit(SIGNER.get_url("key", now=clock.now(), expires_in=60))
+    _verify(verifier, _request_for(link.query, path=link.path, host=""))
+    without = _request_for(link.query, path=link.path)
+    del without.headers[b"host"]
+    with pytest.raises(S3Error, match="The signed header host was not sent"):
+        _verify(verifier, without)
+
+
 def test_a_link_that_signs_more_than_the_host_is_not_kept() -> None:
     """Its other headers are compared each time."""
     clock = ManualClock(datetime(2026, 11, 29, tzinfo=UTC))

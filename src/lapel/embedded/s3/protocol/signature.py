@@ -40,7 +40,7 @@ _MALFORMED_LINK = "AuthorizationQueryParametersError"
 _EXPIRES = re.compile(r"[0-9]{1,6}")
 _PAYLOAD = re.compile(r"[0-9a-f]{64}|UNSIGNED-PAYLOAD|STREAMING-[A-Z0-9-]+")
 # How many used links are kept, and the most bytes of path, query and host of each. They take 1 MB, and less
-# than 3 MB if all are as long.
+# than 4 MB if all are as long.
 _LINKS = 256
 _LONGEST = 2048
 # CloudFront adds these headers after the client has signed.
@@ -114,7 +114,8 @@ class Verifier:
         same method, path, query and host; only the time is checked again. None for all other requests, which
         `verify` accepts or refuses.
         """
-        used = self._used.get(_same_link(request))
+        same = _same_link(request)
+        used = self._used.get(same) if same else None
         if used is None or not _has_only_host(request):
             return None
         if not -MAX_SKEW <= self._age(used.link) <= used.link.lifetime:
@@ -148,7 +149,7 @@ class Verifier:
         if age < -MAX_SKEW:
             raise S3Error("AccessDenied", "Request is not yet valid.")
         same = _same_link(request)
-        if link.claim.signed == "host" and query.is_kept and sum(map(len, same)) <= _LONGEST:
+        if same and link.claim.signed == "host" and query.is_kept and sum(map(len, same)) <= _LONGEST:
             if len(self._used) >= _LINKS:
                 self._used.clear()
             self._used[same] = _Used(request.target, link, signed)
@@ -246,9 +247,11 @@ def _canonical(request: Request, method: str, values: Mapping[str, str], signed:
     return f"{method}\n{target.canonical_path}\n{target.query.canonical}\n{lines}\n{signed}\n{payload}"
 
 
-def _same_link(request: Request) -> tuple[str, bytes, bytes, bytes]:
-    """All that the signature of a link covers if it covers no header but the host; and the signature."""
-    return request.method, request.raw_path, request.raw_query, request.headers.get(b"host", b"")
+def _same_link(request: Request) -> tuple[str, bytes, bytes, bytes] | None:
+    """All that the signature of a link covers if it covers no header but the host; and the signature. None
+    without that header."""
+    host = request.headers.get(b"host")
+    return None if host is None else (request.method, request.raw_path, request.raw_query, host)
 
 
 def _has_only_host(request: Request) -> bool:
