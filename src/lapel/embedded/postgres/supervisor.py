@@ -47,9 +47,9 @@ _CONFIGURATION = {
     # statement that searches 60,000 chunks took twice as long, because it read from files.
     "shared_buffers": "512MB",
     "max_connections": "60",
-    # PostgreSQL writes to the memory of these four when it starts; the defaults take 17 MB more. Commits write
-    # the log every few milliseconds, no transaction is serializable, the script of the schema takes 1,052 locks
-    # of about 3,000, and no statement reads more than 16 pages ahead (effective_io_concurrency).
+    # PostgreSQL writes to the memory of these four when it starts. The defaults take 17 MB more. Commits
+    # write the log every few milliseconds, no transaction is serializable, the script of the schema takes
+    # 1,052 locks of about 3,000, and no statement reads more than 16 pages ahead (effective_io_concurrency).
     "wal_buffers": "2MB",
     "max_pred_locks_per_transaction": "10",
     "max_locks_per_transaction": "32",
