@@ -12,7 +12,7 @@ from lapel.foundation.ports import Ports
 from lapel.slices.erasure.service import Erasures
 from lapel.slices.recordings.payloads import EraseReleased
 from lapel.slices.recordings.service import Recordings
-from tests.recordings.support import Device, objects
+from tests.recordings.support import Device, objects, staging
 
 WORDS = b"to be forgotten" * 200
 # After the end of the last upload URL and the margin.
@@ -51,7 +51,7 @@ async def everything(device: Device, ports: Ports, recording_id: str) -> list[st
     """The keys of all objects of a recording."""
     project = device.tenant.project_id
     return [
-        *await objects(ports, f"staging/{project}/{recording_id}/"),
+        *await objects(ports, staging(device, recording_id)),
         *await objects(ports, f"media/{project}/{recording_id}/"),
         *await objects(ports, f"sealed/{project}/{recording_id}/"),
     ]

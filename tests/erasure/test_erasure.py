@@ -21,7 +21,7 @@ from lapel.slices.erasure.service import Erasures
 from lapel.slices.recordings.deletion.service import Deletion
 from lapel.slices.recordings.payloads import DeleteOfEndUser
 from tests.erasure.support import MORE_THAN_MARGIN, WORDS, entry, everything, rounds
-from tests.recordings.support import Device, events_of, later, until_none
+from tests.recordings.support import Device, events_of, later, staging, until_none
 from tests.support.erasing import delete_rows
 from tests.support.locks import until_waiting
 from tests.support.tenants import Tenant, bearer
@@ -101,7 +101,7 @@ async def test_objects_go_and_the_entry_closes_only_after_a_late_second_look(
     device: Device, ports: Ports
 ) -> None:
     recording_id, _ = await device.upload(WORDS)
-    await until_none(ports, f"staging/{device.tenant.project_id}/{recording_id}/")
+    await until_none(ports, staging(device, recording_id))
     upload = await device.start(recording_id, type="image")
     await device.put(upload, WORDS)
     sealed = object_names.SealedName(device.tenant.project_id, recording_id, "session").key()

@@ -17,7 +17,7 @@ from tests.erasure.support import (
     rounds,
     rows,
 )
-from tests.recordings.support import Device, events_of, later, until_none
+from tests.recordings.support import Device, events_of, later, staging, until_none
 from tests.support.declared import declared_operations
 from tests.support.erasing import delete_rows
 from tests.support.spoken import complete_transcription
@@ -116,7 +116,7 @@ async def test_a_held_recording_that_is_deleted_is_in_no_answer_and_stays(
     device: Device, ports: Ports
 ) -> None:
     recording_id, media_id = await device.upload(WORDS, name="Secret name")
-    await until_none(ports, f"staging/{device.tenant.project_id}/{recording_id}/")
+    await until_none(ports, staging(device, recording_id))
     upload = await device.start(recording_id, type="image")
     await device.put(upload, WORDS)
     made = await device.post("/v1/transcriptions", 201, {"recording_id": recording_id})

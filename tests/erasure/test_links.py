@@ -11,7 +11,7 @@ from lapel.foundation.ports import Ports
 from lapel.foundation.storage.client import ObjectStore
 from lapel.foundation.storage.errors import StoreUnavailable
 from tests.erasure.support import WORDS, entry, everything, rounds
-from tests.recordings.support import Device, until_none
+from tests.recordings.support import Device, staging, until_none
 
 
 async def test_a_link_that_was_issued_before_serves_nothing_after_the_answer(
@@ -32,7 +32,7 @@ async def test_without_the_store_a_deletion_is_answered_and_the_job_erases(
     device: Device, ports: Ports, hangs: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     recording_id, _ = await device.upload(WORDS)
-    await until_none(ports, f"staging/{device.tenant.project_id}/{recording_id}/")
+    await until_none(ports, staging(device, recording_id))
 
     async def away(_: ObjectStore, keys: list[str]) -> None:
         if hangs:

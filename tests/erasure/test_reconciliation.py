@@ -23,7 +23,7 @@ from lapel.slices.erasure.service import Erasures
 from lapel.slices.recordings.service import Recordings
 from lapel.slices.retention.service import Retention
 from tests.erasure.support import WORDS, entry, erase_released, everything, rounds
-from tests.recordings.support import Device, until_none
+from tests.recordings.support import Device, staging, until_none
 from tests.support.erasing import delete_rows
 
 # What a database of before the deletion has: the rows, and nothing in the ledger.
@@ -284,7 +284,7 @@ async def test_a_hold_that_a_restore_lost_is_placed_again_before_anything_is_era
         assert (lost in said) == (expected > 0)
     assert await everything(device, ports, gone) == []
     assert (await entry(device, kept))["state"] == "held"
-    await until_none(ports, f"staging/{device.tenant.project_id}/{kept}/")
+    await until_none(ports, staging(device, kept))
     assert len(await everything(device, ports, kept)) == 1
     await device.read(theirs)
     listed = (await device.call("GET", "/v1/holds?active=true", 200))["data"]

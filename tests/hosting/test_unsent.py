@@ -68,30 +68,34 @@ def _connected(app: object) -> tuple[GuardedProtocol, Wire]:
     return protocol, wire
 
 
-def _sweeps() -> Iterable[float]:
-    """The times of the sweeps of ten times the longest pause."""
-    return (number * LIMITS.sweep for number in range(int(10 * LIMITS.body_timeout / LIMITS.sweep)))
+async def _ask(protocol: GuardedProtocol) -> None:
+    """A request arrives, its application runs in the loop's next iteration, then the answer is written."""
+    protocol.data_received(GET)
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+
+
+# The times of the sweeps of ten times the longest pause.
+SWEEPS = [number * LIMITS.sweep for number in range(int(10 * LIMITS.body_timeout / LIMITS.sweep))]
 
 
 async def test_who_asks_again_and_again_reads_the_answers() -> None:
     """The kernel has bytes to send at each sweep, and yet the client has read all earlier answers."""
     protocol, wire = _connected(_whole)
-    for now in _sweeps():
+    for now in SWEEPS:
         wire.unsent = 0
-        protocol.data_received(GET)
-        await asyncio.sleep(0)
-        await asyncio.sleep(0)
+        await _ask(protocol)
         wire.unsent = 1000
         protocol.check(now)
     assert not wire.aborted
-    assert wire.written.count(BODY) == len(list(_sweeps()))
+    assert wire.written.count(BODY) == len(SWEEPS)
 
 
 async def test_what_the_kernel_was_not_offered_is_no_fault_of_the_client() -> None:
     """A stream may have an event that waits for the end of the loop's iteration, at each sweep."""
     protocol, wire = _connected(_stream)
     protocol.data_received(GET)
-    for now in _sweeps():
+    for now in SWEEPS:
         protocol.transport.write(b"an event")
         assert protocol.transport.get_write_buffer_size()
         protocol.check(now)
@@ -107,13 +111,11 @@ async def test_who_reads_too_little_is_cut_whatever_it_asks_for(requests: int, t
     """Of what is written for the client, the kernel takes `taken` bytes between two sweeps."""
     protocol, wire = _connected(_whole)
     cut_after = 0.0
-    for number, now in enumerate(_sweeps()):
+    for number, now in enumerate(SWEEPS):
         cut_after = now
         if number < requests:
             before = len(wire.written)
-            protocol.data_received(GET)
-            await asyncio.sleep(0)
-            await asyncio.sleep(0)
+            await _ask(protocol)
             wire.unsent += len(wire.written) - before
         wire.unsent -= taken
         protocol.check(now)
@@ -125,10 +127,8 @@ async def test_who_reads_too_little_is_cut_whatever_it_asks_for(requests: int, t
 
 async def test_who_reads_slowly_enough_is_not_cut() -> None:
     protocol, wire = _connected(_whole)
-    protocol.data_received(GET)
-    await asyncio.sleep(0)
-    await asyncio.sleep(0)
-    for now in _sweeps():
+    await _ask(protocol)
+    for now in SWEEPS:
         protocol.transport.write(b"x" * 60)  # 1,200 bytes in a second
         await asyncio.sleep(0)
         wire.unsent = 5000

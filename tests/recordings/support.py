@@ -107,6 +107,11 @@ async def objects(ports: Ports, prefix: str) -> list[str]:
     return [each.key async for each in ports.store.list(prefix)]
 
 
+def staging(device: Device, recording_id: str) -> str:
+    """The beginning of the names of a recording's staged objects."""
+    return f"staging/{device.tenant.project_id}/{recording_id}/"
+
+
 async def until_none(ports: Ports, prefix: str) -> None:
     """Wait for the deletion of all objects below a prefix. Raises TimeoutError."""
     async with patience(LONG):

@@ -13,7 +13,7 @@ from lapel.slices.recordings.access import Reach
 from lapel.slices.recordings.service import Recordings
 from lapel.slices.recordings.uploads.start import MAX_ATTEMPTS
 from lapel.slices.recordings.wire import StartUpload
-from tests.recordings.support import Device, key_of, objects
+from tests.recordings.support import Device, key_of, objects, staging
 
 WORDS = b"the first and only bytes" * 20
 
@@ -73,7 +73,7 @@ async def test_when_urls_have_ended_there_are_new_ones_and_the_old_are_forgotten
             await start_at(ports, device, recording_id, timedelta(days=2 * day))
         # Those of two days before stay until there are a hundred newer ones.
         assert await kept(ports, upload["media_id"]) <= 2 * MAX_ATTEMPTS
-    assert len(await objects(ports, f"staging/{device.tenant.project_id}/{recording_id}/")) == 1
+    assert len(await objects(ports, staging(device, recording_id))) == 1
 
 
 async def test_few_urls_are_never_forgotten(device: Device, ports: Ports) -> None:

@@ -17,7 +17,7 @@ from lapel.foundation.storage.client import ObjectStore
 from lapel.slices.recordings.jobs import handlers
 from lapel.slices.recordings.payloads import VerifyUpload
 from lapel.slices.recordings.service import Recordings
-from tests.recordings.support import Device, HeldStore, events_of, later, objects, sha256, until_none
+from tests.recordings.support import Device, HeldStore, events_of, later, objects, sha256, staging, until_none
 from tests.support.client import api_client
 from tests.support.running import Running, running, working
 from tests.support.tenants import make_tenant
@@ -88,7 +88,7 @@ async def test_the_client_repeats_the_identical_request_until_it_is_verified(
             "recording.uploaded",
         ]
         assert len(await objects(ports, f"media/{project}/{recording_id}/")) == 1
-        await until_none(ports, f"staging/{project}/{recording_id}/")
+        await until_none(ports, staging(recorder, recording_id))
 
         refused, _ = await uploaded(recorder, OTHER)
         assert await until_verified(recorder, refused, content_sha256=sha256(LARGE)) == 409
@@ -149,7 +149,7 @@ async def test_while_it_is_verified(small_limit: Running, recorder: Device) -> N
 async def test_an_object_that_vanishes_before_it_is_verified(small_limit: Running, recorder: Device) -> None:
     recording_id, _ = await uploaded(recorder, LARGE)
     await recorder.complete(recording_id, 425)
-    for key in await objects(small_limit.ports, f"staging/{recorder.tenant.project_id}/{recording_id}/"):
+    for key in await objects(small_limit.ports, staging(recorder, recording_id)):
         await small_limit.ports.store.delete(key)
     payload = VerifyUpload(recorder.tenant.test_world, recording_id)
     await small_limit.services[Recordings].completion.verify(payload)

@@ -17,7 +17,7 @@ from lapel.slices.recordings.access import Reach
 from lapel.slices.recordings.errors import MediaNotUploaded
 from lapel.slices.recordings.uploads.completion import Completion
 from lapel.slices.recordings.wire import CompleteUpload
-from tests.recordings.support import Device, HeldStore, actor_of, later, objects
+from tests.recordings.support import Device, HeldStore, actor_of, later, objects, staging
 
 WORDS = b"as it was said" * 100
 
@@ -56,7 +56,7 @@ async def test_a_store_that_goes_away_after_the_claim_does_not_take_the_answer_b
     done = await completion.complete(actor_of(device.tenant), at, CompleteUpload())
     await completion.aclose()
     assert done.status == "uploaded"
-    prefix = f"staging/{device.tenant.project_id}/{at.recording_id}/"
+    prefix = staging(device, at.recording_id)
     assert len(await objects(ports, prefix)) == 1
     await later(ports, timedelta(hours=25, minutes=1)).reconciler.run_walks()
     assert await objects(ports, prefix) == []

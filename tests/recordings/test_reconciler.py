@@ -16,7 +16,7 @@ from lapel.foundation.ports import Ports
 from lapel.foundation.storage.client import ObjectStore
 from lapel.foundation.storage.errors import StoreUnavailable
 from lapel.foundation.storage.object_info import ObjectInfo
-from tests.recordings.support import Device, events_of, later, objects, sha256, until_none
+from tests.recordings.support import Device, events_of, later, objects, sha256, staging, until_none
 from tests.support.patience import patience
 
 WORDS, OTHER = b"left behind" * 300, b"not the same" * 300
@@ -40,10 +40,6 @@ class Refusing:
         if self._recording_id in key:
             raise StoreUnavailable("PermissionDeniedError: access denied")
         return await self._store.head(key)
-
-
-def staging(device: Device, recording_id: str) -> str:
-    return f"staging/{device.tenant.project_id}/{recording_id}/"
 
 
 def final(device: Device, recording_id: str) -> str:

@@ -14,7 +14,7 @@ from lapel.slices.recordings.service import Recordings
 from lapel.slices.recordings.uploads import staged_deletions
 from lapel.slices.recordings.uploads.staged_deletions import StagedDeletions
 from lapel.slices.recordings.wire import CompleteUpload
-from tests.recordings.support import Device, actor_of, objects
+from tests.recordings.support import Device, actor_of, objects, staging
 from tests.recordings.test_mishaps import staged
 
 
@@ -48,7 +48,7 @@ async def test_what_a_completion_no_longer_needs_is_gone_when_the_process_stops(
     monkeypatch.setattr(staged_deletions, "_WAIT", 600.0)
     recordings = Recordings(ports)
     at, media_id = await staged(device)
-    prefix = f"staging/{device.tenant.project_id}/{at.recording_id}/"
+    prefix = staging(device, at.recording_id)
     await recordings.completion.complete(actor_of(device.tenant), at, CompleteUpload())
     assert len(await objects(ports, prefix)) == 1
     await recordings.aclose()

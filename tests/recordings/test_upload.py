@@ -8,7 +8,7 @@ import re
 import pytest
 
 from lapel.foundation.ports import Ports
-from tests.recordings.support import Device, events_of, objects, sha256, until_none
+from tests.recordings.support import Device, events_of, objects, sha256, staging, until_none
 from tests.support.tenants import bearer
 
 OGG = b"OggS" + bytes(range(256)) * 40
@@ -39,7 +39,7 @@ async def test_a_recording_goes_in_and_comes_back(device: Device, ports: Ports) 
         "recording.created",
         "recording.uploaded",
     ]
-    await until_none(ports, f"staging/{device.tenant.project_id}/{recording_id}/")
+    await until_none(ports, staging(device, recording_id))
     (final,) = await objects(ports, f"media/{device.tenant.project_id}/{recording_id}/")
     below = final.removeprefix(f"media/{device.tenant.project_id}/{recording_id}/{upload['media_id']}/")
     assert re.fullmatch(r"att_[A-Za-z0-9-]+/audio\.opus", below)

@@ -14,7 +14,7 @@ from lapel.foundation.ports import Ports
 from lapel.slices.erasure.service import Erasures
 from lapel.slices.recordings.service import ErasedKind, Recordings
 from lapel.slices.retention import preview_queries, queries
-from tests.recordings.support import Device, events_of, objects, sha256, until_none
+from tests.recordings.support import Device, events_of, objects, sha256, staging, until_none
 from tests.retention.support import DAY, after, hold, keep, ledger, preview, release
 from tests.support.locks import until_waiting
 from tests.support.tenants import Tenant, bearer, make_key, make_tenant
@@ -43,7 +43,7 @@ async def everything(device: Device, ports: Ports, recording_id: str) -> list[st
     """All objects of a recording."""
     project = device.tenant.project_id
     return [
-        *await objects(ports, f"staging/{project}/{recording_id}/"),
+        *await objects(ports, staging(device, recording_id)),
         *await objects(ports, f"media/{project}/{recording_id}/"),
     ]
 
@@ -100,7 +100,7 @@ async def test_only_the_audio_goes_and_everything_else_stays(device: Device, por
     (entry,) = await ledger(device)
     assert (entry["resource_type"], entry["resource_id"], entry["reason"]) == ("media", media_id, "retention")
     await erase_objects(ports, 11 * DAY)
-    await until_none(ports, f"staging/{device.tenant.project_id}/{recording_id}/")
+    await until_none(ports, staging(device, recording_id))
     (left,) = await everything(device, ports, recording_id)
     assert image["media_id"] in left
     assert (await ledger(device))[0]["state"] in ("erased", "closed")
