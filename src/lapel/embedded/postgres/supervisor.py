@@ -48,7 +48,7 @@ _CONFIGURATION = {
     # statement that searches 60,000 chunks took twice as long, because it read from files.
     "shared_buffers": "512MB",
     "max_connections": "60",
-    # PostgreSQL writes to the memory of these four when it starts. The defaults take 17 MB more. Commits
+    # PostgreSQL writes to the memory of these four when it starts. The defaults take 16 MB more. Commits
     # write the log every few milliseconds, no transaction is serializable, the script of the schema takes
     # 1,052 locks of about 3,000, and no statement reads more than 16 pages ahead (effective_io_concurrency).
     "wal_buffers": "2MB",

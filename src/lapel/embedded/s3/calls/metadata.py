@@ -94,10 +94,8 @@ def answer_headers(request: Request, facts: ObjectFacts) -> Headers:
         (b"last-modified", http_date(facts.modified // 1000)),
         (b"accept-ranges", b"bytes"),
     ]
-    if kept:
-        headers += [(name.encode(), value.encode()) for name, value in kept.items()]
-    if facts.user:
-        headers += [((_USER + name).encode(), value.encode()) for name, value in facts.user.items()]
+    headers += [(name.encode(), value.encode()) for name, value in kept.items()]
+    headers += [((_USER + name).encode(), value.encode()) for name, value in facts.user.items()]
     return headers
 
 
