@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -16,17 +18,39 @@ from tests.faults.processes import CRASHED, armed, errand, process, run_schedule
 from tests.firmware.support import Fleet
 from tests.heartbeats.support import worn
 from tests.support.client import api_client
-from tests.support.running import running, settings_for
+from tests.support.running import Running, running, settings_for
 from tests.support.tenants import make_tenant
 
 SWEEP = "heartbeat:silent"
+
+
+@asynccontextmanager
+async def dying_api(live: Running, folder: Path, point: str) -> AsyncGenerator[httpx.AsyncClient]:
+    """A client of one more API process, which ends at this point before the block ends."""
+    crash, marker = armed(folder, point)
+    with listen("127.0.0.1", 0)[0] as listener:
+        settings = settings_for(
+            live.settings.data_dir,
+            live.settings.database_url or "",
+            listener.getsockname()[1],
+            LAPEL_S3_ENDPOINT=live.settings.s3_endpoint or "",
+        )
+        async with (
+            process("api", settings, crash=crash, listener=listener),
+            api_client(f"http://127.0.0.1:{settings.port}") as client,
+        ):
+            yield client
+            for _ in range(600):
+                if not marker.exists():
+                    break
+                await asyncio.sleep(0.05)
+    assert not marker.exists()
 
 
 @pytest.mark.parametrize("point", [point for point in SLICE.crash_points if point != SWEEP])
 async def test_a_process_that_dies_has_answered_nothing_and_the_repeat_does_it_once(
     fresh_database: str, tmp_path: Path, point: str
 ) -> None:
-    crash, marker = armed(tmp_path, point)
     async with running(tmp_path / "data", fresh_database) as live, api_client(live.url) as client:
         device = await worn(client, live.ports, await make_tenant(live.ports))
         fleet = Fleet(client, device.tenant, live.ports)
@@ -38,25 +62,9 @@ async def test_a_process_that_dies_has_answered_nothing_and_the_repeat_does_it_o
             "firmware_version": "2.0.0",
             "diagnostics": {"events": [{"event_id": "a" * 16}]},
         }
-        listener = listen("127.0.0.1", 0)[0]
-        with listener:
-            settings = settings_for(
-                live.settings.data_dir,
-                live.settings.database_url or "",
-                listener.getsockname()[1],
-                LAPEL_S3_ENDPOINT=live.settings.s3_endpoint or "",
-            )
-            async with (
-                process("api", settings, crash=crash, listener=listener),
-                api_client(f"http://127.0.0.1:{settings.port}") as dying,
-            ):
-                with pytest.raises(httpx.TransportError):
-                    await replace(device, client=dying).send(body)
-                for _ in range(600):
-                    if not marker.exists():
-                        break
-                    await asyncio.sleep(0.05)
-        assert not marker.exists()
+        async with dying_api(live, tmp_path, point) as dying:
+            with pytest.raises(httpx.TransportError):
+                await replace(device, client=dying).send(body)
         # What the statement did was done whole.
         row = await device.row()
         assert (row["battery_percent"], row["firmware_version"]) == (4, "2.0.0")
@@ -70,6 +78,26 @@ async def test_a_process_that_dies_has_answered_nothing_and_the_repeat_does_it_o
         assert len(await device.events("device.low_battery")) == 1
         assert [type_ for type_, _ in await fleet.events()] == ["ota.applied"]
         assert len(await device.diagnostics()) == 1
+
+
+async def test_of_devices_that_share_a_statement_each_gets_no_answer_and_its_repeat_one(
+    fresh_database: str, tmp_path: Path
+) -> None:
+    async with running(tmp_path / "data", fresh_database) as live, api_client(live.url) as client:
+        tenant = await make_tenant(live.ports)
+        fleet = [await worn(client, live.ports, tenant, f"SHARED{number}") for number in range(6)]
+        async with dying_api(live, tmp_path, "heartbeat:stored") as dying:
+            sent = [replace(each, client=dying).send({"battery_percent": 4}) for each in fleet]
+            refused = await asyncio.gather(*sent, return_exceptions=True)
+            assert all(isinstance(each, httpx.TransportError) for each in refused), refused
+        # The statement of each device is done whole or not at all, and one of them was.
+        percents = {(await each.row())["battery_percent"] for each in fleet}
+        assert 4 in percents <= {4, None}
+        for each in fleet:
+            assert await each.events("device.low_battery") == []
+        for each in fleet:
+            await each.beat(battery_percent=4)
+            assert len(await each.events("device.low_battery")) == 1
 
 
 async def test_a_worker_that_dies_in_the_sweep_tells_of_a_silence_once(

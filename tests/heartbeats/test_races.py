@@ -109,7 +109,9 @@ async def test_many_first_uses_at_once_all_succeed(device: Worn) -> None:
 async def test_two_heartbeats_at_once_both_hear_and_nothing_is_twice(device: Worn) -> None:
     told = await device.post("/commands", {"type": "trigger_upload"}, 201)
     events = {"events": [{"event_id": f"{number:016x}"} for number in range(20)]}
-    beats = [device.send({"battery_percent": 5, "diagnostics": events}) for _ in range(5)]
+    body = {"battery_percent": 5, "diagnostics": events}
+    key = device.tenant.headers["Authorization"].removeprefix("Bearer ")
+    beats = [device.send(body), *(device.send(body, token=key, device_id=device.id) for _ in range(4))]
     async with held(device):
         tasks = [asyncio.ensure_future(beat) for beat in beats]
         await until_waiting(device.ports, len(tasks))

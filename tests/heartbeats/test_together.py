@@ -10,6 +10,7 @@ from typing import Any
 
 import asyncpg
 import httpx
+import msgspec
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -144,6 +145,28 @@ async def test_devices_do_not_wait_for_another_devices_row(fleet: list[Worn]) ->
             assert [each.status_code for each in answers] == [200] * len(others)
     assert (await waiting).status_code == 200
     assert [(await each.row())["battery_percent"] for each in fleet] == [42, *[60] * len(others)]
+
+
+async def test_a_later_heartbeat_does_not_overtake_one_that_waits_for_the_devices_row(
+    live: Running, device: Worn
+) -> None:
+    service, token = live.services[Heartbeats], live.ports.hasher.hash(device.token)
+    event = {"events": [{"event_id": "a" * 16}]}
+    bodies = [{"battery_percent": 30, "diagnostics": event}, {"battery_percent": 20}, {"battery_percent": 10}]
+    for order in (bodies, bodies[::-1]):
+        async with live.ports.database.transaction() as connection:
+            await connection.execute(
+                "SELECT 1 FROM devices WHERE world_id = $1 AND id = $2 FOR UPDATE",
+                device.tenant.test_world,
+                device.id,
+            )
+            beats = [
+                asyncio.create_task(service.of_device(token, "me", msgspec.convert(body, HeartbeatBody)))
+                for body in order
+            ]
+            await until_waiting(live.ports, 1)
+        assert all(await asyncio.gather(*beats))
+        assert (await device.row())["battery_percent"] == order[-1]["battery_percent"]
 
 
 async def test_among_others_a_bad_token_is_401_and_another_ones_id_403(fleet: list[Worn]) -> None:

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from lapel.foundation.core.errors import Unavailable
 from lapel.foundation.database.pool import ConnectionBroken, Database
 from lapel.foundation.database.together import Together
+from lapel.foundation.database.turns.keyed_turns import KeyedTurns
 from lapel.foundation.database.turns.world_shares import WORLD
 from tests.support.patience import patience
 
@@ -109,15 +110,15 @@ async def test_a_single_caller_waits_for_nobody(database: Database, doubling: Do
 async def test_a_single_caller_who_goes_away_takes_nobody_along(
     database: Database, doubling: Doubling
 ) -> None:
-    together = Together(database, doubling, key=lambda number: number)
+    together = Together(database, doubling)
     asking = await apart(together, doubling, 1, 2)
-    asking += [asyncio.create_task(together.ask(number)) for number in (3, 1, 4)]
+    asking += [asyncio.create_task(together.ask(number)) for number in (3, 4)]
     await settle()
     asking[0].cancel()
     await until(doubling, 3)
     release(doubling)
-    assert await asyncio.gather(*asking[1:]) == [4, 6, 2, 8]
-    assert doubling.begun[2:] == [[3, 4, 1]]
+    assert await asyncio.gather(*asking[1:]) == [4, 6, 8]
+    assert doubling.begun[2:] == [[3, 4]]
     assert asking[0].cancelled()
     assert await together.ask(1) == 2
 
@@ -126,7 +127,7 @@ async def test_the_first_caller_may_go_away_before_its_statement_begins(
     database: Database, doubling: Doubling
 ) -> None:
     release(doubling)
-    together = Together(database, doubling, key=lambda number: number % 10)
+    together = Together(database, doubling)
     asking = [asyncio.create_task(together.ask(number)) for number in (1, 2, 11)]
     await asyncio.sleep(0)
     asking[0].cancel()
@@ -149,7 +150,7 @@ async def test_the_first_of_several_callers_may_go_away_while_its_statement_is_u
 
 async def test_an_error_of_a_single_caller_is_its_own(database: Database, doubling: Doubling) -> None:
     release(doubling)
-    together = Together(database, doubling, key=lambda number: number)
+    together = Together(database, doubling)
     with pytest.raises(asyncpg.DivisionByZeroError):
         await together.ask(13)
     assert await together.ask(14) == 28
@@ -222,7 +223,7 @@ async def test_a_statement_has_a_bounded_number_of_callers(
 async def test_a_caller_who_goes_away_takes_nobody_along(
     database: Database, doubling: Doubling, when: str
 ) -> None:
-    together = Together(database, doubling, key=lambda number: number)
+    together = Together(database, doubling)
     first = await apart(together, doubling, 1, 2)
     asking = [asyncio.create_task(together.ask(number)) for number in (3, 4, 5)]
     await settle()
@@ -237,7 +238,7 @@ async def test_a_caller_who_goes_away_takes_nobody_along(
     assert await asyncio.gather(asking[0], asking[2]) == [6, 10]
     with pytest.raises(asyncio.CancelledError):
         await asking[1]
-    assert await together.ask(4) == 8, "its key is free again"
+    assert await together.ask(4) == 8
 
 
 async def test_an_error_reaches_only_the_caller_who_causes_it(database: Database, doubling: Doubling) -> None:
@@ -286,7 +287,7 @@ async def test_a_broken_connection_is_told_as_one(database: Database, doubling: 
 
 
 async def test_a_caller_waits_in_line_only_so_long(database: Database, doubling: Doubling) -> None:
-    together = Together(database, doubling, key=lambda number: number % 2, patience=0.05)
+    together = Together(database, doubling, patience=0.05)
     asking = await apart(together, doubling, 0, 1)
     late = [asyncio.create_task(together.ask(number)) for number in (2, 3, 4)]
     found = await asyncio.gather(*late, return_exceptions=True)
@@ -298,7 +299,7 @@ async def test_a_caller_waits_in_line_only_so_long(database: Database, doubling:
 
 
 async def test_after_an_error_no_caller_waits_for_many_slow_statements(database: Database) -> None:
-    """Such as while another transaction locks the table: each statement fails after ten seconds."""
+    """Such as while another transaction locks the table: each statement fails after seconds."""
 
     async def lock(_: Connection, asked: Sequence[int]) -> list[int]:
         begun.append(list(asked))
@@ -347,7 +348,8 @@ async def test_it_counts_for_no_world(database: Database, doubling: Doubling) ->
     )
 )
 async def test_writes_end_as_one_by_one(database: Database, steps: list[tuple[int, int, str]]) -> None:
-    """Of each counter, the calls take effect in their order; one that breaks its limit changes nothing."""
+    """With turns, the calls for each counter take effect in their order; one that breaks its limit changes
+    nothing."""
     async with database.acquire() as connection:
         await connection.execute(f"DROP TABLE IF EXISTS counters; {COUNTERS}")
 
@@ -358,8 +360,16 @@ async def test_writes_end_as_one_by_one(database: Database, steps: list[tuple[in
         found = {row["name"]: row["value"] for row in rows}
         return [found[name] for name in names]
 
-    together = Together(database, count, key=lambda asked: asked[0])
-    asking = [asyncio.create_task(together.ask((name, step))) for name, step, _ in steps]
+    together, turns = Together(database, count), KeyedTurns(10)
+
+    async def ask(name: int, step: int) -> int:
+        await turns.enter(name)
+        try:
+            return await together.ask((name, step))
+        finally:
+            turns.leave(name)
+
+    asking = [asyncio.create_task(ask(name, step)) for name, step, _ in steps]
     await asyncio.sleep(0)
     names = [name for name, _, _ in steps]
     at_once = {

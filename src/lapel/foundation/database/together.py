@@ -7,7 +7,8 @@ there are, the less each of them costs. A caller who is the only one of its turn
 task of its own runs a statement for several callers.
 
 A caller who goes away takes no other caller along. If a statement for several callers fails, each of them
-asks by itself, one after the other, so that an error reaches only the caller whose question causes it.
+asks by itself, one after the other, so that an error reaches only the caller whose question causes it. The
+order of the callers is chance; `turns/keyed_turns.py` keeps the order of those who need one.
 
 docs/decisions/0032 gives the reasons and the figures.
 """
@@ -24,7 +25,7 @@ from lapel.foundation.database.pool import ACQUIRE_SECONDS
 from lapel.foundation.database.turns.world_shares import WORLD
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Coroutine, Hashable, Sequence
+    from collections.abc import Awaitable, Callable, Coroutine, Sequence
 
     from lapel.foundation.database.connection import Connection
     from lapel.foundation.database.pool import Database
@@ -44,11 +45,10 @@ _MOST = 128
 class _Question(Generic[Asked, Found]):
     """One question. `turn` ends with its answer. `begun`: a statement that answers it is under way."""
 
-    __slots__ = ("asked", "begun", "deadline", "key", "turn", "world")
+    __slots__ = ("asked", "begun", "deadline", "turn", "world")
 
-    def __init__(self, asked: Asked, key: Hashable, deadline: float, turn: asyncio.Future[Found]) -> None:
+    def __init__(self, asked: Asked, deadline: float, turn: asyncio.Future[Found]) -> None:
         self.asked = asked
-        self.key = key
         self.world = WORLD.get()
         self.deadline = deadline
         self.turn = turn
@@ -63,7 +63,6 @@ class Together(Generic[Asked, Found]):
         database: Database,
         statement: Callable[[Connection, Sequence[Asked]], Awaitable[Sequence[Found]]],
         *,
-        key: Callable[[Asked], Hashable] | None = None,
         most: int = _MOST,
         under_way: int = _UNDER_WAY,
         patience: float = ACQUIRE_SECONDS,
@@ -71,13 +70,11 @@ class Together(Generic[Asked, Found]):
         """`statement` answers questions in their order. It does all that they ask or, if it raises an error,
         nothing.
 
-        Questions with the same `key` are answered one after the other, in the order of the calls; without
-        `key`, in any order. `most`: callers of one statement. `under_way`: statements at the same time; two
-        if one is slow. `patience`: seconds that a caller waits in line.
+        `most`: callers of one statement. `under_way`: statements at the same time; two if one is slow.
+        `patience`: seconds that a caller waits in line.
         """
         self._database = database
         self._statement = statement
-        self._key = key
         self._most = most
         self._most_under_way = under_way
         self._patience = patience
@@ -90,8 +87,6 @@ class Together(Generic[Asked, Found]):
         # All who wait, in the order of their deadlines.
         self._waiting: deque[_Question[Asked, Found]] = deque()
         self._timer: asyncio.TimerHandle | None = None
-        # By each key that is in line or under way: the callers with the same key, who are not in line yet.
-        self._behind: dict[Hashable, deque[_Question[Asked, Found]]] = {}
         self._running: set[asyncio.Task[None]] = set()
 
     async def ask(self, asked: Asked) -> Found:
@@ -100,28 +95,21 @@ class Together(Generic[Asked, Found]):
         Raises what the statement raises, and Unavailable when the database is unavailable or no statement
         begins in time: within `patience` in line, and again if the shared statement fails.
         """
-        key = None if self._key is None else self._key(asked)
-        behind = self._behind.get(key)
-        if behind is None and not self._starting and self._has_room():
-            return await self._ask_first(asked, key)
+        if not self._starting and self._has_room():
+            return await self._ask_first(asked)
         loop = asyncio.get_running_loop()
-        caller = _Question(asked, key, loop.time() + self._patience, loop.create_future())
+        caller = _Question(asked, loop.time() + self._patience, loop.create_future())
         self._waiting.append(caller)
         if self._timer is None:
             self._timer = loop.call_at(caller.deadline, self._send_away)
-        if behind is not None:
-            behind.append(caller)
-        else:
-            self._line_up(caller)
+        self._line_up(caller)
         self._watch()
         return await caller.turn
 
-    async def _ask_first(self, asked: Asked, key: Hashable) -> Found:
+    async def _ask_first(self, asked: Asked) -> Found:
         """Begin a statement with this question: with all who are in line at the end of this turn of the event
         loop, or without them if nobody is."""
         start = self._count_one()
-        if key is not None:
-            self._behind[key] = deque()
         others: list[_Question[Asked, Found]] = []
         try:
             try:
@@ -133,11 +121,11 @@ class Together(Generic[Asked, Found]):
                 return await self._alone(asked)
         finally:
             if not others:
-                self._end([key], start)
-        first = _Question(asked, key, 0.0, asyncio.get_running_loop().create_future())
+                self._end(start)
+        first = _Question(asked, 0.0, asyncio.get_running_loop().create_future())
         first.begun = True
         self._run(self._answer([first, *others], start))
-        self._go_on([])  # with the callers who have no place in this statement
+        self._go_on()  # with the callers who have no place in this statement
         return await first.turn
 
     async def _alone(self, asked: Asked) -> Found:
@@ -145,25 +133,15 @@ class Together(Generic[Asked, Found]):
             return (await self._statement(connection, [asked]))[0]
 
     def _line_up(self, caller: _Question[Asked, Found]) -> None:
-        if caller.key is not None:
-            self._behind.setdefault(caller.key, deque())
         line = self._lines.get(caller.world)
         if line is None:
             line = self._lines[caller.world] = deque()
         line.append(caller)
 
-    def _go_on(self, keys: Sequence[Hashable]) -> None:
-        """Let the callers behind these keys line up, and begin the next statement if callers are in line."""
-        for key in keys:
-            if key is not None:
-                self._free(key)
-        if self._lines:
-            self._begin()
-
-    def _begin(self) -> None:
-        """Begin a statement if not too many are under way. It answers all who are in line when its task
-        first runs: at the end of this turn of the event loop."""
-        if self._starting or not self._has_room():
+    def _go_on(self) -> None:
+        """Begin the next statement if callers are in line, and not too many statements are under way. It
+        answers all who are in line when its task first runs: at the end of this turn of the event loop."""
+        if not self._lines or self._starting or not self._has_room():
             return
         self._run(self._answer_next(self._count_one()))
 
@@ -184,7 +162,7 @@ class Together(Generic[Asked, Found]):
     def _look(self) -> None:
         self._watching = None
         if self._lines:
-            self._begin()
+            self._go_on()
             self._watch()
 
     def _count_one(self) -> float:
@@ -200,20 +178,10 @@ class Together(Generic[Asked, Found]):
         self._running.add(task)
         task.add_done_callback(self._running.discard)
 
-    def _end(self, keys: Sequence[Hashable], start: float) -> None:
-        """A statement that answered questions with these keys is no longer under way."""
+    def _end(self, start: float) -> None:
+        """A statement is no longer under way."""
         self._starts.remove(start)
-        self._go_on(keys)
-
-    def _free(self, key: Hashable) -> None:
-        """The question with this key is answered, or its caller is gone."""
-        behind = self._behind.pop(key)
-        while behind:
-            caller = behind.popleft()
-            if not caller.turn.done():
-                self._behind[key] = behind
-                self._line_up(caller)
-                return
+        self._go_on()
 
     def _next_callers(self, most: int) -> list[_Question[Asked, Found]]:
         """The next callers of all worlds in turn, `most` at most, without those who are gone."""
@@ -227,8 +195,6 @@ class Together(Generic[Asked, Found]):
             if not caller.turn.done():
                 caller.begun = True
                 found.append(caller)
-            elif caller.key is not None:
-                self._free(caller.key)
         while self._waiting and (self._waiting[0].begun or self._waiting[0].turn.done()):
             self._waiting.popleft()
         return found
@@ -237,7 +203,7 @@ class Together(Generic[Asked, Found]):
         """Answer those who are in line."""
         self._starting = False
         callers = self._next_callers(self._most)
-        self._go_on([])  # with the callers who have no place in this statement
+        self._go_on()  # with the callers who have no place in this statement
         await self._answer(callers, start)
 
     async def _answer(self, callers: list[_Question[Asked, Found]], start: float) -> None:
@@ -250,7 +216,7 @@ class Together(Generic[Asked, Found]):
             for caller in callers:
                 if not caller.turn.done():  # this task was cancelled
                     caller.turn.cancel()
-            self._end([caller.key for caller in callers], start)
+            self._end(start)
 
     async def _answer_together(self, callers: list[_Question[Asked, Found]]) -> bool:
         """Whether one statement has answered all of them. If the database is away, all of them are told."""

@@ -14,8 +14,9 @@ from lapel.foundation.core.actors import Actor
 from lapel.foundation.core.clock import EPOCH, timestamp
 from lapel.foundation.core.crash_points import crash_point
 from lapel.foundation.core.errors import Forbidden, InvalidRequest, NotFound, Unauthorized
-from lapel.foundation.database.pool import affected
+from lapel.foundation.database.pool import ACQUIRE_SECONDS, affected
 from lapel.foundation.database.together import Together
+from lapel.foundation.database.turns.keyed_turns import KeyedTurns
 from lapel.foundation.http.input.fields import json_text, raw
 from lapel.foundation.storage.errors import StoreUnavailable
 from lapel.slices.devices.service import (
@@ -71,27 +72,22 @@ class Heartbeats:
         self._commands = commands
         self._firmware = firmware
         # One at a time: two would each commit half of the heartbeats, and wait for each other's commit.
-        self._together = Together(
-            ports.database, queries.beats_of_devices, key=lambda beat: beat.token_hash, under_way=1
-        )
+        self._together = Together(ports.database, queries.beats_of_devices, under_way=1)
+        # A device's heartbeats are stored in the order in which they arrive, even if one waits for its row.
+        self._turns = KeyedTurns(ACQUIRE_SECONDS)
 
     async def of_device(
         self, token_hash: bytes, device_id: str, body: HeartbeatBody
     ) -> tuple[Actor, Heartbeat] | None:
         """Store and answer a heartbeat from the device that has this token.
 
-        None when the token is not current, when `device_id` names another device, or when another request
-        holds the device's row, for which this one does not wait. Raises InvalidRequest for a malformed event,
-        or when the context or an event is too large.
+        None when the token is not current, or when `device_id` names another device. Raises InvalidRequest
+        for a malformed event, or when the context or an event is too large.
         """
         now = self._ports.clock.now()
         reported, sent = self._reported(body, _connection(body), now)
         own = None if device_id == "me" else device_id
-        if reported.diagnostics is None:
-            row = await self._together.ask(queries.DeviceBeat(token_hash, own, reported.facts))
-        else:
-            async with self._ports.database.acquire() as connection:
-                row = await queries.beat_of_device(connection, token_hash, own, reported)
+        row = await self._stored(token_hash, own, reported)
         if row is None:
             return None
         actor = Actor(
@@ -118,8 +114,7 @@ class Heartbeats:
             if device_id not in ("me", actor.id):
                 raise Forbidden("A device may send only its own heartbeats.")
             reported, sent = self._reported(body, _connection(body), now)
-            async with self._ports.database.acquire() as connection:
-                row = await queries.beat_of_device(connection, actor.token_hash, None, reported)
+            row = await self._stored(actor.token_hash, None, reported)
             if row is None:  # revoked or replaced since it was looked up
                 raise Unauthorized("This device token was revoked or replaced.")
         else:
@@ -132,6 +127,24 @@ class Heartbeats:
                     raise NotFound("`me` is for a device's own token. With a key, name the device by its id.")
                 raise unknown_device()
         return await self._answer(row, body, _accepted(row, sent), now)
+
+    async def _stored(
+        self, token_hash: bytes, device_id: str | None, reported: queries.ReportedState
+    ) -> queries.BeatRow | None:
+        """Store a heartbeat after the earlier ones of the device; None as in `queries.beat_of_device`."""
+        await self._turns.enter(token_hash)
+        try:
+            row: queries.BeatRow | None = None
+            if reported.diagnostics is None:
+                row = await self._together.ask(queries.DeviceBeat(token_hash, device_id, reported.facts))
+            if row is None:
+                # Another request may hold the device's row. The shared statement does not wait for it, or
+                # other devices would wait too.
+                async with self._ports.database.acquire() as connection:
+                    row = await queries.beat_of_device(connection, token_hash, device_id, reported)
+            return row
+        finally:
+            self._turns.leave(token_hash)
 
     def _reported(
         self, body: HeartbeatBody, connection: ConnectionKind | None, now: datetime

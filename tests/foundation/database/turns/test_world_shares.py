@@ -112,19 +112,20 @@ async def test_heartbeats_that_wait_for_a_row_leave_others_their_connections(
 ) -> None:
     device, other = Device(client, tenant, tenant.headers), Device(client, stranger, stranger.headers)
     theirs = await other.recording()
-    registered = await device.post("/v1/devices", 201, {"serial_number": "SHARES01"})
-    bind = f"/v1/devices/{registered['id']}/bind"
-    bound = await device.post(bind, 200, {"end_user_id": await device.end_user()})
-    beat = "/v1/devices/me/heartbeat"
-    # By the first one the server knows whose token it is.
-    assert (await client.post(beat, json={}, headers=bearer(bound["device_token"]))).status_code == 200
+    end_user, beat = await device.end_user(), "/v1/devices/me/heartbeat"
+    tokens: list[str] = []
+    for number in range(REQUESTS):
+        registered = await device.post("/v1/devices", 201, {"serial_number": f"SHARES{number:02d}"})
+        bound = await device.post(f"/v1/devices/{registered['id']}/bind", 200, {"end_user_id": end_user})
+        tokens.append(bound["device_token"])
+        # By the first one the server knows whose token it is.
+        assert (await client.post(beat, json={}, headers=bearer(tokens[-1]))).status_code == 200
     connection = await asyncpg.connect(ports.database.dsn)
     try:
         async with connection.transaction():
-            await connection.execute("SELECT FROM devices WHERE id = $1 FOR UPDATE", bound["id"])
+            await connection.execute("SELECT FROM devices FOR UPDATE")
             waiting = [
-                asyncio.create_task(client.post(beat, json={}, headers=bearer(bound["device_token"])))
-                for _ in range(REQUESTS)
+                asyncio.create_task(client.post(beat, json={}, headers=bearer(token))) for token in tokens
             ]
             await half_waits(ports, other, theirs)
     finally:
