@@ -24,7 +24,7 @@ import psutil
 
 from benchmarks.job_start import Client, served
 from benchmarks.report import Row, show
-from benchmarks.speech_audio import start_of_sample
+from benchmarks.speech_audio import part_of_sample
 
 DONE, UNDER_WAY = 4, 4
 _PATIENCE = 300.0
@@ -38,7 +38,7 @@ def measure() -> list[Row]:
     """Bytes of audio on the worker's disk: before and after the deletion, and when the ledger is closed."""
     folder = Path(tempfile.mkdtemp(prefix="lapel-bench-"))
     try:
-        audio = start_of_sample(folder, seconds=30).read_bytes()
+        audio = part_of_sample(folder, seconds=30).read_bytes()
         data = folder / "data"
         with served(data) as client:
             return _measure(client, data, audio)

@@ -18,7 +18,7 @@ from pathlib import Path
 
 from benchmarks.job_start import Client, served
 from benchmarks.report import Row, show
-from benchmarks.speech_audio import start_of_sample
+from benchmarks.speech_audio import part_of_sample
 from tests.transcription.audio.signals import silent_flac
 
 HOSTILE_PROJECTS, FILES = 4, 2
@@ -33,7 +33,7 @@ def measure() -> list[Row]:
     """Seconds from the answer to upload-complete to the waveform, alone and beside the other projects."""
     folder = Path(tempfile.mkdtemp(prefix="lapel-bench-"))
     try:
-        audio = start_of_sample(folder, seconds=20).read_bytes()
+        audio = part_of_sample(folder, seconds=20).read_bytes()
         with served(folder / "data") as client:
             return _measure(client, folder / "data", audio)
     finally:

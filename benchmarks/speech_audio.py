@@ -49,10 +49,10 @@ def sample() -> Speech:
     return Speech("sample", speech().path, speech().text, speech().duration_ms / 1000)
 
 
-def start_of_sample(folder: Path, *, seconds: float) -> Path:
-    """The first `seconds` of the sample, as Ogg/Opus."""
-    path = folder / "short.opus"
-    encode(path, decoded(speech().path)[: int(seconds * RATE)])
+def part_of_sample(folder: Path, *, start: float = 0, seconds: float) -> Path:
+    """So many seconds of the sample, from the second `start` on, as Ogg/Opus."""
+    path = folder / f"from-{start}.opus"
+    encode(path, decoded(speech().path)[int(start * RATE) : int((start + seconds) * RATE)])
     return path
 
 
