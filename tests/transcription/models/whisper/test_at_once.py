@@ -50,7 +50,8 @@ def test_two_batches_at_once_and_the_words_in_order(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(recognizer, "BatchedInferencePipeline", Decoder)
     whisper = Whisper("", threads=2)
     model: Any = SimpleNamespace(model=SimpleNamespace(is_multilingual=False))
-    whisper._loaded = "model", model
+    loaded: Any = SimpleNamespace(name="model", model=model, for_one_window=model, workers=2)
+    whisper._loaded = loaded
     samples = np.repeat(np.arange(count, dtype=np.float32), 30 * RATE)
     told: list[float] = []
     heard = whisper.listen(samples, offset=0, language=None, report=told.append)

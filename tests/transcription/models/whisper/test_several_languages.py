@@ -58,7 +58,8 @@ def decoder(monkeypatch: pytest.MonkeyPatch) -> type[Decoder]:
 def listen() -> Heard:
     whisper = Whisper("", threads=1)
     model: Any = SimpleNamespace(model=SimpleNamespace(is_multilingual=True))
-    whisper._loaded = "model", model
+    loaded: Any = SimpleNamespace(name="model", model=model, for_one_window=model, workers=1)
+    whisper._loaded = loaded
     samples = np.zeros(48 * RATE, np.float32)
     return whisper.listen(samples, offset=100, language=None, report=lambda _: None)
 

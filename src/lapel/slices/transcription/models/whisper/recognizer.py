@@ -9,18 +9,20 @@ from __future__ import annotations
 import bisect
 import dataclasses
 import itertools
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, TypeAlias
 
 import msgspec
 import numpy as np
-from faster_whisper import BatchedInferencePipeline, WhisperModel
+from faster_whisper import BatchedInferencePipeline
 
 from lapel.slices.transcription.models.weights import whisper_weights
 from lapel.slices.transcription.models.weights.packages import DamagedPackage
 from lapel.slices.transcription.models.whisper.activity import speech
 from lapel.slices.transcription.models.whisper.languages import LANGUAGES, primary
+from lapel.slices.transcription.models.whisper.loaded_whisper import LoadedWhisper
 from lapel.slices.transcription.models.whisper.sentences import Spoken, segments
 from lapel.slices.transcription.models.whisper.spoken_languages import SpokenLanguages, spoken_languages
 from lapel.slices.transcription.models.whisper.windows import Run, Window, pack
@@ -29,7 +31,7 @@ from lapel.slices.transcription.speech.messages import SAMPLE_RATE, Heard, Span
 from lapel.slices.transcription.speech.transcript import share
 
 if TYPE_CHECKING:
-    from faster_whisper.transcribe import Readable
+    from faster_whisper import WhisperModel
     from faster_whisper.transcribe import Segment as Raw
     from numpy.typing import NDArray
 
@@ -40,15 +42,11 @@ if TYPE_CHECKING:
 
 # Greedy decoding takes a sixth less time, but is a little worse and far more likely to repeat itself.
 _BEAM = 5
-# Batches that are decoded at the same time, each with its share of the threads. One after the other, each on
-# both of two cores, batches of four windows take a sixth more time than two batches of two at once: a step of
-# the decoder is too short to be divided, so a core waits. Four windows at once are as fast as eight, and need
-# 100 MB less.
-_MOST_WORKERS = 4
+# Windows of a batch, with several workers and with one. One after the other, each on both of two cores,
+# batches of four windows take a sixth more time than two batches of two at once: a step of the decoder is too
+# short to be divided, so a core waits. Four windows at once are as fast as eight, and need 100 MB less.
 _BATCH = 2
 _BATCH_ALONE = 4
-
-_LARGE = "model.bin"
 
 # As in Whisper's own decoder. Text with a compression ratio above `_REPETITIVE` repeats itself. A window is
 # silent if the probability of no speech is above `_NO_SPEECH`, and the mean log probability of its tokens is
@@ -89,8 +87,7 @@ class Whisper:
         """`setting`: a folder, a name, or empty (see whisper_weights.py). `threads`: at least 1."""
         self.setting = setting
         self._threads = threads
-        self._workers = min(threads, _MOST_WORKERS)
-        self._loaded: tuple[str, WhisperModel] | None = None
+        self._loaded: LoadedWhisper | None = None
 
     def load(self) -> str:
         """Load the model if it is not loaded yet, and return its name.
@@ -100,16 +97,9 @@ class Whisper:
         """
         if self._loaded is None:
             found = whisper_weights.here(self.setting)
-            try:
-                self._loaded = found.name, _load(found, self._workers, self._threads)
-            except DamagedPackage as fault:
-                message = f"The Whisper model {found.name} is damaged."
-                remedy = f"{fault}. {whisper_weights.REMEDY}"
-                raise SpeechError("processing_error", message, remedy=remedy) from None
-            except Exception as fault:  # tokenizers raises nothing narrower
-                message = f"The Whisper model {found.name} cannot be loaded ({type(fault).__name__})."
-                raise SpeechError("processing_error", message, remedy=whisper_weights.REMEDY) from fault
-        return self._loaded[0]
+            with _told_of(found.name):
+                self._loaded = LoadedWhisper(found, self._threads)
+        return self._loaded.name
 
     def listen(
         self,
@@ -157,10 +147,14 @@ class Whisper:
         )
 
     @property
-    def _model(self) -> WhisperModel:
+    def _ready(self) -> LoadedWhisper:
         if self._loaded is None:
             raise RuntimeError("the model is used before it is loaded")
-        return self._loaded[1]
+        return self._loaded
+
+    @property
+    def _model(self) -> WhisperModel:
+        return self._ready.model
 
     def _known(self, language: str) -> str:
         """The requested language, or English if the model is for English alone.
@@ -187,11 +181,15 @@ class Whisper:
     def _hear(self, samples: Samples, windows: Sequence[Window], report: Report) -> list[list[Spoken]]:
         """The words of each window, with times in seconds from the start of the samples."""
         heard: list[list[Spoken]] = [[] for _ in windows]
+        model = self._model
+        if len(windows) == 1:
+            with _told_of(self._ready.name):
+                model = self._ready.for_one_window
         parts = [_Part(index, window) for index, window in enumerate(windows)]
         for turn in range(_TURNS):
             left: list[_Part] = []
-            for done, (part, raws) in enumerate(self._decode(samples, parts), 1):
-                words = list(self._words(samples, part, raws))
+            for done, (part, raws) in enumerate(self._decode(model, samples, parts), 1):
+                words = list(self._words(model, samples, part, raws))
                 heard[part.index] += words
                 rest = part.window.after(words[-1].end) if words else None
                 if rest is not None and len(rest) >= _REST:
@@ -201,9 +199,11 @@ class Whisper:
             parts = left
         return heard
 
-    def _words(self, samples: Samples, part: _Part, raws: Sequence[Raw]) -> Iterator[Spoken]:
+    def _words(
+        self, model: WhisperModel, samples: Samples, part: _Part, raws: Sequence[Raw]
+    ) -> Iterator[Spoken]:
         if any(raw.compression_ratio > _REPETITIVE for raw in raws):
-            _, raws = next(self._decode(samples, [part], ngrams=_NGRAMS))
+            _, raws = next(self._decode(model, samples, [part], ngrams=_NGRAMS))
         for raw in raws:
             if raw.no_speech_prob > _NO_SPEECH and raw.avg_logprob < _UNSURE:
                 continue
@@ -216,7 +216,7 @@ class Whisper:
                 yield Spoken(start, end, word.word, confidence, part.window.language)
 
     def _decode(
-        self, samples: Samples, parts: Sequence[_Part], *, ngrams: int = 0
+        self, model: WhisperModel, samples: Samples, parts: Sequence[_Part], *, ngrams: int = 0
     ) -> Iterator[tuple[_Part, Sequence[Raw]]]:
         """Whisper's segments for each part, in the order of the parts; usually one segment for each part.
 
@@ -224,41 +224,57 @@ class Whisper:
         """
 
         def decode(batch: Sequence[_Part]) -> list[tuple[_Part, Sequence[Raw]]]:
-            return self._decode_batch(samples, batch, ngrams)
+            return _decode_batch(model, samples, batch, ngrams)
 
-        with ThreadPoolExecutor(self._workers) as pool:
-            yield from itertools.chain.from_iterable(pool.map(decode, _batches(parts, self._workers)))
+        workers = self._ready.workers
+        with ThreadPoolExecutor(workers) as pool:
+            yield from itertools.chain.from_iterable(pool.map(decode, _batches(parts, workers)))
 
-    def _decode_batch(
-        self, samples: Samples, parts: Sequence[_Part], ngrams: int
-    ) -> list[tuple[_Part, Sequence[Raw]]]:
-        """Decode parts in one language. Called in several threads at once.
 
-        A segment's `seek` is the start of its part, in hundredths of a second. `seek` and the words' times
-        count from the same zero.
-        """
-        ends = list(itertools.accumulate((len(part.window) for part in parts), initial=0))
-        raws, _ = BatchedInferencePipeline(self._model).transcribe(
-            np.concatenate([part.window.samples(samples) for part in parts]),
-            parts[0].window.language,
-            beam_size=_BEAM,
-            batch_size=len(parts),
-            no_repeat_ngram_size=ngrams,
-            condition_on_previous_text=False,
-            # If Whisper makes timestamps itself, it drops the words after the last timestamp.
-            without_timestamps=True,
-            word_timestamps=True,
-            clip_timestamps=[
-                {"start": start / SAMPLE_RATE, "end": end / SAMPLE_RATE}
-                for start, end in itertools.pairwise(ends)
-            ],
-        )
-        begins = [100 * start / SAMPLE_RATE for start in ends[:-1]]
+@contextmanager
+def _told_of(name: str) -> Generator[None]:
+    """Raises SpeechError for an error in the block, which loads the model of this name."""
+    try:
+        yield
+    except DamagedPackage as fault:
+        message = f"The Whisper model {name} is damaged."
+        remedy = f"{fault}. {whisper_weights.REMEDY}"
+        raise SpeechError("processing_error", message, remedy=remedy) from None
+    except Exception as fault:  # tokenizers raises nothing narrower
+        message = f"The Whisper model {name} cannot be loaded ({type(fault).__name__})."
+        raise SpeechError("processing_error", message, remedy=whisper_weights.REMEDY) from fault
 
-        def place(raw: Raw) -> int:
-            return bisect.bisect_right(begins, raw.seek + 1.5) - 1  # `seek` was rounded down
 
-        return [(parts[index], list(group)) for index, group in itertools.groupby(raws, place)]
+def _decode_batch(
+    model: WhisperModel, samples: Samples, parts: Sequence[_Part], ngrams: int
+) -> list[tuple[_Part, Sequence[Raw]]]:
+    """Decode parts in one language. Called in several threads at once.
+
+    A segment's `seek` is the start of its part, in hundredths of a second. `seek` and the words' times count
+    from the same zero.
+    """
+    ends = list(itertools.accumulate((len(part.window) for part in parts), initial=0))
+    raws, _ = BatchedInferencePipeline(model).transcribe(
+        np.concatenate([part.window.samples(samples) for part in parts]),
+        parts[0].window.language,
+        beam_size=_BEAM,
+        batch_size=len(parts),
+        no_repeat_ngram_size=ngrams,
+        condition_on_previous_text=False,
+        # If Whisper makes timestamps itself, it drops the words after the last timestamp.
+        without_timestamps=True,
+        word_timestamps=True,
+        clip_timestamps=[
+            {"start": start / SAMPLE_RATE, "end": end / SAMPLE_RATE}
+            for start, end in itertools.pairwise(ends)
+        ],
+    )
+    begins = [100 * start / SAMPLE_RATE for start in ends[:-1]]
+
+    def place(raw: Raw) -> int:
+        return bisect.bisect_right(begins, raw.seek + 1.5) - 1  # `seek` was rounded down
+
+    return [(parts[index], list(group)) for index, group in itertools.groupby(raws, place)]
 
 
 def _batches(parts: Sequence[_Part], workers: int) -> Iterator[Sequence[_Part]]:
@@ -278,31 +294,6 @@ def _doubted(words: list[Spoken], window: Window) -> list[Spoken]:
     if letters * SAMPLE_RATE <= _FASTEST * len(window):
         return words
     return [msgspec.structs.replace(word, confidence=share(_DOUBT * word.confidence)) for word in words]
-
-
-def _load(found: whisper_weights.Weights, workers: int, threads: int) -> WhisperModel:
-    """Load a model for `workers` batches at once, on `threads` threads together.
-
-    Raises DamagedPackage, and whatever the libraries raise for files that are no model.
-    """
-    files: dict[str, bytes | Readable] | None = None
-    if found.folder is None:
-        files = {name: packaged.read() or b"" for name, packaged in found.packaged.items() if name != _LARGE}
-        # The large file is passed as an object with `read`, so that this function holds no copy of its bytes.
-        files[_LARGE] = found.packaged[_LARGE]
-    place = found.name if found.folder is None else str(found.folder)
-    model = WhisperModel(
-        place,
-        device="cpu",
-        compute_type="int8",
-        cpu_threads=round(threads / workers),
-        num_workers=workers,
-        files=files,
-        local_files_only=True,
-    )
-    if model.model.n_mels != model.feature_extractor.mel_filters.shape[0]:
-        raise ValueError("preprocessor_config.json is missing or is another model's")
-    return model
 
 
 def _seconds(spoken: Iterable[tuple[Span, str]]) -> dict[str, float]:
