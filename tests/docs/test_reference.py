@@ -13,7 +13,7 @@ from lapel import app
 from lapel.foundation.core.rate_limit import RateLimit
 from lapel.setting_fields import variable
 from lapel.settings import Settings, docs
-from lapel.slices.transcription.models.whisper import recognizer
+from lapel.slices.transcription.models.whisper import loaded_whisper
 from tests.slices.pages import errors_of, limits_of
 from tests.support.declared import declared_operations
 
@@ -63,7 +63,7 @@ def test_every_rate_limit_of_a_slice_has_a_row_with_its_own_setting(limit: RateL
 
 
 def test_what_the_local_engine_runs_on_is_told() -> None:
-    loaded = inspect.getsource(recognizer)
+    loaded = inspect.getsource(loaded_whisper)
     row = next(
         line for line in (DOCS / "providers.md").read_text().splitlines() if line.startswith("| `local` |")
     )

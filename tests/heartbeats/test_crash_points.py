@@ -18,10 +18,12 @@ from tests.faults.processes import CRASHED, armed, errand, process, run_schedule
 from tests.firmware.support import Fleet
 from tests.heartbeats.support import worn
 from tests.support.client import api_client
+from tests.support.locks import until_waiting
 from tests.support.running import Running, running, settings_for
 from tests.support.tenants import make_tenant
 
 SWEEP = "heartbeat:silent"
+WRITERS = "SELECT count(DISTINCT xmin::text) FROM devices WHERE battery_percent = 4"
 
 
 @asynccontextmanager
@@ -86,16 +88,28 @@ async def test_of_devices_that_share_a_statement_each_gets_no_answer_and_its_rep
     async with running(tmp_path / "data", fresh_database) as live, api_client(live.url) as client:
         tenant = await make_tenant(live.ports)
         fleet = [await worn(client, live.ports, tenant, f"SHARED{number}") for number in range(6)]
+        unbound = await worn(client, live.ports, tenant, "UNBOUND")
+        await unbound.post("/unbind")
         async with dying_api(live, tmp_path, "heartbeat:stored") as dying:
-            sent = [replace(each, client=dying).send({"battery_percent": 4}) for each in fleet]
-            refused = await asyncio.gather(*sent, return_exceptions=True)
-            assert all(isinstance(each, httpx.TransportError) for each in refused), refused
-        # The statement of each device is done whole or not at all, and one of them was.
-        percents = {(await each.row())["battery_percent"] for each in fleet}
-        assert 4 in percents <= {4, None}
+            async with live.ports.database.transaction() as connection:
+                # While the first statement waits, the others line up for one statement.
+                await connection.execute("LOCK TABLE devices IN EXCLUSIVE MODE")
+                first = asyncio.ensure_future(replace(unbound, client=dying).send({}))
+                await until_waiting(live.ports, 1)
+                sent = [
+                    asyncio.ensure_future(replace(each, client=dying).send({"battery_percent": 4}))
+                    for each in fleet
+                ]
+                await until_waiting(live.ports, 2)
+            refused = await asyncio.gather(first, *sent, return_exceptions=True)
+            assert all(isinstance(each, httpx.TransportError) for each in refused[1:]), refused
+        rows = [await each.row() for each in fleet]
+        assert {row["battery_percent"] for row in rows} == {4}
+        async with live.ports.database.acquire() as connection:
+            writers = await connection.fetchval(WRITERS)
+        assert writers == 1, "they did not share a statement"
         for each in fleet:
             assert await each.events("device.low_battery") == []
-        for each in fleet:
             await each.beat(battery_percent=4)
             assert len(await each.events("device.low_battery")) == 1
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
 from datetime import timedelta
 from hashlib import sha256
 from typing import Any
@@ -15,7 +16,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from lapel.foundation.core.actors import Actor
 from lapel.foundation.core.clock import EPOCH
+from lapel.foundation.core.errors import Unavailable
+from lapel.foundation.database.turns.world_shares import WORLD
 from lapel.foundation.ports import Ports
 from lapel.slices.heartbeats import queries
 from lapel.slices.heartbeats.service import Heartbeats
@@ -147,26 +151,74 @@ async def test_devices_do_not_wait_for_another_devices_row(fleet: list[Worn]) ->
     assert [(await each.row())["battery_percent"] for each in fleet] == [42, *[60] * len(others)]
 
 
+@asynccontextmanager
+async def held(live: Running, device: Worn) -> AsyncGenerator[None]:
+    """Whoever wants the device's row meanwhile waits for it."""
+    async with live.ports.database.transaction() as connection:
+        await connection.execute(
+            "SELECT 1 FROM devices WHERE world_id = $1 AND id = $2 FOR UPDATE",
+            device.tenant.test_world,
+            device.id,
+        )
+        yield
+
+
+BODIES = [
+    {"battery_percent": 30, "diagnostics": {"events": [{"event_id": "a" * 16}]}},
+    {"battery_percent": 20},
+    {"battery_percent": 10},
+]
+
+
+@pytest.mark.parametrize("bodies", [BODIES, BODIES[::-1]], ids=["diagnostics first", "diagnostics last"])
+@pytest.mark.parametrize("authenticated", [False, True])
 async def test_a_later_heartbeat_does_not_overtake_one_that_waits_for_the_devices_row(
+    live: Running, device: Worn, bodies: list[dict[str, Any]], authenticated: bool
+) -> None:
+    service, token = live.services[Heartbeats], live.ports.hasher.hash(device.token)
+    world_id = device.tenant.test_world
+    actor = Actor(
+        kind="device", id=device.id, world_id=world_id, project_id="proj", mode="test", token_hash=token
+    )
+
+    async def beat(body: dict[str, Any]) -> object:
+        WORLD.set(world_id)  # as of a process that remembers the token, or has authenticated it
+        told = msgspec.convert(body, HeartbeatBody)
+        if authenticated:
+            return await service.of(actor, "me", told)
+        return await service.of_device(token, "me", told)
+
+    async with held(live, device):
+        beats = [asyncio.create_task(beat(body)) for body in bodies]
+        await until_waiting(live.ports, 1)
+    assert all(await asyncio.gather(*beats))
+    assert (await device.row())["battery_percent"] == bodies[-1]["battery_percent"]
+
+
+async def test_a_heartbeat_that_is_cancelled_or_fails_lets_the_next_one_in(
     live: Running, device: Worn
 ) -> None:
     service, token = live.services[Heartbeats], live.ports.hasher.hash(device.token)
-    event = {"events": [{"event_id": "a" * 16}]}
-    bodies = [{"battery_percent": 30, "diagnostics": event}, {"battery_percent": 20}, {"battery_percent": 10}]
-    for order in (bodies, bodies[::-1]):
-        async with live.ports.database.transaction() as connection:
+
+    async def beat(percent: int) -> object:
+        WORLD.set(device.tenant.test_world)
+        return await service.of_device(token, "me", HeartbeatBody(battery_percent=percent))
+
+    async with held(live, device):
+        cancelled = asyncio.create_task(beat(70))
+        await until_waiting(live.ports, 1)
+        cancelled.cancel()
+        await asyncio.wait([cancelled])
+        failing = asyncio.create_task(beat(60))
+        await until_waiting(live.ports, 1)
+        async with live.ports.database.acquire() as connection:
             await connection.execute(
-                "SELECT 1 FROM devices WHERE world_id = $1 AND id = $2 FOR UPDATE",
-                device.tenant.test_world,
-                device.id,
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE wait_event_type = 'Lock'"
             )
-            beats = [
-                asyncio.create_task(service.of_device(token, "me", msgspec.convert(body, HeartbeatBody)))
-                for body in order
-            ]
-            await until_waiting(live.ports, 1)
-        assert all(await asyncio.gather(*beats))
-        assert (await device.row())["battery_percent"] == order[-1]["battery_percent"]
+        with pytest.raises(Unavailable):
+            await failing
+    assert await beat(50)
+    assert (await device.row())["battery_percent"] == 50
 
 
 async def test_among_others_a_bad_token_is_401_and_another_ones_id_403(fleet: list[Worn]) -> None:

@@ -360,7 +360,7 @@ async def test_writes_end_as_one_by_one(database: Database, steps: list[tuple[in
         found = {row["name"]: row["value"] for row in rows}
         return [found[name] for name in names]
 
-    together, turns = Together(database, count), KeyedTurns(10)
+    together, turns = Together(database, count), KeyedTurns(10, "too late")
 
     async def ask(name: int, step: int) -> int:
         await turns.enter(name)

@@ -17,6 +17,7 @@ from lapel.foundation.core.errors import Forbidden, InvalidRequest, NotFound, Un
 from lapel.foundation.database.pool import ACQUIRE_SECONDS, affected
 from lapel.foundation.database.together import Together
 from lapel.foundation.database.turns.keyed_turns import KeyedTurns
+from lapel.foundation.database.turns.world_shares import WORLD
 from lapel.foundation.http.input.fields import json_text, raw
 from lapel.foundation.storage.errors import StoreUnavailable
 from lapel.slices.devices.service import (
@@ -74,15 +75,18 @@ class Heartbeats:
         # One at a time: two would each commit half of the heartbeats, and wait for each other's commit.
         self._together = Together(ports.database, queries.beats_of_devices, under_way=1)
         # A device's heartbeats are stored in the order in which they arrive, even if one waits for its row.
-        self._turns = KeyedTurns(ACQUIRE_SECONDS)
+        self._turns = KeyedTurns(
+            ACQUIRE_SECONDS, "Earlier heartbeats of this device are not stored yet. Repeat the request."
+        )
 
     async def of_device(
         self, token_hash: bytes, device_id: str, body: HeartbeatBody
     ) -> tuple[Actor, Heartbeat] | None:
         """Store and answer a heartbeat from the device that has this token.
 
-        None when the token is not current, or when `device_id` names another device. Raises InvalidRequest
-        for a malformed event, or when the context or an event is too large.
+        None when the token is not current, when `device_id` names another device, or when another request
+        holds the device's row and nobody knows yet whose token it is. Raises InvalidRequest for a malformed
+        event, or when the context or an event is too large.
         """
         now = self._ports.clock.now()
         reported, sent = self._reported(body, _connection(body), now)
@@ -131,18 +135,17 @@ class Heartbeats:
     async def _stored(
         self, token_hash: bytes, device_id: str | None, reported: queries.ReportedState
     ) -> queries.BeatRow | None:
-        """Store a heartbeat after the earlier ones of the device; None as in `queries.beat_of_device`."""
+        """Store a heartbeat after the earlier ones of the device; None as in `of_device`."""
         await self._turns.enter(token_hash)
         try:
-            row: queries.BeatRow | None = None
             if reported.diagnostics is None:
                 row = await self._together.ask(queries.DeviceBeat(token_hash, device_id, reported.facts))
-            if row is None:
-                # Another request may hold the device's row. The shared statement does not wait for it, or
-                # other devices would wait too.
-                async with self._ports.database.acquire() as connection:
-                    row = await queries.beat_of_device(connection, token_hash, device_id, reported)
-            return row
+                if row is not None or WORLD.get() is None:
+                    return row
+            # Another request may hold the device's row. The shared statement does not wait for it, or other
+            # devices would wait too. This one waits, and counts for the share of the device's world.
+            async with self._ports.database.acquire() as connection:
+                return await queries.beat_of_device(connection, token_hash, device_id, reported)
         finally:
             self._turns.leave(token_hash)
 

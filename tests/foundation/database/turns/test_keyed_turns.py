@@ -23,13 +23,14 @@ async def settle() -> None:
 @given(
     callers=st.lists(
         st.tuples(st.integers(0, 2), st.integers(0, 3), st.none() | st.integers(0, 4)), max_size=20
-    )
+    ),
+    patience=st.sampled_from((10, 0.0001)),
 )
 async def test_one_of_each_key_is_inside_and_the_others_follow_in_their_order(
-    callers: list[tuple[int, int, int | None]],
+    callers: list[tuple[int, int, int | None]], patience: float
 ) -> None:
     """Each caller: its key, for how many turns of the event loop it stays, and the one that cancels it."""
-    turns = KeyedTurns(10)
+    turns = KeyedTurns(patience, "too late")
     inside, entered = Counter[int](), list[int]()
 
     async def call(number: int, key: int, stays: int) -> None:
@@ -55,13 +56,15 @@ async def test_one_of_each_key_is_inside_and_the_others_follow_in_their_order(
         own = [number for number in entered if callers[number][0] == key]
         assert own == sorted(own)
     for task, (_, _, cancelled) in zip(tasks, callers, strict=True):
-        assert task.cancelled() or task.exception() is None
         assert cancelled is not None or not task.cancelled()
+        if not task.cancelled() and (fault := task.exception()) is not None:
+            assert isinstance(fault, Unavailable)
+            assert patience < 1
     assert turns.keys == 0
 
 
 async def test_a_caller_waits_only_so_long_and_then_has_no_turn() -> None:
-    turns = KeyedTurns(0.05)
+    turns = KeyedTurns(0.05, "They are not answered yet.")
     await turns.enter("a")
     await turns.enter("b")
     late = [asyncio.create_task(turns.enter("a")) for _ in range(2)]
@@ -77,7 +80,7 @@ async def test_a_caller_waits_only_so_long_and_then_has_no_turn() -> None:
 
 
 async def test_a_caller_who_is_cancelled_in_the_moment_of_its_turn_keeps_no_place() -> None:
-    turns = KeyedTurns(10)
+    turns = KeyedTurns(10, "too late")
     await turns.enter("a")
     waiting = [asyncio.create_task(turns.enter("a")) for _ in range(2)]
     await settle()

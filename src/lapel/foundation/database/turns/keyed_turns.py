@@ -18,9 +18,10 @@ class KeyedTurns:
     A caller who leaves early, because it was cancelled, lets the next one in.
     """
 
-    def __init__(self, patience: float) -> None:
-        """`patience`: seconds that a caller waits."""
+    def __init__(self, patience: float, too_late: str) -> None:
+        """`patience`: seconds that a caller waits. `too_late`: the message for those who waited in vain."""
         self._patience = patience
+        self._too_late = too_late
         # The keys of the callers inside, and the line of those who wait; None if nobody has waited.
         self._lines: dict[Hashable, FairSemaphore | None] = {}
 
@@ -43,7 +44,7 @@ class KeyedTurns:
         try:
             await line.enter()
         except TimeoutError as late:
-            raise Unavailable("Earlier requests like this one are not answered yet. Repeat it.") from late
+            raise Unavailable(self._too_late) from late
         except asyncio.CancelledError:
             self._forget(key, line)
             raise
