@@ -40,7 +40,7 @@ class LoadedWhisper:
 
     @cached_property
     def for_one_window(self) -> WhisperModel:
-        """The model for a piece that is a single window: all threads encode it, and one decodes it.
+        """The model for a piece that is a single window: all threads encode it, and one worker decodes it.
 
         Loads the weights once more, because CTranslate2 has the same number of threads for all that a model
         does. Raises the same errors.
