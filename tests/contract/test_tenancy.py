@@ -22,6 +22,8 @@ _REASONS = {
         "lapel.slices.recordings.uploads.token_lookup_queries.FIND_UPLOAD",
         "lapel.slices.end_users.end_user_token_queries.FIND_END_USER",
         "lapel.slices.devices.tokens.lookup_queries.PROMOTE_FRESH",
+        "lapel.slices.heartbeats.queries.WORLDS_OF_TOKENS",
+        "lapel.slices.heartbeats.queries.WORLD_OF_TOKEN",
         "lapel.slices.heartbeats.queries.BEATS_OF_DEVICES",
         "lapel.slices.heartbeats.queries.BEAT_OF_DEVICE",
         "lapel.slices.heartbeats.queries.FULL_BEAT_OF_DEVICE",

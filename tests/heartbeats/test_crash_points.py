@@ -88,21 +88,25 @@ async def test_of_devices_that_share_a_statement_each_gets_no_answer_and_its_rep
     async with running(tmp_path / "data", fresh_database) as live, api_client(live.url) as client:
         tenant = await make_tenant(live.ports)
         fleet = [await worn(client, live.ports, tenant, f"SHARED{number}") for number in range(6)]
-        unbound = await worn(client, live.ports, tenant, "UNBOUND")
-        await unbound.post("/unbind")
+        unbound = [await worn(client, live.ports, tenant, f"UNBOUND{number}") for number in range(2)]
+        for each in unbound:
+            await each.post("/unbind")
         async with dying_api(live, tmp_path, "heartbeat:stored") as dying:
             async with live.ports.database.transaction() as connection:
-                # While the first statement waits, the others line up for one statement.
+                # While two statements wait, no third one begins, and the others line up for one statement.
                 await connection.execute("LOCK TABLE devices IN EXCLUSIVE MODE")
-                first = asyncio.ensure_future(replace(unbound, client=dying).send({}))
-                await until_waiting(live.ports, 1)
+                others: list[asyncio.Future[httpx.Response]] = []
+                for number, each in enumerate(unbound, 1):
+                    others.append(asyncio.ensure_future(replace(each, client=dying).send({})))
+                    await until_waiting(live.ports, number)
                 sent = [
                     asyncio.ensure_future(replace(each, client=dying).send({"battery_percent": 4}))
                     for each in fleet
                 ]
-                await until_waiting(live.ports, 2)
-            refused = await asyncio.gather(first, *sent, return_exceptions=True)
-            assert all(isinstance(each, httpx.TransportError) for each in refused[1:]), refused
+                await asyncio.sleep(1)  # until all of them have arrived
+            refused = await asyncio.gather(*sent, return_exceptions=True)
+            assert all(isinstance(each, httpx.TransportError) for each in refused), refused
+            await asyncio.gather(*others, return_exceptions=True)
         rows = [await each.row() for each in fleet]
         assert {row["battery_percent"] for row in rows} == {4}
         async with live.ports.database.acquire() as connection:

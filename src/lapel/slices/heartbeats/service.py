@@ -75,6 +75,7 @@ class Heartbeats:
         # One at a time: two would each commit half of the heartbeats, and wait for each other's commit.
         self._together = Together(ports.database, queries.beats_of_devices, under_way=1)
         # A device's heartbeats are stored in the order in which they arrive, even if one waits for its row.
+        self._worlds = Together(ports.database, queries.worlds_of_tokens)
         self._turns = KeyedTurns(
             ACQUIRE_SECONDS, "Earlier heartbeats of this device are not stored yet. Repeat the request."
         )
@@ -84,9 +85,8 @@ class Heartbeats:
     ) -> tuple[Actor, Heartbeat] | None:
         """Store and answer a heartbeat from the device that has this token.
 
-        None when the token is not current, when `device_id` names another device, or when another request
-        holds the device's row and nobody knows yet whose token it is. Raises InvalidRequest for a malformed
-        event, or when the context or an event is too large.
+        None when the token is not current, or when `device_id` names another device. Raises InvalidRequest
+        for a malformed event, or when the context or an event is too large.
         """
         now = self._ports.clock.now()
         reported, sent = self._reported(body, _connection(body), now)
@@ -140,10 +140,15 @@ class Heartbeats:
         try:
             if reported.diagnostics is None:
                 row = await self._together.ask(queries.DeviceBeat(token_hash, device_id, reported.facts))
-                if row is not None or WORLD.get() is None:
+                if row is not None:
                     return row
             # Another request may hold the device's row. The shared statement does not wait for it, or other
             # devices would wait too. This one waits, and counts for the share of the device's world.
+            if WORLD.get() is None:
+                found = await self._worlds.ask((token_hash,))
+                if found is None:
+                    return None
+                WORLD.set(found.world_id)
             async with self._ports.database.acquire() as connection:
                 return await queries.beat_of_device(connection, token_hash, device_id, reported)
         finally:

@@ -107,9 +107,15 @@ async def half_waits(ports: Ports, other: Device, theirs: str) -> None:
         assert await beside.fetchval(WAITING) <= HALF
 
 
+@pytest.mark.parametrize("body", [{}, {"diagnostics": {"events": [{"event_id": "a" * 16}]}}])
 @pytest.mark.parametrize("remembered", [True, False])
 async def test_heartbeats_that_wait_for_a_row_leave_others_their_connections(
-    client: httpx.AsyncClient, tenant: Tenant, stranger: Tenant, ports: Ports, remembered: bool
+    client: httpx.AsyncClient,
+    tenant: Tenant,
+    stranger: Tenant,
+    ports: Ports,
+    remembered: bool,
+    body: dict[str, object],
 ) -> None:
     device, other = Device(client, tenant, tenant.headers), Device(client, stranger, stranger.headers)
     theirs = await other.recording()
@@ -127,9 +133,9 @@ async def test_heartbeats_that_wait_for_a_row_leave_others_their_connections(
         async with connection.transaction():
             await connection.execute("SELECT FROM devices FOR UPDATE")
             waiting = [
-                asyncio.create_task(client.post(beat, json={}, headers=bearer(token))) for token in tokens
+                asyncio.create_task(client.post(beat, json=body, headers=bearer(token))) for token in tokens
             ]
             await half_waits(ports, other, theirs)
     finally:
         await connection.close()
-    await asyncio.gather(*waiting)
+    assert {each.status_code for each in await asyncio.gather(*waiting)} == {200}

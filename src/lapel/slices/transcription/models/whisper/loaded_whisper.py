@@ -34,6 +34,7 @@ class LoadedWhisper:
         """
         self.name = found.name
         self._found = found
+        self._file = _file(found)
         self._threads = threads
         self.workers = min(threads, _MOST_WORKERS) if _is_small(found) else 1
         self.model = _load(found, self.workers, round(threads / self.workers))
@@ -43,11 +44,16 @@ class LoadedWhisper:
         """The model for a piece that is a single window: all threads encode it, and one worker decodes it.
 
         Loads the weights once more, because CTranslate2 has the same number of threads for all that a model
-        does. Raises the same errors.
+        does. If that fails or the file has changed, `model` does all the work, more slowly.
         """
         if self.workers == 1:
             return self.model
-        return _OneWindow(self.model, _load(self._found, 1, self._threads))
+        try:
+            if _file(self._found) != self._file:
+                return self.model
+            return _OneWindow(self.model, _load(self._found, 1, self._threads))
+        except Exception:  # noqa: BLE001 - whatever keeps the weights from being loaded a second time
+            return self.model
 
 
 class _OneWindow(WhisperModel):
@@ -60,6 +66,14 @@ class _OneWindow(WhisperModel):
     def encode(self, features: NDArray[np.float32]) -> StorageView:
         """Encode windows: (windows, mel bands, frames of 10 ms)."""
         return self._encodes.encode(features)
+
+
+def _file(found: Weights) -> tuple[int, int, int, int] | None:
+    """What changes when the weights of a folder are replaced. Those in packages have a checksum."""
+    if found.folder is None:
+        return None
+    seen = (found.folder / _LARGE_FILE).stat()
+    return seen.st_dev, seen.st_ino, seen.st_size, seen.st_mtime_ns
 
 
 def _is_small(found: Weights) -> bool:

@@ -9,9 +9,8 @@ from __future__ import annotations
 import bisect
 import dataclasses
 import itertools
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, TypeAlias
 
 import msgspec
@@ -97,8 +96,15 @@ class Whisper:
         """
         if self._loaded is None:
             found = whisper_weights.here(self.setting)
-            with _told_of(found.name):
+            try:
                 self._loaded = LoadedWhisper(found, self._threads)
+            except DamagedPackage as fault:
+                message = f"The Whisper model {found.name} is damaged."
+                remedy = f"{fault}. {whisper_weights.REMEDY}"
+                raise SpeechError("processing_error", message, remedy=remedy) from None
+            except Exception as fault:  # tokenizers raises nothing narrower
+                message = f"The Whisper model {found.name} cannot be loaded ({type(fault).__name__})."
+                raise SpeechError("processing_error", message, remedy=whisper_weights.REMEDY) from fault
         return self._loaded.name
 
     def listen(
@@ -181,10 +187,7 @@ class Whisper:
     def _hear(self, samples: Samples, windows: Sequence[Window], report: Report) -> list[list[Spoken]]:
         """The words of each window, with times in seconds from the start of the samples."""
         heard: list[list[Spoken]] = [[] for _ in windows]
-        model = self._model
-        if len(windows) == 1:
-            with _told_of(self._ready.name):
-                model = self._ready.for_one_window
+        model = self._model if len(windows) > 1 else self._ready.for_one_window
         parts = [_Part(index, window) for index, window in enumerate(windows)]
         for turn in range(_TURNS):
             left: list[_Part] = []
@@ -229,20 +232,6 @@ class Whisper:
         workers = self._ready.workers
         with ThreadPoolExecutor(workers) as pool:
             yield from itertools.chain.from_iterable(pool.map(decode, _batches(parts, workers)))
-
-
-@contextmanager
-def _told_of(name: str) -> Generator[None]:
-    """Raises SpeechError for an error in the block, which loads the model of this name."""
-    try:
-        yield
-    except DamagedPackage as fault:
-        message = f"The Whisper model {name} is damaged."
-        remedy = f"{fault}. {whisper_weights.REMEDY}"
-        raise SpeechError("processing_error", message, remedy=remedy) from None
-    except Exception as fault:  # tokenizers raises nothing narrower
-        message = f"The Whisper model {name} cannot be loaded ({type(fault).__name__})."
-        raise SpeechError("processing_error", message, remedy=whisper_weights.REMEDY) from fault
 
 
 def _decode_batch(
