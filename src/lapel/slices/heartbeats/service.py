@@ -74,8 +74,8 @@ class Heartbeats:
         self._firmware = firmware
         # One at a time: two would each commit half of the heartbeats, and wait for each other's commit.
         self._together = Together(ports.database, queries.beats_of_devices, under_way=1)
-        # A device's heartbeats are stored in the order in which they arrive, even if one waits for its row.
         self._worlds = Together(ports.database, queries.worlds_of_tokens)
+        # A device's heartbeats are stored in the order in which they arrive, even if one waits for its row.
         self._turns = KeyedTurns(
             ACQUIRE_SECONDS, "Earlier heartbeats of this device are not stored yet. Repeat the request."
         )
