@@ -17,11 +17,9 @@ from typing import TYPE_CHECKING, NamedTuple
 import msgspec
 
 from lapel.foundation.core.actors import Mode
-from lapel.foundation.database.asked_rows import asked_rows, parameters
 from lapel.foundation.database.batches import deleting_some
 from lapel.foundation.database.row_quota import is_full
 from lapel.foundation.database.rows import (
-    FoundRow,
     fetch_found,
     fetch_only_row,
     fetch_only_value,
@@ -103,15 +101,6 @@ FULL_BEAT_OF_KEY = f"""
 WITH beat AS (
     {store_active(ACTIVE_RECORDING, COMMANDED_TO_RECORD)}{_COUNTED}{OF_KEY}{_RETURNING_TOO}
 ){_KEPT}"""
-
-_ASKED = asked_rows(hash="bytea")
-WORLDS_OF_TOKENS = f"""
-SELECT asked.place, t.world_id FROM {_ASKED.several}
-JOIN device_tokens t ON t.token_hash = asked.hash
-JOIN devices d ON d.world_id = t.world_id AND d.id = t.device_id
-WHERE t.binding_generation = d.binding_generation AND d.deleted_at IS NULL
-"""
-WORLD_OF_TOKEN = _ASKED.alone(WORLDS_OF_TOKENS)
 
 # $1 to $3: the world, the device and the binding of the heartbeat. $4: the present time. $5 and $6: the state
 # and the number of waiting recordings that the heartbeat reports, or NULL. When another request ends a
@@ -231,12 +220,6 @@ class DiagnosticRow(msgspec.Struct, frozen=True):
     received_at: datetime
 
 
-class TokenWorldRow(FoundRow, frozen=True):
-    """The world of a token."""
-
-    world_id: int
-
-
 class DeliveryRow(msgspec.Struct, frozen=True):
     """Commands and an offer for a device, as JSON texts."""
 
@@ -275,16 +258,6 @@ async def beats_of_devices(connection: Connection, beats: Sequence[DeviceBeat]) 
         *reported,
         max(minutes),
         connections,
-    )
-
-
-async def worlds_of_tokens(
-    connection: Connection, token_hashes: Sequence[tuple[bytes]]
-) -> list[TokenWorldRow | None]:
-    """The world of each token; None for a token that no device has. Waits for no row."""
-    statement = WORLD_OF_TOKEN if len(token_hashes) == 1 else WORLDS_OF_TOKENS
-    return await fetch_found(
-        connection, TokenWorldRow, statement, len(token_hashes), *parameters(token_hashes)
     )
 
 

@@ -74,7 +74,6 @@ class Heartbeats:
         self._firmware = firmware
         # One at a time: two would each commit half of the heartbeats, and wait for each other's commit.
         self._together = Together(ports.database, queries.beats_of_devices, under_way=1)
-        self._worlds = Together(ports.database, queries.worlds_of_tokens)
         # A device's heartbeats are stored in the order in which they arrive, even if one waits for its row.
         self._turns = KeyedTurns(
             ACQUIRE_SECONDS, "Earlier heartbeats of this device are not stored yet. Repeat the request."
@@ -145,10 +144,10 @@ class Heartbeats:
             # Another request may hold the device's row. The shared statement does not wait for it, or other
             # devices would wait too. This one waits, and counts for the share of the device's world.
             if WORLD.get() is None:
-                found = await self._worlds.ask((token_hash,))
-                if found is None:
+                world_id = await self._devices.world_of(token_hash)
+                if world_id is None:
                     return None
-                WORLD.set(found.world_id)
+                WORLD.set(world_id)
             async with self._ports.database.acquire() as connection:
                 return await queries.beat_of_device(connection, token_hash, device_id, reported)
         finally:
