@@ -22,8 +22,6 @@ _REASONS = {
         "lapel.slices.recordings.uploads.token_lookup_queries.FIND_UPLOAD",
         "lapel.slices.end_users.end_user_token_queries.FIND_END_USER",
         "lapel.slices.devices.tokens.lookup_queries.PROMOTE_FRESH",
-        "lapel.slices.devices.tokens.lookup_queries.WORLD_OF_TOKEN",
-        "lapel.slices.devices.tokens.lookup_queries.WORLDS_OF_TOKENS",
         "lapel.slices.heartbeats.queries.BEATS_OF_DEVICES",
         "lapel.slices.heartbeats.queries.BEAT_OF_DEVICE",
         "lapel.slices.heartbeats.queries.FULL_BEAT_OF_DEVICE",

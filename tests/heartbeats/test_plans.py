@@ -12,7 +12,6 @@ import pytest
 from lapel.embedded.postgres.supervisor import EmbeddedPostgres
 from lapel.foundation.core.clock import EPOCH
 from lapel.slices.devices.reports import report_queries
-from lapel.slices.devices.tokens import lookup_queries
 from lapel.slices.heartbeats import queries, service
 from lapel.slices.heartbeats.service import Heartbeats
 from tests.heartbeats.support import Timed
@@ -96,8 +95,6 @@ async def test_every_statement_has_its_indexes(postgres: EmbeddedPostgres, fleet
         # The rows of one statement are sorted, to be locked in order.
         assert await used(queries.BEATS_OF_DEVICES, may_sort=True) == STORED | by_token
         assert await used(queries.FULL_BEAT_OF_DEVICE, may_sort=True) == STORED | by_token | recording
-        for statement in (lookup_queries.WORLDS_OF_TOKENS, lookup_queries.WORLD_OF_TOKEN):
-            assert await used(statement) == by_token | {"devices_pkey"}
         assert await used(queries.BEAT_OF_KEY) == STORED
         assert await used(queries.FULL_BEAT_OF_KEY, may_sort=True) == STORED | recording
         assert await used(queries.DELIVER, may_sort=True) == DELIVERING

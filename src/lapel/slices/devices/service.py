@@ -13,6 +13,7 @@ from lapel.foundation.database import audit, outbox
 from lapel.foundation.database.together import Together
 from lapel.foundation.http.input.fields import given, metadata_text, value_of
 from lapel.foundation.http.input.pagination import PageQuery, page, window
+from lapel.foundation.identity.token_kinds import LookUp
 from lapel.slices.devices import events, queries, settings_bodies
 from lapel.slices.devices.access import (
     OWN_DEVICE,
@@ -40,8 +41,8 @@ from lapel.slices.devices.reports.report_queries import (
     store_active,
     store_idle,
 )
-from lapel.slices.devices.tokens import lookup_queries
 from lapel.slices.devices.tokens.bindings import DeviceBindings, Hook
+from lapel.slices.devices.tokens.lookup_queries import DEVICE_TOKEN
 from lapel.slices.devices.views import ONLINE_FOR, device_of, settings_of, state_of
 from lapel.slices.devices.wire import DevicePage, DeviceQuery, DeviceStats
 
@@ -105,14 +106,14 @@ class Devices:
         self._ports = ports
         self._counts = FleetCounts(ports.database)
         self._reads = Together(ports.database, queries.read)
-        self._worlds = Together(ports.database, lookup_queries.find_worlds)
+        self._holders = Together(ports.database, DEVICE_TOKEN.find)
         # Hooks of other slices, called inside the transaction of the deletion. app.py adds them.
         self.on_delete: Final[list[Hook]] = []
 
     async def world_of(self, token_hash: bytes) -> int | None:
         """The world of the device that has this token; None if no device has it. Waits for no row."""
-        found = await self._worlds.ask((token_hash,))
-        return None if found is None else found.world_id
+        found = await self._holders.ask(LookUp([token_hash], self._ports.clock.now()))
+        return None if found is None else found.actor.world_id
 
     async def register(self, connection: Connection, actor: Actor, body: CreateDevice) -> tuple[Device, bool]:
         """The device with this serial number, and whether this call registered it.

@@ -6,8 +6,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Final, Literal
 
 from lapel.foundation.core.rate_limit import RateLimit
-from lapel.foundation.database.asked_rows import asked_rows, parameters
-from lapel.foundation.database.rows import FoundRow, fetch_found
+from lapel.foundation.database.rows import fetch_found
 from lapel.foundation.identity.token_kinds import TOKENS, Found, HolderRow, TokenKind, actor_of, arrays_of
 
 if TYPE_CHECKING:
@@ -20,12 +19,6 @@ if TYPE_CHECKING:
 # This prefix also stands in the examples in devices/wire.py, and in the pattern that hides tokens in logs
 # (`_SECRETS` in foundation/telemetry.py).
 PREFIX: Final = "dtok"
-
-
-class TokenWorldRow(FoundRow, frozen=True):
-    """The world of a token."""
-
-    world_id: int
 
 
 class DeviceHolderRow(HolderRow, frozen=True):
@@ -47,15 +40,6 @@ JOIN worlds w ON w.id = t.world_id
 WHERE t.binding_generation = d.binding_generation AND d.deleted_at IS NULL
 """
 
-_ASKED = asked_rows(hash="bytea")
-WORLDS_OF_TOKENS = f"""
-SELECT asked.place, t.world_id FROM {_ASKED.several}
-JOIN device_tokens t ON t.token_hash = asked.hash
-JOIN devices d ON d.world_id = t.world_id AND d.id = t.device_id
-WHERE t.binding_generation = d.binding_generation AND d.deleted_at IS NULL
-"""
-WORLD_OF_TOKEN = _ASKED.alone(WORLDS_OF_TOKENS)
-
 # The first use of a fresh token makes it the current token, and deletes its predecessor. The device's row is
 # locked meanwhile, because a refresh with the predecessor may replace the fresh token at the same moment.
 LOCK_DEVICE = "SELECT 1 FROM devices WHERE world_id = $1 AND id = $2 FOR NO KEY UPDATE"
@@ -64,19 +48,6 @@ DELETE FROM device_tokens WHERE world_id = $1 AND device_id = $2 AND state = 're
   AND EXISTS (SELECT 1 FROM device_tokens f WHERE f.token_hash = $3 AND f.state = 'fresh')
 """
 PROMOTE_FRESH = "UPDATE device_tokens SET state = 'current' WHERE token_hash = $1 AND state = 'fresh'"
-
-
-async def find_worlds(
-    connection: Connection, token_hashes: Sequence[tuple[bytes]]
-) -> list[TokenWorldRow | None]:
-    """The world of each token; None for a token that no device has. Waits for no row."""
-    return await fetch_found(
-        connection,
-        TokenWorldRow,
-        WORLD_OF_TOKEN if len(token_hashes) == 1 else WORLDS_OF_TOKENS,
-        len(token_hashes),
-        *parameters(token_hashes),
-    )
 
 
 async def _find(connection: Connection, asked: Sequence[LookUp]) -> list[Found | None]:
