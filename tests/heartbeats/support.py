@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
@@ -22,6 +24,7 @@ SELECT event_id, schema_version, body FROM device_diagnostics
 WHERE world_id = $1 AND device_id = $2 ORDER BY event_id
 """
 ROW = "SELECT * FROM devices WHERE world_id = $1 AND id = $2"
+HOLD = "SELECT 1 FROM devices WHERE world_id = $1 AND id = $2 FOR UPDATE"
 
 
 @dataclass
@@ -111,3 +114,11 @@ class Timed:
         """Some time passes (`minutes=15`), and the sweep comes round; how many devices it found silent."""
         self.clock.advance(timedelta(**time))
         return await self.live.services[Heartbeats].sweep()
+
+
+@asynccontextmanager
+async def held(device: Worn) -> AsyncGenerator[None]:
+    """Lock the device's row for the block. Statements that wait for it get it in the order of asking."""
+    async with device.ports.database.transaction() as connection:
+        await connection.execute(HOLD, device.tenant.test_world, device.id)
+        yield

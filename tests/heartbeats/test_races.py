@@ -3,24 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Awaitable
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable
 
 import httpx
 
-from tests.heartbeats.support import Worn
+from tests.heartbeats.support import HOLD, Worn, held
 from tests.support.locks import until_waiting
 from tests.support.tenants import bearer
-
-HOLD = "SELECT 1 FROM devices WHERE world_id = $1 AND id = $2 FOR UPDATE"
-
-
-@asynccontextmanager
-async def held(device: Worn) -> AsyncGenerator[None]:
-    """Whoever wants the device's row meanwhile waits for it, and gets it in the order of asking."""
-    async with device.ports.database.transaction() as connection:
-        await connection.execute(HOLD, device.tenant.test_world, device.id)
-        yield
 
 
 async def in_order(device: Worn, *requests: Awaitable[httpx.Response]) -> list[int]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
 from datetime import timedelta
 from hashlib import sha256
 from typing import Any
@@ -22,7 +21,7 @@ from lapel.foundation.ports import Ports
 from lapel.slices.heartbeats import queries
 from lapel.slices.heartbeats.service import Heartbeats
 from lapel.slices.heartbeats.wire import HeartbeatBody
-from tests.heartbeats.support import Worn, worn
+from tests.heartbeats.support import Worn, held, worn
 from tests.support.locks import WAITING, until_waiting
 from tests.support.running import Running
 from tests.support.tenants import Tenant
@@ -133,32 +132,15 @@ async def fleet(client: httpx.AsyncClient, ports: Ports, tenant: Tenant, strange
 
 
 async def test_devices_do_not_wait_for_another_devices_row(fleet: list[Worn]) -> None:
-    held, *others = fleet
-    async with held.ports.database.transaction() as connection:
-        await connection.execute(
-            "SELECT 1 FROM devices WHERE world_id = $1 AND id = $2 FOR UPDATE",
-            held.tenant.test_world,
-            held.id,
-        )
-        waiting = asyncio.ensure_future(held.send({"battery_percent": 42}))
-        await until_waiting(held.ports, 1)
+    first, *others = fleet
+    async with held(first):
+        waiting = asyncio.ensure_future(first.send({"battery_percent": 42}))
+        await until_waiting(first.ports, 1)
         for percent in (50, 60):
             answers = await asyncio.gather(*(each.send({"battery_percent": percent}) for each in others))
             assert [each.status_code for each in answers] == [200] * len(others)
     assert (await waiting).status_code == 200
     assert [(await each.row())["battery_percent"] for each in fleet] == [42, *[60] * len(others)]
-
-
-@asynccontextmanager
-async def held(live: Running, device: Worn) -> AsyncGenerator[None]:
-    """Whoever wants the device's row meanwhile waits for it."""
-    async with live.ports.database.transaction() as connection:
-        await connection.execute(
-            "SELECT 1 FROM devices WHERE world_id = $1 AND id = $2 FOR UPDATE",
-            device.tenant.test_world,
-            device.id,
-        )
-        yield
 
 
 BODIES = [
@@ -189,7 +171,7 @@ async def test_a_later_heartbeat_does_not_overtake_one_that_waits_for_the_device
             return await service.of(actor, "me", told)
         return await service.of_device(token, "me", told)
 
-    async with held(live, device):
+    async with held(device):
         beats = [asyncio.create_task(beat(body)) for body in bodies]
         await until_waiting(live.ports, 1)
         await asyncio.sleep(0.3)
@@ -201,7 +183,7 @@ async def test_a_later_heartbeat_does_not_overtake_one_that_waits_for_the_device
 
 async def test_a_heartbeat_that_is_cancelled_lets_the_next_one_in(live: Running, device: Worn) -> None:
     service, token = live.services[Heartbeats], live.ports.hasher.hash(device.token)
-    async with held(live, device):
+    async with held(device):
         first = asyncio.create_task(service.of_device(token, "me", HeartbeatBody(battery_percent=70)))
         await until_waiting(live.ports, 1)
         first.cancel()
@@ -212,7 +194,7 @@ async def test_a_heartbeat_that_is_cancelled_lets_the_next_one_in(live: Running,
 
 async def test_a_token_that_no_device_has_waits_for_no_row(live: Running, device: Worn) -> None:
     service = live.services[Heartbeats]
-    async with held(live, device):
+    async with held(device):
         assert await service.of_device(b"x" * 32, "me", HeartbeatBody()) is None
 
 

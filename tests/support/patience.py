@@ -30,6 +30,12 @@ async def patience(seconds: float, moved: Callable[[], object] | None = None) ->
                 await watching
 
 
+async def settle() -> None:
+    """Let every task run as far as it can without the database and other processes."""
+    for _ in range(20):
+        await asyncio.sleep(0)
+
+
 class Deadline:
     """A time in so many seconds; seconds in which the machine is busy count in part. Ask for it often."""
 

@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 import pytest
 
 from lapel.foundation.core.admission import Admission, NoRoom, Place, TooSlow
+from tests.support.patience import settle
 
 LONG = 60.0  # seconds that no test waits for
 
@@ -41,12 +42,6 @@ class Crowd:
     async def cancel(self, name: str) -> None:
         self.tasks[name].cancel()
         await settle()
-
-
-async def settle() -> None:
-    """Everything that can happen now has happened."""
-    for _ in range(10):
-        await asyncio.sleep(0)
 
 
 @asynccontextmanager

@@ -18,7 +18,7 @@ from lapel.foundation.database.pool import ConnectionBroken, Database
 from lapel.foundation.database.together import Together
 from lapel.foundation.database.turns.keyed_turns import KeyedTurns
 from lapel.foundation.database.turns.world_shares import WORLD
-from tests.support.patience import patience
+from tests.support.patience import patience, settle
 
 if TYPE_CHECKING:
     from lapel.foundation.database.connection import Connection
@@ -75,12 +75,6 @@ def release(doubling: Doubling, count: int = 1000) -> None:
     """Let so many statements end."""
     for _ in range(count):
         doubling.ends.release()
-
-
-async def settle() -> None:
-    """Let every task run as far as it can."""
-    for _ in range(20):
-        await asyncio.sleep(0)
 
 
 async def until(doubling: Doubling, count: int) -> None:

@@ -11,12 +11,7 @@ from hypothesis import strategies as st
 
 from lapel.foundation.core.errors import Unavailable
 from lapel.foundation.database.turns.keyed_turns import KeyedTurns
-
-
-async def settle() -> None:
-    """Let every task run as far as it can."""
-    for _ in range(20):
-        await asyncio.sleep(0)
+from tests.support.patience import settle
 
 
 @settings(max_examples=200)
