@@ -250,7 +250,7 @@ def _check_open(status: MediaStatus) -> None:
     if status == "verifying":
         raise UploadVerificationPending("This upload is being verified. Ask again after the verification.")
     if status == "uploaded":
-        raise Conflict("This media is uploaded and cannot change.")
+        raise Conflict("This media is uploaded and cannot change. Make a new recording for other bytes.")
 
 
 def _attempt_id(upload_url: str) -> str:
