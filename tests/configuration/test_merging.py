@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
@@ -216,6 +217,8 @@ def test_a_write_is_taken_exactly_when_its_schema_says_so(
     if isinstance(inner, dict) and data.draw(st.booleans()):
         inner[name] = data.draw(JSON)
     schema = {"type": "object", "properties": change_schemas(section), "additionalProperties": False}
+    # In Python `$` also stands before a last line break, in JSON Schema it does not.
+    schema = json.loads(json.dumps(schema).replace('$"', r'\\Z"'))
     if Draft202012Validator(schema).is_valid(document):
         after = patched(section, {}, document)
         Draft202012Validator(resolved_schema(section)).validate(resolve(section, [after]))

@@ -103,7 +103,8 @@ async def test_of_devices_that_share_a_statement_each_gets_no_answer_and_its_rep
                     asyncio.ensure_future(replace(each, client=dying).send({"battery_percent": 4}))
                     for each in fleet
                 ]
-                await asyncio.sleep(1)  # until all of them have arrived
+                await asyncio.sleep(1)  # until all of them have arrived, and have been read
+                assert (await dying.get("/health")).status_code == 200
             refused = await asyncio.gather(*sent, return_exceptions=True)
             assert all(isinstance(each, httpx.TransportError) for each in refused), refused
             await asyncio.gather(*others, return_exceptions=True)

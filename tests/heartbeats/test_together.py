@@ -24,7 +24,7 @@ from lapel.slices.heartbeats.wire import HeartbeatBody
 from tests.heartbeats.support import Worn, held, worn
 from tests.support.locks import WAITING, until_waiting
 from tests.support.running import Running
-from tests.support.tenants import Tenant
+from tests.support.tenants import Tenant, bearer
 
 DEVICES = 6
 # Two alike of each: `alone_…` sends by itself, `shared_…` with others. The fourth is unbound.
@@ -181,6 +181,23 @@ async def test_a_later_heartbeat_does_not_overtake_one_that_waits_for_the_device
     assert (await device.row())["battery_percent"] == bodies[-1]["battery_percent"]
 
 
+async def test_the_first_heartbeats_with_a_new_token_are_stored_in_their_order(
+    live: Running, device: Worn
+) -> None:
+    refreshed = await device.client.post("/v1/devices/me/token/refresh", headers=bearer(device.token))
+    service, token = live.services[Heartbeats], live.ports.hasher.hash(refreshed.json()["device_token"])
+    async with held(device):
+        bodies = [HeartbeatBody(battery_percent=percent) for percent in (30, 20, 10)]
+        beats = [asyncio.create_task(service.of_device(token, "me", body)) for body in bodies]
+        await until_waiting(live.ports, 1)
+        await asyncio.sleep(0.3)
+        async with live.ports.database.acquire() as connection:
+            assert await connection.fetchval(WAITING) == 1
+    assert all(await asyncio.gather(*beats))
+    assert (await device.row())["battery_percent"] == 10
+    assert (await device.send()).status_code == 401  # the predecessor ended
+
+
 async def test_a_heartbeat_that_is_cancelled_lets_the_next_one_in(live: Running, device: Worn) -> None:
     service, token = live.services[Heartbeats], live.ports.hasher.hash(device.token)
     async with held(device):
@@ -190,12 +207,6 @@ async def test_a_heartbeat_that_is_cancelled_lets_the_next_one_in(live: Running,
         await asyncio.wait([first])
     assert await service.of_device(token, "me", HeartbeatBody(battery_percent=50))
     assert (await device.row())["battery_percent"] == 50
-
-
-async def test_a_token_that_no_device_has_waits_for_no_row(live: Running, device: Worn) -> None:
-    service = live.services[Heartbeats]
-    async with held(device):
-        assert await service.of_device(b"x" * 32, "me", HeartbeatBody()) is None
 
 
 async def test_among_others_a_bad_token_is_401_and_another_ones_id_403(fleet: list[Worn]) -> None:

@@ -38,7 +38,7 @@ class Route:
 
 
 def _limit(query: Query) -> int:
-    return int(query.get("limit") or 20)
+    return int(float(query.get("limit") or 20))  # 1.0 is an integer, as in JSON
 
 
 def _one(shape: Shape) -> Choice:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from lapel.foundation.core.errors import Unauthorized
 from lapel.foundation.database.pool import ConnectionBroken
 from lapel.foundation.database.together import Together
+from lapel.foundation.database.turns.world_shares import WORLD
 from lapel.foundation.identity.token_kinds import LookUp
 from lapel.foundation.identity.tokens import token_prefix
 
@@ -100,6 +101,7 @@ class Authenticator:
         look_up = LookUp(self._hasher.candidates(token), now)
         found = await self._look_ups[kind.name].ask(look_up)
         if found is not None and found.first_use is not None:
+            WORLD.set(found.actor.world_id)  # requests that wait for the holder's row count for its world
             async with self._database.acquire() as connection:
                 await found.first_use(connection)
             found = await self._look_ups[kind.name].ask(look_up)

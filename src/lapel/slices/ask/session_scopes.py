@@ -60,7 +60,9 @@ async def owner_of(
     if kind == "recording":
         wanted = mentioned[0].end_user_id
     if wanted is None:
-        raise InvalidRequest("A session about several recordings needs `end_user_id`, beside `scope`.", param="end_user_id")
+        raise InvalidRequest(
+            "A session about several recordings needs `end_user_id`, beside `scope`.", param="end_user_id"
+        )
     await lock_active_end_user(connection, actor.world_id, wanted)
     if len(await share_mentioned(connection, actor.world_id, ids, wanted)) < len(ids):
         raise _unknown_recording()  # deleted meanwhile

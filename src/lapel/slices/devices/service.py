@@ -11,6 +11,7 @@ import msgspec
 from lapel.foundation.core.errors import Conflict
 from lapel.foundation.database import audit, outbox
 from lapel.foundation.database.together import Together
+from lapel.foundation.database.turns.world_shares import WORLD
 from lapel.foundation.http.input.fields import given, metadata_text, value_of
 from lapel.foundation.http.input.pagination import PageQuery, page, window
 from lapel.foundation.identity.token_kinds import LookUp
@@ -110,10 +111,19 @@ class Devices:
         # Hooks of other slices, called inside the transaction of the deletion. app.py adds them.
         self.on_delete: Final[list[Hook]] = []
 
-    async def world_of(self, token_hash: bytes) -> int | None:
-        """The world of the device that has this token; None if no device has it. Waits for no row."""
+    async def begin_use(self, token_hash: bytes) -> bool:
+        """Count what follows for the world of the device that has this token; False if no device has it.
+
+        Waits for the device's row at the first use of a fresh token, which becomes current.
+        """
         found = await self._holders.ask(LookUp([token_hash], self._ports.clock.now()))
-        return None if found is None else found.actor.world_id
+        if found is None:
+            return False
+        WORLD.set(found.actor.world_id)
+        if found.first_use is not None:
+            async with self._ports.database.acquire() as connection:
+                await found.first_use(connection)
+        return True
 
     async def register(self, connection: Connection, actor: Actor, body: CreateDevice) -> tuple[Device, bool]:
         """The device with this serial number, and whether this call registered it.

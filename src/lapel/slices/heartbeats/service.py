@@ -93,6 +93,7 @@ class Heartbeats:
         row = await self._stored(token_hash, own, reported)
         if row is None:
             return None
+        WORLD.set(row.world_id)  # of what the answer needs besides
         actor = Actor(
             kind="device",
             id=row.id,
@@ -142,12 +143,10 @@ class Heartbeats:
                 if row is not None:
                     return row
             # Another request may hold the device's row. The shared statement does not wait for it, or other
-            # devices would wait too. This one waits, and counts for the share of the device's world.
-            if WORLD.get() is None:
-                world_id = await self._devices.world_of(token_hash)
-                if world_id is None:
-                    return None
-                WORLD.set(world_id)
+            # devices would wait too. This one waits, and counts for the share of the device's world. The
+            # first use of a fresh token is in this turn too, or later heartbeats would overtake it.
+            if WORLD.get() is None and not await self._devices.begin_use(token_hash):
+                return None
             async with self._ports.database.acquire() as connection:
                 return await queries.beat_of_device(connection, token_hash, device_id, reported)
         finally:

@@ -13,12 +13,15 @@ from lapel.foundation.core.errors import Unavailable
 from lapel.foundation.database.pool import Database
 from lapel.foundation.database.turns.world_shares import WORLD
 from lapel.foundation.ports import Ports
+from tests.heartbeats.support import worn
 from tests.recordings.support import Device
 from tests.support.locks import WAITING, until_waiting
 from tests.support.tenants import Tenant, bearer
 
 REQUESTS = 20
 HALF = 8
+# A machine that is busy for three seconds answers 503 to those that wait.
+OUTCOMES = {200, 503}
 
 
 @pytest.fixture
@@ -138,4 +141,54 @@ async def test_heartbeats_that_wait_for_a_row_leave_others_their_connections(
             await half_waits(ports, other, theirs)
     finally:
         await connection.close()
-    assert {each.status_code for each in await asyncio.gather(*waiting)} == {200}
+    assert {each.status_code for each in await asyncio.gather(*waiting)} <= OUTCOMES
+
+
+@pytest.mark.parametrize("chunked", [True, False])
+async def test_first_uses_of_a_token_that_wait_for_its_device_leave_others_their_connections(
+    client: httpx.AsyncClient, tenant: Tenant, stranger: Tenant, ports: Ports, chunked: bool
+) -> None:
+    device, other = Device(client, tenant, tenant.headers), Device(client, stranger, stranger.headers)
+    theirs = await other.recording()
+    registered = await device.post("/v1/devices", 201, {"serial_number": "FRESH01"})
+    bound = await device.post(
+        f"/v1/devices/{registered['id']}/bind", 200, {"end_user_id": await device.end_user()}
+    )
+    refreshed = await client.post("/v1/devices/me/token/refresh", headers=bearer(bound["device_token"]))
+    fresh = bearer(refreshed.json()["device_token"])
+
+    async def use() -> int:
+        if chunked:
+
+            async def body() -> AsyncGenerator[bytes]:
+                yield b"{}"
+
+            answer = await client.post("/v1/devices/me/heartbeat", content=body(), headers=fresh)
+        else:
+            answer = await client.get("/v1/devices/me/commands/pending", headers=fresh)
+        return answer.status_code
+
+    async with ports.database.transaction() as connection:
+        await connection.execute("SELECT FROM devices WHERE id = $1 FOR UPDATE", registered["id"])
+        waiting = [asyncio.create_task(use()) for _ in range(REQUESTS)]
+        await half_waits(ports, other, theirs)
+    assert set(await asyncio.gather(*waiting)) <= OUTCOMES
+
+
+@pytest.mark.parametrize("what", ["commands", "events"])
+async def test_what_follows_a_heartbeat_leaves_others_their_connections(
+    client: httpx.AsyncClient, tenant: Tenant, stranger: Tenant, ports: Ports, what: str
+) -> None:
+    other = Device(client, stranger, stranger.headers)
+    theirs = await other.recording()
+    fleet = [await worn(client, ports, tenant, f"FOLLOWS{number:02d}") for number in range(REQUESTS)]
+    for each in fleet:
+        await each.post("/commands", {"type": "trigger_upload"}, 201)
+    async with ports.database.transaction() as connection:
+        if what == "commands":  # they are delivered
+            await connection.execute("SELECT FROM commands FOR UPDATE")
+        else:  # one of them says that the battery is low
+            await connection.execute("LOCK TABLE events IN ACCESS EXCLUSIVE MODE")
+        waiting = [asyncio.create_task(each.send({"battery_percent": 3})) for each in fleet]
+        await half_waits(ports, other, theirs)
+    assert {each.status_code for each in await asyncio.gather(*waiting)} <= OUTCOMES

@@ -91,6 +91,18 @@ def test_a_large_model_keeps_one_worker_with_all_threads(
     assert threads == [(2, 1), (1, 2)]
 
 
+def test_the_workers_have_no_more_threads_than_there_are(
+    monkeypatch: pytest.MonkeyPatch, folder: Path
+) -> None:
+    found = whisper_weights.here(str(folder))
+    made: list[int] = []
+    monkeypatch.setattr(loaded_whisper, "_load", lambda _, workers, each: made.append(workers * each))
+    for threads in range(1, 33):
+        LoadedWhisper(found, threads)
+    assert all(0 < count <= threads for threads, count in enumerate(made, 1))
+    assert (made[0], made[5], made[7]) == (1, 4, 8)
+
+
 def test_a_file_that_was_replaced_meanwhile_is_not_mixed_with_the_former_one(folder: Path) -> None:
     loaded = LoadedWhisper(whisper_weights.here(str(folder)), 2)
     (folder / "model.bin").touch()

@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 
 # Batches that are decoded at the same time, each with its share of the threads.
 _MOST_WORKERS = 4
-# Bytes of weights; those of Whisper base are 145 MB. Models with more keep one worker with all threads: a
-# second copy of their weights takes much memory, and nothing was measured with them.
+# Bytes of weights; those of Whisper base are 145 MB. Models from this size on keep one worker with all
+# threads: a second copy of their weights takes much memory, and nothing was measured with them.
 _SMALL = 200_000_000
 
 _LARGE_FILE = "model.bin"
@@ -37,7 +37,7 @@ class LoadedWhisper:
         self._file = _file(found)
         self._threads = threads
         self.workers = min(threads, _MOST_WORKERS) if _is_small(found) else 1
-        self.model = _load(found, self.workers, round(threads / self.workers))
+        self.model = _load(found, self.workers, threads // self.workers)
 
     @cached_property
     def for_one_window(self) -> WhisperModel:
