@@ -18,7 +18,8 @@ import structlog
 from lapel.foundation.core.actors import Actor
 from lapel.foundation.core.disk_guard import DiskGuard
 from lapel.foundation.core.errors import Conflict
-from lapel.foundation.http.authorization import Access
+from lapel.foundation.database.turns.world_shares import WORLD
+from lapel.foundation.http.authorization import PUBLIC, Access
 from lapel.foundation.http.calls import Call, NoBody, NoQuery, Reply, StoredCall
 from lapel.foundation.http.operations import Operation
 from lapel.foundation.http.protocols import Observer
@@ -87,6 +88,16 @@ Serve = Callable[..., httpx.AsyncClient]
 async def test_a_parameter_reaches_the_handler(serve: Serve) -> None:
     answer = await serve(READ).get("/v1/things/rec_1")
     assert answer.json() == {"value": "rec_1"}
+
+
+async def test_a_request_begins_without_the_world_of_the_one_before_on_its_connection(serve: Serve) -> None:
+    async def world(_call: Any) -> Thing:
+        return Thing(str(WORLD.get()))
+
+    public = Routes("", read=PUBLIC, write=PUBLIC)
+    api = serve(public.get("/v1/world", "get_thing", Thing).plain("", world))
+    WORLD.set(1)  # the request before ran in the context in which uvicorn starts the next one
+    assert (await api.get("/v1/world")).json() == {"value": "None"}
 
 
 async def test_a_bug_is_500_that_shows_nothing_and_is_logged_with_its_request_id(serve: Serve) -> None:

@@ -20,7 +20,7 @@ from tests.support.tenants import Tenant, bearer
 
 REQUESTS = 20
 HALF = 8
-# A machine that is busy for three seconds answers 503 to those that wait.
+# On a machine that is busy for three seconds, those that wait for their share are answered 503.
 OUTCOMES = {200, 503}
 
 
@@ -141,7 +141,7 @@ async def test_heartbeats_that_wait_for_a_row_leave_others_their_connections(
             await half_waits(ports, other, theirs)
     finally:
         await connection.close()
-    assert {each.status_code for each in await asyncio.gather(*waiting)} <= OUTCOMES
+    assert 200 in {each.status_code for each in await asyncio.gather(*waiting)} <= OUTCOMES
 
 
 @pytest.mark.parametrize("chunked", [True, False])
@@ -172,7 +172,7 @@ async def test_first_uses_of_a_token_that_wait_for_its_device_leave_others_their
         await connection.execute("SELECT FROM devices WHERE id = $1 FOR UPDATE", registered["id"])
         waiting = [asyncio.create_task(use()) for _ in range(REQUESTS)]
         await half_waits(ports, other, theirs)
-    assert set(await asyncio.gather(*waiting)) <= OUTCOMES
+    assert 200 in set(await asyncio.gather(*waiting)) <= OUTCOMES
 
 
 @pytest.mark.parametrize("what", ["commands", "events"])
@@ -191,4 +191,4 @@ async def test_what_follows_a_heartbeat_leaves_others_their_connections(
             await connection.execute("LOCK TABLE events IN ACCESS EXCLUSIVE MODE")
         waiting = [asyncio.create_task(each.send({"battery_percent": 3})) for each in fleet]
         await half_waits(ports, other, theirs)
-    assert {each.status_code for each in await asyncio.gather(*waiting)} <= OUTCOMES
+    assert 200 in {each.status_code for each in await asyncio.gather(*waiting)} <= OUTCOMES
