@@ -19,6 +19,7 @@ from lapel.slices.recordings.payloads import VerifyUpload
 from lapel.slices.recordings.service import Recordings
 from tests.recordings.support import Device, HeldStore, events_of, later, objects, sha256, staging, until_none
 from tests.support.client import api_client
+from tests.support.patience import LONG, patience
 from tests.support.running import Running, running, working
 from tests.support.tenants import make_tenant
 
@@ -54,6 +55,13 @@ async def uploaded(recorder: Device, content: bytes) -> tuple[str, str]:
     return recording_id, upload["media_id"]
 
 
+async def until_worker(live: Running) -> None:
+    """Wait until the server knows of a worker: before that, it refuses what a worker must verify."""
+    async with patience(LONG), live.ports.database.acquire() as connection:
+        while not await connection.fetchval("SELECT EXISTS (SELECT 1 FROM workers)"):  # noqa: ASYNC110 - it tells nobody
+            await asyncio.sleep(0.05)
+
+
 async def until_verified(recorder: Device, recording_id: str, **facts: object) -> int:
     for _ in range(200):
         answer = await recorder.client.post(
@@ -72,11 +80,7 @@ async def test_the_client_repeats_the_identical_request_until_it_is_verified(
 ) -> None:
     async with working(small_limit):
         recording_id, media_id = await uploaded(recorder, LARGE)
-        for _ in range(200):
-            async with small_limit.ports.database.acquire() as connection:
-                if await connection.fetchval("SELECT count(*) FROM workers"):
-                    break
-            await asyncio.sleep(0.05)
+        await until_worker(small_limit)
         await recorder.complete(recording_id, 425, content_sha256=sha256(LARGE))
         assert await until_verified(recorder, recording_id, content_sha256=sha256(LARGE)) == 200
         done = await recorder.read(recording_id)
@@ -217,6 +221,7 @@ async def test_a_large_image_that_was_refused_is_not_taken_for_an_earlier_one(
     recording_id = await recorder.recording()
     facts = {"content_sha256": sha256(LARGE), "file_size_bytes": len(LARGE)}
     async with working(small_limit):
+        await until_worker(small_limit)
         for content, status in ((LARGE, 200), (OTHER, 409)):
             upload = await recorder.start(recording_id, type="image")
             await recorder.put(upload, content)
@@ -259,7 +264,9 @@ async def test_one_world_leaves_places_for_the_verifications_of_others(
     running_worker = asyncio.create_task(worker.run(stop))
     try:
         assert await until_verified(other, one) == 200
-        assert 0 < store.waiting < 4
+        async with patience(LONG):
+            await store.reached.wait()
+        assert store.waiting < 4
         store.let_go.set()
         for each in many:
             assert await until_verified(recorder, each) == 200
