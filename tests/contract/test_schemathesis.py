@@ -37,7 +37,7 @@ from tests.support.declared import declared_operations, described_api
 from tests.support.matrix import usual_caller
 from tests.support.postgres import create_database, drop_database
 from tests.support.running import running
-from tests.support.schema_check import check_answer
+from tests.support.schema_check import check_answer, declared_router
 
 pytestmark = pytest.mark.draws
 
@@ -246,22 +246,9 @@ def _files_as_sent(body: dict[str, Any], operation: Operation) -> dict[str, Any]
 
 
 def _is_of_another_path(path: str, operation: Operation) -> bool:
-    """Whether a drawn value makes it another path: `commands/pending` is no path of `commands/{command_id}`.
-
-    If several templates fit, the one with the first literal segment has precedence.
-    """
-    segments = path.split("/")
-    templates = [each.path.split("/") for each in OPERATIONS.values()]
-    fitting = [
-        template
-        for template in templates
-        if len(template) == len(segments)
-        and all(
-            part.startswith("{") or part == segment for part, segment in zip(template, segments, strict=True)
-        )
-    ]
-    first = min(fitting, key=lambda template: [part.startswith("{") for part in template], default=None)
-    return first is not None and first != operation.path.split("/")
+    """Whether a drawn value makes it another path, as `pending` does of `commands/{command_id}`."""
+    found = declared_router().find(path)
+    return found is not None and operation.path not in {each.path for each in found[0].values()}
 
 
 def _is_integral(text: str) -> bool:

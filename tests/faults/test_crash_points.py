@@ -40,11 +40,10 @@ from tests.faults.rest import AHEAD, empty
 from tests.faults.stubborn import Stubborn
 from tests.support.client import api_client
 from tests.support.postgres import create_database, drop_database
-from tests.support.running import Running, running, settings_for
+from tests.support.running import Running, running, settings_for, until_worker
 from tests.support.tenants import Tenant, make_tenant
 
 Lived: TypeAlias = Callable[[Life], Awaitable[None]]
-WORKING = "SELECT EXISTS (SELECT 1 FROM workers)"
 CRASH_POINTS = (*RECORDINGS.crash_points, *ERASURE.crash_points)
 STAGES = sorted({point.partition(":")[0] for point in CRASH_POINTS})
 # The process dies there after an answer, so nobody waits for it.
@@ -119,7 +118,7 @@ async def in_api(world: World, *lives: Lived, worker: bool = False) -> None:
         await stack.enter_async_context(process("api", settings, crash=world.crash, listener=listener))
         if worker:
             await stack.enter_async_context(process("worker", settings))
-            await worker_seen(world.haven)
+            await until_worker(world.haven)
 
         async def happen(point: str, marker: Path) -> None:
             await world.live(point, addresses, *lives)
@@ -128,13 +127,6 @@ async def in_api(world: World, *lives: Lived, worker: bool = False) -> None:
                     await asyncio.sleep(0.05)
 
         await world.each(happen)
-
-
-async def worker_seen(haven: Running) -> None:
-    """Until then completions of large objects are refused with 503, and the repeat goes elsewhere."""
-    async with haven.ports.database.acquire() as connection:
-        while not await connection.fetchval(WORKING):  # noqa: ASYNC110 - another process writes it
-            await asyncio.sleep(0.05)
 
 
 async def in_worker(world: World, *lives: Lived) -> None:

@@ -150,6 +150,14 @@ def patient(live: Running, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(live.services[Heartbeats]._turns, "_patience", LONG)
 
 
+async def check_one_waits(ports: Ports) -> None:
+    """One heartbeat waits for the row, and the others for this one."""
+    await until_waiting(ports, 1)
+    await asyncio.sleep(0.3)
+    async with ports.database.acquire() as connection:
+        assert await connection.fetchval(WAITING) == 1
+
+
 BODIES = [
     {"battery_percent": 30, "diagnostics": {"events": [{"event_id": "a" * 16}]}},
     {"battery_percent": 20},
@@ -180,10 +188,7 @@ async def test_a_later_heartbeat_does_not_overtake_one_that_waits_for_the_device
 
     async with held(device):
         beats = [asyncio.create_task(beat(body)) for body in bodies]
-        await until_waiting(live.ports, 1)
-        await asyncio.sleep(0.3)
-        async with live.ports.database.acquire() as connection:
-            assert await connection.fetchval(WAITING) == 1
+        await check_one_waits(live.ports)
     assert all(await asyncio.gather(*beats))
     assert (await device.row())["battery_percent"] == bodies[-1]["battery_percent"]
 
@@ -196,10 +201,7 @@ async def test_the_first_heartbeats_with_a_new_token_are_stored_in_their_order(
     async with held(device):
         bodies = [HeartbeatBody(battery_percent=percent) for percent in (30, 20, 10)]
         beats = [asyncio.create_task(service.of_device(token, "me", body)) for body in bodies]
-        await until_waiting(live.ports, 1)
-        await asyncio.sleep(0.3)
-        async with live.ports.database.acquire() as connection:
-            assert await connection.fetchval(WAITING) == 1
+        await check_one_waits(live.ports)
     assert all(await asyncio.gather(*beats))
     assert (await device.row())["battery_percent"] == 10
     predecessor = bearer(device.token)

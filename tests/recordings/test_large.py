@@ -20,7 +20,7 @@ from lapel.slices.recordings.service import Recordings
 from tests.recordings.support import Device, HeldStore, events_of, later, objects, sha256, staging, until_none
 from tests.support.client import api_client
 from tests.support.patience import LONG, patience
-from tests.support.running import Running, running, working
+from tests.support.running import Running, running, until_worker, working
 from tests.support.tenants import make_tenant
 
 LARGE, OTHER, SMALL = b"a long talk " * 2000, b"another one " * 2000, b"short"
@@ -53,13 +53,6 @@ async def uploaded(recorder: Device, content: bytes) -> tuple[str, str]:
     upload = await recorder.start(recording_id)
     await recorder.put(upload, content)
     return recording_id, upload["media_id"]
-
-
-async def until_worker(live: Running) -> None:
-    """Wait until the server knows of a worker: before that, it refuses what a worker must verify."""
-    async with patience(LONG), live.ports.database.acquire() as connection:
-        while not await connection.fetchval("SELECT EXISTS (SELECT 1 FROM workers)"):  # noqa: ASYNC110 - it tells nobody
-            await asyncio.sleep(0.05)
 
 
 async def until_verified(recorder: Device, recording_id: str, **facts: object) -> int:

@@ -25,10 +25,12 @@ from lapel.hosting.sockets import listen
 from lapel.hosting.worker import work
 from lapel.settings import Settings
 from tests.support.memory import folder_in_memory
+from tests.support.patience import LONG, patience
 from tests.support.postgres import create_database
 
 ACCESS_KEY = "test-access-key"
 SECRET_KEY = "test-secret-key"
+SEEN = "SELECT EXISTS (SELECT 1 FROM workers)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,6 +125,13 @@ async def running_apart(
     with folder_in_memory(factory.mktemp(name)) as folder:
         async with running(folder, url, clock=clock) as started:
             yield started
+
+
+async def until_worker(live: Running) -> None:
+    """Wait for a worker, in whatever process: before, the server refuses (503) what a worker must verify."""
+    async with patience(LONG), live.ports.database.acquire() as connection:
+        while not await connection.fetchval(SEEN):  # noqa: ASYNC110 - a worker tells nobody but the table
+            await asyncio.sleep(0.05)
 
 
 @asynccontextmanager

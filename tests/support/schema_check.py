@@ -127,13 +127,14 @@ def _check_described(
 
 
 @cache
-def _router() -> Router:
+def declared_router() -> Router:
+    """Finds the declared operations of a path, by method."""
     return Router((each.method, each.path, each) for each in declared_operations())
 
 
 def _described(method: str, path: str, status: int) -> Json | None:
     """The document's description of the operation that answered; None when there is none."""
-    found = _router().find(path)
+    found = declared_router().find(path)
     if found is None:
         assert status in {404, 400, 408, 413, 431}, f"{method} {path} -> {status}: an unknown route"
         return None

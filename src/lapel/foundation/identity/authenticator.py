@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING
 from lapel.foundation.core.errors import Unauthorized
 from lapel.foundation.database.pool import ConnectionBroken
 from lapel.foundation.database.together import Together
-from lapel.foundation.database.turns.world_shares import WORLD
 from lapel.foundation.identity.token_kinds import LookUp
 from lapel.foundation.identity.tokens import token_prefix
 
@@ -100,10 +99,7 @@ class Authenticator:
         generation, read_at, now = self._revocations.generation, time.monotonic(), self._clock.now()
         look_up = LookUp(self._hasher.candidates(token), now)
         found = await self._look_ups[kind.name].ask(look_up)
-        if found is not None and found.first_use is not None:
-            WORLD.set(found.actor.world_id)  # requests that wait for the holder's row count for its world
-            async with self._database.acquire() as connection:
-                await found.first_use(connection)
+        if found is not None and await found.begin_use(self._database):
             found = await self._look_ups[kind.name].ask(look_up)
         if found is None:
             raise Unauthorized(kind.unknown)

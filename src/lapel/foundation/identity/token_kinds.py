@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from lapel.foundation.core.actors import Actor, Mode
 from lapel.foundation.database.rows import FoundRow
+from lapel.foundation.database.turns.world_shares import WORLD
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from lapel.foundation.core.actors import ActorKind
     from lapel.foundation.core.rate_limit import RateLimit
     from lapel.foundation.database.connection import Connection
+    from lapel.foundation.database.pool import Database
 
 
 # For a statement that looks up several tokens: a row for each possible hash of each token. $1 to $3 come from
@@ -52,6 +54,18 @@ class Found:
     expires_at: datetime | None = None
     every_scope: bool = False
     first_use: Callable[[Connection], Awaitable[None]] | None = None
+
+    async def begin_use(self, database: Database) -> bool:
+        """Make what the first use of the token changes; False if this is not its first use.
+
+        While it waits for the holder's row, it counts for the share of the holder's world.
+        """
+        if self.first_use is None:
+            return False
+        WORLD.set(self.actor.world_id)
+        async with database.acquire() as connection:
+            await self.first_use(connection)
+        return True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

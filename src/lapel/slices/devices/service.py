@@ -120,9 +120,7 @@ class Devices:
         if found is None:
             return False
         WORLD.set(found.actor.world_id)
-        if found.first_use is not None:
-            async with self._ports.database.acquire() as connection:
-                await found.first_use(connection)
+        await found.begin_use(self._ports.database)
         return True
 
     async def register(self, connection: Connection, actor: Actor, body: CreateDevice) -> tuple[Device, bool]:
