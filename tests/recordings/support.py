@@ -9,6 +9,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any, cast
 
 import httpx
+import msgspec
 
 from lapel.foundation.core.actors import Actor
 from lapel.foundation.core.clock import ManualClock
@@ -140,7 +141,7 @@ def actor_of(tenant: Tenant) -> Actor:
 async def key_of(connection: Connection, tenant: Tenant) -> Actor:
     """The holder of the test world's own key, for what keeps the key's id."""
     key_id: str = await connection.fetchval(A_KEY, tenant.test_world)
-    return replace(actor_of(tenant), id=key_id)
+    return msgspec.structs.replace(actor_of(tenant), id=key_id)
 
 
 class HeldStore:

@@ -9,6 +9,7 @@ from datetime import UTC, datetime, timedelta
 from random import Random
 
 import asyncpg
+import msgspec
 import pytest
 
 from lapel.foundation.core.actors import Actor, ActorKind
@@ -240,7 +241,7 @@ async def test_all_tokens_of_a_device_have_one_limit(processes: Processes, refre
     operation = replace(READ, access=replace(READ.access, refreshing_tokens=refreshing))
     passed = 0
     for number in range(60):
-        device = replace(caller("device", id_="dev_1"), token_hash=b"token %d" % number)
+        device = msgspec.structs.replace(caller("device", id_="dev_1"), token_hash=b"token %d" % number)
         passed += await passes(both[number % 2], device, operation)
         assert await passes(both[0], caller("device", id_=f"dev_other_{number}"))
     assert 18 <= passed <= 22
@@ -335,5 +336,6 @@ async def test_memory_is_bounded_whatever_calls(
         assert await passes(limiter, caller("device", id_=f"dev_{number}"))
     assert len(limiter._buckets) + len(limiter._older) <= 40
     for number in range(100):  # of one device, which has no more buckets for it
-        await passes(limiter, replace(caller("device", id_="dev_1"), token_hash=b"%d" % number))
+        device = msgspec.structs.replace(caller("device", id_="dev_1"), token_hash=b"%d" % number)
+        await passes(limiter, device)
     assert len(limiter._devices) <= 20

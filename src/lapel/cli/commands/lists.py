@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, Literal, Protocol, TypeVar
 
+import msgspec
 from cyclopts import Parameter
 from cyclopts.validators import Number
 
@@ -177,7 +177,7 @@ async def _operator_in(ports: Ports, project_id: str | None, mode: Mode) -> Acto
     if not worlds:
         raise CommandError("there is no such project; `lapel projects list` shows them.")
     (world,) = worlds
-    return replace(ANONYMOUS, world_id=world.id, project_id=world.project_id, mode=mode)
+    return msgspec.structs.replace(ANONYMOUS, world_id=world.id, project_id=world.project_id, mode=mode)
 
 
 def _newest(

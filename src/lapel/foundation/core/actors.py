@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, TypeAlias
+
+import msgspec
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -13,8 +14,7 @@ ActorKind: TypeAlias = str
 Mode = Literal["live", "test"]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Actor:
+class Actor(msgspec.Struct, frozen=True, kw_only=True):
     """The holder of a token, resolved to one world of one project.
 
     `id` is the key's, device's, recording's or end user's id. `end_user_id` is set for a key that is scoped

@@ -56,7 +56,8 @@ class TimeOrderedIds:
                 else:
                     self._share(self._high + 1, own - _OWN)
             shared, own = self._shared, self._own
-        return f"{prefix}_{shared}{PAIRS[own // len(PAIRS)]}{PAIRS[own % len(PAIRS)]}"
+        first, second = divmod(own, len(PAIRS))
+        return f"{prefix}_{shared}{PAIRS[first]}{PAIRS[second]}"
 
     def _share(self, high: int, own: int) -> None:
         self._high, self._own = high, own

@@ -8,9 +8,10 @@ tokens are read from the database each time. Requests that come at the same time
 from __future__ import annotations
 
 import time
-from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
+
+import msgspec
 
 from lapel.foundation.core.errors import Unauthorized
 from lapel.foundation.database.pool import ConnectionBroken
@@ -103,7 +104,9 @@ class Authenticator:
             found = await self._look_ups[kind.name].ask(look_up)
         if found is None:
             raise Unauthorized(kind.unknown)
-        actor = replace(found.actor, scopes=self._scopes) if found.every_scope else found.actor
+        actor = found.actor
+        if found.every_scope:
+            actor = msgspec.structs.replace(actor, scopes=self._scopes)
         if kind.cached:
             if generation == self._revocations.generation:
                 lives = float("inf") if found.expires_at is None else (found.expires_at - now).total_seconds()

@@ -44,9 +44,9 @@ class Strangers:
 
     def suspects(self, client: str | None) -> bool:
         """Whether a client address sent too many bad tokens, in this minute or the previous one."""
-        self._turn()
         if not self._counts and not self._before:
             return False
+        self._turn()
         address = _unit(client)
         return max(self._counts.get(address, 0), self._before.get(address, 0)) > TOLERATED
 

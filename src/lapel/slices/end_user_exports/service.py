@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
-from dataclasses import replace
 from typing import TYPE_CHECKING
+
+import msgspec
 
 from lapel.foundation.core.clock import timestamp
 from lapel.foundation.core.errors import Unavailable
@@ -51,7 +52,7 @@ class EndUserExports:
         broken off.
         """
         await self._sources.end_users.read(actor, end_user_id)
-        name, pieces = await self._begin(replace(actor, end_user_id=end_user_id), actor)
+        name, pieces = await self._begin(msgspec.structs.replace(actor, end_user_id=end_user_id), actor)
         headers = (
             ("Content-Type", MEDIA_TYPE),
             ("Content-Disposition", f'attachment; filename="{name}"'),

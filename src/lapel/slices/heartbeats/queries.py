@@ -10,7 +10,6 @@ src/backend/access/heap/README.HOT in the source of PostgreSQL). The indexed col
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -159,16 +158,14 @@ class ReportedFacts(NamedTuple):
     connection: ConnectionKind | None
 
 
-@dataclass(frozen=True, slots=True)
-class ReportedState:
+class ReportedState(msgspec.Struct, frozen=True):
     """The reports of a heartbeat: parameters $3 to $14, and $15 to $19 (None: the short statement)."""
 
     facts: ReportedFacts
     diagnostics: tuple[int | None, list[str], list[str], int, int] | None
 
 
-@dataclass(frozen=True, slots=True)
-class DeviceBeat:
+class DeviceBeat(msgspec.Struct, frozen=True):
     """A heartbeat for the short statement, from the device that has this token. `device_id`: see
     `beat_of_device`."""
 

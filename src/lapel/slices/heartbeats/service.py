@@ -170,7 +170,8 @@ class Heartbeats:
         If the process ends before the work is done, the device gets no answer, and the device's next
         heartbeat does the work.
         """
-        delivery = await self._deliver(row, body, now)
+        crash_point("heartbeat:stored")
+        delivery = await self._deliver(row, body, now) if row.waiting else _NOTHING_WAITS
         if row.low_battery:
             await self._begin_low_battery(row, now)
         return Heartbeat(
@@ -195,9 +196,6 @@ class Heartbeats:
         A separate statement marks them as delivered. If the process ends before that statement, they wait for
         the device's next heartbeat.
         """
-        crash_point("heartbeat:stored")
-        if not row.waiting:
-            return _NOTHING_WAITS
         async with self._ports.database.acquire() as connection:
             delivery = await queries.deliver(connection, row, now, body.device_state, body.pending_recordings)
         crash_point("heartbeat:delivered")
