@@ -3,20 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import asyncpg
 import pytest
-import pytest_asyncio
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 
 from lapel.foundation.core.errors import Unavailable
 from lapel.foundation.database.pool import ConnectionBroken, Database
 from lapel.foundation.database.together import Together
-from lapel.foundation.database.turns.keyed_turns import KeyedTurns
 from lapel.foundation.database.turns.world_shares import WORLD
 from tests.support.patience import patience, settle
 
@@ -27,21 +23,6 @@ DOUBLED = """
 SELECT asked.number * 2, 1 / (asked.number - 13)
 FROM unnest($1::int[]) WITH ORDINALITY AS asked (number, place) ORDER BY asked.place
 """
-COUNTERS = "CREATE TABLE counters (name int PRIMARY KEY, value int NOT NULL CHECK (value < 20))"
-COUNT = """
-INSERT INTO counters AS c
-SELECT name, step FROM unnest($1::int[], $2::int[]) AS asked (name, step) ORDER BY name
-ON CONFLICT (name) DO UPDATE SET value = c.value + excluded.value RETURNING name, value
-"""
-ALL = "SELECT name, value FROM counters"
-
-
-@pytest_asyncio.fixture
-async def database(fresh_database: str) -> AsyncGenerator[Database]:
-    made = Database(fresh_database, min_size=0, max_size=4)
-    await made.open()
-    yield made
-    await made.close()
 
 
 @dataclass
@@ -179,6 +160,29 @@ async def test_one_at_a_time_a_statement_has_all_who_came_during_the_one_before(
     assert await asyncio.gather(*asking) == [0, 2, 4, 6, 8]
     assert doubling.begun == [[0], [1, 2, 3, 4]]
     assert doubling.most == 1
+
+
+async def test_one_at_a_time_the_answers_of_a_statement_are_sent_before_the_next_one_begins(
+    database: Database, doubling: Doubling
+) -> None:
+    together = Together(database, doubling, under_way=1)
+    statements_then: list[int] = []
+
+    async def answer(number: int) -> None:
+        await together.ask(number)
+        # As the listener sends answers: at the end of the turn in which they are made.
+        asyncio.get_running_loop().call_soon(lambda: statements_then.append(len(doubling.begun)))
+
+    async with asyncio.TaskGroup() as asking:
+        for number in (1, 2):
+            asking.create_task(answer(number))
+        await until(doubling, 1)
+        for number in (3, 4):
+            asking.create_task(answer(number))
+        await settle()
+        release(doubling)
+    assert doubling.begun == [[1, 2], [3, 4]]
+    assert statements_then == [1, 1, 2, 2]
 
 
 async def test_who_waits_behind_a_statement_that_hangs_needs_no_later_caller(
@@ -333,54 +337,3 @@ async def test_it_counts_for_no_world(database: Database, doubling: Doubling) ->
     WORLD.set(1)
     async with database.acquire(), database.acquire(), patience(10):
         assert await asyncio.gather(*map(together.ask, range(4))) == [0, 2, 4, 6]
-
-
-@settings(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(
-    steps=st.lists(
-        st.tuples(st.integers(0, 4), st.integers(1, 8), st.sampled_from(("stay", "leave"))), max_size=40
-    )
-)
-async def test_writes_end_as_one_by_one(database: Database, steps: list[tuple[int, int, str]]) -> None:
-    """With turns, the calls for each counter take effect in their order; one that breaks its limit changes
-    nothing."""
-    async with database.acquire() as connection:
-        await connection.execute(f"DROP TABLE IF EXISTS counters; {COUNTERS}")
-
-    async def count(connection: Connection, asked: Sequence[tuple[int, int]]) -> list[int]:
-        names = [name for name, _ in asked]
-        assert len(set(names)) == len(names), "a counter is twice in one statement"
-        rows = await connection.fetch(COUNT, names, [step for _, step in asked])
-        found = {row["name"]: row["value"] for row in rows}
-        return [found[name] for name in names]
-
-    together, turns = Together(database, count), KeyedTurns(10, "too late")
-
-    async def ask(name: int, step: int) -> int:
-        await turns.enter(name)
-        try:
-            return await together.ask((name, step))
-        finally:
-            turns.leave(name)
-
-    asking = [asyncio.create_task(ask(name, step)) for name, step, _ in steps]
-    await asyncio.sleep(0)
-    names = [name for name, _, _ in steps]
-    at_once = {
-        names.index(name) for name in [*dict.fromkeys(names)][:2]
-    }  # whether they take effect is chance
-    left = [number for number, each in enumerate(steps) if each[2] == "leave" and number not in at_once]
-    for number in left:
-        asking[number].cancel()
-    found = await asyncio.gather(*asking, return_exceptions=True)
-    values: dict[int, int] = {}
-    for number, (name, step, _) in enumerate(steps):
-        if number in left:
-            assert isinstance(found[number], asyncio.CancelledError)
-        elif values.get(name, 0) + step < 20:
-            values[name] = values.get(name, 0) + step
-            assert found[number] == values[name]
-        else:
-            assert isinstance(found[number], asyncpg.CheckViolationError)
-    async with database.acquire() as connection:
-        assert {row["name"]: row["value"] for row in await connection.fetch(ALL)} == values

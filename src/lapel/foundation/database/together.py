@@ -70,7 +70,8 @@ class Together(Generic[Asked, Found]):
         """`statement` answers questions in their order. It does all that they ask or, if it raises an error,
         nothing.
 
-        `most`: callers of one statement. `under_way`: statements at the same time; two if one is slow.
+        `most`: callers of one statement. `under_way`: statements at the same time; two if one is slow. With
+        one, the answers of a statement are sent before the next one begins.
         `patience`: seconds that a caller waits in line.
         """
         self._database = database
@@ -201,6 +202,10 @@ class Together(Generic[Asked, Found]):
 
     async def _answer_next(self, start: float) -> None:
         """Answer those who are in line."""
+        if self._most_under_way == 1:
+            # The answers of the statement before are sent at the end of this turn. If the next statement
+            # began now, its work would compete with that of the clients, who then ask again later.
+            await asyncio.sleep(0)
         self._starting = False
         callers = self._next_callers(self._most)
         self._go_on()  # with the callers who have no place in this statement
