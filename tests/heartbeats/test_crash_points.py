@@ -93,7 +93,8 @@ async def test_of_devices_that_share_a_statement_each_gets_no_answer_and_its_rep
             await each.post("/unbind")
         async with dying_api(live, tmp_path, "heartbeat:stored") as dying:
             async with live.ports.database.transaction() as connection:
-                # While two statements wait, no third one begins, and the others line up for one statement.
+                # While two statements wait, no third one begins, and the others line up. The next statement
+                # has half of them.
                 await connection.execute("LOCK TABLE devices IN EXCLUSIVE MODE")
                 others: list[asyncio.Future[httpx.Response]] = []
                 for number, each in enumerate(unbound, 1):
@@ -108,8 +109,9 @@ async def test_of_devices_that_share_a_statement_each_gets_no_answer_and_its_rep
             refused = await asyncio.gather(*sent, return_exceptions=True)
             assert all(isinstance(each, httpx.TransportError) for each in refused), refused
             await asyncio.gather(*others, return_exceptions=True)
-        rows = [await each.row() for each in fleet]
-        assert {row["battery_percent"] for row in rows} == {4}
+        stored = [(await each.row())["battery_percent"] for each in fleet]
+        assert stored.count(4) >= 3
+        assert set(stored) <= {4, None}
         async with live.ports.database.acquire() as connection:
             writers = await connection.fetchval(WRITERS)
         assert writers == 1, "they did not share a statement"

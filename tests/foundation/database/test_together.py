@@ -148,7 +148,7 @@ async def test_those_who_come_meanwhile_share_the_next_statement(
     assert doubling.most == 2
 
 
-async def test_one_at_a_time_a_statement_has_all_who_came_during_the_one_before(
+async def test_one_at_a_time_those_who_came_during_a_statement_share_the_next_two(
     database: Database, doubling: Doubling
 ) -> None:
     together = Together(database, doubling, under_way=1)
@@ -158,8 +158,29 @@ async def test_one_at_a_time_a_statement_has_all_who_came_during_the_one_before(
     assert doubling.begun == [[0]]
     release(doubling)
     assert await asyncio.gather(*asking) == [0, 2, 4, 6, 8]
-    assert doubling.begun == [[0], [1, 2, 3, 4]]
+    assert doubling.begun == [[0], [1, 2, 3], [4]]
     assert doubling.most == 1
+
+
+async def test_one_at_a_time_each_statement_soon_has_half_of_those_who_ask_again(
+    database: Database, doubling: Doubling
+) -> None:
+    """Else one of a single caller and one of all others would take turns, and never at the same time as the
+    callers."""
+    together = Together(database, doubling, under_way=1)
+
+    async def ask_again(number: int) -> None:
+        while len(doubling.begun) < 8:
+            await together.ask(number)
+
+    async with asyncio.TaskGroup() as asking:
+        asking.create_task(ask_again(0))
+        await until(doubling, 1)
+        for number in range(101, 132):
+            asking.create_task(ask_again(number))
+        await settle()
+        release(doubling)
+    assert [len(each) for each in doubling.begun[:8]] == [1, 16, 16, 16, 16, 16, 16, 16]
 
 
 async def test_one_at_a_time_the_answers_of_a_statement_are_sent_before_the_next_one_begins(

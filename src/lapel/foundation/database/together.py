@@ -1,8 +1,8 @@
 """One statement for all callers who ask the same kind of question at the same time.
 
 A caller who finds fewer than `under_way` statements under way begins one, which answers all callers of this
-turn of the event loop. The callers who come meanwhile wait in line, and the next statement answers all of
-them: they share its round trip and its commit. So a single caller waits for nobody, and the more callers
+turn of the event loop. The callers who come meanwhile wait in line, and the next statement answers them
+together: they share its round trip and its commit. So a single caller waits for nobody, and the more callers
 there are, the less each of them costs. A caller who is the only one of its turn runs its statement itself; a
 task of its own runs a statement for several callers.
 
@@ -71,7 +71,7 @@ class Together(Generic[Asked, Found]):
         nothing.
 
         `most`: callers of one statement. `under_way`: statements at the same time; two if one is slow. With
-        one, the answers of a statement are sent before the next one begins.
+        one, the answers of a statement are sent before the next one begins, and each has half of the callers.
         `patience`: seconds that a caller waits in line.
         """
         self._database = database
@@ -82,6 +82,7 @@ class Together(Generic[Asked, Found]):
         self._starts: list[float] = []  # of the statements under way, by the loop's clock
         self._watching: asyncio.TimerHandle | None = None  # of a statement that may turn out to be slow
         self._starting = False  # a statement whose callers are not chosen yet
+        self._before = 0  # callers of the latest statement
         # Each world has its own line, and the lines take turns, so that no world waits behind another one's
         # many callers.
         self._lines: dict[int | None, deque[_Question[Asked, Found]]] = {}
@@ -118,6 +119,7 @@ class Together(Generic[Asked, Found]):
             finally:
                 self._starting = False
             others = self._next_callers(self._most - 1)
+            self._before = 1 + len(others)
             if not others:
                 return await self._alone(asked)
         finally:
@@ -140,11 +142,13 @@ class Together(Generic[Asked, Found]):
         line.append(caller)
 
     def _go_on(self) -> None:
-        """Begin the next statement if callers are in line, and not too many statements are under way. It
-        answers all who are in line when its task first runs: at the end of this turn of the event loop."""
+        """Begin the next statement if callers are in line, and not too many statements are under way. Its
+        callers are chosen when its task runs: at the end of this turn of the event loop, or of the next."""
         if not self._lines or self._starting or not self._has_room():
             return
-        self._run(self._answer_next(self._count_one()))
+        # Counted now, before those whom the latest statement has answered can ask again.
+        most = self._room_of_next()
+        self._run(self._answer_next(self._count_one(), most))
 
     def _has_room(self) -> bool:
         """Whether another statement may begin."""
@@ -184,6 +188,19 @@ class Together(Generic[Asked, Found]):
         self._starts.remove(start)
         self._go_on()
 
+    def _room_of_next(self) -> int:
+        """The most callers of the next statement.
+
+        With one under way at a time, it is half of those who are in line and those whom the latest one has
+        answered, who may ask again. So the database works for one half while this process works for the
+        other. If the next statement had all who are in line, a large and a small one would take turns for
+        ever, and this process would have nothing to do while the large one is under way.
+        """
+        if self._most_under_way > 1:
+            return self._most
+        callers = self._before + sum(map(len, self._lines.values()))
+        return min(self._most, (callers + 1) // 2)
+
     def _next_callers(self, most: int) -> list[_Question[Asked, Found]]:
         """The next callers of all worlds in turn, `most` at most, without those who are gone."""
         found: list[_Question[Asked, Found]] = []
@@ -200,14 +217,15 @@ class Together(Generic[Asked, Found]):
             self._waiting.popleft()
         return found
 
-    async def _answer_next(self, start: float) -> None:
-        """Answer those who are in line."""
+    async def _answer_next(self, start: float, most: int) -> None:
+        """Answer those who are in line, `most` of them."""
         if self._most_under_way == 1:
             # The answers of the statement before are sent at the end of this turn. If the next statement
             # began now, its work would compete with that of the clients, who then ask again later.
             await asyncio.sleep(0)
         self._starting = False
-        callers = self._next_callers(self._most)
+        callers = self._next_callers(most)
+        self._before = len(callers)
         self._go_on()  # with the callers who have no place in this statement
         await self._answer(callers, start)
 
