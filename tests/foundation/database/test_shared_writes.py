@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import asyncpg
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -26,13 +27,16 @@ ON CONFLICT (name) DO UPDATE SET value = c.value + excluded.value RETURNING name
 ALL = "SELECT name, value FROM counters"
 
 
+@pytest.mark.parametrize("under_way", [1, 2])
 @settings(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     steps=st.lists(
         st.tuples(st.integers(0, 4), st.integers(1, 8), st.sampled_from(("stay", "leave"))), max_size=40
     )
 )
-async def test_writes_end_as_one_by_one(database: Database, steps: list[tuple[int, int, str]]) -> None:
+async def test_writes_end_as_one_by_one(
+    database: Database, under_way: int, steps: list[tuple[int, int, str]]
+) -> None:
     """With turns, the calls for each counter take effect in their order; one that breaks its limit changes
     nothing."""
     async with database.acquire() as connection:
@@ -45,7 +49,7 @@ async def test_writes_end_as_one_by_one(database: Database, steps: list[tuple[in
         found = {row["name"]: row["value"] for row in rows}
         return [found[name] for name in names]
 
-    together, turns = Together(database, count), KeyedTurns(10, "too late")
+    together, turns = Together(database, count, under_way=under_way), KeyedTurns(10, "too late")
 
     async def ask(name: int, step: int) -> int:
         await turns.enter(name)

@@ -218,6 +218,21 @@ async def test_who_waits_behind_a_statement_that_hangs_needs_no_later_caller(
     assert await asyncio.gather(*asking) == [0, 2]
 
 
+async def test_who_waits_beside_a_second_statement_that_hangs_needs_no_later_caller(
+    database: Database, doubling: Doubling
+) -> None:
+    together = Together(database, doubling, under_way=1)
+    asking = await apart(together, doubling, 0)
+    asking += [asyncio.create_task(together.ask(number)) for number in range(1, 5)]
+    await until(doubling, 2)
+    release(doubling, 1)
+    await asking[0]
+    await until(doubling, 3)
+    assert doubling.begun == [[0], [1, 2, 3], [4]]
+    release(doubling)
+    assert await asyncio.gather(*asking) == [0, 2, 4, 6, 8]
+
+
 async def test_those_who_come_in_one_turn_of_the_loop_share_the_first_statement(
     database: Database, doubling: Doubling
 ) -> None:

@@ -71,8 +71,8 @@ class Together(Generic[Asked, Found]):
         nothing.
 
         `most`: callers of one statement. `under_way`: statements at the same time; two if one is slow. With
-        one, the answers of a statement are sent before the next one begins, and each has half of the callers.
-        `patience`: seconds that a caller waits in line.
+        one, the next statement for those in line begins after the answers of the one before were sent, and
+        has half of the callers at most. `patience`: seconds that a caller waits in line.
         """
         self._database = database
         self._statement = statement
@@ -187,6 +187,8 @@ class Together(Generic[Asked, Found]):
         """A statement is no longer under way."""
         self._starts.remove(start)
         self._go_on()
+        if self._lines:  # the other statement that is under way may be slow, too
+            self._watch()
 
     def _room_of_next(self) -> int:
         """The most callers of the next statement.
