@@ -144,7 +144,10 @@ class Together(Generic[Asked, Found]):
     def _go_on(self) -> None:
         """Begin the next statement if callers are in line, and not too many statements are under way. Its
         callers are chosen when its task runs: at the end of this turn of the event loop, or of the next."""
-        if not self._lines or self._starting or not self._has_room():
+        if not self._lines or self._starting:
+            return
+        if not self._has_room():
+            self._watch()
             return
         # Counted now, before those whom the latest statement has answered can ask again.
         most = self._room_of_next()
@@ -166,9 +169,7 @@ class Together(Generic[Asked, Found]):
 
     def _look(self) -> None:
         self._watching = None
-        if self._lines:
-            self._go_on()
-            self._watch()
+        self._go_on()
 
     def _count_one(self) -> float:
         """A statement begins; returns its start."""
@@ -187,8 +188,6 @@ class Together(Generic[Asked, Found]):
         """A statement is no longer under way."""
         self._starts.remove(start)
         self._go_on()
-        if self._lines:  # the other statement that is under way may be slow, too
-            self._watch()
 
     def _room_of_next(self) -> int:
         """The most callers of the next statement.
