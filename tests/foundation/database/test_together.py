@@ -165,8 +165,7 @@ async def test_one_at_a_time_those_who_came_during_a_statement_share_the_next_tw
 async def test_one_at_a_time_each_statement_soon_has_half_of_those_who_ask_again(
     database: Database, doubling: Doubling
 ) -> None:
-    """Else one of a single caller and one of all others would take turns, and never at the same time as the
-    callers."""
+    """Else a statement for one caller and a statement for all others would take turns."""
     together = Together(database, doubling, under_way=1)
 
     async def ask_again(number: int) -> None:
