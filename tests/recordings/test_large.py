@@ -94,6 +94,19 @@ async def test_the_client_repeats_the_identical_request_until_it_is_verified(
         assert (await recorder.read(refused))["status"] == "integrity_failure"
 
 
+async def test_a_hash_that_contradicts_the_signed_one_never_begins_a_verification(
+    small_limit: Running, recorder: Device
+) -> None:
+    async with working(small_limit):
+        recording_id = await recorder.recording()
+        upload = await recorder.start(recording_id, sha256=sha256(LARGE))
+        await recorder.put(upload, LARGE)
+        await until_worker(small_limit)
+        refusal = await recorder.complete(recording_id, 409, content_sha256=sha256(OTHER))
+        assert refusal["error"]["code"] == "conflict"
+        assert await until_verified(recorder, recording_id, content_sha256=sha256(LARGE)) == 200
+
+
 async def test_without_a_worker_nothing_is_promised(recorder: Device) -> None:
     recording_id, _ = await uploaded(recorder, LARGE)
     refusal = await recorder.complete(recording_id, 503)

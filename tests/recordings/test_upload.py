@@ -164,6 +164,27 @@ async def test_wrong_facts_refuse_and_a_fresh_url_starts_over(device: Device, po
     ]
 
 
+async def test_a_hash_that_contradicts_the_signed_one_is_refused_at_once_and_the_object_stays(
+    device: Device, ports: Ports
+) -> None:
+    recording_id = await device.recording()
+    upload = await device.start(recording_id, sha256=sha256(OGG))
+    await device.put(upload, OGG)
+    for _ in range(2):
+        error = (await device.complete(recording_id, 409, content_sha256=sha256(OTHER)))["error"]
+        assert (error["code"], error["param"]) == ("conflict", "content_sha256")
+        assert error["resource_id"] == upload["media_id"]
+        assert sha256(OGG) in error["message"]
+        assert sha256(OTHER) in error["message"]
+        assert [each["field"] for each in error["details"]] == ["content_sha256"]
+    shown = await device.read(recording_id)
+    assert (shown["status"], shown["media"][0]["status"]) == ("pending", "pending")
+    assert len(await objects(ports, staging(device, recording_id))) == 1
+    # The same bytes are completed without a second PUT.
+    done = await device.complete(recording_id, content_sha256=sha256(OGG))
+    assert (done["status"], done["content_sha256"]) == ("uploaded", sha256(OGG))
+
+
 async def test_a_wrong_size_refuses(device: Device) -> None:
     recording_id = await device.recording()
     await device.put(await device.start(recording_id), OGG)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from lapel.foundation.core.errors import Conflict, InvalidRequest
+from lapel.foundation.core.errors import Conflict, Detail, InvalidRequest
 from lapel.slices.recordings.errors import IntegrityFailure, MediaNotUploaded
 from lapel.slices.recordings.uploads.facts import Facts
 from lapel.slices.recordings.views import whole_seconds
@@ -124,6 +124,27 @@ def subject_of(
     if audio.id not in with_object:
         raise refused() if audio.status == "failed" else nothing_uploaded()
     return audio.id
+
+
+def check_signed(given: Facts, signed: Facts, media_id: str) -> None:
+    """Accept the facts of a call, unless their SHA-256 contradicts the one signed into the upload's URL.
+
+    The store takes only bytes with the signed SHA-256. So a contradiction is a slip of this call, and says
+    nothing about the object, which stays for the next call. A size that contradicts the signed one is an
+    IntegrityFailure of the verification, because the HTTP contract says so. Raises Conflict, which names
+    both.
+    """
+    if given.sha256 is None or signed.sha256 is None or given.sha256 == signed.sha256:
+        return
+    reason = f"This call says `{given.sha256}`, but the upload URL was signed for `{signed.sha256}`."
+    raise Conflict(
+        f"`content_sha256` contradicts the upload. {reason} The uploaded object stays: repeat the call with "
+        "the SHA-256 of the uploaded bytes, or without it. If those are the wrong bytes, ask for a fresh "
+        "upload URL.",
+        param="content_sha256",
+        details=(Detail("content_sha256", reason),),
+        resource_id=media_id,
+    )
 
 
 def nothing_uploaded() -> MediaNotUploaded:

@@ -113,7 +113,7 @@ class Completion:
         - InvalidRequest when it is not clear which of several media the facts describe.
         - MediaNotUploaded when there is no object.
         - IntegrityFailure when the bytes differ from the announced facts.
-        - Conflict when the facts of `body` differ from an upload's facts (being verified, or finished).
+        - Conflict when the facts of `body` differ from those of an upload (signed, under way, or finished).
         - UploadVerificationPending during the verification: the client repeats the identical request.
         - Unavailable when the database fails, no worker runs or other requests keep changing the recording.
         - StoreUnavailable when the store fails.
@@ -172,6 +172,9 @@ class Completion:
         with_object = {media.id for media, _, _ in found}
         subject = agreement.subject_of(snapshot, pending, with_object, body)
         given = agreement.facts_of(body)
+        for media, attempt, _ in found:
+            if media.id == subject:
+                agreement.check_signed(given, attempt.declared, media.id)
         candidates = tuple(
             Candidate(
                 media,
