@@ -6,10 +6,16 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from lapel.slices.configuration.kinds import Flag, Idle, Kind, Text, Value, Whole, WordKind, Words
+from lapel.slices.configuration.kinds import Flag, Idle, Kind, Several, Text, Value, Whole, WordKind, Words
 from lapel.slices.configuration.sections import SECTIONS, Section
 
-TEXTS = {"start": ["00:00", "22:30"], "end": ["06:00", "23:59"], "timezone": ["UTC", "Europe/Zurich"]}
+TEXTS = {
+    "start": ["00:00", "22:30"],
+    "end": ["06:00", "23:59"],
+    "timezone": ["UTC", "Europe/Zurich"],
+    "language": ["de", "de-CH"],
+    "languages": ["de", "es", "zh-Hans"],
+}
 
 
 def values(kind: Kind, name: str) -> st.SearchStrategy[Value]:
@@ -25,6 +31,8 @@ def values(kind: Kind, name: str) -> st.SearchStrategy[Value]:
             return st.sampled_from(kind.words)
         case Words():
             return st.lists(st.sampled_from(kind.words), min_size=1, max_size=len(kind.words))
+        case Several():
+            return st.lists(st.sampled_from(TEXTS[name]), min_size=1, max_size=kind.most)
         case Text():
             return st.sampled_from(TEXTS.get(name, ["tmpl_general_notes", "own-1"]))
         case _:

@@ -151,7 +151,8 @@ def test_a_patch_sets_what_it_names_and_keeps_the_rest(
     after = patched(section, before, nested(change))
     for path in {*before, *change}:
         expected = change.get(path, before.get(path))
-        if isinstance(expected, list) and path in before:
+        # The contract's one list is merged position by position; `languages`, which is ours, is one value.
+        if isinstance(expected, list) and path in before and path != "languages":
             old = before[path]
             assert isinstance(old, list)
             expected = [*expected, *old[len(expected) :]]

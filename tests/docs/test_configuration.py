@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from lapel.slices.configuration.kinds import Flag, Idle, Kind, Limit, Text, Whole, WordKind, Words
+from lapel.slices.configuration.kinds import Flag, Idle, Kind, Limit, Several, Text, Whole, WordKind, Words
 from lapel.slices.configuration.sections import LEVELS, SECTIONS, Section
 
 PAGE = (Path(__file__).parents[2] / "docs" / "configuration.md").read_text(encoding="utf-8")
@@ -27,6 +27,8 @@ def taken(kind: Kind) -> str:
             return ", ".join(f"`{word}`" for word in kind.words)
         case Words():
             return f"a list of 1 to {len(kind.words)} of {', '.join(f'`{word}`' for word in kind.words)}"
+        case Several():
+            return f"a list of 1 to {kind.most}, each {kind.entry.meaning}"
         case Text():  # Zone, too
             return kind.meaning
         case _:

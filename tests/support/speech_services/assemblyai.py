@@ -64,6 +64,11 @@ async def _order(service: Service, request: web.Request) -> web.Response:
         raise _refuse(400, f"speech_models must be among {sorted(_MODELS)}.")
     if "language_code" in order and order.get("language_detection"):
         raise _refuse(400, "language_code and language_detection exclude each other.")
+    expected = order.get("language_detection_options", {}).get("expected_languages", [])
+    if not set(expected) <= set(codes.ASSEMBLYAI):
+        raise _refuse(400, f"expected_languages: {expected} are not all supported.")
+    if "language_detection_options" in order and not order.get("language_detection"):
+        raise _refuse(400, "language_detection_options needs language_detection.")
     if order.get("language_code", "en_us") not in codes.ASSEMBLYAI:
         raise _refuse(400, f"The language {order['language_code']} is not supported.")
     if {"speakers_expected", "speaker_options"} <= order.keys():

@@ -61,6 +61,9 @@ def _check(service: Service, query: dict[str, list[str]]) -> None:
             raise _refuse(400, "Bad Request", "No such model/language/tier combination found.")
     elif not _REGION.fullmatch(asked) or asked[:2] not in codes.DEEPGRAM:
         raise _refuse(400, "Bad Request", "No such model/language/tier combination found.")
+    detected = query.get("detect_language", ["true"])
+    if detected != ["true"] and not set(detected) <= codes.DEEPGRAM:
+        raise _refuse(400, "Bad Request", "detect_language is true, or languages that can be detected")
     service.check(not {"language", "detect_language"} <= query.keys(), "detecting overrides the language")
 
 
@@ -78,7 +81,7 @@ def _made(service: Service, query: dict[str, list[str]]) -> dict[str, Any]:
     channel: dict[str, Any] = {
         "alternatives": [{**best, "words": _bare(best["words"], told)} for best in usual["alternatives"]]
     }
-    if query.get("detect_language") == ["true"]:
+    if "detect_language" in query:
         channel |= {key: usual[key] for key in ("detected_language", "language_confidence")}
     if query.get("language") == ["multi"]:
         channel["alternatives"][0]["languages"] = ["en", "es"]

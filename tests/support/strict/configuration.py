@@ -81,15 +81,21 @@ VALUES: dict[str, Shape] = {
     "upload": record(_UPLOAD),
     "processing": record(
         {
-            "auto_transcription": _automatic(
-                ("provider", null_or(word("whisper", "deepgram", "assemblyai", "elevenlabs")))
+            "auto_transcription": record(
+                {
+                    "enabled": boolean,
+                    "provider": null_or(word("whisper", "deepgram", "assemblyai", "elevenlabs")),
+                },
+                {"language": text(2, 10)},  # ours: left out until a level sets it
             ),
             "auto_summary": _automatic(
                 ("provider", null_or(word("gemini", "openai", "claude"))), ("template", text(1, 64))
             ),
             "auto_embedding": _automatic(),
             "auto_enhancement": record({"enabled": boolean}, {"provider": word("cleanvoice")}),
-        }
+        },
+        # Ours: left out until a level sets it.
+        {"languages": array(text(2, 10), least=1)},
     ),
     "ota": record({"auto_update": _automatic(), "source": word("legacy", "service")}),
     "upload_security": record(

@@ -97,6 +97,34 @@ async def test_nothing_more_is_asked_than_was_wished(fake: Fake, clip: Clip) -> 
 
 
 @pytest.mark.parametrize(
+    ("engine", "languages", "expected"),
+    [
+        ("deepgram", ("de-ch", "spa", "nb"), {"detect_language": ["de-CH", "es", "no"]}),
+        # Those that it cannot detect are left out; if none is left, it detects all that it can.
+        ("deepgram", ("de-AT", "yue"), {"detect_language": ["de"]}),
+        ("deepgram", ("yue", "am"), {"detect_language": ["true"]}),
+        (
+            "assemblyai",
+            ("de-CH", "en-GB", "jv"),
+            {
+                "language_detection": ["true"],
+                "language_detection_options": ['{"expected_languages": ["de", "en_uk", "jw"]}'],
+            },
+        ),
+        ("elevenlabs", ("de", "es"), {}),
+        ("openai", ("de", "es"), {}),
+    ],
+)
+async def test_a_service_that_can_chooses_among_the_languages(
+    clip: Clip, engine: SpeechEngine, languages: tuple[str, ...], expected: dict[str, list[str]]
+) -> None:
+    async with serving_fake(Fake(engine)) as fake:
+        await fake.hear(clip, Wish(languages=languages))
+        sent = {name: each for name, each in fake.fields.items() if "lang" in name}
+        assert sent == expected
+
+
+@pytest.mark.parametrize(
     ("engine", "language", "field", "value"),
     [
         ("deepgram", "de-CH", "language", "de-CH"),

@@ -45,7 +45,11 @@ def transcribe(
         Parameter(help="File to write; with several inputs, a folder. Default: standard output."),
     ] = None,
     language: Annotated[
-        str | None, Parameter(help="Language that is spoken, such as `en`. Default: detected.")
+        str | None,
+        Parameter(
+            help="Language that is spoken, such as `en`; of several, such as `de,es`, it is detected. "
+            "Default: detected among all."
+        ),
     ] = None,
     speakers: Annotated[int | None, Parameter(help="Number of people who speak. Default: detected.")] = None,
     diarization: Annotated[
@@ -69,10 +73,13 @@ def transcribe(
         lapel transcribe talk.m4a --output talk.srt
         lapel transcribe *.opus --format md --output transcripts/ --speakers 2
         lapel transcribe call.wav --language de --no-diarization --json
+        lapel transcribe visit.opus --language de,es
         arecord -d 60 | lapel transcribe -
     """
     _check_names(files)
-    wish = Wish(language=_language(language), diarization=diarization, num_speakers=speakers)
+    known = _languages(language)
+    only = known[0] if len(known) == 1 else None
+    wish = Wish(language=only, languages=known, diarization=diarization, num_speakers=speakers)
     _check_speakers(speakers, diarization=diarization)
     chosen = _format(form, output, len(files))
     targets = _targets(files, output, chosen)
@@ -102,15 +109,15 @@ def _check_names(files: list[str]) -> None:
         raise CommandError("standard input (-) can be read only once.")
 
 
-def _language(given: str | None) -> str | None:
-    if given is None:
-        return None
-    code = primary(given)
-    if code not in LANGUAGES:
+def _languages(given: str | None) -> tuple[str, ...]:
+    """The languages that are named, separated by commas; none: all may be spoken."""
+    codes = () if given is None else tuple(primary(each) for each in given.split(","))
+    if not LANGUAGES.issuperset(codes):
         raise CommandError(
-            f"--language {given}: not a language that Whisper knows; give a code such as en, de or ja."
+            f"--language {given}: not a language that Whisper knows; give a code such as en, de or ja, or "
+            "several such as de,es."
         )
-    return code
+    return codes
 
 
 def _check_speakers(speakers: int | None, *, diarization: bool) -> None:

@@ -210,6 +210,24 @@ class Text(Kind):
 
 
 @dataclass(frozen=True)
+class Several(Kind):
+    """A list of 1 to `most` texts. It is one value: the nearest level's list stands as a whole."""
+
+    entry: Text
+    most: int
+
+    @property
+    def schema(self) -> Schema:
+        return {"type": "array", "items": self.entry.schema, "minItems": 1, "maxItems": self.most}
+
+    def check(self, value: object, param: str) -> Value:
+        listed = cast("list[object]", value) if isinstance(value, list) else []
+        if not 1 <= len(listed) <= self.most:
+            raise refused(param, f"must be a list of 1 to {self.most}")
+        return [cast("str", self.entry.check(each, f"{param}[{at}]")) for at, each in enumerate(listed)]
+
+
+@dataclass(frozen=True)
 class Zone(Text):
     """A time zone. Any name of this form is valid; a name that is not in the IANA database is doubtful."""
 

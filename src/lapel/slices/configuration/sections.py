@@ -15,6 +15,7 @@ from lapel.slices.configuration.kinds import (
     Idle,
     Kind,
     Limit,
+    Several,
     Strictest,
     Text,
     Value,
@@ -88,6 +89,7 @@ _ZONE = Zone(
     "the name of a time zone, such as Europe/Zurich, of at most 64 characters",
     64,
 )
+_LANGUAGE_TAG = Text("[A-Za-z]{2,3}(-[A-Za-z0-9]{2,8})*", "a language tag, such as `de` or `de-CH`", 10)
 _NAME = Text("[A-Za-z0-9_-]+", "1 to 64 letters, digits, _ and -", 64)
 
 SECTIONS: dict[str, Section] = {
@@ -198,6 +200,14 @@ SECTIONS: dict[str, Section] = {
                     None,
                     "The provider that transcribes; null: `whisper`.",
                 ),
+                Field(
+                    "auto_transcription.language",
+                    _LANGUAGE_TAG,
+                    None,
+                    "The language that is spoken, such as `de`, unless a request names one. Until a level "
+                    "sets this field, answers leave it out, and the language is detected.",
+                    shown_unset=False,
+                ),
                 Field("auto_summary.enabled", Flag(), False, "The transcript is summarized."),
                 Field(
                     "auto_summary.provider",
@@ -216,6 +226,15 @@ SECTIONS: dict[str, Section] = {
                     Flag(),
                     True,
                     "The transcript can be searched by meaning, not only by its words.",
+                ),
+                Field(
+                    "languages",
+                    Several(_LANGUAGE_TAG, 16),
+                    None,
+                    "The languages that may be spoken, such as `de` and `es`: that of a recording is "
+                    "detected among them. Until a level sets this field, answers leave it out, and the "
+                    "language is detected among all.",
+                    shown_unset=False,
                 ),
                 Field(
                     "auto_enhancement.enabled",

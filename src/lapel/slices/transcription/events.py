@@ -65,6 +65,7 @@ def _sample(ids: Ids, now: datetime, project_id: str, *, status: Status) -> outb
         progress=1.0 if completed else 0.0,
         provider="whisper",
         language_asked=None,
+        languages_asked=None,
         diarization=True,
         num_speakers=None,
         language="en" if completed else None,

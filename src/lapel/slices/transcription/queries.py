@@ -30,15 +30,16 @@ if TYPE_CHECKING:
 
 # $1: the world, in every statement.
 COLUMNS = f"""
-t.id, t.recording_id, t.status, t.progress, t.provider, t.language_asked, t.diarization, t.num_speakers,
+t.id, t.recording_id, t.status, t.progress, t.provider, t.language_asked, t.languages_asked, t.diarization,
+t.num_speakers,
 t.language, t.model, t.duration_ms, t.full_text, t.word_count, t.confidence, t.error_code, t.error_message,
 t.started_at, t.completed_at, t.created_at, t.updated_at,
 {project_of("$1")} AS project_id
 """
 INSERT = """
 INSERT INTO transcriptions (world_id, id, recording_id, media_id, origin, status, provider, language_asked,
-    diarization, num_speakers, created_at, updated_at)
-VALUES ($1, $2, $3, $4, $5, 'pending', $6, $7, $8, $9, $10, $10)
+    languages_asked, diarization, num_speakers, created_at, updated_at)
+VALUES ($1, $2, $3, $4, $5, 'pending', $6, $7, $8, $9, $10, $11, $11)
 ON CONFLICT (world_id, media_id) WHERE origin = 'auto' DO NOTHING
 RETURNING id
 """
@@ -161,7 +162,7 @@ async def insert(
 
     `audio`: ids of recording and media.
     """
-    wanted = (wish.language, wish.diarization, wish.num_speakers)
+    wanted = (wish.language, wish.languages, wish.diarization, wish.num_speakers)
     inserted = await fetch_value(
         connection, str, INSERT, world_id, transcription_id, *audio, origin, provider, *wanted, now
     )

@@ -14,7 +14,7 @@ from lapel.slices.transcription.speech.transcript import Status
 
 class TranscriptionRow(msgspec.Struct, frozen=True):
     """A transcription without its segments. `language_asked`: the requested language, as opposed to
-    `language`, the detected one."""
+    `language`, the detected one. `languages_asked`: those among which it is detected; None: all."""
 
     id: str
     recording_id: str
@@ -22,6 +22,7 @@ class TranscriptionRow(msgspec.Struct, frozen=True):
     progress: float
     provider: SpeechSlot
     language_asked: str | None
+    languages_asked: list[str] | None
     diarization: bool
     num_speakers: int | None
     language: str | None

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import re
 from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
 import msgspec
 
 from lapel.foundation.core.crash_points import crash_point
-from lapel.foundation.core.errors import Conflict, InvalidRequest, NotFound
+from lapel.foundation.core.errors import Conflict, NotFound
 from lapel.foundation.core.file_names import clean, content_disposition
 from lapel.foundation.database import audit, outbox
 from lapel.foundation.http.calls import Content, Reply
@@ -28,7 +27,6 @@ from lapel.slices.transcription.exports import export_queries
 from lapel.slices.transcription.exports.formats import FORMATS
 from lapel.slices.transcription.exports.html import CONTENT_SECURITY_POLICY
 from lapel.slices.transcription.exports.streaming import SLICE, StoredSegments, Turns
-from lapel.slices.transcription.models.whisper.languages import LANGUAGES, primary
 from lapel.slices.transcription.payloads import PROCESS, Process
 from lapel.slices.transcription.reading import transcription_list_queries
 from lapel.slices.transcription.reading.segment_queries import CompletedPlace, CompletedTranscription
@@ -43,9 +41,10 @@ from lapel.slices.transcription.reading.transcription_state_queries import (
     TranscriptionStateRow,
     state_of_transcription,
 )
+from lapel.slices.transcription.requested_languages import add_configured, check_known, check_tags
 from lapel.slices.transcription.speech.transcript import Segment, Transcript, Word
 from lapel.slices.transcription.views import document_of, segments_of, transcript_of, transcription_of
-from lapel.slices.transcription.wire import LANGUAGE_TAG, TranscribeRecording, TranscriptionPage, Waveform
+from lapel.slices.transcription.wire import TranscribeRecording, TranscriptionPage, Waveform
 from lapel.slices.transcription.work import lifecycle, work_queries
 from lapel.slices.transcription.work.lifecycle import OnComplete
 
@@ -106,15 +105,16 @@ class Transcriptions:
         If the recording has a completed transcription, that one stays current until the new one is completed.
         Otherwise the new one is current at once.
 
-        Raises InvalidRequest when the language is not a language tag, or when the local model would
-        transcribe and does not know the language. Raises NotFound when the caller sees no such recording,
+        If the request names no language, those of the configuration count.
+
+        Raises InvalidRequest when a language is not a language tag, or when the local model would transcribe
+        and does not know the language. Raises NotFound when the caller sees no such recording,
         MediaNotUploaded when the recording has no audio, and TranscriptionInProgress when a transcription
         younger than ten minutes has not ended. Raises RateLimitExceeded when the audio exceeds what is left
         of the day's hours.
         """
         now, world_id = self._ports.clock.now(), actor.world_id
-        if wish.language is not None:
-            _check_tag(wish.language)
+        check_tags(wish)
         audio = await find_audio(connection, actor, recording_id, lock=True)
         running = await queries.find_running(connection, world_id, recording_id, now - _PATIENCE)
         if running is not None:
@@ -125,11 +125,13 @@ class Transcriptions:
         facts = await fact_queries.read(connection, world_id, audio.media_id)
         duration_ms = None if facts is None else facts.duration_ms
         await self._daily_audio.check(connection, world_id, duration_ms, now)
-        slot = wish.provider or await self._slot(connection, world_id, audio)
-        if wish.language is not None and await engine_of(connection, world_id, slot) == "local":
-            _check_language(wish.language)
+        processing = await self._processing(connection, world_id, audio)
+        slot = wish.provider or _slot_of(processing)
+        names_one = wish.language is not None or wish.languages is not None
+        if names_one and await engine_of(connection, world_id, slot) == "local":
+            check_known(wish)
         created = await lifecycle.begin_transcription(
-            connection, self._ports, audio, slot, wish, origin="request"
+            connection, self._ports, audio, slot, add_configured(wish, processing), origin="request"
         )
         if created is None:
             raise AssertionError("only automatic transcriptions are made once")
@@ -337,13 +339,13 @@ class Transcriptions:
                 return
             if await queries.find_running(connection, world_id, audio.recording_id, now - _PATIENCE):
                 return  # a request came first; its transcription includes the probe
-            wanted = (await self._processing(connection, world_id, audio))["auto_transcription"]
-            if not wanted["enabled"]:
+            processing = await self._processing(connection, world_id, audio)
+            if not processing["auto_transcription"]["enabled"]:
                 await lifecycle.begin_probe(connection, world_id, audio.recording_id, audio.media_id, now)
             else:
-                slot: SpeechSlot = wanted["provider"] or _DEFAULT_SLOT
+                wish = add_configured(TranscribeRecording(), processing)
                 await lifecycle.begin_transcription(
-                    connection, self._ports, audio, slot, TranscribeRecording(), origin="auto"
+                    connection, self._ports, audio, _slot_of(processing), wish, origin="auto"
                 )
             crash_point("process:written")
         crash_point("process:committed")
@@ -364,10 +366,6 @@ class Transcriptions:
     async def _processing(self, connection: Connection, world_id: int, audio: Audio) -> Document:
         return await self._configuration.processing(connection, world_id, audio.end_user_id, audio.device_id)
 
-    async def _slot(self, connection: Connection, world_id: int, audio: Audio) -> SpeechSlot:
-        wanted = (await self._processing(connection, world_id, audio))["auto_transcription"]
-        return wanted["provider"] or _DEFAULT_SLOT
-
     async def _read_in(
         self, connection: Connection, actor: Actor, transcription_id: str, *, with_words: bool = False
     ) -> Transcription:
@@ -379,21 +377,8 @@ class Transcriptions:
         return transcript_of(row)
 
 
-def _check_tag(language: str) -> None:
-    if not re.match(LANGUAGE_TAG, language):
-        raise InvalidRequest(
-            f"{language!r} is no language tag. Give one such as en or de-CH, or none: then it is detected.",
-            param="language",
-        )
-
-
-def _check_language(language: str) -> None:
-    if primary(language) not in LANGUAGES:
-        raise InvalidRequest(
-            f"The local model does not know the language {language!r}. Give one of "
-            f"{', '.join(sorted(LANGUAGES))}, or none: then it is detected.",
-            param="language",
-        )
+def _slot_of(processing: Document) -> SpeechSlot:
+    return processing["auto_transcription"]["provider"] or _DEFAULT_SLOT
 
 
 def _unknown() -> NotFound:

@@ -20,8 +20,23 @@ _Language = Annotated[
         max_length=10,
         # The service refuses a tag that does not match, with an explanation.
         extra_json_schema={"minLength": 2, "pattern": LANGUAGE_TAG},
-        description="The language that is spoken, such as `en` or `de-CH`. Default: it is detected.",
+        description=(
+            "The language that is spoken, such as `en` or `de-CH`. Default: that of the configuration, else "
+            "it is detected."
+        ),
         examples=["en"],
+    ),
+]
+_Languages = Annotated[
+    list[_Language],
+    msgspec.Meta(
+        min_length=1,
+        max_length=16,
+        description=(
+            "The languages that may be spoken, such as `de` and `es`: the language is detected among them. "
+            "They count only without `language`. Default: those of the configuration, else all."
+        ),
+        examples=[["de", "es"]],
     ),
 ]
 _Speakers = Annotated[
@@ -88,6 +103,7 @@ class TranscribeRecording(msgspec.Struct, frozen=True, kw_only=True):
     """How to transcribe a recording. All fields are optional."""
 
     language: _Language | None = None
+    languages: _Languages | None = None
     provider: SpeechSlot | None = None
     diarization: bool = True
     num_speakers: _Speakers | None = None

@@ -9,7 +9,7 @@ import pytest
 from faster_whisper import tokenizer, utils
 
 from lapel.slices.transcription.models.weights.hub import REPOSITORIES
-from lapel.slices.transcription.models.whisper.languages import LANGUAGES, primary
+from lapel.slices.transcription.models.whisper.languages import LANGUAGES, SPOKEN_TODAY, primary
 
 
 def test_the_languages_are_those_of_the_library() -> None:
@@ -30,6 +30,12 @@ def test_the_names_of_models_are_those_of_the_library() -> None:
 def test_a_tag_becomes_a_code(tag: str, code: str) -> None:
     assert primary(tag) == code
     assert code in LANGUAGES
+
+
+def test_latin_is_not_guessed_but_may_be_asked_for() -> None:
+    assert {"de", "en", "es", "ja", "haw"} <= SPOKEN_TODAY < LANGUAGES
+    assert "la" not in SPOKEN_TODAY
+    assert primary("la-VA") in LANGUAGES
 
 
 @pytest.mark.parametrize("tag", ["xx", "", "-", "english", "e\x00n", "../en"])

@@ -57,7 +57,8 @@ def decoder(monkeypatch: pytest.MonkeyPatch) -> type[Decoder]:
 
 def listen() -> Heard:
     whisper = Whisper("", threads=1)
-    model: Any = SimpleNamespace(model=SimpleNamespace(is_multilingual=True))
+    tokenizer = SimpleNamespace(token_to_id={"<|en|>": 1, "<|de|>": 2}.get)
+    model: Any = SimpleNamespace(model=SimpleNamespace(is_multilingual=True), hf_tokenizer=tokenizer)
     loaded: Any = SimpleNamespace(name="model", model=model, for_one_window=model, workers=1)
     whisper._loaded = loaded
     samples = np.zeros(48 * RATE, np.float32)

@@ -37,7 +37,10 @@ def features(samples: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 def of(
-    *stretches: tuple[float, float], likely: str | None = None, encoded: list[int] | None = None
+    *stretches: tuple[float, float],
+    likely: str | None = None,
+    among: frozenset[str] = frozenset({"en", "de", "cy"}),
+    encoded: list[int] | None = None,
 ) -> SpokenLanguages:
     """The languages of stretches, each of a level and of a length in seconds.
 
@@ -60,7 +63,7 @@ def of(
     model = SimpleNamespace(
         feature_extractor=features, encode=encode, model=SimpleNamespace(detect_language=detected)
     )
-    return spoken_languages(cast("WhisperModel", model), samples, runs, likely=likely)
+    return spoken_languages(cast("WhisperModel", model), samples, runs, among=among, likely=likely)
 
 
 def test_one_language() -> None:
@@ -99,6 +102,17 @@ def test_if_nothing_is_clear_the_likely_language_counts() -> None:
 
 def test_a_likely_language_that_the_model_does_not_know_does_not_count() -> None:
     assert of((DOUBTFUL, 3), likely="yue").main == "en"
+
+
+def test_a_language_is_chosen_among_those_that_may_be_spoken() -> None:
+    found = of((DOUBTFUL, 3), among=frozenset({"de", "cy"}))
+    assert (found.main, found.probability) == ("de", round(0.4 / 0.49, 4))
+    turns = [(GERMAN, 4), (ENGLISH, 4), (WELSH, 4)]
+    assert of(*turns, among=frozenset({"en", "de", "cy"})).of_runs == ["de", "en", "cy"]
+    # What would be Welsh says too little of the two others, so it is in the language before it.
+    assert of(*turns, among=frozenset({"en", "de"})).of_runs == ["de", "en", "en"]
+    assert of((DOUBTFUL, 3), likely="en", among=frozenset({"de"})).main == "de"
+    assert of((GERMAN, 3), among=frozenset({"cy", "en"})).main == "en", "with a chance of 0.02 of all"
 
 
 def test_short_stretches_cost_nothing_because_they_cannot_say() -> None:

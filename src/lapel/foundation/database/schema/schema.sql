@@ -1111,6 +1111,7 @@ CREATE TABLE public.transcriptions (
     created_at timestamp with time zone NOT NULL,
     updated_at timestamp with time zone NOT NULL,
     segments_plain bytea,
+    languages_asked text[],
     CONSTRAINT transcriptions_check CHECK (((status = 'completed'::text) = ((segments IS NOT NULL) AND (full_text IS NOT NULL)))),
     CONSTRAINT transcriptions_check1 CHECK (((status = 'failed'::text) = (error_code IS NOT NULL))),
     CONSTRAINT transcriptions_origin_check CHECK ((origin = ANY (ARRAY['request'::text, 'auto'::text]))),
@@ -2174,4 +2175,4 @@ GRANT SELECT,INSERT,REFERENCES,TRIGGER,MAINTAIN ON TABLE public.audit_checkpoint
 REVOKE ALL ON TABLE public.audit_log FROM lapel;
 GRANT SELECT,INSERT,REFERENCES,TRIGGER,MAINTAIN ON TABLE public.audit_log TO lapel;
 
-INSERT INTO public.alembic_version (version_num) VALUES ('0056');
+INSERT INTO public.alembic_version (version_num) VALUES ('0066');

@@ -164,10 +164,11 @@ class AssemblyAI:
             order["speakers_expected"] = wish.num_speakers
         if wish.language is None:
             order["language_detection"] = True
+            if wish.languages:
+                among = list(dict.fromkeys(map(_its_code, wish.languages)))
+                order["language_detection_options"] = {"expected_languages": among}
         else:
-            asked = wish.language.lower().replace("_", "-")
-            short = primary(asked)
-            order["language_code"] = _ENGLISH.get(asked) or _ITS_CODES.get(short, short)
+            order["language_code"] = _its_code(wish.language)
         return order
 
     def _log_warnings(self, job: _Job) -> None:
@@ -203,6 +204,12 @@ async def _ended(service: Service, job: _Job) -> _Job:
         else:
             failed, wait = 0, min(wait * 1.5, patience.longest_poll)
     return job
+
+
+def _its_code(language: str) -> str:
+    asked = language.lower().replace("_", "-")
+    short = primary(asked)
+    return _ENGLISH.get(asked) or _ITS_CODES.get(short, short)
 
 
 def _heard(job: _Job, clip: Clip, wish: Wish, model: str) -> Heard:

@@ -12,7 +12,7 @@ import msgspec
 from lapel.slices.providers.http.account import Account
 from lapel.slices.transcription.providers.heard import Said, heard, stretches
 from lapel.slices.transcription.providers.speech_service import speech_service, upload_of
-from lapel.slices.transcription.speech.provider_languages import spoken, tag
+from lapel.slices.transcription.speech.provider_languages import primary, spoken, tag
 
 if TYPE_CHECKING:
     from lapel.foundation.core.clock import Clock
@@ -27,6 +27,14 @@ MODEL = "nova-3"
 # After this many seconds, Deepgram ends the work on a file with 504. With its Whisper models: after twice as
 # many.
 _GIVES_UP = 600.0
+# The languages that Deepgram detects, as its documentation lists them; it refuses other codes.
+_DETECTED = frozenset(
+    [
+        "bg", "ca", "cs", "da", "de", "de-CH", "el", "en", "es", "et", "fi", "fr", "hi", "hu", "id", "it",
+        "ja", "ko", "lt", "lv", "ms", "nl", "nl-BE", "no", "pl", "pt", "ro", "ru", "sk", "sv", "th", "tr",
+        "uk", "vi", "zh",
+    ]
+)  # fmt: skip
 # ISO 639-2 code of several languages, and Deepgram's code for a conversation in several languages.
 _SEVERAL, _ITS_SEVERAL = "mul", "multi"
 
@@ -130,8 +138,14 @@ class Deepgram:
         if wish.diarization:
             query.append(("diarize_model", "latest"))
         if wish.language is None:
-            return [*query, ("detect_language", "true")]
+            return [*query, *(("detect_language", each) for each in _detected_of(wish.languages) or ["true"])]
         return [*query, ("language", _ITS_SEVERAL if _is_several(wish.language) else tag(wish.language))]
+
+
+def _detected_of(languages: Sequence[str]) -> list[str]:
+    """The codes of these languages that Deepgram can choose among, without those that it cannot detect."""
+    codes = [tag(each) if tag(each) in _DETECTED else primary(each) for each in languages]
+    return [each for each in dict.fromkeys(codes) if each in _DETECTED]
 
 
 def _is_several(language: str | None) -> bool:

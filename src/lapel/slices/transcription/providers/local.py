@@ -32,6 +32,7 @@ class LocalTranscriber:
             start_ms=clip.start_ms,
             end_ms=clip.end_ms,
             language=wish.language,
+            languages=wish.languages,
             likely=wish.likely_language,
             model=self._model,
         )

@@ -18,10 +18,13 @@ Remember: TypeAlias = Callable[[str], Awaitable[None]]
 class Wish(msgspec.Struct, frozen=True, kw_only=True):
     """The caller's options. `language`: a code such as `en`; None to detect the language.
 
-    `likely_language`: that of the parts before this one, for a provider that `tells_languages`.
+    `languages`: those among which the language is detected, if the provider can choose among some; empty: all
+    that it knows. `likely_language`: that of the parts before this one, for a provider that
+    `tells_languages`.
     """
 
     language: str | None = None
+    languages: tuple[str, ...] = ()
     likely_language: str | None = None
     diarization: bool = True
     num_speakers: int | None = None

@@ -20,14 +20,16 @@ Span = tuple[float, float]
 class Listen(msgspec.Struct, frozen=True, kw_only=True, tag="listen"):
     """Turn the speech between two times of a PCM file into text.
 
-    `language`: None to detect the language of each stretch. `likely`: the language if none is clear in any
-    stretch. `model`: a folder or a name (whisper_weights.py); None for the setting.
+    `language`: None to detect the language of each stretch, among `languages` (empty: all that people speak
+    today). `likely`: the language if none is clear in any stretch. `model`: a folder or a name
+    (whisper_weights.py); None for the setting.
     """
 
     pcm: str
     start_ms: int
     end_ms: int
     language: str | None
+    languages: tuple[str, ...] = ()
     likely: str | None = None
     model: str | None = None
 

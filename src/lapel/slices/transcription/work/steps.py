@@ -204,6 +204,7 @@ class Steps:
             plan=Plan(
                 wish=Wish(
                     language=row.language_asked,
+                    languages=tuple(row.languages_asked or ()),
                     diarization=row.diarization,
                     num_speakers=row.num_speakers,
                 ),

@@ -85,6 +85,7 @@ class _Models:
             samples,
             offset=request.start_ms / 1000,
             language=request.language,
+            languages=request.languages,
             likely=request.likely,
             report=report,
         )

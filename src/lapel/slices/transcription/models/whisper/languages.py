@@ -12,6 +12,10 @@ hy id is it ja jw ka kk km kn ko la lb ln lo lt lv mg mi mk ml mn mr ms mt my ne
 ro ru sa sd si sk sl sn so sq sr su sv sw ta te tg th tk tl tr tt uk ur uz vi yi yo yue zh
 """
 LANGUAGES: frozenset[str] = frozenset(_CODES.split())
+# Nobody grows up with these. Unclear speech in another language is taken for them, so detection answers them
+# only if they are asked for.
+_NOT_SPOKEN = frozenset({"la", "sa"})
+SPOKEN_TODAY = LANGUAGES - _NOT_SPOKEN
 
 # Older, newer or longer codes of the same languages.
 _ALSO = {"cmn": "zh", "fil": "tl", "in": "id", "iw": "he", "jv": "jw", "ji": "yi", "nb": "no"}

@@ -20,7 +20,7 @@ from faster_whisper import BatchedInferencePipeline
 from lapel.slices.transcription.models.weights import whisper_weights
 from lapel.slices.transcription.models.weights.packages import DamagedPackage
 from lapel.slices.transcription.models.whisper.activity import speech
-from lapel.slices.transcription.models.whisper.languages import LANGUAGES, primary
+from lapel.slices.transcription.models.whisper.languages import LANGUAGES, SPOKEN_TODAY, primary
 from lapel.slices.transcription.models.whisper.loaded_whisper import LoadedWhisper
 from lapel.slices.transcription.models.whisper.sentences import Spoken, segments
 from lapel.slices.transcription.models.whisper.spoken_languages import SpokenLanguages, spoken_languages
@@ -113,24 +113,26 @@ class Whisper:
         *,
         offset: float,
         language: str | None,
+        languages: Sequence[str] = (),
         likely: str | None = None,
         report: Report,
     ) -> Heard:
         """Transcribe samples: 1-D float32, 16 kHz, mono, -1 to 1. `offset` (seconds) is added to all times.
 
-        `language`: None to detect the language of each stretch of speech. `likely`: the language if none is
-        clear in any stretch. A model for English alone always answers in English. `report` is called with the
-        progress, 0 to 1. Raises SpeechError when the model does not know the language or there is no usable
-        model, and NotHere when the model has to be downloaded first.
+        `language`: None to detect the language of each stretch of speech, among `languages` (empty: all that
+        people speak today). `likely`: the language if none is clear in any stretch. A model for English alone
+        always answers in English. `report` is called with the progress, 0 to 1. Raises SpeechError when the
+        model does not know the language or there is no usable model, and NotHere when the model has to be
+        downloaded first.
         """
         name = self.load()
-        told = None if language is None else self._known(language)
+        among = self._known_of([language] if language is not None else languages)
         spans = speech(samples)
         if not spans:
             return _nothing(name)
         runs = [(int(start * SAMPLE_RATE), int(end * SAMPLE_RATE)) for start, end in spans]
-        languages = self._languages(samples, runs, told, likely)
-        windows = pack(runs, languages.of_runs, samples)
+        found_languages = self._languages(samples, runs, among, likely)
+        windows = pack(runs, found_languages.of_runs, samples)
         heard = self._hear(samples, windows, report)
         words = itertools.chain.from_iterable(map(_doubted, heard, windows))
         in_order = sorted(words, key=lambda word: word.start)  # windows of several languages alternate
@@ -140,14 +142,14 @@ class Whisper:
         voiced = [run for window, said in zip(windows, heard, strict=True) if said for run in window.runs]
         spoken = [
             (span, language)
-            for span, run, language in zip(spans, runs, languages.of_runs, strict=True)
+            for span, run, language in zip(spans, runs, found_languages.of_runs, strict=True)
             if any(run[0] < until and since < run[1] for since, until in voiced)
         ]
         return Heard(
             segments=[_later(segment, offset) for segment in found],
             speech=[(round(offset + start, 3), round(offset + end, 3)) for (start, end), _ in spoken],
-            language=languages.main,
-            language_probability=languages.probability,
+            language=found_languages.main,
+            language_probability=found_languages.probability,
             seconds=_seconds(spoken),
             model=name,
         )
@@ -162,26 +164,33 @@ class Whisper:
     def _model(self) -> WhisperModel:
         return self._ready.model
 
-    def _known(self, language: str) -> str:
-        """The requested language, or English if the model is for English alone.
+    def _known_of(self, languages: Sequence[str]) -> frozenset[str]:
+        """The languages of `languages` that the model knows; of none, all that people speak today.
 
-        Raises SpeechError when no Whisper model knows the language, or when this model does not know it.
+        Only English if the model is for English alone. Raises SpeechError when no Whisper model knows one of
+        the languages, or when this model does not.
         """
-        code = primary(language)
-        if code not in LANGUAGES:
-            raise SpeechError("processing_error", f"Whisper does not know the language {code!r}.")
+        asked = list(dict.fromkeys(map(primary, languages)))
+        listed = ", ".join(map(repr, asked))
+        if asked and LANGUAGES.isdisjoint(asked):
+            raise SpeechError("processing_error", f"Whisper does not know the language {listed}.")
         if not self._model.model.is_multilingual:
-            return "en"
-        if self._model.hf_tokenizer.token_to_id(f"<|{code}|>") is None:
-            raise SpeechError("processing_error", f"This Whisper model does not know the language {code!r}.")
-        return code
+            return frozenset({"en"})
+        known = frozenset(code for code in asked or SPOKEN_TODAY if self._has_token(code))
+        if not known:
+            raise SpeechError("processing_error", f"This Whisper model does not know the language {listed}.")
+        return known
+
+    def _has_token(self, code: str) -> bool:
+        return self._model.hf_tokenizer.token_to_id(f"<|{code}|>") is not None
 
     def _languages(
-        self, samples: Samples, runs: Sequence[Run], told: str | None, likely: str | None
+        self, samples: Samples, runs: Sequence[Run], among: frozenset[str], likely: str | None
     ) -> SpokenLanguages:
-        if told is None and self._model.model.is_multilingual:
-            return spoken_languages(self._model, samples, runs, likely=likely)
-        only = told or "en"
+        """The language of each run, out of `among`. A single language is not looked for."""
+        if len(among) > 1:
+            return spoken_languages(self._model, samples, runs, among=among, likely=likely)
+        (only,) = among
         return SpokenLanguages([only] * len(runs), only, None)
 
     def _hear(self, samples: Samples, windows: Sequence[Window], report: Report) -> list[list[Spoken]]:

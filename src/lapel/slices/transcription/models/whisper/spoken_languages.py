@@ -8,7 +8,7 @@ several languages would look like one of them, and Whisper would skip or garble 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -46,20 +46,26 @@ class SpokenLanguages(NamedTuple):
 
 
 def spoken_languages(
-    model: WhisperModel, samples: NDArray[np.float32], runs: Sequence[Run], *, likely: str | None
+    model: WhisperModel,
+    samples: NDArray[np.float32],
+    runs: Sequence[Run],
+    *,
+    among: frozenset[str],
+    likely: str | None,
 ) -> SpokenLanguages:
     """Find the language of each stretch of speech.
 
     `model`: one for several languages. `samples`: 1-D float32, 16 kHz, mono, -1 to 1. `runs`: start and end
-    of each stretch, in samples; at least one. `likely`: the language if none is clear in any stretch, unless
-    the model does not know it.
+    of each stretch, in samples; at least one. `among`: the languages to choose from; the model knows at least
+    one of them. Probabilities are shares among these. `likely`: the language if none is clear in any stretch,
+    unless it is not in `among` or the model does not know it.
     """
     heard = [_RunLanguage(run) for run in runs]
     sample = _spread(heard)
-    _listen(model, samples, sample)
+    _listen(model, samples, sample, among)
     clear = _clear(sample)
     if len(clear) > 1:
-        _listen(model, samples, [each for each in heard if each.is_long and not each.chances])
+        _listen(model, samples, [each for each in heard if each.is_long and not each.chances], among)
         return _several(heard)
     main = max(sample[0].chances, key=lambda language: _share(language, sample))
     if likely in sample[0].chances and not clear:
@@ -69,7 +75,7 @@ def spoken_languages(
 
 @dataclasses.dataclass(slots=True)
 class _RunLanguage:
-    """`chances`: the probability of each language that the model knows, by its code; empty if unknown."""
+    """`chances`: the probability of each language that may be spoken, by its code; empty if unknown."""
 
     run: Run
     chances: dict[str, float] = dataclasses.field(default_factory=dict[str, float])
@@ -100,7 +106,9 @@ def _spread(heard: Sequence[_RunLanguage]) -> list[_RunLanguage]:
     return [long[index] for first in firsts for index in (first - 1, first)]
 
 
-def _listen(model: WhisperModel, samples: NDArray[np.float32], heard: Sequence[_RunLanguage]) -> None:
+def _listen(
+    model: WhisperModel, samples: NDArray[np.float32], heard: Sequence[_RunLanguage], among: frozenset[str]
+) -> None:
     """Find the chances of each language in each stretch."""
 
     def listen(some: Sequence[_RunLanguage]) -> None:
@@ -108,11 +116,18 @@ def _listen(model: WhisperModel, samples: NDArray[np.float32], heard: Sequence[_
         frames = [pad_or_trim(model.feature_extractor(each), _SECONDS * _FRAMES) for each in starts]
         answers = model.model.detect_language(model.encode(np.stack(frames)))
         for each, answer in zip(some, answers, strict=True):
-            each.chances = {token.strip("<|>"): chance for token, chance in answer}
+            each.chances = _shares({token.strip("<|>"): chance for token, chance in answer}, among)
 
     batches = [heard[at : at + _AT_ONCE] for at in range(0, len(heard), _AT_ONCE)]
     with ThreadPoolExecutor(_BATCHES_AT_ONCE) as pool:
         list(pool.map(listen, batches))
+
+
+def _shares(chances: Mapping[str, float], among: frozenset[str]) -> dict[str, float]:
+    kept = {language: chance for language, chance in chances.items() if language in among}
+    left = 1.0 - sum(chance for language, chance in chances.items() if language not in among)
+    total = max(left, sum(kept.values())) or 1.0  # the sum of all chances is 1 but for rounding
+    return {language: chance / total for language, chance in kept.items()}
 
 
 def _clear(heard: Iterable[_RunLanguage]) -> set[str]:
