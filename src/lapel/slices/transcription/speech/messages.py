@@ -59,8 +59,8 @@ class Heard(msgspec.Struct, frozen=True, kw_only=True):
     """The speech of a piece as text. `speech`: the stretches of speech. `language`: None if unknown.
 
     `language_probability`: 0 to 1. `seconds`: how long each language is spoken; empty if the provider finds
-    one language for a piece. `timed`: whether times within the piece are known. If not, there is one segment,
-    which is as long as the piece.
+    one language for a piece. `doubtful`: stretches whose words are probably not what was said. `timed`:
+    whether times within the piece are known. If not, there is one segment, which is as long as the piece.
     """
 
     segments: list[Segment]
@@ -69,6 +69,7 @@ class Heard(msgspec.Struct, frozen=True, kw_only=True):
     language_probability: float | None
     model: str
     seconds: dict[str, float] = msgspec.field(default_factory=dict[str, float])
+    doubtful: list[Span] = msgspec.field(default_factory=list[Span])
     timed: bool = True
 
     @property

@@ -20,6 +20,12 @@ from faster_whisper import BatchedInferencePipeline
 from lapel.slices.transcription.models.weights import whisper_weights
 from lapel.slices.transcription.models.weights.packages import DamagedPackage
 from lapel.slices.transcription.models.whisper.activity import speech
+from lapel.slices.transcription.models.whisper.doubts import (
+    doubted,
+    doubtful_spans,
+    looks_wrong,
+    mark,
+)
 from lapel.slices.transcription.models.whisper.languages import LANGUAGES, SPOKEN_TODAY, primary
 from lapel.slices.transcription.models.whisper.loaded_whisper import LoadedWhisper
 from lapel.slices.transcription.models.whisper.sentences import Spoken, segments
@@ -53,15 +59,9 @@ _BATCH_ALONE = 4
 _REPETITIVE = 2.4
 _NO_SPEECH = 0.6
 _UNSURE = -1.0
-# A repetitive window is decoded again. Then no sequence of this many tokens may occur twice, so that invented
-# words get low probabilities.
+# A window that repeats itself, or has more words than people can say, is decoded again. Then no sequence of
+# this many tokens may occur twice, so that invented words get low probabilities.
 _NGRAMS = 3
-
-# Letters and digits a second. People speak 11 to 13. If speech is twice as fast, Whisper still finds nine of
-# ten words. Above this rate it is wrong in one word of six or more, so the confidence of all words of the
-# window is multiplied by `_DOUBT`.
-_FASTEST = 25
-_DOUBT = 0.5
 
 # Whisper may stop before a window ends. Then the rest is decoded again if it has at least `_REST` samples;
 # a window is decoded `_TURNS` times at most.
@@ -134,8 +134,10 @@ class Whisper:
         found_languages = self._languages(samples, runs, among, likely)
         windows = pack(runs, found_languages.of_runs, samples)
         heard = self._hear(samples, windows, report)
-        words = itertools.chain.from_iterable(map(_doubted, heard, windows))
-        in_order = sorted(words, key=lambda word: word.start)  # windows of several languages alternate
+        words = (mark(said, len(window) / SAMPLE_RATE) for said, window in zip(heard, windows, strict=True))
+        in_order = sorted(
+            itertools.chain.from_iterable(words), key=lambda word: word.start
+        )  # windows of several languages alternate
         found = segments(in_order, latest=len(samples) / SAMPLE_RATE)
         if not found:
             return _nothing(name)
@@ -151,6 +153,9 @@ class Whisper:
             language=found_languages.main,
             language_probability=found_languages.probability,
             seconds=_seconds(spoken),
+            doubtful=[
+                (round(offset + start, 3), round(offset + end, 3)) for start, end in doubtful_spans(in_order)
+            ],
             model=name,
         )
 
@@ -201,7 +206,7 @@ class Whisper:
         for turn in range(_TURNS):
             left: list[_Part] = []
             for done, (part, raws) in enumerate(self._decode(model, samples, parts), 1):
-                words = list(self._words(model, samples, part, raws))
+                words = self._words(model, samples, part, raws)
                 heard[part.index] += words
                 rest = part.window.after(words[-1].end) if words else None
                 if rest is not None and len(rest) >= _REST:
@@ -211,21 +216,17 @@ class Whisper:
             parts = left
         return heard
 
-    def _words(
-        self, model: WhisperModel, samples: Samples, part: _Part, raws: Sequence[Raw]
-    ) -> Iterator[Spoken]:
-        if any(raw.compression_ratio > _REPETITIVE for raw in raws):
-            _, raws = next(self._decode(model, samples, [part], ngrams=_NGRAMS))
-        for raw in raws:
-            if raw.no_speech_prob > _NO_SPEECH and raw.avg_logprob < _UNSURE:
-                continue
-            for word in raw.words or ():
-                before = raw.seek / 100
-                # In spite of their annotation, the times are numpy numbers, which the pipe cannot encode.
-                start, end = part.window.times(float(word.start) - before, float(word.end) - before)
-                end = min(end, start + _LONGEST_WORD)
-                confidence = share(float(word.probability))
-                yield Spoken(start, end, word.word, confidence, part.window.language)
+    def _words(self, model: WhisperModel, samples: Samples, part: _Part, raws: Sequence[Raw]) -> list[Spoken]:
+        """The words of a part. If they look wrong, it is decoded again; what looks no better is marked."""
+        words = list(_spoken(part, raws))
+        repetitive = any(raw.compression_ratio > _REPETITIVE for raw in raws)
+        if not repetitive and not looks_wrong(words, len(part.window) / SAMPLE_RATE):
+            return words
+        _, again = next(self._decode(model, samples, [part], ngrams=_NGRAMS))
+        words = list(_spoken(part, again))
+        if any(raw.compression_ratio > _REPETITIVE or raw.avg_logprob < _UNSURE for raw in again):
+            return [doubted(word) for word in words]
+        return words
 
     def _decode(
         self, model: WhisperModel, samples: Samples, parts: Sequence[_Part], *, ngrams: int = 0
@@ -286,12 +287,16 @@ def _batches(parts: Sequence[_Part], workers: int) -> Iterator[Sequence[_Part]]:
         yield from (of_language[first:last] for first, last in itertools.pairwise(ends))
 
 
-def _doubted(words: list[Spoken], window: Window) -> list[Spoken]:
-    """The words of a window; with less confidence if nobody speaks so fast."""
-    letters = sum(character.isalnum() for word in words for character in word.text)
-    if letters * SAMPLE_RATE <= _FASTEST * len(window):
-        return words
-    return [msgspec.structs.replace(word, confidence=share(_DOUBT * word.confidence)) for word in words]
+def _spoken(part: _Part, raws: Sequence[Raw]) -> Iterator[Spoken]:
+    for raw in raws:
+        if raw.no_speech_prob > _NO_SPEECH and raw.avg_logprob < _UNSURE:
+            continue
+        for word in raw.words or ():
+            before = raw.seek / 100
+            # In spite of their annotation, the times are numpy numbers, which the pipe cannot encode.
+            start, end = part.window.times(float(word.start) - before, float(word.end) - before)
+            end = min(end, start + _LONGEST_WORD)
+            yield Spoken(start, end, word.word, share(float(word.probability)), part.window.language)
 
 
 def _seconds(spoken: Iterable[tuple[Span, str]]) -> dict[str, float]:

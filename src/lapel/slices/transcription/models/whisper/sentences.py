@@ -36,7 +36,7 @@ class Spoken(msgspec.Struct, frozen=True):
     """A word as the model wrote it, including the space before it if there is one.
 
     `start` and `end`: in seconds, from a zero that all words share. `confidence`: 0 to 1. `language`: a code
-    such as `en`; a segment has one language.
+    such as `en`; a segment has one language. `is_doubtful`: it is probably not what was said (doubts.py).
     """
 
     start: float
@@ -44,6 +44,7 @@ class Spoken(msgspec.Struct, frozen=True):
     text: str
     confidence: float
     language: str
+    is_doubtful: bool = False
 
 
 def segments(spoken: Sequence[Spoken], *, latest: float) -> list[Segment]:
