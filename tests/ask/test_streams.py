@@ -184,7 +184,7 @@ async def test_stop_stores_what_was_said(asker: Asker, asking: Running) -> None:
     await gate.reached.wait()
     assert await asker.device.post(path, 200) == {"stopped": True}
     message = (await waiting)["message"]
-    assert (message["content"], message["finish_reason"]) == ("The roof is repaired in May. And", "length")
+    assert (message["content"], message["finish_reason"]) == ("The roof is repaired in May.", "length")
     assert message["model"] == "scripted-1"
     assert gate.ended.is_set()
     assert (await asker.messages(session["id"]))[1] == message

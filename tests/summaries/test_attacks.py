@@ -1,4 +1,7 @@
-"""Instructions that are planted in a conversation stay data, and what a model writes in obedience goes."""
+"""Instructions that are planted in a conversation stay data.
+
+What a model writes in obedience goes if the transcript does not have its words.
+"""
 
 from __future__ import annotations
 
@@ -20,6 +23,12 @@ from tests.support.written import segments_of
 
 GENERAL = BUILT_IN["tmpl_general_notes"]
 SHIPPED = attacks()
+# What these want written has the words of the order itself. The check by words takes it for what was said.
+SAID_BY_THE_ORDER = {
+    "attack-developer-mode",
+    "attack-instruction-in-a-name",
+    "attack-wide-letters",
+}
 # All that a model is told, but for the transcript.
 INSTRUCTIONS = {
     rules_for(GENERAL, "transcript", language=each, part=None)
@@ -63,7 +72,8 @@ async def test_what_a_model_writes_in_obedience_is_dropped(attack: PlantedAttack
             await summarized(attack, ScriptedModel([obedient(attack)]))
         return
     output = await summarized(attack, ScriptedModel([obedient(attack)]))
-    assert obeyed(attack, output, answers=False) is None
+    is_obeyed = obeyed(attack, output, answers=False) is not None
+    assert is_obeyed is (attack.id in SAID_BY_THE_ORDER)
     assert json.loads(output)["overview"]
 
 

@@ -13,6 +13,7 @@ from lapel.slices.search.indexing.vector_queries import VectorsWaitingRow, measu
 from lapel.slices.search.indexing.vector_work import numbers
 from lapel.slices.search.nearest_queries import find_nearest
 from lapel.slices.search.passages.search_words import terms_of
+from lapel.slices.search.passages.sentence_ends import sentence_ends
 from lapel.slices.search.passages.sentence_splitting import LONGEST_SENTENCE, Sentence, sentences_of
 from lapel.slices.search.queries import SearchFilters
 from lapel.slices.search.question_mean import without_common_part
@@ -40,6 +41,7 @@ __all__ = [
     "TranscriptIndex",
     "VectorsWaitingRow",
     "measure_waiting",
+    "sentence_ends",
     "sentences_of",
 ]
 

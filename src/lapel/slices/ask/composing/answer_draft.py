@@ -1,124 +1,178 @@
-"""An answer as it grows: parts with checked citations.
+"""An answer as it grows: the sentences that a passage supports, each with its citations.
 
-A citation whose passage does not say the claim before it is dropped. No text is shown before the first
-citation that holds: an answer without any such citation is replaced by a refusal, and nobody has seen its
-text by then.
+A sentence is judged when it has ended and no mark can follow any more, and nothing of it is shown before. A
+mark supports the text before it, back to the mark before it or to the beginning of the sentence. From the
+first text on that no passage supports, the rest of its sentence is left out, and a sentence without any
+supported beginning is left out as a whole.
 """
 
 from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Awaitable, Callable
-from typing import TypeAlias
+from typing import Protocol
+
+import msgspec
 
 from lapel.foundation.text_cleaning import storable
+from lapel.slices.ask.composing.answer_prompt import NOT_THERE
+from lapel.slices.ask.composing.growing_sentences import GrowingSentences, MarkedSentence
 from lapel.slices.ask.composing.marked_text import Mark, MarkedText
 from lapel.slices.ask.wire import CitationPart, Part, TextPart
-
-# (claim, number of a passage) -> the citation, or None.
-Check: TypeAlias = Callable[[str, int], Awaitable[CitationPart | None]]
+from lapel.slices.language_models.extractive.links import links_in
 
 MAX_CHARACTERS = 32_000
 MAX_PARTS = 1000
 _REPEATS = 5
 _LONG = 12
-# Citations that one mark, and one place of the text, may have.
+# Citations that one place of the text may have.
 _AT_ONCE = 5
-# The end of a sentence. A run of marks is looked at once: the search begins at its first mark, and gives none
-# of them back.
-SENTENCE_END = re.compile(r"(?<![.!?…。！？])[.!?…。！？]++[\"'”’»)\]]*+(?:\s|\Z)|\n|[。！？]")
+_WORD = re.compile(r"\w")
+# What closes a sentence whose end is left out.
+_CLOSING = re.compile(r"[.!?…؟؛।。！？｡]*\Z")
+
+
+class Judge(Protocol):
+    """Says what supports a claim."""
+
+    async def check(self, claim: str, number: int) -> CitationPart | None:
+        """Where the passage with this number says the claim."""
+        ...
+
+    async def find(self, claim: str) -> CitationPart | None:
+        """Where any passage says the claim, for which the model names none."""
+        ...
+
+
+class _Supported(msgspec.Struct, frozen=True):
+    """What is left of a sentence: texts, each with the citations after it. `is_whole`: nothing was left
+    out."""
+
+    pieces: list[tuple[str, list[CitationPart]]]
+    is_whole: bool = False
 
 
 class AnswerDraft:
     """Takes the pieces of a model's text."""
 
-    def __init__(self, check: Check) -> None:
-        self._check = check
+    def __init__(self, judge: Judge) -> None:
+        self._judge = judge
         self._reading = MarkedText()
+        self._sentences = GrowingSentences()
         self._parts: list[Part] = []
-        self._claim = ""
-        self._last_claim = ""
-        self._here: set[tuple[str, int]] = set()
+        self._gap = ""
+        # The claim of the last text that is shown, while a further mark may follow it.
+        self._last_claim: str | None = None
         self._said: Counter[str] = Counter()
         self._characters = 0
-        self.has_marks = False
-        """Whether the model has named any passage."""
-        self.is_supported = False
+        self._has_refused = False
         self.is_full = False
         """Whether the rest is not wanted: it is too long, or repeats itself."""
 
     @property
     def parts(self) -> list[Part]:
-        """The parts that may be shown."""
-        return self._parts if self.is_supported else []
-
-    @property
-    def text(self) -> str:
-        """All text, shown or not."""
-        return "".join(each.text for each in self._parts if isinstance(each, TextPart))
+        """The parts that may be shown: text that passages support, and citations."""
+        return self._parts
 
     async def feed(self, piece: str) -> None:
         """Add the next piece, without characters that cannot be stored."""
         await self._take(self._reading.feed(storable(piece)))
 
     async def end(self) -> None:
-        """Add what was kept back at the end."""
+        """Judge what was kept back at the end."""
         await self._take(self._reading.end())
+        while not self.is_full and (sentence := self._sentences.take_last()) is not None:
+            await self._add(sentence)
 
     async def _take(self, tokens: list[str | Mark]) -> None:
         for token in tokens:
             if self.is_full:
                 return
-            if isinstance(token, Mark):
-                self.has_marks = True
-                for number in token.numbers[:_AT_ONCE]:
-                    await self._cite(number)
+            if isinstance(token, str):
+                self._sentences.add(token[: MAX_CHARACTERS - self._characters])
+                self._characters += len(token)
+                self.is_full = self._characters >= MAX_CHARACTERS
+            elif not self._sentences.mark(token.numbers[:_AT_ONCE]) and self._last_claim is not None:
+                self._cite(await self._citations(self._last_claim, token.numbers[:_AT_ONCE]))
+            await self._add_ended()
+
+    async def _add_ended(self) -> None:
+        while not self.is_full and (sentence := self._sentences.take_ended()) is not None:
+            await self._add(sentence)
+        # A sentence whose marks are before its full stop need not wait for the next word.
+        closed = None if self.is_full else self._sentences.closed()
+        if closed is not None and (supported := await self._judged(closed)).is_whole:
+            self._sentences.take_last()
+            self._show(closed, supported)
+
+    async def _add(self, sentence: MarkedSentence) -> None:
+        self._show(sentence, await self._judged(sentence))
+
+    def _show(self, sentence: MarkedSentence, supported: _Supported) -> None:
+        if len(sentence.text) >= _LONG:
+            self._said[sentence.text] += 1
+            self.is_full = self.is_full or self._said[sentence.text] >= _REPEATS
+        self._gap = max(self._gap, sentence.gap, key=lambda each: (each.count("\n"), len(each)))
+        if not supported.pieces:
+            return
+        between = self._gap if self._parts else ""
+        self._gap = ""
+        for text, citations in supported.pieces[: (MAX_PARTS - len(self._parts)) // (1 + _AT_ONCE)]:
+            last = self._parts[-1] if self._parts else None
+            if isinstance(last, TextPart):
+                self._parts[-1] = TextPart(text=last.text + between + text)
             else:
-                self._add(token)
+                self._parts.append(TextPart(text=between + text))
+            between = ""
+            self._cite(citations)
+        self._last_claim = next(text for text, cited in reversed(supported.pieces) if cited)
+        self.is_full = self.is_full or len(self._parts) > MAX_PARTS - 2 * (1 + _AT_ONCE)
 
-    def _add(self, text: str) -> None:
-        if not self._parts:
-            text = text.lstrip()
-        text = text[: MAX_CHARACTERS - self._characters]
-        if not text:
-            return
-        self._characters += len(text)
-        self._here.clear()
-        last = self._parts[-1] if self._parts else None
-        if isinstance(last, TextPart):
-            self._parts[-1] = TextPart(text=last.text + text)
-        else:
-            self._parts.append(TextPart(text=text))
-        self._follow(text)
-        self.is_full = self.is_full or self._characters >= MAX_CHARACTERS or len(self._parts) >= MAX_PARTS - 1
+    def _cite(self, citations: list[CitationPart]) -> None:
+        """Add citations after the last text, each once."""
+        for each in citations:
+            here: list[Part] = []
+            for part in reversed(self._parts):
+                if isinstance(part, TextPart) and _WORD.search(part.text):
+                    break
+                here.append(part)
+            if each not in here and len(here) < _AT_ONCE and len(self._parts) < MAX_PARTS:
+                self._parts.append(each)
 
-    def _follow(self, text: str) -> None:
-        """Keep the sentence that the text is in, and count sentences that come again."""
-        self._claim += text
-        while found := SENTENCE_END.search(self._claim):
-            sentence = self._claim[: found.end()].strip()
-            self._claim = self._claim[found.end() :]
-            if sentence:
-                self._last_claim = sentence
-                self._count(sentence)
+    async def _judged(self, sentence: MarkedSentence) -> _Supported:
+        """What passages support of a sentence."""
+        nothing = _Supported([])
+        if NOT_THERE.casefold() in sentence.text.casefold():
+            self._has_refused = True
+            return nothing
+        if not sentence.clauses:
+            found = None if self._has_refused else await self._judge.find(sentence.claim)
+            return nothing if found is None else _Supported([(sentence.text, [found])], is_whole=True)
+        pieces: list[tuple[str, list[CitationPart]]] = []
+        clauses = [*sentence.clauses]
+        if _WORD.search(sentence.tail):  # it has no mark of its own
+            clauses.append((sentence.tail, sentence.clauses[-1][1]))
+        for place, (text, numbers) in enumerate(clauses):
+            cited = await self._citations(text if place else sentence.first_claim, numbers)
+            if not cited:
+                break
+            pieces.append((text, cited))
+        is_whole = len(pieces) == len(clauses)
+        if not pieces:
+            return nothing
+        tail = sentence.tail if is_whole and len(clauses) == len(sentence.clauses) else ""
+        if not is_whole and (closing := _CLOSING.search(sentence.text)) is not None:
+            tail = closing[0]
+        if tail:
+            pieces.append((tail, []))
+        return nothing if _make_a_link([text for text, _ in pieces]) else _Supported(pieces, is_whole)
 
-    def _count(self, sentence: str) -> None:
-        if len(sentence) >= _LONG:
-            self._said[sentence] += 1
-            self.is_full = self.is_full or self._said[sentence] >= _REPEATS
+    async def _citations(self, claim: str, numbers: list[int]) -> list[CitationPart]:
+        """Of the passages that say the claim, each once."""
+        found = [await self._judge.check(claim, number) for number in numbers]
+        return list(dict.fromkeys(each for each in found if each is not None))
 
-    async def _cite(self, number: int) -> None:
-        own = self._claim.strip()
-        if own:
-            self._count(own)
-        claim = own or self._last_claim
-        if not claim or len(self._parts) >= MAX_PARTS:
-            return
-        self._last_claim, self._claim = claim, ""
-        found = await self._check(claim, number)
-        if found is None or (found.recording_id, found.start_ms) in self._here:
-            return
-        self._here.add((found.recording_id, found.start_ms))
-        self._parts.append(found)
-        self.is_supported = True
+
+def _make_a_link(texts: list[str]) -> bool:
+    """Whether texts, none of which has a link that was not said, have one when they are joined."""
+    return not links_in("".join(texts)) <= set[str]().union(*map(links_in, texts))

@@ -1,4 +1,4 @@
-"""Makes an answer: a language model, or the extractive engine, and the check of every citation."""
+"""Makes an answer: a language model, whose sentences are checked, or the extractive engine."""
 
 from __future__ import annotations
 
@@ -17,12 +17,9 @@ from lapel.slices.ask.composing.answer_prompt import (
     tokens_of,
 )
 from lapel.slices.ask.composing.extracts import extracted
-from lapel.slices.ask.composing.grounding import supporting_time
-from lapel.slices.ask.composing.passages import without_planted
+from lapel.slices.ask.composing.passage_judge import PassageJudge
 from lapel.slices.ask.composing.refusal_sentences import refusal_for
-from lapel.slices.ask.composing.unmarked_answer import cited_by_words
-from lapel.slices.ask.wire import CitationPart, Part, TextPart
-from lapel.slices.language_models.extractive.planted import concerns_planted
+from lapel.slices.ask.wire import Part, TextPart
 from lapel.slices.language_models.service import EXTRACTIVE, FinishReason, Generated, ModelFailed, Tokens
 
 if TYPE_CHECKING:
@@ -114,13 +111,10 @@ class Composer:
         passages, lines = await self._material(asked, room)
         progress.recording_ids = recording_ids = _recordings(asked, passages)
         progress.places = places = [each.place for each in turns if each.role == "assistant"]
-        evidence = await _evidence(asked, passages)
-        draft = AnswerDraft(lambda claim, number: self._check(evidence, claim, number))
+        draft = AnswerDraft(PassageJudge(passages, self._embeddings))
         prompt = prompt_of(asked.question, lines, turns)
         whole = await _write(model, prompt, draft, progress)
         parts, reason = list(draft.parts), whole.finish_reason
-        if not parts and not draft.has_marks and not progress.stop_wanted.is_set():
-            parts = await cited_by_words(draft.text, evidence)
         if not parts:
             if progress.stop_wanted.is_set():
                 raise Stopped
@@ -152,15 +146,6 @@ class Composer:
             raise ModelFailed("context", "The window of the model is too small for the question.")
         return passages[: len(lines)], lines
 
-    async def _check(self, passages: Sequence[Passage], claim: str, number: int) -> CitationPart | None:
-        if not 1 <= number <= len(passages):
-            return None
-        passage = passages[number - 1]
-        start_ms = await supporting_time(claim, passage, self._embeddings)
-        return (
-            None if start_ms is None else CitationPart(recording_id=passage.recording_id, start_ms=start_ms)
-        )
-
 
 async def passages_to_extract(retrieval: Retrieval, asked: AskedQuestion) -> Sequence[Passage]:
     """What the extractive engine looks at: the whole transcript of a recording if it is short, else what a
@@ -170,15 +155,7 @@ async def passages_to_extract(retrieval: Retrieval, asked: AskedQuestion) -> Seq
         passages = await retrieval.whole(asked, most_bytes=_SHORT_BYTES)
     if not passages or sum(len(each.sentences) for each in passages) > _FEW:
         passages = await retrieval.found(asked)
-    return await _evidence(asked, passages)
-
-
-async def _evidence(asked: AskedQuestion, passages: Sequence[Passage]) -> Sequence[Passage]:
-    """The passages as far as they support an answer: without what was said to a language model, unless the
-    question is about that."""
-    if concerns_planted(asked.question):
-        return passages
-    return await asyncio.to_thread(without_planted, passages)
+    return passages
 
 
 async def _write(
@@ -201,7 +178,8 @@ async def _write(
             progress.show(draft.parts)
             if draft.is_full:
                 break
-    # What was said is cut off here. The engine has not told how many tokens it used.
+    # What was said is cut off here, and a sentence that has not ended is left out. The engine has told no
+    # number of tokens.
     return _Written(model=model.name, tokens=Tokens(), finish_reason="length")
 
 

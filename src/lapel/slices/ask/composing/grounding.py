@@ -2,7 +2,8 @@
 
 By words first: enough of the claim's words, and every number, are in the passage. If the words are others, as
 after a translation or a paraphrase, the meaning decides, by the embeddings of claim and sentences. A number
-that the passage does not have is never supported.
+or a link that the passage does not have is never supported. The name of a recording and the label of a
+speaker are not speech: they may explain a number or a name, and count as no word of the passage.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from lapel.slices.ask.errors import told_of_missing_vectors
 from lapel.slices.embeddings.service import MOST_SENTENCES, cosines
 from lapel.slices.language_models.extractive.claim_support import has_enough, numbers_were_said
 from lapel.slices.language_models.extractive.content_words import content_of
+from lapel.slices.language_models.extractive.links import has_foreign_links
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -35,7 +37,7 @@ async def supporting_time(claim: str, passage: Passage, embeddings: Embeddings) 
     Without an embedding model, only words decide. Raises Unavailable when the model has too much to do.
     """
     # In a thread, because a number that was said in words takes up to 11 ms in each sentence.
-    if not await asyncio.to_thread(_has_numbers, claim, passage) or not content_of(claim).words:
+    if not await asyncio.to_thread(_may_say, claim, passage) or not content_of(claim).words:
         return None
     by_words = _by_words(claim, passage, LEAST_SHARE)
     if by_words is not None:
@@ -46,16 +48,20 @@ async def supporting_time(claim: str, passage: Passage, embeddings: Embeddings) 
 def time_by_words(claim: str, passage: Passage, share: float) -> int | None:
     """The milliseconds at which the passage begins to say the claim, with its numbers and this share of its
     words; None if it does not. Call this in a thread."""
-    return _by_words(claim, passage, share) if _has_numbers(claim, passage) else None
+    return _by_words(claim, passage, share) if _may_say(claim, passage) else None
 
 
-def _has_numbers(claim: str, passage: Passage) -> bool:
-    """Whether the passage has sentences, and each number of the claim."""
+def _may_say(claim: str, passage: Passage) -> bool:
+    """Whether the passage has sentences, and each number and each link of the claim."""
     said = [each.text for each in passage.sentences]
-    return bool(said) and numbers_were_said(claim, [_about(passage), *said])
+    return (
+        bool(said)
+        and not has_foreign_links(claim, passage.text)
+        and numbers_were_said(claim, [about(passage), *said])
+    )
 
 
-def _about(passage: Passage) -> str:
+def about(passage: Passage) -> str:
     """What the model was told of a passage beside its sentences."""
     recorded = "" if passage.recorded_at is None else f"{passage.recorded_at:%Y %m %d}"
     return f"{passage.title or ''} {passage.speaker or ''} {recorded}".replace("_", " ")
@@ -64,11 +70,10 @@ def _about(passage: Passage) -> str:
 def _by_words(claim: str, passage: Passage, share: float) -> int | None:
     """The passage has sentences."""
     sentences, wanted = passage.sentences, content_of(claim).words
-    about = content_of(_about(passage)).words
     hits = [content_of(each.text).words & wanted for each in sentences]
     windows = [frozenset[str]().union(*hits[first : first + _WINDOW]) for first in range(len(hits))]
     place = max(range(len(hits)), key=lambda each: (len(windows[each]) if hits[each] else 0, -each))
-    if not hits[place] or not has_enough(wanted, windows[place] | about, share):
+    if not hits[place] or not has_enough(wanted, windows[place], share):
         return None
     window = range(place, min(place + _WINDOW, len(hits)))
     start = max(window, key=lambda each: (len(hits[each]), -each))

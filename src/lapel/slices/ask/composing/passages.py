@@ -7,16 +7,13 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from lapel.slices.language_models.extractive.planted import is_planted, planted_among
 from lapel.slices.search.service import FoundPassage, Sentence
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Sequence
 
     from lapel.slices.recordings.service import MentionedRow
 
-# Sentences with a longer pause between them are not consecutive.
-_PAUSE_MS = 10_000
 # The characters of a passage of a whole transcript: short enough that a number stands for some sentences.
 _USUAL = 400
 
@@ -79,45 +76,3 @@ def of_found(
         sentences=within or [whole],
         found=found,
     )
-
-
-def without_planted(passages: Sequence[Passage]) -> list[Passage]:
-    """The passages without sentences, titles and labels of speakers that speak to a language model: these
-    support nothing. A passage may lose all its sentences. Call this in a thread."""
-    said: dict[str, dict[tuple[int, str], Sentence]] = {}
-    for passage in passages:
-        own = said.setdefault(passage.recording_id, {})
-        own.update(((each.start_ms, each.text), each) for each in passage.sentences)
-    planted = {
-        recording_id: {(each.start_ms, each.text) for each in _planted(own.values())}
-        for recording_id, own in said.items()
-    }
-    return [
-        msgspec.structs.replace(
-            passage,
-            title=_harmless(passage.title),
-            speaker=_harmless(passage.speaker),
-            sentences=[
-                each
-                for each in passage.sentences
-                if (each.start_ms, each.text) not in planted[passage.recording_id]
-            ],
-        )
-        for passage in passages
-    ]
-
-
-def _planted(sentences: Iterable[Sentence]) -> Iterator[Sentence]:
-    """The planted ones of the sentences of one recording."""
-    runs: list[list[Sentence]] = []
-    for each in sorted(sentences, key=lambda each: each.start_ms):
-        if not runs or each.start_ms - runs[-1][-1].end_ms > _PAUSE_MS:
-            runs.append([])
-        runs[-1].append(each)
-    for run in runs:
-        flags = planted_among((each.speaker, each.text) for each in run)
-        yield from (each for each, is_one in zip(run, flags, strict=True) if is_one)
-
-
-def _harmless(label: str | None) -> str | None:
-    return None if label is None or is_planted(label) else label

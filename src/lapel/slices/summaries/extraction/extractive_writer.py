@@ -46,16 +46,13 @@ class NeedsModel(Exception):
 class ExtractiveWriter:
     """Makes one summary."""
 
-    def __init__(
-        self, template: Template, turns: Sequence[SpokenTurn], planted: set[int], meanings: Meanings | None
-    ) -> None:
-        """`turns`: the sentences of the transcript. `planted`: indices of turns that speak to a model; no
-        entry has them."""
+    def __init__(self, template: Template, turns: Sequence[SpokenTurn], meanings: Meanings | None) -> None:
+        """`turns`: the sentences of the transcript."""
         self._template = template
         self._turns = turns
-        self._usable = [turn.index for turn in turns if turn.index not in planted]
+        self._all = [turn.index for turn in turns]
         self._meanings = meanings
-        self._statements = self._usable
+        self._statements = self._all
 
     async def write(self) -> Draft:
         """The summary. Raises NeedsModel when sentences cannot fill what the template requires."""
@@ -79,10 +76,9 @@ class ExtractiveWriter:
         return self._joined(await choice.representative(_OF_AN_OVERVIEW, self._statements))
 
     async def _choice(self) -> SentenceChoice:
-        usable = set(self._usable)
-        texts = [turn.text if turn.index in usable else "" for turn in self._turns]
+        texts = [turn.text for turn in self._turns]
         questions = set(await asyncio.to_thread(self._with_cue, "question"))
-        self._statements = [at for at in self._usable if at not in questions] or self._usable
+        self._statements = [at for at in self._all if at not in questions] or self._all
         weighed = await asyncio.to_thread(WeighedSentences, texts)
         return SentenceChoice(texts, weighed, self._meanings)
 
@@ -95,7 +91,7 @@ class ExtractiveWriter:
         places = await choice.nearest(self._template.instructions, self._at_most(_OF_A_PROMPT))
         if not places:
             places = await choice.representative(self._at_most(_OF_A_PROMPT), self._statements)
-        places = places or self._usable[:_OF_AN_OVERVIEW]
+        places = places or self._all[:_OF_AN_OVERVIEW]
         lines = [f"- {self._labelled(self._turns[place])}" for place in places]
         return Draft({"content": DraftEntry("\n".join(lines), list(places))})
 
@@ -132,17 +128,17 @@ class ExtractiveWriter:
         fewest = 0 if cue == "question" else _FEWEST_WORDS
         return [
             at
-            for at in self._usable
+            for at in self._all
             if has_cue(self._turns[at].text, cue) and word_count(self._turns[at].text) >= fewest
         ]
 
     def _at_most(self, number: int) -> int:
         """So many sentences, but only a share of a short transcript."""
-        return min(number, max(1, len(self._usable) // _SHARE))
+        return min(number, max(1, len(self._all) // _SHARE))
 
     def _people(self) -> list[DraftEntry]:
         first: dict[str, int] = {}
-        for at in self._usable:
+        for at in self._all:
             speaker = self._turns[at].speaker
             if speaker is not None:
                 first.setdefault(speaker, at)
@@ -152,7 +148,7 @@ class ExtractiveWriter:
         return [DraftEntry(self._turns[place].text, [place]) for place in places]
 
     def _joined(self, places: Sequence[int]) -> DraftEntry:
-        places = places or self._usable[:_OF_AN_OVERVIEW] or [0]
+        places = places or self._all[:_OF_AN_OVERVIEW] or [0]
         return DraftEntry(" ".join(self._turns[place].text for place in places), list(places))
 
     @staticmethod

@@ -13,9 +13,9 @@ from lapel.slices.language_models.service import EXTRACTIVE
 from lapel.slices.summaries.extraction.extractive_writer import ExtractiveWriter, NeedsModel
 from lapel.slices.summaries.writing.checking import Checker
 from lapel.slices.summaries.writing.drafts import Draft, fields_of
-from lapel.slices.summaries.writing.model_writer import ModelWriter, shaped_output
+from lapel.slices.summaries.writing.model_writer import ModelWriter
 from lapel.slices.summaries.writing.prompts import names_shape
-from lapel.slices.summaries.writing.result import fault_of, values_of, with_evidence
+from lapel.slices.summaries.writing.result import fault_of, shaped_output, values_of, with_evidence
 from lapel.slices.summaries.writing.turns import sentences_as_turns, turns_of
 
 if TYPE_CHECKING:
@@ -73,7 +73,7 @@ async def make_summary(
     checker = await Checker.of(turns, meanings)
     spoken = language_of(" ".join(turn.text for turn in turns[:400])) or _primary(language)
     written = await ModelWriter(model, template, checker, parts, spoken).write(turns)
-    draft = await _completed(written.draft, template, turns, checker, meanings)
+    draft = await _completed(written.draft, template, turns, meanings)
     return MadeSummary(_encoded(_output(draft, template, turns)), written.model)
 
 
@@ -81,9 +81,8 @@ async def _extracted(
     template: Template, segments: Sequence[Segment], meanings: Meanings | None
 ) -> JsonObject:
     turns = await asyncio.to_thread(sentences_as_turns, segments)
-    checker = await Checker.of(turns, meanings)
     try:
-        draft = await ExtractiveWriter(template, turns, checker.support.planted, meanings).write()
+        draft = await ExtractiveWriter(template, turns, meanings).write()
     except NeedsModel as error:
         raise SummaryFailed("processing_error", str(error)) from error
     return _output(draft, template, turns)
@@ -93,7 +92,6 @@ async def _completed(
     draft: Draft,
     template: Template,
     turns: Sequence[SpokenTurn],
-    checker: Checker,
     meanings: Meanings | None,
 ) -> Draft:
     """The draft with a text in `overview`: if the transcript does not support the model's, its own sentences
@@ -101,7 +99,7 @@ async def _completed(
     missing = [field for field in fields_of(template) if draft.fields[field.name] is None]
     if all(field.name != "overview" or field.may_be_missing for field in missing):
         return draft
-    overview = await ExtractiveWriter(template, turns, checker.support.planted, meanings).overview()
+    overview = await ExtractiveWriter(template, turns, meanings).overview()
     return Draft({**draft.fields, "overview": overview})
 
 

@@ -5,13 +5,20 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from lapel.slices.embeddings.service import cosines
 from lapel.slices.language_models.extractive.content_words import content_words
+from lapel.slices.language_models.extractive.links import links_in
 from lapel.slices.summaries.writing.drafts import Draft, DraftEntry, fields_of, words_of
+from lapel.slices.summaries.writing.link_removal import text_without_links, value_without_links
+from lapel.slices.summaries.writing.prompts import names_shape
+from lapel.slices.summaries.writing.result import shaped_output
 from lapel.slices.summaries.writing.turn_support import Support
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from collections.abc import Set as AbstractSet
 
     from lapel.slices.embeddings.service import Meanings
     from lapel.slices.summaries.templates.builtin import Template
@@ -34,6 +41,14 @@ _MOODS = frozenset(
 )
 
 
+class CheckedDraft(msgspec.Struct, frozen=True):
+    """What the transcript supports of a draft. `left_out`: how many entries, or sentences of a prompt's text,
+    it does not support."""
+
+    draft: Draft
+    left_out: int
+
+
 class Checker:
     """Checks drafts against one transcript."""
 
@@ -46,20 +61,20 @@ class Checker:
         """The checker of a transcript."""
         return cls(await asyncio.to_thread(Support, turns), meanings)
 
-    @property
-    def support(self) -> Support:
-        """What each turn supports."""
-        return self._support
-
-    async def supported(self, draft: Draft, template: Template) -> Draft:
+    async def supported(self, draft: Draft, template: Template) -> CheckedDraft:
         """The draft without what the transcript does not support. The turns of the rest do support it."""
+        # The owner's own instructions may name a place that the summary is to link to.
+        schema = msgspec.json.encode(template.schema).decode()
+        links = self._support.links | links_in(f"{template.instructions}\n{schema}")
+        if template.id is None:  # it may ask for another language, or for other words
+            return await asyncio.to_thread(self._of_prompt, draft, template, links)
         # Numbers take up to 11 ms each, and a draft may have hundreds.
-        by_words = await asyncio.to_thread(self._all_by_words, draft, template)
+        by_words = await asyncio.to_thread(self._all_by_words, draft, template, links)
         doubtful = [
             entry
             for name, entries in _lists(draft).items()
             for entry, found in zip(entries, by_words[name], strict=True)
-            if found is None
+            if found is None and links_in(words_of(entry.value)) <= links
         ]
         near = await self._by_meaning(doubtful)
         kept: dict[str, list[DraftEntry] | DraftEntry | None] = {}
@@ -71,20 +86,40 @@ class Checker:
             ]
             is_list = isinstance(draft.fields[name], list)
             kept[name] = found if is_list else next(iter(found), None)
-        return Draft(kept)
+        checked = Draft(kept)
+        return CheckedDraft(checked, _count(draft) - _count(checked))
 
-    def _all_by_words(self, draft: Draft, template: Template) -> dict[str, list[list[int] | None]]:
+    def _of_prompt(self, draft: Draft, template: Template, links: AbstractSet[str]) -> CheckedDraft:
+        """The draft of a prompt without links that nobody said; nothing else of it is checked."""
+        content = draft.fields["content"]
+        if not isinstance(content, DraftEntry):
+            return CheckedDraft(draft, 0)
+        if names_shape(template.instructions):
+            value, left_out = value_without_links(shaped_output(draft), links)
+            text = msgspec.json.encode(value).decode()
+        else:
+            text, left_out = text_without_links(str(content.value), links)
+        turns = self._support.valid(content.turns)
+        kept = DraftEntry(text, turns) if text.strip() else None
+        return CheckedDraft(Draft({"content": kept}), left_out)
+
+    def _all_by_words(
+        self, draft: Draft, template: Template, links: AbstractSet[str]
+    ) -> dict[str, list[list[int] | None]]:
         """The turns that support each entry by its words; None for an entry without such turns."""
         fields = {field.name: field for field in fields_of(template)}
         return {
-            name: [self._by_words(entry, fields[name], template) for entry in entries]
+            name: [
+                self._by_words(entry, fields[name], template)
+                if links_in(words_of(entry.value)) <= links
+                else None
+                for entry in entries
+            ]
             for name, entries in _lists(draft).items()
         }
 
     def _by_words(self, entry: DraftEntry, field: TemplateField, template: Template) -> list[int] | None:
         text, turns = words_of(entry.value), self._support.valid(entry.turns)
-        if template.id is None:  # the prompt may ask for another language, or for other words
-            return None if self._support.is_of_planted_turns(text) else turns
         if field.name in template.judged or not text.strip():
             is_mood = not text or set(text.casefold().strip(" .").split()) <= _MOODS
             return turns if turns and is_mood else self._support.by_words(text, entry.turns) if text else None
@@ -119,6 +154,10 @@ class Checker:
             ):
                 found.append((entry, text, turns))
         return found
+
+
+def _count(draft: Draft) -> int:
+    return sum(map(len, _lists(draft).values()))
 
 
 def _lists(draft: Draft) -> dict[str, list[DraftEntry]]:

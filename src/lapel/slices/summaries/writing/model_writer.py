@@ -28,10 +28,9 @@ from lapel.slices.summaries.writing.drafts import (
     most_entries,
     text_of,
 )
-from lapel.slices.summaries.writing.result import fault_of, values_of
+from lapel.slices.summaries.writing.result import fault_of, shaped_output, values_of
 
 if TYPE_CHECKING:
-    from lapel.foundation.http.input.fields import JsonObject
     from lapel.slices.language_models.service import LanguageModel
     from lapel.slices.summaries.templates.builtin import Template
     from lapel.slices.summaries.writing.checking import Checker
@@ -72,10 +71,12 @@ class UnkeptParts:
 
 
 class Written(msgspec.Struct, frozen=True):
-    """A checked draft, and the model that wrote it."""
+    """A checked draft, and the model that wrote it. `left_out`: how many entries the transcript does not
+    support."""
 
     draft: Draft
     model: str
+    left_out: int = 0
 
 
 class _TurnSpan(msgspec.Struct, frozen=True):
@@ -151,15 +152,16 @@ class ModelWriter:
                     "summary into one JSON object. Use a model with a larger window.",
                 )
             together = _side_by_side([each.written.draft for each in drafts], self._template)
-            return Written(together, drafts[-1].written.model)
+            return Written(together, drafts[-1].written.model, _left_out(drafts))
         joined = [group[0] if len(group) == 1 else await self._joined(group, level) for group in groups]
         return joined[0].written if len(joined) == 1 else await self._join(joined, level + 1)
 
     async def _joined(self, group: Sequence[_WrittenPart], level: int) -> _WrittenPart:
         lines = [line for each in group for line in each.notes()]
-        return await self._part(
-            _TurnSpan(level, group[0].span.first, group[-1].span.last), lines, "notes", None
-        )
+        span = _TurnSpan(level, group[0].span.first, group[-1].span.last)
+        joined = (await self._part(span, lines, "notes", None)).written
+        left_out = joined.left_out + _left_out(group)
+        return _WrittenPart(span, Written(joined.draft, joined.model, left_out))
 
     async def _part(
         self, span: _TurnSpan, lines: Sequence[str], data: prompts.Data, part: tuple[int, int] | None
@@ -180,7 +182,8 @@ class ModelWriter:
             name="summary",
         )
         draft, generated = await structured(self._model, prompt, self._checked)
-        return Written(await self._checker.supported(draft, self._template), generated.model)
+        checked = await self._checker.supported(draft, self._template)
+        return Written(checked.draft, generated.model, checked.left_out)
 
     def _checked(self, answer: object) -> Draft:
         """The draft in an answer that matches the schema. Raises ValueError, which tells the model why the
@@ -235,15 +238,8 @@ def grouped(items: Sequence[_T], size: Callable[[_T], int], room: int) -> list[l
     return groups
 
 
-def shaped_output(draft: Draft) -> JsonObject:
-    """The JSON object in the content of a custom prompt's draft. Raises ValueError when it is none."""
-    content = draft.fields["content"]
-    text = str(content.value) if isinstance(content, DraftEntry) else ""
-    text = text.strip().removeprefix("```json").removeprefix("```").removesuffix("```").strip()
-    try:
-        return msgspec.json.decode(text, type=dict[str, object])
-    except (msgspec.DecodeError, RecursionError) as fault:
-        raise ValueError("`content.value` must be the text of one JSON object.") from fault
+def _left_out(parts: Sequence[_WrittenPart]) -> int:
+    return sum(each.written.left_out for each in parts)
 
 
 def _side_by_side(drafts: Sequence[Draft], template: Template) -> Draft:

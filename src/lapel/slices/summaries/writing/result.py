@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, cast
 
+import msgspec
+
 from lapel.slices.summaries.templates.schema_check import RESERVED, allows_null
 from lapel.slices.summaries.writing.drafts import DraftEntry, fields_of
 
@@ -33,6 +35,17 @@ def values_of(draft: Draft, template: Template) -> JsonObject:
         elif field.required:
             output[field.name] = "" if field.kind == "text" else None
     return output
+
+
+def shaped_output(draft: Draft) -> JsonObject:
+    """The JSON object in the content of a custom prompt's draft. Raises ValueError when it is none."""
+    content = draft.fields["content"]
+    text = str(content.value) if isinstance(content, DraftEntry) else ""
+    text = text.strip().removeprefix("```json").removeprefix("```").removesuffix("```").strip()
+    try:
+        return msgspec.json.decode(text, type=dict[str, object])
+    except (msgspec.DecodeError, RecursionError) as fault:
+        raise ValueError("`content.value` must be the text of one JSON object.") from fault
 
 
 def with_evidence(output: JsonObject, draft: Draft, turns: Sequence[SpokenTurn]) -> JsonObject:

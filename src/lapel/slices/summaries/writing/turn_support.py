@@ -1,7 +1,7 @@
 """Whether a transcript supports what a summary says.
 
 An entry is supported if its content words are in the turns that the model names for it, or in other turns, or
-if its meaning is near that of the turns. Its numbers must have been said. Planted turns support nothing.
+if its meaning is near that of the turns. Its numbers and its links must have been said.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from lapel.slices.language_models.extractive.claim_support import has_enough, numbers_were_said
 from lapel.slices.language_models.extractive.content_words import all_words, content_words, numbers_of
+from lapel.slices.language_models.extractive.links import links_in
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -33,25 +34,22 @@ class Support:
     def __init__(self, turns: Sequence[SpokenTurn]) -> None:
         """Takes about a millisecond for each 50 turns: call it in a thread for long transcripts."""
         self.turns = turns
-        self.planted = {turn.index for turn in turns if turn.is_planted}
         self._words: list[frozenset[str]] = []
         self._of_word: dict[str, list[int]] = {}
         for turn in turns:
             words = frozenset(content_words(f"{turn.speaker or ''} {turn.text}"))
             self._words.append(words)
-            if turn.index not in self.planted:
-                for word in words:
-                    self._of_word.setdefault(word, []).append(turn.index)
+            for word in words:
+                self._of_word.setdefault(word, []).append(turn.index)
 
         self._said = frozenset(self._of_word)
-        self._numbers = numbers_of(" ".join(turn.text for turn in turns if turn.index not in self.planted))
-        self._planted_words = (
-            frozenset[str]().union(*(self._words[each] for each in self.planted)) - self._said
-        )
+        said = "\n".join(turn.text for turn in turns)
+        self._numbers = numbers_of(said)
+        self.links = links_in(said)
 
     def valid(self, indices: Iterable[int]) -> list[int]:
-        """The indices that are turns and are not planted, in order, `MOST_TURNS` at most."""
-        good = (each for each in indices if 0 <= each < len(self.turns) and each not in self.planted)
+        """The indices that are turns, in order, `MOST_TURNS` at most."""
+        good = (each for each in indices if 0 <= each < len(self.turns))
         return sorted(dict.fromkeys(good))[:MOST_TURNS]
 
     def by_words(self, text: str, named: Sequence[int]) -> list[int] | None:
@@ -75,11 +73,6 @@ class Support:
             return None
         return named or sorted(self._most_alike(wanted))
 
-    def is_of_planted_turns(self, text: str) -> bool:
-        """Whether a text has more words that only planted turns have than words that other turns have."""
-        words = frozenset(content_words(text))
-        return len(words & self._planted_words) > len(words & self._said)
-
     def numbers_were_said(self, text: str, turns: Sequence[int]) -> bool:
         """Whether the numbers of a text were said in or beside these turns, in digits or in words."""
         near = (self.turns[each] for each in self._near(turns))
@@ -93,11 +86,9 @@ class Support:
         return has_enough(wanted, frozenset[str]().union(*(self._words[each] for each in turns)), share)
 
     def _near(self, turns: Sequence[int]) -> list[int]:
-        """These turns and the turns beside them, without the planted ones."""
+        """These turns and the turns beside them."""
         around = {place for each in turns for place in (each - 1, each, each + 1)}
-        return [
-            place for place in sorted(around) if 0 <= place < len(self.turns) and place not in self.planted
-        ]
+        return [place for place in sorted(around) if 0 <= place < len(self.turns)]
 
     def _most_alike(self, wanted: frozenset[str]) -> list[int]:
         """Up to three turns that have most of these words; a rare word counts more."""

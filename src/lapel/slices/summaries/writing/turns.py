@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from lapel.slices.language_models.extractive.planted import is_planted, planted_among
 from lapel.slices.search.service import sentences_of
 
 if TYPE_CHECKING:
@@ -23,14 +22,13 @@ _MOST_OF_A_LABEL = 128
 
 class SpokenTurn(msgspec.Struct, frozen=True):
     """Consecutive sentences of one speaker. `index`: its place in the transcript, from 0. Times are
-    milliseconds from the start of the recording. `is_planted`: it speaks to a language model."""
+    milliseconds from the start of the recording."""
 
     index: int
     speaker: str | None
     text: str
     start_ms: int
     end_ms: int
-    is_planted: bool = False
 
 
 def turns_of(segments: Sequence[Segment]) -> list[SpokenTurn]:
@@ -47,36 +45,27 @@ def turns_of(segments: Sequence[Segment]) -> list[SpokenTurn]:
             " ".join(each.text for each in group),
             group[0].start_ms,
             max(each.end_ms for each in group),
-            group[0].is_planted,
         )
         for index, group in enumerate(groups)
     ]
 
 
 def sentences_as_turns(segments: Sequence[Segment]) -> list[SpokenTurn]:
-    """The sentences of a transcript, in order, each as a turn. Call this in a thread for long transcripts.
-
-    A speaker whose label is an instruction to a model has a neutral label instead.
-    """
-    labels: dict[str, str] = {}
-    sentences = sentences_of(segments)
-    planted = planted_among((each.speaker, each.text) for each in sentences)
-    made: list[SpokenTurn] = []
-    for index, (sentence, is_said_to_model) in enumerate(zip(sentences, planted, strict=True)):
-        speaker = sentence.speaker
-        if speaker is not None:
-            if speaker not in labels:
-                labels[speaker] = f"SPEAKER_{len(labels)}" if is_planted(speaker) else speaker
-            speaker = labels[speaker][:_MOST_OF_A_LABEL]
-        made.append(
-            SpokenTurn(index, speaker, sentence.text, sentence.start_ms, sentence.end_ms, is_said_to_model)
+    """The sentences of a transcript, in order, each as a turn. Call this in a thread for long transcripts."""
+    return [
+        SpokenTurn(
+            index,
+            None if sentence.speaker is None else sentence.speaker[:_MOST_OF_A_LABEL],
+            sentence.text,
+            sentence.start_ms,
+            sentence.end_ms,
         )
-    return made
+        for index, sentence in enumerate(sentences_of(segments))
+    ]
 
 
 def _goes_on(group: Sequence[SpokenTurn], sentence: SpokenTurn) -> bool:
     """Whether a sentence belongs to the turn of the sentences before it."""
     length = sum(len(each.text) + 1 for each in group) + len(sentence.text)
     pause = sentence.start_ms - group[-1].end_ms
-    same = (sentence.speaker, sentence.is_planted) == (group[0].speaker, group[0].is_planted)
-    return same and length <= _MOST_CHARACTERS and pause <= _PAUSE_MS
+    return sentence.speaker == group[0].speaker and length <= _MOST_CHARACTERS and pause <= _PAUSE_MS
