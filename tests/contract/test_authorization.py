@@ -191,17 +191,25 @@ async def test_a_revoked_or_expired_key_is_401(
 async def test_without_the_scope_it_is_403_and_the_message_names_it(
     client: httpx.AsyncClient, ports: Ports, shared: Resources, operation: Operation
 ) -> None:
-    scopes = [
-        each
-        for each in SCOPES
-        if each != operation.access.scope and operation.access.scope not in IMPLIED.get(each, frozenset())
-    ]
+    admitting = {operation.access.scope, operation.access.or_scope}
+    scopes = [each for each in SCOPES if not admitting & {each, *IMPLIED.get(each, frozenset())}]
     token = await make_key(ports, shared.tenant.test_world, "rk_test", scopes=tuple(scopes))
     answer = await refused(client, ports, shared, call(operation, shared), token, 403)
     assert answer.json()["error"]["code"] == "forbidden"
     if operation.access.scope is not None:
         assert operation.access.scope in answer.json()["error"]["message"]
     await forget_keys(ports, shared.tenant.test_world, token)
+
+
+@named([each for each in PRIVATE if each.access.or_scope])
+async def test_a_key_with_the_other_scope_succeeds(
+    client: httpx.AsyncClient, ports: Ports, things: Resources, operation: Operation
+) -> None:
+    assert operation.access.or_scope is not None
+    scopes = {operation.access.or_scope, *operation.access.more_scopes}
+    token = await make_key(ports, things.tenant.test_world, "rk_test", scopes=tuple(scopes))
+    answer = await call(operation, things).send(client, f"Bearer {token}")
+    assert answer.status_code in (operation.status, *operation.also), answer.text
 
 
 @named([each for each in PRIVATE if each.access.more_scopes])

@@ -33,8 +33,9 @@ Scope = Literal[
 ]
 SCOPES: tuple[Scope, ...] = get_args(Scope)
 
-# Clients of the public API use `ask` with keys that have only `recordings:read`.
-IMPLIED: dict[Scope, frozenset[Scope]] = {"recordings:read": frozenset({"ask:read", "ask:write"})}
+# Clients of the public API use Ask with keys that have only `recordings:read`. Such a key may also ask
+# (`ask/routes.py`), but not change or delete a session.
+IMPLIED: dict[Scope, frozenset[Scope]] = {"recordings:read": frozenset({"ask:read"})}
 
 
 def granted(scopes: Collection[Scope]) -> frozenset[str]:
