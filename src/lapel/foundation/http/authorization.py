@@ -21,7 +21,8 @@ class Access:
     """The callers of an operation.
 
     A key needs `scope` (none if it is None) and all of `more_scopes`. A key that has `or_scope` does not need
-    `scope`. `callers` may also name device, upload and end-user tokens, which need no scope. With `scope` None and no `callers` the operation is public.
+    `scope`. `callers` may also name device, upload and end-user tokens, which need no scope. With `scope`
+    None and no `callers` the operation is public.
     `end_user_keys` is the rule for a key scoped to one end user: `filter` (lists and reads show only that end
     user's data), `imply` (the end user is taken from the key), `deny` (403). `inside`: kinds of tokens
     that may call it only through a mounted application.

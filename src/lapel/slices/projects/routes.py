@@ -15,20 +15,30 @@ from lapel.slices.projects.wire import (
     RevokeQuery,
     RotateApiKey,
     RotatedApiKey,
+    TokenFacts,
 )
 
 if TYPE_CHECKING:
     from lapel.foundation.http.operations import Operation
+    from lapel.slices.projects.callers import Callers
     from lapel.slices.projects.service import Keys
 
 _OWN = Access("keys:write", end_user_keys="filter")
 _IMPLIED = Access("keys:write", end_user_keys="imply")
+# A caller needs no scope to learn which scopes it has.
+_ITSELF = Access(None, frozenset({"key", "device", "upload", "end_user"}), "filter")
 
 
-def operations(service: Keys) -> tuple[Operation, ...]:
+def operations(service: Keys, callers: Callers) -> tuple[Operation, ...]:
     """All routes of API keys."""
     keys = Routes("API keys", read=_OWN, write=_OWN)
     return (
+        keys.get("/v1/whoami", "describe_caller", TokenFacts, access=_ITSELF).plain(
+            "Describe the token of this request",
+            lambda call: callers.describe(call.actor),
+            "Its kind, project and world, its scopes, the end user, device or recording to which it is "
+            "restricted, and its end. Without the token.",
+        ),
         keys.post("/v1/api-keys", "create_api_key", CreatedApiKey, CreateApiKey, access=_IMPLIED).stored(
             "Create a key",
             lambda call: service.create(call.connection, call.actor, call.body),
