@@ -126,7 +126,7 @@ async def test_a_lost_answer_comes_again_with_its_idempotency_key(wearer: Wearer
 
 
 async def test_a_key_that_writes_no_recordings_binds_no_device(wearer: Wearer, ports: Ports) -> None:
-    """A device token writes recordings of the end user: the key that gets one must be able to do so itself."""
+    """A device token writes recordings of the end user, so the key that gets one must have this scope."""
     world = wearer.tenant.test_world
     narrow = await make_key(ports, world, "rk_test", scopes=("devices:write",))
     refused = await wearer.post("bind", bearer(narrow), end_user_id=wearer.person)
