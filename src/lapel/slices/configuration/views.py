@@ -24,7 +24,8 @@ _NAMES: dict[Level, str] = {
 }
 
 
-def _json(value: object) -> msgspec.Raw:
+def json_of(value: object) -> msgspec.Raw:
+    """A value as JSON."""
     return msgspec.Raw(msgspec.json.encode(value))
 
 
@@ -32,7 +33,7 @@ DEFINITIONS: dict[str, ConfigDefinition] = {
     name: ConfigDefinition(
         section=name,
         description=section.description,
-        defaults=_json(resolve(section, ())),
+        defaults=json_of(resolve(section, ())),
         levels=list(section.levels),
         merge_strategy=section.merge_strategy,
     )
@@ -78,7 +79,7 @@ def shown(section: Section, rows: Iterable[OverrideRow]) -> ConfigValue:
     source: Source = max(found, key=LEVELS.index) if found else "default"
     value = resolve(section, found.values())
     return ConfigValue(
-        value=_json(value),
+        value=json_of(value),
         source=source,
         sources=sources(section, found, value),
         warnings=[*warnings_of(section, flat(section, value)), *_limits(section, found)] or msgspec.UNSET,
