@@ -8,7 +8,7 @@ import msgspec
 
 from lapel.foundation.database import outbox
 from lapel.slices.configuration.merging import nested
-from lapel.slices.configuration.rows import OverrideRow
+from lapel.slices.configuration.queries import OverrideRow
 from lapel.slices.configuration.sections import SECTIONS
 from lapel.slices.configuration.views import json_of, shown
 from lapel.slices.configuration.wire import ConfigUpdate, ConfigUpdateEvent

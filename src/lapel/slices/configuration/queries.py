@@ -15,8 +15,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from lapel.foundation.database.rows import fetch_only_value, fetch_row, fetch_rows, fetch_value
-from lapel.slices.configuration.rows import OverrideRow, SubjectRow
+from lapel.slices.configuration.sections import Level
 from lapel.slices.end_users.service import LOCK_END_USER
 from lapel.slices.projects.service import WORLDS_IN_PROJECTS
 
@@ -24,10 +26,25 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from lapel.foundation.database.connection import Connection
-    from lapel.slices.configuration.sections import Level
 
     # The key of an override: world, level, the id of its subject ('' for the project), section.
     At = tuple[int, Level, str, str]
+
+
+class OverrideRow(msgspec.Struct, frozen=True):
+    """An override; `value` is JSON text. A row of None means that no override applies to the subject."""
+
+    level: Level | None
+    section: str | None
+    value: str | None
+
+
+class SubjectRow(msgspec.Struct, frozen=True):
+    """The locked subject of an override. `end_user_id`: the end user who is the subject, or who wears the
+    device; None: nobody."""
+
+    end_user_id: str | None
+
 
 # Every override that applies to a world ($1), an end user and a device. Each branch scans a primary key.
 _OVERRIDES = """

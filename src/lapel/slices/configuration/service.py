@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from lapel.foundation.core.actors import Actor
     from lapel.foundation.database.connection import Connection
     from lapel.foundation.ports import Ports
-    from lapel.slices.configuration.rows import OverrideRow
+    from lapel.slices.configuration.queries import OverrideRow
 
 # A function from the override before a write to the override after the write.
 Change: TypeAlias = Callable[[Flat], dict[str, Value]]

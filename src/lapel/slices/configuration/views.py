@@ -14,7 +14,7 @@ from lapel.slices.configuration.sections import LEVELS, SECTIONS, Level, Section
 from lapel.slices.configuration.wire import ConfigDefinition, ConfigValue, ConfigWarning
 
 if TYPE_CHECKING:
-    from lapel.slices.configuration.rows import OverrideRow
+    from lapel.slices.configuration.queries import OverrideRow
 
 _NAMES: dict[Level, str] = {
     "organization": "an organization",

@@ -20,7 +20,6 @@ from lapel.slices.projects.wire import (
 
 if TYPE_CHECKING:
     from lapel.foundation.http.operations import Operation
-    from lapel.slices.projects.callers import Callers
     from lapel.slices.projects.service import Keys
 
 _OWN = Access("keys:write", end_user_keys="filter")
@@ -29,13 +28,13 @@ _IMPLIED = Access("keys:write", end_user_keys="imply")
 _ITSELF = Access(None, frozenset({"key", "device", "upload", "end_user"}), "filter")
 
 
-def operations(service: Keys, callers: Callers) -> tuple[Operation, ...]:
+def operations(service: Keys) -> tuple[Operation, ...]:
     """All routes of API keys."""
     keys = Routes("API keys", read=_OWN, write=_OWN)
     return (
         keys.get("/v1/whoami", "describe_caller", TokenFacts, access=_ITSELF).plain(
             "Describe the token of this request",
-            lambda call: callers.describe(call.actor),
+            lambda call: service.describe(call.actor),
             "Its kind, project and world, its scopes, the end user, device or recording to which it is "
             "restricted, and its end. Without the token.",
         ),

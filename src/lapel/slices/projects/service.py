@@ -6,7 +6,7 @@ from datetime import datetime
 from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
-from lapel.foundation.core.clock import timestamp
+from lapel.foundation.core.clock import timestamp, timestamp_or_none
 from lapel.foundation.core.errors import Conflict, Forbidden, InvalidRequest, NotFound, Unauthorized
 from lapel.foundation.database import audit
 from lapel.foundation.http.calls import Reply
@@ -24,7 +24,7 @@ from lapel.slices.projects.queries import (
     project_of,
 )
 from lapel.slices.projects.rows import WorldRow
-from lapel.slices.projects.wire import ApiKeyPage, Project
+from lapel.slices.projects.wire import ApiKeyPage, Project, TokenFacts
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -180,6 +180,32 @@ class Keys(Issuer):
             rows = await queries.list_keys(connection, world.id, asked, actor.scoped_to)
         data, has_more, next_cursor = page(rows, asked, lambda row: issuing.api_key(row, world))
         return ApiKeyPage(data=data, has_more=has_more, next_cursor=next_cursor)
+
+    async def describe(self, actor: Actor) -> TokenFacts:
+        """The caller's own token. Raises Unauthorized when the caller's key has ended meanwhile."""
+        if actor.kind == "key":
+            async with self._ports.database.acquire() as connection:
+                row = await queries.read_key(connection, actor.world_id, actor.id)
+            key = issuing.api_key(_still_working(row, self._ports.clock.now()), _world_of(actor))
+            return TokenFacts(
+                kind=key.kind,
+                id=key.id,
+                name=key.name,
+                project_id=key.project_id,
+                mode=key.mode,
+                scopes=key.scopes,
+                end_user_id=key.end_user_id,
+                expires_at=key.expires_at,
+            )
+        return TokenFacts(
+            kind=actor.kind,
+            project_id=actor.project_id,
+            mode=actor.mode,
+            end_user_id=actor.end_user_id,
+            device_id=actor.id if actor.kind == "device" else None,
+            recording_id=actor.id if actor.kind == "upload" else None,
+            expires_at=timestamp_or_none(actor.expires_at),
+        )
 
     async def revoke(self, actor: Actor, key_id: str, *, issued: bool = False) -> None:
         """Revoke a key in every process. `issued`: revoke the tokens that the key issued too.

@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 from lapel.foundation.slices import Slice, Table
-from lapel.slices.end_users.service import EndUsers
 from lapel.slices.projects import routes
-from lapel.slices.projects.callers import Callers
 from lapel.slices.projects.key_queries import API_KEY
 from lapel.slices.projects.service import Keys, Projects
 
 SLICE = Slice(
     name="projects",
     build=lambda services: (Projects(services.ports), Keys(services.ports)),
-    operations=lambda services: routes.operations(
-        services[Keys], Callers(services.ports, services[EndUsers])
-    ),
+    operations=lambda services: routes.operations(services[Keys]),
     scopes=("keys:write",),
     ids={"organization_id": "org", "project_id": "proj", "key_id": "key"},
     token_kinds=(API_KEY,),

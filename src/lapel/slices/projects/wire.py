@@ -71,8 +71,11 @@ class TokenFacts(msgspec.Struct, frozen=True, kw_only=True):
     """The caller's own token, without the token."""
 
     kind: Annotated[
-        Literal["secret", "restricted", "device", "upload", "end_user"],
-        msgspec.Meta(description="A key's kind (`secret`, `restricted`), or the holder of another token."),
+        str,
+        msgspec.Meta(
+            description="A key's kind (`secret`, `restricted`), or the holder of another token (`device`, "
+            "`upload`, `end_user`)."
+        ),
     ]
     id: Annotated[str, msgspec.Meta(description="The id of the key; other tokens have none.")] | None = None
     name: str | None = None

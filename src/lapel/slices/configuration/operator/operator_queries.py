@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from lapel.foundation.database.rows import fetch_only_value, fetch_rows, fetch_value
-from lapel.slices.configuration.queries import NEXT_REVISION
-from lapel.slices.configuration.rows import OrganizationRow, OverrideRow
+from lapel.slices.configuration.queries import NEXT_REVISION, OverrideRow
 from lapel.slices.projects.service import (
     LIST_ORGANIZATIONS,
     LOCK_ORGANIZATION_ROW,
@@ -22,6 +23,14 @@ if TYPE_CHECKING:
 
     # The key of an override: organization, mode, section.
     At = tuple[str, Mode, str]
+
+
+class OrganizationRow(msgspec.Struct, frozen=True):
+    """An organization."""
+
+    id: str
+    name: str
+
 
 LIST_OVERRIDES = """
 SELECT 'organization' AS level, section, value FROM organization_config_overrides
