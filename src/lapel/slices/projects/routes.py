@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from lapel.foundation.core.errors import Conflict
@@ -22,8 +23,9 @@ if TYPE_CHECKING:
     from lapel.foundation.http.operations import Operation
     from lapel.slices.projects.service import Keys
 
-_OWN = Access("keys:write", end_user_keys="filter")
-_IMPLIED = Access("keys:write", end_user_keys="imply")
+# With `end_user_keys:write`, a caller manages only keys that are scoped to end users: see `service.py`.
+_OWN = Access("keys:write", end_user_keys="filter", or_scope="end_user_keys:write")
+_IMPLIED = replace(_OWN, end_user_keys="imply")
 # A caller needs no scope to learn which scopes it has.
 _ITSELF = Access(None, frozenset({"key", "device", "upload", "end_user"}), "filter")
 
@@ -42,7 +44,9 @@ def operations(service: Keys) -> tuple[Operation, ...]:
             "Create a key",
             lambda call: service.create(call.connection, call.actor, call.body),
             "The new key is for the world of the calling key. If the calling key is scoped to one end user, "
-            "so is the new key. The new key must not have more scopes or end later than the calling key. "
+            "so is the new key. The new key must not have more scopes or end later than the calling key. With "
+            "`end_user_keys:write` in place of `keys:write`, a key makes, lists and manages only keys that are "
+            "scoped to an end user. "
             "Only this answer shows the new key.",
             status=201,
             replay=lambda call, created: service.replayed(call.actor, created),

@@ -1,4 +1,4 @@
-"""The scopes of keys: the contract's list.
+"""The scopes of keys: the contract's list, and after it Lapel's own.
 
 The slices declare the scopes that they ask for. `tests/slices/test_declared.py` compares both lists.
 """
@@ -30,6 +30,7 @@ Scope = Literal[
     "webhooks:write",
     "keys:write",
     "audit:read",
+    "end_user_keys:write",
 ]
 SCOPES: tuple[Scope, ...] = get_args(Scope)
 
