@@ -110,8 +110,8 @@ def operations(service: EndUsers, holds: EndUserHolds) -> tuple[Operation, ...]:
             lambda call: service.issue_token(call.connection, call.actor, call.id, call.body),
             "Only this answer shows the token. The end user's previous token stops working. The new token "
             "ends at `expires_at`, which must not be later than the time at which the issuing key expires. "
-            "Without `expires_at`, the token ends after 30 days, or after the days that the operator has set, and "
-            "no later than that key. If `expires_at` is null, it never ends.",
+            "Without `expires_at`, the token ends after 30 days, or as many as the operator has set, and no "
+            "later than that key. If `expires_at` is null, it never ends.",
             status=201,
             replay=lambda call, stored: service.issued_again(call.actor, stored),
             audit="end_user.token_issued",

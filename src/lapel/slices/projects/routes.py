@@ -44,10 +44,9 @@ def operations(service: Keys) -> tuple[Operation, ...]:
             "Create a key",
             lambda call: service.create(call.connection, call.actor, call.body),
             "The new key is for the world of the calling key. If the calling key is scoped to one end user, "
-            "so is the new key. The new key must not have more scopes or end later than the calling key. With "
-            "`end_user_keys:write` in place of `keys:write`, a key makes, lists and manages only keys that are "
-            "scoped to an end user. "
-            "Only this answer shows the new key.",
+            "so is the new key. The new key must not have more scopes or end later than the calling key. "
+            "With `end_user_keys:write` in place of `keys:write`, a key makes and manages only keys that are "
+            "scoped to an end user. Only this answer shows the new key.",
             status=201,
             replay=lambda call, created: service.replayed(call.actor, created),
             audit="key.created",
