@@ -69,6 +69,18 @@ RESOLVE = _OVERRIDES.format(end_user="$2::text", device="$3::text", section="")
 # The same for one section ($4).
 RESOLVE_SECTION = _OVERRIDES.format(end_user="$2::text", device="$3::text", section=" AND section = $4")
 
+# The same, and a row for each device that is bound to the end user, whose value is NULL without an override.
+# Not a join: PostgreSQL would read the overrides of all devices of the world.
+RESOLVE_SECTION_OF_DEVICES = f"""
+{RESOLVE_SECTION}
+UNION ALL
+SELECT 'device', $4, (
+    SELECT c.value FROM config_overrides c
+    WHERE c.world_id = d.world_id AND c.level = 'device' AND c.subject_id = d.id AND c.section = $4)
+FROM devices d
+WHERE d.world_id = $1 AND d.end_user_id = $2 AND d.deleted_at IS NULL
+"""
+
 # For an end user, and for a device with its present end user. If there is no such subject, there is no row.
 # If no override applies, there is one row of NULLs. $3: the only end user that the caller may see; NULL: all.
 RESOLVE_END_USER = f"""
@@ -170,6 +182,15 @@ async def resolve_section(
     """As `resolve`, for one section."""
     return await fetch_rows(
         connection, OverrideRow, RESOLVE_SECTION, world_id, end_user_id, device_id, section
+    )
+
+
+async def resolve_section_of_devices(
+    connection: Connection, world_id: int, end_user_id: str, section: str
+) -> list[OverrideRow]:
+    """As `resolve_section` for an end user, and the overrides of all devices of the end user."""
+    return await fetch_rows(
+        connection, OverrideRow, RESOLVE_SECTION_OF_DEVICES, world_id, end_user_id, None, section
     )
 
 

@@ -109,6 +109,17 @@ class Configuration:
         rows = await queries.resolve_section(connection, world_id, end_user_id, device_id, section)
         return resolve(wanted, overrides(wanted, rows).values())
 
+    async def strictest_section(
+        self, connection: Connection, world_id: int, end_user_id: str, section: str
+    ) -> Document:
+        """For other slices: as `resolved_section` for an end user, merged with the overrides of all devices
+        of the end user. It has a meaning only for fields of which the strictest value counts."""
+        wanted = section_named(section)
+        rows = await queries.resolve_section_of_devices(connection, world_id, end_user_id, section)
+        broader = [each for each in rows if each.level != "device"]
+        of_devices = [read(wanted, each.value) for each in rows if each.level == "device"]
+        return resolve(wanted, [*overrides(wanted, broader).values(), *of_devices])
+
     async def processing(
         self, connection: Connection, world_id: int, end_user_id: str | None, device_id: str | None
     ) -> Document:
