@@ -179,9 +179,12 @@ class Settings:
         parsers.whole(0, 10**15),
     )
     device_per_minute: int = setting(
-        60,
-        "Requests a device may make per minute, with all its tokens together; 0: no limit.",
-        parsers.whole(0, 10**9),
+        60, "Requests a device may make per minute with all its tokens; 0: no limit.", parsers.whole(0, 10**9)
+    )
+    end_user_token_days: int = setting(
+        30,
+        "Days of an end-user token whose request names no end; 0: it never ends.",
+        parsers.whole(0, 36_500),
     )
 
     inline_hash_bytes: int = setting(

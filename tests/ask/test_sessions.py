@@ -63,6 +63,38 @@ async def test_selected_and_library_need_an_end_user_and_its_recordings(asker: A
     await make(400, "everything", end_user_id=one)
 
 
+async def test_a_key_that_reads_recordings_asks_and_neither_renames_nor_deletes(asker: Asker) -> None:
+    """A session may be another caller's: it is changed only with `ask:write` itself."""
+    device = asker.device
+    recording_id = await asker.recording(*ROOF)
+    path = f"/v1/ask/sessions/{(await asker.session(recording_id))['id']}"
+    asker.script(says("In May [1]."))
+    reader = bearer(await make_key(asker.ports, asker.world_id, "rk_test", scopes=("recordings:read",)))
+    scope = {"scope": {"type": "recording", "recording_id": recording_id}}
+    await device.post("/v1/ask/sessions", 201, scope, **reader)
+    await device.post(f"{path}/messages", 200, {"content": "When is the roof repaired?"}, **reader)
+    assert len((await device.call("GET", f"{path}/messages", 200, **reader))["data"]) == 2
+    for method, body in (("PATCH", {"title": "Mine"}), ("DELETE", None)):
+        refused = await device.call(method, path, 403, body, **reader)
+        assert "`ask:write`" in refused["error"]["message"]
+    assert (await device.call("GET", path, 200))["title"] == "When is the roof repaired?"
+    asking = await make_key(asker.ports, asker.world_id, "rk_test", scopes=("ask:read",))
+    refused = await device.post(f"{path}/messages", 403, {"content": "When?"}, **bearer(asking))
+    message = refused["error"]["message"]
+    assert (
+        message == "This key lacks the scope `ask:write` (`recordings:read` suffices instead of `ask:write`)."
+    )
+    writer = bearer(await make_key(asker.ports, asker.world_id, "rk_test", scopes=("ask:write",)))
+    await device.call("DELETE", path, 204, **writer)
+
+
+async def test_a_key_that_reads_recordings_hands_out_no_right_to_change_sessions(asker: Asker) -> None:
+    scopes = ("recordings:read", "keys:write")
+    maker = bearer(await make_key(asker.ports, asker.world_id, "rk_test", scopes=scopes))
+    refused = await asker.device.post("/v1/api-keys", 403, {"scopes": ["ask:write"]}, **maker)
+    assert "ask:write" in refused["error"]["message"]
+
+
 async def test_a_key_of_one_end_user_implies_it(asker: Asker) -> None:
     device = asker.device
     one, other = await device.end_user(), await device.end_user()

@@ -40,6 +40,8 @@ async def test_every_statement_walks_along_keys(fresh_database: str) -> None:
     async with filled(fresh_database, FILL) as connection:
         for statement in (queries.RESOLVE, queries.RESOLVE_SECTION):
             assert set(await indexes_of(connection, statement)) == LEVELS
+        of_devices = set(await indexes_of(connection, queries.RESOLVE_SECTION_OF_DEVICES))
+        assert of_devices == LEVELS | {"devices_of_end_user"}
         assert set(await indexes_of(connection, queries.RESOLVE_END_USER)) == LEVELS | {"end_users_pkey"}
         assert set(await indexes_of(connection, queries.RESOLVE_DEVICE)) == LEVELS | {"devices_pkey"}
         for statement in (queries.READ_OVERRIDE, queries.DELETE_OVERRIDE, queries.DELETE_OVERRIDES):

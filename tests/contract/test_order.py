@@ -16,11 +16,11 @@ from lapel.embedded.postgres.supervisor import EmbeddedPostgres
 from lapel.foundation.core.clock import ManualClock
 from lapel.foundation.http import rate_limits
 from lapel.foundation.http.operations import Operation
-from lapel.slices.projects.scopes import IMPLIED, SCOPES
+from lapel.slices.projects.scopes import Scope
 from tests.contract.resources import Resources, populate
 from tests.support.client import api_client
 from tests.support.declared import declared_operations
-from tests.support.matrix import usual_caller
+from tests.support.matrix import scopes_without, usual_caller
 from tests.support.postgres import create_database
 from tests.support.running import running
 from tests.support.tenants import bearer, make_key
@@ -41,7 +41,7 @@ class Limited:
         self.client = client
         self.clock = clock
         self.resources = resources
-        self.scopeless: dict[str, str] = {}
+        self.scopeless: dict[tuple[Scope, ...], str] = {}
 
     async def broken(self, method: str, path: str, token: str) -> int:
         """What a body that is no JSON is answered."""
@@ -64,9 +64,8 @@ async def limited(postgres: EmbeddedPostgres, module_folder: Path) -> AsyncGener
     ):
         resources = await populate(maker, free.ports)
         made = Limited(client, clock, resources)
-        for scope in {each.access.scope for each in TAKING_BODIES if each.access.scope is not None}:
-            rest = tuple(each for each in SCOPES if scope not in (each, *IMPLIED.get(each, frozenset())))
-            made.scopeless[scope] = await make_key(
+        for rest in {scopes_without(each.access) for each in TAKING_BODIES if each.access.scope is not None}:
+            made.scopeless[rest] = await make_key(
                 free.ports, resources.tenant.test_world, "rk_test", scopes=rest
             )
         yield made
@@ -82,7 +81,8 @@ async def test_a_request_hears_of_the_first_thing_that_is_wrong(
     ids = limited.resources.ids(operation)
     path = operation.path.format(**ids)
     scope = operation.access.scope
-    without = limited.resources.tenant.test_key if scope is None else limited.scopeless[scope]
+    usual = limited.resources.tenant.test_key
+    without = usual if scope is None else limited.scopeless[scopes_without(operation.access)]
     limited.clock.advance(timedelta(minutes=1))
     nowhere, method = f"{path}/nowhere/at/all", operation.method
     assert await limited.broken(method, path, token) in (400, 415)

@@ -46,6 +46,7 @@ READS: dict[str, tuple[str, ...]] = {
         "slices.configuration.queries.LOCK_DEVICE devices",
         "slices.configuration.queries.RESOLVE_DEVICE devices",
         "slices.configuration.queries.RESOLVE_END_USER end_users",
+        "slices.configuration.queries.RESOLVE_SECTION_OF_DEVICES devices",
     ),
     "recordings stand above devices, and a device does not show a recording that was deleted": (
         "slices.devices.queries.READ recordings",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from lapel.foundation.core.actors import ActorKind
 from tests.support.declared import declared_operations
 
 # Section 7 to 9, 11, 14 and 15: `-` where no key may call.
@@ -102,3 +103,72 @@ def test_a_projects_key_writes_the_configuration_of_its_world_and_of_no_organiza
     writes = {route for route, each in DECLARED.items() if each.access.scope == "config:write"}
     assert writes == {route for route, scope in WANTED.items() if scope == "config:write"}
     assert not any("organization" in route for route in DECLARED)
+
+
+# Every valid token may ask what it is.
+ABOUT_CALLERS = "describe_caller"
+# From the contract's table of tokens: the end user's own recordings, transcripts, devices and self.
+END_USER_READS = {
+    "recordings:read": {
+        "list_recordings",
+        "get_recording",
+        "get_waveform",
+        "create_download_url",
+        "get_download_url",
+        "search_recordings",
+    },
+    "transcriptions:read": {"list_transcriptions", "get_transcription", "export_transcription"},
+    "summaries:read": {"list_summaries", "get_summary"},
+    "ask:read": {"list_ask_sessions", "get_ask_session", "list_ask_messages", "stream_ask_message"},
+    "end_users:read": {"list_end_users", "get_end_user"},
+    "devices:read": {
+        "list_devices",
+        "get_device_stats",
+        "get_device",
+        "get_device_state",
+        "get_device_settings",
+        "get_device_ota",
+        "list_device_ota_history",
+    },
+}
+
+
+def test_an_end_user_token_may_call_these_reads_and_nothing_else() -> None:
+    allowed = {scope: set[str]() for scope in END_USER_READS}
+    for each in DECLARED.values():
+        if "end_user" in each.access.callers and each.name != ABOUT_CALLERS:
+            assert each.access.scope is not None
+            assert each.access.end_user_keys in ("filter", "imply"), each.name
+            allowed[each.access.scope].add(each.name)
+    assert allowed == END_USER_READS
+
+
+@pytest.mark.parametrize(
+    ("kind", "names"),
+    [
+        (
+            "device",
+            {
+                "create_recording",
+                "create_upload_url",
+                "complete_upload",
+                "send_heartbeat",
+                "refresh_device_token",
+                "list_pending_commands",
+                "acknowledge_command",
+            },
+        ),
+        ("upload", {"create_upload_url", "complete_upload"}),
+    ],
+)
+def test_a_device_token_and_an_upload_token_may_call_these_and_nothing_else(
+    kind: ActorKind, names: set[str]
+) -> None:
+    found = {each.name for each in DECLARED.values() if kind in each.access.callers}
+    assert found == {*names, ABOUT_CALLERS}
+
+
+def test_who_issues_an_end_user_token_needs_every_scope_that_the_token_reads_with() -> None:
+    issuing = next(each for each in DECLARED.values() if each.name == "issue_end_user_token")
+    assert issuing.access.scope == "end_users:write"
+    assert set(issuing.access.more_scopes) == END_USER_READS.keys()

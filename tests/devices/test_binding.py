@@ -17,7 +17,7 @@ from lapel.slices.devices.tokens import token_queries
 from tests.support.declared import authenticator
 from tests.support.locks import until_waiting
 from tests.support.running import Running
-from tests.support.tenants import Tenant, bearer
+from tests.support.tenants import Tenant, bearer, make_key
 
 # As a server of an older release unbinds: it knows no `named_for`.
 OLD_UNBIND = """
@@ -123,6 +123,19 @@ async def test_a_lost_answer_comes_again_with_its_idempotency_key(wearer: Wearer
     assert again.headers["idempotent-replayed"] == "true"
     assert again.json() == first.json()
     assert await wearer.works(again.json()["device_token"])
+
+
+async def test_a_key_that_writes_no_recordings_binds_no_device(wearer: Wearer, ports: Ports) -> None:
+    """A device token writes recordings of the end user, so the key that gets one must have this scope."""
+    world = wearer.tenant.test_world
+    narrow = await make_key(ports, world, "rk_test", scopes=("devices:write",))
+    refused = await wearer.post("bind", bearer(narrow), end_user_id=wearer.person)
+    assert refused.status_code == 403
+    assert "`recordings:write`" in refused.json()["error"]["message"]
+    wide = await make_key(ports, world, "rk_test", scopes=("devices:write", "recordings:write"))
+    bound = await wearer.post("bind", bearer(wide), end_user_id=wearer.person)
+    assert bound.status_code == 200, bound.text
+    assert (await wearer.post("unbind", bearer(narrow))).status_code == 200
 
 
 async def test_of_many_bindings_at_once_one_wins(wearer: Wearer) -> None:

@@ -18,6 +18,7 @@ REPORT = """
 UPDATE devices SET last_heartbeat_at = $3, battery_percent = $4, storage_used_mb = $5, storage_total_mb = $6
 WHERE world_id = $1 AND id = $2
 """
+SYNCED = "UPDATE devices SET last_synced_at = $3, last_synced_by = 'wifi' WHERE world_id = $1 AND id = $2"
 COUNTS = ("total_count", "online_count", "low_battery_count", "storage_full_count")
 
 
@@ -184,3 +185,46 @@ async def test_who_may_read_states_and_settings(
     for path in ("/stats", f"/{own['id']}/state", f"/{own['id']}/settings"):
         answer = await client.get(f"/v1/devices{path}", headers=bearer(own["device_token"]))
         assert answer.status_code == 403
+
+
+async def test_an_end_user_sees_no_report_of_the_wearer_before(
+    registry: Registry, client: httpx.AsyncClient, ports: Ports
+) -> None:
+    first = await registry.bound("STATE004")
+    path = f"/devices/{first['id']}"
+    low = {"battery_percent": 5, "storage_used_mb": 95, "storage_total_mb": 100}
+    report = {**low, "signal_strength_dbm": -70, "recording_state": {"device_state": "idle"}}
+    beat = await client.post(f"/v1{path}/heartbeat", json=report, headers=bearer(first["device_token"]))
+    assert beat.status_code == 200
+    async with ports.database.acquire() as connection:
+        await connection.execute(SYNCED, registry.tenant.test_world, first["id"], ports.clock.now())
+    before = await registry.get(path)
+    await registry.ask("POST", f"{path}/unbind")
+    person = (await registry.ask("POST", "/end-users")).json()["id"]
+    bound = (await registry.ask("POST", f"{path}/bind", {"end_user_id": person})).json()
+    issued = (await registry.ask("POST", f"/end-users/{person}/token", {})).json()["token"]
+    key = await make_key(ports, registry.tenant.test_world, "rk_test", end_user_id=person)
+    names = ("last_heartbeat_at", "recording_state", "signal_strength_dbm", "last_synced_at", *low)
+    for token in (issued, key):
+        shown = [
+            (await client.get(f"/v1{at}", headers=bearer(token))).json() for at in (path, f"{path}/state")
+        ]
+        listed = (await client.get("/v1/devices", headers=bearer(token))).json()["data"][0]
+        stats = (await client.get("/v1/devices/stats", headers=bearer(token))).json()
+        for each in (*shown, listed, stats["data"][0]):
+            assert {name: each[name] for name in names} == dict.fromkeys(names)
+        assert shown[0]["last_seen_at"] is None
+        assert (shown[1]["online"], shown[1]["last_seen_by"]) == (False, None)
+        assert tuple(stats[name] for name in COUNTS) == (1, 0, 0, 0)
+    # The project sees what it saw.
+    assert {name: (await registry.get(path))[name] for name in names} == {
+        name: before[name] for name in names
+    }
+    assert (await registry.get("/devices/stats"))["low_battery_count"] == 1
+    beat = await client.post(
+        f"/v1{path}/heartbeat", json={"battery_percent": 80}, headers=bearer(bound["device_token"])
+    )
+    assert beat.status_code == 200
+    seen = (await client.get(f"/v1{path}", headers=bearer(issued))).json()
+    assert (seen["battery_percent"], seen["last_synced_at"]) == (80, None)
+    assert seen["last_heartbeat_at"] is not None

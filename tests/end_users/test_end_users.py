@@ -288,7 +288,7 @@ async def test_an_end_user_token_reads_its_own_data_until_the_next_one(
     assert answer.status_code == 201
     first = answer.json()
     assert set(first) == {"token", "expires_at", "connection_command"}
-    assert first["expires_at"] is None
+    assert first["expires_at"] is not None
     assert first["token"].startswith("eut_")
     assert first["token"] in first["connection_command"]
     assert "/mcp" in first["connection_command"]

@@ -96,7 +96,9 @@ def test_the_page_has_the_table_of_tools() -> None:
 
 
 def _scope(tool: Any) -> str:
-    return "" if "end_user" in tool.entry.callers else f"`{tool.operation.access.scope}`"
+    access = tool.operation.access
+    either = [f"`{each}`" for each in (access.scope, access.or_scope) if each is not None]
+    return "" if "end_user" in tool.entry.callers else " or ".join(either)
 
 
 class Made:

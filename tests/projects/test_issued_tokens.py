@@ -145,10 +145,54 @@ async def test_an_end_user_token_never_outlives_the_key_that_issues_it(
     await caller.post(path, {"expires_at": "soon"}, 400)
     # Nor by a repeat of what another key asked for.
     again = {"Idempotency-Key": f"issue-{person}"}
-    for_ever = await lasting.post(path, {}, 201, None, **again)
+    await caller.post(path, {"expires_at": None}, 403)
+    for_ever = await lasting.post(path, {"expires_at": None}, 201, None, **again)
     assert for_ever["expires_at"] is None
-    await caller.post(path, {}, 403, None, **again)
-    assert await lasting.post(path, {}, 201, None, **again) == for_ever
+    await caller.post(path, {"expires_at": None}, 403, None, **again)
+    assert await lasting.post(path, {"expires_at": None}, 201, None, **again) == for_ever
+
+
+async def test_an_end_user_token_ends_after_thirty_days_unless_asked(
+    timed: tuple[Running, ManualClock],
+) -> None:
+    live, clock = timed
+    tenant = await make_tenant(live.ports)
+    ends = ahead(clock, days=40)
+    key = await make_key(live.ports, tenant.test_world, "rk_test", scopes=ISSUING, expires_at=ends)
+    async with api_client(live.url) as client:
+        lasting, caller = Caller(client, tenant.test_key), Caller(client, key)
+        people = [await lasting.end_user() for _ in range(3)]
+        usual = await lasting.end_user_token(people[0])
+        for_ever = await lasting.end_user_token(people[1], expires_at=None)
+        of_the_key = await caller.end_user_token(people[2])
+        month = clock.now() + timedelta(days=30)
+        for each in (usual, of_the_key):
+            assert abs(datetime.fromisoformat(each["expires_at"]) - month) < timedelta(seconds=1)
+        tokens = [each["token"] for each in (usual, for_ever, of_the_key)]
+        clock.advance(timedelta(days=30) - timedelta(seconds=1))
+        assert [await lasting.reads(each) for each in tokens] == [200, 200, 200]
+        late = await caller.end_user_token(people[2])
+        clock.advance(timedelta(seconds=1))
+        assert [await lasting.reads(each) for each in (*tokens, late["token"])] == [401, 200, 401, 200]
+        # The key ends ten days later, and its token with it.
+        assert abs(datetime.fromisoformat(late["expires_at"]) - ends) < timedelta(seconds=1)
+        clock.advance(timedelta(days=3650))
+        assert await lasting.reads(for_ever["token"]) == 200
+
+
+async def test_the_operator_sets_how_long_a_token_lasts(fresh_database: str, tmp_path: Path) -> None:
+    clock = ManualClock(datetime.now(UTC))
+    for days, expected in (("2", ahead(clock, days=2)), ("0", None)):
+        settings = {"LAPEL_END_USER_TOKEN_DAYS": days}
+        async with running(tmp_path / days, fresh_database, clock=clock, **settings) as live:
+            tenant = await make_tenant(live.ports)
+            async with api_client(live.url) as client:
+                caller = Caller(client, tenant.test_key)
+                ends = (await caller.end_user_token(await caller.end_user()))["expires_at"]
+        if expected is None:
+            assert ends is None
+        else:
+            assert abs(datetime.fromisoformat(ends) - expected) < timedelta(seconds=1)
 
 
 @pytest.mark.parametrize("query", ["", "?issued=false", "?issued="])

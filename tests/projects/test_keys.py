@@ -85,7 +85,8 @@ async def test_a_restricted_key_is_shown_once_and_does_what_it_may(
 EVERY_SCOPE = (
     "recordings:read recordings:write transcriptions:read transcriptions:write summaries:read "
     "summaries:write ask:read ask:write end_users:read end_users:write devices:read devices:write "
-    "config:read config:write firmware:write webhooks:read webhooks:write keys:write audit:read"
+    "config:read config:write firmware:write webhooks:read webhooks:write keys:write audit:read "
+    "end_user_keys:write"
 )
 
 

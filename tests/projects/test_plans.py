@@ -23,4 +23,5 @@ async def test_each_list_has_its_index(fresh_database: str) -> None:
     async with filled(fresh_database, FILL) as connection:
         assert await indexes_of(connection, queries.LIST_KEYS) == ["api_keys_newest"]
         assert await indexes_of(connection, queries.LIST_KEYS_OF_END_USER) == ["api_keys_of_end_user"]
+        assert await indexes_of(connection, queries.LIST_KEYS_OF_END_USERS) == ["api_keys_of_end_users"]
         assert await indexes_of(connection, queries.READ_KEY) == ["api_keys_pkey"]

@@ -12,7 +12,7 @@ import pytest
 from rich.console import Console
 
 from lapel.embedded.postgres.supervisor import EmbeddedPostgres
-from lapel.simulate.backend import SEALED_SCOPES
+from lapel.simulate.backend import SCOPES
 from lapel.simulate.client.meter import Meter
 from lapel.simulate.plan import Rates
 from lapel.simulate.report import FleetReport, shown_of
@@ -73,7 +73,7 @@ async def test_devices_that_encrypt_delete_only_what_is_published(
             assert (await client.patch(url, json=body, headers=bearer(tenant.test_key))).status_code == 200
             await asyncio.sleep(0.3)
 
-    key = await make_key(live.ports, tenant.test_world, "rk_test", scopes=SEALED_SCOPES)
+    key = await make_key(live.ports, tenant.test_world, "rk_test", scopes=SCOPES)
     changing = asyncio.create_task(change_policy())
     try:
         report = await ended(

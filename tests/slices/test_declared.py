@@ -48,7 +48,7 @@ def test_every_scope_that_a_key_may_have_opens_an_operation() -> None:
     asked = {
         scope
         for operation in declared_services().operations
-        for scope in (operation.access.scope, *operation.access.more_scopes)
+        for scope in (operation.access.scope, operation.access.or_scope, *operation.access.more_scopes)
     }
     assert set(SCOPES) <= asked
 
@@ -58,7 +58,8 @@ def test_operations_ask_only_for_scopes_and_tokens_of_slices() -> None:
     kinds = {kind.name for each in app.SLICES for kind in each.token_kinds}
     for operation in declared_services().operations:
         access = operation.access
-        assert {access.scope, *access.more_scopes} - {None} <= scopes, operation.name
+        asked = {access.scope, access.or_scope, *access.more_scopes}
+        assert asked - {None} <= scopes, operation.name
         assert access.callers <= kinds, operation.name
 
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from lapel.foundation.core.actors import ActorKind
+from lapel.foundation.http.authorization import Access
 from lapel.foundation.http.operations import Operation
 from lapel.foundation.slices import Slice
+from lapel.slices.projects.scopes import IMPLIED, SCOPES, Scope
 
 
 def private(operations: Sequence[Operation]) -> list[Operation]:
@@ -46,3 +48,9 @@ def wrong_tokens(good: str) -> dict[str, str | None]:
         "two": f"Bearer {good} {good}",
         "latin": "Bearer sk_test_\xe4\xf6\xfc",
     }
+
+
+def scopes_without(access: Access) -> tuple[Scope, ...]:
+    """Every scope but those with which a key is admitted, and those that imply one of them."""
+    admitting = {access.scope, access.or_scope}
+    return tuple(each for each in SCOPES if not admitting & {each, *IMPLIED.get(each, frozenset())})

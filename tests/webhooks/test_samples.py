@@ -42,7 +42,7 @@ def test_a_sample_is_what_the_contract_and_the_document_say(type_: str) -> None:
     check_event(json.dumps(body).encode())
     assert data["id"] == sample.resource_id
     nested = TYPES[type_][0]
-    if type_ != "recording.deleted":
+    if type_ not in ("recording.deleted", "config.updated"):  # no GET answers with these
         schema = {**described_api(), "$ref": f"#/components/schemas/{nested.capitalize()}"}
         shown = data[nested]
         if nested == "transcription":  # the copy leaves texts out; GET has them

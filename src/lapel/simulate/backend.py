@@ -19,17 +19,17 @@ from lapel.simulate.client.wire import (
 from lapel.simulate.device.device import FIRST_VERSION, SimulatedDevice
 from lapel.simulate.plan import FleetPlan
 
-# Scopes that the backend's key needs.
+# Scopes that the backend's key needs. Binding a device needs `recordings:write`, and so do phones that upload
+# encrypted recordings.
 SCOPES = (
     "devices:read",
     "devices:write",
     "end_users:read",
     "end_users:write",
     "recordings:read",
+    "recordings:write",
     "firmware:write",
 )
-# The key's scopes if devices encrypt what they upload: phones upload with the same key.
-SEALED_SCOPES = (*SCOPES, "recordings:write")
 NEW_VERSION = "2.0.0"
 _FIRMWARE_BYTES = 128 * 1024
 _TTL_SECONDS = 3600

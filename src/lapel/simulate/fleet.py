@@ -50,7 +50,7 @@ class Fleet:
     ) -> None:
         """`key`: an API key with the scopes of `backend.SCOPES`. `stop`: ends the fleet's life early.
 
-        `provisioning`: with it, devices encrypt what they upload, and `key` needs `backend.SEALED_SCOPES`.
+        `provisioning`: with it, devices encrypt what they upload.
         """
         self.plan = plan
         self.meter = Meter()

@@ -67,14 +67,37 @@ async def test_it_is_refused_while_it_is_required(fleet: Fleet, device: Device, 
     assert (await device.complete(recording))["status"] == "uploaded"
 
 
-async def test_the_policy_of_the_device_counts_for_its_recordings_alone(fleet: Fleet, device: Device) -> None:
+async def second_device(fleet: Fleet) -> str:
+    """Another device of the same end user."""
     made = {"serial_number": "CONF0002", "model": "bota_pin"}
     other = (await fleet.ask("POST", "/v1/devices", made, status=201))["id"]
     await fleet.ask("POST", f"/v1/devices/{other}/bind", {"end_user_id": fleet.end_user})
+    return other
+
+
+async def test_the_policy_of_a_device_does_not_count_for_another_device(fleet: Fleet, device: Device) -> None:
+    other = await second_device(fleet)
     await fleet.set("device", "upload_security", REQUIRED)
     await assert_refused(device, await recording_of(fleet, device))
-    for facts in ({"device_id": other}, {"device_id": None}):
-        await device.start(await recording_of(fleet, device, **facts))
+    await device.start(await recording_of(fleet, device, device_id=other))
+
+
+async def test_the_strictest_device_counts_for_recordings_without_a_device(
+    fleet: Fleet, device: Device
+) -> None:
+    """Otherwise a phone could leave the device out, and upload what the device must encrypt."""
+    path = f"/v1/devices/{await second_device(fleet)}/config/upload_security"
+    recording = await recording_of(fleet, device, device_id=None)
+    await fleet.ask("PATCH", path, PREFERRED)
+    await device.start(recording)
+    await fleet.set("device", "upload_security", REQUIRED)
+    await assert_refused(device, recording)
+    await fleet.set("project", "upload_security", PREFERRED)
+    await assert_refused(device, recording)
+    # Other people have other devices, and an unbound device is nobody's.
+    await device.start(await device.recording())
+    await fleet.ask("POST", f"/v1/devices/{fleet.device}/unbind")
+    await device.start(recording)
 
 
 async def test_the_policy_of_the_project_counts_for_recordings_without_a_device(

@@ -10,7 +10,18 @@ from tests.support.strict import summaries
 from tests.support.strict.devices import DEVICE
 from tests.support.strict.firmware import ASSIGNMENT
 from tests.support.strict.recordings import DELETED, RECORDING
-from tests.support.strict.shapes import Json, Shape, identifier, json_object, null_or, record, text, time
+from tests.support.strict.shapes import (
+    Json,
+    Shape,
+    identifier,
+    integer,
+    json_object,
+    null_or,
+    record,
+    text,
+    time,
+    word,
+)
 from tests.support.strict.transcriptions import IN_EVENT, NESTED_IN_EVENT
 from tests.support.strict.webhooks import WEBHOOK
 
@@ -29,7 +40,23 @@ _ASSIGNMENT: _Kind = (
     ASSIGNMENT,
     {"version": text(1, 32), "model": text(1, 64), "project_id": identifier("proj")},
 )
+# An override that was changed *(ours)*. `before` and `after`: null where the level has none.
+_CONFIG_SHAPE = record(
+    {
+        "id": text(1, 64, r"(org|proj|eu|dev)_[A-Za-z0-9]+"),
+        "project_id": identifier("proj"),
+        "level": word("organization", "project", "end_user", "device"),
+        "section": text(1, 64),
+        "before": null_or(json_object),
+        "after": null_or(json_object),
+        "value": json_object,
+        "source": word("default", "organization", "project", "end_user", "device"),
+        "config_revision": integer(),
+    }
+)
+_CONFIG: _Kind = ("config", _CONFIG_SHAPE, _CONFIG_SHAPE, {})
 TYPES: dict[str, _Kind] = {
+    "config.updated": _CONFIG,
     "recording.created": _RECORDING,
     "recording.uploaded": _RECORDING,
     "recording.failed": _RECORDING,

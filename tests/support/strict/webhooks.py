@@ -39,6 +39,7 @@ TYPES = (
     "ota.applied",
     "ota.failed",
     "webhook.disabled",
+    "config.updated",
 )
 
 

@@ -19,7 +19,7 @@ from lapel.cli.shared.faults import CommandError
 from lapel.cli.shared.installation import settings_of, with_ports
 from lapel.cli.shared.options import DataDir, Json, emit, say
 from lapel.cli.shared.server import Key, Project, ServerAccess, Url, reach, server_access
-from lapel.simulate.backend import SCOPES, SEALED_SCOPES
+from lapel.simulate.backend import SCOPES
 from lapel.simulate.client.caller import SimulationError
 from lapel.simulate.dashboard import watch
 from lapel.simulate.fleet import Fleet
@@ -130,7 +130,7 @@ def simulate(  # noqa: PLR0913 - a flag each
             key,
             project,
             data_dir,
-            scopes=SEALED_SCOPES if encrypted else SCOPES,
+            scopes=SCOPES,
             name=f"lapel simulate {plan.run}",
             lives=timedelta(minutes=plan.minutes) + _AFTERWARDS,
         ) as access:

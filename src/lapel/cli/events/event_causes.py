@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from lapel.simulate.client.caller import Caller
 
 SCOPES = (
+    "config:read",
+    "config:write",
     "devices:read",
     "devices:write",
     "end_users:read",
@@ -121,6 +123,12 @@ class Causes:
         """A device sends one heartbeat, and is then silent."""
         device = await self._device()
         await self._beat(device, {"battery_percent": 80})
+        return device.id
+
+    async def config_updated(self) -> str:
+        """A device gets an override of its own."""
+        device = await self._device()
+        await self._call("PATCH", f"/devices/{device.id}/config/upload", {"allow_roaming": True})
         return device.id
 
     async def ota_applied(self) -> str:
@@ -321,6 +329,9 @@ CAUSES = {
         "a device sends one heartbeat; about 15 minutes later it counts as offline",
         Causes.device_offline,
         20 * 60,
+    ),
+    "config.updated": EventCause(
+        "the configuration of a device allows uploads in roaming", Causes.config_updated
     ),
     "ota.applied": EventCause("a device reports the version of a tiny release", Causes.ota_applied),
     "ota.failed": EventCause("a device reports that it cannot install a tiny release", Causes.ota_failed),

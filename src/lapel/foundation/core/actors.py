@@ -18,8 +18,9 @@ class Actor(msgspec.Struct, frozen=True, kw_only=True):
     """The holder of a token, resolved to one world of one project.
 
     `id` is the key's, device's, recording's or end user's id. `end_user_id` is set for a key that is scoped
-    to one end user, for a bound device and for an end-user token. `expires_at` and `issued_by` (the key that
-    the token comes from, None when it comes from a device) are set for an upload token. `binding_generation`:
+    to one end user, for a bound device and for an end-user token. `expires_at` is set for upload and end-user
+    tokens, and `issued_by` (the key that the token comes from, None when it comes from a device) for upload
+    tokens. `binding_generation`:
     which binding a device is in, counted from 1; 0 for other callers. Callers with the same `space` share
     idempotency keys. A caller with an empty `space` has idempotency keys of its own, and a device has new
     ones after each binding.

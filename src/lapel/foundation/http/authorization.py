@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal
 from lapel.foundation.core.errors import Forbidden, Unauthorized
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from lapel.foundation.core.actors import Actor, ActorKind
     from lapel.foundation.identity.token_kinds import TokenKind
@@ -20,8 +20,9 @@ KEYS: frozenset[ActorKind] = frozenset({"key"})
 class Access:
     """The callers of an operation.
 
-    A key needs `scope` (none if it is None) and all of `more_scopes`. `callers` may also name device, upload
-    and end-user tokens, which need no scope. With `scope` None and no `callers` the operation is public.
+    A key needs `scope` (none if it is None) and all of `more_scopes`. A key that has `or_scope` does not need
+    `scope`. `callers` may also name device, upload and end-user tokens, which need no scope. With `scope`
+    None and no `callers` the operation is public.
     `end_user_keys` is the rule for a key scoped to one end user: `filter` (lists and reads show only that end
     user's data), `imply` (the end user is taken from the key), `deny` (403). `inside`: kinds of tokens
     that may call it only through a mounted application.
@@ -32,6 +33,7 @@ class Access:
     end_user_keys: Literal["filter", "imply", "deny"] = "deny"
     more_scopes: tuple[str, ...] = ()
     inside: frozenset[ActorKind] = frozenset()
+    or_scope: str | None = None
     # True if a replaced device token may call this until its replacement is used.
     refreshing_tokens: bool = False
 
@@ -52,18 +54,27 @@ class Access:
             takes = " or ".join(kinds[kind].holder for kind in kinds if kind in self.callers)
             raise Forbidden(f"This route takes {takes}, not {kinds[actor.kind].holder}.")
         if actor.kind == "key":
-            if not actor.scopes.issuperset(self._needed):
+            if not actor.scopes.issuperset(self._needed(actor)):
                 raise self._lacking(actor)
             if actor.end_user_id is not None and self.end_user_keys == "deny":
                 raise Forbidden("A key that is scoped to one end user may not call this route.")
 
-    @property
-    def _needed(self) -> tuple[str, ...]:
-        return self.more_scopes if self.scope is None else (self.scope, *self.more_scopes)
+    def _needed(self, actor: Actor) -> tuple[str, ...]:
+        if self.scope is None or self.or_scope in actor.scopes:
+            return self.more_scopes
+        return (self.scope, *self.more_scopes)
 
     def _lacking(self, actor: Actor) -> Forbidden:
-        missing = [f"`{scope}`" for scope in self._needed if scope not in actor.scopes]
-        return Forbidden(f"This key lacks the scope{'s' * (len(missing) > 1)} {', '.join(missing)}.")
+        needed = self._needed(actor)
+        missing = [scope for scope in needed if scope not in actor.scopes]
+        instead = f" (`{self.or_scope}` suffices instead of `{self.scope}`)" if self.scope in missing else ""
+        return lacking_scopes(missing, instead if self.or_scope is not None else "")
+
+
+def lacking_scopes(missing: Sequence[str], why: str = "") -> Forbidden:
+    """The refusal of a key that lacks scopes. `why`: the end of the sentence."""
+    named = ", ".join(f"`{scope}`" for scope in missing)
+    return Forbidden(f"This key lacks the scope{'s' * (len(missing) > 1)} {named}{why}.")
 
 
 PUBLIC = Access(None, frozenset())

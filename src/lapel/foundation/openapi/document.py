@@ -35,6 +35,7 @@ from lapel.foundation.openapi.schemas import Schema, Schemas, example_of
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from lapel.foundation.http.authorization import Access
     from lapel.foundation.identity.token_kinds import TokenKind
 
 _DESCRIPTION = """\
@@ -194,13 +195,10 @@ def _operation(operation: Operation, schemas: Schemas, responses: dict[str, Sche
         "description": _description(operation, nouns),
         "tags": [operation.tag],
         "security": [
-            {
-                kind.scheme: [operation.access.scope, *operation.access.more_scopes]
-                if kind.name == "key" and operation.access.scope
-                else []
-            }
+            {kind.scheme: scopes}
             for kind in nouns.token_kinds
-            if kind.name in operation.access.callers and not operation.access.public
+            if kind.name in operation.access.callers
+            for scopes in (_scopes_of_keys(operation.access) if kind.name == "key" else [[]])
         ],
         "parameters": _parameters(operation, schemas, nouns),
         "responses": _responses(operation, schemas, responses),
@@ -220,6 +218,12 @@ def _operation(operation: Operation, schemas: Schemas, responses: dict[str, Sche
             "content": {"application/json": {"schema": reference, "examples": {"usual": {"value": example}}}},
         }
     return made
+
+
+def _scopes_of_keys(access: Access) -> list[list[str]]:
+    """The sets of scopes, one of which a key needs."""
+    either = [each for each in (access.scope, access.or_scope) if each is not None]
+    return [[each, *access.more_scopes] for each in either] or [[]]
 
 
 def _form(operation: Operation, schemas: Schemas, example: Schema) -> Schema:
@@ -254,8 +258,10 @@ def _description(operation: Operation, nouns: Nouns) -> str:
     """The operation's own description, and the callers that it admits."""
     words = [operation.description] if operation.description else []
     if operation.access.scope is not None:
-        scopes = ", ".join(f"`{each}`" for each in (operation.access.scope, *operation.access.more_scopes))
-        words.append(f"A key needs the scope{'s' * bool(operation.access.more_scopes)} {scopes}.")
+        scopes = [f"`{each}`" for each in (operation.access.scope, *operation.access.more_scopes)]
+        if operation.access.or_scope is not None:
+            scopes[0] += f" or `{operation.access.or_scope}`"
+        words.append(f"A key needs the scope{'s' * bool(operation.access.more_scopes)} {', '.join(scopes)}.")
         words.append(
             {
                 "filter": "A key scoped to one end user sees only that end user's data.",
@@ -263,6 +269,8 @@ def _description(operation: Operation, nouns: Nouns) -> str:
                 "deny": "A key scoped to one end user may not call this.",
             }[operation.access.end_user_keys]
         )
+    elif "key" in operation.access.callers:
+        words.append("Every key may call this, whatever its scopes.")
     others = [
         f"{kind.name.replace('_', '-')} tokens"
         for kind in nouns.token_kinds

@@ -6,6 +6,7 @@ only reads.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from lapel.foundation.core.errors import Conflict, PayloadTooLarge
@@ -40,10 +41,12 @@ if TYPE_CHECKING:
 
 _READ = Access("ask:read", READERS, "filter")
 _WRITE = Access("ask:write", end_user_keys="filter")
+# Clients of the public API ask with keys that have only `recordings:read`. Such a key renames and deletes no
+# session, because the session may be another caller's.
+_STOP = replace(_WRITE, or_scope="recordings:read")
 # An end user asks through an assistant; the routes themselves are read-only for its token.
-_INSIDE = frozenset({"end_user"})
-_CREATE = Access("ask:write", end_user_keys="imply", inside=_INSIDE)
-_ASK = Access("ask:write", end_user_keys="filter", inside=_INSIDE)
+_ASK = replace(_STOP, inside=frozenset({"end_user"}))
+_CREATE = replace(_ASK, end_user_keys="imply")
 _ROUTES = Routes("Ask", read=_READ, write=_WRITE)
 _ALL = "/v1/ask/sessions"
 _ONE = f"{_ALL}/{{session_id}}"
@@ -118,7 +121,7 @@ def _messages(service: Ask) -> tuple[Operation, ...]:
             "With `Last-Event-ID` the answer continues after that event, whichever process makes it. Without "
             "`message_id`: the answer that is being made, else the newest one.",
         ),
-        _ROUTES.post(f"{_MESSAGES}/stop", "stop_ask_message", StoppedAnswer).plain(
+        _ROUTES.post(f"{_MESSAGES}/stop", "stop_ask_message", StoppedAnswer, access=_STOP).plain(
             "Stop the answer that is being made",
             lambda call: service.stop(call.actor, call.id),
             "What was said so far is stored, with the `finish_reason` `length`. An answer that had said "

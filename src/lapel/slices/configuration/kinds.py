@@ -44,6 +44,10 @@ class Kind(ABC):
         """Why a valid value may not work, as the end of a sentence; None if nothing speaks against it."""
         return None
 
+    def is_laxer(self, before: Value | None, after: Value | None) -> bool:  # noqa: ARG002 - as above
+        """Whether a level's change from `before` to `after` (None: unset) may make the merged value laxer."""
+        return False
+
     def over_default(self, default: Value, value: Value) -> Value:  # noqa: ARG002 - for those that need it
         """Put the levels' value over the built-in default. A default is no limit, so levels may be laxer."""
         return value
@@ -157,6 +161,11 @@ class Strictest(WordKind):
 
     def merge(self, lower: Value, upper: Value) -> Value:
         return max(cast("str", lower), cast("str", upper), key=self.words.index)
+
+    def is_laxer(self, before: Value | None, after: Value | None) -> bool:
+        # A level that does not set the field limits it as little as one that sets the laxest word.
+        was, is_now = (0 if each is None else self.words.index(cast("str", each)) for each in (before, after))
+        return is_now < was
 
 
 @dataclass(frozen=True)

@@ -15,8 +15,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from lapel.foundation.database.rows import fetch_only_value, fetch_row, fetch_rows, fetch_value
-from lapel.slices.configuration.rows import OverrideRow, SubjectRow
+from lapel.slices.configuration.sections import Level
 from lapel.slices.end_users.service import LOCK_END_USER
 from lapel.slices.projects.service import WORLDS_IN_PROJECTS
 
@@ -24,10 +26,25 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from lapel.foundation.database.connection import Connection
-    from lapel.slices.configuration.sections import Level
 
     # The key of an override: world, level, the id of its subject ('' for the project), section.
     At = tuple[int, Level, str, str]
+
+
+class OverrideRow(msgspec.Struct, frozen=True):
+    """An override; `value` is JSON text. A row of None means that no override applies to the subject."""
+
+    level: Level | None
+    section: str | None
+    value: str | None
+
+
+class SubjectRow(msgspec.Struct, frozen=True):
+    """The locked subject of an override. `end_user_id`: the end user who is the subject, or who wears the
+    device; None: nobody."""
+
+    end_user_id: str | None
+
 
 # Every override that applies to a world ($1), an end user and a device. Each branch scans a primary key.
 _OVERRIDES = """
@@ -51,6 +68,18 @@ RESOLVE = _OVERRIDES.format(end_user="$2::text", device="$3::text", section="")
 
 # The same for one section ($4).
 RESOLVE_SECTION = _OVERRIDES.format(end_user="$2::text", device="$3::text", section=" AND section = $4")
+
+# The same, and a row for each device that is bound to the end user, whose value is NULL without an override.
+# Not a join: PostgreSQL would read the overrides of all devices of the world.
+RESOLVE_SECTION_OF_DEVICES = f"""
+{RESOLVE_SECTION}
+UNION ALL
+SELECT 'device', $4, (
+    SELECT c.value FROM config_overrides c
+    WHERE c.world_id = d.world_id AND c.level = 'device' AND c.subject_id = d.id AND c.section = $4)
+FROM devices d
+WHERE d.world_id = $1 AND d.end_user_id = $2 AND d.deleted_at IS NULL
+"""
 
 # For an end user, and for a device with its present end user. If there is no such subject, there is no row.
 # If no override applies, there is one row of NULLs. $3: the only end user that the caller may see; NULL: all.
@@ -153,6 +182,15 @@ async def resolve_section(
     """As `resolve`, for one section."""
     return await fetch_rows(
         connection, OverrideRow, RESOLVE_SECTION, world_id, end_user_id, device_id, section
+    )
+
+
+async def resolve_section_of_devices(
+    connection: Connection, world_id: int, end_user_id: str, section: str
+) -> list[OverrideRow]:
+    """As `resolve_section` for an end user, and the overrides of all devices of the end user."""
+    return await fetch_rows(
+        connection, OverrideRow, RESOLVE_SECTION_OF_DEVICES, world_id, end_user_id, None, section
     )
 
 

@@ -30,7 +30,9 @@ _CHANGE = (
     "The body has fields of this section; an unknown field is 400, with its path in `param`. Null clears a "
     "field of the override, so that the broader levels apply again. The answer is the resolved value, for "
     "which the levels are merged: objects deeply, lists position by position. A change is written to the "
-    "audit log, and raises the `config_revision` of every device that it concerns."
+    "audit log, and raises the `config_revision` of every device that it concerns. A key needs "
+    "`recordings:write` and `audit:read` too for the section `retention`, and `keys:write` for a laxer "
+    "`encrypted_upload_policy`."
 )
 
 
@@ -94,7 +96,9 @@ def _level(
             lambda call: service.clear(
                 call.actor, level, call.params.get(parameter, ""), call.params["section"]
             ),
-            "The broader levels apply again. If there is no override, nothing happens.",
+            "The broader levels apply again. If there is no override, nothing happens. A key needs "
+            "`recordings:write` and `audit:read` too for the section `retention`, and `keys:write` to clear "
+            "an `encrypted_upload_policy` that is not the laxest.",
             natural=True,
             audit="config.cleared",
         ),

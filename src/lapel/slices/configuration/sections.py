@@ -6,6 +6,7 @@ tables of docs/configuration.md.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal, TypeAlias
@@ -64,6 +65,9 @@ class Section:
     merge_strategy: str = "merge_deep"
     # Objects that are null until a level sets one of their fields.
     optional: frozenset[str] = frozenset()
+    # What a key needs beside `config:write` to change the section, and to make one of its fields laxer.
+    more_scopes: tuple[str, ...] = ()
+    laxer_scopes: tuple[str, ...] = ()
 
     @cached_property
     def by_path(self) -> dict[str, Field]:
@@ -74,6 +78,12 @@ class Section:
     def groups(self) -> frozenset[str]:
         """The paths of the section's objects."""
         return frozenset(field.path.rpartition(".")[0] for field in self.fields) - {""}
+
+    def is_laxer(self, before: Mapping[str, Value], after: Mapping[str, Value]) -> bool:
+        """Whether the change of a level's override may make a field laxer."""
+        return any(
+            field.kind.is_laxer(before.get(path), after.get(path)) for path, field in self.by_path.items()
+        )
 
 
 _NO_STREAMING = "No effect yet: the server takes only whole recordings."
@@ -288,6 +298,7 @@ SECTIONS: dict[str, Section] = {
             ),
             obeyed_by="server",
             levels=("organization", "project", "device"),
+            laxer_scopes=("keys:write",),
         ),
         Section(
             "retention",
@@ -309,6 +320,7 @@ SECTIONS: dict[str, Section] = {
             ),
             obeyed_by="server",
             merge_strategy="min",
+            more_scopes=("recordings:write", "audit:read"),
         ),
     )
 }

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, TypeAlias
 
 from lapel.foundation.core.errors import NotFound
 from lapel.foundation.database import audit
+from lapel.foundation.http.authorization import lacking_scopes
 from lapel.slices.configuration import queries
+from lapel.slices.configuration.events import publish_update, update_of
 from lapel.slices.configuration.kinds import Value
 from lapel.slices.configuration.merging import Document, Flat, nested, patched, resolve
 from lapel.slices.configuration.queries import RETENTION_OVERRIDES, WORLDS_WITH_RETENTION
@@ -37,7 +39,7 @@ if TYPE_CHECKING:
     from lapel.foundation.core.actors import Actor
     from lapel.foundation.database.connection import Connection
     from lapel.foundation.ports import Ports
-    from lapel.slices.configuration.rows import OverrideRow
+    from lapel.slices.configuration.queries import OverrideRow
 
 # A function from the override before a write to the override after the write.
 Change: TypeAlias = Callable[[Flat], dict[str, Value]]
@@ -106,6 +108,17 @@ class Configuration:
         wanted = section_named(section)
         rows = await queries.resolve_section(connection, world_id, end_user_id, device_id, section)
         return resolve(wanted, overrides(wanted, rows).values())
+
+    async def strictest_section(
+        self, connection: Connection, world_id: int, end_user_id: str, section: str
+    ) -> Document:
+        """For other slices: as `resolved_section` for an end user, merged with the overrides of all devices
+        of the end user. It has a meaning only for fields of which the strictest value counts."""
+        wanted = section_named(section)
+        rows = await queries.resolve_section_of_devices(connection, world_id, end_user_id, section)
+        broader = [each for each in rows if each.level != "device"]
+        of_devices = [read(wanted, each.value) for each in rows if each.level == "device"]
+        return resolve(wanted, [*overrides(wanted, broader).values(), *of_devices])
 
     async def processing(
         self, connection: Connection, world_id: int, end_user_id: str | None, device_id: str | None
@@ -178,8 +191,10 @@ class Configuration:
     ) -> ConfigValue:
         """Change an override, with its revision and audit entry. If nothing changes, nothing is written.
 
-        Raises NotFound when there is no such subject, and what `change` raises.
+        Raises NotFound when there is no such subject, Forbidden when the caller lacks a scope that this
+        change needs, and what `change` raises.
         """
+        _check_scopes(actor, section, section.more_scopes)
         now, world_id = self._ports.clock.now(), actor.world_id
         async with self._ports.database.transaction() as connection:
             subject = await queries.lock_subject(connection, world_id, level, subject_id)
@@ -188,22 +203,31 @@ class Configuration:
             at = (world_id, level, subject_id, section.name)
             before = read(section, await queries.read_override(connection, at))
             after = change(before)
-            if after != before:
-                revision = await queries.raise_revision(connection, world_id, level, [subject_id])
-                if after:
-                    await queries.put_override(connection, at, written(after), revision, now)
-                else:
-                    await queries.delete_override(connection, at)
-                await audit.record(
-                    connection,
-                    self._ports.ids,
-                    now,
-                    worlds=[world_id],
-                    actor=actor,
-                    change=change_of(level, subject_id or actor.project_id, section, before, after),
-                    about=subject.end_user_id,
-                )
-            return shown(section, await self._rows(connection, actor, level, subject_id))
+            if section.is_laxer(before, after):
+                _check_scopes(actor, section, section.laxer_scopes)
+            if after == before:
+                return shown(section, await self._rows(connection, actor, level, subject_id))
+            revision = await queries.raise_revision(connection, world_id, level, [subject_id])
+            if after:
+                await queries.put_override(connection, at, written(after), revision, now)
+            else:
+                await queries.delete_override(connection, at)
+            owner, ids = subject_id or actor.project_id, self._ports.ids
+            await audit.record(
+                connection,
+                ids,
+                now,
+                worlds=[world_id],
+                actor=actor,
+                change=change_of(level, owner, section, before, after),
+                about=subject.end_user_id,
+            )
+            rows = await self._rows(connection, actor, level, subject_id)
+            update = update_of(
+                level, owner, section, before, after, rows, project_id=actor.project_id, revision=revision
+            )
+            await publish_update(connection, ids, now, world_id, update, subject.end_user_id)
+            return shown(section, rows)
 
     async def _rows(
         self, connection: Connection, actor: Actor, level: Level, subject_id: str
@@ -215,6 +239,12 @@ class Configuration:
         if not rows:
             raise NotFound(_UNKNOWN[level])
         return rows
+
+
+def _check_scopes(actor: Actor, section: Section, needed: Sequence[str]) -> None:
+    missing = [scope for scope in needed if scope not in actor.scopes]
+    if missing:
+        raise lacking_scopes(missing, f", which this change of `{section.name}` needs beside `config:write`")
 
 
 def change_of(level: Level, subject_id: str, section: Section, before: Flat, after: Flat) -> audit.Change:

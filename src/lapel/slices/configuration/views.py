@@ -14,7 +14,7 @@ from lapel.slices.configuration.sections import LEVELS, SECTIONS, Level, Section
 from lapel.slices.configuration.wire import ConfigDefinition, ConfigValue, ConfigWarning
 
 if TYPE_CHECKING:
-    from lapel.slices.configuration.rows import OverrideRow
+    from lapel.slices.configuration.queries import OverrideRow
 
 _NAMES: dict[Level, str] = {
     "organization": "an organization",
@@ -24,7 +24,8 @@ _NAMES: dict[Level, str] = {
 }
 
 
-def _json(value: object) -> msgspec.Raw:
+def json_of(value: object) -> msgspec.Raw:
+    """A value as JSON."""
     return msgspec.Raw(msgspec.json.encode(value))
 
 
@@ -32,7 +33,7 @@ DEFINITIONS: dict[str, ConfigDefinition] = {
     name: ConfigDefinition(
         section=name,
         description=section.description,
-        defaults=_json(resolve(section, ())),
+        defaults=json_of(resolve(section, ())),
         levels=list(section.levels),
         merge_strategy=section.merge_strategy,
     )
@@ -78,7 +79,7 @@ def shown(section: Section, rows: Iterable[OverrideRow]) -> ConfigValue:
     source: Source = max(found, key=LEVELS.index) if found else "default"
     value = resolve(section, found.values())
     return ConfigValue(
-        value=_json(value),
+        value=json_of(value),
         source=source,
         sources=sources(section, found, value),
         warnings=[*warnings_of(section, flat(section, value)), *_limits(section, found)] or msgspec.UNSET,

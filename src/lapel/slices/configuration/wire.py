@@ -60,6 +60,30 @@ class ConfigValues(msgspec.Struct, frozen=True, kw_only=True):
     data: dict[str, ConfigValue]
 
 
+class ConfigUpdate(msgspec.Struct, frozen=True, kw_only=True):
+    """A changed override. `id`: the organization, project, end user or device whose override it is.
+
+    `before` and `after` are the override; null: there is none. `value` and `source` are what applies to the
+    subject after the change.
+    """
+
+    id: str
+    project_id: str
+    level: Level
+    section: str
+    before: msgspec.Raw
+    after: msgspec.Raw
+    value: msgspec.Raw
+    source: Source
+    config_revision: int
+
+
+class ConfigUpdateEvent(ConfigUpdate, frozen=True, kw_only=True):
+    """`data` of `config.updated`."""
+
+    config: ConfigUpdate
+
+
 # A write: the fields of one section, which the path names.
 ConfigChange: type[msgspec.Struct] = msgspec.defstruct(
     "ConfigChange",

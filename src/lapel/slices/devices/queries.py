@@ -172,16 +172,18 @@ SELECT settings FROM devices WHERE world_id = $1 AND id = $2 AND deleted_at IS N
 # $2: a device is online if its last heartbeat is later. $3: a battery is low below this percentage. The
 # columns that heartbeats write have no index, because an index would cost every heartbeat more than it saves
 # here. So this statement reads all devices of the world.
-COUNTS = """
+_COUNTS = """
 SELECT count(*) AS total_count,
-    count(*) FILTER (WHERE last_heartbeat_at > $2) AS online_count,
-    count(*) FILTER (WHERE battery_percent < $3) AS low_battery_count,
-    count(*) FILTER (WHERE storage_total_mb > 0 AND storage_used_mb * 10 > storage_total_mb * 9)
+    count(*) FILTER (WHERE last_heartbeat_at > $2{own}) AS online_count,
+    count(*) FILTER (WHERE battery_percent < $3{own}) AS low_battery_count,
+    count(*) FILTER (WHERE storage_total_mb > 0 AND storage_used_mb * 10 > storage_total_mb * 9{own})
         AS storage_full_count
 FROM devices WHERE world_id = $1 AND deleted_at IS NULL
 """
+COUNTS = _COUNTS.format(own="")
 COUNT_DEVICES = "SELECT count(*) FROM devices d WHERE d.world_id = $1 AND d.deleted_at IS NULL"
-COUNTS_OF_END_USER = f"{COUNTS} AND end_user_id = $4"
+# What a device reported before its present binding is about an earlier wearer (`views.seen_by`).
+COUNTS_OF_END_USER = _COUNTS.format(own=" AND last_heartbeat_at >= bound_at") + " AND end_user_id = $4"
 
 # Stores the time of a complete upload of the device.
 SYNCED = """

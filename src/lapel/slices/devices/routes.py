@@ -36,6 +36,8 @@ if TYPE_CHECKING:
 
 _READ = Access("devices:read", READERS, "filter")
 _WRITE = Access("devices:write")
+# The device token, which only the answer shows, writes recordings of the end user.
+_BIND = replace(_WRITE, more_scopes=("recordings:write",))
 _REFRESHING = replace(OWN_DEVICE, refreshing_tokens=True)
 _ONE = "/v1/devices/{device_id}"
 
@@ -100,7 +102,7 @@ def operations(service: Devices, bindings: DeviceBindings) -> tuple[Operation, .
             "Merges like `settings` in `PATCH /v1/devices/{device_id}`.",
             audit="device.updated",
         ),
-        devices.post(f"{_ONE}/bind", "bind_device", BoundDevice, BindDevice).stored(
+        devices.post(f"{_ONE}/bind", "bind_device", BoundDevice, BindDevice, access=_BIND).stored(
             "Bind a device to an end user",
             lambda call: bindings.bind(call.connection, call.actor, call.id, call.body),
             "Only this answer shows the device token. A device that is already bound is refused, even for "

@@ -44,7 +44,7 @@ from lapel.slices.devices.reports.report_queries import (
 )
 from lapel.slices.devices.tokens.bindings import DeviceBindings, Hook
 from lapel.slices.devices.tokens.lookup_queries import DEVICE_TOKEN
-from lapel.slices.devices.views import ONLINE_FOR, device_of, settings_of, state_of
+from lapel.slices.devices.views import ONLINE_FOR, device_of, seen_by, settings_of, state_of
 from lapel.slices.devices.wire import DevicePage, DeviceQuery, DeviceStats
 
 if TYPE_CHECKING:
@@ -173,7 +173,7 @@ class Devices:
         row = await self._reads.ask((actor.world_id, device_id, actor.end_user_id))
         if row is None:
             raise unknown_device()
-        return row
+        return seen_by(row, actor.end_user_id)
 
     async def list(self, actor: Actor, query: DeviceQuery) -> DevicePage:
         """One page, newest first. Raises InvalidRequest for a bad cursor."""
@@ -187,7 +187,9 @@ class Devices:
         bound = None if query.status is None else query.status == "bound"
         async with self._ports.database.acquire() as connection:
             rows = await queries.list_page(connection, actor.world_id, asked, end_user_id, bound)
-        data, has_more, next_cursor = page(rows, asked, lambda row: device_of(row, actor.project_id))
+        data, has_more, next_cursor = page(
+            rows, asked, lambda row: device_of(seen_by(row, own), actor.project_id)
+        )
         return DevicePage(data=data, has_more=has_more, next_cursor=next_cursor)
 
     async def stats(self, actor: Actor) -> DeviceStats:
@@ -199,7 +201,7 @@ class Devices:
             if counts is None:
                 counts = await count(connection, actor.world_id, now, own)
             rows = await queries.list_page(connection, actor.world_id, newest, own, None)
-        data, _, _ = page(rows, newest, lambda row: device_of(row, actor.project_id))
+        data, _, _ = page(rows, newest, lambda row: device_of(seen_by(row, own), actor.project_id))
         return DeviceStats(**msgspec.structs.asdict(counts), data=data)
 
     async def update(self, actor: Actor, device_id: str, body: UpdateDevice) -> Device:

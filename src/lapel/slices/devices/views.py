@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import msgspec
 
@@ -26,10 +26,42 @@ _UNREPORTED = _fields(UNREPORTED_STATE)
 ONLINE_FOR = timedelta(minutes=15)
 
 
+# The time of each kind of report, and what came with it.
+_REPORTS = {
+    "last_heartbeat_at": (
+        "battery_percent",
+        "storage_used_mb",
+        "storage_total_mb",
+        "signal_strength_dbm",
+        "recording_state",
+    ),
+    "last_seen_at": ("last_seen_by",),
+    "last_synced_at": ("last_synced_by",),
+}
+
+Seen = TypeVar("Seen", bound="DeviceRow")
+
+
 def is_online(row: DeviceRow, now: datetime) -> bool:
     """Whether the device's last heartbeat is recent."""
     last = row.last_heartbeat_at
     return last is not None and last > now - ONLINE_FOR
+
+
+def seen_by(row: Seen, end_user_id: str | None) -> Seen:
+    """A device as this end user sees it; None: the project, which sees all.
+
+    What the device reported before its present binding is about an earlier wearer. An end user does not see
+    it: until the first heartbeat of the binding these fields are null.
+    """
+    if end_user_id is None or row.bound_at is None:
+        return row
+    hidden: dict[str, None] = {}
+    for time, reported in _REPORTS.items():
+        if (reported_at := getattr(row, time)) is not None and reported_at < row.bound_at:
+            hidden |= dict.fromkeys((time, *reported))
+    known = {name: None for name in hidden if name in row.__struct_fields__}
+    return msgspec.structs.replace(row, **known) if known else row
 
 
 def _used_mb(row: DeviceRow) -> int | None:

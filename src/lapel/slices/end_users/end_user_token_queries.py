@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import TYPE_CHECKING, Final
 
 from lapel.foundation.database.rows import fetch_found
@@ -16,8 +17,14 @@ if TYPE_CHECKING:
 PREFIX: Final = "eut"
 
 
+class EndUserTokenHolderRow(HolderRow, frozen=True):
+    """A working end-user token. `id` is the end user's id."""
+
+    expires_at: datetime | None
+
+
 FIND_END_USER = f"""
-SELECT asked.place, t.world_id, t.end_user_id AS id, w.project_id, w.mode
+SELECT asked.place, t.world_id, t.end_user_id AS id, w.project_id, w.mode, t.expires_at
 FROM {TOKENS}
 JOIN end_user_tokens t ON t.token_hash = asked.token_hash
 JOIN end_users e ON e.world_id = t.world_id AND e.id = t.end_user_id
@@ -29,8 +36,12 @@ WHERE e.deleted_at IS NULL AND (t.expires_at IS NULL OR t.expires_at > asked.mom
 
 
 async def _find(connection: Connection, asked: Sequence[LookUp]) -> list[Found | None]:
-    rows = await fetch_found(connection, HolderRow, FIND_END_USER, len(asked), *arrays_of(asked))
-    return [None if row is None else Found(actor_of(row, "end_user", end_user_id=row.id)) for row in rows]
+    rows = await fetch_found(connection, EndUserTokenHolderRow, FIND_END_USER, len(asked), *arrays_of(asked))
+    return [None if row is None else _found(row) for row in rows]
+
+
+def _found(row: EndUserTokenHolderRow) -> Found:
+    return Found(actor_of(row, "end_user", end_user_id=row.id, expires_at=row.expires_at))
 
 
 END_USER_TOKEN = TokenKind(

@@ -44,7 +44,8 @@ END_USER_READS = (
 _READ = Access("end_users:read", READERS, "filter")
 _WRITE = Access("end_users:write")
 _HOLD = replace(_WRITE, more_scopes=HOLDING)
-_ISSUE_TOKEN = replace(_WRITE, more_scopes=END_USER_READS)
+_REVOKE_TOKEN = replace(_WRITE, or_scope="end_user_keys:write")
+_ISSUE_TOKEN = replace(_REVOKE_TOKEN, more_scopes=END_USER_READS)
 _ONE = "/v1/end-users/{end_user_id}"
 
 
@@ -109,12 +110,13 @@ def operations(service: EndUsers, holds: EndUserHolds) -> tuple[Operation, ...]:
             lambda call: service.issue_token(call.connection, call.actor, call.id, call.body),
             "Only this answer shows the token. The end user's previous token stops working. The new token "
             "ends at `expires_at`, which must not be later than the time at which the issuing key expires. "
-            "Without `expires_at`, the token ends at that time.",
+            "Without `expires_at`, the token ends after 30 days, or as many as the operator has set, and no "
+            "later than that key. If `expires_at` is null, it never ends.",
             status=201,
             replay=lambda call, stored: service.issued_again(call.actor, stored),
             audit="end_user.token_issued",
         ),
-        end_users.delete(f"{_ONE}/token", "revoke_end_user_token").plain(
+        end_users.delete(f"{_ONE}/token", "revoke_end_user_token", access=_REVOKE_TOKEN).plain(
             "Revoke an end user's token",
             lambda call: service.revoke_token(call.actor, call.id),
             audit="end_user.token_revoked",

@@ -83,12 +83,12 @@ class Issuer(ABC):
 
     @abstractmethod
     async def end_of_issued(
-        self, connection: Connection, actor: Actor, wanted: datetime | None
+        self, connection: Connection, actor: Actor, wanted: datetime | msgspec.UnsetType | None
     ) -> datetime | None:
-        """The end of a token that the caller's key issues: `wanted`, or else the key's end; None: never.
+        """The end of an end-user token that the caller's key issues: `wanted`; None: never.
 
-        Raises InvalidRequest when `wanted` is in the past, and Forbidden when `wanted` is after the key's
-        end.
+        If `wanted` is unset, the end is that of the settings, but no later than the key's. Raises
+        InvalidRequest when `wanted` is in the past, and Forbidden when `wanted` is after the key's end.
         """
 
     @abstractmethod

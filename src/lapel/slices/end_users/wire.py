@@ -70,9 +70,10 @@ class EndUserQuery(PageQuery, frozen=True, kw_only=True):
 
 
 class IssueToken(msgspec.Struct, frozen=True, kw_only=True):
-    """The end of the token. Without `expires_at`, the token ends when the issuing key expires."""
+    """The end of the token. Without `expires_at`, it ends after 30 days, or as many as the operator has set,
+    and no later than the issuing key. Null: never."""
 
-    expires_at: Moment | None = None
+    expires_at: Moment | msgspec.UnsetType | None = msgspec.UNSET
 
 
 class EndUserToken(msgspec.Struct, frozen=True, kw_only=True):

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
 
 # An event shows its resource, so a key needs the scope of the resource too. By the first part of the type.
 SCOPE_OF_RESOURCE = {
+    "config": "config:read",
     "device": "devices:read",
     "ota": "devices:read",
     "recording": "recordings:read",

@@ -73,6 +73,12 @@ WHERE world_id = $1 AND (created_at, id) < ($2, $3) AND end_user_id = $6
 ORDER BY created_at DESC, id DESC LIMIT $4 OFFSET $5
 """
 
+LIST_KEYS_OF_END_USERS = f"""
+SELECT {_COLUMNS} FROM api_keys
+WHERE world_id = $1 AND (created_at, id) < ($2, $3) AND end_user_id IS NOT NULL
+ORDER BY created_at DESC, id DESC LIMIT $4 OFFSET $5
+"""
+
 READ_KEY = f"SELECT {_COLUMNS} FROM api_keys WHERE world_id = $1 AND id = $2"
 
 # Locks the caller's key and the key that it acts on, always in the same order.
@@ -214,10 +220,19 @@ async def list_keys(
     connection: Connection, world_id: int, asked: PageWindow, end_user_id: str | None
 ) -> list[KeyRow]:
     """Rows of one page, plus one row that tells whether more follow."""
-    window = (world_id, asked.before_time, asked.before_id, asked.fetch, asked.offset)
+    window = _window(world_id, asked)
     if end_user_id is not None:
         return await fetch_rows(connection, KeyRow, LIST_KEYS_OF_END_USER, *window, end_user_id)
     return await fetch_rows(connection, KeyRow, LIST_KEYS, *window)
+
+
+async def list_keys_of_end_users(connection: Connection, world_id: int, asked: PageWindow) -> list[KeyRow]:
+    """As `list_keys`, of the keys that are scoped to an end user."""
+    return await fetch_rows(connection, KeyRow, LIST_KEYS_OF_END_USERS, *_window(world_id, asked))
+
+
+def _window(world_id: int, asked: PageWindow) -> tuple[object, ...]:
+    return (world_id, asked.before_time, asked.before_id, asked.fetch, asked.offset)
 
 
 async def read_key(connection: Connection, world_id: int, key_id: str) -> KeyRow | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from lapel.foundation.core.errors import Conflict
@@ -15,26 +16,37 @@ from lapel.slices.projects.wire import (
     RevokeQuery,
     RotateApiKey,
     RotatedApiKey,
+    TokenFacts,
 )
 
 if TYPE_CHECKING:
     from lapel.foundation.http.operations import Operation
     from lapel.slices.projects.service import Keys
 
-_OWN = Access("keys:write", end_user_keys="filter")
-_IMPLIED = Access("keys:write", end_user_keys="imply")
+# With `end_user_keys:write`, a caller manages only keys that are scoped to end users: see `service.py`.
+_OWN = Access("keys:write", end_user_keys="filter", or_scope="end_user_keys:write")
+_IMPLIED = replace(_OWN, end_user_keys="imply")
+# A caller needs no scope to learn which scopes it has.
+_ITSELF = Access(None, frozenset({"key", "device", "upload", "end_user"}), "filter")
 
 
 def operations(service: Keys) -> tuple[Operation, ...]:
     """All routes of API keys."""
     keys = Routes("API keys", read=_OWN, write=_OWN)
     return (
+        keys.get("/v1/whoami", "describe_caller", TokenFacts, access=_ITSELF).plain(
+            "Describe the token of this request",
+            lambda call: service.describe(call.actor),
+            "Its kind, project and world, its scopes, the end user, device or recording to which it is "
+            "restricted, and its end. Without the token.",
+        ),
         keys.post("/v1/api-keys", "create_api_key", CreatedApiKey, CreateApiKey, access=_IMPLIED).stored(
             "Create a key",
             lambda call: service.create(call.connection, call.actor, call.body),
             "The new key is for the world of the calling key. If the calling key is scoped to one end user, "
             "so is the new key. The new key must not have more scopes or end later than the calling key. "
-            "Only this answer shows the new key.",
+            "With `end_user_keys:write` in place of `keys:write`, a key makes and manages only keys that are "
+            "scoped to an end user. Only this answer shows the new key.",
             status=201,
             replay=lambda call, created: service.replayed(call.actor, created),
             audit="key.created",

@@ -1,4 +1,4 @@
-"""The scopes of keys: the contract's list.
+"""The scopes of keys: the contract's list, and after it Lapel's own.
 
 The slices declare the scopes that they ask for. `tests/slices/test_declared.py` compares both lists.
 """
@@ -30,11 +30,13 @@ Scope = Literal[
     "webhooks:write",
     "keys:write",
     "audit:read",
+    "end_user_keys:write",
 ]
 SCOPES: tuple[Scope, ...] = get_args(Scope)
 
-# Clients of the public API use `ask` with keys that have only `recordings:read`.
-IMPLIED: dict[Scope, frozenset[Scope]] = {"recordings:read": frozenset({"ask:read", "ask:write"})}
+# Clients of the public API use Ask with keys that have only `recordings:read`. Such a key may also ask
+# (`ask/routes.py`), but not change or delete a session.
+IMPLIED: dict[Scope, frozenset[Scope]] = {"recordings:read": frozenset({"ask:read"})}
 
 
 def granted(scopes: Collection[Scope]) -> frozenset[str]:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
-from lapel.foundation.core.clock import timestamp
+import msgspec
+
+from lapel.foundation.core.clock import timestamp, timestamp_or_none
 from lapel.foundation.core.errors import Conflict, Forbidden, InvalidRequest, NotFound, Unauthorized
 from lapel.foundation.database import audit
 from lapel.foundation.http.calls import Reply
@@ -24,7 +26,7 @@ from lapel.slices.projects.queries import (
     project_of,
 )
 from lapel.slices.projects.rows import WorldRow
-from lapel.slices.projects.wire import ApiKeyPage, Project
+from lapel.slices.projects.wire import ApiKeyPage, Project, TokenFacts
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -132,10 +134,11 @@ async def create_project(
 
 
 class Keys(Issuer):
-    """The operations on keys for callers whose own key has `keys:write`.
+    """The operations on keys for callers whose own key has `keys:write` or `end_user_keys:write`.
 
     A caller reaches the keys of its world. If the caller is scoped to an end user, it reaches only that end
-    user's keys. A caller manages only keys whose rights do not exceed its own rights, and creates only keys
+    user's keys. Without `keys:write`, it reaches only keys that are scoped to an end user, so not even its
+    own key. A caller manages only keys whose rights do not exceed its own rights, and creates only keys
     that do not outlive its own key.
 
     Every method with an `actor`, except `list`, raises Unauthorized when the caller's key was revoked or has
@@ -170,6 +173,8 @@ class Keys(Issuer):
             now,
         )
         _may_handle(actor, caller, grant.kind, grant.scopes)
+        if not _reaches(actor, grant.end_user_id):
+            raise _only_of_end_users()
         _may_outlive(caller, grant.expires_at)
         return await issuing.issue(connection, self._ports, _world_of(actor), grant, actor)
 
@@ -177,9 +182,38 @@ class Keys(Issuer):
         """One page, newest first, which includes ended keys. Raises InvalidRequest for a bad cursor."""
         asked, world = window(query, "api_keys"), _world_of(actor)
         async with self._ports.database.acquire() as connection:
-            rows = await queries.list_keys(connection, world.id, asked, actor.scoped_to)
+            if actor.scoped_to is None and not _reaches(actor, None):
+                rows = await queries.list_keys_of_end_users(connection, world.id, asked)
+            else:
+                rows = await queries.list_keys(connection, world.id, asked, actor.scoped_to)
         data, has_more, next_cursor = page(rows, asked, lambda row: issuing.api_key(row, world))
         return ApiKeyPage(data=data, has_more=has_more, next_cursor=next_cursor)
+
+    async def describe(self, actor: Actor) -> TokenFacts:
+        """The caller's own token. Raises Unauthorized when the caller's key has ended meanwhile."""
+        if actor.kind == "key":
+            async with self._ports.database.acquire() as connection:
+                row = await queries.read_key(connection, actor.world_id, actor.id)
+            key = issuing.api_key(_still_working(row, self._ports.clock.now()), _world_of(actor))
+            return TokenFacts(
+                kind=key.kind,
+                id=key.id,
+                name=key.name,
+                project_id=key.project_id,
+                mode=key.mode,
+                scopes=key.scopes,
+                end_user_id=key.end_user_id,
+                expires_at=key.expires_at,
+            )
+        return TokenFacts(
+            kind=actor.kind,
+            project_id=actor.project_id,
+            mode=actor.mode,
+            end_user_id=actor.end_user_id,
+            device_id=actor.id if actor.kind == "device" else None,
+            recording_id=actor.id if actor.kind == "upload" else None,
+            expires_at=timestamp_or_none(actor.expires_at),
+        )
 
     async def revoke(self, actor: Actor, key_id: str, *, issued: bool = False) -> None:
         """Revoke a key in every process. `issued`: revoke the tokens that the key issued too.
@@ -227,26 +261,33 @@ class Keys(Issuer):
             row = await queries.read_key(connection, actor.world_id, actor.id)
         caller = _still_working(row, self._ports.clock.now())
         _may_handle(actor, caller, created.kind, created.scopes)
+        if not _reaches(actor, created.end_user_id):
+            raise _only_of_end_users()
         if not of_caller:
             _may_outlive(caller, _moment(created.expires_at))
         return created
 
     async def end_of_issued(
-        self, connection: Connection, actor: Actor, wanted: datetime | None
+        self, connection: Connection, actor: Actor, wanted: datetime | msgspec.UnsetType | None
     ) -> datetime | None:
-        """The end of a token that the caller's key issues: `wanted`, or else the key's end; None: never.
+        """The end of an end-user token that the caller's key issues: `wanted`; None: never.
 
-        Raises InvalidRequest when `wanted` is in the past, and Forbidden when `wanted` is after the key's
-        end.
+        If `wanted` is unset, the end is that of the settings, but no later than the key's. Raises
+        InvalidRequest when `wanted` is in the past, and Forbidden when `wanted` is after the key's end.
         """
         now = self._ports.clock.now()
         rows = await queries.lock_keys(connection, actor.world_id, [actor.id])
         caller = _still_working(rows.get(actor.id), now)
+        if wanted is msgspec.UNSET:
+            days = self._ports.settings.end_user_token_days
+            ends = [
+                each for each in (now + timedelta(days=days) if days else None, caller.expires_at) if each
+            ]
+            return min(ends, default=None)
         if wanted is not None and wanted <= now:
             raise InvalidRequest("`expires_at` is in the past.", param="expires_at")
-        ends = wanted or caller.expires_at
-        _may_outlive(caller, ends)
-        return ends
+        _may_outlive(caller, wanted)
+        return wanted
 
     async def check_reissue(self, actor: Actor, expires_at: str | None) -> None:
         """Raises Forbidden when the caller's key could not issue a token that expires at `expires_at`."""
@@ -271,7 +312,7 @@ class Keys(Issuer):
         rows = await queries.lock_keys(connection, actor.world_id, [actor.id, key_id])
         caller = _still_working(rows.get(actor.id), now)
         target = rows.get(key_id)
-        if target is None or actor.scoped_to not in (None, target.end_user_id):
+        if target is None or not _reaches(actor, target.end_user_id):
             raise issuing.unknown()
         return caller, target
 
@@ -285,6 +326,20 @@ def _still_working(caller: KeyRow | None, now: datetime) -> KeyRow:
     if caller is None or not issuing.works(caller, now):
         raise Unauthorized("This key is unknown, revoked or expired.")
     return caller
+
+
+def _reaches(actor: Actor, end_user_id: str | None) -> bool:
+    """Whether the caller manages keys of this end user; None: keys that are scoped to no end user."""
+    if actor.scoped_to is not None:
+        return end_user_id == actor.scoped_to
+    return end_user_id is not None or "keys:write" in actor.scopes
+
+
+def _only_of_end_users() -> Forbidden:
+    return Forbidden(
+        "A key with `end_user_keys:write` makes only keys that are scoped to an end user: name the "
+        "`end_user_id`, or use a key with `keys:write`."
+    )
 
 
 def _may_handle(actor: Actor, caller: KeyRow, kind: Kind, scopes: Sequence[Scope]) -> None:

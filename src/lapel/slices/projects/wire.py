@@ -67,6 +67,41 @@ class ApiKeyPage(msgspec.Struct, frozen=True, kw_only=True):
     next_cursor: str | None
 
 
+class TokenFacts(msgspec.Struct, frozen=True, kw_only=True):
+    """The caller's own token, without the token."""
+
+    kind: Annotated[
+        str,
+        msgspec.Meta(
+            description="A key's kind (`secret`, `restricted`), or the holder of another token (`device`, "
+            "`upload`, `end_user`)."
+        ),
+    ]
+    id: Annotated[str, msgspec.Meta(description="The id of the key; other tokens have none.")] | None = None
+    name: str | None = None
+    project_id: str
+    mode: Mode
+    scopes: Annotated[
+        list[Scope],
+        msgspec.Meta(
+            description="The scopes that the key was made with. What another token may do follows from its "
+            "kind, so it has none."
+        ),
+    ] = []
+    end_user_id: (
+        Annotated[
+            str,
+            msgspec.Meta(description="The end user of a scoped key, an end-user token or a bound device."),
+        ]
+        | None
+    ) = None
+    device_id: Annotated[str, msgspec.Meta(description="The device of a device token.")] | None = None
+    recording_id: Annotated[str, msgspec.Meta(description="The recording of an upload token.")] | None = None
+    expires_at: Annotated[Timestamp, msgspec.Meta(description="Null: the token does not expire.")] | None = (
+        None
+    )
+
+
 class CreateApiKey(msgspec.Struct, frozen=True, kw_only=True):
     """A key to create: a restricted key with these `scopes`, or with `kind: secret` a key with all scopes."""
 

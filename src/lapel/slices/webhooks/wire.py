@@ -9,7 +9,8 @@ import msgspec
 from lapel.foundation.http.input.fields import ClientObject, Moment, Timestamp
 from lapel.foundation.http.input.pagination import PageQuery
 
-# The event types of the contract. A client may subscribe to a type before Lapel publishes it.
+# The event types of the contract, and after them Lapel's own. A client may subscribe to a type before Lapel
+# publishes it.
 EVENT_TYPES = (
     "recording.created",
     "recording.uploaded",
@@ -28,6 +29,7 @@ EVENT_TYPES = (
     "ota.applied",
     "ota.failed",
     "webhook.disabled",
+    "config.updated",
 )
 ALL_EVENTS = "*"
 _EVENTS_SCHEMA: dict[str, Any] = {

@@ -1586,6 +1586,8 @@ CREATE INDEX api_keys_newest ON public.api_keys USING btree (world_id, created_a
 
 CREATE INDEX api_keys_of_end_user ON public.api_keys USING btree (world_id, end_user_id, created_at DESC, id DESC) WHERE (end_user_id IS NOT NULL);
 
+CREATE INDEX api_keys_of_end_users ON public.api_keys USING btree (world_id, created_at DESC, id DESC) WHERE (end_user_id IS NOT NULL);
+
 CREATE INDEX ask_answer_recordings_of_answer ON public.ask_answer_recordings USING btree (world_id, session_id, place);
 
 CREATE INDEX ask_answers_of_end_user ON public.ask_answers USING btree (world_id, end_user_id);

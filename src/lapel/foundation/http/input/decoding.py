@@ -58,7 +58,7 @@ _SHAPES = {
     "Expected `datetime` with a timezone component": "a time with its offset, such as 2026-01-15T12:00:00Z",
     "Expected `str` matching regex '^[0-9a-f]{8}(?:-": "a UUID in lower case, as 8-4-4-4-12",
     "Expected `str` matching regex '^[0-9A-Fa-f]{8}(?:-": "a UUID: hexadecimal digits as 8-4-4-4-12",
-    "Expected `str` matching regex '^[a-z_]+\\\\.": "two words with a dot between, such as config.updated",
+    "Expected `str` matching regex '^[a-z_]+\\\\.": "two words with a dot between, such as key.created",
     "Expected `str` matching regex '^[A-Za-z]{2,3}(?:-": "a language's code, such as en or de-CH",
     "Expected `str` matching regex '^[^": "one line without control characters, with a visible character",
 }

@@ -4,10 +4,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from lapel.foundation.database.rows import fetch_only_value, fetch_rows, fetch_value, fetch_values
-from lapel.slices.configuration.queries import NEXT_REVISION
-from lapel.slices.configuration.rows import OrganizationRow, OverrideRow
-from lapel.slices.projects.service import LIST_ORGANIZATIONS, LOCK_ORGANIZATION_ROW, WORLDS_IN_PROJECTS
+import msgspec
+
+from lapel.foundation.database.rows import fetch_only_value, fetch_rows, fetch_value
+from lapel.slices.configuration.queries import NEXT_REVISION, OverrideRow
+from lapel.slices.projects.service import (
+    LIST_ORGANIZATIONS,
+    LOCK_ORGANIZATION_ROW,
+    WORLDS_IN_PROJECTS,
+    WorldRow,
+)
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -18,13 +24,21 @@ if TYPE_CHECKING:
     # The key of an override: organization, mode, section.
     At = tuple[str, Mode, str]
 
+
+class OrganizationRow(msgspec.Struct, frozen=True):
+    """An organization."""
+
+    id: str
+    name: str
+
+
 LIST_OVERRIDES = """
 SELECT 'organization' AS level, section, value FROM organization_config_overrides
 WHERE organization_id = $1 AND mode = $2
 """
 
 LOCK_WORLDS = f"""
-SELECT w.id FROM {WORLDS_IN_PROJECTS}
+SELECT w.id, w.project_id, w.mode FROM {WORLDS_IN_PROJECTS}
 WHERE p.organization_id = $1 AND w.mode = $2 ORDER BY w.id FOR NO KEY UPDATE OF w
 """
 
@@ -56,10 +70,10 @@ async def list_overrides(connection: Connection, organization_id: str, mode: Mod
     return await fetch_rows(connection, OverrideRow, LIST_OVERRIDES, organization_id, mode)
 
 
-async def lock_worlds(connection: Connection, organization_id: str, mode: Mode) -> list[int]:
+async def lock_worlds(connection: Connection, organization_id: str, mode: Mode) -> list[WorldRow]:
     """Lock an organization and its worlds of a mode until the transaction ends. Returns the worlds."""
     await connection.execute(LOCK_ORGANIZATION_ROW, organization_id)
-    return await fetch_values(connection, int, LOCK_WORLDS, organization_id, mode)
+    return await fetch_rows(connection, WorldRow, LOCK_WORLDS, organization_id, mode)
 
 
 async def raise_revision(connection: Connection, organization_id: str, worlds: list[int]) -> int:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from lapel.foundation.core.errors import Conflict, NotFound
 from lapel.foundation.database import audit
+from lapel.slices.configuration.events import publish_update, update_of
 from lapel.slices.configuration.merging import patched
 from lapel.slices.configuration.operator import operator_queries
 from lapel.slices.configuration.sections import SECTIONS
@@ -60,24 +61,32 @@ class OperatorConfiguration:
             worlds = await operator_queries.lock_worlds(connection, organization_id, self._mode)
             before = read(section, await operator_queries.read_override(connection, at))
             after = change(before)
-            if after != before:
-                revision = await operator_queries.raise_revision(connection, organization_id, worlds)
-                if after:
-                    await operator_queries.put_override(connection, at, written(after), revision, now)
-                else:
-                    await operator_queries.delete_override(connection, at)
-                await audit.record(
-                    connection,
-                    self._ports.ids,
-                    now,
-                    worlds=worlds,
-                    actor=None,
-                    change=change_of("organization", organization_id, section, before, after),
-                    about=None,
-                )
-            return shown(
-                section, await operator_queries.list_overrides(connection, organization_id, self._mode)
+            if after == before:
+                rows = await operator_queries.list_overrides(connection, organization_id, self._mode)
+                return shown(section, rows)
+            ids = [each.id for each in worlds]
+            revision = await operator_queries.raise_revision(connection, organization_id, ids)
+            if after:
+                await operator_queries.put_override(connection, at, written(after), revision, now)
+            else:
+                await operator_queries.delete_override(connection, at)
+            await audit.record(
+                connection,
+                self._ports.ids,
+                now,
+                worlds=ids,
+                actor=None,
+                change=change_of("organization", organization_id, section, before, after),
+                about=None,
             )
+            rows = await operator_queries.list_overrides(connection, organization_id, self._mode)
+            for world in worlds:
+                update = update_of(
+                    "organization", organization_id, section, before, after, rows,
+                    project_id=world.project_id, revision=revision,
+                )  # fmt: skip
+                await publish_update(connection, self._ports.ids, now, world.id, update, None)
+            return shown(section, rows)
 
     async def _organization(self, connection: Connection) -> str:
         every = await operator_queries.list_organizations(connection)

@@ -84,17 +84,27 @@ class UploadPolicies:
             await policy_queries.put_policy(connection, world_id, device_id, told)
         return DevicePolicy(policy, told.revision, snapshot, digest)
 
-    async def refuse_plain(self, connection: Connection, world_id: int, device_id: str | None) -> None:
+    async def refuse_plain(
+        self, connection: Connection, world_id: int, end_user_id: str, device_id: str | None
+    ) -> None:
         """For recordings: raises EncryptedUploadV2Required where `v2_required` is in force.
 
-        `device_id`: the recording's device. For a recording without a device, and for a device that is
-        deleted, the policy of the project counts.
+        `end_user_id` and `device_id` are those of the recording. For a recording without a device, the
+        strictest policy of the end user's devices counts: otherwise a client could leave the device out. For
+        a device that is deleted, the policy of the project counts.
         """
-        section = await self._configuration.resolved_section(
-            connection, world_id, None, device_id, "upload_security"
-        )
+        if device_id is None:
+            section = await self._configuration.strictest_section(
+                connection, world_id, end_user_id, "upload_security"
+            )
+        else:
+            section = await self._configuration.resolved_section(
+                connection, world_id, None, device_id, "upload_security"
+            )
         if profiles.refuses_legacy(_policy_of(section)):
-            whose = "this project" if device_id is None else "this recording's device"
+            whose = (
+                "this recording's device" if device_id else "this project, or of a device of the end user,"
+            )
             raise EncryptedUploadV2Required(
                 f"The configuration of {whose} requires encrypted uploads: upload the recording with a "
                 "session of encrypted upload v2. `encrypted_upload_policy` of `upload_security` decides this."

@@ -211,7 +211,8 @@ class Completion:
         async def check() -> None:
             async with self._ports.database.acquire() as connection:
                 hooks, world_id = self._before_upload, snapshot.at.world_id
-                await check_upload(hooks, connection, world_id, snapshot.device_id, snapshot.status)
+                owner = (snapshot.end_user_id, snapshot.device_id)
+                await check_upload(hooks, connection, world_id, *owner, snapshot.status)
 
         finding = self._find_all(snapshot, pending)
         checked, found = await asyncio.gather(check(), finding, return_exceptions=True)

@@ -47,11 +47,14 @@ _FORGET_AFTER = timedelta(hours=25)
 class BeforeUpload(Protocol):
     """A hook of another slice, called before a client uploads or completes media of a recording.
 
-    It is called only while the recording is not uploaded. `device_id`: the recording's device, if it has one.
-    The hook raises an error that the client sees, such as EncryptedUploadV2Required.
+    It is called only while the recording is not uploaded. `end_user_id` and `device_id`: the recording's end
+    user, and its device, if it has one. The hook raises an error that the client sees, such as
+    EncryptedUploadV2Required.
     """
 
-    async def __call__(self, connection: Connection, world_id: int, device_id: str | None) -> None: ...
+    async def __call__(
+        self, connection: Connection, world_id: int, end_user_id: str, device_id: str | None
+    ) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +91,12 @@ class Uploads:
         if recording is None:
             raise unknown()
         await check_upload(
-            self._before_upload, connection, at.world_id, recording.device_id, recording.status
+            self._before_upload,
+            connection,
+            at.world_id,
+            recording.end_user_id,
+            recording.device_id,
+            recording.status,
         )
         if body.type == "audio" and recording.audio_erased_at is not None:
             raise Conflict(
@@ -135,7 +143,12 @@ class Uploads:
             if recording is None:
                 raise unknown()
             await check_upload(
-                self._before_upload, connection, at.world_id, recording.device_id, recording.status
+                self._before_upload,
+                connection,
+                at.world_id,
+                recording.end_user_id,
+                recording.device_id,
+                recording.status,
             )
             media = await media_queries.find_media(connection, at, stored.media_id)
             attempt = await media_queries.read_attempt(
@@ -213,13 +226,14 @@ async def check_upload(
     hooks: Sequence[BeforeUpload],
     connection: Connection,
     world_id: int,
+    end_user_id: str,
     device_id: str | None,
     status: RecordingStatus,
 ) -> None:
     """Call the hooks before an upload, unless the recording is uploaded. Raises what a hook raises."""
     if status != "uploaded":
         for check in hooks:
-            await check(connection, world_id, device_id)
+            await check(connection, world_id, end_user_id, device_id)
 
 
 async def _renew(
