@@ -71,21 +71,23 @@ def test_an_outage_is_recent_for_some_seconds() -> None:
     assert not outages.is_recent()
 
 
-def test_503_has_no_line_each_while_the_database_is_away(
+def test_503_is_no_warning_each_while_the_database_is_away(
     lines: io.StringIO, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(OUTAGES, "_noticed", None)
     monkeypatch.setattr(OUTAGES, "_told", None)
     monkeypatch.setattr(telemetry, "ANSWERS", AllAnswerTimes())
     for _ in range(3):
-        telemetry.observe_request(None, "GET", 503, 0.1, ANONYMOUS)
+        telemetry.observe_request(None, "GET", 503, 0.1, ANONYMOUS, None)
     assert len(logged(lines)) == 3
     OUTAGES.tell(structlog.get_logger("lapel.test"), "database.away", OSError("refused"))
     before = len(logged(lines))
     for _ in range(50):
-        telemetry.observe_request(None, "GET", 503, 0.1, ANONYMOUS)
-    assert len(logged(lines)) == before
-    telemetry.observe_request(None, "GET", 500, 0.1, ANONYMOUS)
+        telemetry.observe_request(None, "GET", 503, 0.1, ANONYMOUS, None)
+    telemetry.flush_request_lines()
+    assert [each["level"] for each in logged(lines)[before:]] == ["info"] * 50
+    before = len(logged(lines))
+    telemetry.observe_request(None, "GET", 500, 0.1, ANONYMOUS, None)
     assert len(logged(lines)) == before + 1
 
 

@@ -6,6 +6,7 @@ import io
 import json
 import logging
 import re
+import threading
 from collections.abc import Iterator
 from types import SimpleNamespace
 
@@ -21,7 +22,8 @@ from lapel.foundation.core.base62 import ALPHABET
 from lapel.foundation.core.request_id import REQUEST_ID
 from lapel.foundation.identity.tokens import new_token
 from lapel.foundation.outages import OUTAGES
-from tests.support.declared import ID_PREFIXES, TOKEN_PREFIXES
+from lapel.foundation.request_lines import RequestLine, RequestLines
+from tests.support.declared import ID_PREFIXES, TOKEN_PREFIXES, declared_operations
 from tests.support.log_lines import logged_lines
 
 LINK = (
@@ -119,32 +121,48 @@ def test_answers_are_counted_by_operation_and_status_only(
     monkeypatch.setattr(telemetry, "ANSWERS", AllAnswerTimes())
     counted = re.compile(r'lapel_http_request_seconds_count\{operation="none",status="404"\} ([0-9.]+)')
     before = counted.search(telemetry.render_metrics().decode())
-    telemetry.observe_request(None, "BREW" * 100, 404, 0.002, ANONYMOUS)
-    telemetry.observe_request(None, "GET", 503, 0.2, ANONYMOUS)
+    telemetry.observe_request(None, "BREW" * 100, 404, 0.002, ANONYMOUS, None)
+    telemetry.observe_request(None, "GET", 503, 0.2, ANONYMOUS, None)
+    telemetry.flush_request_lines()
     text = telemetry.render_metrics().decode()
     after = counted.search(text)
     assert after is not None
     assert float(after[1]) == (float(before[1]) if before else 0) + 1
     assert "BREW" not in text
     levels = [json.loads(line)["level"] for line in lines.getvalue().splitlines()]
-    assert levels == ["info", "warning"]
+    assert sorted(levels) == ["info", "warning"]
 
 
-def test_of_many_equal_answers_a_sample_is_logged(
-    lines: io.StringIO, monkeypatch: pytest.MonkeyPatch
-) -> None:
+CALLER = Actor(kind="key", id="key_1", world_id=1, project_id="proj_1", mode="test")
+BY_NAME = {each.name: each for each in declared_operations()}
+
+
+def answered(lines: io.StringIO) -> list[dict[str, object]]:
+    """The lines about answers since the last call, without those of level debug."""
+    telemetry.flush_request_lines()
+    found = [json.loads(line) for line in lines.getvalue().splitlines()]
+    lines.seek(0)
+    lines.truncate()
+    return [each for each in found if each["event"] == "request" and each["level"] != "debug"]
+
+
+def answer(name: str, status: int = 200, *, times: int = 1, error: str | None = None) -> None:
+    operation = BY_NAME[name]
+    for _ in range(times):
+        telemetry.observe_request(operation, operation.method, status, 0.001, CALLER, error)
+
+
+def test_of_many_equal_reads_a_sample_is_logged(lines: io.StringIO, monkeypatch: pytest.MonkeyPatch) -> None:
     """One in a hundred, and one a second at most."""
     now = 1000.0
-    monkeypatch.setattr(telemetry, "time", SimpleNamespace(monotonic=lambda: now))
+    monkeypatch.setattr(
+        telemetry, "time", SimpleNamespace(monotonic=lambda: now, time=lambda: 1_700_000_000.5)
+    )
     monkeypatch.setattr(telemetry, "ANSWERS", AllAnswerTimes())
-    caller = Actor(kind="key", id="key_1", world_id=1, project_id="proj_1", mode="test")
 
     def logged_of(answers: int) -> list[dict[str, object]]:
-        lines.seek(0)
-        lines.truncate()
-        for _ in range(answers):
-            telemetry.observe_request(None, "GET", 418, 0.001, caller)
-        return [each for each in map(json.loads, lines.getvalue().splitlines()) if each["level"] == "info"]
+        answer("list_recordings", times=answers)
+        return answered(lines)
 
     assert [each["caller_id"] for each in logged_of(250)] == ["key_1"]
     now += 0.9
@@ -154,6 +172,78 @@ def test_of_many_equal_answers_a_sample_is_logged(
     now += 60.0
     assert logged_of(50) == []
     assert len(logged_of(1)) == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "status"),
+    [
+        ("create_recording", 201),
+        ("delete_end_user", 204),
+        ("create_download_url", 200),
+        ("get_download_url", 200),
+        ("create_upload_url", 200),
+        ("export_transcription", 200),
+        ("export_end_user", 200),
+        ("list_recordings", 400),
+        ("get_recording", 404),
+        ("send_heartbeat", 401),
+        ("get_health", 503),
+    ],
+)
+def test_each_write_link_export_and_error_has_its_line(
+    lines: io.StringIO, monkeypatch: pytest.MonkeyPatch, name: str, status: int
+) -> None:
+    monkeypatch.setattr(OUTAGES, "_noticed", None)
+    answered(lines)
+    for number in range(20):
+        token = REQUEST_ID.set(f"req_{number}")
+        answer(name, status, error="a_code" if status >= 400 else None)
+        REQUEST_ID.reset(token)
+    found = answered(lines)
+    assert [each["request_id"] for each in found] == [f"req_{number}" for number in range(20)]
+    for each in found:
+        assert (each["operation"], each["status"], each["caller_id"]) == (name, status, "key_1")
+        assert each.get("error") == ("a_code" if status >= 400 else None)
+
+
+@pytest.mark.parametrize("name", ["get_recording", "list_devices", "send_heartbeat", "get_openapi"])
+def test_reads_and_heartbeats_have_no_line_each(lines: io.StringIO, name: str) -> None:
+    answer(name, times=50)
+    assert len(answered(lines)) <= 1
+
+
+def test_a_line_of_an_answer_has_the_fields_of_all_lines(lines: io.StringIO) -> None:
+    token = REQUEST_ID.set("req_1")
+    structlog.get_logger("lapel.requests").info("thing.done")
+    other = json.loads(lines.getvalue())
+    answered(lines)
+    answer("create_recording", 201)
+    REQUEST_ID.reset(token)
+    (mine,) = answered(lines)
+    assert {**other, "event": "request", "timestamp": ""}.items() <= {**mine, "timestamp": ""}.items()
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z", str(mine["timestamp"]))
+    assert other["timestamp"] <= mine["timestamp"]
+
+
+def test_lines_are_written_soon_and_a_log_that_takes_nothing_stops_no_answer() -> None:
+    taken, go = threading.Event(), threading.Event()
+    written: list[RequestLine] = []
+
+    def write(some: list[RequestLine]) -> None:
+        taken.set()
+        assert go.wait(30)
+        written.extend(some)
+
+    requests = RequestLines(write)
+    line = RequestLine(1.0, "get_recording", "GET", 404, 1.0, "key", None, "req_1")
+    requests.add(line)
+    assert taken.wait(30)
+    for _ in range(50_000):
+        requests.add(line)
+    go.set()
+    requests.flush()
+    assert 10_000 < len(written) < 50_000
+    assert "lapel_request_lines_dropped_total" in telemetry.render_metrics().decode()
 
 
 def test_console_lines_are_for_people() -> None:

@@ -12,8 +12,10 @@ import logging
 import re
 import sys
 import time
+from contextlib import nullcontext, suppress
 from typing import TYPE_CHECKING, TextIO, cast
 
+import msgspec
 import structlog
 from prometheus_client import REGISTRY, CollectorRegistry, generate_latest, values
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
@@ -24,6 +26,7 @@ from prometheus_client.registry import Collector
 from lapel.foundation.answer_times import AllAnswerTimes
 from lapel.foundation.core.request_id import REQUEST_ID
 from lapel.foundation.outages import OUTAGES
+from lapel.foundation.request_lines import RequestLine, RequestLines, json_lines, written_line
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -34,6 +37,7 @@ if TYPE_CHECKING:
     from lapel.foundation.answer_times import AnswerTimes
     from lapel.foundation.core.actors import Actor
     from lapel.foundation.http.operations import Endpoint
+    from lapel.foundation.request_lines import WrittenLine
     from lapel.settings import LogFormat, LogLevel
 
 METRICS_TYPE = CONTENT_TYPE_PLAIN_0_0_4
@@ -71,12 +75,14 @@ _SECRETS = (
 
 ANSWERS = AllAnswerTimes()
 """The times of all answers of this process."""
-# For each operation and status, the first answer is logged, and then one answer in this many, if a second has
-# passed since the last one.
+# Of the answers that have no line each: for each operation and status, the first one is logged, and then one
+# in this many, if a second has passed since the last one.
 _SAMPLE = 100
 _SAMPLE_SECONDS = 1.0
 _requests_log: structlog.stdlib.BoundLogger = structlog.get_logger("lapel.requests")
 _requests_logger = logging.getLogger("lapel.requests")
+_METHODS = frozenset(("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"))
+_request_lines: RequestLines | None = None
 
 
 def redact(text: str) -> str:
@@ -130,12 +136,38 @@ def configure(level: LogLevel, form: LogFormat, process: str, target: TextIO | N
     handler = logging.StreamHandler(stream)
     handler.addFilter(_expected)
     handler.setFormatter(_Redacting(processors=[remove, *ending], foreign_pre_chain=shared))
+    _collect_request_lines(handler, ending[-1], process, console=console)
     root = logging.getLogger()
     root.handlers = [handler]
     root.setLevel(logging.WARNING)
     logging.getLogger("lapel").setLevel(level.upper())
     # uvicorn logs a crash of the application as an error; a malformed request is only a warning.
     logging.getLogger("uvicorn.error").setLevel(logging.ERROR)
+
+
+def _collect_request_lines(
+    handler: logging.StreamHandler[TextIO], render: Processor, process: str, *, console: bool
+) -> None:
+    """Lines of answers go to the handler's stream, and are not mixed with its other lines."""
+    global _request_lines  # noqa: PLW0603 - logging is one for the process
+
+    def shown(line: WrittenLine) -> str:
+        return f"{render(None, 'info', msgspec.structs.asdict(line))}\n"
+
+    def write(lines: list[RequestLine]) -> None:
+        made = (written_line(each, process, _requests_logger.name) for each in lines)
+        text = "".join(map(shown, made)) if console else json_lines(made)
+        with suppress(OSError, ValueError), handler.lock or nullcontext():  # as logging: a closed stream
+            handler.stream.write(text)
+            handler.flush()
+
+    _request_lines = RequestLines(write)
+
+
+def flush_request_lines() -> None:
+    """Write the lines of answers that wait."""
+    if _request_lines is not None:
+        _request_lines.flush()
 
 
 # PgQueuer's, when it loses the database.
@@ -193,28 +225,49 @@ def share_metrics(name: str) -> None:
 
 
 def observe_request(
-    operation: Endpoint | None, method: str, status: int, seconds: float, actor: Actor
+    operation: Endpoint | None, method: str, status: int, seconds: float, actor: Actor, error: str | None
 ) -> None:
-    """Counts one answer. Logs it as a warning if its status is 500 or above. Of the other answers, and of
-    503 while the database is away, a sample is logged; at level debug, all are.
+    """Counts one answer, and logs it if it is an error, or if `Endpoint.logs_each` says so. Of the others a
+    sample is logged; at level debug, all are. `error`: its code.
+
+    A status of 500 or above is a warning, but not 503 while the database is away.
 
     `method` is in the log but not in the metrics: clients choose it, and the number of metrics must not
     depend on what clients send.
     """
     name = "none" if operation is None else operation.name
     times = ANSWERS.add(name, status, seconds)
-    sampled = times.seen % _SAMPLE == 1 and _is_due(times)
-    fails = status >= 500 and not (status == 503 and OUTAGES.is_recent())
-    if fails or sampled or _requests_logger.isEnabledFor(logging.DEBUG):
-        write = _requests_log.warning if fails else _requests_log.info if sampled else _requests_log.debug
-        write(
+    if method not in _METHODS:
+        method = redact(method[:20])
+    if status >= 500 and not (status == 503 and OUTAGES.is_recent()):
+        _requests_log.warning(
             "request",
             operation=name,
-            method=method[:20],
+            method=method,
             status=status,
             ms=round(seconds * 1000, 1),
             caller=actor.kind,
             caller_id=actor.id,
+            error=error,
+        )
+        return
+    logs_each = status >= 400 or (operation is not None and operation.logs_each)
+    is_wanted = logs_each or (times.seen % _SAMPLE == 1 and _is_due(times))
+    level = logging.INFO if is_wanted else logging.DEBUG
+    if _request_lines is not None and _requests_logger.isEnabledFor(level):
+        _request_lines.add(
+            RequestLine(
+                time.time(),
+                name,
+                method,
+                status,
+                round(seconds * 1000, 1),
+                actor.kind,
+                actor.id,
+                REQUEST_ID.get(),
+                error,
+                "info" if is_wanted else "debug",
+            )
         )
 
 

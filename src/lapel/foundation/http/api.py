@@ -243,7 +243,8 @@ class Api:
         exchange.started = True
         status, headers, body = answer
         seconds = time.perf_counter() - exchange.began
-        self._observe(exchange.operation, exchange.scope["method"], status, seconds, exchange.actor)
+        method, error = exchange.scope["method"], exchange.error_code
+        self._observe(exchange.operation, method, status, seconds, exchange.actor, error)
         if exchange.actor.world_id in self._followed:
             self._show(exchange, status, seconds)
         sent = [(b"x-request-id", exchange.request_id.encode()), _NO_STORE, *exchange.extra, *headers]

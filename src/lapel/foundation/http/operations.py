@@ -34,6 +34,8 @@ if TYPE_CHECKING:
     from lapel.foundation.http.authorization import Access
     from lapel.foundation.http.input.forms import FormFile
 
+# The field of an answer with which its reader needs no token.
+_LINK = "download_url"
 Method = Literal["GET", "POST", "PUT", "PATCH", "DELETE"]
 Response = TypeVar("Response", bound=AnswerBody)
 _Answer: TypeAlias = Awaitable[Response | Reply[Response]]
@@ -143,6 +145,11 @@ class Endpoint:
     access: Access
     bucket: RateLimit | None = None
 
+    @property
+    def logs_each(self) -> bool:
+        """Whether each of its answers has a line in the log; of reads a sample has one."""
+        return self.method != "GET"
+
 
 class MountedApp(Protocol):
     """An ASGI application of a slice: it speaks a protocol of its own."""
@@ -195,6 +202,18 @@ class Operation(Endpoint):
     audit: str = ""
     unaudited: str = ""
     description: str = ""
+
+    @property
+    def logs_each(self) -> bool:
+        """Whether each of its answers has a line in the log: a write, a link, an export.
+
+        Heartbeats have none each: a fleet sends thousands a second.
+        """
+        if self.method != "GET":
+            return not isinstance(self.handler, DirectHandler)
+        return self.answer == "file" or (
+            self.response is not None and _LINK in self.response.__struct_fields__
+        )
 
     @property
     def query(self) -> type[msgspec.Struct]:

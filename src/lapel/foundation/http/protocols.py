@@ -57,7 +57,13 @@ class Observer(Protocol):
     """Called for every answer: logs and metrics."""
 
     def __call__(
-        self, operation: Endpoint | None, method: str, status: int, seconds: float, actor: Actor
+        self,
+        operation: Endpoint | None,
+        method: str,
+        status: int,
+        seconds: float,
+        actor: Actor,
+        error: str | None,
     ) -> None: ...
 
 
