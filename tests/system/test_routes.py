@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections import Counter
 from collections.abc import AsyncGenerator, Callable
 from dataclasses import replace
@@ -12,6 +13,7 @@ import httpx
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from lapel import __version__
 from lapel.embedded.postgres.supervisor import EmbeddedPostgres
 from lapel.foundation.core.asgi import Scope
 from lapel.foundation.database.migrations import head
@@ -81,7 +83,10 @@ async def test_readiness_tells_of_every_part(fresh_database: str, tmp_path: Path
                     break
                 now = await client.get("/health/ready")
             assert now.status_code == 200
-            assert now.json() == {
+            body = now.json()
+            assert body.pop("version") == __version__
+            assert re.fullmatch("[0-9a-f]{12}", body.pop("commit") or "0" * 12)
+            assert body == {
                 "status": "ready",
                 "database": "connected",
                 "store": "connected",

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Generator
 from pathlib import Path
 
-from lapel import __version__
+from lapel.build_info import version_line
 
 gc.disable()  # imports make objects that stay, and collecting takes a quarter of the time
 from cyclopts import App, CycloptsError  # noqa: E402
@@ -19,7 +19,7 @@ gc.enable()
 app = App(
     name="lapel",
     help="The cloud for devices that record conversations. Start with `lapel demo` or `lapel serve`.",
-    version=__version__,
+    version=version_line,
     help_format="markdown",
 )
 projects = App(name="projects", help="Make and list projects.")

@@ -14,6 +14,8 @@ from urllib.parse import urlsplit
 import structlog
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 
+from lapel import __version__
+from lapel.build_info import commit
 from lapel.foundation.core.errors import ApiError, Forbidden, MethodNotAllowed, Unauthorized
 from lapel.foundation.database import outbox
 from lapel.foundation.http.responses import refuse
@@ -97,7 +99,7 @@ class Metrics:
                 erased = await connection.fetch(ERASED)
         except AWAY as error:
             OUTAGES.tell(_log, "metrics.database_away", error)
-            return [GaugeMetricFamily("lapel_database_up", up, 0)]
+            return [_build(), GaugeMetricFamily("lapel_database_up", up, 0)]
         queued = GaugeMetricFamily(
             "lapel_jobs",
             "Jobs in the queue; `failed` jobs are held for the operator.",
@@ -118,6 +120,7 @@ class Metrics:
         for row in erased:
             retention.add_metric((row["kind"],), row["erased"])
         return [
+            _build(),
             GaugeMetricFamily("lapel_database_up", up, 1),
             GaugeMetricFamily("lapel_workers", "Workers seen in the last 30 seconds.", workers),
             queued,
@@ -142,6 +145,14 @@ class Metrics:
             _log.warning("metrics.waiting_unknown", error=type(error).__name__)
             return []
         return _waiting(backlog, waiting, vectors, publications)
+
+
+def _build() -> Metric:
+    build = GaugeMetricFamily(
+        "lapel_build_info", "The build that answers; the value is 1.", labels=("version", "commit")
+    )
+    build.add_metric((__version__, commit() or ""), 1)
+    return build
 
 
 def _waiting(

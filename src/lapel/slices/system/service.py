@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Literal, TypeVar
 import asyncpg
 import msgspec
 
+from lapel import __version__
+from lapel.build_info import commit
 from lapel.foundation.core.errors import Unavailable
 from lapel.foundation.database.pool import DATABASE_AWAY
 from lapel.foundation.database.schema.schema_version import newest_revision
@@ -109,6 +111,8 @@ class Probe:
             store="connected" if store else "disconnected",
             queue=queue,
             migrations=migrations,
+            version=__version__,
+            commit=commit(),
         )
         return Reply(body) if serves else _unavailable(body)
 

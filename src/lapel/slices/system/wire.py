@@ -25,6 +25,7 @@ class Migrations(msgspec.Struct, frozen=True):
 class Readiness(msgspec.Struct, frozen=True):
     """The state of every part.
 
+    `version` and `commit`: of the build that answers; `commit` is null if the build did not record it.
     `degraded`: the server answers requests, but a request that needs the missing part is answered 503, or
     its work waits. `unready`: send no requests.
     """
@@ -34,3 +35,5 @@ class Readiness(msgspec.Struct, frozen=True):
     store: Literal["connected", "disconnected"]
     queue: Literal["running", "no_worker", "disconnected"]
     migrations: Migrations
+    version: str
+    commit: str | None
