@@ -186,6 +186,10 @@ SUMMARY: Json = {
             "parties_involved": [],
         },
     },
+    "warnings": [
+        {"code": "empty_field", "message": "It is empty.", "field": name}
+        for name in ("analysis", "conclusion", "parties_involved")
+    ],
     "error": None,
     "error_message": None,
     "started_at": AT,

@@ -46,6 +46,7 @@ BYTES = (
     "answer",
     "sealed_body",
     "output",
+    "warnings",
 )
 # What the test writes where the API takes no free text, or seals it. `$1` is the world, `$2` a text,
 # `{person}` the end user. The other rows of the world are about this end user, too.
@@ -67,9 +68,11 @@ UPDATE audio_facts SET peaks = convert_to($2, 'UTF8') WHERE world_id = $1;
 INSERT INTO transcription_pieces (world_id, transcription_id, stage, piece, result)
     SELECT world_id, id, 'transcribe', 0, convert_to($2, 'UTF8') FROM transcriptions WHERE world_id = $1;
 INSERT INTO summaries (world_id, id, recording_id, transcription_id, origin, status, custom_prompt, provider,
-        output, created_at, updated_at)
+        output, warnings, created_at, updated_at)
     SELECT world_id, replace(id, 'txn', 'sum'), recording_id, id, 'request', 'completed', $2, 'gemini',
-        convert_to(jsonb_build_object('content', $2::text)::text, 'UTF8'), now(), now()
+        convert_to(jsonb_build_object('content', $2::text)::text, 'UTF8'),
+        convert_to(jsonb_build_array(
+            jsonb_build_object('code', 'empty_field', 'message', $2::text))::text, 'UTF8'), now(), now()
     FROM transcriptions WHERE world_id = $1;
 INSERT INTO summaries (world_id, id, recording_id, transcription_id, origin, status, provider, error_code,
         error_message, created_at, updated_at)

@@ -18,6 +18,11 @@ SCHEMA: dict[str, Any] = {
     },
     "required": ["risks"],
 }
+# Sentences can fill a field of it.
+WITH_DECISIONS = {
+    **SCHEMA,
+    "properties": {**SCHEMA["properties"], "decisions": {"type": "array", "items": {"type": "string"}}},
+}
 PATH = "/v1/summary-templates"
 
 
@@ -97,9 +102,15 @@ async def test_an_answer_that_does_not_match_the_schema_gets_one_repair(desk: De
 
 
 async def test_without_a_model_it_has_what_sentences_can_fill(desk: Desk) -> None:
-    made = await template(desk)
+    made = await template(desk, schema=WITH_DECISIONS)
     shown = await desk.worked((await desk.ask(await desk.transcribed(), template_id=made["id"]))["id"])
     assert (shown["status"], shown["model"]) == ("completed", "extractive")
+    assert (shown["output"]["risks"], len(shown["output"]["decisions"])) == ([], 1)
+    assert [each["field"] for each in shown["warnings"]] == ["risks"]
+    made = await template(desk)
+    shown = await desk.worked((await desk.ask(shown["transcription_id"], template_id=made["id"]))["id"])
+    assert (shown["status"], shown["error"]["code"]) == ("failed", "processing_error")
+    assert "fills a field of this template (`risks`)" in shown["error"]["message"]
     needs = await template(desk, schema={**SCHEMA, "required": ["risks", "grade"]})
     shown = await desk.worked((await desk.ask(shown["transcription_id"], template_id=needs["id"]))["id"])
     assert (shown["status"], shown["error"]["code"]) == ("failed", "processing_error")
@@ -107,7 +118,7 @@ async def test_without_a_model_it_has_what_sentences_can_fill(desk: Desk) -> Non
 
 
 async def test_summaries_under_way_fail_when_their_template_is_deleted(desk: Desk) -> None:
-    made = await template(desk)
+    made = await template(desk, schema=WITH_DECISIONS)
     transcription_id = await desk.transcribed()
     finished = await desk.worked((await desk.ask(transcription_id, template_id=made["id"]))["id"])
     asked = await desk.ask(transcription_id, template_id=made["id"])

@@ -10,15 +10,15 @@ from lapel.slices.summaries.work import summary_lifecycle
 OUTPUT = {
     "overview": "Good morning, everybody.",
     "key_points": ["Hello."],
-    "action_items": [],
+    "action_items": ["Say hello."],
     "participants": ["SPEAKER_0", "SPEAKER_1"],
-    "decisions": [],
+    "decisions": ["They say hello."],
     "evidence": {
         "overview": [[{"start_ms": 500, "end_ms": 2000}]],
         "key_points": [[{"start_ms": 2500, "end_ms": 3000}]],
-        "action_items": [],
+        "action_items": [[{"start_ms": 2500, "end_ms": 3000}]],
         "participants": [[{"start_ms": 500, "end_ms": 2000}], [{"start_ms": 2500, "end_ms": 3000}]],
-        "decisions": [],
+        "decisions": [[{"start_ms": 2500, "end_ms": 3000}]],
     },
 }
 
@@ -28,4 +28,6 @@ async def complete_summary(ports: Ports, world_id: int, summary_id: str, output:
     async with ports.database.transaction() as connection:
         await summary_lifecycle.start(connection, ports, world_id, summary_id)
         encoded = json.dumps(output).encode()
-        await summary_lifecycle.complete(connection, ports, world_id, summary_id, "extractive", encoded)
+        await summary_lifecycle.complete(
+            connection, ports, world_id, summary_id, ("extractive", encoded, b"[]")
+        )

@@ -66,7 +66,29 @@ def _output(value: Any, at: str) -> Iterator[str]:
             yield f"{at}.output.{name}: {len(entry)} entries and evidence for {len(found or ())}"
 
 
-# `template_version` is Lapel's own.
+# Lapel's own: what a completed summary lacks.
+_WARNING = all_of(
+    record(
+        {"code": word("empty_field", "unsupported_entries_left_out"), "message": text(1, 512)},
+        {"field": text(1, 64), "count": integer(1)},
+    ),
+    agrees("an empty field is named", lambda it: (it["code"] == "empty_field") == ("field" in it)),
+    agrees("other warnings count", lambda it: ("field" in it) != ("count" in it)),
+)
+
+
+def _warned(value: Any, at: str) -> Iterator[str]:
+    """Of a built-in template, each field that is empty has a warning, and no other has."""
+    shape = _OUTPUTS.get(value.get("template"))
+    if shape is None or value.get("output") is None:
+        return
+    empty = {name for name in shape if value["output"].get(name) in (None, "", [])}
+    named = {each.get("field") for each in value["warnings"]} - {None}
+    if named != empty:
+        yield f"{at}.warnings: name {sorted(named)}, and {sorted(empty)} are empty"
+
+
+# `template_version` and `warnings` are Lapel's own.
 _FACTS: dict[str, Shape] = {
     "id": identifier("sum"),
     "project_id": identifier("proj"),
@@ -79,6 +101,7 @@ _FACTS: dict[str, Shape] = {
     "custom_prompt": null_or(text(10, 10_000)),
     "provider": word("gemini", "openai", "claude", "local"),
     "model": null_or(text(1)),
+    "warnings": array(_WARNING),
     "error": null_or(record({"code": word(*_ERRORS), "message": text(1)})),
     "error_message": null_or(text(1)),
     "started_at": null_or(time),
@@ -95,6 +118,9 @@ _TIES = all_of(
         lambda it: it["error_message"] == (it["error"] and it["error"]["message"]),
     ),
     agrees(
+        "only a completed one has warnings", lambda it: it["status"] == "completed" or it["warnings"] == []
+    ),
+    agrees(
         "a template or a prompt, not both",
         lambda it: it["template_id"] is None or it["custom_prompt"] is None,
     ),
@@ -104,13 +130,14 @@ SUMMARY = all_of(
     _WHOLE,
     _TIES,
     _output,
+    _warned,
     agrees(
         "output is an object once completed, null before",
         lambda it: (it["status"] == "completed") == (it["output"] is not None),
     ),
 )
 # In an event the output is null when the event would be too large, and the nested copy never has it.
-IN_EVENT = all_of(_WHOLE, _TIES, _output)
+IN_EVENT = all_of(_WHOLE, _TIES, _output, _warned)
 NESTED_IN_EVENT = record(_FACTS)
 
 # Lapel's own.

@@ -10,7 +10,7 @@ import msgspec
 from cyclopts import Parameter
 
 from lapel.cli.shared.faults import CommandError
-from lapel.cli.shared.options import Json, emit, put
+from lapel.cli.shared.options import Json, emit, put, say
 from lapel.cli.shared.own_server import end_on_sigterm
 from lapel.cli.summarize.transcript_files import ReadTranscript, read_transcript
 from lapel.foundation import telemetry
@@ -19,6 +19,7 @@ from lapel.slices.embeddings.service import Embeddings, EmbeddingsAway, OwnMeani
 from lapel.slices.language_models.local.local_model import LocalModels
 from lapel.slices.language_models.service import ModelAway, ModelFailed
 from lapel.slices.summaries.templates.builtin import BUILT_IN, Template, of_prompt, template_id_of
+from lapel.slices.summaries.wire import SummaryWarning
 from lapel.slices.summaries.work.summary_writing import MadeSummary, SummaryFailed, make_summary
 from lapel.slices.summaries.writing.model_writer import UnkeptParts
 
@@ -36,6 +37,7 @@ class PrintedSummary(msgspec.Struct, frozen=True, kw_only=True):
     prompt: str | None
     model: str
     output: msgspec.Raw
+    warnings: list[SummaryWarning]
 
 
 def summarize(
@@ -84,10 +86,13 @@ def summarize(
             prompt=prompt,
             model=made.model,
             output=msgspec.Raw(msgspec.json.encode(output)),
+            warnings=made.warnings,
         )
         emit(printed, True, str)
         return
     put(_markdown(Path(file).name, chosen, made.model, output).encode())
+    for warning in made.warnings:
+        say(warning.message)
 
 
 def _template(word: str, prompt: str | None) -> Template:

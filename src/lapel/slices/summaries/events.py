@@ -23,6 +23,11 @@ _SAMPLE = (
     b'"evidence":{"overview":[[{"start_ms":0,"end_ms":1800}]],"key_points":[],"action_items":[],'
     b'"participants":[],"decisions":[]}}'
 )
+_SAMPLE_WARNINGS = b"[%b]" % b",".join(
+    b'{"code":"empty_field","message":"`%b` is empty: nothing was found for it in the transcript.",'
+    b'"field":"%b"}' % (name, name)
+    for name in (b"key_points", b"action_items", b"participants", b"decisions")
+)
 
 
 def summary_body(summary: Summary) -> bytes:
@@ -69,6 +74,7 @@ def _sample(ids: Ids, now: datetime, project_id: str, *, status: Status) -> outb
         provider="gemini",
         model="extractive" if completed else None,
         output=_SAMPLE if completed else None,
+        warnings=_SAMPLE_WARNINGS if completed else b"[]",
         error_code="transcript_too_short" if failed else None,
         error_message="The transcript has fewer than three words." if failed else None,
         started_at=now - timedelta(seconds=10),

@@ -20,11 +20,13 @@ if TYPE_CHECKING:
 # $1: the world, in every statement.
 _COLUMNS = f"""
 s.id, s.recording_id, s.transcription_id, s.status, s.template_id, s.template_version, s.custom_prompt,
-s.provider, s.model, s.output, s.error_code, s.error_message, s.started_at, s.completed_at, s.created_at,
-s.updated_at, {project_of("$1")} AS project_id
+s.provider, s.model, s.output, s.warnings, s.error_code, s.error_message, s.started_at, s.completed_at,
+s.created_at, s.updated_at, {project_of("$1")} AS project_id
 """
 # The statement reads no output after the one that fills a page; see the lists of transcriptions.
-_SIZE = "coalesce(octet_length(output), 0) + coalesce(octet_length(custom_prompt), 0)"
+_SIZE = (
+    "coalesce(octet_length(output), 0) + coalesce(octet_length(custom_prompt), 0) + octet_length(warnings)"
+)
 _PAGE = f"""
 SELECT * FROM (
     SELECT p.*, sum({_SIZE}) OVER newest - ({_SIZE}) AS bytes_before,
@@ -58,7 +60,8 @@ SELECT {_COLUMNS}, {end_user_of_recording("s")} AS end_user_id FROM begun s
 
 COMPLETE = f"""
 WITH done AS (
-    UPDATE summaries s SET status = 'completed', model = $3, output = $4, completed_at = $5, updated_at = $5
+    UPDATE summaries s SET status = 'completed', model = $3, output = $4, warnings = $5, completed_at = $6,
+        updated_at = $6
     WHERE s.world_id = $1 AND s.id = $2 AND s.status = 'processing' RETURNING s.*
 ), older AS (
     UPDATE summaries o SET replaced = true FROM done d
@@ -191,11 +194,15 @@ async def begin(
 
 
 async def complete(
-    connection: Connection, world_id: int, summary_id: str, model: str, output: bytes, now: datetime
+    connection: Connection,
+    world_id: int,
+    summary_id: str,
+    made: tuple[str, bytes, bytes],
+    now: datetime,
 ) -> ChangedSummaryRow | None:
     """Complete a summary; None unless it was processing. Older ones of its transcription and template leave
-    the lists. `output`: JSON."""
-    return await fetch_row(connection, ChangedSummaryRow, COMPLETE, world_id, summary_id, model, output, now)
+    the lists. `made`: model, output and warnings; the last two are JSON."""
+    return await fetch_row(connection, ChangedSummaryRow, COMPLETE, world_id, summary_id, *made, now)
 
 
 async def fail(

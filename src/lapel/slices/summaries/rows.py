@@ -10,7 +10,7 @@ from lapel.slices.summaries.wire import Code, Slot, Status
 
 
 class SummaryRow(msgspec.Struct, frozen=True):
-    """A summary. `output`: JSON, as in answers; None before the summary is completed."""
+    """A summary. `output`: JSON, as in answers; None before the summary is completed. `warnings`: JSON."""
 
     id: str
     recording_id: str
@@ -22,6 +22,7 @@ class SummaryRow(msgspec.Struct, frozen=True):
     provider: Slot
     model: str | None
     output: bytes | None
+    warnings: bytes
     error_code: Code | None
     error_message: str | None
     started_at: datetime | None

@@ -8,10 +8,12 @@ import msgspec
 
 from lapel.foundation.core.clock import timestamp, timestamp_or_none
 from lapel.slices.summaries.templates.builtin import NAMES
-from lapel.slices.summaries.wire import Summary, SummaryError
+from lapel.slices.summaries.wire import Summary, SummaryError, SummaryWarning
 
 if TYPE_CHECKING:
     from lapel.slices.summaries.rows import SummaryRow
+
+_decode_warnings = msgspec.json.Decoder(list[SummaryWarning]).decode
 
 
 def summary_of(row: SummaryRow) -> Summary:
@@ -32,6 +34,7 @@ def summary_of(row: SummaryRow) -> Summary:
         provider=row.provider,
         model=row.model,
         output=None if row.output is None else msgspec.Raw(row.output),
+        warnings=_decode_warnings(row.warnings),
         error=error,
         error_message=None if error is None else error.message,
         started_at=timestamp_or_none(row.started_at),

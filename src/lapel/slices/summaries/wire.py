@@ -6,7 +6,7 @@ from typing import Annotated, Any, ClassVar, Literal, TypeAlias
 
 import msgspec
 
-from lapel.foundation.http.input.fields import JsonObject, Timestamp
+from lapel.foundation.http.input.fields import Count, JsonObject, Timestamp
 from lapel.foundation.http.input.pagination import PageQuery
 
 # The names that a client may ask for. `local`: this installation itself.
@@ -16,6 +16,7 @@ Status: TypeAlias = Literal["pending", "processing", "completed", "failed"]
 # Whether the configuration or a client asked for a summary.
 Origin: TypeAlias = Literal["auto", "request"]
 Code: TypeAlias = Literal["processing_error", "provider_error", "transcript_too_short", "template_not_found"]
+WarningCode: TypeAlias = Literal["empty_field", "unsupported_entries_left_out"]
 # The built-in templates as answers name them.
 TemplateName: TypeAlias = Literal["general_notes", "sales_call", "clinical_soap", "legal_memo"]
 
@@ -87,12 +88,23 @@ class SummaryError(msgspec.Struct, frozen=True, kw_only=True):
     message: str
 
 
+class SummaryWarning(msgspec.Struct, frozen=True, kw_only=True):
+    """What is missing in a summary. `field`: of `empty_field`, the name of the field. `count`: of
+    `unsupported_entries_left_out`, how many entries."""
+
+    code: WarningCode
+    message: str
+    field: str | msgspec.UnsetType = msgspec.UNSET
+    count: Count | msgspec.UnsetType = msgspec.UNSET
+
+
 class Summary(msgspec.Struct, frozen=True, kw_only=True):
     """What a transcript says, in short, or how far the work on it is.
 
     `provider` is the slot that was asked for, and `model` what did the work: `extractive` means sentences of
     the transcript. `output` is null until the summary is completed. `output.evidence` has the times in the
-    recording on which each entry rests. `template` is null for a template of the project.
+    recording on which each entry rests. `template` is null for a template of the project. `warnings` says
+    what a completed summary lacks.
     """
 
     id: str
@@ -107,6 +119,7 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
     provider: Slot
     model: str | None
     output: Output | None
+    warnings: list[SummaryWarning]
     error: SummaryError | None
     error_message: str | None
     started_at: Timestamp | None

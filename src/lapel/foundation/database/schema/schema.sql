@@ -1017,6 +1017,7 @@ CREATE TABLE public.summaries (
     completed_at timestamp with time zone,
     created_at timestamp with time zone NOT NULL,
     updated_at timestamp with time zone NOT NULL,
+    warnings bytea DEFAULT '\x5b5d'::bytea NOT NULL,
     CONSTRAINT summaries_check CHECK (((status = 'completed'::text) = (output IS NOT NULL))),
     CONSTRAINT summaries_check1 CHECK (((status = 'failed'::text) = (error_code IS NOT NULL))),
     CONSTRAINT summaries_check2 CHECK (((template_id IS NULL) OR (custom_prompt IS NULL))),

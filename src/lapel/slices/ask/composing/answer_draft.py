@@ -19,7 +19,7 @@ from lapel.slices.ask.composing.answer_prompt import NOT_THERE
 from lapel.slices.ask.composing.growing_sentences import GrowingSentences, MarkedSentence
 from lapel.slices.ask.composing.marked_text import Mark, MarkedText
 from lapel.slices.ask.wire import CitationPart, Part, TextPart
-from lapel.slices.language_models.extractive.links import links_in
+from lapel.slices.language_models.extractive.text_links import links_in
 
 MAX_CHARACTERS = 32_000
 MAX_PARTS = 1000

@@ -15,7 +15,7 @@ from lapel.slices.ask.errors import told_of_missing_vectors
 from lapel.slices.embeddings.service import MOST_SENTENCES, cosines
 from lapel.slices.language_models.extractive.claim_support import has_enough, numbers_were_said
 from lapel.slices.language_models.extractive.content_words import content_of
-from lapel.slices.language_models.extractive.links import has_foreign_links
+from lapel.slices.language_models.extractive.text_links import has_foreign_links
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

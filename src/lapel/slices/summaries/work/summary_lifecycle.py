@@ -76,12 +76,12 @@ async def start(connection: Connection, ports: Ports, world_id: int, summary_id:
 
 
 async def complete(
-    connection: Connection, ports: Ports, world_id: int, summary_id: str, model: str, output: bytes
+    connection: Connection, ports: Ports, world_id: int, summary_id: str, made: tuple[str, bytes, bytes]
 ) -> None:
     """Set a summary to completed, publish the event, and end its work. The caller has locked the recording
-    and the work. `output`: JSON."""
+    and the work. `made`: model, output and warnings; the last two are JSON."""
     now = ports.clock.now()
-    done = await queries.complete(connection, world_id, summary_id, model, output, now)
+    done = await queries.complete(connection, world_id, summary_id, made, now)
     await summary_work_queries.delete(connection, world_id, summary_id)
     if done is not None:
         await events.publish(

@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
+import msgspec
 import structlog
 
 from lapel.foundation.core.crash_points import crash_point
@@ -293,8 +294,8 @@ class SummaryRunner:
                 connection, work.world_id, summary.template_id
             ):
                 raise SummaryFailed("template_not_found", "The template was deleted.")
-            ended = (work.world_id, work.id, made.model, made.output)
-            await summary_lifecycle.complete(connection, self._ports, *ended)
+            result = (made.model, made.output, msgspec.json.encode(made.warnings))
+            await summary_lifecycle.complete(connection, self._ports, work.world_id, work.id, result)
             crash_point("summary:before-commit")
         crash_point("summary:committed")
 

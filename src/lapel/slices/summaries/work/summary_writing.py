@@ -16,6 +16,7 @@ from lapel.slices.summaries.writing.drafts import Draft, fields_of
 from lapel.slices.summaries.writing.model_writer import ModelWriter
 from lapel.slices.summaries.writing.prompts import names_shape
 from lapel.slices.summaries.writing.result import fault_of, shaped_output, values_of, with_evidence
+from lapel.slices.summaries.writing.summary_warnings import is_empty, warnings_of
 from lapel.slices.summaries.writing.turns import sentences_as_turns, turns_of
 
 if TYPE_CHECKING:
@@ -25,12 +26,14 @@ if TYPE_CHECKING:
     from lapel.slices.embeddings.service import Meanings
     from lapel.slices.language_models.service import LanguageModel
     from lapel.slices.summaries.templates.builtin import Template
-    from lapel.slices.summaries.wire import Code
+    from lapel.slices.summaries.wire import Code, SummaryWarning
     from lapel.slices.summaries.writing.model_writer import Parts
     from lapel.slices.summaries.writing.turns import SpokenTurn
     from lapel.slices.transcription.service import Segment
 
 _FEWEST_WORDS = 3
+# The most fields that the message of a failure names, and the most characters of a name.
+_MOST_NAMED, _LONGEST_NAME = 10, 64
 # The largest output that is stored.
 _MOST_BYTES = 900 * 1024
 
@@ -45,10 +48,11 @@ class SummaryFailed(Exception):
 
 
 class MadeSummary(msgspec.Struct, frozen=True):
-    """The output, as JSON for answers, and the model that wrote it."""
+    """The output, as JSON for answers, the model that wrote it, and what is missing."""
 
     output: bytes
     model: str
+    warnings: list[SummaryWarning]
 
 
 async def make_summary(
@@ -67,32 +71,28 @@ async def make_summary(
     if sum(word_count(segment.text) for segment in segments) < _FEWEST_WORDS:
         raise SummaryFailed("transcript_too_short", "The transcript has fewer than three words.")
     if model is None:
-        output = await _extracted(template, segments, meanings)
-        return MadeSummary(_encoded(output), EXTRACTIVE)
+        return await _extracted(template, segments, meanings)
     turns = await asyncio.to_thread(turns_of, segments)
     checker = await Checker.of(turns, meanings)
     spoken = language_of(" ".join(turn.text for turn in turns[:400])) or _primary(language)
     written = await ModelWriter(model, template, checker, parts, spoken).write(turns)
     draft = await _completed(written.draft, template, turns, meanings)
-    return MadeSummary(_encoded(_output(draft, template, turns)), written.model)
+    return _made(draft, template, turns, written.model, written.left_out)
 
 
 async def _extracted(
     template: Template, segments: Sequence[Segment], meanings: Meanings | None
-) -> JsonObject:
+) -> MadeSummary:
     turns = await asyncio.to_thread(sentences_as_turns, segments)
     try:
         draft = await ExtractiveWriter(template, turns, meanings).write()
     except NeedsModel as error:
         raise SummaryFailed("processing_error", str(error)) from error
-    return _output(draft, template, turns)
+    return _made(draft, template, turns, EXTRACTIVE, 0)
 
 
 async def _completed(
-    draft: Draft,
-    template: Template,
-    turns: Sequence[SpokenTurn],
-    meanings: Meanings | None,
+    draft: Draft, template: Template, turns: Sequence[SpokenTurn], meanings: Meanings | None
 ) -> Draft:
     """The draft with a text in `overview`: if the transcript does not support the model's, its own sentences
     are it."""
@@ -103,8 +103,35 @@ async def _completed(
     return Draft({**draft.fields, "overview": overview})
 
 
-def _output(draft: Draft, template: Template, turns: Sequence[SpokenTurn]) -> JsonObject:
-    """The output with evidence. Raises SummaryFailed when what is supported does not match the template."""
+def _made(
+    draft: Draft, template: Template, turns: Sequence[SpokenTurn], model: str, left_out: int
+) -> MadeSummary:
+    """The summary with evidence. Raises SummaryFailed when nothing was found for the template."""
+    values = _values(draft, template)
+    if is_empty(values):
+        raise _nothing_found(list(values), model, left_out)
+    output = _encoded(with_evidence(values, draft, turns))
+    return MadeSummary(output, model, warnings_of(values, template, left_out))
+
+
+def _nothing_found(fields: Sequence[str], model: str, left_out: int) -> SummaryFailed:
+    named = ", ".join(f"`{each[:_LONGEST_NAME]}`" for each in fields[:_MOST_NAMED])
+    more = f" and {len(fields) - _MOST_NAMED} more" if len(fields) > _MOST_NAMED else ""
+    if model == EXTRACTIVE:
+        return SummaryFailed(
+            "processing_error",
+            f"No sentence of the transcript fills a field of this template ({named}{more}). It needs a "
+            "language model, and none is configured for this provider.",
+        )
+    dropped = f"; {left_out} unsupported entries of the model were left out" if left_out else ""
+    return SummaryFailed(
+        "provider_error",
+        f"The language model found nothing in the transcript for this template ({named}{more}){dropped}.",
+    )
+
+
+def _values(draft: Draft, template: Template) -> JsonObject:
+    """The fields of the output. Raises SummaryFailed when what is supported does not match the template."""
     if template.id is None and draft.fields["content"] is None:
         raise SummaryFailed("provider_error", "The model's answer is not about the conversation.")
     output = values_of(draft, template)
@@ -114,7 +141,7 @@ def _output(draft: Draft, template: Template, turns: Sequence[SpokenTurn]) -> Js
         raise SummaryFailed(
             "provider_error", f"The transcript does not say what the template requires: {fault}"
         )
-    return with_evidence(output, draft, turns)
+    return output
 
 
 def _encoded(output: JsonObject) -> bytes:

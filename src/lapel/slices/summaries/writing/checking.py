@@ -9,7 +9,7 @@ import msgspec
 
 from lapel.slices.embeddings.service import cosines
 from lapel.slices.language_models.extractive.content_words import content_words
-from lapel.slices.language_models.extractive.links import links_in
+from lapel.slices.language_models.extractive.text_links import links_in
 from lapel.slices.summaries.writing.drafts import Draft, DraftEntry, fields_of, words_of
 from lapel.slices.summaries.writing.link_removal import text_without_links, value_without_links
 from lapel.slices.summaries.writing.prompts import names_shape

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, cast
 
-from lapel.slices.language_models.extractive.links import links_in
+from lapel.slices.language_models.extractive.text_links import links_in
 from lapel.slices.search.service import sentence_ends
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from lapel.slices.language_models.extractive.claim_support import has_enough, numbers_were_said
 from lapel.slices.language_models.extractive.content_words import all_words, content_words, numbers_of
-from lapel.slices.language_models.extractive.links import links_in
+from lapel.slices.language_models.extractive.text_links import links_in
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
