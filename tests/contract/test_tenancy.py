@@ -130,6 +130,7 @@ _REASONS = {
         "lapel.slices.end_users.queries.FIND_IN_ANY_WORLD",
         "lapel.slices.recordings.deletion.deletion_queries.FIND_WORLD",
         "lapel.slices.projects.queries.ANY_KEY",
+        "lapel.slices.projects.queries.COUNT_WORKING",
         "lapel.slices.projects.queries.FIND_KEY_OF_ANY_WORLD",
         "lapel.slices.providers.slots.slot_queries.LIST_KEYS",
         "lapel.slices.webhooks.queries.LIST_SEALED",

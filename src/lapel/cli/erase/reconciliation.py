@@ -82,6 +82,8 @@ async def end_keys_again(
                     newer.add(line.key_id)
                 case "known":
                     pass
+    if not dry_run:
+        await ports.revocations.announce(sorted(back))
     return len(back), len(newer)
 
 

@@ -38,16 +38,15 @@ class KeyEndsRow(msgspec.Struct, frozen=True):
 
 _RETIRED_AT = "CASE WHEN k.rotated_to IS NOT NULL THEN k.expires_at END"
 _ENDED = "(k.revoked_at IS NOT NULL OR k.rotated_to IS NOT NULL)"
-_SELECT = f"""
-SELECT k.world_id, k.id, w.project_id, w.mode, k.revoked_at, {_RETIRED_AT} AS retired_at, k.issued_revoked_at
-FROM api_keys k JOIN worlds w ON w.id = k.world_id
+_COLUMNS = f"""
+k.world_id, k.id, w.project_id, w.mode, k.revoked_at, {_RETIRED_AT} AS retired_at, k.issued_revoked_at
 """
 
 # Of all worlds, because the worker's rounds serve the whole server. Compares with what was told and not with
 # a flag, because a server of an older release, during an update, knows no flag. Index: api_keys_untold.
 FIND_UNTOLD_ENDS = f"""
-{_SELECT} WHERE {_ENDED}
-    AND k.told_ends IS DISTINCT FROM ARRAY[k.revoked_at, {_RETIRED_AT}, k.issued_revoked_at]
+SELECT {_COLUMNS} FROM api_keys k JOIN worlds w ON w.id = k.world_id
+WHERE {_ENDED} AND k.told_ends IS DISTINCT FROM ARRAY[k.revoked_at, {_RETIRED_AT}, k.issued_revoked_at]
 ORDER BY k.world_id, k.id LIMIT $1
 """
 
@@ -55,7 +54,10 @@ ORDER BY k.world_id, k.id LIMIT $1
 SET_ENDS_TOLD = "UPDATE api_keys SET told_ends = $3 WHERE world_id = $1 AND id = $2"
 
 # Of the whole server, for the operator.
-EXPORT_ENDS = f"{_SELECT} WHERE {_ENDED} ORDER BY k.world_id, k.id"
+EXPORT_ENDS = f"""
+SELECT {_COLUMNS} FROM api_keys k JOIN worlds w ON w.id = k.world_id
+WHERE {_ENDED} ORDER BY k.world_id, k.id
+"""
 
 # Locks the key, as every change of a key does.
 LOCK_ENDS = """

@@ -43,6 +43,8 @@ class KeyRevocations:
     async def end_again(self, line: RevocationLine, *, dry_run: bool) -> Outcome:
         """End the key of a line, unless the database knows of the end. The operator is the author.
 
+        The caller announces the keys that were `back`, all at once, because an announcement may take seconds.
+
         `newer`: the database has no such key, because the key is newer than the backup; its holder gets 401.
         """
         mode = "live" if line.mode == "live" else "test"
@@ -62,8 +64,7 @@ class KeyRevocations:
                 await issuing.shorten(connection, self._ports, world, line.key_id, line.at)
             else:
                 await issuing.revoke(connection, self._ports, world, line.key_id, issued=issued, by=None)
-        await self._ports.revocations.announce([line.key_id])
-        return "back"
+            return "back"
 
 
 def _is_back(ends: KeyEndsRow, line: RevocationLine) -> bool:
