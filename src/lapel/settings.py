@@ -182,9 +182,7 @@ class Settings:
         60, "Requests a device may make per minute with all its tokens; 0: no limit.", parsers.whole(0, 10**9)
     )
     end_user_token_days: int = setting(
-        30,
-        "Days of an end-user token whose request names no end; 0: it never ends.",
-        parsers.whole(0, 36_500),
+        30, "Days of an end-user token that names no end; 0: it never ends.", parsers.whole(0, 36_500)
     )
 
     inline_hash_bytes: int = setting(

@@ -62,7 +62,11 @@ def test_what_was_erased_after_the_backup_is_erased_again_after_the_restore(
         for each in (gone, with_person, kept, old):
             complete_upload(server.url, key, each)
         person = end_user_of(server.url, auth, with_person)
+        scopes = {"scopes": ["recordings:read"]}
+        revoked = http.post(f"{server.url}/v1/api-keys", json=scopes, headers=auth).json()
         told("backup", copy, "--data-dir", data)
+        path = f"{server.url}/v1/api-keys/{revoked['id']}"
+        assert http.delete(path, headers=auth).status_code == 204
         for path in (f"recordings/{gone}", f"end-users/{person}"):
             assert http.delete(f"{server.url}/v1/{path}", headers=auth).status_code == 204
         answer = http.post(f"{server.url}/v1/recordings/{kept}/hold", json={"reason": "a case"}, headers=auth)
@@ -75,6 +79,8 @@ def test_what_was_erased_after_the_backup_is_erased_again_after_the_restore(
     done = run("restore", copy, "--data-dir", restored)
     assert done.returncode == 0, done.stderr
     assert "lapel erase --reconcile --from FILE" in done.stderr
+    assert "2 keys work." in done.stderr
+    assert "compare `lapel keys list`" in done.stderr
     assert files_of(restored, GONE)
     assert files_of(restored, WITH_PERSON)
     assert files_of(restored, OLD)
@@ -102,7 +108,7 @@ def test_what_was_erased_after_the_backup_is_erased_again_after_the_restore(
 
     again = ("erase", "--reconcile", "--from", ledger, "--data-dir", restored)
     seen = told(*again, "--dry-run")
-    found = {"recordings": 1, "end_users": 1, "audio": 1, "holds": 1}
+    found = {"recordings": 1, "end_users": 1, "audio": 1, "holds": 1, "keys": 1}
     assert {**seen, **found, "erased": 0} == seen
     assert files_of(restored, GONE)
     seen = told(*again)
@@ -111,7 +117,10 @@ def test_what_was_erased_after_the_backup_is_erased_again_after_the_restore(
     assert files_of(restored, KEPT)
     seen = told(*again)
     assert {**seen, "recordings": 0, "end_users": 0, "audio": 0, "holds": 0, "erased": 0} == seen
+    assert seen["keys"] == 0
     with serving(restored) as server:
+        again = http.get(f"{server.url}/v1/whoami", headers={"authorization": f"Bearer {revoked['key']}"})
+        assert again.status_code == 401
         where = f"{server.url}/v1/recordings"
         assert [each["id"] for each in http.get(where, headers=auth).json()["data"]] == [old, kept]
         held = http.get(f"{server.url}/v1/holds?active=true", headers=auth).json()["data"]

@@ -53,6 +53,7 @@ _REASONS = {
         "lapel.slices.erasure.queries.FOLLOW_CLOSED",
         "lapel.slices.erasure.hold_queries.FIND_UNSETTLED",
         "lapel.slices.erasure.outside.hold_line_queries.FIND_UNTOLD_OF_ALL",
+        "lapel.slices.projects.revocations.revocation_line_queries.FIND_UNTOLD_ENDS",
         "lapel.slices.firmware.assignments.assignment_state_queries.EXPIRE",
         "lapel.slices.firmware.queries.SERVED",
         "lapel.slices.firmware.rollouts.rollout_queries.FIND_RUNNING",
@@ -65,6 +66,7 @@ _REASONS = {
     "the operator's command writes the whole ledger to a file": (
         "lapel.slices.erasure.outside.ledger_line_queries.EXPORT",
         "lapel.slices.erasure.outside.hold_line_queries.EXPORT_HOLDS",
+        "lapel.slices.projects.revocations.revocation_line_queries.EXPORT_ENDS",
     ),
     "an object's key names the project, and the recording's id is unique in it": (
         "lapel.slices.encrypted_uploads.sessions.clearing_queries.LOOKED_AFTER",
@@ -128,6 +130,7 @@ _REASONS = {
         "lapel.slices.end_users.queries.FIND_IN_ANY_WORLD",
         "lapel.slices.recordings.deletion.deletion_queries.FIND_WORLD",
         "lapel.slices.projects.queries.ANY_KEY",
+        "lapel.slices.projects.queries.COUNT_WORKING",
         "lapel.slices.projects.queries.FIND_KEY_OF_ANY_WORLD",
         "lapel.slices.providers.slots.slot_queries.LIST_KEYS",
         "lapel.slices.webhooks.queries.LIST_SEALED",

@@ -20,6 +20,7 @@ from lapel.slices.erasure.outside.hold_lines import HeldResource
 from lapel.slices.erasure.outside.ledger_lines import ErasedResource
 from lapel.slices.erasure.payloads import EraseEndUser
 from lapel.slices.erasure.service import Erasures
+from lapel.slices.projects.revocations.revocation_lines import RevocationLine
 from lapel.slices.recordings.service import Recordings
 from lapel.slices.retention.service import Retention
 from tests.erasure.support import WORDS, entry, erase_released, everything, rounds
@@ -83,6 +84,11 @@ async def left(ports: Ports, world_id: int) -> int:
         return await connection.fetchval(LEFT, world_id)
 
 
+async def _no_ends() -> AsyncIterator[list[RevocationLine]]:
+    """Ends of keys are in tests/projects/test_revocation_ledger.py."""
+    yield []
+
+
 async def reconcile(
     ports: Ports,
     pages: AsyncIterator[list[ErasedResource]],
@@ -93,7 +99,7 @@ async def reconcile(
     """The report of a run, and what it said meanwhile."""
     said: list[str] = []
     reconciliation = Reconciliation(ports, said.append, dry_run=dry_run)
-    report = await reconciliation.run(holds or hold_lines.read(ports.store), pages)
+    report = await reconciliation.run(_no_ends(), holds or hold_lines.read(ports.store), pages)
     return report, said
 
 

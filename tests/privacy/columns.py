@@ -83,7 +83,7 @@ id: made by Lapel at random (or a world's number), so that it says nothing about
     workers             process_id
     worlds              id project_id
 time: when Lapel did something, or when something ends; what it was is in other columns
-    api_keys            expires_at revoked_at last_used_at created_at issued_revoked_at
+    api_keys            expires_at revoked_at last_used_at created_at issued_revoked_at told_ends
     ask_answers         created_at seen_at
     ask_messages        created_at
     ask_sessions        last_message_at created_at updated_at

@@ -18,6 +18,7 @@ from cyclopts import Parameter
 from lapel.cli.backup.archive import Archive, ArchiveManifest, in_parallel, run_tool
 from lapel.cli.backup.comparison import compare
 from lapel.cli.doctor.secret_checks import REMEDY, unusable_in
+from lapel.cli.erase.reconciliation import end_keys_again
 from lapel.cli.shared import queries
 from lapel.cli.shared.bucket import BucketClient
 from lapel.cli.shared.faults import CommandError
@@ -33,8 +34,19 @@ from lapel.hosting.data_folder import DataFolder
 from lapel.settings import Settings
 from lapel.slices.audit.operator import OperatorAudit
 from lapel.slices.encrypted_uploads.policies.upload_policies import renew_revisions
+from lapel.slices.projects.operator import OperatorKeys
+from lapel.slices.projects.revocations import revocation_lines
 
 Source: TypeAlias = Annotated[Path, Parameter(help="Folder that `lapel backup` wrote.")]
+
+
+class RestoredKeys(msgspec.Struct, frozen=True):
+    """`working`: keys that work after the restore. `ended_again`: keys that ended after the backup, as the
+    bucket's ledger says. `newer`: keys in this ledger that the backup does not have."""
+
+    working: int
+    ended_again: int
+    newer: int
 
 
 class Restored(msgspec.Struct, frozen=True):
@@ -45,6 +57,7 @@ class Restored(msgspec.Struct, frozen=True):
     objects: int
     bytes: int
     secrets: list[str]
+    keys: RestoredKeys
 
 
 def restore(directory: Source, /, *, data_dir: DataDir = None, json: Json = False) -> None:
@@ -82,14 +95,16 @@ def restore(directory: Source, /, *, data_dir: DataDir = None, json: Json = Fals
             say(f"Warning: the database has keys or tokens {lost}. {REMEDY}")
         asyncio.run(compare(settings, archive.entries(), manifest.erased))
         count, size = _load_objects(settings, archive, manifest)
+        keys = asyncio.run(_end_keys_again(settings))
         folder = (
             str(settings.data_dir)
             if settings.uses_embedded_database or settings.uses_embedded_store
             else None
         )
+    say(_of_keys(keys, manifest))
     say(_reminder(settings, manifest))
     secrets = ["secret"] if archive.secret_previous() is None else ["secret", "secret_previous"]
-    done = Restored(folder, newest_revision(), count, size, secrets)
+    done = Restored(folder, newest_revision(), count, size, secrets, keys)
     emit(
         done,
         json,
@@ -110,6 +125,28 @@ async def _continue(settings: Settings, manifest: ArchiveManifest) -> None:
         async with ports.database.transaction() as connection:
             await renew_revisions(connection)
         await OperatorAudit(ports).record_restore(datetime.fromisoformat(manifest.created_at))
+
+
+async def _end_keys_again(settings: Settings) -> RestoredKeys:
+    """End the keys that ended after the backup, as far as the bucket tells of it."""
+    async with open_ports(settings) as ports:
+        ended, newer = await end_keys_again(ports, revocation_lines.read(ports.store), say)
+        return RestoredKeys(await OperatorKeys(ports).count_working(), ended, newer)
+
+
+def _of_keys(keys: RestoredKeys, manifest: ArchiveManifest) -> str:
+    """What became of the keys."""
+    made = manifest.created_at
+    newer = f" The bucket's ledger names {keys.newer} that ended." if keys.newer else ""
+    again = (
+        f" {keys.ended_again} more ended after the backup, and were ended again." if keys.ended_again else ""
+    )
+    return (
+        f"Keys and tokens that are newer than {made} are unknown and answered 401: issue new ones.{newer} "
+        f"{keys.working} keys work.{again} A key that was revoked or rotated later may work again, unless "
+        "the ledger tells of it: compare `lapel keys list`. So may tokens of end users, uploads and devices "
+        "that were revoked or replaced later: revoke or issue them again, and unbind such a device."
+    )
 
 
 def _reminder(settings: Settings, manifest: ArchiveManifest) -> str:

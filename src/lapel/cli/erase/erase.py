@@ -19,6 +19,7 @@ from lapel.foundation.core.clock import timestamp
 from lapel.foundation.ports import Ports
 from lapel.slices.audit.operator import OperatorAudit
 from lapel.slices.erasure.outside import hold_lines, ledger_lines
+from lapel.slices.projects.revocations import revocation_lines
 
 
 class ExportedLedger(msgspec.Struct, frozen=True):
@@ -27,6 +28,7 @@ class ExportedLedger(msgspec.Struct, frozen=True):
     path: str
     lines: int
     holds: int
+    keys: int
 
 
 def erase(
@@ -55,12 +57,13 @@ def erase(
     With an id, the command does what a DELETE request does, and erases the objects at once. It works with the
     server running or stopped. A legal hold postpones it as it postpones a DELETE.
 
-    A backup is older than some erasures. The bucket has a small object for each erasure (`ledger/…`). After a
-    restore, `--reconcile` compares these objects with the database, places lost legal holds again, and erases
-    what is there again. If the bucket was restored too, as `lapel restore` does it into a data folder, give a
-    file that `--export` wrote later than the backup; while the old data folder exists, `--export` also writes
-    it now. Keep this file on another machine than the backups. The command may be repeated, with the server
-    running or stopped. Its status is 1 if objects remain.
+    A backup is older than some erasures. The bucket has a small object for each erasure (`ledger/…`), and for
+    each API key that was revoked or rotated. After a restore, `--reconcile` compares these objects with the
+    database, ends keys that work again, places lost legal holds again, and erases what is there again. If the
+    bucket was restored too, as `lapel restore` does it into a data folder, give a file that `--export` wrote
+    later than the backup; while the old data folder exists, `--export` also writes it now. Keep this file on
+    another machine than the backups. The command may be repeated, with the server running or stopped. Its
+    status is 1 if objects remain.
 
     For example:
 
@@ -93,17 +96,22 @@ def erase(
         emit(
             made,
             json,
-            lambda: f"{made.path}: {counted(made.lines, 'erasure')}, {counted(made.holds, 'legal hold')}",
+            lambda: (
+                f"{made.path}: {counted(made.lines, 'erasure')}, {counted(made.holds, 'legal hold')}, "
+                f"{counted(made.keys, 'ended key')}"
+            ),
         )
         return
 
     async def run(ports: Ports) -> Reconciled:
         if from_ is None:
             await _warn_of_old_bucket(ports)
+            ends = revocation_lines.read(ports.store)
             holds, pages = hold_lines.read(ports.store), ledger_lines.read(ports.store)
         else:
+            ends = ledger_files.read_ends(from_)
             holds, pages = ledger_files.read_holds(from_), ledger_files.read(from_)
-        return await Reconciliation(ports, say, dry_run=dry_run).run(holds, pages)
+        return await Reconciliation(ports, say, dry_run=dry_run).run(ends, holds, pages)
 
     done = with_ports(settings_of(data_dir), run, store=True)
     emit(done, json, lambda: _sentence(done, dry_run))
@@ -132,6 +140,8 @@ def _sentence(done: Reconciled, dry_run: bool) -> str:
         lost += ", placed again"
     if done.hidden:
         lost += f"; legal holds keep {counted(done.hidden, 'deleted resource')} hidden"
+    if done.keys:
+        lost += f"; {counted(done.keys, 'key')} worked again" + ("" if dry_run else ", ended again")
     ledger = f"{counted(done.lines, 'erasure')} in the ledger"
     resources = (
         f"{counted(done.end_users, 'end user')}, {counted(done.recordings, 'recording')} and the audio of "

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import secrets
 import stat
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 import msgspec
 
@@ -13,6 +13,8 @@ from lapel.cli.shared.faults import CommandError
 from lapel.slices.erasure.outside import hold_line_queries, hold_lines, ledger_line_queries
 from lapel.slices.erasure.outside.hold_lines import HeldResource, HoldLine
 from lapel.slices.erasure.outside.ledger_lines import ErasedResource, LedgerLine
+from lapel.slices.projects.revocations import revocation_line_queries, revocation_lines
+from lapel.slices.projects.revocations.revocation_lines import RevocationLine
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
@@ -23,12 +25,13 @@ if TYPE_CHECKING:
 # A line of our own has about 300 bytes.
 _MOST_BYTES = 4096
 _PAGE = 1000
+_AnyLine: TypeAlias = LedgerLine | HoldLine | RevocationLine
 
 
-async def export(ports: Ports, target: Path) -> tuple[int, int]:
-    """Write the ledger, except what a hold keeps, and the holds that are in force to a file.
+async def export(ports: Ports, target: Path) -> tuple[int, int, int]:
+    """Write the ledger, except what a hold keeps, the holds in force, and the ends of keys to a file.
 
-    Returns the number of erasures and of holds.
+    Returns the number of erasures, of holds and of keys that have ended.
 
     The file appears complete or not at all, and only its owner can read it. It replaces an earlier ledger,
     and nothing else: raises CommandError when `target` is something else. Raises OSError when it cannot be
@@ -36,7 +39,7 @@ async def export(ports: Ports, target: Path) -> tuple[int, int]:
     """
     _check_replaceable(target)
     unfinished = target.with_name(f"{target.name}.{secrets.token_hex(4)}.unfinished")
-    count = holds = 0
+    count = holds = keys = 0
     try:
         with os.fdopen(os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
             async with ports.database.transaction() as connection:
@@ -47,12 +50,16 @@ async def export(ports: Ports, target: Path) -> tuple[int, int]:
                 async for row in hold_line_queries.export(connection):
                     file.write(msgspec.json.encode(hold_lines.placed(row)) + b"\n")
                     holds += 1
+                async for key in revocation_line_queries.export(connection):
+                    for end in revocation_lines.lines_of(key):
+                        file.write(msgspec.json.encode(end) + b"\n")
+                    keys += 1
             file.flush()
             os.fsync(file.fileno())
         unfinished.replace(target)
     finally:
         unfinished.unlink(missing_ok=True)
-    return count, holds
+    return count, holds, keys
 
 
 def _check_replaceable(target: Path) -> None:
@@ -95,24 +102,38 @@ async def read_holds(source: Path) -> AsyncGenerator[list[HeldResource]]:
         ]
 
 
+async def read_ends(source: Path) -> AsyncGenerator[list[RevocationLine]]:
+    """The ends of keys of a file, a thousand lines at a time.
+
+    Raises CommandError for a line of another kind.
+    """
+    async for page in _pages(source):
+        yield [line for line in page if isinstance(line, RevocationLine)]
+
+
 class _Kind(msgspec.Struct, frozen=True):
-    """Only the line of a hold has this field."""
+    """Only the line of a hold has `hold`, and only that of a key's end has `end`."""
 
     hold: str | None = None
+    end: str | None = None
 
 
 _kind = msgspec.json.Decoder(_Kind).decode
 _erasure = msgspec.json.Decoder(LedgerLine).decode
 _hold = msgspec.json.Decoder(HoldLine).decode
+_end = msgspec.json.Decoder(RevocationLine).decode
 
 
-def _line(text: bytes) -> LedgerLine | HoldLine:
+def _line(text: bytes) -> _AnyLine:
     """Raises msgspec.MsgspecError and UnicodeDecodeError for a line of another kind."""
-    return _hold(text) if _kind(text).hold else _erasure(text)
+    kind = _kind(text)
+    if kind.end:
+        return _end(text)
+    return _hold(text) if kind.hold else _erasure(text)
 
 
-async def _pages(source: Path) -> AsyncGenerator[list[LedgerLine | HoldLine]]:
-    page: list[LedgerLine | HoldLine] = []
+async def _pages(source: Path) -> AsyncGenerator[list[_AnyLine]]:
+    page: list[_AnyLine] = []
     with source.open("rb") as file:
         for number, line in enumerate(iter(lambda: file.readline(_MOST_BYTES), b""), start=1):
             try:

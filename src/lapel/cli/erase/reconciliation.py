@@ -9,11 +9,13 @@ import msgspec
 
 from lapel.app import open_services
 from lapel.cli.erase.eraser import Eraser
+from lapel.foundation.core.clock import timestamp
 from lapel.foundation.core.errors import NotFound
 from lapel.slices.end_users.end_user_holds import EndUserHolds
 from lapel.slices.end_users.service import EndUsers
 from lapel.slices.erasure.outside import ledger_line_queries
 from lapel.slices.erasure.service import RECONCILE, Erasures, knows_hold
+from lapel.slices.projects.revocations.service import KeyRevocations
 from lapel.slices.recordings.service import Recordings
 
 if TYPE_CHECKING:
@@ -23,16 +25,25 @@ if TYPE_CHECKING:
     from lapel.slices.erasure.outside.hold_lines import HeldResource
     from lapel.slices.erasure.outside.ledger_lines import ErasedResource
     from lapel.slices.erasure.wire import State, Subject
+    from lapel.slices.projects.revocations.revocation_lines import End, RevocationLine
+
+
+_ENDED: dict[End, str] = {
+    "revoked": "it was revoked",
+    "retired": "its overlap after a rotation ended or ends",
+    "issued-revoked": "the tokens that it issued were revoked",
+}
 
 
 class Reconciled(msgspec.Struct):
     """What `--json` prints: numbers of lines in the ledger, and of resources that the database had again.
 
-    `holds`: legal holds that the database had lost, and that were placed again. `audio`: audio that had been
-    erased while its recording stayed. `erased`: their objects are gone. `held`: a legal hold keeps them.
-    `open`: a worker or a further run must continue, because objects remain. `hidden`: resources that were
-    deleted before this run, and that a legal hold keeps; of an end user, perhaps only recordings. With
-    `--dry-run`, `erased`, `held` and `open` are not counted.
+    `keys`: API keys that worked again, or whose tokens did, and that were ended again. `newer_keys`: keys in
+    the ledger that the database lacks. `holds`: legal holds that the database had lost, and that were placed
+    again. `audio`: audio that had been erased while its recording stayed. `erased`: their objects are gone.
+    `held`: a legal hold keeps them. `open`: a worker or a further run must continue, because objects remain.
+    `hidden`: resources that were deleted before this run, and that a legal hold keeps; of an end user,
+    perhaps only recordings. With `--dry-run`, `erased`, `held` and `open` are not counted.
     """
 
     lines: int = 0
@@ -44,6 +55,36 @@ class Reconciled(msgspec.Struct):
     held: int = 0
     open: int = 0
     hidden: int = 0
+    keys: int = 0
+    newer_keys: int = 0
+
+
+async def end_keys_again(
+    ports: Ports,
+    pages: AsyncIterator[list[RevocationLine]],
+    say: Callable[[str], None],
+    *,
+    dry_run: bool = False,
+) -> tuple[int, int]:
+    """End the keys that a restored database has brought back. `say` is called with a line for each of them.
+
+    Returns the number of these keys, and of keys that ended and that the database lacks. Raises
+    StoreUnavailable while the store is unavailable, and Unavailable while the database is.
+    """
+    revocations, back, newer = KeyRevocations(ports), set[str](), set[str]()
+    async for page in pages:
+        for line in page:
+            match await revocations.end_again(line, dry_run=dry_run):
+                case "back":
+                    back.add(line.key_id)
+                    say(f"key {line.key_id} worked again: {_ENDED[line.end]} at {timestamp(line.at)}")
+                case "newer":
+                    newer.add(line.key_id)
+                case "known":
+                    pass
+    if not dry_run:
+        await ports.revocations.announce(sorted(back))
+    return len(back), len(newer)
 
 
 class Reconciliation:
@@ -64,13 +105,18 @@ class Reconciliation:
         self._report = Reconciled()
 
     async def run(
-        self, holds: AsyncIterator[list[HeldResource]], pages: AsyncIterator[list[ErasedResource]]
+        self,
+        ends: AsyncIterator[list[RevocationLine]],
+        holds: AsyncIterator[list[HeldResource]],
+        pages: AsyncIterator[list[ErasedResource]],
     ) -> Reconciled:
-        """Place again every hold that the database has lost, then erase again what it has again.
+        """End every key that works again, place lost holds again, then erase again what is back.
 
         A page is in memory at a time. A repeat does only what is left. Raises StoreUnavailable while the
         store is unavailable, and Unavailable while the database is.
         """
+        ended = await end_keys_again(self._ports, ends, self._say, dry_run=self._dry_run)
+        self._report.keys, self._report.newer_keys = ended
         async for held in holds:
             for each in held:
                 await self._place_again(each)

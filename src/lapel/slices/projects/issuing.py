@@ -85,6 +85,18 @@ async def revoke(
         await _record(connection, ports, world, by, "key.revoked", row, before, after)
 
 
+async def shorten(
+    connection: Connection, ports: Ports, world: WorldRow, key_id: str, ends_at: datetime
+) -> None:
+    """Let a key end at this time. For the operator, after a restore that has lost the key's rotation."""
+    row = (await queries.lock_keys(connection, world.id, [key_id])).get(key_id)
+    if row is not None:
+        await queries.shorten_key(connection, world.id, key_id, ends_at)
+        before = {"expires_at": timestamp_or_none(row.expires_at)}
+        after = {"expires_at": timestamp(ends_at)}
+        await _record(connection, ports, world, None, "key.revoked", row, before, after)
+
+
 async def _record(
     connection: Connection,
     ports: Ports,

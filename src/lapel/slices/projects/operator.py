@@ -95,6 +95,11 @@ class OperatorKeys:
                 last = rows[asked.limit - 1]
                 asked = replace(asked, before_time=last.created_at, before_id=last.id)
 
+    async def count_working(self) -> int:
+        """The number of keys of the installation that work now."""
+        async with self._ports.database.acquire() as connection:
+            return await queries.count_working(connection, self._ports.clock.now())
+
     async def revoke(self, key_id: str, *, issued: bool = False) -> None:
         """Revoke a key in every process. `issued`: revoke the tokens that the key issued too.
 

@@ -100,6 +100,12 @@ WHERE world_id = $1 AND id = $2
 RETURNING expires_at
 """
 
+COUNT_WORKING = """
+SELECT count(*) FROM api_keys WHERE revoked_at IS NULL AND (expires_at IS NULL OR expires_at > $1)
+"""
+
+SHORTEN_KEY = "UPDATE api_keys SET expires_at = LEAST(expires_at, $3) WHERE world_id = $1 AND id = $2"
+
 # Also erases the end user's id and the name, even of keys that were revoked before: no revoked key needs
 # them.
 REVOKE_KEYS_OF_END_USER = """
@@ -267,6 +273,16 @@ async def retire_key(
     return await fetch_only_value(
         connection, datetime, RETIRE_KEY, world_id, key_id, successor_id, works_until, revoked_at
     )
+
+
+async def count_working(connection: Connection, now: datetime) -> int:
+    """The number of keys of the installation that work."""
+    return await fetch_only_value(connection, int, COUNT_WORKING, now)
+
+
+async def shorten_key(connection: Connection, world_id: int, key_id: str, ends_at: datetime) -> None:
+    """Let a key end at this time, unless it ends earlier."""
+    await connection.execute(SHORTEN_KEY, world_id, key_id, ends_at)
 
 
 async def revoke_keys_of_end_user(

@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
+from lapel.foundation.queue.jobs import Schedule
 from lapel.foundation.slices import Slice, Table
 from lapel.slices.projects import routes
 from lapel.slices.projects.key_queries import API_KEY
+from lapel.slices.projects.revocations.service import KeyRevocations
 from lapel.slices.projects.service import Keys, Projects
 
 SLICE = Slice(
     name="projects",
-    build=lambda services: (Projects(services.ports), Keys(services.ports)),
+    build=lambda services: (
+        Projects(services.ports),
+        Keys(services.ports),
+        KeyRevocations(services.ports),
+    ),
     operations=lambda services: routes.operations(services[Keys]),
+    schedules=lambda services: (
+        Schedule(name="keys.revocations", expression="* * * * *", handler=services[KeyRevocations].tell),
+    ),
     scopes=("keys:write", "end_user_keys:write"),
     ids={"organization_id": "org", "project_id": "proj", "key_id": "key"},
     token_kinds=(API_KEY,),

@@ -164,6 +164,7 @@ CREATE TABLE public.api_keys (
     created_at timestamp with time zone NOT NULL,
     secret_id text COLLATE pg_catalog."C",
     issued_revoked_at timestamp with time zone,
+    told_ends timestamp with time zone[],
     CONSTRAINT api_keys_kind_check CHECK ((kind = ANY (ARRAY['secret'::text, 'restricted'::text])))
 );
 
@@ -1588,6 +1589,12 @@ CREATE INDEX api_keys_newest ON public.api_keys USING btree (world_id, created_a
 CREATE INDEX api_keys_of_end_user ON public.api_keys USING btree (world_id, end_user_id, created_at DESC, id DESC) WHERE (end_user_id IS NOT NULL);
 
 CREATE INDEX api_keys_of_end_users ON public.api_keys USING btree (world_id, created_at DESC, id DESC) WHERE (end_user_id IS NOT NULL);
+
+CREATE INDEX api_keys_untold ON public.api_keys USING btree (world_id, id) WHERE (((revoked_at IS NOT NULL) OR (rotated_to IS NOT NULL)) AND (told_ends IS DISTINCT FROM ARRAY[revoked_at,
+CASE
+    WHEN (rotated_to IS NOT NULL) THEN expires_at
+    ELSE NULL::timestamp with time zone
+END, issued_revoked_at]));
 
 CREATE INDEX ask_answer_recordings_of_answer ON public.ask_answer_recordings USING btree (world_id, session_id, place);
 

@@ -3,7 +3,7 @@
 from lapel.foundation.database.migrations import script
 
 revision = "0066"
-down_revision = "0061"
+down_revision = "0065"
 
 COLUMNS = """
 -- Language tags as they were asked for, or as the configuration had them; null: all that the engine knows.
