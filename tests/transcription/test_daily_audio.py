@@ -17,9 +17,9 @@ from lapel.slices.recordings.service import Audio
 from lapel.slices.transcription import queries
 from lapel.slices.transcription.audio.audio_facts import AudioFacts
 from lapel.slices.transcription.audio.decoder import Decoder
-from lapel.slices.transcription.daily_audio.daily_audio import DailyAudio
 from lapel.slices.transcription.models.process.engine_client import Engine
 from lapel.slices.transcription.providers.protocol import Transcriber, Wish
+from lapel.slices.transcription.requests.daily_audio import DailyAudio
 from lapel.slices.transcription.speech.assembly import Piece
 from lapel.slices.transcription.speech.failures import Code, SpeechError, TryAgain
 from lapel.slices.transcription.speech.messages import Heard

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Generator
 from pathlib import Path
 
-from lapel.build_info import version_line
+from lapel.foundation.build_info import version_line
 
 gc.disable()  # imports make objects that stay, and collecting takes a quarter of the time
 from cyclopts import App, CycloptsError  # noqa: E402

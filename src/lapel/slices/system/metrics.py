@@ -15,7 +15,7 @@ import structlog
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 
 from lapel import __version__
-from lapel.build_info import commit
+from lapel.foundation.build_info import commit
 from lapel.foundation.core.errors import ApiError, Forbidden, MethodNotAllowed, Unauthorized
 from lapel.foundation.database import outbox
 from lapel.foundation.http.responses import refuse

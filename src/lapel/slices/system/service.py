@@ -10,7 +10,7 @@ import asyncpg
 import msgspec
 
 from lapel import __version__
-from lapel.build_info import commit
+from lapel.foundation.build_info import commit
 from lapel.foundation.core.errors import Unavailable
 from lapel.foundation.database.pool import DATABASE_AWAY
 from lapel.foundation.database.schema.schema_version import newest_revision

@@ -20,8 +20,6 @@ from lapel.slices.providers.service import engine_of
 from lapel.slices.recordings.service import audio_of, find_audio
 from lapel.slices.transcription import fact_queries, queries
 from lapel.slices.transcription.audio.peaks import resample
-from lapel.slices.transcription.daily_audio.daily_audio import DailyAudio
-from lapel.slices.transcription.daily_audio.daily_audio_queries import SUM_OF_DAY
 from lapel.slices.transcription.errors import TranscriptionInProgress, TranscriptNotReady
 from lapel.slices.transcription.exports import export_queries
 from lapel.slices.transcription.exports.formats import FORMATS
@@ -41,7 +39,9 @@ from lapel.slices.transcription.reading.transcription_state_queries import (
     TranscriptionStateRow,
     state_of_transcription,
 )
-from lapel.slices.transcription.requested_languages import add_configured, check_known, check_tags
+from lapel.slices.transcription.requests.daily_audio import DailyAudio
+from lapel.slices.transcription.requests.daily_audio_queries import SUM_OF_DAY
+from lapel.slices.transcription.requests.requested_languages import add_configured, check_known, check_tags
 from lapel.slices.transcription.speech.transcript import Segment, Transcript, Word
 from lapel.slices.transcription.views import document_of, segments_of, transcript_of, transcription_of
 from lapel.slices.transcription.wire import TranscribeRecording, TranscriptionPage, Waveform

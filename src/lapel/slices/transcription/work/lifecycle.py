@@ -13,8 +13,8 @@ from lapel.foundation.database import audit
 from lapel.foundation.queue import jobs
 from lapel.slices.recordings.service import set_transcription
 from lapel.slices.transcription import events, queries
-from lapel.slices.transcription.daily_audio.daily_audio import give_back
 from lapel.slices.transcription.payloads import Lane, Stage, Wake, entrypoint
+from lapel.slices.transcription.requests.daily_audio import give_back
 from lapel.slices.transcription.views import stored_segments, transcription_of
 from lapel.slices.transcription.wire import TranscribeRecording
 from lapel.slices.transcription.work import work_queries

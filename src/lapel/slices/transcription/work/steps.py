@@ -19,9 +19,9 @@ from lapel.slices.providers.service import engine_of
 from lapel.slices.recordings.service import audio_of, set_duration
 from lapel.slices.transcription import fact_queries, queries
 from lapel.slices.transcription.copies.remote_copies import remember_for
-from lapel.slices.transcription.daily_audio.daily_audio import DailyAudio
 from lapel.slices.transcription.providers.protocol import Wish
 from lapel.slices.transcription.providers.transcribers import speech_choice, speech_engine, transcriber
+from lapel.slices.transcription.requests.daily_audio import DailyAudio
 from lapel.slices.transcription.speech.failures import Gone, SpeechError
 from lapel.slices.transcription.speech.messages import Heard, Voices
 from lapel.slices.transcription.views import stored_segments

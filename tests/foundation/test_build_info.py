@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from lapel import __version__
-from lapel.build_info import find_commit
+from lapel.foundation.build_info import find_commit
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 
 
 def git(folder: Path, *arguments: str) -> str:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from lapel import __version__
 
-_PACKAGE = Path(__file__).parent
+_PACKAGE = Path(__file__).parents[1]
 # tools/record_commit.py writes this file into the packages that it builds.
 _RECORDED = "commit.txt"
 _SHOWN = 12
