@@ -228,7 +228,7 @@ WITHOUT_WORLD = {
 NO_CONSTANT = {
     "foundation/database/schema/new_schema.py": "the script that makes all tables, before there is a row",
     "foundation/database/rows.py": "its functions get the statement from their callers, which are looked at",
-    "foundation/queue/death_charges.py": "its statements are the constants `CHARGE` and `TAKE_BACK` of slices",
+    "foundation/queue/death_charges.py": "its statements are constants of slices: CHARGE, TAKE_BACK",
     "slices/recordings/uploads/media_states.py": "`_change` gets it from its callers: constants of this file",
     "slices/system/jobs.py": "one after the other of a list of public constants",
 }
