@@ -210,6 +210,7 @@ WITHOUT_WORLD = {
     "document_signing_keys",
     "findings",
     "installation_secret",
+    "token_peppers",
     "job_starts",
     "key_caches",
     "organization_config_overrides",
