@@ -156,6 +156,8 @@ async def test_keys_and_what_is_sealed_outlive_three_changes(machines: Machines)
         assert done["secrets of webhooks"] == {"resealed": 3, "unreadable": 0}
         assert done["provider keys"] == {"resealed": 1, "unreadable": 0}
         assert [each.part for each in await told(machines, new, None)] == ["keys and tokens"]
+        again = await asyncio.to_thread(resealed, machines, new, old)
+        assert {each["resealed"] for each in again.values()} == {0}
     await machines.are(((FOURTH, None), (FOURTH, None)))
     async with ports_with(machines, FOURTH, None) as ports, ports.database.acquire() as connection:
         for row in await queries.list_sealed(connection):

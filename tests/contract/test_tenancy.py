@@ -131,6 +131,7 @@ _REASONS = {
         "lapel.slices.projects.queries.FIND_KEY_OF_ANY_WORLD",
         "lapel.slices.providers.slots.slot_queries.LIST_KEYS",
         "lapel.slices.webhooks.queries.LIST_SEALED",
+        "lapel.slices.encrypted_uploads.sessions.session_queries.LIST_RECIPIENT_KEYS",
         "lapel.slices.providers.slots.slot_queries.COUNT_REMOTE",
         "lapel.slices.providers.slots.slot_queries.LIST_REMOTE",
         "lapel.slices.encrypted_uploads.policies.policy_queries.FORGET_POLICIES",

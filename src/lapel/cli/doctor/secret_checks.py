@@ -138,8 +138,8 @@ async def earlier_secrets(connection: Connection, settings: Settings) -> AsyncIt
     """What still hangs on another secret than the present one, and works; nothing if nothing does."""
     full = _sealer_of(settings)
     present = Sealer(full.keys[:1])
-    pairs = zip(await _readable(connection, full), await _readable(connection, present), strict=True)
-    if count := sum(readable and not under_present for readable, under_present in pairs):
+    values = [each for list_values in SEALED.values() for each in await list_values(connection)]
+    if count := sum(each.is_readable(full) and not each.is_readable(present) for each in values):
         yield Finding(
             "sealed values",
             "warning",
