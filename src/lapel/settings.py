@@ -131,7 +131,7 @@ class Settings:
         secret=True,
     )
     secret_previous: str | None = setting(
-        None, "The former secret. Values made with it stay readable.", parsers.secret, secret=True
+        None, "Another secret that is accepted: the former or the next one.", parsers.secret, secret=True
     )
     metrics_token: str | None = setting(
         None,

@@ -134,6 +134,7 @@ _REASONS = {
         "lapel.slices.projects.queries.FIND_KEY_OF_ANY_WORLD",
         "lapel.slices.providers.slots.slot_queries.LIST_KEYS",
         "lapel.slices.webhooks.queries.LIST_SEALED",
+        "lapel.slices.encrypted_uploads.sessions.session_queries.LIST_RECIPIENT_KEYS",
         "lapel.slices.providers.slots.slot_queries.COUNT_REMOTE",
         "lapel.slices.providers.slots.slot_queries.LIST_REMOTE",
         "lapel.slices.encrypted_uploads.policies.policy_queries.FORGET_POLICIES",
@@ -213,6 +214,7 @@ WITHOUT_WORLD = {
     "document_signing_keys",
     "findings",
     "installation_secret",
+    "token_peppers",
     "job_starts",
     "key_caches",
     "organization_config_overrides",
@@ -231,6 +233,7 @@ WITHOUT_WORLD = {
 NO_CONSTANT = {
     "foundation/database/schema/new_schema.py": "the script that makes all tables, before there is a row",
     "foundation/database/rows.py": "its functions get the statement from their callers, which are looked at",
+    "foundation/queue/death_charges.py": "its statements are constants of slices: CHARGE, TAKE_BACK",
     "slices/recordings/uploads/media_states.py": "`_change` gets it from its callers: constants of this file",
     "slices/system/jobs.py": "one after the other of a list of public constants",
 }

@@ -111,6 +111,7 @@ time: when Lapel did something, or when something ends; what it was is in other 
     holds               created_at released_at settled_at told_released_at
     idempotency_keys    created_at
     installation_secret recorded_at
+    token_peppers       kept_at
     job_starts          last_started_at
     key_caches          seen_at
     local_copies        renewed_at
@@ -261,6 +262,7 @@ hash: of a secret, of bytes or of a request; or a secret that is sealed: nobody 
     devices             public_key
     end_user_tokens     token_hash
     installation_secret fingerprint
+    token_peppers       secret_id sealed_pepper
     document_signing_keys public_key sealed_private_key
     firmware_releases   bin_sha256 bin_crc32 ufw_sha256
     idempotency_keys    key fingerprint

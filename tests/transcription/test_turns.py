@@ -10,6 +10,7 @@ import pytest
 
 from lapel.foundation.database.pool import Database
 from lapel.foundation.ports import Ports
+from lapel.foundation.queue.death_charges import DeathCharges
 from lapel.slices.transcription.payloads import Lane
 from lapel.slices.transcription.rows import ClaimRow
 from lapel.slices.transcription.work import work_queries
@@ -60,6 +61,13 @@ class Line:
         async with self.database.transaction() as connection:
             assert await work_queries.put_back(
                 connection, taken, timedelta(0), failed=False, turn=True, worker=worker
+            )
+
+    async def move_back(self, time: timedelta) -> None:
+        """Let this time pass for all steps."""
+        async with self.database.acquire() as connection:
+            await connection.execute(
+                "UPDATE speech_work SET available_at = available_at - $1::interval", time
             )
 
     async def done(self, taken: ClaimRow) -> None:
@@ -163,26 +171,48 @@ async def test_a_step_whose_worker_is_silent_is_free_again_and_the_silent_one_ha
 async def test_an_audio_is_charged_with_the_deaths_of_workers_that_were_at_it(line: Line) -> None:
     await line.put(0, 1)
 
+    async def later() -> ClaimRow:
+        await line.move_back(SECOND)
+        return await claim()
+
     async def claim() -> ClaimRow:
         async with line.database.transaction() as connection:
             claimed = await work_queries.claim(connection, "inference", "dies", timedelta(0))
         assert claimed is not None
         return claimed
 
-    async def at(claimed: ClaimRow, *, audio: bool) -> None:
-        async with line.database.transaction() as connection:
-            assert await work_queries.set_at_audio(connection, claimed, at=audio)
+    async def dies_at(claimed: ClaimRow) -> None:
+        of = (claimed.world_id, claimed.id, claimed.lease)
+        async with line.database.acquire() as connection:
+            assert await connection.fetchval(work_queries.CHARGE, *of) == claimed.id
 
-    await at(await claim(), audio=True)  # it dies at the audio
-    second = await claim()
-    await at(second, audio=True)
-    await at(second, audio=False)  # and this one dies afterwards
-    third = await claim()
-    await at(third, audio=True)
+    charges = DeathCharges(line.database, charge=work_queries.CHARGE, take_back=work_queries.TAKE_BACK)
+    await dies_at(await claim())
+    second = await later()
+    async with charges.at(second.world_id, second.id, second.lease):
+        pass  # and this one dies afterwards
+    third = await later()
+    async with charges.at(third.world_id, third.id, third.lease):
+        pass
     async with line.database.transaction() as connection:  # this one is stopped
         assert await work_queries.put_back(connection, third, timedelta(0), failed=False)
     fourth = await claim()
     assert [second.starts, third.starts, fourth.starts] == [1, 1, 1]
+
+
+async def test_an_audio_waits_longer_and_longer_after_each_death_at_it(line: Line) -> None:
+    """So others go on, and what is not the cause of the deaths has time to end."""
+    await line.put(0, 1)
+    for deaths, wait in ((1, 1), (2, 3), (5, 30), (19, 30)):
+        async with line.database.acquire() as connection:
+            await connection.execute(
+                "UPDATE speech_work SET starts = $1, lease = 'dead', available_at = clock_timestamp()", deaths
+            )
+        assert await line.take() is None
+        async with line.database.transaction() as connection:
+            assert await work_queries.lacking(connection) == []
+        await line.move_back(timedelta(seconds=wait))
+        assert await line.take() is not None
 
 
 async def test_what_was_put_back_waits_and_counts_as_a_failure_only_when_it_failed(line: Line) -> None:

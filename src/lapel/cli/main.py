@@ -31,6 +31,7 @@ holds = App(name="holds", help="List legal holds.")
 logs = App(name="logs", help="Show the requests of a project as they are answered.")
 events = App(name="events", help="Show events as they happen, and deliver them again.")
 signing_keys = App(name="signing-keys", help="List and rotate the keys that sign documents for devices.")
+secrets = App(name="secrets", help="Encrypt what is sealed again, after a change of the secret.")
 keys = App(name="keys", help="Make, list, revoke and rotate API keys, with the server running or stopped.")
 
 # Each command's function and the first line of its help. With the line here, the overview imports no command.
@@ -242,10 +243,10 @@ COMMANDS = (
         "Retire the key that signs for devices. The prepared key signs then, or else a new one.",
     ),
     (
-        signing_keys,
+        secrets,
         "reseal",
-        "lapel.cli.signing_keys.signing_key_commands:reseal",
-        "Encrypt the private keys of all projects again, under the present secret.",
+        "lapel.cli.secrets.secret_commands:reseal",
+        "Encrypt everything that is sealed again, under the present secret.",
     ),
     (audit, "list", "lapel.cli.commands.lists:audit", "List the newest entries of the audit log."),
     (
@@ -273,6 +274,7 @@ app.command(events)
 app.command(logs)
 app.command(keys)
 app.command(signing_keys)
+app.command(secrets)
 app.command(audit)
 app.command(erasures)
 app.command(holds)

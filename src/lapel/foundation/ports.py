@@ -11,6 +11,7 @@ from lapel.foundation.core.disk_guard import DiskGuard
 from lapel.foundation.core.ids import Ids, TimeOrderedIds
 from lapel.foundation.database.pool import CONNECTIONS, LOCK_SECONDS, Database
 from lapel.foundation.identity import seal, signing
+from lapel.foundation.identity.kept_peppers import former_peppers
 from lapel.foundation.identity.key_cache import Revocations
 from lapel.foundation.storage.client import ObjectStore, open_store
 from lapel.foundation.storage.credentials import (
@@ -79,14 +80,17 @@ async def open_ports(
     await database.open(patience=patience)
     store = open_store(settings, credentials)
     revocations = Revocations(database, listen_dsn=settings.listen_database_url)
+    sealer = seal.sealer(settings.secret, settings.secret_previous)
     try:
+        async with database.acquire() as connection:
+            former = await former_peppers(connection, sealer)
         yield Ports(
             settings=settings,
             database=database,
             clock=clock,
             ids=TimeOrderedIds(clock),
-            hasher=seal.token_hasher(settings.secret, settings.secret_previous),
-            sealer=seal.sealer(settings.secret, settings.secret_previous),
+            hasher=seal.token_hasher(settings.secret, settings.secret_previous, former),
+            sealer=sealer,
             signer=signing.signer(settings.secret, settings.secret_previous),
             revocations=revocations,
             store=store,

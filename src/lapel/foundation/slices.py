@@ -113,6 +113,7 @@ OWN_TABLES = (
     Table("idempotency_keys", grows=True),
     Table("alembic_version", shared="the schema's revision"),
     Table("installation_secret", shared="the fingerprint of the server's secret"),
+    Table("token_peppers", shared="the peppers of former secrets, sealed"),
     Table("job_starts", shared="counts per job, without content"),
     Table("key_caches", shared="the processes that cache keys"),
     Table("rate_windows", shared="counters; the name of the bucket contains the world"),

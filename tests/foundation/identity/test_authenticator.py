@@ -129,7 +129,7 @@ async def test_requests_at_the_same_time_share_a_look_up_and_get_their_own_holde
     authenticate = Authenticator(
         ports.database,
         ports.clock,
-        TokenHasher(b"new", previous=ports.hasher.pepper),
+        TokenHasher(b"new", (ports.hasher.pepper,)),
         Revocations(ports.database),
         lambda *_: None,
         kinds=[replace(API_KEY, find=find)],

@@ -70,7 +70,7 @@ def test_a_hint_shows_four_characters() -> None:
 
 def test_hashes_depend_on_the_pepper_and_both_peppers_find() -> None:
     token = new_token("dtok")
-    old, new = TokenHasher(b"a" * 32), TokenHasher(b"b" * 32, previous=b"a" * 32)
+    old, new = TokenHasher(b"a" * 32), TokenHasher(b"b" * 32, others=(b"a" * 32,))
     assert len(old.hash(token)) == 32
     assert old.hash(token) != new.hash(token)
     assert old.candidates(token) == [old.hash(token)]

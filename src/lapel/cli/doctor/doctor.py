@@ -151,6 +151,7 @@ async def _held(ports: Ports, *, is_served: bool) -> AsyncIterator[Finding]:
             speech_checks.remote_copies(connection),
             webhook_checks.webhook_secrets(connection, ports.sealer),
             secret_checks.signing_keys(connection, ports.sealer),
+            secret_checks.earlier_secrets(connection, ports.settings),
         )
         for group in groups:
             async for finding in group:

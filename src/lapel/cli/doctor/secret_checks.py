@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import os
 from datetime import UTC, datetime
-from functools import partial
 from typing import TYPE_CHECKING
 
 import asyncpg
@@ -15,27 +14,35 @@ from lapel.cli.shared import queries
 from lapel.cli.shared.faults import CommandError
 from lapel.cli.shared.options import say
 from lapel.foundation.identity.installation_secret import (
+    accepted_secrets,
     find_fingerprint,
     loaded_secrets,
     record_fingerprint,
     take_turn,
 )
-from lapel.foundation.identity.seal import SealBroken, sealer
+from lapel.foundation.identity.kept_peppers import former_peppers, keep_peppers
+from lapel.foundation.identity.seal import Sealer, sealer, secret_id
+from lapel.slices.encrypted_uploads.sessions.issuance import sealed_recipient_keys
 from lapel.slices.encrypted_uploads.signing import signing_key_queries
-from lapel.slices.encrypted_uploads.signing.signing_keys import can_open
-from lapel.slices.providers.slots import slot_queries
-from lapel.slices.providers.slots.slots import opened
-from lapel.slices.webhooks import signing_secrets
-from lapel.slices.webhooks.queries import list_sealed
+from lapel.slices.encrypted_uploads.signing.signing_keys import can_open, sealed_signing_keys
+from lapel.slices.providers.slots.slots import sealed_keys
+from lapel.slices.webhooks.signing_secrets import sealed_secrets
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 
     from lapel.foundation.database.connection import Connection
-    from lapel.foundation.identity.seal import Sealer
+    from lapel.foundation.identity.sealed_values import SealedValue
     from lapel.foundation.ports import Ports
     from lapel.settings import Settings
 
+# Everything that is sealed for longer than a day, by what `lapel secrets reseal` calls it.
+SEALED: Mapping[str, Callable[[Connection], Awaitable[list[SealedValue]]]] = {
+    "provider keys": sealed_keys,
+    "secrets of webhooks": sealed_secrets,
+    "signing keys": sealed_signing_keys,
+    "keys of encrypted uploads": sealed_recipient_keys,
+}
 # The most signing keys that a finding names.
 _NAMED = 3
 REMEDY = (
@@ -62,7 +69,8 @@ async def unusable(connection: Connection, settings: Settings) -> str | None:
 
     Keys and tokens made before schema 0009 do not name their secret, and are not counted.
     """
-    counted = await queries.made_under_others(connection, loaded_secrets(settings))
+    kept = await former_peppers(connection, _sealer_of(settings))
+    counted = await queries.made_under_others(connection, [*loaded_secrets(settings), *kept])
     found = [f"{each.kind} ({each.others})" for each in counted if each.others]
     return f"made under a secret that is not loaded: {', '.join(found)}" if found else None
 
@@ -79,7 +87,7 @@ async def other_secret(connection: Connection, settings: Settings) -> str | None
     counted = await queries.made_under_others(connection, loaded)
     if any(each.loaded for each in counted):
         return None
-    readable = await _readable(connection, sealer(str(settings.secret), settings.secret_previous))
+    readable = await _readable(connection, _sealer_of(settings))
     is_another = not any(readable) if readable else any(each.others for each in counted)
     return _told(settings) if is_another else None
 
@@ -99,11 +107,17 @@ def check_secret(settings: Settings, *, replaces: bool = False) -> None:
                 await take_turn(connection)
                 if not replaces and (told := await other_secret(connection, settings)) is not None:
                     raise CommandError(told)
-                await record_fingerprint(connection, loaded_secrets(settings)[0], datetime.now(UTC))
+                now = datetime.now(UTC)
+                await record_fingerprint(connection, loaded_secrets(settings)[0], now)
+                await keep_peppers(connection, _sealer_of(settings), accepted_secrets(settings), now)
         finally:
             await connection.close()
 
     asyncio.run(compare())
+
+
+def _sealer_of(settings: Settings) -> Sealer:
+    return sealer(str(settings.secret), settings.secret_previous)
 
 
 def _told(settings: Settings) -> str:
@@ -117,21 +131,29 @@ def _told(settings: Settings) -> str:
 
 async def _readable(connection: Connection, opener: Sealer) -> list[bool]:
     """For each thing that is sealed for the server: whether the loaded secrets open it."""
-    slots = [_opens(partial(opened, opener, row)) for row in await slot_queries.list_keys(connection)]
-    webhooks = [
-        _opens(partial(signing_secrets.opened, opener, row.world_id, row.id, row.sealed_secret))
-        for row in await list_sealed(connection)
-    ]
-    keys = [can_open(opener, row) for row in await signing_key_queries.list_sealed_keys(connection)]
-    return [*slots, *webhooks, *keys]
+    return [each.is_readable(opener) for values in SEALED.values() for each in await values(connection)]
 
 
-def _opens(open_it: Callable[[], object]) -> bool:
-    try:
-        open_it()
-    except SealBroken:
-        return False
-    return True
+async def earlier_secrets(connection: Connection, settings: Settings) -> AsyncIterator[Finding]:
+    """What still hangs on another secret than the present one, and works; nothing if nothing does."""
+    full = _sealer_of(settings)
+    present = Sealer(full.keys[:1])
+    values = [each for list_values in SEALED.values() for each in await list_values(connection)]
+    if count := sum(each.is_readable(full) and not each.is_readable(present) for each in values):
+        yield Finding(
+            "sealed values",
+            "warning",
+            f"sealed under the previous secret: {count}",
+            "When all machines have the new secret, run `lapel secrets reseal`. Until then, keep "
+            "LAPEL_SECRET_PREVIOUS, and do not change the secret again.",
+        )
+    kept = await former_peppers(connection, full)
+    counted = await queries.made_under_others(connection, [secret_id(str(settings.secret))])
+    if others := sum(each.others for each in counted):
+        unkept = await queries.made_under_others(connection, [secret_id(str(settings.secret)), *kept])
+        hanging = sum(each.others for each in unkept)
+        told = f"made under earlier secrets: {others}; of these, without a kept pepper: {hanging}"
+        yield Finding("keys and tokens", "warning" if hanging else "ok", told, REMEDY if hanging else None)
 
 
 async def signing_keys(connection: Connection, sealer: Sealer) -> AsyncIterator[Finding]:
@@ -144,7 +166,7 @@ async def signing_keys(connection: Connection, sealer: Sealer) -> AsyncIterator[
             "signing keys",
             "broken",
             f"keys sealed under another secret: {', '.join(lost[:_NAMED])}{more}",
-            "Set LAPEL_SECRET_PREVIOUS to the former secret and run `lapel signing-keys reseal`, or replace "
+            "Set LAPEL_SECRET_PREVIOUS to the former secret and run `lapel secrets reseal`, or replace "
             "the keys: `lapel signing-keys rotate`. Devices need the new public keys then.",
         )
     elif rows:

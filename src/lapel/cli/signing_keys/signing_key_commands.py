@@ -1,4 +1,4 @@
-"""`lapel signing-keys list|prepare|rotate|reseal`. The server may be running or stopped."""
+"""`lapel signing-keys list|prepare|rotate`. The server may be running or stopped."""
 
 from __future__ import annotations
 
@@ -86,20 +86,6 @@ def rotate(
     _check_form(pem=pem, json=json)
     made = with_ports(settings_of(data_dir), work)
     emit(made, json, lambda: _pem([made]) if pem else _told(made, "signs from now on"))
-
-
-def reseal(*, data_dir: DataDir = None, json: Json = False) -> None:
-    """Encrypt the private keys of all projects again, under the present secret.
-
-    After a change of LAPEL_SECRET, the keys then need LAPEL_SECRET_PREVIOUS no more.
-
-    For example:
-
-        lapel signing-keys reseal
-        lapel signing-keys reseal --data-dir /srv/lapel --json
-    """
-    count = with_ports(settings_of(data_dir), lambda ports: OperatorSigningKeys(ports).reseal())
-    emit({"resealed": count}, json, lambda: f"Encrypted again under the present secret: {count}.")
 
 
 def _check_form(*, pem: bool, json: bool) -> None:

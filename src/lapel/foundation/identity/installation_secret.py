@@ -27,9 +27,14 @@ WHERE installation_secret.fingerprint <> excluded.fingerprint
 """
 
 
+def accepted_secrets(settings: Settings) -> list[str]:
+    """The present secret and, if there is one, the other secret that is accepted."""
+    return [each for each in (settings.secret, settings.secret_previous) if each]
+
+
 def loaded_secrets(settings: Settings) -> list[str]:
     """The fingerprints of the present secret and, if there is one, of the previous secret."""
-    return [secret_id(each) for each in (settings.secret, settings.secret_previous) if each]
+    return [secret_id(each) for each in accepted_secrets(settings)]
 
 
 async def find_fingerprint(connection: Connection) -> str | None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import secrets
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
@@ -15,6 +16,9 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from lapel.foundation.identity.tokens import TokenHasher
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 _VERSION = b"\x01"
 _NONCE_BYTES = 12
@@ -59,14 +63,28 @@ class Sealer:
                 continue
         raise SealBroken
 
+    def resealed(self, sealed: bytes, context: bytes) -> bytes | None:
+        """The same plain bytes, sealed under the present key; None if they are already.
 
-def token_hasher(secret: str, previous: str | None) -> TokenHasher:
-    """The hasher of this secret (and of the previous one)."""
-    return TokenHasher(
-        derive(secret, "token-pepper"),
-        derive(previous, "token-pepper") if previous else None,
-        secret_id(secret),
-    )
+        Raises SealBroken as `open` does.
+        """
+        try:
+            Sealer(self.keys[:1]).open(sealed, context)
+        except SealBroken:
+            return self.seal(self.open(sealed, context), context)
+        return None
+
+
+def token_pepper(secret: str) -> bytes:
+    """The key of the hashes of keys and tokens."""
+    return derive(secret, "token-pepper")
+
+
+def token_hasher(secret: str, previous: str | None, former: Mapping[str, bytes] | None = None) -> TokenHasher:
+    """The hasher of this secret (and of the previous one). `former`: peppers by the id of their secret."""
+    others = {secret_id(previous): token_pepper(previous)} if previous else {}
+    others |= {each: pepper for each, pepper in (former or {}).items() if each != secret_id(secret)}
+    return TokenHasher(token_pepper(secret), tuple(others.values()), secret_id(secret))
 
 
 def sealer(secret: str, previous: str | None) -> Sealer:

@@ -44,13 +44,13 @@ def _checksum(prefix: str, body: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class TokenHasher:
-    """Keyed hashes of tokens: with the present pepper, and with the previous one during a rotation.
+    """Keyed hashes of tokens: with the present pepper, and with those of other secrets.
 
     `secret_id` names the secret that the present pepper comes from; it is stored beside each hash.
     """
 
     pepper: bytes
-    previous: bytes | None = None
+    others: tuple[bytes, ...] = ()
     secret_id: str = ""
     _present: KeyedHash = field(init=False, repr=False, compare=False)
 
@@ -63,8 +63,5 @@ class TokenHasher:
         return self._present.digest(token.encode())
 
     def candidates(self, token: str) -> list[bytes]:
-        """The hashes with which to look up a token: under the present pepper, then under the previous one."""
-        hashes = [self.hash(token)]
-        if self.previous is not None:
-            hashes.append(KeyedHash(self.previous).digest(token.encode()))
-        return hashes
+        """The hashes with which to look up a token: under the present pepper, then under the others."""
+        return [self.hash(token), *(KeyedHash(each).digest(token.encode()) for each in self.others)]

@@ -12,15 +12,14 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from lapel.foundation.core.errors import Unavailable
+from lapel.foundation.queue.death_charges import pause_after
 
 if TYPE_CHECKING:
     from lapel.foundation.database.pool import Database
 
-# When a job whose worker was killed may start again: 1, 3, 7, 15, and from then on 30 seconds after its last
-# start. So a job that is not the cause of the kills has eight minutes to end before it is held.
-NOT_BEFORE = """
-job_starts.last_started_at + least(30, power(2, least(job_starts.starts, 10)) - 1) * interval '1 second'
-"""
+# When a job whose worker was killed may start again. A job that is not the cause of the kills has eight
+# minutes to end before it is held.
+NOT_BEFORE = f"job_starts.last_started_at + {pause_after('job_starts.starts')}"
 # No row: it may not start yet.
 BEGIN = f"""
 INSERT INTO job_starts (job_id, starts, last_started_at) VALUES ($1, 1, now())

@@ -29,6 +29,7 @@ from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT, FlowControl
 from lapel.foundation.core.asgi import CONNECTION
 from lapel.hosting.connections.direct_transfer import DirectTransfer
 from lapel.hosting.connections.early_refusals import EarlyRefusal, refusal_answer
+from lapel.hosting.connections.unread_bodies import BODY, DROPPED, ENDED, HEAD, IDLE
 from lapel.hosting.connections.whole_messages import WholeMessages
 from lapel.hosting.connections.write_coalescing import Flushes, JoinedTransport, send_unframed
 
@@ -41,9 +42,7 @@ if TYPE_CHECKING:
 MINIMUM_RATE = 1024  # bytes per second
 MAX_HEADERS = 200
 PIECE = 4096  # bytes that are parsed at once, if they are not part of one body
-LINGER = 2.0  # seconds for which a refused client may still send, so that it can read the refusal
-
-IDLE, HEAD, BODY, REFUSED = range(4)
+LINGER = 2.0  # seconds for which a client whose request is no HTTP may still send, so that it can read why
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -86,11 +85,10 @@ class GuardedProtocol(WholeMessages):
     _joined: JoinedTransport  # is `transport`
     _unparsed = b""  # arrived while requests wait for their turn
 
-    _phase = HEAD  # of the parser
-    _turn = 0  # counts changes of the phase, so that the sweep also notices a return to a phase
     _fed = 0  # bytes since the head began
     _head_bytes = 0
     _refusal: EarlyRefusal | None = None
+    _lingers = LINGER  # seconds from the last answer
 
     # What the sweep saw last.
     _seen: tuple[int, int, bool] = (-1, -1, False)
@@ -105,18 +103,21 @@ class GuardedProtocol(WholeMessages):
         super().connection_made(transport)
         kind = type(self)
         flushes = kind.flushes = kind.flushes or Flushes(self.loop)
-        self.transport = self._joined = JoinedTransport(transport, flushes)
+        self.transport = self._joined = JoinedTransport(transport, flushes, self._linger)
         self.flow = self._reading = _HeldFlow(transport)
         if kind.sweeping is None:
             kind.sweeping = self.loop.call_later(self.limits.sweep, _sweep, kind, self.loop, self.connections)
 
     def data_received(self, data: bytes) -> None:
         """Bytes have arrived."""
+        if self._phase == ENDED:
+            self._drop(len(data))
+            return
         if self._reading.held:
             self._unparsed += data
             return
         rest = data if len(data) <= PIECE else memoryview(data)
-        while rest and self._phase != REFUSED:
+        while rest and self._phase != ENDED:
             if self.pipeline:
                 self._reading.held = True
                 self.flow.pause_reading()
@@ -197,6 +198,8 @@ class GuardedProtocol(WholeMessages):
         cast("Scope", self.scope)[CONNECTION] = self
         if version == "1.0":
             send_unframed(self.cycle)
+        if self.expect_100_continue or self._in_chunks or self._body_left > DROPPED:
+            self._end_if_unread(self.cycle)
         if self.parser.should_upgrade():
             self.cycle.keep_alive = False  # what follows is not HTTP to the parser
         self._phase = BODY
@@ -219,6 +222,7 @@ class GuardedProtocol(WholeMessages):
             self._fail(400, "The last `Transfer-Encoding` of a request is chunked.")
         if len(codings) > 1:
             self._fail(501, "The only `Transfer-Encoding` that this server decodes is chunked.")
+        self._in_chunks = bool(codings)
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
         self._running = cycle
@@ -260,7 +264,7 @@ class GuardedProtocol(WholeMessages):
                 self._refuse(EarlyRefusal(408, "The headers did not arrive in time."))
         elif self._phase == BODY:
             self._check_body(now, answered)
-        elif self._phase == REFUSED and now - self._since > LINGER:
+        elif self._phase == ENDED and now - self._since > self._lingers:
             self.transport.abort()
         elif self._phase == IDLE and answered and now - self._since > self.timeout_keep_alive:
             self.transport.close()
@@ -290,6 +294,11 @@ class GuardedProtocol(WholeMessages):
                 self.transport.abort()
         self._unsent_since, self._taken_then, self._all_taken = now, taken, taken + unsent
 
+    def _linger(self) -> bool:
+        """Let a client that is sending a body read its answer, in place of closing the connection."""
+        self._lingers = self.limits.body_timeout
+        return super()._linger()
+
     def hang_up(self, scope: Scope) -> None:
         """Ends the connection for the application, which leaves this request's answer unfinished."""
         cycle = self._answering(scope)
@@ -317,9 +326,9 @@ class GuardedProtocol(WholeMessages):
 
     def _refuse(self, refusal: EarlyRefusal) -> None:
         """Answers in the contract's form, gives the client a moment to read the answer, and hangs up."""
-        if self._phase == REFUSED or self.transport.is_closing():
+        if self._phase == ENDED or self.transport.is_closing():
             return
-        started, self._phase = self._fed > 0, REFUSED
+        started, self._phase = self._fed > 0, ENDED
         self._turn += 1
         self._forget_waiting()
         cycle = self._running
@@ -335,12 +344,8 @@ class GuardedProtocol(WholeMessages):
             self.transport.close()
             return
         self._unset_keepalive_if_required()
-        self.flow.resume_reading()
         self.transport.write(refusal_answer(refusal, self.limits.request_id()))
-        if self.transport.can_write_eof():
-            self.transport.write_eof()
-        else:
-            self.transport.close()
+        self._end(DROPPED)
 
     def _forget_waiting(self) -> None:
         """Drop the requests that wait for their turn, and what is not parsed yet."""

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 
-from lapel.hosting.connections.direct_transfer import KnownBodies
+from lapel.hosting.connections.unread_bodies import UnreadBodies
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -27,7 +27,7 @@ _ENDINGS = frozenset((b"connection", b"transfer-encoding"))
 _ALLOWED = bytes(byte for byte in range(256) if byte >= 0x20 and byte != 0x7F) + b"\t"
 
 
-class WholeMessages(KnownBodies):
+class WholeMessages(UnreadBodies):
     """A protocol whose application can take a whole body, and give a whole answer."""
 
     # The request that is being answered; `cycle` is the latest, which may wait for its turn.
@@ -65,6 +65,7 @@ class WholeMessages(KnownBodies):
             cycle is None
             or cycle.response_started
             or not cycle.keep_alive
+            or self._must_end(cycle)
             or self.flow.write_paused
             or scope["method"] == "HEAD"
             or (body and status in _NO_BODY)
@@ -78,7 +79,6 @@ class WholeMessages(KnownBodies):
         if head.translate(None, _ALLOWED) != b"\r\n" * (len(fields) + 2):
             return False  # uvicorn refuses a header that would end its line, or has other control characters
         cycle.response_started = cycle.response_complete = True
-        cycle.waiting_for_100_continue = False
         self.transport.write(head)
         if body:
             self.transport.write(body)

@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING
 import structlog
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from uvicorn._types import ASGISendEvent
     from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 
@@ -57,14 +59,20 @@ class Flushes:
 class JoinedTransport(asyncio.Transport):
     """A transport that delays a short write, and one that follows it, until the end of the loop's iteration,
     or until a third write.
+
+    `linger` is called before a close; if it returns True, it has ended what is written, and the transport
+    stays open.
     """
 
-    __slots__ = ("_body", "_ended", "_flushes", "_held", "_transport", "_written")
+    __slots__ = ("_body", "_ended", "_flushes", "_held", "_linger", "_transport", "_written")
 
-    def __init__(self, transport: asyncio.Transport, flushes: Flushes) -> None:
+    def __init__(
+        self, transport: asyncio.Transport, flushes: Flushes, linger: Callable[[], bool] = lambda: False
+    ) -> None:
         super().__init__()
         self._transport = transport
         self._flushes = flushes
+        self._linger = linger
         self._held = b""
         self._body: bytes | bytearray | memoryview = b""
         self._ended = False
@@ -114,8 +122,9 @@ class JoinedTransport(asyncio.Transport):
 
     def close(self) -> None:
         """Close after all written bytes are sent."""
-        self.flush()
-        self._transport.close()
+        if not self._linger():
+            self.flush()
+            self._transport.close()
 
     def abort(self) -> None:
         """Close at once; unsent bytes are lost."""

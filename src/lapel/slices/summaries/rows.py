@@ -67,8 +67,8 @@ class TemplateVersionRow(msgspec.Struct, frozen=True):
 
 
 class WorkRow(msgspec.Struct, frozen=True):
-    """A summary whose work is leased to a worker. `starts`: how often a worker has started the work without
-    ending it, including this start. `failures`: how many tries failed."""
+    """A summary whose work is leased to a worker. `starts`: how many workers died while they were at it.
+    `failures`: how many tries failed."""
 
     world_id: int
     id: str

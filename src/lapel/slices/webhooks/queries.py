@@ -112,8 +112,14 @@ SELECT count(pg_notify('{EVENTS_CHANNEL}', '')) FROM due
 
 # Of all worlds, for the operator. The limit bounds the memory.
 LIST_SEALED = """
-SELECT world_id, id, sealed_secret FROM webhooks WHERE deleted_at IS NULL
+SELECT world_id, id, sealed_secret, sealed_previous_secret FROM webhooks WHERE deleted_at IS NULL
 ORDER BY world_id, id LIMIT 100000
+"""
+# Not a secret that was replaced meanwhile.
+RESEAL = "UPDATE webhooks SET sealed_secret = $4 WHERE world_id = $1 AND id = $2 AND sealed_secret = $3"
+RESEAL_PREVIOUS = """
+UPDATE webhooks SET sealed_previous_secret = $4
+WHERE world_id = $1 AND id = $2 AND sealed_previous_secret = $3
 """
 
 
@@ -196,6 +202,17 @@ async def rotate(
 async def list_sealed(connection: Connection) -> list[SealedRow]:
     """The sealed secrets of all webhooks, 100,000 at most."""
     return await fetch_rows(connection, SealedRow, LIST_SEALED)
+
+
+async def reseal(row: SealedRow, connection: Connection, sealed_secret: bytes) -> None:
+    """Replace a sealed secret, unless the row has another one than `row` by now."""
+    await connection.execute(RESEAL, row.world_id, row.id, row.sealed_secret, sealed_secret)
+
+
+async def reseal_previous(row: SealedRow, connection: Connection, sealed_secret: bytes) -> None:
+    """The same for the former secret."""
+    given = (row.world_id, row.id, row.sealed_previous_secret, sealed_secret)
+    await connection.execute(RESEAL_PREVIOUS, *given)
 
 
 async def find_placed(connection: Connection, world_id: int, event_id: str) -> ResentRow | None:

@@ -24,11 +24,12 @@ class WebhookRow(msgspec.Struct, frozen=True):
 
 
 class SealedRow(msgspec.Struct, frozen=True):
-    """A webhook's sealed secret."""
+    """A webhook's sealed secret, and the former one while that is valid."""
 
     world_id: int
     id: str
     sealed_secret: bytes
+    sealed_previous_secret: bytes | None
 
 
 class DisabledWebhookRow(WebhookRow, frozen=True):

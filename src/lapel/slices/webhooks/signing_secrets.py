@@ -8,11 +8,15 @@ Source: Standard Webhooks, "Signature scheme".
 from __future__ import annotations
 
 import secrets
+from functools import partial
 from typing import TYPE_CHECKING
 
 from lapel.foundation.identity import webhook_signatures
+from lapel.foundation.identity.sealed_values import SealedValue
+from lapel.slices.webhooks import queries
 
 if TYPE_CHECKING:
+    from lapel.foundation.database.connection import Connection
     from lapel.foundation.identity.seal import Sealer
 
 
@@ -33,6 +37,18 @@ def opened(sealer: Sealer, world_id: int, webhook_id: str, sealed_secret: bytes)
     any more.
     """
     return sealer.open(sealed_secret, _context(world_id, webhook_id)).decode()
+
+
+async def sealed_secrets(connection: Connection) -> list[SealedValue]:
+    """The secrets of all webhooks, as they are stored."""
+    found: list[SealedValue] = []
+    for row in await queries.list_sealed(connection):
+        context = _context(row.world_id, row.id)
+        found.append(SealedValue(row.sealed_secret, context, partial(queries.reseal, row)))
+        if row.sealed_previous_secret is not None:
+            replace = partial(queries.reseal_previous, row)
+            found.append(SealedValue(row.sealed_previous_secret, context, replace))
+    return found
 
 
 def _context(world_id: int, webhook_id: str) -> bytes:

@@ -32,7 +32,6 @@ async def receive_pieces(call: SignedCall) -> AsyncIterator[bytes]:
 
     Raises `SenderGone` when the client hangs up, `S3Error` when nothing comes for `call.stall` seconds.
     """
-    call.request.body_wanted = True
     more = True
     while more:
         try:

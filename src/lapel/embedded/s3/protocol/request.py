@@ -47,7 +47,6 @@ class Request:
     __slots__ = (
         "_scope",
         "_send",
-        "body_wanted",
         "cors",
         "headers",
         "id",
@@ -66,7 +65,6 @@ class Request:
         self.id = request_id
         self.cors: Headers = []
         self.started = False
-        self.body_wanted = False
         self.method: str = scope["method"]
         self.headers = _header_map(scope["headers"])
         self.raw_path: bytes = scope.get("raw_path") or scope["path"].encode()
@@ -137,12 +135,7 @@ class Request:
     def _all(self, headers: Headers) -> Headers:
         """All headers of an answer."""
         request_id = (b"x-amz-request-id", self.id.encode())
-        sent = [*_ALWAYS, request_id, *self.cors, *headers]
-        if b"expect" in self.headers and not self.body_wanted:
-            # The client has not sent its body (RFC 9110, 10.1.1). If the connection stayed open, the client's
-            # next request would be read as the body.
-            sent.append((b"connection", b"close"))
-        return sent
+        return [*_ALWAYS, request_id, *self.cors, *headers]
 
     async def _start(self, status: int, headers: Headers) -> None:
         self.started = True

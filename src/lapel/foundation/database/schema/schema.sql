@@ -1071,6 +1071,13 @@ CREATE TABLE public.summary_work (
     created_at timestamp with time zone NOT NULL
 );
 
+CREATE TABLE public.token_peppers (
+    secret_id text NOT NULL COLLATE pg_catalog."C",
+    sealed_pepper bytea NOT NULL,
+    kept_at timestamp with time zone NOT NULL,
+    CONSTRAINT token_peppers_secret_id_check CHECK ((secret_id ~ '^[0-9a-f]{16}$'::text))
+);
+
 CREATE TABLE public.tombstones (
     world_id bigint NOT NULL,
     id text NOT NULL COLLATE pg_catalog."C",
@@ -1509,6 +1516,9 @@ ALTER TABLE ONLY public.summary_turns
 
 ALTER TABLE ONLY public.summary_work
     ADD CONSTRAINT summary_work_pkey PRIMARY KEY (world_id, id);
+
+ALTER TABLE ONLY public.token_peppers
+    ADD CONSTRAINT token_peppers_pkey PRIMARY KEY (secret_id);
 
 ALTER TABLE ONLY public.tombstones
     ADD CONSTRAINT tombstones_pkey PRIMARY KEY (world_id, id);

@@ -1,8 +1,8 @@
-"""Publishes a session: verify the staged object, write its plain audio, read that back, sign the receipt.
+"""Publishes a session: verify the staged object, write its plain audio, have that verified, sign the receipt.
 
 The plain audio streams into a new object while the staged one is opened. The object is complete only when
-everything is verified, and its bytes are read back before anything refers to it. Then one transaction makes
-it the audio of the recording and stores the receipt.
+everything is verified. Before anything refers to it, the store has compared its SHA-256, or it is read
+back. Then one transaction makes it the audio of the recording and stores the receipt.
 
 If the process is killed, another try begins anew, with another object. What a killed try leaves is at most an
 object that nothing refers to, which the reconciler's sweep deletes.

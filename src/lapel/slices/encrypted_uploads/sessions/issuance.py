@@ -6,10 +6,12 @@ import math
 import uuid
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import TYPE_CHECKING, cast
 
 from lapel.foundation.core.crash_points import crash_point
 from lapel.foundation.core.errors import RateLimitExceeded
+from lapel.foundation.identity.sealed_values import SealedValue
 from lapel.foundation.storage.object_names import SealedName
 from lapel.slices.encrypted_uploads.documents import digests, hpke, upload_authorization
 from lapel.slices.encrypted_uploads.documents.profiles import POLICY_CODES
@@ -90,6 +92,18 @@ class _Fresh:
 def recipient_context(world_id: int, session_id: str) -> bytes:
     """The context under which a session's private X25519 key is sealed."""
     return f"encrypted-upload:{world_id}:{session_id}".encode()
+
+
+async def sealed_recipient_keys(connection: Connection) -> list[SealedValue]:
+    """The private keys of all sessions, as they are stored."""
+    return [
+        SealedValue(
+            row.sealed_recipient_key,
+            recipient_context(row.world_id, row.id),
+            partial(session_queries.reseal, row),
+        )
+        for row in await session_queries.list_recipient_keys(connection)
+    ]
 
 
 class SessionIssuer:

@@ -10,6 +10,14 @@ from lapel.slices.encrypted_uploads.documents.profiles import PolicyName
 from lapel.slices.encrypted_uploads.wire import Channel, StoredState
 
 
+class SealedRecipientRow(msgspec.Struct, frozen=True):
+    """The sealed X25519 key of a session."""
+
+    world_id: int
+    id: str
+    sealed_recipient_key: bytes
+
+
 class UploadSessionRow(msgspec.Struct, frozen=True):
     """A session. `still_bound`: its device is bound to its end user, in the binding of its creation."""
 

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 
 from lapel.foundation.database.rows import fetch_only_value, fetch_row, fetch_rows, fetch_values
 from lapel.slices.devices.service import device_of_row
-from lapel.slices.encrypted_uploads.sessions.rows import UploadSessionRow
+from lapel.slices.encrypted_uploads.sessions.rows import SealedRecipientRow, UploadSessionRow
 from lapel.slices.projects.service import WORLDS_IN_PROJECTS
 from lapel.slices.recordings.service import seen_recording
 
@@ -49,6 +49,16 @@ SELECT {_COLUMNS} FROM {_WITH_DEVICE}
 WHERE s.world_id = $1 AND s.recording_id = $2 AND s.state IN ('staging', 'ready', 'processing', 'published')
 ORDER BY s.created_at DESC, s.id
 FOR UPDATE OF s
+"""
+
+# For the operator, over all projects: a session has its key until it is published or given up.
+LIST_RECIPIENT_KEYS = """
+SELECT world_id, id, sealed_recipient_key FROM encrypted_upload_sessions
+WHERE sealed_recipient_key IS NOT NULL ORDER BY world_id, id LIMIT 100000
+"""
+RESEAL = """
+UPDATE encrypted_upload_sessions SET sealed_recipient_key = $4
+WHERE world_id = $1 AND id = $2 AND sealed_recipient_key = $3
 """
 
 READ_SUCCESSOR = f"""
@@ -195,6 +205,16 @@ async def accept(
 ) -> None:
     """Accept the manifest of a locked session that is `staging`; its publication is due now."""
     await connection.execute(ACCEPT, world_id, session_id, manifest, now)
+
+
+async def list_recipient_keys(connection: Connection) -> list[SealedRecipientRow]:
+    """The sealed keys of all sessions, 100,000 at most."""
+    return await fetch_rows(connection, SealedRecipientRow, LIST_RECIPIENT_KEYS)
+
+
+async def reseal(row: SealedRecipientRow, connection: Connection, sealed_key: bytes) -> None:
+    """Replace a sealed key, unless it is gone by now."""
+    await connection.execute(RESEAL, row.world_id, row.id, row.sealed_recipient_key, sealed_key)
 
 
 async def read_organization(connection: Connection, world_id: int) -> str:

@@ -85,11 +85,6 @@ class OperatorSigningKeys:
             key_id = await self._keys.rotate(connection, project_id)
         return await self._read(project_id, key_id)
 
-    async def reseal(self) -> int:
-        """Encrypt the private keys of all projects under the present secret. Returns how many were not."""
-        async with self._ports.database.transaction() as connection:
-            return await self._keys.reseal(connection)
-
     async def _read(self, project_id: str, key_id: int) -> SigningKeyShown:
         found = await OperatorSigningKeys(self._ports, project_id=project_id).list()
         return next(each for each in found if each.key_id == key_id)

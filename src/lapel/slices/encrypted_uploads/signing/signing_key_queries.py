@@ -113,7 +113,7 @@ async def list_sealed_keys(connection: Connection) -> list[SealedKeyRow]:
     return await fetch_rows(connection, SealedKeyRow, LIST_SEALED_KEYS)
 
 
-async def reseal(connection: Connection, key: SealedKeyRow, sealed_private_key: bytes) -> None:
+async def reseal(key: SealedKeyRow, connection: Connection, sealed_private_key: bytes) -> None:
     """Replace a key's sealed private key, unless the row has another one than `key` by now."""
     values = (key.project_id, key.key_id, key.sealed_private_key, sealed_private_key)
     await connection.execute(RESEAL, *values)

@@ -9,6 +9,7 @@ public key stays for ever, so that old receipts can be verified.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -16,7 +17,8 @@ import structlog
 
 from lapel.foundation.core.errors import NotFound, Unavailable
 from lapel.foundation.database import audit
-from lapel.foundation.identity.seal import SealBroken, Sealer
+from lapel.foundation.identity.seal import SealBroken
+from lapel.foundation.identity.sealed_values import SealedValue
 from lapel.slices.encrypted_uploads.documents import signatures
 from lapel.slices.encrypted_uploads.signing import signing_key_queries
 from lapel.slices.encrypted_uploads.signing.signing_key_queries import SealedKeyRow
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
 
     from lapel.foundation.database.connection import Connection
+    from lapel.foundation.identity.seal import Sealer
     from lapel.foundation.ports import Ports
     from lapel.slices.encrypted_uploads.signing.signing_key_queries import PublicKeyRow
 
@@ -112,19 +115,6 @@ class SigningKeys:
                 await self._record(connection, project_id, _change(action, key_id, retired), None)
                 return key_id
 
-    async def reseal(self, connection: Connection) -> int:
-        """Seal the private keys of all projects under the present secret. For the operator.
-
-        Returns how many were sealed under the previous secret. Those that cannot be opened stay as they are.
-        """
-        present, count = Sealer(self._ports.sealer.keys[:1]), 0
-        for row in await signing_key_queries.list_sealed_keys(connection):
-            if not can_open(present, row) and can_open(self._ports.sealer, row):
-                private = signatures.private_bytes(opened_key(self._ports.sealer, row))
-                await signing_key_queries.reseal(connection, row, _sealed(present, row, private))
-                count += 1
-        return count
-
     async def _lock(self, connection: Connection, project_id: str) -> None:
         """Let prepared keys and rotations of a project come one after the other. Raises NotFound."""
         if await lock_world(connection, project_id, "live") is None:
@@ -165,6 +155,15 @@ class SigningKeys:
             change=change,
             about=None,
         )
+
+
+async def sealed_signing_keys(connection: Connection) -> list[SealedValue]:
+    """The private keys of all projects, as they are stored."""
+    return [
+        SealedValue(row.sealed_private_key, _context(row), partial(signing_key_queries.reseal, row))
+        for row in await signing_key_queries.list_sealed_keys(connection)
+        if row.sealed_private_key is not None
+    ]
 
 
 def opened_key(sealer: Sealer, row: SealedKeyRow) -> EllipticCurvePrivateKey:

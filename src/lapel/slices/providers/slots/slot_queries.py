@@ -42,6 +42,8 @@ SELECT {_COLUMNS}, w.project_id, w.mode
 FROM provider_slots s JOIN worlds w ON w.id = s.world_id
 WHERE s.sealed_key IS NOT NULL ORDER BY w.project_id, w.mode, s.slot
 """
+# Not a key that was replaced meanwhile.
+RESEAL = "UPDATE provider_slots SET sealed_key = $4 WHERE world_id = $1 AND slot = $2 AND sealed_key = $3"
 LIST_REMOTE = f"""
 SELECT {_COLUMNS}, w.project_id, w.mode
 FROM provider_slots s JOIN worlds w ON w.id = s.world_id
@@ -98,6 +100,11 @@ async def delete(connection: Connection, world_id: int, slot: Slot) -> None:
 async def list_keys(connection: Connection) -> list[OperatorSlotRow]:
     """The slots of all projects for which a key is stored."""
     return await fetch_rows(connection, OperatorSlotRow, LIST_KEYS)
+
+
+async def reseal(row: OperatorSlotRow, connection: Connection, sealed_key: bytes) -> None:
+    """Replace a sealed key, unless the slot has another one than `row` by now."""
+    await connection.execute(RESEAL, row.world_id, row.slot, row.sealed_key, sealed_key)
 
 
 async def count_remote(connection: Connection) -> list[EngineCountRow]:

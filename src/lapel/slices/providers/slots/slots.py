@@ -6,9 +6,11 @@ engine answers it. This module serves the work; operator.py serves the operator,
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 from lapel.foundation.identity.seal import SealBroken
+from lapel.foundation.identity.sealed_values import SealedValue
 from lapel.slices.providers.choice import SlotChoice, dollars
 from lapel.slices.providers.provider_failures import ProviderFailed
 from lapel.slices.providers.slots import slot_queries
@@ -99,6 +101,19 @@ def opened(sealer: Sealer, row: SlotRow) -> str | None:
         return None
     context = _context(row.world_id, row.slot, row.engine, row.base_url)
     return sealer.open(row.sealed_key, context).decode()
+
+
+async def sealed_keys(connection: Connection) -> list[SealedValue]:
+    """The keys of all slots, as they are stored."""
+    return [
+        SealedValue(
+            row.sealed_key,
+            _context(row.world_id, row.slot, row.engine, row.base_url),
+            partial(slot_queries.reseal, row),
+        )
+        for row in await slot_queries.list_keys(connection)
+        if row.sealed_key is not None
+    ]
 
 
 def _context(world_id: int, slot: Slot, engine: Engine, base_url: str | None) -> bytes:

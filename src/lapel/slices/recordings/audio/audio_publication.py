@@ -53,7 +53,8 @@ class PlainAudioPlace:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PlainAudio:
-    """A plain audio in the store. `size` (bytes) and `sha256` (hexadecimal) were read back from it."""
+    """A plain audio in the store. The store compared its SHA-256 (hexadecimal) as it took the bytes, or the
+    object was read back. `size` is in bytes."""
 
     place: PlainAudioPlace
     size: int

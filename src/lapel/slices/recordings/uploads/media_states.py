@@ -210,7 +210,8 @@ class Observed:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Verified:
-    """A verified copy: size in bytes and SHA-256 in hexadecimal, read back; the duration is the client's."""
+    """A verified copy. The store computed its SHA-256 (hexadecimal) while it copied, or the copy was read
+    back. The size is in bytes; the duration is the client's."""
 
     object_key: str
     content_type: str

@@ -21,6 +21,7 @@ import structlog
 from lapel.foundation.core.crash_points import crash_point
 from lapel.foundation.core.errors import Unavailable
 from lapel.foundation.database.pool import DATABASE_AWAY
+from lapel.foundation.queue.death_charges import MOST_DEATHS, DeathCharges, LeaseLost
 from lapel.foundation.queue.places import Places
 from lapel.slices.embeddings.service import EmbeddingsAway, OwnMeanings
 from lapel.slices.language_models.service import ModelAway, ModelFailed, told_to_client, told_to_log
@@ -45,8 +46,6 @@ if TYPE_CHECKING:
 # Length of a lease, and the time between two renewals in seconds.
 LEASE = timedelta(seconds=6)
 _RENEW_SECONDS = 1.5
-# The most starts of a summary whose workers die.
-_MAX_STARTS = 5
 # The time for which failed tries are repeated, and the longest pause between two of them.
 _PATIENCE = timedelta(minutes=40)
 _LONGEST_PAUSE = 300.0
@@ -126,6 +125,9 @@ class SummaryRunner:
         self._models = models
         self._meanings = OwnMeanings(embeddings)
         self._places = Places(AT_ONCE)
+        self._charges = DeathCharges(
+            ports.database, charge=summary_work_queries.CHARGE, take_back=summary_work_queries.TAKE_BACK
+        )
         self._claiming = asyncio.Lock()
         self._running: set[asyncio.Task[MadeSummary]] = set()
         self._stopping = False
@@ -182,6 +184,7 @@ class SummaryRunner:
         async with self._claiming:
             if self._stopping or self._places.none_free:
                 return None
+            await self._charges.take_back()
             async with self._ports.database.transaction() as connection:
                 work = await summary_work_queries.claim(
                     connection, secrets.token_hex(8), LEASE, self._places.at_their_most
@@ -197,10 +200,9 @@ class SummaryRunner:
         if self._stopping:
             await self._put_back(work, timedelta(0), failed=False)
             return
-        if work.starts > _MAX_STARTS:
-            await self._fail(
-                work, "processing_error", "Every worker that began this summary was killed by it."
-            )
+        if work.starts >= MOST_DEATHS:
+            message = f"{MOST_DEATHS} workers died while they were at this summary."
+            await self._fail(work, "processing_error", message)
             return
         parts = _KeptParts(self._ports, work)
         try:
@@ -223,7 +225,7 @@ class SummaryRunner:
 
         Raises SummaryFailed, _TryAgain, _Gone, and Unavailable when the database is away.
         """
-        doing = asyncio.create_task(self._make(work, parts), name="summary")
+        doing = asyncio.create_task(self._make_charged(work, parts), name="summary")
         keeping = asyncio.create_task(self._keep(work), name="summary-lease")
         self._running.add(doing)
         try:
@@ -251,6 +253,14 @@ class SummaryRunner:
             async with self._ports.database.transaction() as connection:
                 if not await summary_work_queries.renew(connection, work, LEASE):
                     return
+
+    async def _make_charged(self, work: WorkRow, parts: _KeptParts) -> MadeSummary:
+        """Make the summary, which is charged with this worker's death meanwhile."""
+        try:
+            async with self._charges.at(work.world_id, work.id, work.lease):
+                return await self._make(work, parts)
+        except LeaseLost:
+            raise _Gone from None
 
     async def _make(self, work: WorkRow, parts: _KeptParts) -> MadeSummary:
         async with self._ports.database.acquire() as connection:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from lapel.foundation.database.rows import fetch_row, fetch_value
+from lapel.foundation.queue.death_charges import pause_after
 from lapel.foundation.queue.jobs import jobs_in_queue
 from lapel.slices.summaries.payloads import WORK
 from lapel.slices.summaries.rows import LackingSummaryJobsRow, WorkRow
@@ -27,12 +28,15 @@ VALUES ($1, $2, $3, clock_timestamp(), $4)
 # Workers claim one after the other, so that each worker sees the claims made before.
 ONE_AT_A_TIME = "SELECT pg_advisory_xact_lock(hashtextextended('summaries.work', 0))"
 
+# A worker that died at a summary has left its lease and its charge: the work then waits for a while.
+MAY_START = f"(s.lease IS NULL OR s.available_at + {pause_after('s.starts')} <= clock_timestamp())"
+
 # Of all worlds, because a worker serves the whole server. First chooses a world: the one with the fewest
 # running summaries, and among equals the one that was served longest ago. Then chooses its oldest work.
 # Worlds with work are found by a loose index scan (PostgreSQL wiki). Locked rows are skipped, because
 # otherwise a large deletion would make all claims wait.
 # $3: worlds that get none.
-CLAIM = """
+CLAIM = f"""
 WITH RECURSIVE worlds_with_work (world_id) AS (
     (SELECT s.world_id FROM summary_work s ORDER BY s.world_id LIMIT 1)
     UNION ALL
@@ -43,7 +47,7 @@ WITH RECURSIVE worlds_with_work (world_id) AS (
     FROM worlds_with_work w
     CROSS JOIN LATERAL (
         SELECT s.world_id, s.id FROM summary_work s
-        WHERE s.world_id = w.world_id AND s.available_at <= clock_timestamp()
+        WHERE s.world_id = w.world_id AND s.available_at <= clock_timestamp() AND {MAY_START}
         ORDER BY s.created_at, s.id LIMIT 1 FOR UPDATE SKIP LOCKED
     ) free
     WHERE w.world_id <> ALL($3::bigint[])
@@ -56,10 +60,16 @@ WITH RECURSIVE worlds_with_work (world_id) AS (
     INSERT INTO summary_turns (world_id, served_at) SELECT world_id, clock_timestamp() FROM next
     ON CONFLICT (world_id) DO UPDATE SET served_at = excluded.served_at
 )
-UPDATE summary_work s SET lease = $1, available_at = clock_timestamp() + $2, starts = s.starts + 1
+UPDATE summary_work s SET lease = $1, available_at = clock_timestamp() + $2
 FROM next WHERE s.world_id = next.world_id AND s.id = next.id AND s.available_at <= clock_timestamp()
 RETURNING s.world_id, s.id, s.recording_id, s.failures, s.starts, s.failing_since, s.lease
 """
+
+# For `DeathCharges`: this worker is at the summary.
+CHARGE = """
+UPDATE summary_work SET starts = starts + 1 WHERE world_id = $1 AND id = $2 AND lease = $3 RETURNING id
+"""
+TAKE_BACK = "UPDATE summary_work SET starts = greatest(starts - 1, 0) WHERE world_id = $1 AND id = $2"
 
 RENEW = """
 UPDATE summary_work SET available_at = clock_timestamp() + $4
@@ -70,12 +80,11 @@ WHERE world_id = $1 AND id = $2 AND lease = $3 RETURNING id
 LOCK = "SELECT id FROM summary_work WHERE world_id = $1 AND id = $2 AND lease = $3 FOR UPDATE"
 
 # $5: 1 after a failed try, else 0. $6: the time of the failure. $7: whether the try finished a part: then
-# the earlier failures do not count any more. Work that is put back without a failure does
-# not count as started.
+# the earlier failures do not count any more.
 PUT_BACK = """
 UPDATE summary_work SET lease = NULL, available_at = clock_timestamp() + $4,
     failures = CASE WHEN $7 THEN 0 ELSE failures END + $5,
-    starts = CASE $5 WHEN 0 THEN greatest(starts - 1, 0) ELSE 0 END,
+    starts = CASE $5 WHEN 0 THEN starts ELSE 0 END,
     failing_since = CASE WHEN $5 = 0 THEN failing_since WHEN $7 THEN $6 ELSE coalesce(failing_since, $6) END
 WHERE world_id = $1 AND id = $2 AND lease = $3
 RETURNING id
@@ -103,7 +112,8 @@ LACKING = f"""
 SELECT free.number - {jobs_in_queue(f"'{WORK}'")} AS lacking, free.world_id, free.id FROM (
     SELECT count(*) AS number, min(world_id) AS world_id, min(id) AS id FROM (
         SELECT s.world_id, s.id FROM summary_work s
-        WHERE s.available_at <= clock_timestamp() ORDER BY s.world_id, s.created_at, s.id LIMIT 1000
+        WHERE s.available_at <= clock_timestamp() AND {MAY_START}
+        ORDER BY s.world_id, s.created_at, s.id LIMIT 1000
     ) waiting
 ) free WHERE free.number > 0
 """

@@ -1,4 +1,6 @@
-"""When a step is tried again, after it raised TryAgain (for example on a service's 429) or its worker died.
+"""When a step is tried again, after it raised TryAgain (for example on a service's 429).
+
+After a worker has died and the lease has ended, `CLAIM` in work_queries.py gives the step to another one.
 
 `providers/http/http_errors.py` reads from a service's answer how long the service asks to wait. The runner
 puts the step back for that time. If the pause of this file is longer, the runner uses the pause.
@@ -12,9 +14,6 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from lapel.slices.transcription.speech.failures import TryAgain
 
-# After a worker has died and the lease has ended, `CLAIM` in work_queries.py gives the step to another one.
-# If so many workers died while a child process of theirs was at the step's audio, the step fails.
-MAX_STARTS = 5
 # After this many failed tries, a step has failed for good.
 _MAX_FAILURES = 8
 

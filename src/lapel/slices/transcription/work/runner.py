@@ -12,7 +12,7 @@ import asyncio
 import secrets
 import time
 from collections import defaultdict
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from contextvars import copy_context
 from datetime import timedelta
 from typing import TYPE_CHECKING
@@ -24,6 +24,7 @@ from lapel.foundation.core.crash_points import crash_point
 from lapel.foundation.core.disk_guard import is_disk_full
 from lapel.foundation.core.errors import Unavailable
 from lapel.foundation.database.pool import DATABASE_AWAY
+from lapel.foundation.queue.death_charges import MOST_DEATHS, DeathCharges, LeaseLost
 from lapel.foundation.queue.expected_faults import tell_fault
 from lapel.foundation.queue.places import Places
 from lapel.foundation.storage.errors import StoreUnavailable
@@ -34,7 +35,7 @@ from lapel.slices.transcription.speech.at_audio import NOTE
 from lapel.slices.transcription.speech.failures import DiskFull, Gone, SpeechError, TryAgain, TurnOver
 from lapel.slices.transcription.work import lifecycle, work_queries
 from lapel.slices.transcription.work.lease import LEASE, claim_next
-from lapel.slices.transcription.work.retries import MAX_STARTS, wait_after
+from lapel.slices.transcription.work.retries import wait_after
 from lapel.slices.transcription.work.steps import Ending, Steps
 
 if TYPE_CHECKING:
@@ -86,6 +87,9 @@ class Runner:
         self._ports = ports
         self._stages = stages
         self._steps = Steps(ports, stages, on_complete)
+        self._charges = DeathCharges(
+            ports.database, charge=work_queries.CHARGE, take_back=work_queries.TAKE_BACK
+        )
         self._running: set[asyncio.Task[Ending]] = set()
         self._stopping = False
         self._models = asyncio.Lock()
@@ -138,6 +142,7 @@ class Runner:
         async with self._claiming[lane]:  # one after the other, so that each sees the places taken before
             if self._stopping or places.none_free:
                 return None
+            await self._charges.take_back()
             claim = await claim_next(self._ports, lane, self._name, places.at_their_most)
             if claim is not None:
                 places.take(claim.world_id)
@@ -149,8 +154,8 @@ class Runner:
         if self._stopping:  # `stop` was called during the claim
             await self._put_back(claim, timedelta(0), failed=False)
             return
-        if claim.starts >= MAX_STARTS:
-            message = f"{MAX_STARTS} workers died while they were at this audio."
+        if claim.starts >= MOST_DEATHS:
+            message = f"{MOST_DEATHS} workers died while they were at this audio."
             await self._fail(claim, "processing_error", message, by_audio=True)
             return
         if claim.turns > _MAX_TURNS:
@@ -242,16 +247,11 @@ class Runner:
     @asynccontextmanager
     async def _at_audio(self, claim: ClaimRow) -> AsyncGenerator[None]:
         """Charge the audio of the step with this worker's death during the block. See `at_audio`."""
-        async with self._ports.database.transaction() as connection:
-            if not await work_queries.set_at_audio(connection, claim, at=True):
-                raise Gone
         try:
-            yield
-        finally:
-            # If this fails, the end of the step does it, unless the worker dies before.
-            with suppress(Unavailable, asyncpg.PostgresError):
-                async with self._ports.database.transaction() as connection:
-                    await work_queries.set_at_audio(connection, claim, at=False)
+            async with self._charges.at(claim.world_id, claim.id, claim.lease):
+                yield
+        except LeaseLost:
+            raise Gone from None
 
     async def _keep(self, claim: ClaimRow, progress: _Progress) -> None:
         """Renew the lease and write the progress, again and again. Returns when the lease is lost."""

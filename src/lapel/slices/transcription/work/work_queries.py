@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from lapel.foundation.database.rows import fetch_row, fetch_rows, fetch_value
+from lapel.foundation.queue.death_charges import pause_after
 from lapel.foundation.queue.jobs import jobs_in_queue
 from lapel.slices.transcription.payloads import LANES
 from lapel.slices.transcription.rows import (
@@ -39,6 +40,9 @@ RETURNING id
 # Workers claim one after the other, so that each worker sees the claims made before.
 ONE_AT_A_TIME = "SELECT pg_advisory_xact_lock(hashtextextended('speech.' || $1::text, 0))"
 
+# A worker that died at a step's audio has left its lease and its charge: the step then waits for a while.
+MAY_START = f"(s.lease IS NULL OR s.available_at + {pause_after('s.starts')} <= clock_timestamp())"
+
 # First chooses a world: the world with the fewest running steps, and among equals the world that was served
 # longest ago. Then chooses the oldest work of this world; in the lane `decode`, files that had no turn yet
 # come before files that had one.
@@ -46,7 +50,7 @@ ONE_AT_A_TIME = "SELECT pg_advisory_xact_lock(hashtextextended('speech.' || $1::
 # two turns, the step is left to that worker for 15 seconds.
 # Worlds with work are found by jumping from one world to the next in the index speech_work_line. Locked rows
 # are skipped, because otherwise a large deletion would make all claims wait.
-CLAIM = """
+CLAIM = f"""
 WITH RECURSIVE worlds_with_work (world_id) AS (
     (SELECT s.world_id FROM speech_work s WHERE s.lane = $1 ORDER BY s.world_id LIMIT 1)
     UNION ALL
@@ -59,7 +63,7 @@ WITH RECURSIVE worlds_with_work (world_id) AS (
     FROM worlds_with_work w
     CROSS JOIN LATERAL (
         SELECT s.world_id, s.id FROM speech_work s
-        WHERE s.lane = $1 AND s.world_id = w.world_id AND s.available_at <= clock_timestamp()
+        WHERE s.lane = $1 AND s.world_id = w.world_id AND s.available_at <= clock_timestamp() AND {MAY_START}
             AND (s.worker IS NULL OR s.worker = $5
                 OR s.available_at <= clock_timestamp() - interval '15 seconds')
         ORDER BY (s.lane = 'decode' AND s.turns > 0), s.created_at, s.id LIMIT 1 FOR UPDATE SKIP LOCKED
@@ -88,10 +92,11 @@ UPDATE speech_work SET available_at = clock_timestamp() + $4
 WHERE world_id = $1 AND id = $2 AND lease = $3 RETURNING id
 """
 
-# $4: how many workers died at the step's audio, one more while a child process of this worker is at it.
-SET_STARTS = """
-UPDATE speech_work SET starts = $4 WHERE world_id = $1 AND id = $2 AND lease = $3 RETURNING id
+# For `DeathCharges`: a child process of this worker is at the step's audio.
+CHARGE = """
+UPDATE speech_work SET starts = starts + 1 WHERE world_id = $1 AND id = $2 AND lease = $3 RETURNING id
 """
+TAKE_BACK = "UPDATE speech_work SET starts = greatest(starts - 1, 0) WHERE world_id = $1 AND id = $2"
 
 # Of the given recordings, those that have a free step. $1, $2: worlds and ids of the recordings. $3: whether
 # a step with a lease counts, too.
@@ -117,10 +122,10 @@ WHERE world_id = $1 AND id = $2 AND lease = $3
 """
 
 # $5: 1 after a failed try, else 0. $6: 1 after a turn, else 0. $7: the worker that keeps the step's state.
-# $8: whether the step waits for disk space. $9: `starts` as it was claimed.
+# $8: whether the step waits for disk space.
 PUT_BACK = """
 UPDATE speech_work SET lease = NULL, available_at = clock_timestamp() + $4, failures = failures + $5,
-    starts = CASE $5 WHEN 0 THEN $9 ELSE 0 END, turns = turns + $6, worker = $7, waits_for_room = $8
+    starts = CASE $5 WHEN 0 THEN starts ELSE 0 END, turns = turns + $6, worker = $7, waits_for_room = $8
 WHERE world_id = $1 AND id = $2 AND lease = $3
 RETURNING id
 """
@@ -140,7 +145,7 @@ SELECT l.lane, free.steps - {jobs_in_queue("'speech.' || l.lane")} AS lacking, f
 FROM unnest($1::text[]) l (lane) CROSS JOIN LATERAL (
     SELECT count(*) AS steps, min(world_id) AS world_id, min(id) AS id FROM (
         SELECT s.world_id, s.id FROM speech_work s
-        WHERE s.lane = l.lane AND s.available_at <= clock_timestamp()
+        WHERE s.lane = l.lane AND s.available_at <= clock_timestamp() AND {MAY_START}
         ORDER BY s.world_id, (s.lane = 'decode' AND s.turns > 0), s.created_at, s.id LIMIT 1000
     ) waiting
 ) free WHERE free.steps > 0
@@ -202,13 +207,6 @@ async def renew(connection: Connection, step: ClaimRow, until: timedelta) -> boo
     return renewed is not None
 
 
-async def set_at_audio(connection: Connection, step: ClaimRow, *, at: bool) -> bool:
-    """Store whether a child process is at the audio. Returns whether this worker still has the lease."""
-    starts = step.starts + at
-    of = (step.world_id, step.id, step.lease)
-    return await fetch_value(connection, str, SET_STARTS, *of, starts) is not None
-
-
 async def lock(connection: Connection, step: ClaimRow) -> bool:
     """Lock the step until the transaction ends. Returns whether this worker still has its lease."""
     return await fetch_value(connection, str, LOCK, step.world_id, step.id, step.lease) is not None
@@ -265,7 +263,7 @@ async def put_back(
     step's state. `waits_for_room`: the step waits for disk space.
     """
     place = (step.world_id, step.id, step.lease)
-    given = (after, int(failed), int(turn), worker, waits_for_room, step.starts)
+    given = (after, int(failed), int(turn), worker, waits_for_room)
     return await fetch_value(connection, str, PUT_BACK, *place, *given) is not None
 
 

@@ -3,7 +3,7 @@
 from lapel.foundation.database.migrations import build_index, script
 
 revision = "0065"
-down_revision = "0061"
+down_revision = "0064"
 
 COLUMN = "ALTER TABLE api_keys ADD COLUMN IF NOT EXISTS told_ends timestamptz[];"
 
