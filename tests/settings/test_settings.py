@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from lapel.process_environment import unknown_variables, unknown_variables_here
 from lapel.setting_fields import SettingsError, variable
-from lapel.settings import Settings, docs, unknown_variables, unknown_variables_here
+from lapel.settings import Settings, docs
 
 PAGE = Path(__file__).parents[2] / "docs" / "settings.md"
 SECRET = "s" * 32

@@ -46,3 +46,16 @@ def wrong_tokens(good: str) -> dict[str, str | None]:
         "two": f"Bearer {good} {good}",
         "latin": "Bearer sk_test_\xe4\xf6\xfc",
     }
+
+
+def scopes_of_events(operation: Operation) -> set[str]:
+    """The scopes to read events, for an operation that lets a webhook have some. It needs those of their
+    types (`tests/webhooks/test_webhook_keys.py`)."""
+    path = operation.path.replace("webhook-endpoints", "webhooks")
+    sends = path.endswith(("/redeliver", "/recover", "/test", "/resend"))
+    registers = path == "/v1/webhooks" or (
+        path == "/v1/webhooks/{webhook_id}" and operation.method == "PATCH"
+    )
+    if operation.method == "GET" or not (sends or registers):
+        return set()
+    return {"recordings:read", "transcriptions:read", "summaries:read", "devices:read", "webhooks:read"}

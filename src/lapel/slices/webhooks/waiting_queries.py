@@ -1,4 +1,4 @@
-"""SQL that walks over the webhooks with pending deliveries, and says how far the deliveries are behind.
+"""SQL about pending deliveries: the walk over their webhooks, how many they are, and how far behind.
 
 It serves the workers and the operator, so it is about all worlds.
 """
@@ -10,9 +10,12 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from lapel.foundation.database.rows import fetch_only_row
+from lapel.foundation.database.batches import columns
+from lapel.foundation.database.rows import fetch_only_row, fetch_rows
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from lapel.foundation.database.connection import Connection
 
 # A webhook is overdue after this time.
@@ -55,12 +58,47 @@ WHERE v.due_at <= now() AND w.status = 'enabled' AND w.paused_until IS NULL
 """
 
 
+# How many deliveries of each webhook are pending, counted up to its share: the enabled webhooks of a world
+# share evenly what the world may have ($3).
+PENDING = f"""
+SELECT g.world_id, g.id AS webhook_id, s.share, (
+    SELECT count(*) FROM (
+        SELECT FROM webhook_deliveries d WHERE ({OF_PENDING}) = (g.world_id::text || g.id) LIMIT s.share
+    ) p
+) AS pending
+FROM unnest($1::bigint[], $2::text[]) AS g (world_id, id)
+CROSS JOIN LATERAL (
+    SELECT greatest($3::bigint / greatest(count(*), 1), 1) AS share FROM webhooks w
+    WHERE w.world_id = g.world_id AND w.world_id = ANY($1) AND w.status = 'enabled' OFFSET 0
+) s
+"""
+
+
 class BacklogRow(msgspec.Struct, frozen=True):
     """`overdue`: the webhooks with a delivery that is due for longer than `LATE`, although they may get it.
     `seconds`: for how long the oldest delivery is due."""
 
     overdue: int
     seconds: float
+
+
+class PendingRow(msgspec.Struct, frozen=True):
+    """How many deliveries of a webhook are pending, and how many may be. `pending` is not counted further
+    than `share`."""
+
+    world_id: int
+    webhook_id: str
+    share: int
+    pending: int
+
+
+async def measure_pending(
+    connection: Connection, webhooks: Sequence[tuple[int, str]], of_world: int
+) -> dict[tuple[int, str], int]:
+    """How many more deliveries of each webhook (world, id) may become pending. `of_world`: the most that a
+    world may have."""
+    rows = await fetch_rows(connection, PendingRow, PENDING, *columns(webhooks), of_world)
+    return {(row.world_id, row.webhook_id): row.share - row.pending for row in rows}
 
 
 async def measure_backlog(connection: Connection) -> BacklogRow:
