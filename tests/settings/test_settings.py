@@ -176,6 +176,13 @@ def test_rate_limits_are_on_with_a_given_database() -> None:
     assert not Settings.from_env(EXTERNAL, rate_limits=False).rate_limits_on
 
 
+def test_rows_are_limited_unless_the_installation_serves_only_its_owner() -> None:
+    assert Settings.from_env({}).rows_limit == 0
+    assert Settings.from_env({}, rows_bytes_per_world="1GiB").rows_limit == 2**30
+    assert Settings.from_env(EXTERNAL).rows_limit == 50 * 2**30
+    assert Settings.from_env(EXTERNAL, rows_bytes_per_world=0).rows_limit == 0
+
+
 def test_misspelt_variables_are_found() -> None:
     env = {"LAPEL_DATABSE_URL": "x", "LAPEL_PORT": "1", "LAPEL_READY_FD": "3", "PATH": "/bin"}
     env |= {"LAPEL_URL": "http://127.0.0.1:8080", "LAPEL_KEY": "sk_test_x"}  # of clients

@@ -49,7 +49,7 @@ LOOKUPS = [
     (queries.ROTATE, ONE),
     (queries.FORGET_SECRETS, {"webhooks_previous_secrets"}),
     (queries.DELETE, ONE),
-    (queries.LIST_URLS, {"webhooks_by_age"}),
+    (queries.LIST_URLS, ONE),
     (queries.DISABLE_OF_KEY, ONE),
     (recovery_queries.BEGIN_RECOVERY, ONE),
     (recovery_queries.COUNT_RECOVERED, ONE),

@@ -10,7 +10,10 @@ from typing import Any
 import httpx
 import pytest
 
+from lapel.app import open_services
 from lapel.foundation.ports import Ports
+from lapel.slices.projects.operator import OperatorKeys
+from lapel.slices.projects.service import Keys
 from tests.support.locks import until_waiting
 from tests.support.tenants import Tenant, bearer
 from tests.webhooks.support import URL, Hooks
@@ -153,3 +156,18 @@ async def test_a_webhook_is_not_made_with_a_key_that_is_being_revoked(
         await until_waiting(ports, 1)
     assert (await asked).status_code == 401
     assert (await client.get("/v1/webhooks", headers=tenant.headers)).json()["data"] == []
+
+
+async def test_the_operator_ends_the_webhooks_of_a_key_too(
+    client: httpx.AsyncClient, tenant: Tenant, ports: Ports
+) -> None:
+    key, headers = await restricted(client, tenant, ["webhooks:write", *READS])
+    body = {"url": f"{URL}&operator", "events": ["*"]}
+    made = (await client.post("/v1/webhooks", json=body, headers=headers)).json()["id"]
+    keys = OperatorKeys(ports, open_services(ports)[Keys].on_revoke_issued)
+    await keys.revoke(key)
+    assert (await client.get(f"/v1/webhooks/{made}", headers=tenant.headers)).json()["status"] == "enabled"
+    await keys.revoke(key, issued=True)
+    assert (await client.get(f"/v1/webhooks/{made}", headers=tenant.headers)).json()["status"] == "disabled"
+    last = (await entries(client, tenant, made))[-1]
+    assert (last["action"], last["actor"]["kind"]) == ("webhook.disabled", "operator")

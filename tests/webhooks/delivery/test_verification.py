@@ -137,12 +137,12 @@ async def test_after_an_outage_what_waits_for_hours_is_delivered_with_the_first_
     async with delivering(world.ports):
         for _ in range(12):
             await world.publish()
-        await world.attempted(10)
         await paused(world, webhook, 10)
-        await world.execute(
-            "UPDATE webhook_deliveries SET due_at = now() + interval '8 hours' WHERE world_id = $1", world.id
-        )
-        receiver.script()
+    await world.execute(
+        "UPDATE webhook_deliveries SET due_at = now() + interval '8 hours' WHERE world_id = $1", world.id
+    )
+    receiver.script()
+    async with delivering(world.ports):
         event = await world.publish()
         await world.execute("UPDATE webhooks SET paused_until = now() WHERE id = $1", webhook.id)
         await world.settled(1, "succeeded")

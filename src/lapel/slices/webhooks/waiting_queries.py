@@ -61,16 +61,19 @@ WHERE v.due_at <= now() AND w.status = 'enabled' AND w.paused_until IS NULL
 # How many deliveries of each webhook are pending, counted up to its share: the enabled webhooks of a world
 # share evenly what the world may have ($3).
 PENDING = f"""
-SELECT g.world_id, g.id AS webhook_id, s.share, (
+WITH shares AS MATERIALIZED (
+    SELECT w.world_id, greatest($3::bigint / count(*), 1) AS share FROM webhooks w
+    WHERE w.world_id = ANY($1::bigint[]) AND w.status = 'enabled' GROUP BY w.world_id
+)
+SELECT g.world_id, g.id AS webhook_id, g.share, (
     SELECT count(*) FROM (
-        SELECT FROM webhook_deliveries d WHERE ({OF_PENDING}) = (g.world_id::text || g.id) LIMIT s.share
+        SELECT FROM webhook_deliveries d WHERE ({OF_PENDING}) = (g.world_id::text || g.id) LIMIT g.share
     ) p
 ) AS pending
-FROM unnest($1::bigint[], $2::text[]) AS g (world_id, id)
-CROSS JOIN LATERAL (
-    SELECT greatest($3::bigint / greatest(count(*), 1), 1) AS share FROM webhooks w
-    WHERE w.world_id = g.world_id AND w.world_id = ANY($1) AND w.status = 'enabled' OFFSET 0
-) s
+FROM (
+    SELECT u.world_id, u.id, coalesce(s.share, $3) AS share
+    FROM unnest($1, $2::text[]) AS u (world_id, id) LEFT JOIN shares s ON s.world_id = u.world_id
+) g
 """
 
 
