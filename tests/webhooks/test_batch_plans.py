@@ -50,6 +50,7 @@ LOOKUPS = [
     (fan_out_queries.INSERT_DELIVERIES, set()),
     (recovery_queries.RECOVER, {OF_EVENT}),
     (recovery_queries.BRING_FORWARD, {"webhook_deliveries_due"}),
+    (waiting_queries.PENDING_TYPES, {"webhook_deliveries_due", "events_pkey"}),
     (waiting_queries.PENDING, {"webhook_deliveries_due", "webhooks_pkey"}),
     (queries.RESEND, set()),
     (ending_queries.END_SOME, {"webhook_deliveries_due"}),

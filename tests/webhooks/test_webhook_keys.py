@@ -171,3 +171,31 @@ async def test_the_operator_ends_the_webhooks_of_a_key_too(
     assert (await client.get(f"/v1/webhooks/{made}", headers=tenant.headers)).json()["status"] == "disabled"
     last = (await entries(client, tenant, made))[-1]
     assert (last["action"], last["actor"]["kind"]) == ("webhook.disabled", "operator")
+
+
+async def test_what_is_pending_is_not_sent_to_a_url_of_a_key_that_may_not_read_it(
+    client: httpx.AsyncClient, tenant: Tenant, ports: Ports
+) -> None:
+    """Pending deliveries go to the URL that the webhook has when they are attempted."""
+    _, weak = await restricted(client, tenant, ["webhooks:write", "devices:read"])
+    hooks = Hooks(client, tenant, ports)
+    webhook = await hooks.add()
+    transcript = await hooks.event("transcription.completed", datetime(2026, 1, 15, tzinfo=UTC))
+    delivery = await hooks.delivery(webhook, transcript)
+    await hooks.delivery(webhook, await hooks.event("device.bound", datetime(2026, 1, 15, tzinfo=UTC)))
+    mine = {"url": f"{URL}&mine", "events": ["device.bound"]}
+
+    async def changed(body: dict[str, Any]) -> int:
+        answer = await client.patch(f"/v1/webhooks/{webhook}", json=body, headers=weak)
+        return answer.status_code
+
+    assert await changed(mine) == 403
+    assert await changed({"events": ["device.bound"]}) == 200
+    assert await changed(mine) == 403
+    assert await changed({"status": "disabled"}) == 200
+    assert await changed({**mine, "status": "enabled"}) == 403
+    async with ports.database.acquire() as connection:
+        await connection.execute(
+            "UPDATE webhook_deliveries SET state = 'failed', due_at = NULL WHERE id = $1", delivery
+        )
+    assert await changed(mine) == 200

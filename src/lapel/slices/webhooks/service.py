@@ -9,11 +9,7 @@ from urllib.parse import urlsplit
 import msgspec
 
 from lapel.foundation.core.clock import timestamp
-from lapel.foundation.core.errors import (
-    Conflict,
-    InvalidRequest,
-    NotFound,
-)
+from lapel.foundation.core.errors import Conflict, InvalidRequest, NotFound
 from lapel.foundation.database import audit
 from lapel.foundation.http.input.fields import metadata_text
 from lapel.foundation.http.input.pagination import page, window
@@ -24,10 +20,15 @@ from lapel.slices.projects.service import lock_working_key, lock_world
 from lapel.slices.webhooks import queries, signing_secrets
 from lapel.slices.webhooks.payloads import END_PENDING, REMOVE, WebhookJob
 from lapel.slices.webhooks.queries import FORGET_SECRETS
-from lapel.slices.webhooks.registration.event_checks import check_events, check_may_send, scope_of
+from lapel.slices.webhooks.registration.event_checks import (
+    check_events,
+    check_may_send,
+    hidden_from,
+    scope_of,
+)
 from lapel.slices.webhooks.registration.url_checks import check_new
 from lapel.slices.webhooks.views import webhook_of
-from lapel.slices.webhooks.waiting_queries import LATE, BacklogRow, measure_backlog
+from lapel.slices.webhooks.waiting_queries import LATE, BacklogRow, find_pending_types, measure_backlog
 from lapel.slices.webhooks.wire import (
     CreatedWebhook,
     RotatedWebhook,
@@ -155,6 +156,9 @@ class Webhooks:
                 check_new(wanted.url, others)
             if enabled or readdressed or wanted.events != before.events:
                 check_may_send(actor, wanted.events)
+            if readdressed:  # what is pending goes to the new URL, also events of former types
+                check_may_send(actor, before.events)
+                check_may_send(actor, await _pending_types(connection, actor, webhook_id))
             afresh = enabled or readdressed
             after = await queries.update(connection, world_id, wanted, now, afresh=afresh, key=actor.id)
             if before.status == "enabled" and after.status == "disabled":
@@ -309,6 +313,12 @@ def _columns(body: UpdateWebhook) -> dict[str, object]:
         "metadata": metadata if metadata is msgspec.UNSET else metadata_text(metadata),
         "status": body.status,
     }
+
+
+async def _pending_types(connection: Connection, actor: Actor, webhook_id: str) -> list[str]:
+    """A type of a pending delivery's event that the caller's key may not read, if there is one."""
+    hidden = hidden_from(actor)
+    return await find_pending_types(connection, actor.world_id, webhook_id, hidden) if hidden else []
 
 
 async def check_enabled(connection: Connection, world_id: int, webhook_id: str) -> WebhookRow:

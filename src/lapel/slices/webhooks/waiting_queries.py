@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from lapel.foundation.database.batches import columns
-from lapel.foundation.database.rows import fetch_only_row, fetch_rows
+from lapel.foundation.database.outbox import EVENT_ROWS
+from lapel.foundation.database.rows import fetch_only_row, fetch_rows, fetch_values
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -77,6 +78,15 @@ FROM (
 """
 
 
+# One is enough.
+PENDING_TYPES = f"""
+SELECT e.type FROM webhook_deliveries d CROSS JOIN LATERAL (
+    SELECT e.type FROM {EVENT_ROWS} WHERE e.world_id = d.world_id AND e.id = d.event_id OFFSET 0
+) e
+WHERE d.world_id = $1 AND ({OF_PENDING}) = ($1::bigint::text || $2::text) AND e.type = ANY($3::text[]) LIMIT 1
+"""
+
+
 class BacklogRow(msgspec.Struct, frozen=True):
     """`overdue`: the webhooks with a delivery that is due for longer than `LATE`, although they may get it.
     `seconds`: for how long the oldest delivery is due."""
@@ -93,6 +103,13 @@ class PendingRow(msgspec.Struct, frozen=True):
     webhook_id: str
     share: int
     pending: int
+
+
+async def find_pending_types(
+    connection: Connection, world_id: int, webhook_id: str, types: Sequence[str]
+) -> list[str]:
+    """One of these types, if an event of it has a pending delivery to a webhook."""
+    return await fetch_values(connection, str, PENDING_TYPES, world_id, webhook_id, types)
 
 
 async def measure_pending(

@@ -35,6 +35,11 @@ def scope_of(type_: str) -> str:
     return SCOPE_OF_RESOURCE[type_.partition(".")[0]]
 
 
+def hidden_from(actor: Actor) -> list[str]:
+    """The event types that the caller's key may not read."""
+    return [each for each in EVENT_TYPES if scope_of(each) not in actor.scopes]
+
+
 def check_may_send(actor: Actor, types: Iterable[str]) -> None:
     """Raises Forbidden when the caller's key may not read events of these types; `*` stands for all types."""
     wanted = {name for each in types for name in (EVENT_TYPES if each == ALL_EVENTS else (each,))}
