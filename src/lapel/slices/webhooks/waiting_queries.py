@@ -104,6 +104,11 @@ class PendingRow(msgspec.Struct, frozen=True):
     share: int
     pending: int
 
+    @property
+    def room(self) -> int:
+        """How many more deliveries may become pending."""
+        return self.share - self.pending
+
 
 async def find_pending_types(
     connection: Connection, world_id: int, webhook_id: str, types: Sequence[str]
@@ -114,11 +119,9 @@ async def find_pending_types(
 
 async def measure_pending(
     connection: Connection, webhooks: Sequence[tuple[int, str]], of_world: int
-) -> dict[tuple[int, str], int]:
-    """How many more deliveries of each webhook (world, id) may become pending. `of_world`: the most that a
-    world may have."""
-    rows = await fetch_rows(connection, PendingRow, PENDING, *columns(webhooks), of_world)
-    return {(row.world_id, row.webhook_id): row.share - row.pending for row in rows}
+) -> list[PendingRow]:
+    """How many deliveries of each webhook (world, id) are pending. `of_world`: the most of a world."""
+    return await fetch_rows(connection, PendingRow, PENDING, *columns(webhooks), of_world)
 
 
 async def measure_backlog(connection: Connection) -> BacklogRow:

@@ -19,7 +19,9 @@ if TYPE_CHECKING:
 
 # Seconds for which room counts, because other workers use it too.
 _LASTS = 30.0
-# A webhook without room is measured again after this time. Until then its events fail.
+# Room that is used up is measured again at once. If it was less than this part of the share, it is measured
+# again after so many seconds: each measurement counts up to a whole share. Until then the events fail.
+_SMALL = 0.1
 _AGAIN_AFTER = 5.0
 # Then all are forgotten and measured again.
 _MOST_REMEMBERED = 10_000
@@ -34,8 +36,8 @@ class PendingBounds:
     def __init__(self, of_world: int, seconds: Callable[[], float] = time.monotonic) -> None:
         self._of_world = of_world
         self._seconds = seconds
-        # The room that is left, and when it was measured.
-        self._rooms: dict[WebhookKey, tuple[int, float]] = {}
+        # The room that is left, when it was measured, and when it may be measured again.
+        self._rooms: dict[WebhookKey, tuple[int, float, float]] = {}
 
     async def take(self, connection: Connection, wanted: Mapping[WebhookKey, int]) -> dict[WebhookKey, int]:
         """How many of the `wanted` deliveries of each webhook may become pending. They count from now on."""
@@ -47,17 +49,18 @@ class PendingBounds:
             if len(self._rooms) + len(stale) > _MOST_REMEMBERED:
                 self._rooms.clear()
                 stale = list(wanted)
-            measured = await measure_pending(connection, stale, self._of_world)
-            self._rooms.update({key: (room, now) for key, room in measured.items()})
+            for row in await measure_pending(connection, stale, self._of_world):
+                again = now + (_AGAIN_AFTER if row.room < _SMALL * row.share else 0.0)
+                self._rooms[row.world_id, row.webhook_id] = row.room, now, again
         taken: dict[WebhookKey, int] = {}
         for key, count in wanted.items():
-            room, since = self._rooms[key]
+            room, since, again = self._rooms[key]
             taken[key] = min(count, max(room, 0))
-            self._rooms[key] = room - taken[key], since
+            self._rooms[key] = room - taken[key], since, again
         return taken
 
     def _is_stale(self, key: WebhookKey, wanted: int, now: float) -> bool:
         if key not in self._rooms:
             return True
-        room, since = self._rooms[key]
-        return now - since >= (_LASTS if room >= wanted else _AGAIN_AFTER)
+        room, since, again = self._rooms[key]
+        return now >= (since + _LASTS if room >= wanted else again)

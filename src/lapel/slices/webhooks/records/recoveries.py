@@ -95,5 +95,5 @@ class Recoveries:
         most = self._ports.settings.pending_deliveries_per_world
         if not most:
             return _BATCH
-        key = job.world_id, job.webhook_id
-        return (await measure_pending(connection, [key], most))[key]
+        (measured,) = await measure_pending(connection, [(job.world_id, job.webhook_id)], most)
+        return measured.room
