@@ -48,6 +48,7 @@ from lapel.slices.transcription.service import Transcriptions
 from lapel.slices.transcription.slice import SLICE as TRANSCRIPTION
 from lapel.slices.usage.slice import SLICE as USAGE
 from lapel.slices.webhooks.records.endings import erase_some_deliveries
+from lapel.slices.webhooks.service import Webhooks
 from lapel.slices.webhooks.slice import SLICE as WEBHOOKS
 
 if TYPE_CHECKING:
@@ -112,6 +113,7 @@ def _connect(services: Services) -> None:
             configuration.forget_devices,
         ]
     )
+    keys.on_revoke_issued.append(services[Webhooks].disable_of_key)
     recordings.before_upload.append(services[UploadPolicies].refuse_plain)
     recordings.on_audio.append(transcriptions.announce_audio)
     index = services[TranscriptIndex]

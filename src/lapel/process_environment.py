@@ -1,13 +1,18 @@
-"""Environment variables between Lapel's own processes: settings, and the parameters of a child."""
+"""Environment variables: between Lapel's own processes (settings, and the parameters of a child), and those
+that Lapel does not know."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
+from difflib import get_close_matches
 
-from lapel.setting_fields import PREFIX
-from lapel.settings import PROTOCOL_VARIABLES, Settings
+from lapel.setting_fields import PREFIX, variable
+from lapel.settings import PROTOCOL_VARIABLES, Settings, docs
+
+# How alike two names must be, from 0 to 1. The common beginning counts.
+_ALIKE = 0.8
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,3 +43,17 @@ def child_environment(settings: Settings, own: Mapping[str, str]) -> dict[str, s
 def environment_without_ours(**own: str) -> dict[str, str]:
     """Our variables without LAPEL_*, plus `own`: for a child that needs no setting and must get no secret."""
     return {name: value for name, value in os.environ.items() if not name.startswith(PREFIX)} | own
+
+
+def unknown_variables(env: Mapping[str, str]) -> dict[str, str | None]:
+    """The LAPEL_* variables that Lapel does not know, in order; each with the known name that is like it."""
+    of_clients = ["LAPEL_URL", "LAPEL_KEY"]
+    offered = [variable(name) for name, doc in docs().items() if not doc.internal] + of_clients
+    known = {variable(name) for name in docs()} | PROTOCOL_VARIABLES | {*of_clients}
+    unknown = sorted(name for name in env if name.startswith(PREFIX) and name not in known)
+    return {name: next(iter(get_close_matches(name, offered, 1, _ALIKE)), None) for name in unknown}
+
+
+def unknown_variables_here() -> dict[str, str | None]:
+    """`unknown_variables` of this process."""
+    return unknown_variables(os.environ)

@@ -6,7 +6,8 @@ docs/decisions/0017 says why Lapel uses no library for settings.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import TypeVar, cast
 
 PREFIX = "LAPEL_"
@@ -67,3 +68,9 @@ def parsed(name: str, raw: str, doc: Doc, *, as_flag: bool = False) -> object:
         shown = "(hidden)" if doc.secret else repr(raw)
         given = f"{flag(name)} {shown}" if as_flag else f"{variable(name)} = {shown}"
         raise SettingsError(f"{given} {fault}.") from None
+
+
+def default_data_dir(env: Mapping[str, str]) -> Path:
+    """Data folder when none is given: $XDG_DATA_HOME/lapel, else ~/.local/share/lapel."""
+    share = env.get("XDG_DATA_HOME") or str(Path(env.get("HOME") or "~").expanduser() / ".local" / "share")
+    return Path(share).absolute() / "lapel"

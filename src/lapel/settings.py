@@ -11,7 +11,6 @@ from __future__ import annotations
 import dataclasses
 import os
 from collections.abc import Mapping
-from difflib import get_close_matches
 from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 from typing import Literal, cast
@@ -19,7 +18,15 @@ from typing import Literal, cast
 from lapel import parsers
 from lapel.parsers import GIB, KIB, MIB
 from lapel.setting_conflicts import contradiction
-from lapel.setting_fields import PREFIX, Doc, SettingsError, as_text, parsed, setting, variable
+from lapel.setting_fields import (
+    Doc,
+    SettingsError,
+    as_text,
+    default_data_dir,
+    parsed,
+    setting,
+    variable,
+)
 
 # LAPEL_* variables that are not settings: a parent process passes them to the child that it starts.
 PROTOCOL_VARIABLES = frozenset(
@@ -31,8 +38,6 @@ Addressing = Literal["path", "virtual"]
 LogFormat = Literal["auto", "json", "console"]
 LogLevel = Literal["debug", "info", "warning", "error"]
 
-# How alike two names must be, from 0 to 1. The common beginning counts.
-_ALIKE = 0.8
 
 _DATABASE_URL = parsers.url("postgresql", "postgres")
 _HTTP_URL = parsers.url("http", "https")
@@ -200,10 +205,18 @@ class Settings:
         "text plus 128 bytes.",
         parsers.size,
     )
-    rows_bytes_per_world: int = setting(
-        0,
-        "Bytes of database rows a project may have in a world before creations are refused; 0: no limit.",
+    rows_bytes_per_world: int | None = setting(
+        None,
+        "Bytes of database rows a project may have in a world before creations are refused; 0: no limit. "
+        "Default: 50 GiB, but no limit with the embedded database.",
         parsers.size,
+    )
+    webhooks_per_world: int = setting(50, "Webhooks a project may have in a world.", parsers.whole(1, 10_000))
+    pending_deliveries_per_world: int = setting(
+        100_000,
+        "Deliveries to webhooks that may be pending in a world; its enabled webhooks share them evenly. "
+        "0: no limit.",
+        parsers.whole(0, 10**9),
     )
     body_limit: int = setting(1 * MIB, "Largest JSON body of a request.", parsers.size)
     header_limit: int = setting(
@@ -374,27 +387,13 @@ class Settings:
         """Whether rate limits apply; if `rate_limits` is unset, only with a database that is not embedded."""
         return not self.uses_embedded_database if self.rate_limits is None else self.rate_limits
 
+    @property
+    def rows_limit(self) -> int:
+        """The bytes of rows that a world may have, 0 for any number, also if the setting is unset."""
+        by_default = 0 if self.uses_embedded_database else 50 * GIB
+        return by_default if self.rows_bytes_per_world is None else self.rows_bytes_per_world
+
 
 def docs() -> dict[str, Doc]:
     """Field name to its Doc, in the order of the class."""
     return {field.name: cast("Doc", field.metadata["doc"]) for field in dataclasses.fields(Settings)}
-
-
-def unknown_variables(env: Mapping[str, str]) -> dict[str, str | None]:
-    """The LAPEL_* variables that Lapel does not know, in order; each with the known name that is like it."""
-    of_clients = ["LAPEL_URL", "LAPEL_KEY"]
-    offered = [variable(name) for name, doc in docs().items() if not doc.internal] + of_clients
-    known = {variable(name) for name in docs()} | PROTOCOL_VARIABLES | {*of_clients}
-    unknown = sorted(name for name in env if name.startswith(PREFIX) and name not in known)
-    return {name: next(iter(get_close_matches(name, offered, 1, _ALIKE)), None) for name in unknown}
-
-
-def unknown_variables_here() -> dict[str, str | None]:
-    """`unknown_variables` of this process."""
-    return unknown_variables(os.environ)
-
-
-def default_data_dir(env: Mapping[str, str]) -> Path:
-    """Data folder when none is given: $XDG_DATA_HOME/lapel, else ~/.local/share/lapel."""
-    share = env.get("XDG_DATA_HOME") or str(Path(env.get("HOME") or "~").expanduser() / ".local" / "share")
-    return Path(share).absolute() / "lapel"

@@ -25,7 +25,7 @@ async def test_secrets_that_another_secret_sealed_are_named(fresh_database: str,
         async def add(webhook_id: str, world_id: int, secret_of: str | None) -> None:
             by = ports.sealer if secret_of is None else sealer(secret_of, None)
             sealed = signing_secrets.sealed(by, world_id, webhook_id, "whsec_a")
-            about = ("https://example.com", ["*"], (None, "{}"), sealed, ports.clock.now())
+            about = ("https://example.com", ["*"], (None, "{}"), sealed, ports.clock.now(), "key_1")
             await queries.insert(connection, world_id, webhook_id, *about)
 
         assert await found() == []

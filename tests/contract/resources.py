@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from dataclasses import fields as dataclass_fields
+from itertools import count
 from typing import Any
 
 import httpx
@@ -28,6 +29,7 @@ from tests.support.spoken import complete_transcription, look_at_audio
 from tests.support.summarized import complete_summary
 from tests.support.tenants import Tenant, bearer, make_key, make_tenant
 
+_NTH = count(1)
 SOUND = b"OggS" + bytes(range(256))
 MODEL = "bota_pin"
 
@@ -208,6 +210,8 @@ def call(operation: Operation, resources: Resources) -> Call:
     if operation.name == "create_ask_session":
         body = {"scope": {"type": "recording", "recording_id": ids["recording_id"]}}
         things.add("recording_id")
+    if "webhook" in operation.name and "url" in body:  # a world has one webhook for each URL
+        body["url"] = f"https://receiver.example/{next(_NTH)}"
     if operation.name == "create_rollout":
         body["model"] = MODEL
     body = sealed.body_of(operation.name, resources) or body
@@ -364,8 +368,8 @@ class _Maker:
         return (await self.post("/v1/summaries", body, 201))["id"], template["id"]
 
     async def webhook(self) -> str:
-        """The id of a webhook."""
-        body = {"url": "https://receiver.example", "events": ["*"]}
+        """The id of a webhook; each has a URL of its own."""
+        body = {"url": f"https://receiver.example/{next(_NTH)}", "events": ["*"]}
         return (await self.post("/v1/webhooks", body, 201))["id"]
 
     async def recording(self, device_token: str, state: str) -> Thing:

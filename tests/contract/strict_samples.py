@@ -35,6 +35,8 @@ WEBHOOK: Json = {
     "metadata": {},
     "status": "enabled",
     "disabled_reason": None,
+    "verified_at": AT,
+    "recovery": None,
     "created_at": AT,
     "updated_at": AT,
 }

@@ -15,7 +15,15 @@ from lapel.slices.projects.scopes import IMPLIED, SCOPES
 from tests.audit.support import entries_of_request, expected_entries
 from tests.contract.resources import Call, Resources, call, populate
 from tests.support.declared import TOKEN_KINDS, declared_operations
-from tests.support.matrix import callers, private, refused_kinds, scopes_without, usual_caller, wrong_tokens
+from tests.support.matrix import (
+    callers,
+    private,
+    refused_kinds,
+    scopes_of_events,
+    scopes_without,
+    usual_caller,
+    wrong_tokens,
+)
 from tests.support.populated import populated
 from tests.support.running import Running
 from tests.support.tenants import TABLES, Tenant, contents, forget_keys, make_key, make_tenant
@@ -113,7 +121,7 @@ async def test_a_restricted_key_with_just_the_scope_succeeds(
     client: httpx.AsyncClient, ports: Ports, things: Resources, operation: Operation
 ) -> None:
     assert operation.access.scope is not None
-    scopes = {operation.access.scope, *operation.access.more_scopes}
+    scopes = {operation.access.scope, *operation.access.more_scopes, *scopes_of_events(operation)}
     if "api_key" in operation.name:  # a key may hand out no scope that it lacks itself: it needs one to give
         scopes.add("recordings:read")
     if operation.name == "get_event":  # it shows a resource, which the key must be allowed to read

@@ -72,6 +72,8 @@ CHANGES: dict[str, set[str]] = {
         "rec.updated_at", "dev.last_synced_at",
     },
     "create_encrypted_upload_session": {"rec.recording_uuid", "rec.recording_generation", "rec.updated_at"},
+    "recover_webhook": {"wh.recovery"},
+    "recover_webhook_endpoint": {"wh.recovery"},
     "create_transcription": {"+txn"},
     "transcribe_recording": {"+txn"},
     **{

@@ -37,13 +37,16 @@ def test_every_limit_is_told_with_its_default() -> None:
         assert default_of(name, getattr(settings, name)) in told, told
 
 
-def default_of(name: str, value: int) -> str:
-    """How the page writes the default of a limit."""
+def default_of(name: str, value: int | None) -> str:
+    """How the page writes the default of a limit. None: it depends on the database."""
     unit = name.rpartition("_per_")[2]
     if unit in ("second", "minute"):
         return f"| {value:,} a {unit} | `{variable(name)}` |"
-    if value == 0:
-        return f"`{variable(name)}`; off (0) unless set"
+    if value is None:
+        own = {"LAPEL_DATABASE_URL": "postgresql://localhost/lapel", "LAPEL_SECRET": "x" * 40}
+        return f"{Settings.from_env(own).rows_limit >> 30} GiB (`{variable(name)}`)"
+    if unit == "world":
+        return f"{value:,} for each {unit} of a project (`{variable(name)}`)"
     if "_bytes_" in name:
         return f"{value >> 20} MiB for each device and {unit} (`{variable(name)}`)"
     return f"`{variable(name)}` ({value:,}; `0` is no limit)"

@@ -9,7 +9,7 @@ import pytest
 
 from lapel.app import SLICES
 from lapel.foundation.ports import Ports
-from lapel.slices.events.filters import SCOPE_OF_RESOURCE, scope_of
+from lapel.slices.webhooks.registration.event_checks import SCOPE_OF_RESOURCE, scope_of
 from tests.events.writing import write
 from tests.support.tenants import Tenant, bearer, make_key
 

@@ -26,7 +26,7 @@ async def webhooks(client: httpx.AsyncClient, tenant: Tenant) -> list[str]:
     """One for all types, one for another type, and a disabled one."""
     made: list[str] = []
     for events in (["*"], ["device.bound"], ["*"]):
-        body = {"url": "https://receiver.example/hooks", "events": events}
+        body = {"url": f"https://receiver.example/hooks/{len(made)}", "events": events}
         answer = await client.post("/v1/webhooks", json=body, headers=tenant.headers)
         assert answer.status_code == 201, answer.text
         made.append(answer.json()["id"])

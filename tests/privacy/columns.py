@@ -79,7 +79,7 @@ id: made by Lapel at random (or a world's number), so that it says nothing about
     upload_tokens       world_id recording_id issued_by
     webhook_attempts    world_id delivery_id
     webhook_deliveries  world_id id webhook_id event_id resource_id
-    webhooks            world_id id
+    webhooks            world_id id issued_by
     workers             process_id
     worlds              id project_id
 time: when Lapel did something, or when something ends; what it was is in other columns
@@ -150,6 +150,7 @@ time: when Lapel did something, or when something ends; what it was is in other 
     webhook_attempts    started_at
     webhook_deliveries  due_at leased_until created_at ended_at
     webhooks            previous_secret_until failing_since paused_until created_at updated_at deleted_at
+    webhooks            verified_at recovery_since recovery_until recovery_ended_at
     workers             seen_at
 count: a number that Lapel or a device counted or measured
     ask_answer_recordings place
@@ -204,7 +205,7 @@ count: a number that Lapel or a device counted or measured
     upload_policy_counters revision
     webhook_attempts    number latency_ms status
     webhook_deliveries  position attempts tries
-    webhooks            failures
+    webhooks            failures recovery_queued recovery_brought_forward
     worlds              config_revision
 state: one of a few words or yes and no, checked when it is written
     alembic_version     version_num
@@ -248,8 +249,8 @@ state: one of a few words or yes and no, checked when it is written
     upload_policies     policy
     encrypted_upload_sessions state channel policy
     walks               name
-    webhook_deliveries  state
-    webhooks            events status disabled_reason
+    webhook_deliveries  state failure
+    webhooks            events status disabled_reason recovery_state
     worlds              mode
 hash: of a secret, of bytes or of a request; or a secret that is sealed: nobody can read it back
     api_keys            secret_hash hint

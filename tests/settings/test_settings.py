@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from lapel.process_environment import unknown_variables, unknown_variables_here
 from lapel.setting_fields import SettingsError, variable
-from lapel.settings import Settings, docs, unknown_variables, unknown_variables_here
+from lapel.settings import Settings, docs
 
 PAGE = Path(__file__).parents[2] / "docs" / "settings.md"
 SECRET = "s" * 32
@@ -173,6 +174,13 @@ def test_the_limits_of_sizes_are_those_of_the_contract() -> None:
 def test_rate_limits_are_on_with_a_given_database() -> None:
     assert Settings.from_env(EXTERNAL).rate_limits_on
     assert not Settings.from_env(EXTERNAL, rate_limits=False).rate_limits_on
+
+
+def test_rows_are_limited_unless_the_installation_serves_only_its_owner() -> None:
+    assert Settings.from_env({}).rows_limit == 0
+    assert Settings.from_env({}, rows_bytes_per_world="1GiB").rows_limit == 2**30
+    assert Settings.from_env(EXTERNAL).rows_limit == 50 * 2**30
+    assert Settings.from_env(EXTERNAL, rows_bytes_per_world=0).rows_limit == 0
 
 
 def test_misspelt_variables_are_found() -> None:

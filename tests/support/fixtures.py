@@ -14,7 +14,7 @@ import structlog
 from lapel.embedded.postgres.supervisor import EmbeddedPostgres
 from lapel.foundation.database import migrations
 from lapel.foundation.ports import Ports
-from lapel.settings import unknown_variables_here
+from lapel.process_environment import unknown_variables_here
 from tests.support.client import api_client
 from tests.support.event_check import check_events
 from tests.support.installation import Installation, shared_installation

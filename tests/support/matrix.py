@@ -54,3 +54,23 @@ def scopes_without(access: Access) -> tuple[Scope, ...]:
     """Every scope but those with which a key is admitted, and those that imply one of them."""
     admitting = {access.scope, access.or_scope}
     return tuple(each for each in SCOPES if not admitting & {each, *IMPLIED.get(each, frozenset())})
+
+
+def scopes_of_events(operation: Operation) -> set[str]:
+    """The scopes to read events, for an operation that lets a webhook have some. It needs those of their
+    types (`tests/webhooks/test_webhook_keys.py`)."""
+    path = operation.path.replace("webhook-endpoints", "webhooks")
+    sends = path.endswith(("/redeliver", "/recover", "/test", "/resend"))
+    registers = path == "/v1/webhooks" or (
+        path == "/v1/webhooks/{webhook_id}" and operation.method == "PATCH"
+    )
+    if operation.method == "GET" or not (sends or registers):
+        return set()
+    return {
+        "config:read",
+        "devices:read",
+        "recordings:read",
+        "summaries:read",
+        "transcriptions:read",
+        "webhooks:read",
+    }

@@ -10,6 +10,7 @@ import httpx
 
 from lapel.foundation.core.actors import Actor
 from lapel.foundation.ports import Ports
+from lapel.slices.projects.scopes import SCOPES
 from tests.support.tenants import Tenant
 
 URL = "https://hooks.receiver.example/in/9f8e7d?token=s3cret"
@@ -60,7 +61,12 @@ class Hooks:
     def actor(self) -> Actor:
         """A key of the test world."""
         return Actor(
-            kind="key", id="key_1", world_id=self.world, project_id=self.tenant.project_id, mode="test"
+            kind="key",
+            id="key_1",
+            world_id=self.world,
+            project_id=self.tenant.project_id,
+            mode="test",
+            scopes=frozenset(SCOPES),
         )
 
     async def call(self, method: str, path: str, body: dict[str, Any] | None = None) -> httpx.Response:
@@ -76,8 +82,9 @@ class Hooks:
         return answer.json()
 
     async def add(self, **body: Any) -> str:
-        """The id of a new webhook."""
-        answer = await self.call("POST", "", {"url": URL, "events": ["*"], **body})
+        """The id of a new webhook; each has a URL of its own."""
+        url = f"{URL}&nth={self.ports.ids.new('wh')}"
+        answer = await self.call("POST", "", {"url": url, "events": ["*"], **body})
         assert answer.status_code == 201, answer.text
         return answer.json()["id"]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from lapel.foundation.database import outbox
-from lapel.slices.webhooks import queries
+from lapel.slices.webhooks import queries, waiting_queries
 from lapel.slices.webhooks.delivery import fan_out_queries
 from lapel.slices.webhooks.delivery.settling import outcome_queries
 from lapel.slices.webhooks.records import ending_queries, recovery_queries
@@ -48,7 +48,10 @@ LOOKUPS = [
     (fan_out_queries.COUNT_SUBSCRIBED, {"webhooks_pkey"}),
     (fan_out_queries.MATCH, {"webhooks_pkey"}),
     (fan_out_queries.INSERT_DELIVERIES, set()),
-    (recovery_queries.RECOVER, set()),
+    (recovery_queries.RECOVER, {OF_EVENT}),
+    (recovery_queries.BRING_FORWARD, {"webhook_deliveries_due"}),
+    (waiting_queries.PENDING_TYPES, {"webhook_deliveries_due", "events_pkey"}),
+    (waiting_queries.PENDING, {"webhook_deliveries_due", "webhooks_pkey"}),
     (queries.RESEND, set()),
     (ending_queries.END_SOME, {"webhook_deliveries_due"}),
     (ending_queries.DELETE_SOME, {"webhook_deliveries_by_age"}),

@@ -180,20 +180,30 @@ async def test_a_recovery_gives_what_did_not_arrive_and_nothing_twice(hooks: Hoo
         "since": "2026-01-15T12:00:01.000Z",
         "until": "2026-01-15T12:00:05.000Z",
         "status": "processing",
+        "queued": 0,
+        "brought_forward": 0,
+        "ended_at": None,
     }
+    assert (await hooks.get(f"/{webhook}"))["recovery"] == answer.json()
     assert await hooks.queued(RECOVER) == 1
     job = RecoveryJob(hooks.world, webhook, at[1], at[5])
     found: dict[str, tuple[str, int]] = {}
     for _ in range(2):
         await app.open_services(ports)[Recoveries].recover(job)
+        recovery = (await hooks.get(f"/{webhook}"))["recovery"]
+        assert (recovery["status"], recovery["queued"], recovery["brought_forward"]) == ("completed", 2, 1)
+        assert recovery["ended_at"] is not None
         found = {event: (state, tries) for event, state, tries in await hooks.by_event(webhook)}
         assert found == {
             arrived: ("succeeded", 3),
             failed: ("pending", 0),
-            due: ("pending", 3),
+            due: ("pending", 0),
             never: ("pending", 0),
         }
     assert {early, late}.isdisjoint(found)
+    waiting = {each["event_id"]: each for each in (await hooks.get(f"/{webhook}/deliveries"))["data"]}
+    brought = datetime.fromisoformat(waiting[due]["next_attempt_at"])
+    assert brought - datetime.now(UTC) < timedelta(minutes=5)
     assert {before[each] for each in before} < set(await hooks.states(webhook))
 
 

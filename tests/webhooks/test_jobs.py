@@ -29,6 +29,10 @@ from tests.support.tenants import Tenant, make_tenant
 from tests.webhooks.support import Hooks
 
 BEGIN = datetime(2026, 1, 15, 12, tzinfo=UTC)
+WAITING = """
+SELECT webhook_id, count(*) FROM webhook_deliveries
+WHERE world_id = $1 AND state = 'pending' AND due_at > now() GROUP BY webhook_id
+"""
 BATCH = 3
 EVENTS = 8
 
@@ -90,6 +94,32 @@ async def test_a_killed_recovery_is_finished_by_its_repetition(
     states = await hooks.states(webhook)
     assert (len(states), states[arrived], states[again]) == (EVENTS, "succeeded", "pending")
     assert {event for event, _, _ in await hooks.by_event(webhook)} == set(events)
+
+
+@pytest.mark.parametrize(("point", "nth"), points("bring-forward"))
+async def test_a_killed_bringing_forward_is_finished_by_its_repetition(
+    client: httpx.AsyncClient,
+    tenant: Tenant,
+    ports: Ports,
+    monkeypatch: pytest.MonkeyPatch,
+    point: str,
+    nth: int,
+) -> None:
+    hooks = Hooks(client, tenant, ports)
+    webhook, other = await hooks.add(), await hooks.add()
+    async with ports.database.acquire() as connection:
+        await connection.execute("UPDATE webhooks SET paused_until = NULL WHERE id = $1", webhook)
+    for each in range(EVENTS):
+        event = await hooks.event("ota.failed", BEGIN + timedelta(seconds=each))
+        await hooks.delivery(webhook, event, attempts=2)
+        if each < 2:
+            await hooks.delivery(other, event, attempts=2)
+    job, service = WebhookJob(hooks.world, webhook), Recoveries(ports)
+    await killed_and_repeated(monkeypatch, recoveries, point, nth, lambda: service.bring_forward(job))
+    async with ports.database.acquire() as connection:
+        waiting = [tuple(row) for row in await connection.fetch(WAITING, hooks.world)]
+    assert waiting == [(other, 2)]
+    assert {tries for _, _, tries in await hooks.by_event(webhook)} == {2}
 
 
 @pytest.mark.parametrize(("point", "nth"), points("remove-erased"))

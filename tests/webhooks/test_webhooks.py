@@ -5,25 +5,27 @@ from __future__ import annotations
 import asyncio
 import base64
 from datetime import datetime, timedelta
+from itertools import count
 from typing import Any
 
 import httpx
 import pytest
 
 from lapel.foundation.ports import Ports
-from lapel.slices.webhooks import service, signing_secrets
+from lapel.slices.webhooks import signing_secrets
 from lapel.slices.webhooks.payloads import END_PENDING, REMOVE
 from tests.support.declared import described_api
 from tests.support.tenants import Tenant
 
 FIELDS = {
-    "id", "project_id", "url", "events", "description", "metadata", "status", "disabled_reason", "created_at",
-    "updated_at",
+    "id", "project_id", "url", "events", "description", "metadata", "status", "disabled_reason",
+    "verified_at", "recovery", "created_at", "updated_at",
 }  # fmt: skip
 SECRETS = """
 SELECT sealed_secret, sealed_previous_secret, previous_secret_until FROM webhooks
 WHERE world_id = $1 AND id = $2
 """
+VERIFY = "UPDATE webhooks SET verified_at = now(), paused_until = NULL WHERE world_id = $1 AND id = $2"
 FAILING = """
 UPDATE webhooks SET failures = 7, failing_since = now(), paused_until = now(), disabled_reason = 'failing',
     status = 'disabled'
@@ -35,15 +37,18 @@ QUEUED = (
 )
 MANY = """
 INSERT INTO webhooks (world_id, id, url, events, status, sealed_secret, created_at, updated_at)
-SELECT $1, 'wh_' || n, 'https://a.example', '{*}', 'enabled', '', now(), now() FROM generate_series(1, $2) n
+SELECT $1, 'wh_' || n, 'https://a.example/' || n, '{*}', 'enabled', '', now(), now()
+FROM generate_series(1, $2) n
 """
+_NTH = count(1)
 URL = "https://hooks.receiver.example/in/9f8e7d?token=s3cret"
 
 
 async def add(client: httpx.AsyncClient, tenant: Tenant, **body: Any) -> dict[str, Any]:
-    """Registers a webhook in the test world."""
+    """Registers a webhook in the test world; each has a URL of its own."""
+    url = f"{URL}&nth={next(_NTH)}"
     answer = await client.post(
-        "/v1/webhooks", json={"url": URL, "events": ["*"], **body}, headers=tenant.headers
+        "/v1/webhooks", json={"url": url, "events": ["*"], **body}, headers=tenant.headers
     )
     assert answer.status_code == 201, answer.text
     return answer.json()
@@ -228,6 +233,14 @@ async def test_a_disabled_webhook_is_enabled_without_its_failures(
     assert again["disabled_reason"] == "failing"
     enabled = await changed(client, tenant, made["id"], status="enabled")
     assert (enabled["status"], enabled["disabled_reason"]) == ("enabled", None)
+    failures, since, paused_until = await health(ports, tenant, made["id"])
+    assert (failures, since) == (0, None)
+    assert paused_until is not None, "the circuit of a webhook that was never verified is open"
+    async with ports.database.acquire() as connection:
+        await connection.execute(VERIFY, tenant.test_world, made["id"])
+    await changed(client, tenant, made["id"], status="disabled")
+    enabled = await changed(client, tenant, made["id"], status="enabled")
+    assert enabled["verified_at"] is not None
     assert await health(ports, tenant, made["id"]) == (0, None, None)
 
 
@@ -240,8 +253,13 @@ async def test_another_url_begins_without_the_failures_of_the_former(
         await connection.execute("UPDATE webhooks SET disabled_reason = NULL WHERE id = $1", made["id"])
     await changed(client, tenant, made["id"], description="b")
     assert (await health(ports, tenant, made["id"]))[0] == 7
-    await changed(client, tenant, made["id"], url="https://other.example")
-    assert await health(ports, tenant, made["id"]) == (0, None, None)
+    async with ports.database.acquire() as connection:
+        await connection.execute(VERIFY, tenant.test_world, made["id"])
+    other = await changed(client, tenant, made["id"], url="https://other.example")
+    assert other["verified_at"] is None
+    failures, since, paused_until = await health(ports, tenant, made["id"])
+    assert (failures, since) == (0, None)
+    assert paused_until is not None, "the circuit is open until the receiver at the new URL has answered"
 
 
 async def test_after_two_rotations_the_newest_two_secrets_are_valid(
@@ -295,23 +313,53 @@ async def test_a_deleted_webhook_is_gone_at_once_and_removed_by_a_job(
     assert (await client.get("/v1/webhooks", headers=tenant.headers)).json()["data"] == []
 
 
-async def test_a_world_has_at_most_1000_webhooks_however_many_come_at_once(
+async def test_a_world_has_at_most_50_webhooks_however_many_come_at_once(
     client: httpx.AsyncClient, tenant: Tenant, ports: Ports
 ) -> None:
-    assert service.MAX_WEBHOOKS == 1000
     async with ports.database.acquire() as connection:
-        await connection.execute(MANY, tenant.test_world, 997)
-    body = {"url": URL, "events": ["*"]}
+        await connection.execute(MANY, tenant.test_world, 47)
+    bodies = [{"url": f"{URL}&{nth}", "events": ["*"]} for nth in range(6)]
     answers = await asyncio.gather(
-        *(client.post("/v1/webhooks", json=body, headers=tenant.headers) for _ in range(6))
+        *(client.post("/v1/webhooks", json=each, headers=tenant.headers) for each in bodies)
     )
     assert sorted(each.status_code for each in answers) == [201] * 3 + [409] * 3
     full = next(each for each in answers if each.status_code == 409)
     assert full.json()["error"]["code"] == "conflict"
-    assert "1000 webhooks" in full.json()["error"]["message"]
+    message = full.json()["error"]["message"]
+    assert "50 webhooks" in message
+    assert "LAPEL_WEBHOOKS_PER_WORLD" in message
     made = next(each for each in answers if each.status_code == 201).json()
     await client.delete(f"/v1/webhooks/{made['id']}", headers=tenant.headers)
-    assert (await client.post("/v1/webhooks", json=body, headers=tenant.headers)).status_code == 201
+    await add(client, tenant)
+
+
+async def test_a_world_has_one_webhook_for_each_url(
+    client: httpx.AsyncClient, tenant: Tenant, ports: Ports
+) -> None:
+    async def refused(method: str, path: str, body: dict[str, Any]) -> str:
+        answer = await client.request(method, f"/v1/webhooks{path}", json=body, headers=tenant.headers)
+        error = answer.json()["error"]
+        assert (answer.status_code, error["code"], error["param"]) == (409, "resource_already_exists", "url")
+        return error["resource_id"]
+
+    made = await add(client, tenant, url="https://one.example")
+    for url in ("https://one.example", "https://ONE.example:443/"):
+        assert await refused("POST", "", {"url": url, "events": ["ota.failed"]}) == made["id"]
+    other = await add(client, tenant, url="https://one.example/other")
+    assert await refused("PATCH", f"/{other['id']}", {"url": "https://one.example/"}) == made["id"]
+    # The same URL, written in another way, is no other webhook's.
+    await changed(client, tenant, made["id"], url="https://one.example/")
+    live = await client.post(
+        "/v1/webhooks", json={"url": "https://one.example", "events": ["*"]}, headers=tenant.live_headers
+    )
+    assert live.status_code == 201
+    await client.delete(f"/v1/webhooks/{made['id']}", headers=tenant.headers)
+    again = await add(client, tenant, url="https://one.example")
+    # Of an earlier version: two webhooks with one URL, which go on.
+    async with ports.database.acquire() as connection:
+        await connection.execute("UPDATE webhooks SET url = $1 WHERE id = $2", again["url"], other["id"])
+    await changed(client, tenant, other["id"], description="b", status="disabled")
+    assert (await changed(client, tenant, other["id"], status="enabled"))["url"] == again["url"]
 
 
 async def test_the_audit_log_tells_each_change_without_secrets(

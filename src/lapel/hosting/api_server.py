@@ -120,7 +120,7 @@ class Server:
             body_limit=settings.body_limit,
             answer_timeout=settings.answer_timeout,
             trusted_proxies=settings.trusted_proxies,
-            room=Room(ports.disk, RowQuota(ports.database, settings.rows_bytes_per_world)),
+            room=Room(ports.disk, RowQuota(ports.database, settings.rows_limit)),
             mounts=self.services.mounts(),
         )
         self._open.push_async_callback(self._api.close)

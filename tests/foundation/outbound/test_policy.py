@@ -34,15 +34,23 @@ OWN = OutboundPolicy(
     ],
 )
 def test_public_addresses_and_named_networks_are_allowed(address: str, https: bool, http: bool) -> None:
-    assert (OWN.refusal(ip_address(address), secure=True) is None) is https
-    assert (OWN.refusal(ip_address(address), secure=False) is None) is http
+    assert (OWN.refusal(ip_address(address), secure=True, port=443) is None) is https
+    assert (OWN.refusal(ip_address(address), secure=False, port=80) is None) is http
 
 
 def test_a_refusal_tells_the_use_of_an_address_only_when_asked() -> None:
-    refusal = OutboundPolicy().refusal(ip_address("10.0.0.1"), secure=True)
+    refusal = OutboundPolicy().refusal(ip_address("10.0.0.1"), secure=True, port=443)
     assert refusal is not None
     remedy = "The operator may name its network in LAPEL_OUTBOUND_NETWORKS."
     assert refusal.sentences("10.0.0.1", with_use=True) == (
         f"10.0.0.1 is not public (private, RFC 1918). {remedy}"
     )
     assert refusal.sentences("It", with_use=False) == f"It is not public. {remedy}"
+
+
+@pytest.mark.parametrize("port", [22, 25, 110, 6667, 10080])
+def test_the_ports_of_other_services_are_called_only_in_named_networks(port: int) -> None:
+    refusal = OWN.refusal(ip_address("8.8.8.8"), secure=True, port=port)
+    assert refusal is not None
+    assert f"port {port}" in refusal.why
+    assert OWN.refusal(ip_address("10.1.0.1"), secure=False, port=port) is None

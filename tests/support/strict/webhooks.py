@@ -52,6 +52,22 @@ def _events(value: Any, at: str) -> Iterator[str]:
         yield f"{at}: * is not alone"
 
 
+_RECOVERY_FIELDS: dict[str, Shape] = {
+    "webhook_id": identifier("wh"),
+    "since": time,
+    "until": time,
+    "status": word("processing", "completed", "stopped"),
+    "queued": integer(),
+    "brought_forward": integer(),
+    "ended_at": null_or(time),
+}
+_RECOVERY = all_of(
+    record(_RECOVERY_FIELDS),
+    agrees(
+        "only a recovery that ended has an end",
+        lambda it: (it["ended_at"] is not None) == (it["status"] != "processing"),
+    ),
+)
 _WEBHOOK: dict[str, Shape] = {
     "id": identifier("wh"),
     "project_id": identifier("proj"),
@@ -61,6 +77,8 @@ _WEBHOOK: dict[str, Shape] = {
     "metadata": metadata,
     "status": word("enabled", "disabled"),
     "disabled_reason": null_or(word("request", "gone", "failing")),
+    "verified_at": null_or(time),
+    "recovery": null_or(_RECOVERY),
     "created_at": time,
     "updated_at": time,
 }
@@ -111,7 +129,5 @@ _ATTEMPT = record(
 )
 DELIVERY = all_of(record(_DELIVERY), _STATES)
 WHOLE_DELIVERY = all_of(record(_DELIVERY | {"attempts": array(_ATTEMPT, most=30)}), _STATES)
-RECOVERY = record(
-    {"webhook_id": identifier("wh"), "since": time, "until": time, "status": word("processing")}
-)
+RECOVERY = record(_RECOVERY_FIELDS | {"status": word("processing")})
 TEST_EVENT = record({"id": identifier("evt"), "type": word(*TYPES), "created_at": time, "data": json_object})

@@ -32,8 +32,9 @@ if TYPE_CHECKING:
 LOOPBACK = (ipaddress.ip_network("127.0.0.0/8"),)
 INSERT_WEBHOOK = """
 INSERT INTO webhooks (world_id, id, url, events, status, sealed_secret, sealed_previous_secret,
-    previous_secret_until, created_at, updated_at)
-VALUES ($1, $2, $3, $4, 'enabled', $5, $6, now() + $7, now(), now())
+    previous_secret_until, created_at, updated_at, verified_at, paused_until)
+VALUES ($1, $2, $3, $4, 'enabled', $5, $6, now() + $7, now(), now(), CASE WHEN $8 THEN now() END,
+    CASE WHEN NOT $8 THEN now() END)
 """
 TELL = f"SELECT pg_notify('{outbox.EVENTS_CHANNEL}', '')"
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
@@ -145,13 +146,16 @@ class World:
     ports: Ports
     id: int
 
-    async def webhook(self, url: str, *events: str, previous: str | None = None) -> Webhook:
-        """Make a webhook; `previous`: its secret before the rotation."""
+    async def webhook(
+        self, url: str, *events: str, previous: str | None = None, verified: bool = True
+    ) -> Webhook:
+        """Make a webhook; `previous`: its secret before the rotation. `verified`: it has had a success."""
         made = Webhook(self.ports.ids.new("wh"), a_secret())
         old = None if previous is None else sealed(self.ports.sealer, self.id, made.id, previous)
         own = sealed(self.ports.sealer, self.id, made.id, made.secret)
         until = None if old is None else timedelta(hours=24)
-        await self.execute(INSERT_WEBHOOK, self.id, made.id, url, list(events or ("*",)), own, old, until)
+        types = list(events or ("*",))
+        await self.execute(INSERT_WEBHOOK, self.id, made.id, url, types, own, old, until, verified)
         return made
 
     async def webhooks(self, url: str, count: int) -> None:
@@ -159,8 +163,8 @@ class World:
         ids = [self.ports.ids.new("wh") for _ in range(count)]
         secrets = [sealed(self.ports.sealer, self.id, each, a_secret()) for each in ids]
         await self.execute(
-            "INSERT INTO webhooks (world_id, id, url, events, status, sealed_secret, created_at, updated_at)"
-            " SELECT $1, m.id, $2, '{*}', 'enabled', m.secret, now(), now()"
+            "INSERT INTO webhooks (world_id, id, url, events, status, sealed_secret, created_at, updated_at,"
+            " verified_at) SELECT $1, m.id, $2, '{*}', 'enabled', m.secret, now(), now(), now()"
             " FROM unnest($3::text[], $4::bytea[]) AS m (id, secret)",
             self.id,
             url,

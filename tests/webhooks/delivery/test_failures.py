@@ -287,6 +287,7 @@ async def test_faults_are_told_in_a_sentence(
     ask = socket.getaddrinfo
 
     names = {"inside.example": "127.0.0.1", "private.example": "10.1.2.3", "public.example": "1.1.1.1"}
+    names["named.example"] = "8.8.8.8"
 
     def known(host: str, *arguments: Any, **named: Any) -> Any:
         if host == "no-such-name.invalid":  # a name server may take its time to say so
@@ -310,6 +311,9 @@ async def test_faults_are_told_in_a_sentence(
             f"https://127.0.0.1:{unknown.port}/": "TLS: self-signed certificate",
             "http://127.0.0.1:1/": "no connection: Connection refused",
             "http://inside.example:1/": "no connection: Connection refused",
+            "https://8.8.8.8:22/": "refused: 8.8.8.8 is called at port 22, where services listen that do not "
+            "speak HTTP. Use another port, such as 443.",
+            "https://named.example:22/": NAME_NOT_CALLED,
             "http://10.0.0.1/": "refused: 10.0.0.1 is not public (private, RFC 1918). "
             "The operator may name its network in LAPEL_OUTBOUND_NETWORKS.",
             "http://no-such-name.invalid/": NAME_NOT_CALLED,

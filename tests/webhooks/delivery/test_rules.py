@@ -22,7 +22,8 @@ from lapel.slices.webhooks.delivery.webhook_places import ALL, OF_WEBHOOK, Webho
 NOW = datetime(2026, 11, 28, 12, tzinfo=UTC)
 MINUTE, HOUR = 60, 3600
 FAILED = AttemptEnd(False)
-HEALTHY = Circuit(0, None, None)
+HEALTHY = Circuit(0, None, None, NOW)
+NEW = Circuit(0, None, None, None)
 
 
 def test_the_schedule_is_that_of_the_contract() -> None:
@@ -79,7 +80,7 @@ def test_no_retry_after_fails(text: str) -> None:
 
 def test_ten_failures_open_the_circuit_and_each_failed_probe_doubles_the_pause() -> None:
     circuit = after_attempts(HEALTHY, [FAILED] * (OPENS_AFTER - 1), NOW, lambda: 1.0)
-    assert circuit == Circuit(9, NOW, None)
+    assert circuit == Circuit(9, NOW, None, NOW)
     # What was on its way when the circuit opened changes nothing.
     circuit = after_attempts(circuit, [FAILED] * 50, NOW, lambda: 1.0)
     pauses = [circuit]
@@ -89,6 +90,23 @@ def test_ten_failures_open_the_circuit_and_each_failed_probe_doubles_the_pause()
     seconds = [(each.paused_until - NOW).total_seconds() for each in pauses if each.paused_until]
     assert seconds == [5, 10, 20, 40, 60, 60, 60]
     assert after_attempts(circuit, [AttemptEnd(True, probe=True)], NOW, lambda: 1.0) == HEALTHY
+
+
+def test_one_failure_opens_the_circuit_of_a_webhook_that_is_not_verified_until_its_first_success() -> None:
+    circuit, pauses = NEW, list[float]()
+    for _ in range(6):
+        circuit = after_attempts(circuit, [AttemptEnd(False, probe=True)], NOW, lambda: 1.0)
+        assert circuit.paused_until is not None
+        assert circuit.verified_at is None
+        pauses.append((circuit.paused_until - NOW).total_seconds())
+    assert pauses == [5, 10, 20, 40, 60, 60]
+    later = NOW + timedelta(days=1)
+    for probe in (True, False):
+        verified = after_attempts(circuit, [AttemptEnd(True, probe=probe)], later, lambda: 1.0)
+        assert verified == Circuit(0, None, None, later)
+        assert verified.has_ended_outage(circuit)
+    assert not HEALTHY.has_ended_outage(Circuit(9, NOW, None, NOW))
+    assert HEALTHY.has_ended_outage(Circuit(10, NOW, NOW, NOW))
 
 
 @given(st.lists(st.tuples(st.booleans(), st.booleans())), st.floats(0, 1))
@@ -104,17 +122,17 @@ def test_a_circuit_is_healthy_exactly_after_a_success(ends: list[tuple[bool, boo
 def test_a_receiver_gets_the_pause_that_it_asks_for() -> None:
     asking = AttemptEnd(False, pause_seconds=600)
     circuit = after_attempts(HEALTHY, [FAILED, asking, AttemptEnd(False, pause_seconds=30)], NOW, lambda: 1.0)
-    assert circuit == Circuit(2, NOW, NOW + timedelta(minutes=10))
+    assert circuit == Circuit(2, NOW, NOW + timedelta(minutes=10), NOW)
     # What was on its way neither ends the pause nor counts; a probe that succeeds ends it.
     assert after_attempts(circuit, [AttemptEnd(True), FAILED], NOW, lambda: 1.0).paused_until is not None
     assert after_attempts(circuit, [AttemptEnd(True, probe=True)], NOW, lambda: 1.0) == HEALTHY
     longer = after_attempts(circuit, [AttemptEnd(False, True, 3600)], NOW, lambda: 1.0)
-    assert longer == Circuit(3, NOW, NOW + timedelta(hours=1))
+    assert longer == Circuit(3, NOW, NOW + timedelta(hours=1), NOW)
 
 
 def test_a_webhook_is_given_up_after_five_days() -> None:
     for days, given_up in ((4.99, False), (5, True)):
-        assert Circuit(9, NOW - timedelta(days=days), None).may_be_given_up(NOW) is given_up
+        assert Circuit(9, NOW - timedelta(days=days), None, NOW).may_be_given_up(NOW) is given_up
     assert not HEALTHY.may_be_given_up(NOW)
 
 

@@ -40,7 +40,11 @@ Expires = Annotated[
 KeyName = Annotated[str | None, Parameter(help="A name for people.")]
 KeyId = Annotated[str, Parameter(help="Id of the key, key_….")]
 Issued = Annotated[
-    bool, Parameter(help="Also end the end-user tokens and upload tokens that the key issued.", negative="")
+    bool,
+    Parameter(
+        help="Also end the end-user tokens and upload tokens that the key issued, and disable its webhooks.",
+        negative="",
+    ),
 ]
 Overlap = Annotated[
     str, Parameter(help="How long the old key continues to work: 24h, 30m; 0 ends it at once.")
@@ -138,9 +142,14 @@ def revoke(key_id: KeyId, /, *, issued: Issued = False, data_dir: DataDir = None
         lapel keys revoke key_… --data-dir /srv/lapel --json
     """
 
+    # Imports all slices.
+    from lapel.app import open_services  # noqa: PLC0415
+    from lapel.slices.projects.service import Keys  # noqa: PLC0415
+
     async def work(ports: Ports) -> None:
         with _unknown_keys():
-            await OperatorKeys(ports).revoke(key_id, issued=issued)
+            hooks = open_services(ports)[Keys].on_revoke_issued
+            await OperatorKeys(ports, hooks).revoke(key_id, issued=issued)
 
     revoking(settings_of(data_dir), work)
     emit({"id": key_id, "revoked": True}, json, lambda: f"{key_id} is revoked.")

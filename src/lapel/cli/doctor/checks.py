@@ -26,8 +26,8 @@ from lapel.foundation.ports import credential_source
 from lapel.foundation.storage.errors import ObjectMissing, StoreUnavailable
 from lapel.hosting import prepare
 from lapel.hosting.data_folder import DataFolder, DataFolderError
+from lapel.process_environment import unknown_variables_here
 from lapel.setting_fields import SettingsError
-from lapel.settings import unknown_variables_here
 
 if TYPE_CHECKING:
     from lapel.foundation.database.connection import Connection

@@ -7,7 +7,7 @@ from typing import Annotated, TypeAlias
 import msgspec
 from cyclopts import Parameter
 
-from lapel.slices.events.filters import SCOPE_OF_RESOURCE
+from lapel.slices.webhooks.registration.event_checks import SCOPE_OF_RESOURCE
 
 Types: TypeAlias = Annotated[
     str | None,

@@ -29,7 +29,8 @@ from lapel.hosting.children import Child
 from lapel.hosting.data_folder import DataFolder, DataFolderError, Running
 from lapel.hosting.sockets import listen
 from lapel.process_environment import child_environment
-from lapel.settings import Settings, default_data_dir
+from lapel.setting_fields import default_data_dir
+from lapel.settings import Settings
 
 if TYPE_CHECKING:
     from lapel.foundation.ports import Ports

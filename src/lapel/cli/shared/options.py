@@ -18,7 +18,8 @@ from rich.table import Table
 from rich.text import Text
 
 from lapel.cli.shared.faults import CommandError
-from lapel.settings import docs, unknown_variables_here
+from lapel.process_environment import unknown_variables_here
+from lapel.settings import docs
 
 _DATA_DIR = docs()["data_dir"].text.replace("Default: ", "Default: $LAPEL_DATA_DIR, else ")
 DataDir: TypeAlias = Annotated[Path | None, Parameter(help=_DATA_DIR)]

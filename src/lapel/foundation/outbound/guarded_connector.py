@@ -98,7 +98,7 @@ class GuardedConnector(aiohttp.TCPConnector):
     def _socket(self, info: _AddressInfo) -> socket.socket:
         family, kind, protocol, _, at = info
         host = str(at[0])
-        check(self._policy, host, host, secure=_secure.get())
+        check(self._policy, host, host, secure=_secure.get(), port=_port(at))
         return socket.socket(family, kind, protocol)
 
 
@@ -124,7 +124,7 @@ class CheckingResolver(AbstractResolver):
             # aiohttp takes a TimeoutError for the end of the whole call's time.
             raise OSError("the name was not resolved in time") from None
         for address in found:
-            check(self._policy, host, address, secure=_secure.get())
+            check(self._policy, host, address, secure=_secure.get(), port=port)
         return [
             ResolveResult(
                 hostname=host,
@@ -151,7 +151,7 @@ async def refusal_of(policy: OutboundPolicy, lookups: Lookups, url: URL) -> Forb
     try:
         found = [host] if is_ip_address(host) else await lookups.addresses(host)
         for address in found:
-            check(policy, host, address, secure=url.scheme == "https")
+            check(policy, host, address, secure=url.scheme == "https", port=url.port or 0)
     except OSError:
         return None
     except ForbiddenAddress as refused:
@@ -159,13 +159,18 @@ async def refusal_of(policy: OutboundPolicy, lookups: Lookups, url: URL) -> Forb
     return None
 
 
-def check(policy: OutboundPolicy, host: str, address: str, *, secure: bool) -> None:
+def _port(at: tuple[object, ...]) -> int:
+    port = at[1]
+    return port if isinstance(port, int) else 0
+
+
+def check(policy: OutboundPolicy, host: str, address: str, *, secure: bool, port: int) -> None:
     """Raises ForbiddenAddress unless the policy allows this address of `host`. `secure`: by https."""
     try:
         parsed = ipaddress.ip_address(address)
     except ValueError:  # such as 127.1, which sockets understand
         raise ForbiddenAddress(host, address, f"{host} is not a plain address.") from None
-    refusal = policy.refusal(parsed, secure=secure)
+    refusal = policy.refusal(parsed, secure=secure, port=port)
     if refusal is not None:
         written = host == address
         subject = host if written else f"{host} leads to an address that"

@@ -1,4 +1,5 @@
-"""Which addresses outbound calls may reach: public ones by https, those of named networks also by http."""
+"""Which addresses outbound calls may reach: public ones by https, those of named networks also by http and at
+any port."""
 
 from __future__ import annotations
 
@@ -7,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from lapel.foundation.outbound.addresses import Address, Network, special_use, translated, unmapped
+from lapel.foundation.outbound.bad_ports import BAD_PORTS
 
 if TYPE_CHECKING:
     from lapel.settings import Settings
@@ -29,6 +31,16 @@ class AddressRefusal:
         return f"{subject} {self.why}{use}. {self.remedy}"
 
 
+def port_refusal(port: int) -> AddressRefusal | None:
+    """Why no call uses this port; None if calls may. Calls to named networks use any port."""
+    if port not in BAD_PORTS:
+        return None
+    return AddressRefusal(
+        why=f"is called at port {port}, where services listen that do not speak HTTP",
+        remedy="Use another port, such as 443.",
+    )
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OutboundPolicy:
     """`networks`: what the operator opens to outbound calls (LAPEL_OUTBOUND_NETWORKS)."""
@@ -40,8 +52,8 @@ class OutboundPolicy:
         """The policy that the settings describe."""
         return cls(networks=settings.outbound_networks)
 
-    def refusal(self, address: Address, *, secure: bool) -> AddressRefusal | None:
-        """Why a call may not reach this address; None if it may. `secure`: by https.
+    def refusal(self, address: Address, *, secure: bool, port: int) -> AddressRefusal | None:
+        """Why a call may not reach this address at this port; None if it may. `secure`: by https.
 
         An address with a zone (`%eth0`) is always refused. An address of a named NAT64 network is judged by
         the IPv4 address inside: to name this network does not open all private IPv4 addresses behind it.
@@ -49,7 +61,7 @@ class OutboundPolicy:
         use, named = special_use(address), self._names(address)
         inner = translated(address)
         if named and inner is not None:
-            return self.refusal(inner, secure=secure)
+            return self.refusal(inner, secure=secure, port=port)
         if use is not None and not named:
             return AddressRefusal(
                 why="is not public",
@@ -61,7 +73,7 @@ class OutboundPolicy:
                 why="is called by http:// and is in no network of LAPEL_OUTBOUND_NETWORKS",
                 remedy="Use https://.",
             )
-        return None
+        return None if named else port_refusal(port)
 
     def _names(self, address: Address) -> bool:
         if isinstance(address, ipaddress.IPv6Address) and address.scope_id is not None:

@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING
 
 from yarl import URL
 
+from lapel.foundation.outbound.policy import port_refusal
+
 if TYPE_CHECKING:
     from lapel.foundation.outbound.addresses import Address
     from lapel.foundation.outbound.policy import OutboundPolicy
@@ -49,7 +51,7 @@ def check_url(text: str, policy: OutboundPolicy) -> str:
         raise ForbiddenUrl("The URL cannot be read.") from None
     if port is not None and port != url.port:
         raise ForbiddenUrl("The URL cannot be read.")
-    _check_host(host, url.raw_host or "", policy, secure=secure)
+    _check_host(host, url.raw_host or "", policy, secure=secure, port=url.port or 0)
     if not host.startswith("[") and unicodedata.normalize("NFC", host.lower()) != read:
         raise ForbiddenUrl(
             "The host of the URL has characters that stand for other characters, such as a fullwidth letter. "
@@ -102,11 +104,11 @@ def _split(authority: str) -> tuple[str, int | None]:
     return host, int(parts["port"][1:])
 
 
-def _check_host(host: str, raw_host: str, policy: OutboundPolicy, *, secure: bool) -> None:
+def _check_host(host: str, raw_host: str, policy: OutboundPolicy, *, secure: bool, port: int) -> None:
     """`raw_host`: the host as yarl encodes it, without brackets."""
     if host.startswith("["):
         try:
-            _check_address(ipaddress.IPv6Address(host[1:-1]), policy, secure=secure)
+            _check_address(ipaddress.IPv6Address(host[1:-1]), policy, secure=secure, port=port)
         except ipaddress.AddressValueError:
             raise ForbiddenUrl("The host of the URL has brackets, but is no IPv6 address.") from None
         return
@@ -117,21 +119,25 @@ def _check_host(host: str, raw_host: str, policy: OutboundPolicy, *, secure: boo
         raise ForbiddenUrl("The host of the URL is not a valid name.")
     if _NUMBER.fullmatch(labels[-1]):
         try:
-            _check_address(ipaddress.IPv4Address(raw_host), policy, secure=secure)
+            _check_address(ipaddress.IPv4Address(raw_host), policy, secure=secure, port=port)
         except ipaddress.AddressValueError:
             raise ForbiddenUrl(
                 "The host of the URL is a number. Write an IPv4 address as four decimal numbers without "
                 "leading zeros."
             ) from None
     elif labels[-1] == "localhost":  # RFC 6761, section 6.3
-        refusals = [policy.refusal(address, secure=secure) for address in _LOOPBACK]
+        refusals = [policy.refusal(address, secure=secure, port=port) for address in _LOOPBACK]
         if refusals[0] is not None and refusals[1] is not None:
             raise ForbiddenUrl(
                 refusals[0].sentences("The host of the URL is this machine itself, which", with_use=False)
             )
+    elif not policy.networks:  # else the address decides, when a connection is made
+        at_port = port_refusal(port)
+        if at_port is not None:
+            raise ForbiddenUrl(at_port.sentences("The host of the URL", with_use=False))
 
 
-def _check_address(address: Address, policy: OutboundPolicy, *, secure: bool) -> None:
-    refusal = policy.refusal(address, secure=secure)
+def _check_address(address: Address, policy: OutboundPolicy, *, secure: bool, port: int) -> None:
+    refusal = policy.refusal(address, secure=secure, port=port)
     if refusal is not None:
         raise ForbiddenUrl(refusal.sentences(f"The address {address} of the URL", with_use=True))

@@ -5,25 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from lapel.foundation.core.errors import Forbidden, InvalidRequest
+from lapel.slices.webhooks.service import scope_of
 
 if TYPE_CHECKING:
     from collections.abc import Set as AbstractSet
-
-# An event shows its resource, so a key needs the scope of the resource too. By the first part of the type.
-SCOPE_OF_RESOURCE = {
-    "config": "config:read",
-    "device": "devices:read",
-    "ota": "devices:read",
-    "recording": "recordings:read",
-    "summary": "summaries:read",
-    "transcription": "transcriptions:read",
-    "webhook": "webhooks:read",
-}
-
-
-def scope_of(type_: str) -> str:
-    """The scope with which a key may read events of a type."""
-    return SCOPE_OF_RESOURCE[type_.partition(".")[0]]
 
 
 def readable_types(text: str | None, known: AbstractSet[str], scopes: AbstractSet[str]) -> list[str] | None:

@@ -15,9 +15,10 @@ from lapel.foundation.database.listening import woken
 from lapel.foundation.database.outbox import POSITIONS_CHANNEL
 from lapel.foundation.http.input.pagination import page, window
 from lapel.slices.events import queries
-from lapel.slices.events.filters import readable_types, scope_of
+from lapel.slices.events.filters import readable_types
 from lapel.slices.events.wakes import Wakes
 from lapel.slices.events.wire import Event, EventPage
+from lapel.slices.webhooks.service import scope_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator

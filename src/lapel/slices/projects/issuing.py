@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 import msgspec
 
@@ -21,10 +21,15 @@ from lapel.slices.projects.scopes import SCOPES
 from lapel.slices.projects.wire import ApiKey, CreatedApiKey, RotatedApiKey
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Sequence
+
     from lapel.foundation.core.actors import Actor, Mode
     from lapel.foundation.database.connection import Connection
     from lapel.foundation.ports import Ports
     from lapel.slices.projects.rows import KeyRow
+
+    # Ends what a key made, in the transaction that revokes the key: (connection, world, key, caller).
+    IssuedHook: TypeAlias = Callable[[Connection, WorldRow, str, Actor | None], Awaitable[None]]
 
 
 def unknown() -> NotFound:
@@ -73,16 +78,28 @@ async def issue(
 
 
 async def revoke(
-    connection: Connection, ports: Ports, world: WorldRow, key_id: str, *, issued: bool, by: Actor | None
+    connection: Connection,
+    ports: Ports,
+    world: WorldRow,
+    key_id: str,
+    *,
+    issued: Sequence[IssuedHook] | None,
+    by: Actor | None,
 ) -> None:
-    """Revoke a key and, with `issued`, the tokens that it issued. `by`: the caller; None: the operator."""
+    """Revoke a key. `issued`: end the tokens that it issued too, and what these hooks end; None: they stay.
+
+    `by`: the caller; None: the operator.
+    """
     now = ports.clock.now()
     # The deletion of the key's end user, who is named in the entry, waits for this lock.
     row = (await queries.lock_keys(connection, world.id, [key_id])).get(key_id)
-    if row is not None and await queries.revoke_key(connection, world.id, key_id, now, issued=issued):
+    also = issued is not None
+    if row is not None and await queries.revoke_key(connection, world.id, key_id, now, issued=also):
         before = {"revoked_at": timestamp_or_none(row.revoked_at)}
-        after = {"revoked_at": timestamp(row.revoked_at or now), "issued_tokens_revoked": issued}
+        after = {"revoked_at": timestamp(row.revoked_at or now), "issued_tokens_revoked": also}
         await _record(connection, ports, world, by, "key.revoked", row, before, after)
+    for end_issued in issued or ():
+        await end_issued(connection, world, key_id, by)
 
 
 async def shorten(

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from lapel.foundation.core.actors import Mode
     from lapel.foundation.database.connection import Connection
     from lapel.foundation.ports import Ports
+    from lapel.slices.projects.issuing import IssuedHook
     from lapel.slices.projects.rows import WorldRow
     from lapel.slices.projects.wire import ApiKey, CreatedApiKey, RotatedApiKey
 
@@ -34,10 +35,14 @@ _PAGE = PageQuery(limit=100)
 
 
 class OperatorKeys:
-    """Operations on every key of the installation. All of them raise Unavailable while the database fails."""
+    """Operations on every key of the installation. All of them raise Unavailable while the database fails.
 
-    def __init__(self, ports: Ports) -> None:
+    `on_revoke_issued`: the hooks of `Keys`, for a revocation of what a key issued.
+    """
+
+    def __init__(self, ports: Ports, on_revoke_issued: Sequence[IssuedHook] = ()) -> None:
         self._ports = ports
+        self._on_revoke_issued = on_revoke_issued
 
     async def create(
         self,
@@ -101,13 +106,15 @@ class OperatorKeys:
             return await queries.count_working(connection, self._ports.clock.now())
 
     async def revoke(self, key_id: str, *, issued: bool = False) -> None:
-        """Revoke a key in every process. `issued`: revoke the tokens that the key issued too.
+        """Revoke a key in every process. `issued`: revoke the tokens that the key issued too, and
+        disable the webhooks that it made.
 
         Raises NotFound when there is no such key.
         """
         async with self._ports.database.transaction() as connection:
             world = await self._world_of(connection, key_id)
-            await issuing.revoke(connection, self._ports, world, key_id, issued=issued, by=None)
+            hooks = self._on_revoke_issued if issued else None
+            await issuing.revoke(connection, self._ports, world, key_id, issued=hooks, by=None)
         await self._ports.revocations.announce([key_id])
 
     async def rotate(self, key_id: str, overlap_seconds: int = DAY_SECONDS) -> RotatedApiKey:

@@ -60,7 +60,8 @@ def operations(service: Keys) -> tuple[Operation, ...]:
             "Revoke a key",
             lambda call: service.revoke(call.actor, call.id, issued=call.query.issued),
             "From this answer on, every process refuses the key. Revoking it again has no effect. If "
-            "`issued` is true, the tokens that the key issued end too; otherwise they continue to work.",
+            "`issued` is true, the tokens that the key issued end too, and the webhooks that it registered, "
+            "gave their URL or enabled are disabled; otherwise all of them continue to work.",
             audit="key.revoked",
         ),
         keys.post("/v1/api-keys/{key_id}/rotate", "rotate_api_key", RotatedApiKey, RotateApiKey).stored(

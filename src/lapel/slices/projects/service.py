@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from lapel.foundation.database.connection import Connection
     from lapel.foundation.http.input.pagination import PageQuery
     from lapel.foundation.ports import Ports
+    from lapel.slices.projects.issuing import IssuedHook
     from lapel.slices.projects.rows import KeyRow
     from lapel.slices.projects.scopes import Scope
     from lapel.slices.projects.wire import CreateApiKey, CreatedApiKey, Kind, RotateApiKey, RotatedApiKey
@@ -49,6 +50,7 @@ __all__ = [
     "create_project",
     "find_world",
     "list_worlds",
+    "lock_working_key",
     "lock_world",
     "project_of",
 ]
@@ -147,6 +149,7 @@ class Keys(Issuer):
 
     def __init__(self, ports: Ports) -> None:
         self._ports = ports
+        self.on_revoke_issued: list[IssuedHook] = []
 
     async def create(self, connection: Connection, actor: Actor, body: CreateApiKey) -> CreatedApiKey:
         """Create a key.
@@ -216,7 +219,8 @@ class Keys(Issuer):
         )
 
     async def revoke(self, actor: Actor, key_id: str, *, issued: bool = False) -> None:
-        """Revoke a key in every process. `issued`: revoke the tokens that the key issued too.
+        """Revoke a key in every process. `issued`: revoke the tokens that the key issued too, and
+        disable the webhooks that it made.
 
         Raises NotFound when the caller may not see the key, and Forbidden when the key's rights exceed the
         caller's rights.
@@ -225,7 +229,8 @@ class Keys(Issuer):
         async with self._ports.database.transaction() as connection:
             caller, target = await self._caller_and(connection, actor, key_id, now)
             _may_handle(actor, caller, target.kind, target.scopes)
-            await issuing.revoke(connection, self._ports, _world_of(actor), key_id, issued=issued, by=actor)
+            hooks = self.on_revoke_issued if issued else None
+            await issuing.revoke(connection, self._ports, _world_of(actor), key_id, issued=hooks, by=actor)
         # A key that was revoked before is announced too, because the earlier request may have died before its
         # announcement.
         await self._ports.revocations.announce([key_id])
@@ -315,6 +320,15 @@ class Keys(Issuer):
         if target is None or not _reaches(actor, target.end_user_id):
             raise issuing.unknown()
         return caller, target
+
+
+async def lock_working_key(connection: Connection, actor: Actor, now: datetime) -> None:
+    """Keep the caller's key from being revoked until the transaction ends, which stores what the key makes.
+
+    Raises Unauthorized when the key has ended after the authentication.
+    """
+    rows = await queries.lock_keys(connection, actor.world_id, [actor.id])
+    _still_working(rows.get(actor.id), now)
 
 
 def _world_of(actor: Actor) -> WorldRow:

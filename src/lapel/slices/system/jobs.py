@@ -81,7 +81,7 @@ def schedules(services: Services) -> tuple[Schedule, ...]:
         await prune(ports)
 
     async def measure() -> None:
-        await row_quota.measure(ports.database, ports.clock, ports.settings.rows_bytes_per_world, tables)
+        await row_quota.measure(ports.database, ports.clock, ports.settings.rows_limit, tables)
 
     return (
         Schedule(name="housekeeping", expression="41 * * * *", handler=run),

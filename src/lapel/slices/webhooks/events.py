@@ -53,8 +53,15 @@ def _sample(ids: Ids, now: datetime, project_id: str) -> outbox.EventSample:
         metadata="{}",
         status="disabled",
         disabled_reason="failing",
+        verified_at=now - timedelta(days=30),
         created_at=now - timedelta(days=30),
         updated_at=now,
+        recovery_since=None,
+        recovery_until=None,
+        recovery_state=None,
+        recovery_queued=0,
+        recovery_brought_forward=0,
+        recovery_ended_at=None,
     )
     return outbox.EventSample(row.id, _data(row, project_id))
 

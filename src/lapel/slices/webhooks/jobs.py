@@ -7,7 +7,14 @@ from typing import TYPE_CHECKING
 
 from lapel.foundation.core.admission import Admission
 from lapel.foundation.queue.jobs import Job, QueueLane
-from lapel.slices.webhooks.payloads import END_PENDING, RECOVER, REMOVE, RecoveryJob, WebhookJob
+from lapel.slices.webhooks.payloads import (
+    BRING_FORWARD,
+    END_PENDING,
+    RECOVER,
+    REMOVE,
+    RecoveryJob,
+    WebhookJob,
+)
 
 if TYPE_CHECKING:
     from contextlib import AbstractAsyncContextManager
@@ -26,8 +33,8 @@ _PATIENCE = 5.0
 
 
 def handlers(endings: Endings, recoveries: Recoveries) -> tuple[Job, ...]:
-    """The jobs: end the pending deliveries of a disabled webhook, remove a deleted webhook, and recover the
-    events that a webhook missed."""
+    """The jobs: end the pending deliveries of a disabled webhook, remove a deleted webhook, recover the
+    events that a webhook missed, and make its deliveries due when it works again."""
     turns = Admission(_TURNS, _TURNS_OF_ONE_WORLD, patience=_PATIENCE)
 
     def turn(payload: WebhookJob) -> AbstractAsyncContextManager[object]:
@@ -54,6 +61,14 @@ def handlers(endings: Endings, recoveries: Recoveries) -> tuple[Job, ...]:
             entrypoint=RECOVER,
             payload=RecoveryJob,
             handler=recoveries.recover,
+            time_limit=_LIMIT,
+            lane=MANY_DELIVERIES,
+            turn=turn,
+        ),
+        Job(
+            entrypoint=BRING_FORWARD,
+            payload=WebhookJob,
+            handler=recoveries.bring_forward,
             time_limit=_LIMIT,
             lane=MANY_DELIVERIES,
             turn=turn,

@@ -13,6 +13,9 @@ END_PENDING = "webhooks.end-pending"
 # Gives a webhook the events of a range of time that did not reach it.
 RECOVER = "webhooks.recover"
 
+# Makes the deliveries due that wait for a later attempt, because the receiver works again.
+BRING_FORWARD = "webhooks.bring-forward"
+
 
 class WebhookJob(msgspec.Struct, frozen=True):
     """The id of a webhook and its world."""

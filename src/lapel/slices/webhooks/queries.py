@@ -13,7 +13,7 @@ from lapel.foundation.database.rows import (
     fetch_values,
 )
 from lapel.slices.end_users.service import present
-from lapel.slices.webhooks.rows import ResentRow, SealedRow, WalkedRow, WebhookRow
+from lapel.slices.webhooks.rows import ResentRow, SealedRow, WalkedRow, WebhookRow, WebhookUrlRow
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -22,18 +22,23 @@ if TYPE_CHECKING:
     from lapel.foundation.database.connection import Connection
     from lapel.foundation.http.input.pagination import PageWindow
 
-_COLUMNS = """id, url, events, description, metadata, status, disabled_reason, created_at, updated_at"""
+# The columns of `WebhookRow`, for a statement in which the table is called `webhooks`.
+SHOWN_COLUMNS = """id, url, events, description, metadata, status, disabled_reason, verified_at, created_at,
+    updated_at, recovery_since, recovery_until, recovery_state, recovery_queued, recovery_brought_forward,
+    recovery_ended_at"""
 
-COUNT = "SELECT count(*) FROM webhooks WHERE world_id = $1 AND deleted_at IS NULL"
+LIST_URLS = "SELECT id, url FROM webhooks WHERE world_id = $1 AND deleted_at IS NULL"
 
+# Its circuit is open from the beginning, until its first delivery has succeeded.
 INSERT = f"""
 INSERT INTO webhooks
-    (world_id, id, url, events, description, metadata, status, sealed_secret, created_at, updated_at)
-VALUES ($1, $2, $3, $4, $5, $6, 'enabled', $7, $8, $8)
-RETURNING {_COLUMNS}
+    (world_id, id, url, events, description, metadata, status, sealed_secret, created_at, updated_at,
+    issued_by, paused_until)
+VALUES ($1, $2, $3, $4, $5, $6, 'enabled', $7, $8, $8, $9, now())
+RETURNING {SHOWN_COLUMNS}
 """
 
-READ = f"SELECT {_COLUMNS} FROM webhooks WHERE world_id = $1 AND id = $2 AND deleted_at IS NULL"
+READ = f"SELECT {SHOWN_COLUMNS} FROM webhooks WHERE world_id = $1 AND id = $2 AND deleted_at IS NULL"
 
 # Deliveries refer to the row, and a fan-out may insert them meanwhile.
 LOCK = f"{READ} FOR NO KEY UPDATE"
@@ -42,27 +47,31 @@ LOCK = f"{READ} FOR NO KEY UPDATE"
 KEEP = f"{READ} FOR KEY SHARE"
 
 LIST = f"""
-SELECT {_COLUMNS} FROM webhooks
+SELECT {SHOWN_COLUMNS} FROM webhooks
 WHERE world_id = $1 AND (created_at, id) < ($2, $3) AND deleted_at IS NULL
 ORDER BY created_at DESC, id DESC LIMIT $4 OFFSET $5
 """
 
-# $9: whether attempts are counted anew, because the webhook was enabled or has another URL.
+# $9: whether attempts are counted anew, because the webhook was enabled or has another URL; $10: the key that
+# did this. The receiver at another URL is not verified: the circuit is open until a delivery has succeeded.
 UPDATE = f"""
 UPDATE webhooks SET url = $3, events = $4, description = $5, metadata = $6, status = $7, updated_at = $8,
     disabled_reason = CASE WHEN $7 = 'enabled' THEN NULL ELSE coalesce(disabled_reason, 'request') END,
     failures = CASE WHEN $9 THEN 0 ELSE failures END,
     failing_since = CASE WHEN $9 THEN NULL ELSE failing_since END,
-    paused_until = CASE WHEN $9 THEN NULL ELSE paused_until END
+    paused_until = CASE WHEN NOT $9 THEN paused_until
+        WHEN url <> $3 OR verified_at IS NULL THEN now() END,
+    verified_at = CASE WHEN url = $3 THEN verified_at END,
+    issued_by = CASE WHEN $9 THEN $10 ELSE issued_by END
 WHERE world_id = $1 AND id = $2 AND deleted_at IS NULL
-RETURNING {_COLUMNS}
+RETURNING {SHOWN_COLUMNS}
 """
 
 ROTATE = f"""
 UPDATE webhooks SET sealed_previous_secret = sealed_secret, sealed_secret = $3, previous_secret_until = $4,
     updated_at = $5
 WHERE world_id = $1 AND id = $2 AND deleted_at IS NULL
-RETURNING {_COLUMNS}
+RETURNING {SHOWN_COLUMNS}
 """
 
 # Of all worlds. Statements that hold a webhook meanwhile are not waited for.
@@ -72,12 +81,22 @@ UPDATE webhooks SET sealed_previous_secret = NULL, previous_secret_until = NULL 
     ORDER BY previous_secret_until LIMIT $2 FOR NO KEY UPDATE SKIP LOCKED))
 """
 
+# In the order of their ids, so that two of these statements cannot deadlock.
+DISABLE_OF_KEY = f"""
+UPDATE webhooks SET status = 'disabled', disabled_reason = 'request', paused_until = NULL, updated_at = $3
+WHERE world_id = $1 AND id = ANY(ARRAY(
+    SELECT id FROM webhooks
+    WHERE world_id = $1 AND issued_by = $2 AND status = 'enabled' AND deleted_at IS NULL
+    ORDER BY id FOR NO KEY UPDATE))
+RETURNING {SHOWN_COLUMNS}
+"""
+
 # The row stays until a job has deleted its deliveries. Nobody needs the rest of it.
 DELETE = f"""
 UPDATE webhooks SET deleted_at = $3, status = 'disabled', disabled_reason = 'request', url = '',
     description = NULL, metadata = '{{}}', sealed_secret = '', sealed_previous_secret = NULL
 WHERE world_id = $1 AND id = $2 AND deleted_at IS NULL
-RETURNING {_COLUMNS}
+RETURNING {SHOWN_COLUMNS}
 """
 
 
@@ -103,7 +122,7 @@ WITH due AS (
     SELECT $1, d.id, d.webhook_id, $4, $5, $6, 'pending', now(), now()
     FROM unnest($2::text[], $3::text[]) AS d (id, webhook_id)
     ON CONFLICT (world_id, event_id, webhook_id) DO UPDATE
-        SET state = 'pending', tries = 0, due_at = now(), ended_at = NULL
+        SET state = 'pending', tries = 0, due_at = now(), ended_at = NULL, failure = NULL
     RETURNING 1
 )
 SELECT count(pg_notify('{EVENTS_CHANNEL}', '')) FROM due
@@ -123,9 +142,9 @@ WHERE world_id = $1 AND id = $2 AND sealed_previous_secret = $3
 """
 
 
-async def count(connection: Connection, world_id: int) -> int:
-    """How many webhooks a world has."""
-    return await fetch_only_value(connection, int, COUNT, world_id)
+async def list_urls(connection: Connection, world_id: int) -> list[WebhookUrlRow]:
+    """The URLs of all webhooks of a world."""
+    return await fetch_rows(connection, WebhookUrlRow, LIST_URLS, world_id)
 
 
 async def insert(
@@ -137,11 +156,11 @@ async def insert(
     texts: tuple[str | None, str],
     sealed_secret: bytes,
     now: datetime,
+    issued_by: str,
 ) -> WebhookRow:
     """Add an enabled webhook. `texts`: its description, and the JSON text of its metadata."""
-    return await fetch_only_row(
-        connection, WebhookRow, INSERT, world_id, webhook_id, url, events, *texts, sealed_secret, now
-    )
+    values = (webhook_id, url, events, *texts, sealed_secret, now, issued_by)
+    return await fetch_only_row(connection, WebhookRow, INSERT, world_id, *values)
 
 
 async def read(connection: Connection, world_id: int, webhook_id: str) -> WebhookRow | None:
@@ -166,9 +185,10 @@ async def list_page(connection: Connection, world_id: int, asked: PageWindow) ->
 
 
 async def update(
-    connection: Connection, world_id: int, changed: WebhookRow, now: datetime, *, afresh: bool
+    connection: Connection, world_id: int, changed: WebhookRow, now: datetime, *, afresh: bool, key: str
 ) -> WebhookRow:
-    """Store the changed columns of a locked webhook. `afresh`: forget its failures and its pause."""
+    """Store the changed columns of a locked webhook. `afresh`: forget its failures and its pause, because the
+    caller's `key` has enabled it or given it another URL."""
     return await fetch_only_row(
         connection,
         WebhookRow,
@@ -182,6 +202,7 @@ async def update(
         changed.status,
         now,
         afresh,
+        key,
     )
 
 
@@ -232,6 +253,13 @@ async def resend(
     new_ids, webhook_ids = [each[0] for each in webhooks], [each[1] for each in webhooks]
     about = (event.id, event.resource_id, event.position)
     await fetch_only_value(connection, int, RESEND, world_id, new_ids, webhook_ids, *about)
+
+
+async def disable_of_key(
+    connection: Connection, world_id: int, key_id: str, now: datetime
+) -> list[WebhookRow]:
+    """Disable the webhooks that a key registered, gave their URL or enabled."""
+    return await fetch_rows(connection, WebhookRow, DISABLE_OF_KEY, world_id, key_id, now)
 
 
 async def delete(connection: Connection, world_id: int, webhook_id: str, now: datetime) -> WebhookRow | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from lapel.foundation.core.errors import Conflict
+from lapel.foundation.core.errors import Conflict, ResourceAlreadyExists
 from lapel.foundation.http.authorization import Access
 from lapel.foundation.http.input.pagination import PageQuery
 from lapel.foundation.http.routes import Routes
@@ -78,11 +78,14 @@ def _webhooks(service: Webhooks, path: _Path) -> tuple[Operation, ...]:
             "Register a webhook",
             lambda call: service.create(call.connection, call.actor, call.body),
             told(
-                "Only this answer shows the secret with which deliveries are signed. A project has at most "
-                "1,000 webhooks in each world."
+                "Only this answer shows the secret with which deliveries are signed. A key needs the scopes "
+                "to read the events too, such as `recordings:read` for `recording.uploaded`, and all of them "
+                "for `*`. Until the receiver has answered an event with 2xx (`verified_at`), it gets one "
+                "attempt at a time. A world has one webhook for each URL, and 50 webhooks unless the "
+                "operator allows more."
             ),
             status=201,
-            errors=(Conflict,),
+            errors=(Conflict, ResourceAlreadyExists),
             replay=lambda call, stored: service.replayed(call.actor, stored),
             audit="webhook.created",
         ),
@@ -98,8 +101,10 @@ def _webhooks(service: Webhooks, path: _Path) -> tuple[Operation, ...]:
             told(
                 "Absent fields stay. A disabled webhook gets no events, and its pending deliveries end as "
                 "`failed`. `status` `enabled` starts it again. Its earlier failures do not count any more "
-                "after that, and after a change of `url`."
+                "after that, and after a change of `url`. A change of `url` or `events`, and `enabled`, need "
+                "the scopes to read the events."
             ),
+            errors=(ResourceAlreadyExists,),
             audit="webhook.updated",
         ),
         webhooks.delete(one, f"delete_{noun}").plain(
@@ -149,8 +154,8 @@ def _repetitions(deliveries: Deliveries, samples: Samples, path: _Path) -> tuple
     one, noun, told = path.one, path.noun, path.told
     redelivered = (
         "In any state of the delivery. The next attempt is due at once and sends the same bytes; if it "
-        "fails, others follow by the schedule. An attempt that is under way counts as this next attempt. 409 "
-        "if the webhook is disabled."
+        "fails, others follow by the schedule. An attempt that is under way counts as this next attempt. A "
+        "key needs the scope to read the event too. 409 if the webhook is disabled."
     )
     delivery = "deliveries/{delivery_id}/redeliver"
     return (
@@ -179,9 +184,11 @@ def _repetitions(deliveries: Deliveries, samples: Samples, path: _Path) -> tuple
                 "All events from `since` (inclusive) to `until` (exclusive; default: now) that the webhook "
                 "has subscribed to now and that did not reach it: those whose delivery failed, and those "
                 "that have no delivery, also from before the webhook was created. A job makes their "
-                "deliveries due, after this answer. A delivery that succeeded stays as it is, and a pending "
-                "one keeps its schedule. Events are kept for 90 days. 409 if the webhook is disabled, or "
-                "while an earlier recovery of it has not ended."
+                "deliveries due after this answer, also the pending ones, which get a new schedule. A "
+                "delivery that succeeded stays as it is. The field `recovery` of the webhook has the numbers "
+                "so far, and says when the job has ended. A key needs the scopes to read the webhook's "
+                "events too. Events are kept for 90 days. 409 if the webhook is disabled, or while an "
+                "earlier recovery of it has not ended."
             ),
             status=202,
             errors=(Conflict,),
@@ -194,7 +201,8 @@ def _repetitions(deliveries: Deliveries, samples: Samples, path: _Path) -> tuple
                 "An event like any other, with an id of its own, about a resource that does not exist. Only "
                 "this webhook gets it, even if it has not subscribed to the type; no list and no stream of "
                 "events shows it. The answer is the body that the webhook gets. A type that is not published "
-                "yet is 400. 409 if the webhook is disabled."
+                "yet is 400. A key needs the scope to read events of this type too. 409 if the webhook is "
+                "disabled."
             ),
             status=202,
             errors=(Conflict,),

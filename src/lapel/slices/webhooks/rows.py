@@ -6,11 +6,11 @@ from datetime import datetime
 
 import msgspec
 
-from lapel.slices.webhooks.wire import DeliveryStatus, DisabledReason, Status
+from lapel.slices.webhooks.wire import DeliveryFailure, DeliveryStatus, DisabledReason, RecoveryState, Status
 
 
 class WebhookRow(msgspec.Struct, frozen=True):
-    """A webhook, without its secrets."""
+    """A webhook, without its secrets. `recovery_…`: the newest recovery; None before the first one."""
 
     id: str
     url: str
@@ -19,8 +19,22 @@ class WebhookRow(msgspec.Struct, frozen=True):
     metadata: str
     status: Status
     disabled_reason: DisabledReason | None
+    verified_at: datetime | None
     created_at: datetime
     updated_at: datetime
+    recovery_since: datetime | None
+    recovery_until: datetime | None
+    recovery_state: RecoveryState | None
+    recovery_queued: int
+    recovery_brought_forward: int
+    recovery_ended_at: datetime | None
+
+
+class WebhookUrlRow(msgspec.Struct, frozen=True):
+    """A webhook's URL, as its owner wrote it."""
+
+    id: str
+    url: str
 
 
 class SealedRow(msgspec.Struct, frozen=True):
@@ -55,7 +69,8 @@ class ResentRow(WalkedRow, frozen=True):
 
 
 class WebhookDeliveryRow(msgspec.Struct, frozen=True):
-    """A delivery. `started_at`, `status` and `error` are those of its newest attempt."""
+    """A delivery. `started_at`, `status` and `error` are those of its newest attempt. `failure`: why it
+    failed without one."""
 
     id: str
     webhook_id: str
@@ -65,6 +80,7 @@ class WebhookDeliveryRow(msgspec.Struct, frozen=True):
     attempts: int
     due_at: datetime | None
     ended_at: datetime | None
+    failure: DeliveryFailure | None
     created_at: datetime
     started_at: datetime | None
     status: int | None

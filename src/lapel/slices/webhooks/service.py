@@ -16,15 +16,20 @@ from lapel.foundation.http.input.pagination import page, window
 from lapel.foundation.outbound.policy import OutboundPolicy
 from lapel.foundation.outbound.urls import ForbiddenUrl, check_url
 from lapel.foundation.queue.jobs import enqueue
-from lapel.slices.projects.service import lock_world
+from lapel.slices.projects.service import lock_working_key, lock_world
 from lapel.slices.webhooks import queries, signing_secrets
 from lapel.slices.webhooks.payloads import END_PENDING, REMOVE, WebhookJob
 from lapel.slices.webhooks.queries import FORGET_SECRETS
+from lapel.slices.webhooks.registration.event_checks import (
+    check_events,
+    check_may_send,
+    hidden_from,
+    scope_of,
+)
+from lapel.slices.webhooks.registration.url_checks import check_new
 from lapel.slices.webhooks.views import webhook_of
-from lapel.slices.webhooks.waiting_queries import LATE, BacklogRow, measure_backlog
+from lapel.slices.webhooks.waiting_queries import LATE, BacklogRow, find_pending_types, measure_backlog
 from lapel.slices.webhooks.wire import (
-    ALL_EVENTS,
-    EVENT_TYPES,
     CreatedWebhook,
     RotatedWebhook,
     WebhookPage,
@@ -37,18 +42,21 @@ if TYPE_CHECKING:
     from lapel.foundation.database.connection import Connection
     from lapel.foundation.http.input.pagination import PageQuery
     from lapel.foundation.ports import Ports
+    from lapel.slices.projects.service import WorldRow
     from lapel.slices.webhooks.rows import WebhookRow
     from lapel.slices.webhooks.wire import CreateWebhook, UpdateWebhook, Webhook
 
-__all__ = ["FORGET_SECRETS", "LATE", "BacklogRow", "Webhooks", "measure_backlog"]
+__all__ = [
+    "FORGET_SECRETS",
+    "LATE",
+    "BacklogRow",
+    "Webhooks",
+    "measure_backlog",
+    "scope_of",
+]
 
-# The most webhooks of a world: each event makes a delivery for each of them.
-MAX_WEBHOOKS = 1000
 # How long the previous secret is valid after a rotation. Texts in routes.py repeat these 24 hours.
 OVERLAP = timedelta(hours=24)
-
-# The most characters of an unknown event type that an answer shows.
-_SHOWN = 64
 
 _Shown = TypeVar("_Shown", bound=CreatedWebhook)
 
@@ -66,23 +74,36 @@ class Webhooks:
     async def create(self, connection: Connection, actor: Actor, body: CreateWebhook) -> CreatedWebhook:
         """Create a webhook with a fresh secret.
 
-        Raises InvalidRequest for a bad URL, unknown event types or metadata that are too large, and Conflict
-        when the world has `MAX_WEBHOOKS` webhooks.
+        Raises InvalidRequest for a bad URL, unknown event types or metadata that are too large, Forbidden for
+        events that the caller's key may not read, ResourceAlreadyExists when the world has a webhook with
+        this URL, Conflict when it has as many webhooks as it may have, and Unauthorized when the key has
+        ended meanwhile.
         """
         self._check_url(body.url)
-        _check_events(body.events)
+        check_events(body.events)
+        check_may_send(actor, body.events)
         metadata = metadata_text(body.metadata)
         now, world_id = self._ports.clock.now(), actor.world_id
-        # Only one transaction at a time adds a webhook to a world, so the count holds.
-        await lock_world(connection, actor.project_id, actor.mode)
-        if await queries.count(connection, world_id) >= MAX_WEBHOOKS:
+        others = await self._lock_urls(connection, actor, now)
+        check_new(body.url, others)
+        most = self._ports.settings.webhooks_per_world
+        if len(others) >= most:
             raise Conflict(
-                f"This project has {MAX_WEBHOOKS} webhooks, which is the limit. Delete some first."
+                f"This project has {len(others)} webhooks in this world, and {most} are allowed. Delete "
+                "some, or ask the operator to raise LAPEL_WEBHOOKS_PER_WORLD."
             )
         webhook_id, secret = self._ports.ids.new("wh"), signing_secrets.new_secret()
         sealed = signing_secrets.sealed(self._ports.sealer, world_id, webhook_id, secret)
         row = await queries.insert(
-            connection, world_id, webhook_id, body.url, body.events, (body.description, metadata), sealed, now
+            connection,
+            world_id,
+            webhook_id,
+            body.url,
+            body.events,
+            (body.description, metadata),
+            sealed,
+            now,
+            actor.id,
         )
         await self._record(connection, actor, "created", webhook_id, None, audited(row), now)
         return CreatedWebhook(**msgspec.structs.asdict(webhook_of(row, actor.project_id)), secret=secret)
@@ -106,16 +127,22 @@ class Webhooks:
     async def update(self, actor: Actor, webhook_id: str, body: UpdateWebhook) -> Webhook:
         """Change a webhook.
 
-        Raises NotFound when there is no such webhook, and InvalidRequest for a bad URL, unknown event types
-        or metadata that are too large.
+        Raises NotFound when there is no such webhook, InvalidRequest for a bad URL, unknown event types or
+        metadata that are too large, Forbidden when a webhook with events that the caller's key may not read
+        would get another URL, more types or be enabled, ResourceAlreadyExists when the world has another
+        webhook with this URL, and Unauthorized when the key has ended meanwhile.
         """
         if body.url is not msgspec.UNSET:
             self._check_url(body.url)
         if body.events is not msgspec.UNSET:
-            _check_events(body.events)
+            check_events(body.events)
         given = {name: value for name, value in _columns(body).items() if value is not msgspec.UNSET}
         now, world_id = self._ports.clock.now(), actor.world_id
         async with self._ports.database.transaction() as connection:
+            # The world and the key are always locked before a webhook.
+            others = {}
+            if "url" in given or given.get("status") == "enabled":
+                others = await self._lock_urls(connection, actor, now)
             before = await queries.lock(connection, world_id, webhook_id)
             if before is None:
                 raise unknown_webhook()
@@ -123,8 +150,17 @@ class Webhooks:
             if wanted == before:
                 return webhook_of(before, actor.project_id)
             enabled = before.status == "disabled" and wanted.status == "enabled"
-            afresh = enabled or wanted.url != before.url
-            after = await queries.update(connection, world_id, wanted, now, afresh=afresh)
+            readdressed = wanted.url != before.url
+            if readdressed:
+                others.pop(webhook_id, None)
+                check_new(wanted.url, others)
+            if enabled or readdressed or wanted.events != before.events:
+                check_may_send(actor, wanted.events)
+            if readdressed:  # what is pending goes to the new URL, also events of former types
+                check_may_send(actor, before.events)
+                check_may_send(actor, await _pending_types(connection, actor, webhook_id))
+            afresh = enabled or readdressed
+            after = await queries.update(connection, world_id, wanted, now, afresh=afresh, key=actor.id)
             if before.status == "enabled" and after.status == "disabled":
                 await enqueue(connection, END_PENDING, WebhookJob(world_id, webhook_id))
             changed = {name for name in given if getattr(before, name) != getattr(after, name)}
@@ -171,18 +207,41 @@ class Webhooks:
             await enqueue(connection, REMOVE, WebhookJob(world_id, webhook_id))
             await self._record(connection, actor, "deleted", webhook_id, audited(before), None, now)
 
+    async def disable_of_key(
+        self, connection: Connection, world: WorldRow, key_id: str, actor: Actor | None
+    ) -> None:
+        """Disable the webhooks that a key made, because the key is revoked with all that it issued.
+
+        The transaction holds the key, so the key makes no other one. `actor`: None for the operator.
+        """
+        now = self._ports.clock.now()
+        for row in await queries.disable_of_key(connection, world.id, key_id, now):
+            await enqueue(connection, END_PENDING, WebhookJob(world.id, row.id))
+            change = audit.Change(
+                action="webhook.disabled",
+                resource_type="webhook",
+                resource_id=row.id,
+                before={"status": "enabled"},
+                after={"status": row.status, "disabled_reason": row.disabled_reason, "revoked_key": key_id},
+            )
+            await audit.record(
+                connection, self._ports.ids, now, worlds=[world.id], actor=actor, change=change, about=None
+            )
+
     async def resend(
         self, connection: Connection, actor: Actor, event_id: str, webhook_id: str | None = None
     ) -> list[str]:
         """Deliver an event again, to one webhook, or to all enabled webhooks that get events of its type.
 
         One webhook gets the event even if it has not subscribed to the type. Returns the webhooks. Raises
-        NotFound when there is no such event or webhook, and Conflict when the webhook is disabled.
+        NotFound when there is no such event or webhook, Forbidden when the caller's key may not read events
+        of this type, and Conflict when the webhook is disabled.
         """
         world_id = actor.world_id
         event = await queries.find_placed(connection, world_id, event_id)
         if event is None:
             raise NotFound("There is no event with this id, or a worker has not yet placed it in the stream.")
+        check_may_send(actor, [event.type])
         if webhook_id is None:
             webhooks = await queries.subscribed(connection, world_id, event.type)
         else:
@@ -196,6 +255,16 @@ class Webhooks:
                 connection, self._ports.ids, now, actor, "event.resent", event_id, event.end_user_id
             )
         return webhooks
+
+    async def _lock_urls(self, connection: Connection, actor: Actor, now: datetime) -> dict[str, str]:
+        """The URLs of the world's webhooks, by id. Until the transaction ends, no other one adds a webhook to
+        the world or changes a URL, and the caller's key is not revoked.
+
+        Raises Unauthorized when the key has ended meanwhile.
+        """
+        await lock_world(connection, actor.project_id, actor.mode)
+        await lock_working_key(connection, actor, now)
+        return {row.id: row.url for row in await queries.list_urls(connection, actor.world_id)}
 
     def _check_url(self, url: str) -> None:
         """Raises InvalidRequest for a URL to which no delivery could be sent."""
@@ -246,25 +315,13 @@ def _columns(body: UpdateWebhook) -> dict[str, object]:
     }
 
 
-def _check_events(events: list[str]) -> None:
-    """Raises InvalidRequest for a list that is neither `*` alone nor distinct event types."""
-    if events == [ALL_EVENTS]:
-        return
-    unknown = [each for each in events if each not in EVENT_TYPES]
-    if ALL_EVENTS in unknown:
-        raise InvalidRequest("`*` means all events, so it must be alone in `events`.", param="events")
-    if unknown:
-        known = ", ".join(EVENT_TYPES)
-        raise InvalidRequest(
-            f"`{unknown[0][:_SHOWN]}` is no event type. Name each type, or use `*` for all events; a "
-            f"webhook takes no pattern such as `recording.*`. The event types are: {known}.",
-            param="events",
-        )
-    if len(set(events)) < len(events):
-        raise InvalidRequest("`events` must not have the same event type twice.", param="events")
+async def _pending_types(connection: Connection, actor: Actor, webhook_id: str) -> list[str]:
+    """A type of a pending delivery's event that the caller's key may not read, if there is one."""
+    hidden = hidden_from(actor)
+    return await find_pending_types(connection, actor.world_id, webhook_id, hidden) if hidden else []
 
 
-async def check_enabled(connection: Connection, world_id: int, webhook_id: str) -> None:
+async def check_enabled(connection: Connection, world_id: int, webhook_id: str) -> WebhookRow:
     """Keep a webhook's row until the transaction ends, because deliveries that refer to it may follow.
 
     Raises NotFound when there is no such webhook, and Conflict when it is disabled.
@@ -274,6 +331,7 @@ async def check_enabled(connection: Connection, world_id: int, webhook_id: str) 
         raise unknown_webhook()
     if row.status == "disabled":
         raise Conflict("This webhook is disabled. Enable it first: PATCH it with the `status` `enabled`.")
+    return row
 
 
 def audited(row: WebhookRow) -> dict[str, object]:

@@ -47,6 +47,8 @@ _CRASH_POINTS = (
     # the jobs
     "recover:before-commit",
     "recover:committed",
+    "bring-forward:before-commit",
+    "bring-forward:committed",
     "end-pending:before-commit",
     "end-pending:committed",
     "remove-webhook:before-commit",

@@ -8,12 +8,20 @@ import msgspec
 
 from lapel.foundation.core.clock import timestamp, timestamp_or_none
 from lapel.foundation.http.input.fields import raw
-from lapel.slices.webhooks.wire import Delivery, ShownAttempt, Webhook, WholeDelivery
+from lapel.slices.webhooks.wire import Delivery, Recovery, ShownAttempt, Webhook, WholeDelivery
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from lapel.slices.webhooks.rows import DeliveryAttemptRow, WebhookDeliveryRow, WebhookRow
+    from lapel.slices.webhooks.wire import DeliveryFailure
+
+# Why a delivery failed without an attempt, for the webhook's owner.
+_FAILURES: Mapping[DeliveryFailure | None, str | None] = {
+    None: None,
+    "too_many_pending": "not attempted: the webhook had as many pending deliveries as it may have. When it "
+    "has fewer, recover its events: POST /v1/webhooks/{id}/recover.",
+}
 
 
 def webhook_of(row: WebhookRow, project_id: str) -> Webhook:
@@ -27,8 +35,25 @@ def webhook_of(row: WebhookRow, project_id: str) -> Webhook:
         metadata=raw(row.metadata),
         status=row.status,
         disabled_reason=row.disabled_reason,
+        verified_at=timestamp_or_none(row.verified_at),
+        recovery=recovery_of(row),
         created_at=timestamp(row.created_at),
         updated_at=timestamp(row.updated_at),
+    )
+
+
+def recovery_of(row: WebhookRow) -> Recovery | None:
+    """The newest recovery of a webhook; None before the first one."""
+    if row.recovery_since is None or row.recovery_until is None or row.recovery_state is None:
+        return None
+    return Recovery(
+        webhook_id=row.id,
+        since=timestamp(row.recovery_since),
+        until=timestamp(row.recovery_until),
+        status=row.recovery_state,
+        queued=row.recovery_queued,
+        brought_forward=row.recovery_brought_forward,
+        ended_at=timestamp_or_none(row.recovery_ended_at),
     )
 
 
@@ -43,7 +68,7 @@ def delivery_of(row: WebhookDeliveryRow) -> Delivery:
         attempt_count=row.attempts,
         last_attempt_at=timestamp_or_none(row.started_at),
         response_status=row.status,
-        error=row.error,
+        error=row.error or _FAILURES[row.failure],
         next_attempt_at=timestamp_or_none(row.due_at),
         ended_at=timestamp_or_none(row.ended_at),
         created_at=timestamp(row.created_at),

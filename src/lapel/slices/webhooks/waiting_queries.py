@@ -1,4 +1,4 @@
-"""SQL that walks over the webhooks with pending deliveries, and says how far the deliveries are behind.
+"""SQL about pending deliveries: the walk over their webhooks, how many they are, and how far behind.
 
 It serves the workers and the operator, so it is about all worlds.
 """
@@ -10,9 +10,13 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from lapel.foundation.database.rows import fetch_only_row
+from lapel.foundation.database.batches import columns
+from lapel.foundation.database.outbox import EVENT_ROWS
+from lapel.foundation.database.rows import fetch_only_row, fetch_rows, fetch_values
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from lapel.foundation.database.connection import Connection
 
 # A webhook is overdue after this time.
@@ -55,12 +59,69 @@ WHERE v.due_at <= now() AND w.status = 'enabled' AND w.paused_until IS NULL
 """
 
 
+# How many deliveries of each webhook are pending, counted up to its share: the enabled webhooks of a world
+# share evenly what the world may have ($3).
+PENDING = f"""
+WITH shares AS MATERIALIZED (
+    SELECT w.world_id, greatest($3::bigint / count(*), 1) AS share FROM webhooks w
+    WHERE w.world_id = ANY($1::bigint[]) AND w.status = 'enabled' GROUP BY w.world_id
+)
+SELECT g.world_id, g.id AS webhook_id, g.share, (
+    SELECT count(*) FROM (
+        SELECT FROM webhook_deliveries d WHERE ({OF_PENDING}) = (g.world_id::text || g.id) LIMIT g.share
+    ) p
+) AS pending
+FROM (
+    SELECT u.world_id, u.id, coalesce(s.share, $3) AS share
+    FROM unnest($1, $2::text[]) AS u (world_id, id) LEFT JOIN shares s ON s.world_id = u.world_id
+) g
+"""
+
+
+# One is enough.
+PENDING_TYPES = f"""
+SELECT e.type FROM webhook_deliveries d CROSS JOIN LATERAL (
+    SELECT e.type FROM {EVENT_ROWS} WHERE e.world_id = d.world_id AND e.id = d.event_id OFFSET 0
+) e
+WHERE d.world_id = $1 AND ({OF_PENDING}) = ($1::bigint::text || $2::text) AND e.type = ANY($3::text[]) LIMIT 1
+"""
+
+
 class BacklogRow(msgspec.Struct, frozen=True):
     """`overdue`: the webhooks with a delivery that is due for longer than `LATE`, although they may get it.
     `seconds`: for how long the oldest delivery is due."""
 
     overdue: int
     seconds: float
+
+
+class PendingRow(msgspec.Struct, frozen=True):
+    """How many deliveries of a webhook are pending, and how many may be. `pending` is not counted further
+    than `share`."""
+
+    world_id: int
+    webhook_id: str
+    share: int
+    pending: int
+
+    @property
+    def room(self) -> int:
+        """How many more deliveries may become pending."""
+        return self.share - self.pending
+
+
+async def find_pending_types(
+    connection: Connection, world_id: int, webhook_id: str, types: Sequence[str]
+) -> list[str]:
+    """One of these types, if an event of it has a pending delivery to a webhook."""
+    return await fetch_values(connection, str, PENDING_TYPES, world_id, webhook_id, types)
+
+
+async def measure_pending(
+    connection: Connection, webhooks: Sequence[tuple[int, str]], of_world: int
+) -> list[PendingRow]:
+    """How many deliveries of each webhook (world, id) are pending. `of_world`: the most of a world."""
+    return await fetch_rows(connection, PendingRow, PENDING, *columns(webhooks), of_world)
 
 
 async def measure_backlog(connection: Connection) -> BacklogRow:

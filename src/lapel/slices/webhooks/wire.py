@@ -42,6 +42,8 @@ _EVENTS_SCHEMA: dict[str, Any] = {
 Status: TypeAlias = Literal["enabled", "disabled"]
 DeliveryStatus: TypeAlias = Literal["pending", "succeeded", "failed"]
 DisabledReason: TypeAlias = Literal["request", "gone", "failing"]
+DeliveryFailure: TypeAlias = Literal["too_many_pending"]
+RecoveryState: TypeAlias = Literal["processing", "completed", "stopped"]
 Events: TypeAlias = Annotated[
     list[str],
     msgspec.Meta(
@@ -58,7 +60,7 @@ Url: TypeAlias = Annotated[
         min_length=1,
         max_length=2048,
         description="An https URL without user name, password and fragment. http is allowed only to "
-        "networks that the operator names.",
+        "networks that the operator names. A world has one webhook for each URL.",
         examples=["https://example.com/lapel"],
     ),
 ]
@@ -69,11 +71,31 @@ Secret: TypeAlias = Annotated[
 ]
 
 
+class Recovery(msgspec.Struct, frozen=True, kw_only=True):
+    """A recovery of the events of a range of time. `until` is the time of the request if it was left out.
+
+    `status`: `processing` while a job carries it out; `completed`; `stopped` if the webhook was disabled
+    meanwhile, or had as many pending deliveries as it may have. `queued`: the deliveries that the recovery
+    made, or made pending again, so far; `brought_forward`: the pending ones that it made due at once.
+    `ended_at` is null while it is `processing`.
+    """
+
+    webhook_id: str
+    since: Timestamp
+    until: Timestamp
+    status: RecoveryState
+    queued: int
+    brought_forward: int
+    ended_at: Timestamp | None
+
+
 class Webhook(msgspec.Struct, frozen=True, kw_only=True):
     """A URL to which events are delivered.
 
-    `disabled_reason`: `request` (by PATCH), `gone` (the receiver answered 410), `failing` (no attempt
-    succeeded for five days).
+    `disabled_reason`: `request` (by PATCH, or by the revocation of the key that made the webhook), `gone`
+    (the receiver answered 410), `failing` (no attempt succeeded for five days). `verified_at`: when the
+    receiver first answered an event with 2xx. Until then, and after a change of `url`, it is null, and the
+    webhook gets one attempt at a time; the other events wait. `recovery`: the newest recovery.
     """
 
     id: str
@@ -84,6 +106,8 @@ class Webhook(msgspec.Struct, frozen=True, kw_only=True):
     metadata: Object
     status: Status
     disabled_reason: DisabledReason | None
+    verified_at: Timestamp | None
+    recovery: Recovery | None
     created_at: Timestamp
     updated_at: Timestamp
 
@@ -155,7 +179,8 @@ class Delivery(msgspec.Struct, frozen=True, kw_only=True):
 
     `status`: `pending` (attempts follow), `succeeded` (an attempt was answered 2xx), `failed` (no attempt
     follows). `attempt_count` counts all attempts, also those before a redelivery. `response_status` and
-    `error` are those of the newest attempt. `next_attempt_at` is null unless the delivery is pending;
+    `error` are those of the newest attempt; `error` also says why a delivery failed without an attempt.
+    `next_attempt_at` is null unless the delivery is pending;
     `ended_at` is null while it is.
     """
 
@@ -210,15 +235,6 @@ class Recover(msgspec.Struct, frozen=True, kw_only=True):
 
     since: Annotated[Moment, msgspec.Meta(examples=["2026-01-15T12:00:00.000Z"])]
     until: Moment | None = None
-
-
-class Recovery(msgspec.Struct, frozen=True, kw_only=True):
-    """A recovery that a job carries out. `until` is the time of the request if it was left out."""
-
-    webhook_id: str
-    since: Timestamp
-    until: Timestamp
-    status: Literal["processing"]
 
 
 class SendTest(msgspec.Struct, frozen=True, kw_only=True):

@@ -1201,6 +1201,8 @@ CREATE TABLE public.webhook_deliveries (
     leased_until timestamp with time zone,
     created_at timestamp with time zone NOT NULL,
     ended_at timestamp with time zone,
+    failure text COLLATE pg_catalog."C",
+    CONSTRAINT webhook_deliveries_failure_check CHECK ((failure = ANY (ARRAY['too_many_pending'::text]))),
     CONSTRAINT webhook_deliveries_state_check CHECK ((state = ANY (ARRAY['pending'::text, 'succeeded'::text, 'failed'::text])))
 )
 WITH (fillfactor='50');
@@ -1223,7 +1225,16 @@ CREATE TABLE public.webhooks (
     created_at timestamp with time zone NOT NULL,
     updated_at timestamp with time zone NOT NULL,
     deleted_at timestamp with time zone,
+    verified_at timestamp with time zone,
+    issued_by text COLLATE pg_catalog."C",
+    recovery_since timestamp with time zone,
+    recovery_until timestamp with time zone,
+    recovery_state text COLLATE pg_catalog."C",
+    recovery_queued integer DEFAULT 0 NOT NULL,
+    recovery_brought_forward integer DEFAULT 0 NOT NULL,
+    recovery_ended_at timestamp with time zone,
     CONSTRAINT webhooks_disabled_reason_check CHECK ((disabled_reason = ANY (ARRAY['request'::text, 'gone'::text, 'failing'::text]))),
+    CONSTRAINT webhooks_recovery_state_check CHECK ((recovery_state = ANY (ARRAY['processing'::text, 'completed'::text, 'stopped'::text]))),
     CONSTRAINT webhooks_status_check CHECK ((status = ANY (ARRAY['enabled'::text, 'disabled'::text])))
 );
 

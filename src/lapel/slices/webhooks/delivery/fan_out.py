@@ -8,7 +8,7 @@ docs/decisions/0021 says why this is a loop of every worker and not a job for ea
 
 from __future__ import annotations
 
-from collections import deque
+from collections import Counter, deque
 from heapq import heapify, heappop, heapreplace
 from itertools import groupby
 from operator import attrgetter
@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 from lapel.foundation.core.crash_points import crash_point
 from lapel.foundation.database import outbox
 from lapel.slices.webhooks.delivery import fan_out_queries
+from lapel.slices.webhooks.delivery.pending_bounds import PendingBounds
 from lapel.slices.webhooks.wire import ALL_EVENTS
 
 if TYPE_CHECKING:
@@ -38,6 +39,7 @@ class FanOut:
     def __init__(self, ports: Ports) -> None:
         self._ports = ports
         self._first_world = 0
+        self._bounds = PendingBounds(ports.settings.pending_deliveries_per_world)
 
     async def place_some(self) -> int:
         """Place the next events and make their deliveries; returns the number of events.
@@ -84,7 +86,9 @@ class FanOut:
             crash_point("fan-out:placed")
             matches = await fan_out_queries.match(connection, placed) if placed and webhooks else []
             if matches:
-                await fan_out_queries.insert_deliveries(connection, self._ports.ids, matches)
+                wanted = Counter((match.world_id, match.webhook_id) for match in matches)
+                rooms = await self._bounds.take(connection, wanted)
+                await fan_out_queries.insert_deliveries(connection, self._ports.ids, matches, rooms)
             crash_point("fan-out:before-commit")
         crash_point("fan-out:committed")
         done = {row.id for row in placed}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from operator import attrgetter
 from typing import TYPE_CHECKING
 
@@ -11,7 +12,7 @@ from lapel.foundation.database.batches import columns
 from lapel.foundation.database.rows import fetch_rows
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from lapel.foundation.core.ids import Ids
     from lapel.foundation.database.connection import Connection
@@ -50,14 +51,17 @@ FROM placed e JOIN open o ON o.world_id = e.world_id AND o.id = e.test_for
 # Deliveries are due in the order of their positions, those of one batch a microsecond apart: a claim takes
 # those that are due first, and an event waits for earlier ones of its resource that are not due later. The
 # time is read after the transaction got the lock on positions. `now()` is the time of its BEGIN, and another
-# fan-out may have placed earlier events of the resource between the two.
+# fan-out may have placed earlier events of the resource between the two. If the webhook has no room for a
+# delivery, the delivery has failed from the beginning.
 INSERT_DELIVERIES = """
 INSERT INTO webhook_deliveries
-    (world_id, id, webhook_id, event_id, resource_id, position, state, due_at, created_at)
-SELECT d.world_id, d.id, d.webhook_id, d.event_id, d.resource_id, d.position, 'pending',
-    (SELECT clock_timestamp()) + d.nth * interval '1 microsecond', now()
-FROM unnest($1::bigint[], $2::text[], $3::text[], $4::text[], $5::text[], $6::bigint[])
-    WITH ORDINALITY AS d (world_id, id, webhook_id, event_id, resource_id, position, nth)
+    (world_id, id, webhook_id, event_id, resource_id, position, state, due_at, created_at, ended_at, failure)
+SELECT d.world_id, d.id, d.webhook_id, d.event_id, d.resource_id, d.position,
+    CASE WHEN d.has_room THEN 'pending' ELSE 'failed' END,
+    CASE WHEN d.has_room THEN (SELECT clock_timestamp()) + d.nth * interval '1 microsecond' END, now(),
+    CASE WHEN NOT d.has_room THEN now() END, CASE WHEN NOT d.has_room THEN 'too_many_pending' END
+FROM unnest($1::bigint[], $2::text[], $3::text[], $4::text[], $5::text[], $6::bigint[], $7::bool[])
+    WITH ORDINALITY AS d (world_id, id, webhook_id, event_id, resource_id, position, has_room, nth)
 ON CONFLICT (world_id, event_id, webhook_id) DO NOTHING
 """
 
@@ -92,10 +96,23 @@ async def match(connection: Connection, events: Sequence[PlacedRow]) -> list[Mat
     return await fetch_rows(connection, MatchRow, MATCH, *columns(placed))
 
 
-async def insert_deliveries(connection: Connection, ids: Ids, matches: Sequence[MatchRow]) -> None:
-    """Write one delivery for each match, due now. A delivery that exists already stays as it is."""
-    deliveries = [
-        (m.world_id, ids.new("whd"), m.webhook_id, m.event_id, m.resource_id, m.position)
-        for m in sorted(matches, key=attrgetter("position"))
-    ]
+async def insert_deliveries(
+    connection: Connection,
+    ids: Ids,
+    matches: Sequence[MatchRow],
+    rooms: Mapping[tuple[int, str], int],
+) -> None:
+    """Write one delivery for each match, due now. A delivery that exists already stays as it is.
+
+    `rooms`: how many deliveries of each webhook (world, id) are pending; the later ones have failed.
+    """
+    written = Counter[tuple[int, str]]()
+    deliveries: list[tuple[int, str, str, str, str, int, bool]] = []
+    for m in sorted(matches, key=attrgetter("position")):
+        key = m.world_id, m.webhook_id
+        written[key] += 1
+        has_room = written[key] <= rooms[key]
+        deliveries.append(
+            (m.world_id, ids.new("whd"), m.webhook_id, m.event_id, m.resource_id, m.position, has_room)
+        )
     await connection.execute(INSERT_DELIVERIES, *columns(deliveries))

@@ -11,7 +11,8 @@ from lapel.foundation.http.input.pagination import page, window
 from lapel.foundation.queue.jobs import enqueue
 from lapel.slices.webhooks import queries
 from lapel.slices.webhooks.payloads import RECOVER, RecoveryJob
-from lapel.slices.webhooks.records import delivery_queries
+from lapel.slices.webhooks.records import delivery_queries, recovery_queries
+from lapel.slices.webhooks.registration.event_checks import check_may_send
 from lapel.slices.webhooks.service import check_enabled, unknown_webhook
 from lapel.slices.webhooks.views import delivery_of, whole_delivery_of
 from lapel.slices.webhooks.wire import DeliveryPage, Recovery
@@ -62,13 +63,16 @@ class Deliveries:
         """Deliver an event to a webhook again, in any state of the delivery.
 
         `webhook_id`: the webhook that the path names, if it names one.
-        Raises NotFound when there is no such delivery, and Conflict when the webhook is disabled.
+        Raises NotFound when there is no such delivery, Forbidden when the caller's key may not read events of
+        its type, and Conflict when the webhook is disabled.
         """
         world_id = actor.world_id
         row = await delivery_queries.read(connection, world_id, delivery_id, webhook_id)
         if row is None:
             raise _unknown_delivery()
+        check_may_send(actor, [row.event_type])
         await check_enabled(connection, world_id, row.webhook_id)
+        await recovery_queries.resume(connection, world_id, row.webhook_id)
         await delivery_queries.redeliver(connection, world_id, delivery_id)
         about = await delivery_queries.find_end_user(connection, world_id, delivery_id)
         now, ids = self._ports.clock.now(), self._ports.ids
@@ -81,10 +85,12 @@ class Deliveries:
     async def recover(self, connection: Connection, actor: Actor, webhook_id: str, body: Recover) -> Recovery:
         """Begin to deliver all events of a range of time again that did not reach the webhook.
 
-        Raises NotFound when there is no such webhook, InvalidRequest when `since` is not before `until`, and
-        Conflict when the webhook is disabled or an earlier recovery of it has not ended.
+        Raises NotFound when there is no such webhook, InvalidRequest when `since` is not before `until`,
+        Forbidden when the caller's key may not read its events, and Conflict when the webhook is disabled or
+        an earlier recovery of it has not ended.
         """
-        await check_enabled(connection, actor.world_id, webhook_id)
+        row = await check_enabled(connection, actor.world_id, webhook_id)
+        check_may_send(actor, row.events)
         now = self._ports.clock.now()
         until = body.until or now
         if body.since >= until:
@@ -95,9 +101,16 @@ class Deliveries:
                 "A recovery of this webhook has not ended yet. Repeat the request when it has: what arrived "
                 "meanwhile is not delivered again."
             )
+        await recovery_queries.begin(connection, actor.world_id, webhook_id, body.since, until)
         await audit.note(connection, self._ports.ids, now, actor, "webhook.recovered", webhook_id, None)
         return Recovery(
-            webhook_id=webhook_id, since=timestamp(body.since), until=timestamp(until), status="processing"
+            webhook_id=webhook_id,
+            since=timestamp(body.since),
+            until=timestamp(until),
+            status="processing",
+            queued=0,
+            brought_forward=0,
+            ended_at=None,
         )
 
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 SHOWN_ATTEMPTS = 30
 
 _SHOWN = """d.id, d.webhook_id, d.event_id, d.event_type, d.state, d.attempts, d.due_at, d.ended_at,
-    d.created_at, a.started_at, a.status, a.error"""
+    d.failure, d.created_at, a.started_at, a.status, a.error"""
 # OFFSET 0: each event is looked up by its key, so the deliveries stay in the order of their index.
 _DELIVERIES = f"""
     SELECT v.*, e.type AS event_type FROM webhook_deliveries v CROSS JOIN LATERAL (
@@ -76,7 +76,8 @@ WHERE world_id = $1 AND delivery_id = $2 ORDER BY number DESC LIMIT {SHOWN_ATTEM
 # An attempt under way counts as the first of the new schedule.
 REDELIVER = f"""
 WITH due AS (
-    UPDATE webhook_deliveries SET state = 'pending', tries = 0, due_at = now(), ended_at = NULL
+    UPDATE webhook_deliveries
+    SET state = 'pending', tries = 0, due_at = now(), ended_at = NULL, failure = NULL
     WHERE world_id = $1 AND id = $2 RETURNING 1
 )
 SELECT count(pg_notify('{EVENTS_CHANNEL}', '')) FROM due

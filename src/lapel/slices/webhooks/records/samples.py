@@ -9,6 +9,8 @@ import msgspec
 from lapel.foundation.core.clock import timestamp
 from lapel.foundation.core.errors import InvalidRequest
 from lapel.foundation.database import audit, outbox
+from lapel.slices.webhooks.records import recovery_queries
+from lapel.slices.webhooks.registration.event_checks import check_may_send
 from lapel.slices.webhooks.service import check_enabled
 from lapel.slices.webhooks.wire import EVENT_TYPES, SentTest
 
@@ -32,13 +34,16 @@ class Samples:
     async def send(self, connection: Connection, actor: Actor, webhook_id: str, body: SendTest) -> SentTest:
         """Publish a test event that only this webhook gets, even if it has not subscribed to the type.
 
-        Raises NotFound when there is no such webhook, Conflict when the webhook is disabled, and
-        InvalidRequest for a type that is unknown or not published yet.
+        Raises NotFound when there is no such webhook, Conflict when the webhook is disabled, InvalidRequest
+        for a type that is unknown or not published yet, and Forbidden when the caller's key may not read
+        events of this type.
         """
         await check_enabled(connection, actor.world_id, webhook_id)
         make = self._makers.get(body.type)
         if make is None:
             raise self._refused(body.type)
+        check_may_send(actor, [body.type])
+        await recovery_queries.resume(connection, actor.world_id, webhook_id)
         now, ids = self._ports.clock.now(), self._ports.ids
         sample = make(ids, now, actor.project_id)
         event_id = await outbox.publish(

@@ -3,7 +3,7 @@
 from lapel.foundation.database.migrations import build_index
 
 revision = "0061"
-down_revision = "0057"
+down_revision = "0060"
 
 
 def upgrade() -> None:

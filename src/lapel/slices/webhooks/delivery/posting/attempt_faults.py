@@ -6,15 +6,15 @@ import os
 
 import aiohttp
 
-from lapel.foundation.outbound.bounded_answers import MOST_INTERIM, TooManyAnswers
+from lapel.foundation.outbound.bounded_answers import HeadTooLarge, TooManyAnswers
 from lapel.foundation.outbound.guarded_connector import ForbiddenAddress
 
 _LONGEST = 200
 # One sentence for a name that does not exist and for one that leads to a refused address. Two sentences would
 # tell tenants which names the operator's network has.
 NAME_NOT_CALLED = (
-    "the host's name cannot be resolved, or leads to an address that may not be called: allowed are public "
-    "addresses by https, and the networks of LAPEL_OUTBOUND_NETWORKS"
+    "the host's name cannot be resolved, or leads to an address that may not be called. Change `url` to "
+    "https:// and a public host, or ask the operator (LAPEL_OUTBOUND_NETWORKS)"
 )
 
 
@@ -44,8 +44,8 @@ def _told(fault: BaseException) -> str:
             return f"no connection: {os.strerror(fault.errno) if fault.errno else 'unknown reason'}"
         case aiohttp.ServerDisconnectedError():
             return "the connection was closed without an answer"
-        case TooManyAnswers():
-            return f"more than {MOST_INTERIM} interim answers (1xx) came before the answer"
+        case TooManyAnswers() | HeadTooLarge():
+            return str(fault)
         case aiohttp.ClientResponseError():
             return "the answer is not valid HTTP"
         case aiohttp.InvalidURL() | ValueError():

@@ -12,6 +12,7 @@ import msgspec
 
 from lapel.foundation.database.batches import columns
 from lapel.foundation.database.rows import fetch_row, fetch_rows
+from lapel.slices.webhooks.queries import SHOWN_COLUMNS
 from lapel.slices.webhooks.rows import DisabledWebhookRow
 
 if TYPE_CHECKING:
@@ -68,27 +69,30 @@ SELECT d.world_id, d.id FROM webhook_deliveries d
 WHERE d.world_id = ANY($1::bigint[]) AND d.id = ANY($2::text[])
 """
 
-# A healthy webhook whose attempts all succeeded needs no change. A webhook that is locked is left out.
+# A healthy webhook whose attempts all succeeded needs no change, if it is verified. A webhook that is locked
+# is left out.
 CHANGED_WEBHOOKS = """
-SELECT w.world_id, w.id, w.url, w.failures, w.failing_since, w.paused_until, now() AS at
+SELECT w.world_id, w.id, w.url, w.failures, w.failing_since, w.paused_until, w.verified_at,
+    now() AS at
 FROM unnest($1::bigint[], $2::text[], $3::bool[]) AS g (world_id, id, failed)
 JOIN webhooks w ON w.world_id = g.world_id AND w.id = g.id
-WHERE w.status = 'enabled' AND (g.failed OR w.failures > 0 OR w.paused_until IS NOT NULL)
+WHERE w.status = 'enabled'
+    AND (g.failed OR w.failures > 0 OR w.paused_until IS NOT NULL OR w.verified_at IS NULL)
 """
 LOCK_WEBHOOKS = f"{CHANGED_WEBHOOKS} FOR NO KEY UPDATE OF w SKIP LOCKED"
 
 SET_CIRCUITS = """
-UPDATE webhooks w SET failures = g.failures, failing_since = g.failing_since, paused_until = g.paused_until
-FROM unnest($1::bigint[], $2::text[], $3::int[], $4::timestamptz[], $5::timestamptz[])
-    AS g (world_id, id, failures, failing_since, paused_until)
+UPDATE webhooks w SET failures = g.failures, failing_since = g.failing_since, paused_until = g.paused_until,
+    verified_at = g.verified_at
+FROM unnest($1::bigint[], $2::text[], $3::int[], $4::timestamptz[], $5::timestamptz[], $6::timestamptz[])
+    AS g (world_id, id, failures, failing_since, paused_until, verified_at)
 WHERE w.world_id = g.world_id AND w.id = g.id
 """
 
-DISABLE = """
+DISABLE = f"""
 UPDATE webhooks w SET status = 'disabled', disabled_reason = $3, paused_until = NULL, updated_at = $4
 WHERE w.world_id = $1 AND w.id = $2 AND w.status = 'enabled'
-RETURNING w.id, w.url, w.events, w.description, w.metadata, w.status, w.disabled_reason, w.created_at,
-    w.updated_at, (SELECT p.project_id FROM worlds p WHERE p.id = w.world_id) AS project_id
+RETURNING {SHOWN_COLUMNS}, (SELECT p.project_id FROM worlds p WHERE p.id = w.world_id) AS project_id
 """
 
 
@@ -116,6 +120,7 @@ class LockedWebhookRow(msgspec.Struct, frozen=True):
     failures: int
     failing_since: datetime | None
     paused_until: datetime | None
+    verified_at: datetime | None
     at: datetime
 
 
@@ -161,7 +166,7 @@ async def locked_webhooks(
 async def set_circuits(connection: Connection, circuits: Sequence[tuple[int, str, Circuit]]) -> None:
     """Store the circuits of webhooks (world, id) that the transaction holds."""
     changed = [
-        (world_id, webhook_id, c.failures, c.failing_since, c.paused_until)
+        (world_id, webhook_id, c.failures, c.failing_since, c.paused_until, c.verified_at)
         for world_id, webhook_id, c in circuits
     ]
     await connection.execute(SET_CIRCUITS, *columns(changed))

@@ -10,17 +10,19 @@ import asyncpg
 import structlog
 
 from lapel.foundation.core.crash_points import crash_point
+from lapel.foundation.queue.jobs import enqueue
 from lapel.slices.webhooks.delivery.settling import outcome_queries
 from lapel.slices.webhooks.delivery.settling.circuit import AttemptEnd, Circuit, after_attempts
 from lapel.slices.webhooks.delivery.settling.disabling import disable
+from lapel.slices.webhooks.payloads import BRING_FORWARD, WebhookJob
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+    from datetime import datetime
 
     from lapel.foundation.database.connection import Connection
     from lapel.foundation.ports import Ports
     from lapel.slices.webhooks.delivery.delivery_outcome import DeliveryOutcome
-    from lapel.slices.webhooks.delivery.settling.outcome_queries import LockedWebhookRow
     from lapel.slices.webhooks.wire import DisabledReason
 
 # Outcomes of one transaction.
@@ -130,7 +132,13 @@ class OutcomeWriter:
         for webhook in webhooks:
             # What the receiver at an earlier URL answered says nothing about the present one.
             own = [o for o in by_webhook[webhook.world_id, webhook.id] if o.url == webhook.url]
-            circuit = self._circuit(webhook, own)
+            before = Circuit(
+                webhook.failures, webhook.failing_since, webhook.paused_until, webhook.verified_at
+            )
+            circuit = self._circuit(before, own, webhook.at)
+            if circuit.has_ended_outage(before):
+                job = WebhookJob(webhook.world_id, webhook.id)
+                await enqueue(connection, BRING_FORWARD, job, dedupe=webhook.id)
             changed.append((webhook.world_id, webhook.id, circuit))
             if any(o.gone for o in own):
                 ended.append((webhook.world_id, webhook.id, "gone"))
@@ -149,7 +157,6 @@ class OutcomeWriter:
         locked = await outcome_queries.locked_webhooks(connection, [e for e in asked if e[:2] in missed])
         return [o for o in decide if (o.world_id, o.webhook_id) in locked]
 
-    def _circuit(self, webhook: LockedWebhookRow, outcomes: Sequence[DeliveryOutcome]) -> Circuit:
-        before = Circuit(webhook.failures, webhook.failing_since, webhook.paused_until)
+    def _circuit(self, before: Circuit, outcomes: Sequence[DeliveryOutcome], now: datetime) -> Circuit:
         ends = [AttemptEnd(o.state == "succeeded", o.probe, o.pause_seconds) for o in outcomes]
-        return after_attempts(before, ends, webhook.at, self._chance)
+        return after_attempts(before, ends, now, self._chance)

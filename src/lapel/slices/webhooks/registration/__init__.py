@@ -1,0 +1,1 @@
+"""What may be registered: the checks of URLs and of event types."""
