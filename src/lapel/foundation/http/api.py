@@ -247,6 +247,7 @@ class Api:
         if exchange.actor.world_id in self._followed:
             self._show(exchange, status, seconds)
         sent = [(b"x-request-id", exchange.request_id.encode()), _NO_STORE, *exchange.extra, *headers]
+        sent += exchange.warnings
         version = exchange.headers.get(b"bota-version")
         if version is not None and is_date(version):
             sent.append((b"bota-version", version))

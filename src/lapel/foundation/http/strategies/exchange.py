@@ -32,6 +32,8 @@ class Exchange(msgspec.Struct):
     operation: Endpoint | None = None
     actor: Actor = ANONYMOUS
     extra: Headers = ()
+    # Names the fields of the body that were ignored.
+    warnings: Headers = ()
     started: bool = False
     # As the audit log shows it; None for a client of a Unix socket.
     address: str | None = None
