@@ -225,6 +225,8 @@ def _parameters(operation: Operation, schemas: Schemas, nouns: Nouns) -> list[Sc
     if operation.query is not NoQuery:
         for name, schema, required in schemas.properties(operation.query):
             described = {key: value for key, value in schema.items() if key != "description"}
+            if described.get("type") == "string" and name != "cursor" and "enum" not in described:
+                described.setdefault("minLength", 1)  # an empty filter is refused
             made.append(
                 {
                     "name": name,

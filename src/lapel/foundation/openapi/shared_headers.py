@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from lapel.foundation.openapi.schemas import Schema
 
+_DATE = "^[0-9]{4}-(?:0[1-9]|1[0-2])-(?:0[1-9]|[12][0-9]|3[01])$"
 PARAMETERS: dict[str, Schema] = {
     "IdempotencyKey": {
         "name": "Idempotency-Key",
@@ -19,15 +20,15 @@ PARAMETERS: dict[str, Schema] = {
         "name": "Bota-Version",
         "in": "header",
         "description": "The API version that the client was written for: a date. The answer repeats it.",
-        # No `format`: generators make a date of it, and some do not know how to send one in a header.
-        "schema": {"type": "string", "pattern": "^[0-9]{4}-[0-9]{2}-[0-9]{2}$", "examples": ["2026-01-15"]},
+        # No `format`: openapi-python-client leaves out each operation with a header that is a date.
+        "schema": {"type": "string", "pattern": _DATE, "examples": ["2026-01-15"]},
     },
     "Strict": {
         "name": "Lapel-Strict",
         "in": "header",
         "description": "With `true`, an unknown field of the body is 400. Without it, the answer names the "
         "field in `Warning`.",
-        "schema": {"type": "string", "enum": ["true", "false"]},
+        "schema": {"type": "string", "pattern": "^(true|false)$"},
     },
 }
 
