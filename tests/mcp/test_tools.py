@@ -12,12 +12,16 @@ import jsonschema
 import pytest
 
 from lapel.foundation.http.calls import NoBody
+from lapel.foundation.ports import Ports
 from lapel.slices.mcp.tool_table import TABLE
 from lapel.slices.mcp.toolbox import Toolbox
+from tests.contract.resources import populate
 from tests.mcp.clients import connected, error_of, raw, told
 from tests.search.support import Library, segments_of
 from tests.support.declared import TOKEN_KINDS, declared_services
 from tests.support.running import Running, running
+from tests.support.spoken import complete_transcription
+from tests.support.summarized import complete_summary
 from tests.support.tenants import Tenant, bearer, make_key
 
 CONTRACT = [
@@ -29,13 +33,21 @@ CONTRACT = [
     "list_recordings",
     "get_recording",
     "create_transcription",
+    "list_transcriptions",
+    "get_transcription",
     "create_summary",
+    "list_summaries",
+    "get_summary",
     "search_recordings",
     "ask",
     "list_webhooks",
     "trigger_webhook_event",
     "list_my_recordings",
     "get_my_recording",
+    "list_my_transcriptions",
+    "get_my_transcription",
+    "list_my_summaries",
+    "get_my_summary",
     "search_my_recordings",
     "ask_my_recordings",
 ]
@@ -63,6 +75,8 @@ def test_the_schemas_of_a_tool_are_those_that_every_client_takes(tool: Any) -> N
         assert "#/components" not in json.dumps(schema)
         assert list(_dangling(schema)) == []
     assert not {"anyOf", "oneOf", "allOf", "not", "if"} & set(tool.schemas.arguments)
+    for each in (tool.schemas.arguments, *tool.schemas.arguments.get("$defs", {}).values()):
+        assert "properties" not in each or each["additionalProperties"] is False
     assert len(tool.description) < 1024
 
 
@@ -142,7 +156,7 @@ async def test_a_developers_tools_answer_what_the_routes_answer(
             ("get_end_user", {"external_id": "jane"}, f"/end-users/{end_user}"),
             ("list_devices", {"status": "unbound", "limit": 1.0}, "/devices"),
             ("get_device", {"id": device}, f"/devices/{device}"),
-            ("get_fleet_stats", {"nonsense": [1]}, "/devices/stats"),
+            ("get_fleet_stats", {}, "/devices/stats"),
             ("list_recordings", {"end_user_id": end_user, "recorded_after": None}, "/recordings"),
             ("get_recording", {"id": recording}, f"/recordings/{recording}"),
             ("list_webhooks", {"limit": 10}, "/webhooks"),
@@ -188,7 +202,9 @@ async def test_a_search_finds_what_the_route_finds(
         assert (await http.refused("search_recordings", query=""))["param"] == "query"
     async with raw(live.url, token) as own, raw(live.url, other) as theirs:
         assert (await own.call("search_my_recordings", query=body["query"]))["structuredContent"] == found
-        asked = {"query": body["query"], "end_user_id": end_user, "recording_ids": [recording]}
+        asked = {"query": body["query"], "recording_ids": [recording]}
+        named = await theirs.refused("search_my_recordings", **asked, end_user_id=end_user)
+        assert (named["code"], named["param"]) == ("invalid_request", "end_user_id")
         nothing = await theirs.call("search_my_recordings", **asked)
         assert nothing["structuredContent"] == {"results": []}
 
@@ -258,7 +274,7 @@ async def test_questions_are_asked_in_a_session(
         ("get_end_user", {"id": "eu_1", "external_id": "a"}, "invalid_request", "external_id"),
         ("get_end_user", {"external_id": "nobody"}, "not_found", "external_id"),
         ("get_end_user", {"external_id": {"$ne": ""}}, "invalid_request", "external_id"),
-        ("get_end_user", {"external_id": "a\0"}, "invalid_request", None),
+        ("get_end_user", {"external_id": "a\0"}, "invalid_request", "external_id"),
         ("get_device", {"id": 5}, "invalid_request", "id"),
         ("get_device", {"id": ["dev_1"]}, "invalid_request", "id"),
         ("get_device", {"id": "stats"}, "not_found", None),
@@ -267,6 +283,13 @@ async def test_questions_are_asked_in_a_session(
         ("get_device", {"id": "dev_1?x=1"}, "not_found", None),
         ("get_device", {"id": "rec_1"}, "not_found", None),
         ("get_device", {"id": ""}, "not_found", None),
+        ("list_recordings", {"enduser_id": "eu_1"}, "invalid_request", "enduser_id"),
+        ("list_recordings", {"end_user_id": ""}, "invalid_request", "end_user_id"),
+        ("get_fleet_stats", {"nonsense": None}, "invalid_request", "nonsense"),
+        ("get_device", {"id": "dev_1", "": 1}, "invalid_request", None),
+        ("ask", {"content": "?", "stream": True}, "invalid_request", "stream"),
+        ("ask", {"content": "?", "scope": {"type": "library", "x": 1}}, "invalid_request", "scope.x"),
+        ("create_transcription", {"recording_id": "rec_1", "vocab": []}, "invalid_request", "vocab"),
         ("list_devices", {"limit": "5"}, "invalid_request", "limit"),
         ("list_devices", {"limit": 0}, "invalid_request", "limit"),
         ("list_devices", {"limit": True}, "invalid_request", "limit"),
@@ -285,9 +308,49 @@ async def test_a_refused_call_is_an_error_of_the_tool(
 ) -> None:
     async with raw(live.url, tenant.test_key) as http:
         error = await http.refused(tool, **arguments)
-    assert (error["code"], param or error.get("param")) == (code, error.get("param"))
+    assert (error["code"], error.get("param")) == (code, param)
     assert error["request_id"].startswith("req_")
     assert error["message"]
+
+
+async def test_a_model_hears_which_argument_was_meant(live: Running, tenant: Tenant) -> None:
+    async with raw(live.url, tenant.test_key) as http:
+        error = await http.refused("list_recordings", enduser_id="eu_1")
+    assert error["message"] == "The tool has no argument `enduser_id`. Did you mean `end_user_id`?"
+
+
+async def test_what_is_made_can_be_read(live: Running, client: httpx.AsyncClient, ports: Ports) -> None:
+    """With the package's client, as an assistant does: make a transcription and a summary, and read both."""
+    own = await populate(client, ports)
+    recording, world = own.recordings["uploaded"].id, own.tenant.test_world
+    async with connected(live.url, own.tenant.test_key) as mcp:
+        made = told(await mcp.call_tool("create_transcription", {"recording_id": recording}))
+        assert made["status"] == "pending"
+        await complete_transcription(ports, world, made["id"])
+        read = told(await mcp.call_tool("get_transcription", {"id": made["id"]}))
+        assert (read["status"], read["id"]) == ("completed", made["id"])
+        assert read["text"]
+        listed = told(await mcp.call_tool("list_transcriptions", {"recording_id": recording}))
+        assert made["id"] in [each["id"] for each in listed["data"]]
+        body = {"transcription_id": made["id"], "template": "general"}
+        summary = told(await mcp.call_tool("create_summary", body))
+        await complete_summary(ports, world, summary["id"])
+        whole = told(await mcp.call_tool("get_summary", {"id": summary["id"]}))
+        assert whole["status"] == "completed"
+        listed = told(await mcp.call_tool("list_summaries", {"transcription_id": made["id"]}))
+        assert [each["id"] for each in listed["data"]] == [summary["id"]]
+    async with connected(live.url, own.end_user.token) as mcp:
+        assert told(await mcp.call_tool("get_my_transcription", {"id": made["id"]})) == read
+        assert told(await mcp.call_tool("get_my_summary", {"id": summary["id"]})) == whole
+        mine = told(await mcp.call_tool("list_my_transcriptions", {"limit": 1}))["data"]
+        assert [each["id"] for each in mine] == [made["id"]]
+        mine = told(await mcp.call_tool("list_my_summaries", {"recording_id": recording, "limit": 1}))["data"]
+        assert [each["id"] for each in mine] == [summary["id"]]
+    async with connected(live.url, own.other_end_user.token) as mcp:
+        assert told(await mcp.call_tool("list_my_transcriptions", {}))["data"] == []
+        for tool, key in (("get_my_transcription", made["id"]), ("get_my_summary", summary["id"])):
+            refused = await mcp.call_tool(tool, {"id": key})
+            assert refused.is_error
 
 
 async def test_a_restricted_key_has_the_tools_of_its_scopes(live: Running, tenant: Tenant) -> None:
