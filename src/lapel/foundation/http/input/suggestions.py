@@ -14,7 +14,13 @@ _COMPARED = 64
 _ALIKE = 0.7
 
 
-def suggestion(name: str, known: Iterable[str]) -> str:
-    """` Did you mean …?` with the known name that is most like this one; empty if none is like it."""
+def nearest(name: str, known: Iterable[str]) -> str | None:
+    """The known name that is most like this one; None if none is like it."""
     found = get_close_matches(name[:_COMPARED].lower(), sorted(known), 1, _ALIKE)
-    return f" Did you mean `{found[0]}`?" if found else ""
+    return found[0] if found else None
+
+
+def suggestion(name: str, known: Iterable[str]) -> str:
+    """` Did you mean …?` with the nearest name; empty if no name is like it."""
+    found = nearest(name, known)
+    return "" if found is None else f" Did you mean `{found}`?"

@@ -174,7 +174,7 @@ class Strategy(Generic[Query, Body, Response]):
         content = await self._checks.read(exchange, receive) if self._reads_body else b""
         check_version(headers.get(b"bota-version"))
         query = self._decode_query(exchange.scope["query_string"])
-        body = self._decode_body(content)
+        body = exchange.body = self._decode_body(content)
         strict = wants_strictness(headers.get(b"lapel-strict"))
         unknown = self._find_unknown(content)
         if unknown:
