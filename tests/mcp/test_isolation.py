@@ -43,7 +43,7 @@ def arguments(entry: ToolEntry, things: Resources) -> dict[str, Any]:
     ids = things.ids(operation)
     fields = {*operation.query.__struct_encode_fields__, *operation.body.__struct_encode_fields__}
     names = ("recording_id", "end_user_id", "device_id", "transcription_id")
-    named = {name: ids[name] for name in names if name in fields}
+    named = {name: ids[name] for name in names if name in fields and name not in entry.hidden}
     own = {"id": ids[operation.parameters[0]]} if operation.parameters else {}
     return {**named, **own, **MORE.get(entry.operation, {})}
 
@@ -148,7 +148,9 @@ async def test_an_end_users_token_has_no_other_tools(live: Running, things: Reso
             if entry.name not in listed:
                 error = await http.refused(entry.name, **arguments(entry, things))
                 assert error["code"] == "forbidden", entry.name
-        page = await http.call("list_my_recordings", end_user_id=things.other_end_user.id)
+        asked = await http.refused("list_my_recordings", end_user_id=things.other_end_user.id)
+        assert (asked["code"], asked["param"]) == ("invalid_request", "end_user_id")
+        page = await http.call("list_my_recordings")
         assert {each["end_user_id"] for each in page["structuredContent"]["data"]} == {things.end_user.id}
 
 

@@ -197,7 +197,17 @@ async def test_without_a_good_token_everything_is_401(live: Running, token: str 
 
 
 async def test_pages_of_other_sites_are_refused(http: Raw, live: Running) -> None:
-    for origin in ("https://evil.example", "null", "http://127.0.0.1.evil.example", "http://[", "x"):
+    for origin in (
+        "https://evil.example",
+        "null",
+        "http://127.0.0.1.evil.example",
+        "http://[",
+        "x",
+        "http://evil@127.0.0.1",
+        "http://127.0.0.1@evil.example",
+        "http://localhost/evil",
+        "http://localhost?evil",
+    ):
         refused = await http.post(message("ping"), Origin=origin)
         assert (refused.status_code, refused.json()["error"]["code"]) == (403, "forbidden"), origin
     for origin in (live.url, "http://localhost:6274"):

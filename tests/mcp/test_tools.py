@@ -29,13 +29,21 @@ CONTRACT = [
     "list_recordings",
     "get_recording",
     "create_transcription",
+    "list_transcriptions",
+    "get_transcription",
     "create_summary",
+    "list_summaries",
+    "get_summary",
     "search_recordings",
     "ask",
     "list_webhooks",
     "trigger_webhook_event",
     "list_my_recordings",
     "get_my_recording",
+    "list_my_transcriptions",
+    "get_my_transcription",
+    "list_my_summaries",
+    "get_my_summary",
     "search_my_recordings",
     "ask_my_recordings",
 ]
@@ -63,6 +71,8 @@ def test_the_schemas_of_a_tool_are_those_that_every_client_takes(tool: Any) -> N
         assert "#/components" not in json.dumps(schema)
         assert list(_dangling(schema)) == []
     assert not {"anyOf", "oneOf", "allOf", "not", "if"} & set(tool.schemas.arguments)
+    for each in (tool.schemas.arguments, *tool.schemas.arguments.get("$defs", {}).values()):
+        assert "properties" not in each or each["additionalProperties"] is False
     assert len(tool.description) < 1024
 
 
@@ -144,7 +154,7 @@ async def test_a_developers_tools_answer_what_the_routes_answer(
             ("get_end_user", {"external_id": "jane"}, f"/end-users/{end_user}"),
             ("list_devices", {"status": "unbound", "limit": 1.0}, "/devices"),
             ("get_device", {"id": device}, f"/devices/{device}"),
-            ("get_fleet_stats", {"nonsense": [1]}, "/devices/stats"),
+            ("get_fleet_stats", {}, "/devices/stats"),
             ("list_recordings", {"end_user_id": end_user, "recorded_after": None}, "/recordings"),
             ("get_recording", {"id": recording}, f"/recordings/{recording}"),
             ("list_webhooks", {"limit": 10}, "/webhooks"),
@@ -190,7 +200,9 @@ async def test_a_search_finds_what_the_route_finds(
         assert (await http.refused("search_recordings", query=""))["param"] == "query"
     async with raw(live.url, token) as own, raw(live.url, other) as theirs:
         assert (await own.call("search_my_recordings", query=body["query"]))["structuredContent"] == found
-        asked = {"query": body["query"], "end_user_id": end_user, "recording_ids": [recording]}
+        asked = {"query": body["query"], "recording_ids": [recording]}
+        named = await theirs.refused("search_my_recordings", **asked, end_user_id=end_user)
+        assert (named["code"], named["param"]) == ("invalid_request", "end_user_id")
         nothing = await theirs.call("search_my_recordings", **asked)
         assert nothing["structuredContent"] == {"results": []}
 
@@ -260,7 +272,7 @@ async def test_questions_are_asked_in_a_session(
         ("get_end_user", {"id": "eu_1", "external_id": "a"}, "invalid_request", "external_id"),
         ("get_end_user", {"external_id": "nobody"}, "not_found", "external_id"),
         ("get_end_user", {"external_id": {"$ne": ""}}, "invalid_request", "external_id"),
-        ("get_end_user", {"external_id": "a\0"}, "invalid_request", None),
+        ("get_end_user", {"external_id": "a\0"}, "invalid_request", "external_id"),
         ("get_device", {"id": 5}, "invalid_request", "id"),
         ("get_device", {"id": ["dev_1"]}, "invalid_request", "id"),
         ("get_device", {"id": "stats"}, "not_found", None),
@@ -269,6 +281,13 @@ async def test_questions_are_asked_in_a_session(
         ("get_device", {"id": "dev_1?x=1"}, "not_found", None),
         ("get_device", {"id": "rec_1"}, "not_found", None),
         ("get_device", {"id": ""}, "not_found", None),
+        ("list_recordings", {"enduser_id": "eu_1"}, "invalid_request", "enduser_id"),
+        ("list_recordings", {"end_user_id": ""}, "invalid_request", "end_user_id"),
+        ("get_fleet_stats", {"nonsense": None}, "invalid_request", "nonsense"),
+        ("get_device", {"id": "dev_1", "": 1}, "invalid_request", None),
+        ("ask", {"content": "?", "stream": True}, "invalid_request", "stream"),
+        ("ask", {"content": "?", "scope": {"type": "library", "x": 1}}, "invalid_request", "scope.x"),
+        ("create_transcription", {"recording_id": "rec_1", "vocab": []}, "invalid_request", "vocab"),
         ("list_devices", {"limit": "5"}, "invalid_request", "limit"),
         ("list_devices", {"limit": 0}, "invalid_request", "limit"),
         ("list_devices", {"limit": True}, "invalid_request", "limit"),
@@ -287,9 +306,15 @@ async def test_a_refused_call_is_an_error_of_the_tool(
 ) -> None:
     async with raw(live.url, tenant.test_key) as http:
         error = await http.refused(tool, **arguments)
-    assert (error["code"], param or error.get("param")) == (code, error.get("param"))
+    assert (error["code"], error.get("param")) == (code, param)
     assert error["request_id"].startswith("req_")
     assert error["message"]
+
+
+async def test_a_model_hears_which_argument_was_meant(live: Running, tenant: Tenant) -> None:
+    async with raw(live.url, tenant.test_key) as http:
+        error = await http.refused("list_recordings", enduser_id="eu_1")
+    assert error["message"] == "The tool has no argument `enduser_id`. Did you mean `end_user_id`?"
 
 
 async def test_a_restricted_key_has_the_tools_of_its_scopes(live: Running, tenant: Tenant) -> None:

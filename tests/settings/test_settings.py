@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from lapel.parsers import written_size
 from lapel.process_environment import unknown_variables, unknown_variables_here
 from lapel.setting_fields import SettingsError, variable
 from lapel.settings import Settings, docs
@@ -224,3 +225,11 @@ def test_every_setting_has_its_line_on_the_page(name: str) -> None:
 def test_the_page_names_no_setting_that_is_gone() -> None:
     named = {line.split("`")[1] for line in PAGE.read_text().splitlines() if line.startswith("| `LAPEL_")}
     assert named == {variable(name) for name, doc in docs().items() if not doc.internal}
+
+
+@pytest.mark.parametrize(
+    ("number", "written"),
+    [(2 * 2**30, "2 GiB"), (3 * 2**29, "1536 MiB"), (2**10, "1 KiB"), (1500, "1500 bytes"), (0, "0 bytes")],
+)
+def test_a_size_is_written_exactly(number: int, written: str) -> None:
+    assert written_size(number) == written

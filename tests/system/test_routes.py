@@ -177,7 +177,11 @@ async def test_metrics_elsewhere_ask_for_the_token(fresh_database: str, tmp_path
 async def test_an_encoded_slash_leads_nowhere(live: Running, tenant: Tenant) -> None:
     """Without the check of the answers, which looks for the decoded path in the document."""
     async with httpx.AsyncClient(base_url=live.url, headers=tenant.headers, timeout=LONG) as client:
-        assert (await client.get("/v1/%72ecordings")).status_code == 200
+        assert (await client.get("/v1/recordings")).status_code == 200
+        for path in ("/v1/%72ecordings", "/%761/recordings", "/%6detrics", "/%68ealth", "/v1%2frecordings"):
+            answer = await client.get(path)
+            assert answer.status_code == 404, path
+            assert answer.json()["error"]["message"].endswith("has percent-encoded characters.")
         for path in ("/v1%2frecordings", "/v1/recordings%2Fsearch", "/%2Fmetrics", "/store%2Flapel/x"):
             answer = await client.get(path)
             assert (answer.status_code, answer.json()["error"]["code"]) == (404, "not_found"), path

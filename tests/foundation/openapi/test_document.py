@@ -187,8 +187,8 @@ def test_query_parameters_come_from_the_query_struct() -> None:
             "name": "limit", "in": "query", "required": False, "description": "Rows.",
             "schema": {"type": "integer", "minimum": 1, "maximum": 100, "default": 20},
         },
-        {"name": "name", "in": "query", "required": False, "schema": {"type": "string"}},
-        {"name": "since", "in": "query", "required": False, "schema": {"type": "string"}},
+        {"name": "name", "in": "query", "required": False, "schema": {"type": "string", "minLength": 1}},
+        {"name": "since", "in": "query", "required": False, "schema": {"type": "string", "minLength": 1}},
     ]  # fmt: skip
     assert "Asked" not in whole["components"]["schemas"]
 

@@ -12,6 +12,7 @@ import time
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+import msgspec
 import structlog
 
 from lapel.foundation.core.asgi import CONNECTION, ClientGone
@@ -31,7 +32,7 @@ from lapel.foundation.http.operations import (
     StreamHandler,
 )
 from lapel.foundation.http.protocols import AnsweredRequest
-from lapel.foundation.http.refusals import classify
+from lapel.foundation.http.refusals import classify, id_of_another_kind
 from lapel.foundation.http.responses import problem, refuse
 from lapel.foundation.http.router import Router
 from lapel.foundation.http.strategies.direct import Direct
@@ -91,10 +92,11 @@ class Api:
         trusted_proxies: Sequence[IPv4Network | IPv6Network] = (),
         request_log: RequestLog | None = None,
         mounts: Sequence[Mount] = (),
+        id_prefixes: Mapping[str, str] | None = None,
     ) -> None:
         """`body_limit`: bytes of a JSON body. `answer_timeout`: seconds; see Deadlines. `trusted_proxies`:
         see ClientAddresses. Without a `request_log` nobody can follow requests. Call `close` at the end if
-        there are `mounts`.
+        there are `mounts`. `id_prefixes`: of the ids in each path parameter and field of this name.
         """
         self.operations = tuple(operations)
         self.strangers = Strangers(clock)
@@ -104,6 +106,7 @@ class Api:
         self._large = LargeAnswers()
         self._addresses = ClientAddresses(trusted_proxies)
         self._streams = Streams()
+        self._id_prefixes = id_prefixes or {}
         self._request_log = request_log
         self._followed: Container[int] = () if request_log is None else request_log.followed
         checks = Checks(authenticate, limiter, room, self.strangers, body_limit)
@@ -169,7 +172,7 @@ class Api:
         scope = exchange.scope
         try:
             strategy, params = self._route(scope["method"], scope["path"])
-            exchange.operation = strategy.operation
+            exchange.operation, exchange.params = strategy.operation, params
             exchange.deadline = deadline = self._deadlines.begin(
                 strategy.patience, partial(self._answer_late, exchange, send), receive
             )
@@ -192,6 +195,10 @@ class Api:
 
     def _refuse(self, error: Exception, exchange: Exchange) -> tuple[int, Headers, bytes]:
         refusal = classify(error)
+        if isinstance(refusal, NotFound):
+            fields = {} if exchange.body is None else msgspec.structs.asdict(exchange.body)
+            given = (*exchange.params.items(), *fields.items())
+            refusal.message += id_of_another_kind(self._id_prefixes, given)
         exchange.error_code = refusal.code
         if isinstance(refusal, RateLimitExceeded):
             exchange.extra = ()  # the refusal carries the headers of the exhausted limit
@@ -248,6 +255,7 @@ class Api:
         if exchange.actor.world_id in self._followed:
             self._show(exchange, status, seconds)
         sent = [(b"x-request-id", exchange.request_id.encode()), _NO_STORE, *exchange.extra, *headers]
+        sent += exchange.warnings
         version = exchange.headers.get(b"bota-version")
         if version is not None and is_date(version):
             sent.append((b"bota-version", version))
@@ -271,10 +279,21 @@ class Api:
                 )
             )
 
+    def _nowhere(self, path: str) -> NotFound:
+        """The 404 of an unknown path."""
+        said = "There is nothing at this path."
+        if "%" in path:
+            return NotFound(f"{said} No path of the API has percent-encoded characters.")
+        near = self._router.nearest(path)
+        found = None if near is None else self._router.find(near)
+        if found is not None and all(_PARAMETER.match(value) for value in found[1]):
+            return NotFound(f"{said} Did you mean `{near}`?")
+        return NotFound(f"{said} The routes are listed at /v1/openapi.json.")
+
     def _route(self, method: str, path: str) -> tuple[_AnyStrategy, Mapping[str, str]]:
         found = self._router.find(path)
         if found is None:
-            raise NotFound("There is nothing at this path. The routes are listed at /v1/openapi.json.")
+            raise self._nowhere(path)
         methods, values = found
         for value in values:
             if not _PARAMETER.match(value):

@@ -30,7 +30,7 @@ class NoBody(msgspec.Struct, frozen=True):
 
 
 class NoQuery(msgspec.Struct, frozen=True):
-    """The query of an operation without parameters; unknown parameters are ignored."""
+    """The query of an operation without parameters: any parameter is refused."""
 
 
 class _OnPath(msgspec.Struct, Generic[Query]):

@@ -6,6 +6,11 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
+from lapel.foundation.http.input.suggestions import nearest
+
+# Longer unknown paths are nobody's slip.
+_LONGEST = 200
+
 
 @dataclass(slots=True)
 class _Node:
@@ -56,6 +61,31 @@ class Router:
             else:
                 return self._search(segments)
         return (node.methods, values) if node.methods else None
+
+    def nearest(self, path: str) -> str | None:
+        """The path of a route that a client probably meant by an unknown one; None if there is none.
+
+        It is without the slash at the end, with `/v1`, or with a word of another spelling.
+        """
+        if len(path) > _LONGEST:
+            return None
+        plain = "/" + path.strip("/")
+        candidates = (plain, f"/v1{plain}", self._respelled(plain), self._respelled(f"/v1{plain}"))
+        return next((each for each in candidates if each is not None and self.find(each) is not None), None)
+
+    def _respelled(self, path: str) -> str | None:
+        """The path with known words; None if a word is like none that may stand there."""
+        node, words = self._root, list[str]()
+        for segment in path[1:].split("/"):
+            word = segment if segment in node.words or node.any is not None else nearest(segment, node.words)
+            if word is None:
+                return None
+            words.append(word)
+            following = node.words.get(word, node.any)
+            if following is None:
+                return None
+            node = following
+        return "/" + "/".join(words)
 
     def _search(self, segments: list[str]) -> tuple[dict[str, Any], list[str]] | None:
         """`find` for a path with a segment that may be a word or a value."""

@@ -32,6 +32,9 @@ if TYPE_CHECKING:
     from lapel.foundation.identity.tokens import TokenHasher
 
 
+_GOOD = "Give a valid token: `Authorization: Bearer <token>`."
+
+
 class Authenticator:
     """Finds the actor of a token of any kind."""
 
@@ -68,12 +71,12 @@ class Authenticator:
         when the database is unavailable.
         """
         if header is None:
-            raise Unauthorized
+            raise Unauthorized("The request has no `Authorization` header. " + _GOOD)
         cached = self._cache.get(header)
         if cached is None:
             token = _bearer(header)
             if token is None:
-                raise Unauthorized
+                raise self._of_another_scheme(header)
             usual = _usual_header(token)
             cached = None if header == usual else self._cache.get(usual)
             if cached is None:
@@ -86,6 +89,15 @@ class Authenticator:
         token = _bearer(header)
         kind = None if token is None else self._by_prefix.get(token_prefix(token) or "")
         return None if token is None or kind is None or not kind.direct else self._hasher.hash(token)
+
+    def _of_another_scheme(self, header: bytes) -> Unauthorized:
+        """The refusal of a header that is no `Bearer`. Never repeats it: it may be a secret."""
+        scheme, _, rest = header.decode("latin-1").partition(" ")
+        if not rest.strip() and token_prefix(scheme) in self._by_prefix:
+            return Unauthorized("The token stands without its scheme. " + _GOOD)
+        if scheme.lower() == "basic":
+            return Unauthorized("`Authorization: Basic` is not taken. " + _GOOD)
+        return Unauthorized("The `Authorization` header is not of the scheme `Bearer`. " + _GOOD)
 
     async def _read(self, token: str) -> Actor:
         kind = self._by_prefix.get(token_prefix(token) or "")

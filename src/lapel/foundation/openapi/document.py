@@ -31,6 +31,7 @@ from lapel.foundation.http.calls import NoBody, NoQuery
 from lapel.foundation.http.operations import LastingHandler, Operation
 from lapel.foundation.http.responses import ErrorEnvelope, Problem
 from lapel.foundation.openapi.schemas import Schema, Schemas, example_of
+from lapel.foundation.openapi.shared_headers import HEADERS, LAST_EVENT_ID, PARAMETERS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -42,8 +43,9 @@ _DESCRIPTION = """\
 The cloud for devices that record conversations: it stores audio, never loses an accepted
 recording, and serves it through short-lived signed links.
 
-Every answer has `X-Request-Id`. A field of a wrong type is 400. Unknown fields of a body are
-ignored, except in writes of the configuration, where they are 400. With
+Every answer has `X-Request-Id`. A field of a wrong type is 400, and so is an unknown or empty
+parameter of a query. Unknown fields of a body are ignored and named in `Warning`; with
+`Lapel-Strict: true`, and in writes of the configuration, they are 400. With
 `Accept: application/problem+json` errors have the form of RFC 9457.
 """
 
@@ -54,61 +56,6 @@ _UUID: Schema = {
     "examples": ["2f1c8a52-9f4e-4f0a-8a38-0d5f0a3b7c11"],
 }
 
-_PARAMETERS: dict[str, Schema] = {
-    "IdempotencyKey": {
-        "name": "Idempotency-Key",
-        "in": "header",
-        "description": "Where `x-idempotency` is `stored`, a repeat with the same key within 24 hours gets "
-        "the first answer, and has no second effect.",
-        "schema": {"type": "string", "pattern": "^[A-Za-z0-9_-]{1,255}$", "examples": ["order-66"]},
-    },
-    "Version": {
-        "name": "Bota-Version",
-        "in": "header",
-        "description": "The API version that the client was written for: a date. The answer repeats it.",
-        "schema": {"type": "string", "format": "date", "examples": ["2026-01-15"]},
-    },
-}
-
-_LAST_EVENT_ID: Schema = {
-    "name": "Last-Event-ID",
-    "in": "header",
-    "description": "The `id` of the last event that the client got: the stream continues after it. Browsers "
-    "send this header when they reconnect.",
-    "schema": {"type": "string", "maxLength": 64},
-}
-
-_WHOLE: Schema = {"type": "integer", "minimum": 0}
-_HEADERS: dict[str, Schema] = {
-    "X-Request-Id": {
-        "description": "This request's id, which is also in the server's log.",
-        "required": True,
-        "schema": {"type": "string", "pattern": "^req_[A-Za-z0-9]{1,64}$"},
-    },
-    "X-RateLimit-Limit": {
-        "description": "The rate limit with the fewest requests left. Absent if limits are off.",
-        "schema": _WHOLE,
-    },
-    "X-RateLimit-Remaining": {"description": "The requests that this limit still allows.", "schema": _WHOLE},
-    "X-RateLimit-Reset": {
-        "description": "The time at which this limit counts from 0 again, in Unix seconds.",
-        "schema": _WHOLE,
-    },
-    "Retry-After": {
-        "description": "Seconds to wait before repeating the request.",
-        "schema": {"type": "integer", "minimum": 1},
-    },
-    "WWW-Authenticate": {"description": "`Bearer`.", "required": True, "schema": {"const": "Bearer"}},
-    "Content-Disposition": {
-        "description": "The file name under which to save the answer.",
-        "required": True,
-        "schema": {"type": "string", "pattern": "^attachment; filename="},
-    },
-    "Idempotent-Replayed": {
-        "description": "Present if this is the stored answer to an earlier request.",
-        "schema": {"const": "true"},
-    },
-}
 _LIMITS = ("X-RateLimit-Limit", "X-RateLimit-Remaining", "X-RateLimit-Reset")
 _WAITS = frozenset({409, 425, 429, 502, 503})
 _MEDIA_TYPES = {
@@ -164,8 +111,8 @@ def document(operations: Sequence[Operation], nouns: Nouns, *, server_url: str) 
         "components": {
             "schemas": schemas.components,
             "responses": dict(sorted(responses.items())),
-            "parameters": _PARAMETERS,
-            "headers": _HEADERS,
+            "parameters": PARAMETERS,
+            "headers": HEADERS,
             "securitySchemes": {
                 each.scheme: {"type": "http", "scheme": "bearer", "description": each.description}
                 for each in nouns.token_kinds
@@ -286,6 +233,8 @@ def _parameters(operation: Operation, schemas: Schemas, nouns: Nouns) -> list[Sc
     if operation.query is not NoQuery:
         for name, schema, required in schemas.properties(operation.query):
             described = {key: value for key, value in schema.items() if key != "description"}
+            if described.get("type") == "string" and name != "cursor" and "enum" not in described:
+                described.setdefault("minLength", 1)  # an empty filter is refused
             made.append(
                 {
                     "name": name,
@@ -296,9 +245,11 @@ def _parameters(operation: Operation, schemas: Schemas, nouns: Nouns) -> list[Sc
                 }
             )
     if operation.answer == "stream":
-        made.append(_LAST_EVENT_ID)
+        made.append(LAST_EVENT_ID)
     if operation.method == "POST":
         made.append({"$ref": "#/components/parameters/IdempotencyKey"})
+    if operation.method != "GET":
+        made.append({"$ref": "#/components/parameters/Strict"})
     made.append({"$ref": "#/components/parameters/Version"})
     return made
 
@@ -328,9 +279,10 @@ def _responses(operation: Operation, schemas: Schemas, responses: dict[str, Sche
         replayed = ("Idempotent-Replayed",) if operation.idempotency == "stored" else ()
         waits = ("Retry-After",) if status in _WAITS else ()
         named = ("Content-Disposition",) if operation.answer == "file" else ()
+        warned = ("Warning",) if operation.method != "GET" else ()
         made[str(status)] = {
             "description": HTTPStatus(status).phrase,
-            "headers": _header_references("X-Request-Id", *limited, *replayed, *waits, *named),
+            "headers": _header_references("X-Request-Id", *limited, *warned, *replayed, *waits, *named),
             **_content(operation, schemas),
         }
     by_status: dict[int, list[type[ApiError]]] = {}
@@ -367,6 +319,7 @@ def _refusal(status: int, errors: list[type[ApiError]], schemas: Schemas, limite
     codes: Schema = {"enum": [error.code for error in errors]}
     # Unauthorized is answered before the limits are checked.
     headers = ["X-Request-Id", *(limited if status != HTTPStatus.UNAUTHORIZED else ())]
+    headers.append("Warning")
     if status in _WAITS:
         headers.append("Retry-After")
     if status == HTTPStatus.UNAUTHORIZED:

@@ -33,8 +33,7 @@ class Schemas:
         self._references = dict(zip(structs, references, strict=True))
         self.components: dict[str, Schema] = {name: _polish(each) for name, each in components.items()}
         for struct in structs:
-            # Rules across fields (`json_rules: ClassVar[…]`), which types cannot express.
-            self._of(struct).update(getattr(struct, "json_rules", {}))
+            self._of(struct).update(_rules_of(struct))
             if struct in sent and struct not in received:
                 self._of(struct)["required"] = always_sent(struct)
 
@@ -53,7 +52,8 @@ class Schemas:
     def asks_for_something(self, struct: type[msgspec.Struct]) -> bool:
         """Whether an empty object would be refused."""
         schema = self._of(struct)
-        return bool(schema["required"]) or all("required" in each for each in schema.get("anyOf", [{}]))
+        choices = schema.get("then", {}).get("anyOf", [{}])
+        return bool(schema["required"]) or all("required" in each for each in choices)
 
     def drop(self, struct: type[msgspec.Struct]) -> None:
         """Leave out a struct that nothing refers to, such as a query that became parameters."""
@@ -143,6 +143,19 @@ def _walk(kind: object, found: dict[type[msgspec.Struct], None]) -> None:
         _walk(kind.type, found)
 
 
+def _rules_of(struct: type[msgspec.Struct]) -> Schema:
+    """Rules across fields (`json_rules: ClassVar[…]`), which types cannot express.
+
+    Alternatives stand below `then`: generators of clients take `anyOf` beside the properties for a choice
+    between types, and lose the properties.
+    """
+    rules: Schema = getattr(struct, "json_rules", {})
+    choices = {name: each for name, each in rules.items() if name in ("anyOf", "oneOf")}
+    if not choices:
+        return rules
+    return {**{name: rules[name] for name in rules.keys() - choices}, "if": True, "then": choices}
+
+
 def _without_null(schema: Schema) -> Schema:
     kinds = [each for each in schema.get("anyOf", []) if each != {"type": "null"}]
     rest = {name: value for name, value in schema.items() if name != "anyOf"}
@@ -154,12 +167,16 @@ def _without_null(schema: Schema) -> Schema:
 
 
 def _polish(value: Any) -> Any:  # noqa: ANN401 - any JSON value
-    """Python's end of string, `\\Z`, is `$` in JSON Schema's regular expressions."""
+    """Python's end of string, `\\Z`, is `$` in JSON Schema's regular expressions. A choice of one boolean is
+    `const`, because generators of clients make no enumeration of it."""
     if isinstance(value, dict):
-        return {
+        polished = {
             name: each.replace(r"\Z", "$") if name == "pattern" and isinstance(each, str) else _polish(each)
             for name, each in cast("dict[str, Any]", value).items()
         }
+        if polished.get("enum") in ([False], [True]):
+            (polished["const"],) = polished.pop("enum")
+        return polished
     if isinstance(value, (list, tuple)):
         return [_polish(each) for each in cast("list[Any] | tuple[Any, ...]", value)]
     return value

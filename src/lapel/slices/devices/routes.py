@@ -21,9 +21,9 @@ from lapel.slices.devices.wire import (
     Device,
     DevicePage,
     DeviceQuery,
-    DeviceSettings,
     DeviceState,
     DeviceStats,
+    OlderSettings,
     RefreshedToken,
     SettingsBody,
     UpdateDevice,
@@ -87,16 +87,16 @@ def operations(service: Devices, bindings: DeviceBindings) -> tuple[Operation, .
         devices.get(f"{_ONE}/state", "get_device_state", DeviceState).plain(
             "Read the state that a device last reported", lambda call: service.state(call.actor, call.id)
         ),
-        devices.get(f"{_ONE}/settings", "get_device_settings", DeviceSettings).plain(
+        devices.get(f"{_ONE}/settings", "get_device_settings", OlderSettings).plain(
             "Read a device's settings (older form)", lambda call: service.settings(call.actor, call.id)
         ),
-        devices.put(f"{_ONE}/settings", "put_device_settings", DeviceSettings, SettingsBody).plain(
+        devices.put(f"{_ONE}/settings", "put_device_settings", OlderSettings, SettingsBody).plain(
             "Set a device's settings as a whole (older form)",
             lambda call: service.change_settings(call.actor, call.id, call.body, reset=True),
             "Settings that are left out return to the device's defaults.",
             audit="device.updated",
         ),
-        devices.patch(f"{_ONE}/settings", "patch_device_settings", DeviceSettings, SettingsBody).plain(
+        devices.patch(f"{_ONE}/settings", "patch_device_settings", OlderSettings, SettingsBody).plain(
             "Change some of a device's settings (older form)",
             lambda call: service.change_settings(call.actor, call.id, call.body, reset=False),
             "Merges like `settings` in `PATCH /v1/devices/{device_id}`.",

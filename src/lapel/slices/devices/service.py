@@ -56,8 +56,8 @@ if TYPE_CHECKING:
         ConnectionKind,
         CreateDevice,
         Device,
-        DeviceSettings,
         DeviceState,
+        OlderSettings,
         SettingsBody,
         UpdateDevice,
     )
@@ -165,7 +165,7 @@ class Devices:
         """The present state of a device. Raises NotFound when the caller reaches no such device."""
         return state_of(await self._row(actor, device_id), self._ports.clock.now())
 
-    async def settings(self, actor: Actor, device_id: str) -> DeviceSettings:
+    async def settings(self, actor: Actor, device_id: str) -> OlderSettings:
         """A device's settings in the older form. Raises NotFound when the caller reaches no such device."""
         return settings_of(await self._row(actor, device_id))
 
@@ -236,7 +236,7 @@ class Devices:
 
     async def change_settings(
         self, actor: Actor, device_id: str, body: SettingsBody, *, reset: bool
-    ) -> DeviceSettings:
+    ) -> OlderSettings:
         """Merge the body into the device's settings. With `reset`, the body replaces the settings.
 
         Raises NotFound when there is no such device, and InvalidRequest for an invalid setting or when the

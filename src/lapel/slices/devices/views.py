@@ -10,7 +10,7 @@ import msgspec
 from lapel.foundation.core.clock import timestamp, timestamp_or_none
 from lapel.foundation.http.input.fields import raw
 from lapel.slices.devices.settings_bodies import in_sections, shown
-from lapel.slices.devices.wire import CurrentStatus, Device, DeviceSettings, DeviceState, RecordingNow
+from lapel.slices.devices.wire import CurrentStatus, Device, DeviceState, OlderSettings, RecordingNow
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -135,10 +135,10 @@ def state_of(row: StateRow, now: datetime) -> DeviceState:
     )
 
 
-def settings_of(row: SeenRow) -> DeviceSettings:
+def settings_of(row: SeenRow) -> OlderSettings:
     """A device's settings in the older form."""
     settings, warnings = in_sections(row.settings)
-    return DeviceSettings(
+    return OlderSettings(
         device_id=row.id,
         settings=settings,
         warnings=warnings,

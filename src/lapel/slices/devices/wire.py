@@ -159,7 +159,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     power: Annotated[msgspec.Raw, msgspec.Meta(extra_json_schema=_SHOWN["power"])]
 
 
-class DeviceSettings(msgspec.Struct, frozen=True, kw_only=True):
+class OlderSettings(msgspec.Struct, frozen=True, kw_only=True):
     """A device's settings in the older form.
 
     `warnings` is there only if a setting without effect has another value than the configuration's default.

@@ -97,9 +97,14 @@ class McpApp:
         if origin is None:
             return
         try:
-            host = urlsplit(origin.decode("ascii")).hostname
+            parts = urlsplit(origin.decode("ascii"))
+            host = parts.hostname
         except ValueError:
             host = None
+        else:
+            # An origin has a scheme, a host and a port, and nothing else (RFC 6454, section 6.2).
+            if "@" in parts.netloc or parts.path or parts.query or parts.fragment:
+                host = None
         if host is None or host not in (self._own_host, *_LOOPBACK):
             raise Forbidden("Pages of other sites may not call this endpoint.")
 

@@ -64,6 +64,7 @@ class ToolCalls:
         called: Called = scope[CALLED]
         try:
             self._tools.check(tool, called.actor)
+            tool.schemas.refuse_unknown(arguments)
             request, finds = _request(tool, arguments)
             described = _described_session(tool, arguments)
         except ApiError as error:
@@ -106,6 +107,8 @@ class ToolCalls:
             headers += [
                 (b"content-type", b"application/json"),
                 (b"content-length", b"%d" % len(request.body)),
+                # As of the arguments, unknown fields within them are refused.
+                (b"lapel-strict", b"true"),
             ]
         inside: Scope = {
             **{name: scope[name] for name in _CONNECTION if name in scope},

@@ -12,7 +12,9 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any, cast
 
+from lapel.foundation.core.errors import InvalidRequest
 from lapel.foundation.http.calls import NoBody, NoQuery
+from lapel.foundation.http.input.suggestions import suggestion
 from lapel.foundation.openapi.schemas import Schema, Schemas
 
 if TYPE_CHECKING:
@@ -23,6 +25,8 @@ if TYPE_CHECKING:
     from lapel.foundation.http.operations import Operation
     from lapel.slices.mcp.tool_table import ToolEntry
 
+# The characters of an unknown name that an answer shows.
+_SHOWN = 64
 ID = "id"
 # Of tools that ask: the argument that continues a session, the question, and the field of a first question.
 SESSION, QUESTION, FIRST = "session_id", "content", "initial_message"
@@ -63,7 +67,23 @@ class ToolSchemas:
         if self._required:
             arguments["required"] = self._required
         self.arguments = _whole(arguments, schemas.components)
+        for each in (self.arguments, *self.arguments.get("$defs", {}).values()):
+            if "properties" in each:
+                each["additionalProperties"] = False
+        # The names of the API's document and of the route's own form of a question are taken, too.
+        others = {*identified.parameters, *((FIRST,) if asking is not None else ())}
+        self._taken = frozenset(self._properties) | others
         self.answer = _answer(asking or operation)
+
+    def refuse_unknown(self, names: Iterable[str]) -> None:
+        """Raises InvalidRequest for the name of an argument that the tool does not take."""
+        for name in names:
+            if name not in self._taken:
+                shown = name[:_SHOWN]
+                meant = suggestion(name, self._properties)
+                raise InvalidRequest(
+                    f"The tool has no argument `{shown}`.{meant}", param=shown or None, reason="unknown"
+                )
 
     def _add_id(self, operation: Operation, ids: Mapping[str, str], name: str, *, needed: bool) -> None:
         (parameter,) = operation.parameters

@@ -47,6 +47,7 @@ _ASK = (
     "Without it, a new session is made: about the recordings of `scope`, or about all recordings of the end "
     "user. A session keeps its recordings: another `scope` beside `session_id` is refused."
 )
+_LATER = "The answer comes before the work: `{}` shows when it is completed."
 TABLE = (
     ToolEntry("list_end_users", "list_end_users"),
     ToolEntry(
@@ -60,8 +61,12 @@ TABLE = (
     ToolEntry("get_fleet_stats", "get_device_stats"),
     ToolEntry("list_recordings", "list_recordings"),
     ToolEntry("get_recording", "get_recording"),
-    ToolEntry("create_transcription", "create_transcription"),
-    ToolEntry("create_summary", "create_summary"),
+    ToolEntry("create_transcription", "create_transcription", also=_LATER.format("get_transcription")),
+    ToolEntry("list_transcriptions", "list_transcriptions"),
+    ToolEntry("get_transcription", "get_transcription"),
+    ToolEntry("create_summary", "create_summary", also=_LATER.format("get_summary")),
+    ToolEntry("list_summaries", "list_summaries"),
+    ToolEntry("get_summary", "get_summary"),
     ToolEntry("search_recordings", "search_recordings", reads=True),
     ToolEntry(
         "ask",
@@ -75,6 +80,10 @@ TABLE = (
     ToolEntry("trigger_webhook_event", "test_webhook", also="`id` is the webhook's id.", leaves=True),
     ToolEntry("list_my_recordings", "list_recordings", END_USERS, hidden=_OWN),
     ToolEntry("get_my_recording", "get_recording", END_USERS),
+    ToolEntry("list_my_transcriptions", "list_transcriptions", END_USERS),
+    ToolEntry("get_my_transcription", "get_transcription", END_USERS),
+    ToolEntry("list_my_summaries", "list_summaries", END_USERS),
+    ToolEntry("get_my_summary", "get_summary", END_USERS),
     ToolEntry("search_my_recordings", "search_recordings", END_USERS, reads=True, hidden=_OWN),
     ToolEntry(
         "ask_my_recordings",

@@ -298,7 +298,8 @@ def test_an_empty_body_is_an_empty_object() -> None:
 
 def test_unknown_fields_are_ignored_and_the_last_of_two_wins() -> None:
     assert decode(b'{"nobody":{"knows":[1]},"name":"a","name":"b"}') == Body(name="b")
-    assert BodyDecoder(NoBody)(b'{"anything":"\\u0000"}') == NoBody()
+    assert BodyDecoder(NoBody)(b'{"anything":"\\u0001"}') == NoBody()
+    assert refused(BodyDecoder(NoBody), b'{"anything":"\\u0000"}').param == "anything"
 
 
 def test_null_clears_and_absent_keeps() -> None:

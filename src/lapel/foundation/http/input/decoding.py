@@ -19,10 +19,13 @@ from lapel.foundation.core.errors import InvalidRequest
 from lapel.foundation.http.input.fields import NOT_BLANK
 from lapel.foundation.http.input.free_numbers import free_number
 from lapel.foundation.http.input.integral_floats import with_integers
+from lapel.foundation.http.input.suggestions import suggestion
 from lapel.foundation.http.input.text_lengths import LengthCheck
 
 S = TypeVar("S", bound=msgspec.Struct)
 _MAX_QUERY_FIELDS = 100
+# Parameters of every list: without a value they count as absent.
+_MAY_BE_EMPTY = frozenset(("cursor", "limit", "offset"))
 # PostgreSQL and Python can store the times between these two, whatever their offset. An earlier or later time
 # with an offset may overflow in PostgreSQL or in Python.
 _FIRST_MOMENT = datetime(1, 1, 2, tzinfo=UTC)
@@ -77,7 +80,6 @@ class BodyDecoder(Generic[S]):
         self._struct = struct
         self._moments = moment_fields(struct)
         self._check_lengths = LengthCheck(struct)
-        self._keeps_text = any(True for _ in msgspec.structs.fields(struct))
 
     def __call__(self, body: bytes) -> S:
         """The struct of a body. Raises InvalidRequest whose `param` names the wrong field."""
@@ -87,7 +89,7 @@ class BodyDecoder(Generic[S]):
                 value = self._decode(body or b"{}")
             except msgspec.ValidationError as refusal:
                 value = self._mended(body or b"{}", refusal)
-            if self._keeps_text and not plain:
+            if not plain:
                 _check_text(body)
         except msgspec.ValidationError as error:
             raise from_validation(error, self._struct) from error
@@ -117,13 +119,15 @@ class BodyDecoder(Generic[S]):
 
 
 class QueryDecoder(Generic[S]):
-    """Converts one operation's query string, or the text fields of its form, into the struct."""
+    """Converts one operation's query string, or the text fields of its form, into the struct.
+
+    A misspelled filter must not list everything, so unknown and empty parameters of a query are refused.
+    """
 
     def __init__(self, struct: type[S]) -> None:
         self.names = frozenset(struct.__struct_fields__)
         self._struct = struct
         self._texts = _as_text(struct)
-        self._takes_none = not struct.__struct_fields__
         needs_one = any(field.required for field in msgspec.structs.fields(struct))
         self._default = None if needs_one else struct()
         self._moments = moment_fields(struct)
@@ -131,14 +135,31 @@ class QueryDecoder(Generic[S]):
 
     def __call__(self, query: bytes) -> S:
         """The struct of a query string. Raises InvalidRequest whose `param` names the wrong parameter."""
-        if self._default is not None and (self._takes_none or not query):
+        if self._default is not None and not query:
             return self._default
         try:
-            # A parameter without a value counts as absent: it is left out here.
-            pairs = parse_qsl(query.decode("ascii"), errors="strict", max_num_fields=_MAX_QUERY_FIELDS)
+            pairs = parse_qsl(
+                query.decode("ascii"),
+                keep_blank_values=True,
+                errors="strict",
+                max_num_fields=_MAX_QUERY_FIELDS,
+            )
         except ValueError as error:  # bad UTF-8 is one too
             raise InvalidRequest("The query string is not valid UTF-8, or has too many fields.") from error
-        return self.of(dict(pairs))
+        for name, value in pairs:
+            if name not in self.names:
+                raise self._unknown(name)
+            if not value and name not in _MAY_BE_EMPTY:
+                said = "is empty: give it a value, or leave it out"
+                raise InvalidRequest(f"`{name}` {said}.", param=name, reason=said)
+        return self.of({name: value for name, value in pairs if value})
+
+    def _unknown(self, name: str) -> InvalidRequest:
+        shown = name[:_SHOWN]
+        listed = ", ".join(f"`{each}`" for each in self._struct.__struct_fields__)
+        takes = f"It takes {listed}." if listed else "It takes none."
+        message = f"`{shown}` is no query parameter of this route.{suggestion(name, self.names)} {takes}"
+        return InvalidRequest(message, param=shown or None, reason="unknown")
 
     def of(self, values: dict[str, str]) -> S:
         """The struct of these texts. Raises InvalidRequest as `__call__` does."""

@@ -22,6 +22,7 @@ from python_multipart.multipart import MultipartParser, parse_options_header
 from lapel.foundation.core.asgi import ClientGone
 from lapel.foundation.core.errors import InvalidRequest, PayloadTooLarge, UnsupportedMediaType
 from lapel.foundation.http.input.headers import refuse_other_characters
+from lapel.foundation.http.input.unknown_fields import UnknownField
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -86,12 +87,17 @@ class Form(Generic[S]):
         files: Iterable[FormFile],
         fields: QueryDecoder[S],
         field_bytes: int,
+        strict: bool = False,
     ) -> None:
-        """`field_bytes`: bytes that the form may have in addition to its files.
+        """`field_bytes`: bytes that the form may have in addition to its files. `strict`: refuse a part with
+        an unknown name, which is ignored otherwise.
 
         Raises UnsupportedMediaType when the request is not a form, PayloadTooLarge when its declared length
         is over the limit, and InvalidRequest when its boundary is missing or too long.
         """
+        self.unknown: list[UnknownField] = []
+        """The parts that were ignored."""
+        self._strict = strict
         self._receive = receive
         self._fields = fields
         self._texts: dict[str, str] = {}
@@ -139,6 +145,8 @@ class Form(Generic[S]):
             if event.name in self._fields.names:
                 self._seen.add(event.name)
                 self._texts[event.name] = await self._text(event.name)
+            else:
+                self._ignore(event.name)
         return None
 
     async def read(self) -> bytes:
@@ -168,6 +176,12 @@ class Form(Generic[S]):
     def fields(self) -> S:
         """The text fields, once all files are read. Raises InvalidRequest for a field that is wrong."""
         return self._fields.of(self._texts)
+
+    def _ignore(self, name: str) -> None:
+        unknown = UnknownField(name, (*self._files, *self._fields.names))
+        if self._strict:
+            raise unknown.refusal()
+        self.unknown.append(unknown)
 
     async def _text(self, name: str) -> str:
         content = bytearray()

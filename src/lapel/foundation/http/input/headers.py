@@ -10,7 +10,7 @@ from lapel.foundation.core.errors import InvalidRequest, UnsupportedMediaType
 _VERSION = re.compile(rb"[0-9]{4}-[0-9]{2}-[0-9]{2}\Z")
 # RFC 9110, section 8.3.1; what follows the semicolon does not matter for JSON.
 _JSON = re.compile(rb"application/(?:[!#$%&'*+.^_`|~0-9a-z-]+\+)?json[ \t]*(?:;|\Z)", re.IGNORECASE)
-_ONCE = frozenset((b"authorization", b"bota-version", b"content-type", b"idempotency-key"))
+_ONCE = frozenset((b"authorization", b"bota-version", b"content-type", b"idempotency-key", b"lapel-strict"))
 
 
 def refuse_repeated(headers: list[tuple[bytes, bytes]]) -> None:
@@ -46,6 +46,19 @@ def check_version(value: bytes | None) -> None:
     """Raises InvalidRequest when the `Bota-Version` is not a date; the header may be missing."""
     if value is not None and not is_date(value):
         raise InvalidRequest("`Bota-Version` is a date: YYYY-MM-DD.", param="Bota-Version")
+
+
+def wants_strictness(value: bytes | None) -> bool:
+    """Whether to refuse unknown fields of the body.
+
+    Raises InvalidRequest for a `Lapel-Strict` that is neither `true` nor `false`.
+    """
+    if value is None:
+        return False
+    word = value.strip().lower()
+    if word not in (b"true", b"false"):
+        raise InvalidRequest("`Lapel-Strict` is `true` or `false`.", param="Lapel-Strict")
+    return word == b"true"
 
 
 def is_date(value: bytes) -> bool:

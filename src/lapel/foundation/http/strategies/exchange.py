@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, TypeAlias
 import msgspec
 
 from lapel.foundation.core.actors import ANONYMOUS, Actor
-from lapel.foundation.http.calls import Content
+from lapel.foundation.http.calls import Content, Params
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable
@@ -32,6 +32,11 @@ class Exchange(msgspec.Struct):
     operation: Endpoint | None = None
     actor: Actor = ANONYMOUS
     extra: Headers = ()
+    # The parameters of the path, and the body's struct once it is decoded.
+    params: Params = msgspec.field(default_factory=dict[str, str])
+    body: msgspec.Struct | None = None
+    # Names the fields of the body that were ignored.
+    warnings: Headers = ()
     started: bool = False
     # As the audit log shows it; None for a client of a Unix socket.
     address: str | None = None

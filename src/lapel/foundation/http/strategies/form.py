@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 from lapel.foundation.http.calls import Body, FormCall, Query
 from lapel.foundation.http.input.decoding import QueryDecoder
 from lapel.foundation.http.input.forms import Form
-from lapel.foundation.http.input.headers import check_version
+from lapel.foundation.http.input.headers import check_version, wants_strictness
+from lapel.foundation.http.input.unknown_fields import warning_of
 from lapel.foundation.http.operations import Response
 from lapel.foundation.http.responses import encode
 from lapel.foundation.http.strategies import idempotency
@@ -45,6 +46,10 @@ class Forms(Strategy[Query, Body, Response]):
             files=self._files,
             fields=self._fields,
             field_bytes=self._checks.body_limit,
+            strict=wants_strictness(exchange.headers.get(b"lapel-strict")),
         )
-        answer = await self._run(FormCall(params, query, form, exchange.actor))
+        try:
+            answer = await self._run(FormCall(params, query, form, exchange.actor))
+        finally:
+            exchange.warnings = warning_of(form.unknown)
         return encode(self.operation, answer)

@@ -18,7 +18,8 @@ from lapel.foundation.core.request_id import CLIENT_ADDRESS
 from lapel.foundation.database.turns.world_shares import WORLD
 from lapel.foundation.http.calls import Body, Query
 from lapel.foundation.http.input.decoding import BodyDecoder, QueryDecoder
-from lapel.foundation.http.input.headers import check_content_type, check_version
+from lapel.foundation.http.input.headers import check_content_type, check_version, wants_strictness
+from lapel.foundation.http.input.unknown_fields import UnknownFields, warning_of
 from lapel.foundation.http.operations import Response
 from lapel.foundation.http.strategies import idempotency
 
@@ -120,6 +121,11 @@ def _query_decoder(struct: type[msgspec.Struct]) -> QueryDecoder[Any]:
     return QueryDecoder(struct)
 
 
+@cache
+def _unknown_fields(struct: type[msgspec.Struct]) -> UnknownFields:
+    return UnknownFields(struct)
+
+
 class Strategy(Generic[Query, Body, Response]):
     """How one operation's requests are answered."""
 
@@ -142,6 +148,7 @@ class Strategy(Generic[Query, Body, Response]):
         self._takes_key = operation.method == "POST"
         self._decode_query: QueryDecoder[Query] = _query_decoder(handler.query)
         self._decode_body: BodyDecoder[Body] = _body_decoder(handler.body)
+        self._find_unknown = _unknown_fields(handler.body)
 
     async def answer(
         self, exchange: Exchange, params: Params, receive: Receive
@@ -167,7 +174,13 @@ class Strategy(Generic[Query, Body, Response]):
         content = await self._checks.read(exchange, receive) if self._reads_body else b""
         check_version(headers.get(b"bota-version"))
         query = self._decode_query(exchange.scope["query_string"])
-        body = self._decode_body(content)
+        body = exchange.body = self._decode_body(content)
+        strict = wants_strictness(headers.get(b"lapel-strict"))
+        unknown = self._find_unknown(content)
+        if unknown:
+            if strict:
+                raise unknown[0].refusal()
+            exchange.warnings = warning_of(unknown)
         if self._takes_key:
             idempotency.read_key(headers.get(b"idempotency-key"))
         return content, query, body

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from lapel.foundation.core.crash_points import crash_point
 from lapel.foundation.core.errors import Conflict, InvalidRequest, NotFound
 from lapel.foundation.database import audit
+from lapel.parsers import written_size
 from lapel.slices.devices.service import lock_device
 from lapel.slices.encrypted_uploads.documents.failures import Refused
 from lapel.slices.encrypted_uploads.documents.stored_object.frame import extent_of_ciphertext
@@ -105,9 +106,8 @@ class Creation:
         except Refused as refused:
             raise InvalidRequest(str(refused), param="ciphertext_length", reason=refused.reason) from None
         if length > limit:
-            raise InvalidRequest(
-                f"The audio of a recording may have {limit} bytes at most.", param="ciphertext_length"
-            )
+            said = f"is too large: the audio of a recording may have at most {written_size(limit)}"
+            raise InvalidRequest(f"`ciphertext_length` {said}.", param="ciphertext_length", reason=said)
 
     async def _end_others(
         self, connection: Connection, world_id: int, rows: list[UploadSessionRow], now: datetime
