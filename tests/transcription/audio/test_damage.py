@@ -229,7 +229,7 @@ def test_a_file_that_is_damaged_everywhere_has_a_bounded_answer() -> None:
 
 
 async def test_bytes_that_look_like_pages(decode: Decode) -> None:
-    """Each of a hundred thousand marks could begin a page: the search for the next one does not read 64 KiB each."""
+    """A hundred thousand marks that could each begin a page: the search does not read 64 KiB at each."""
     first, *rest = pages(samples())
     facts = await decode(first + b"".join(rest[:10]) + b"OggS" * 100_000 + b"".join(rest[10:]))
     assert facts.damage != []

@@ -23,7 +23,8 @@ _MOST_OF_A_LABEL = 128
 
 class SpokenTurn(msgspec.Struct, frozen=True):
     """Consecutive sentences of one speaker. `index`: its place in the transcript, from 0. Times are
-    milliseconds from the start of the recording. `is_planted`: it speaks to a language model."""
+    milliseconds from the start of the recording. `is_planted`: it speaks to a language model.
+    `after_gap`: audio is missing before it."""
 
     index: int
     speaker: str | None
@@ -31,6 +32,7 @@ class SpokenTurn(msgspec.Struct, frozen=True):
     start_ms: int
     end_ms: int
     is_planted: bool = False
+    after_gap: bool = False
 
 
 def turns_of(segments: Sequence[Segment]) -> list[SpokenTurn]:
@@ -48,6 +50,7 @@ def turns_of(segments: Sequence[Segment]) -> list[SpokenTurn]:
             group[0].start_ms,
             max(each.end_ms for each in group),
             group[0].is_planted,
+            group[0].after_gap,
         )
         for index, group in enumerate(groups)
     ]
@@ -69,7 +72,15 @@ def sentences_as_turns(segments: Sequence[Segment]) -> list[SpokenTurn]:
                 labels[speaker] = f"SPEAKER_{len(labels)}" if is_planted(speaker) else speaker
             speaker = labels[speaker][:_MOST_OF_A_LABEL]
         made.append(
-            SpokenTurn(index, speaker, sentence.text, sentence.start_ms, sentence.end_ms, is_said_to_model)
+            SpokenTurn(
+                index,
+                speaker,
+                sentence.text,
+                sentence.start_ms,
+                sentence.end_ms,
+                is_said_to_model,
+                sentence.after_gap,
+            )
         )
     return made
 
@@ -79,4 +90,4 @@ def _goes_on(group: Sequence[SpokenTurn], sentence: SpokenTurn) -> bool:
     length = sum(len(each.text) + 1 for each in group) + len(sentence.text)
     pause = sentence.start_ms - group[-1].end_ms
     same = (sentence.speaker, sentence.is_planted) == (group[0].speaker, group[0].is_planted)
-    return same and length <= _MOST_CHARACTERS and pause <= _PAUSE_MS
+    return same and not sentence.after_gap and length <= _MOST_CHARACTERS and pause <= _PAUSE_MS

@@ -24,7 +24,7 @@ _MOST_MISSING_MS = 604_800_000
 
 
 @dataclass(slots=True)
-class _Stretch:
+class _LostStretch:
     kind: DamageKind
     start_ms: int
     end_ms: int
@@ -46,8 +46,8 @@ class DamageRecord:
         self._trusts_times = trusts_times
         self._bears_faults = bears_faults
         self._next = 0  # the next place of the container
-        self._of_container: list[_Stretch] = []
-        self._of_decoder: list[_Stretch] = []
+        self._of_container: list[_LostStretch] = []
+        self._of_decoder: list[_LostStretch] = []
         self._drift: float | None = None  # how far time stamps are ahead of the decoded audio
         self._begun: int | None = None  # the decoded milliseconds at which the next place begins
         self._failing = False
@@ -65,7 +65,9 @@ class DamageRecord:
             missing = place.missing_ms
             if missing is None and self._trusts_times and stamp is not None and self._drift is not None:
                 missing = max(round((stamp - decoded - self._drift) * 1000), 0)
-            self._of_container.append(_Stretch("gap" if missing else place.kind, self._begun, at, missing))
+            self._of_container.append(
+                _LostStretch("gap" if missing else place.kind, self._begun, at, missing)
+            )
             self._begun = None
 
     def succeed(self, stamp: float | None, decoded: float) -> None:
@@ -92,7 +94,7 @@ class DamageRecord:
             last.end_ms = at
             last.missing_ms = (last.missing_ms or 0) + lost
         else:
-            self._of_decoder.append(_Stretch("corrupt_bytes", at, at, lost))
+            self._of_decoder.append(_LostStretch("corrupt_bytes", at, at, lost))
 
     def finish(self, duration_ms: int, *, torn: bool, most: int) -> list[Damage]:
         """All damage, in order: at most `most` stretches, the last of which then stands for all that follow.
@@ -104,21 +106,21 @@ class DamageRecord:
             is_padding = place.kind == "corrupt_bytes" and place.missing_ms == 0
             start = duration_ms if self._begun is None else self._begun
             kind = place.kind if is_padding else "cut"
-            self._of_container.append(_Stretch(kind, start, duration_ms, place.missing_ms))
+            self._of_container.append(_LostStretch(kind, start, duration_ms, place.missing_ms))
             self._begun = None
         if self._bears_faults:
             self._of_decoder = [each for each in self._of_decoder if (each.missing_ms or 0) >= _LEAST_GAP_MS]
         elif self._failing and self._of_decoder:
             self._of_decoder[-1].kind, self._of_decoder[-1].missing_ms = "cut", None
         if torn and not any(each.kind == "cut" for each in [*self._of_container, *self._of_decoder]):
-            self._of_container.append(_Stretch("cut", duration_ms, duration_ms, None))
+            self._of_container.append(_LostStretch("cut", duration_ms, duration_ms, None))
         for each in self._of_decoder:
             if each.kind != "cut" and (each.missing_ms or 0) >= _LEAST_GAP_MS:
                 each.kind = "gap"
         merged = _merged([*self._of_container, *self._unexplained()], most)
         return [*self._told(merged, duration_ms), *self._shortfall(merged, duration_ms)]
 
-    def _unexplained(self) -> list[_Stretch]:
+    def _unexplained(self) -> list[_LostStretch]:
         """The decoder's faults where the container shows no damage."""
         return [
             each
@@ -129,7 +131,7 @@ class DamageRecord:
             )
         ]
 
-    def _told(self, merged: list[_Stretch], duration_ms: int) -> list[Damage]:
+    def _told(self, merged: list[_LostStretch], duration_ms: int) -> list[Damage]:
         short = self._short(merged, duration_ms)
         lone = self._lone(merged)
         return [
@@ -142,18 +144,18 @@ class DamageRecord:
             for each in merged
         ]
 
-    def _lone(self, merged: list[_Stretch]) -> _Stretch | None:
+    def _lone(self, merged: list[_LostStretch]) -> _LostStretch | None:
         """The only stretch of which it is unknown how much is missing: all that the header says beyond."""
         unknown = [each for each in merged if each.missing_ms is None]
         return unknown[0] if len(unknown) == 1 else None
 
-    def _shortfall(self, merged: list[_Stretch], duration_ms: int) -> list[Damage]:
+    def _shortfall(self, merged: list[_LostStretch], duration_ms: int) -> list[Damage]:
         short = self._short(merged, duration_ms)
         if short is None or self._lone(merged) is not None:
             return []
         return [Damage(kind="short", start_ms=duration_ms, end_ms=None, missing_ms=_plausible(short))]
 
-    def _short(self, merged: list[_Stretch], duration_ms: int) -> int | None:
+    def _short(self, merged: list[_LostStretch], duration_ms: int) -> int | None:
         """By how much the audio is shorter than its header says, beyond what is known to be missing; None if
         it is not."""
         claimed = self._scanned.claimed_ms
@@ -180,9 +182,9 @@ def _plausible(missing_ms: int | None) -> int | None:
     return None if missing_ms is None or missing_ms > _MOST_MISSING_MS else missing_ms
 
 
-def _merged(stretches: list[_Stretch], most: int) -> list[_Stretch]:
+def _merged(stretches: list[_LostStretch], most: int) -> list[_LostStretch]:
     """Neighbours that are near each other are one, and so are all from number `most` on."""
-    merged: list[_Stretch] = []
+    merged: list[_LostStretch] = []
     for each in sorted(stretches, key=lambda stretch: (stretch.start_ms, stretch.end_ms)):
         last = merged[-1] if merged else None
         if last is None or (each.start_ms - last.end_ms >= _NEAR_MS and len(merged) < most):

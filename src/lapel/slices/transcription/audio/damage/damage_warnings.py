@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from lapel.foundation.http.timed_warnings import TimedWarning
-from lapel.slices.transcription.exports.content import clock
+from lapel.foundation.timed_warnings import TimedWarning
+from lapel.slices.transcription.speech.transcript import clock
 
 if TYPE_CHECKING:
     from lapel.slices.transcription.audio.audio_facts import AudioFacts, Damage

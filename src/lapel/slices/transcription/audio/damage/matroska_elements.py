@@ -27,7 +27,7 @@ _KNOWN = _OF_SEGMENT | _OF_CLUSTER | {_HEAD}
 _MARK_OF_CLUSTER = bytes.fromhex("1F43B675")
 
 
-class _Element(NamedTuple):
+class _EbmlElement(NamedTuple):
     """`begin`: of the content. `end`: None if the size is unknown."""
 
     name: int
@@ -35,7 +35,7 @@ class _Element(NamedTuple):
     end: int | None
 
 
-def _element(source: ByteSource, at: int) -> _Element | None:
+def _element(source: ByteSource, at: int) -> _EbmlElement | None:
     """The element here; None if there is none."""
     head = source.read(at, 12)
     if not head or not head[0] or head[0] < 0x10:
@@ -50,7 +50,7 @@ def _element(source: ByteSource, at: int) -> _Element | None:
     size = int.from_bytes(sized, "big") & ((1 << 7 * long) - 1)
     begin = at + width + long
     unknown = size == (1 << 7 * long) - 1
-    return _Element(int.from_bytes(head[:width], "big"), begin, None if unknown else begin + size)
+    return _EbmlElement(int.from_bytes(head[:width], "big"), begin, None if unknown else begin + size)
 
 
 class MatroskaScan:

@@ -31,7 +31,7 @@ _RATES = (44_100, 48_000, 32_000)
 _AAC_RATES = (96000, 88200, 64000, 48000, 44100, 32000, 24000, 22050, 16000, 12000, 11025, 8000, 7350)
 
 
-class _Frame(NamedTuple):
+class _AudioFrame(NamedTuple):
     """`kind`: equal in all frames of a stream. `ms`: of the audio in it."""
 
     size: int
@@ -39,11 +39,11 @@ class _Frame(NamedTuple):
     ms: float
 
 
-_Parse = Callable[[bytes], _Frame | None]
+_Parse = Callable[[bytes], _AudioFrame | None]
 _HEAD = 7  # bytes: the longer one of the two headers
 
 
-def _mpeg_frame(head: bytes) -> _Frame | None:
+def _mpeg_frame(head: bytes) -> _AudioFrame | None:
     if len(head) < 4 or head[0] != 0xFF or head[1] < 0xE0:
         return None
     version, layer = head[1] >> 3 & 3, head[1] >> 1 & 3
@@ -54,23 +54,23 @@ def _mpeg_frame(head: bytes) -> _Frame | None:
     kbits = _KBITS[version == _MPEG_1, layer][bits]
     padding = head[2] >> 1 & 1
     if layer == _LAYER_1:
-        return _Frame((12_000 * kbits // hertz + padding) * 4, head[1] & 0x1E, 384_000 / hertz)
+        return _AudioFrame((12_000 * kbits // hertz + padding) * 4, head[1] & 0x1E, 384_000 / hertz)
     samples = 576 if layer == _LAYER_3 and version != _MPEG_1 else 1_152
-    return _Frame(
+    return _AudioFrame(
         samples * 125 * kbits // hertz + padding, head[1] & 0x1E | rate << 8, samples * 1000 / hertz
     )
 
 
-def _adts_frame(head: bytes) -> _Frame | None:
+def _adts_frame(head: bytes) -> _AudioFrame | None:
     if len(head) < _HEAD or head[0] != 0xFF or head[1] & 0xF6 != 0xF0 or head[2] >> 2 & 15 >= len(_AAC_RATES):
         return None
     size = (head[3] & 3) << 11 | head[4] << 3 | head[5] >> 5
     samples = 1_024 * ((head[6] & 3) + 1)
     kind = head[1] & 0x08 | (head[2] & 0xFC) << 8
-    return _Frame(size, kind, samples * 1000 / _AAC_RATES[head[2] >> 2 & 15]) if size > _HEAD else None
+    return _AudioFrame(size, kind, samples * 1000 / _AAC_RATES[head[2] >> 2 & 15]) if size > _HEAD else None
 
 
-class _Walk:
+class _FrameWalk:
     """Goes from frame to frame."""
 
     def __init__(self, source: ByteSource, parse: _Parse) -> None:
@@ -81,12 +81,12 @@ class _Walk:
         self.ms = 0.0  # of the frames so far
         self.bytes = self.frames = 0
 
-    def frame(self, at: int) -> _Frame | None:
+    def frame(self, at: int) -> _AudioFrame | None:
         """The frame here, if it is of the stream."""
         found = self._parse(self._source.read(at, _HEAD))
         return found if found is not None and self._kind in (None, found.kind) else None
 
-    def take(self, frame: _Frame) -> None:
+    def take(self, frame: _AudioFrame) -> None:
         self._kind = frame.kind
         self.ms += frame.ms
         self.bytes += frame.size
@@ -125,7 +125,7 @@ class FrameScan:
 
     def __init__(self, source: ByteSource, *, is_adts: bool) -> None:
         self._source = source
-        self._walk = _Walk(source, _adts_frame if is_adts else _mpeg_frame)
+        self._walk = _FrameWalk(source, _adts_frame if is_adts else _mpeg_frame)
         self.claimed_ms: int | None = None
 
     def places(self) -> Iterator[FilePlace]:

@@ -9,9 +9,10 @@ which page is the last. A file may hold several streams, one after the other.
 from __future__ import annotations
 
 import struct
-import zlib
 from collections.abc import Iterator
 from typing import NamedTuple
+
+from fastcrc import crc32
 
 from lapel.slices.transcription.audio.damage.byte_source import ByteSource
 from lapel.slices.transcription.audio.damage.file_places import FilePlace, Unscannable
@@ -30,17 +31,8 @@ _MOST_AGAIN = 64 * 1024 * 1024
 # What the look at a mark that begins no page counts, in bytes.
 _LEAST_CHARGE = 64
 
-# The checksum of Ogg is that of zlib with the bits of each byte, and of the result, in reverse order.
-_REVERSED = bytes(int(f"{byte:08b}"[::-1], 2) for byte in range(256))
 
-
-def checksum(page: bytes) -> int:
-    """The checksum of a page whose own checksum field is zero."""
-    crc = zlib.crc32(page.translate(_REVERSED), 0xFFFF_FFFF) ^ 0xFFFF_FFFF
-    return int(f"{crc:032b}"[::-1], 2)
-
-
-class _Page(NamedTuple):
+class _WholePage(NamedTuple):
     at: int
     size: int
     flags: int
@@ -58,7 +50,7 @@ class _Reader:
         self.source = source
         self._left = source.size + _MOST_AGAIN
 
-    def page(self, at: int) -> _Page | None:
+    def page(self, at: int) -> _WholePage | None:
         """The page here; None if there is none, or if it is damaged or torn."""
         head = self.source.read(at, _HEAD.size + 1)
         if len(head) <= _HEAD.size or not head.startswith(b"OggS\0"):
@@ -70,10 +62,11 @@ class _Reader:
         if len(lengths) < head[-1] or at + size > self.source.size:
             return None
         whole = self.source.read(at, size)
-        if checksum(whole[:22] + bytes(4) + whole[26:]) != expected:
+        # The checksum of a page counts its own field as zero.
+        if crc32.mpeg_2(whole[:22] + bytes(4) + whole[26:], 0) != expected:
             self._charge(size)
             return None
-        return _Page(at, size, flags, granule, stream, number, lengths, whole[begin:])
+        return _WholePage(at, size, flags, granule, stream, number, lengths, whole[begin:])
 
     def _charge(self, count: int) -> None:
         """Count work on bytes that are no page. Raises Unscannable when it is too much for this file."""
@@ -81,7 +74,7 @@ class _Reader:
         if self._left < 0:
             raise Unscannable
 
-    def next_page(self, at: int) -> _Page | None:
+    def next_page(self, at: int) -> _WholePage | None:
         """The first whole page from `at` on."""
         while (found := self.source.find(b"OggS", at)) is not None:
             page = self.page(found)
@@ -92,10 +85,10 @@ class _Reader:
         return None
 
 
-class _Stream:
+class _OggStream:
     """One stream of audio, page by page. `rate`: of granule positions, in Hz."""
 
-    def __init__(self, page: _Page, rate: int, *, opus: bool) -> None:
+    def __init__(self, page: _WholePage, rate: int, *, opus: bool) -> None:
         self._rate = rate
         self._opus = opus
         self._number = page.number
@@ -109,7 +102,7 @@ class _Stream:
         self.is_torn = False  # the last packet goes on in a page that is not here
         self.take(page, after_garbage=False)
 
-    def take(self, page: _Page, *, after_garbage: bool) -> int | None:
+    def take(self, page: _WholePage, *, after_garbage: bool) -> int | None:
         """Add the next page. Returns the samples that are missing before it: 0 for none, None for an unknown
         number."""
         lost = page.number > self._number + 1
@@ -131,7 +124,7 @@ class _Stream:
             return missing
         return missing if missing and missing * 1000 >= _LEAST_JUMP_MS * self._rate else 0
 
-    def _missing(self, page: _Page) -> int | None:
+    def _missing(self, page: _WholePage) -> int | None:
         """Samples between the last page and this one, beyond those in this page."""
         if self._granule is None and not self._suspect:
             return 0  # a recording of a stream that had begun before
@@ -144,7 +137,7 @@ class _Stream:
             return None
         return max(step - self._stepped // self._steps, 0)
 
-    def _completed(self, page: _Page) -> int:
+    def _completed(self, page: _WholePage) -> int:
         """Samples of the Opus packets that end in this page."""
         total, begin, at = 0, 0, 0
         continued = bool(page.flags & _CONTINUED)
@@ -182,21 +175,21 @@ def _samples(packet: bytes) -> int:
     return frame * (packet[1] & 63) if len(packet) > 1 else 0
 
 
-def _stream_of(page: _Page) -> _Stream | None:
+def _stream_of(page: _WholePage) -> _OggStream | None:
     """The stream that this page begins; None for anything but audio."""
     if page.body.startswith(_OPUS):
-        return _Stream(page, _OPUS_RATE, opus=True)
+        return _OggStream(page, _OPUS_RATE, opus=True)
     for mark, (form, at) in _RATES.items():
         if page.body.startswith(mark) and len(page.body) >= at + 4:
             rate: int = struct.unpack_from(form, page.body, at)[0]
             rate = rate >> 12 if mark == b"\x7fFLAC" else rate  # 20 bits
-            return _Stream(page, rate, opus=False) if rate else None
+            return _OggStream(page, rate, opus=False) if rate else None
     return None
 
 
 def scan_ogg(source: ByteSource) -> Iterator[FilePlace]:
     """The damage of an Ogg file, in order. Raises Unscannable and OSError."""
-    reader, streams, at = _Reader(source), dict[int, _Stream](), 0
+    reader, streams, at = _Reader(source), dict[int, _OggStream](), 0
     while at < source.size:
         page, begin = reader.page(at), at
         after_garbage = page is None
@@ -221,7 +214,7 @@ def scan_ogg(source: ByteSource) -> Iterator[FilePlace]:
     yield from _end(source, at, streams)
 
 
-def _end(source: ByteSource, at: int, streams: dict[int, _Stream]) -> Iterator[FilePlace]:
+def _end(source: ByteSource, at: int, streams: dict[int, _OggStream]) -> Iterator[FilePlace]:
     """The damage behind the last whole page, which ends at `at`."""
     open_streams = [each for each in streams.values() if not each.ended]
     if at >= source.size:
