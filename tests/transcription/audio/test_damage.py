@@ -147,6 +147,31 @@ async def test_audio_that_a_device_lost_before_it_wrote_a_page(decode: Decode) -
     assert (damage.kind, damage.start_ms, damage.missing_ms) == ("gap", pytest.approx(9_000, abs=50), 7_000)
 
 
+async def test_a_program_that_counts_time_in_its_own_way(decode: Decode) -> None:
+    """Each page seems to be a second late, and nothing is missing."""
+    found: list[bytes] = []
+    for number, page in enumerate(pages(samples())):
+        (granule,) = struct.unpack_from("<q", page, 6)
+        moved = bytearray(page)
+        struct.pack_into("<q", moved, 6, granule + 48_000 * number if granule else 0)
+        found.append(with_checksum(moved))
+    assert (await decode(b"".join(found))).damage == []
+
+
+async def test_many_places_in_an_mp3_are_told_where_they_are(decode: Decode) -> None:
+    whole = WHOLE["mp3"]()
+    noisy = whole
+    for tenth in range(1, 9):
+        begin = len(whole) * tenth // 10
+        noisy = noise_over(noisy, begin, begin + 3_000, seed=tenth)
+    facts = await decode(noisy)
+    assert [found.kind for found in facts.damage] == ["gap"] * 8
+    # The first is after 3 s, the last 5 s before the end, and the others are between them at equal distances.
+    each = (facts.duration_ms - 8_000) / 7
+    expected = [3_000 + round(each * number) for number in range(8)]
+    assert [found.start_ms for found in facts.damage] == pytest.approx(expected, abs=300)
+
+
 async def test_garbage_between_pages_without_a_loss(decode: Decode) -> None:
     found = pages(samples())
     damage = only(await decode(b"".join([*found[:5], b"\1" * 5_000, *found[5:]])))

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 _NEAR_MS = 1_000
 # Less audio than this is lost at the end of a file by its encoder, or by rounding.
 _SHORT_MS = 500
+# How much of what is missing may be wrong, because it is estimated.
+_INEXACT = 0.2
 # If less is lost by packets that cannot be decoded, the damage is told, but not as a gap.
 _LEAST_GAP_MS = 100
 # A week: more cannot be missing, so the figure itself is damaged.
@@ -161,8 +163,9 @@ class DamageRecord:
         claimed = self._scanned.claimed_ms
         if claimed is None:
             return None
-        short = claimed - duration_ms - sum(each.missing_ms or 0 for each in merged)
-        return short if short > _SHORT_MS else None
+        missing = sum(each.missing_ms or 0 for each in merged)
+        short = claimed - duration_ms - missing
+        return short if short > _SHORT_MS + missing * _INEXACT else None
 
 
 def gaps_of(damage: Sequence[Damage], duration_ms: int) -> list[int]:

@@ -126,6 +126,8 @@ class FrameScan:
     def __init__(self, source: ByteSource, *, is_adts: bool) -> None:
         self._source = source
         self._walk = _FrameWalk(source, _adts_frame if is_adts else _mpeg_frame)
+        # FFmpeg's places of ADTS frames behind garbage are wrong, so that time tells where they are.
+        self._tells_time = is_adts
         self.claimed_ms: int | None = None
 
     def places(self) -> Iterator[FilePlace]:
@@ -139,7 +141,7 @@ class FrameScan:
         if at is None:
             raise Unscannable
         if at - begin > _LONGEST_FRAME or (at > begin and walk.frame(begin) is not None):
-            yield FilePlace("corrupt_bytes", begin, at, before_ms=0)
+            yield FilePlace("corrupt_bytes", begin, at)
         claimed = _claimed_frames(source, at)
         while at < source.size:
             frame = walk.frame(at)
@@ -165,9 +167,9 @@ class FrameScan:
             return None
         following = walk.next_frame(at + 1)
         if following is None:
-            return FilePlace("cut", at, source.size, before_ms=round(walk.ms))
+            return FilePlace("cut", at, source.size)
         lost = walk.estimate(following - at)
-        return FilePlace("gap", at, following, lost, round(walk.ms))
+        return FilePlace("gap", at, following, lost, round(walk.ms) if self._tells_time else None)
 
 
 def _claimed_frames(source: ByteSource, at: int) -> int | None:

@@ -30,6 +30,8 @@ _LEAST_JUMP_MS = 100
 _MOST_AGAIN = 64 * 1024 * 1024
 # What the look at a mark that begins no page counts, in bytes.
 _LEAST_CHARGE = 64
+_MOST_STREAMS = 1_000
+_MOST_JUMPS = 1_000
 
 
 class _WholePage(NamedTuple):
@@ -98,6 +100,7 @@ class _OggStream:
         self._open = 0  # samples of the packet that goes on in the next page
         self._suspect = False  # pages are lost since that granule position
         self._steps = self._stepped = 0  # granule steps over whole pages, and their sum
+        self.is_suspect = False  # there was another sign of damage before the last page
         self.ended = False
         self.is_torn = False  # the last packet goes on in a page that is not here
         self.take(page, after_garbage=False)
@@ -118,9 +121,9 @@ class _OggStream:
         known = self._granule is not None
         if known and not self._suspect and missing == 0 and not self._opus:
             self._steps, self._stepped = self._steps + 1, self._stepped + page.granule - (self._granule or 0)
-        suspect, self._suspect = self._suspect, False
+        self.is_suspect, self._suspect = self._suspect, False
         self._granule, self._samples = page.granule, 0
-        if suspect:
+        if self.is_suspect:
             return missing
         return missing if missing and missing * 1000 >= _LEAST_JUMP_MS * self._rate else 0
 
@@ -187,9 +190,22 @@ def _stream_of(page: _WholePage) -> _OggStream | None:
     return None
 
 
+def _begin_stream(streams: dict[int, _OggStream], page: _WholePage) -> None:
+    begun = _stream_of(page)
+    if begun is not None:
+        streams[page.stream] = begun
+    if len(streams) > _MOST_STREAMS:
+        raise Unscannable
+
+
 def scan_ogg(source: ByteSource) -> Iterator[FilePlace]:
-    """The damage of an Ogg file, in order. Raises Unscannable and OSError."""
+    """The damage of an Ogg file. Jumps of time between whole pages come last. Raises Unscannable and OSError.
+
+    If half of the pages jump, the program that wrote them counts time in its own way, and nothing is missing.
+    """
     reader, streams, at = _Reader(source), dict[int, _OggStream](), 0
+    pages = jumped = 0
+    jumps: list[FilePlace] = []
     while at < source.size:
         page, begin = reader.page(at), at
         after_garbage = page is None
@@ -199,19 +215,24 @@ def scan_ogg(source: ByteSource) -> Iterator[FilePlace]:
             break
         at = page.at + page.size
         if page.flags & _FIRST:
-            begun = _stream_of(page)
-            if begun is not None:
-                streams[page.stream] = begun
+            _begin_stream(streams, page)
             if after_garbage:
                 yield FilePlace("corrupt_bytes", begin, page.at)
             continue
         stream = streams.get(page.stream)
         missing = 0 if stream is None else stream.milliseconds(stream.take(page, after_garbage=after_garbage))
-        if missing is None or missing > 0:
+        pages += 1
+        if missing and stream is not None and not stream.is_suspect:
+            jumped += 1
+            if jumped <= _MOST_JUMPS:
+                jumps.append(FilePlace("gap", begin, page.at, missing))
+        elif missing is None or missing > 0:
             yield FilePlace("gap", begin, page.at, missing)
         elif after_garbage:
             yield FilePlace("corrupt_bytes", begin, page.at, 0)
     yield from _end(source, at, streams)
+    if jumped * 2 < pages:
+        yield from jumps
 
 
 def _end(source: ByteSource, at: int, streams: dict[int, _OggStream]) -> Iterator[FilePlace]:

@@ -58,7 +58,7 @@ def scan(source: ByteSource, demuxer: str, claimed_ms: int | None, *, alone: boo
             _collect(_SCANS[demuxer](source), places)
     if reader is not None:
         claimed = reader.claimed_ms if alone else None
-    return Scanned(places, claimed)
+    return Scanned(sorted(places, key=lambda place: place.begin), claimed)
 
 
 def _collect(found: Iterator[FilePlace], places: list[FilePlace]) -> None:
