@@ -19,6 +19,7 @@ from lapel.cli.shared.faults import CommandError
 from lapel.cli.transcribe.batch import FileJob, FileProblem, Result
 from lapel.cli.transcribe.output import Writer
 from lapel.cli.transcribe.transcribe import transcribe
+from lapel.foundation.timed_warnings import TimedWarning
 from lapel.sample import speech
 from lapel.slices.transcription.audio.audio_facts import AudioFacts
 from lapel.slices.transcription.exports.formats import FORMATS, FormatName
@@ -208,8 +209,15 @@ def test_a_word_document_is_not_written_to_a_terminal() -> None:
 
 def result(name: str, text: str) -> Result:
     said = Segment(start=0.0, end=2.0, text=text, confidence=0.9, speaker="SPEAKER_0")
+    left_out = TimedWarning(code="speakers_left_out", message="No speakers.")
+    cut = TimedWarning(code="audio_cut", message="The file breaks off at 0:00:02.", start_ms=2000)
     made = Transcript(
-        segments=[said], language="en", language_probability=0.9, model="base", duration_ms=2000
+        segments=[said],
+        language="en",
+        language_probability=0.9,
+        model="base",
+        duration_ms=2000,
+        warnings=[left_out, cut] if name == "a.wav" else [left_out],
     )
     facts = AudioFacts(
         duration_ms=2000,
@@ -221,9 +229,7 @@ def result(name: str, text: str) -> Result:
         peaks=b"",
         pieces=[(0, 2000)],
     )
-    return Result(
-        FileJob(name, Path(name)), 0.5, Outcome(transcript=made, facts=facts, warnings=["No speakers."])
-    )
+    return Result(FileJob(name, Path(name)), 0.5, Outcome(transcript=made, facts=facts))
 
 
 def written(form: FormatName, targets: list[Path | None], *names: str) -> Writer:
@@ -240,7 +246,7 @@ def test_several_on_standard_output_are_told_apart(capsysbinary: pytest.CaptureF
     assert head.startswith(b"==> a.wav <==\n")
     assert b"This is a.wav." in head
     assert b"This is -." in second
-    assert err == b"lapel: No speakers.\n"
+    assert err == b"lapel: No speakers.\nlapel: a.wav: The file breaks off at 0:00:02.\n"
     written("json", [None, None], "a.wav", "b.wav")
     text = capsysbinary.readouterr().out.decode()
     first, end = json.JSONDecoder().raw_decode(text)

@@ -117,6 +117,16 @@ RECORDING: Json = {
     "upload_method": None,
     "duration_ms": 2500,
     "claimed_duration_ms": None,
+    "damaged": True,
+    "warnings": [
+        {
+            "code": "audio_gap",
+            "message": "1.0 s of audio are missing at 0:00:02: a part of the file is damaged or lost.",
+            "start_ms": 2000,
+            "end_ms": 2000,
+            "missing_ms": 1000,
+        }
+    ],
     "duration_seconds": 3,
     "started_at": None,
     "ended_at": None,
@@ -157,6 +167,7 @@ TRANSCRIPTION: Json = {
     "confidence": 0.9,
     "error": None,
     "error_message": None,
+    "warnings": [],
     "started_at": AT,
     "completed_at": AT,
     "created_at": AT,

@@ -157,7 +157,7 @@ count: a number that Lapel or a device counted or measured
     ask_answers         place
     ask_messages        place tokens_input tokens_output tokens_cached
     ask_sessions        message_count
-    audio_facts         duration_ms channels sample_rate cuts
+    audio_facts         duration_ms channels sample_rate cuts gaps
     audit_chain         number
     audit_checkpoints   position number
     commands            binding_generation
@@ -234,7 +234,7 @@ state: one of a few words or yes and no, checked when it is written
     pgqueuer_schedules  expression entrypoint status
     pgqueuer_statistics status entrypoint
     provider_slots      slot engine allow_training context_tokens input_price output_price
-    recordings          status source upload_method mime_type consent_obtained
+    recordings          status source upload_method mime_type consent_obtained damaged
     remote_copies       engine slot
     rollouts            status
     search_transcripts  configuration model has_old
@@ -296,11 +296,12 @@ operator: written by the operator or the customer about their own systems
     webhooks            url description metadata
 fault: why a part of Lapel or a service failed, in a few words of ours
     ask_answers         error_message
-    audio_facts         error_message
+    audio_facts         error_message warnings
     encrypted_upload_sessions failure_code failure_message
     pgqueuer_log        traceback
+    recordings          warnings
     remote_copies       fault
-    transcriptions      error_message
+    transcriptions      error_message warnings
     webhook_attempts    error
 internal: of the queue or of the counters, without content
     pgqueuer            headers

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from lapel.foundation.ports import Ports
-from lapel.slices.recordings.service import set_duration
+from lapel.slices.recordings.service import set_examined
 from tests.recordings.support import Device
 
 OGG = b"OggS" + bytes(range(256))
@@ -17,7 +17,8 @@ async def measure(device: Device, ports: Ports, recording_id: str, media_id: str
     """What a worker writes that has decoded the audio."""
     async with ports.database.transaction() as connection:
         world_id, now = device.tenant.test_world, ports.clock.now()
-        await set_duration(connection, world_id, recording_id, media_id, milliseconds, now)
+        ids = (world_id, recording_id, media_id)
+        await set_examined(connection, *ids, milliseconds, now, warnings="[]", damaged=False)
 
 
 async def uploaded(device: Device, **facts: Any) -> tuple[str, str]:
@@ -59,8 +60,9 @@ async def test_a_claim_that_is_right_to_a_second_is_final(
     """Clients have seen it: the answer to the completion is final."""
     recording_id, media_id = await uploaded(device, duration_seconds=25)
     before = await device.read(recording_id)
+    assert before["damaged"] is None
     await measure(device, ports, recording_id, media_id, measured)
-    assert await device.read(recording_id) == before
+    assert await device.read(recording_id) == before | {"damaged": False}
 
 
 async def test_without_a_claim_the_measured_duration_counts(device: Device, ports: Ports) -> None:

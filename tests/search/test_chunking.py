@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import tracemalloc
 
+import msgspec
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -117,3 +118,10 @@ def test_a_transcript_of_twelve_hours_is_cut_in_little_memory() -> None:
     assert max(size_in_words(each.text) for each in chunks) <= MOST_WORDS
     assert said <= sum(size_in_words(each.text) for each in chunks) <= 1.2 * said
     assert most < 20 * size
+
+
+def test_a_chunk_ends_where_audio_is_missing_and_the_next_repeats_nothing() -> None:
+    sentences = numbered([(5, None, 0)] * 4)
+    assert len(chunks_of(sentences)) == 1
+    sentences[2] = msgspec.structs.replace(sentences[2], after_gap=True)
+    assert [numbers_in(chunk) for chunk in chunks_of(sentences)] == [[0, 1], [2, 3]]

@@ -133,3 +133,14 @@ def test_no_character_is_lost_and_every_sentence_is_in_bounds(
         assert 0 < len(each.text) <= LONGEST_SENTENCE
         assert each.text == each.text.strip()
         assert 0 <= each.start_ms <= each.end_ms
+
+
+def test_a_sentence_ends_where_audio_is_missing() -> None:
+    before = Segment(start=0, end=2, text="I am having a big", confidence=1, speaker="SPEAKER_0")
+    after = Segment(start=2, end=4, text="seven twice last week.", confidence=1, speaker="SPEAKER_0")
+    assert len(sentences_of([before, after])) == 1
+    found = sentences_of([before, msgspec.structs.replace(after, after_gap=True)])
+    assert [(each.text, each.after_gap) for each in found] == [
+        ("I am having a big", False),
+        ("seven twice last week.", True),
+    ]

@@ -56,4 +56,4 @@ async def complete_transcription(
 async def look_at_audio(ports: Ports, world_id: int, recording_id: str, media_id: str) -> None:
     """Marks the audio as probed, with FACTS as the result."""
     async with ports.database.transaction() as connection:
-        await fact_queries.put(connection, world_id, recording_id, media_id, FACTS, ports.clock.now())
+        await fact_queries.put(connection, world_id, recording_id, media_id, FACTS, "[]", ports.clock.now())

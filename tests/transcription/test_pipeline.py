@@ -9,6 +9,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from lapel.foundation.timed_warnings import TimedWarning
 from lapel.slices.transcription.audio.audio_facts import AudioFacts
 from lapel.slices.transcription.audio.decoder import Decoder
 from lapel.slices.transcription.providers.protocol import Clip, Wish
@@ -125,7 +126,7 @@ async def test_pieces_become_one_transcript_with_speakers(decoder: Decoder, tmp_
     assert scripted.samples == pytest.approx(made.duration_ms * 16, abs=16)
     assert [group.num_speakers for group in scripted.grouped] == [2]
     assert list(dict.fromkeys(each.stage for each in told)) == list(STAGES)
-    assert outcome.warnings == []
+    assert outcome.transcript.warnings == []
 
 
 async def test_progress_of_the_speakers_is_the_share_of_the_audio(decoder: Decoder, tmp_path: Path) -> None:
@@ -188,7 +189,9 @@ async def test_without_the_weights_the_speakers_are_left_out_and_that_is_said(
     decoder: Decoder, tmp_path: Path
 ) -> None:
     outcome, _ = await run(WithoutWeights(), decoder, tmp_path)
-    assert outcome.warnings == ["The speakers are left out. No weights."]
+    assert outcome.transcript.warnings == [
+        TimedWarning(code="speakers_left_out", message="The speakers are left out. No weights.")
+    ]
     assert [each.text for each in outcome.transcript.segments] == [TEXT] * 3
 
 
@@ -207,7 +210,8 @@ async def test_a_piece_whose_voices_cannot_be_embedded_costs_no_other_piece_its_
     """As on the server."""
     scripted = WithoutSecondPiece()
     outcome, _ = await run(scripted, decoder, tmp_path)
-    assert outcome.warnings == ["The speakers of some parts are left out. Not this piece."]
+    (warning,) = outcome.transcript.warnings
+    assert warning.message == "The speakers of some parts are left out. Not this piece."
     assert [[len(each.windows) for each in group.voices] for group in scripted.grouped] == [[2, 0, 2]]
 
 

@@ -303,7 +303,7 @@ async def test_a_step_reads_no_more_of_the_others_than_it_needs(
     facts = msgspec.structs.replace(FACTS, pieces=[(0, 1000), (1000, 2000), (2000, 4000)])
     clear = Heard(segments=[], speech=[(0, 9)], language="de", language_probability=0.9, model="m")
     async with ports.database.transaction() as connection:
-        await fact_queries.put(connection, world_id, recording_id, media_id, facts, now)
+        await fact_queries.put(connection, world_id, recording_id, media_id, facts, "[]", now)
         for piece, kept in enumerate((msgspec.json.encode(clear), b"of no use")):
             await queries.put_piece(connection, world_id, made["id"], "transcribe", piece, kept)
         await connection.execute(

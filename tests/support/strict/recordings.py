@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from tests.support.strict.shapes import (
+    WARNINGS,
     agrees,
     all_of,
     array,
@@ -67,6 +68,8 @@ RECORDING = all_of(
             "duration_ms": null_or(integer()),
             "claimed_duration_ms": null_or(integer()),
             "duration_seconds": null_or(integer()),
+            "damaged": null_or(boolean),
+            "warnings": WARNINGS,
             "started_at": null_or(time),
             "ended_at": null_or(time),
             "recorded_at": null_or(time),

@@ -174,6 +174,19 @@ def identifier(prefix: str) -> Shape:
     return text(pattern=rf"{prefix}_[A-Za-z0-9]{{24}}")
 
 
+# What is missing in a result, with its place. `end_ms` and `missing_ms` are null if they are unknown.
+WARNING = record(
+    {
+        "code": text(1, 64, r"[a-z_]+"),
+        "message": text(1, 1_000),
+        "start_ms": null_or(integer()),
+        "end_ms": null_or(integer()),
+        "missing_ms": null_or(integer()),
+    }
+)
+WARNINGS = array(WARNING, most=100)
+
+
 def time(value: Any, at: str) -> Iterator[str]:
     """A point in time in UTC, with exactly three decimals of a second."""
     if not isinstance(value, str) or not _TIME.fullmatch(value):

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from tests.support.strict.shapes import (
+    WARNINGS,
     Shape,
     agrees,
     all_of,
@@ -66,7 +67,7 @@ def _segment(*, words: bool) -> Shape:
         always["words"] = array(_WORD)
     speaker = all_of(text(1, 128), plain)
     ends_later = agrees("end is after start", lambda it: it["end"] > it["start"])
-    return all_of(record(always, {"speaker": speaker}), ends_later)
+    return all_of(record(always, {"speaker": speaker, "after_gap": boolean}), ends_later)
 
 
 def _in_order(value: Any, at: str) -> Iterator[str]:
@@ -76,7 +77,8 @@ def _in_order(value: Any, at: str) -> Iterator[str]:
             yield f"{at}: starts decrease"
 
 
-# `progress` (0 to 1) and `diarization` (whether speakers are told apart) are Lapel's own.
+# Lapel's own: `progress` (0 to 1), `diarization` (whether speakers are told apart), `warnings`, and the field
+# `after_gap` of a segment.
 _TRANSCRIPTION: dict[str, Shape] = {
     "progress": number(0, 1),
     "diarization": boolean,
@@ -94,6 +96,7 @@ _TRANSCRIPTION: dict[str, Shape] = {
     "confidence": null_or(number(0, 1)),
     "error": null_or(record({"code": word(*_ERRORS), "message": text(1)})),
     "error_message": null_or(text(1)),
+    "warnings": WARNINGS,
     "started_at": null_or(time),
     "completed_at": null_or(time),
     "created_at": time,

@@ -120,9 +120,9 @@ def silent_flac(
     streaminfo = struct.pack(">HHHHH", block, block, 0, 0, 0)
     streaminfo += (rate << 44 | channels - 1 << 41 | 15 << 36 | claims).to_bytes(8, "big") + bytes(16)
     head = bytes([0xFF, 0xF8, 0x70, channels - 1 << 4 | 0x08, 0x00]) + struct.pack(">H", block - 1)
-    frame = head + bytes([_crc(head, 8, 0x07)])
+    frame = head + bytes([crc(head, 8, 0x07)])
     frame += bytes(3) * channels  # constant subframes: their kind, and one sample
-    frame += _crc(frame, 16, 0x8005).to_bytes(2, "big")
+    frame += crc(frame, 16, 0x8005).to_bytes(2, "big")
     blocks = b"\x00\x00\x00\x22" + streaminfo
     while padding > 0:
         length = min(padding, 2**24 - 1)
@@ -177,7 +177,8 @@ def _box(name: bytes, body: bytes) -> bytes:
     return struct.pack(">I", len(body) + 8) + name + body
 
 
-def _crc(data: bytes, bits: int, polynomial: int) -> int:
+def crc(data: bytes, bits: int, polynomial: int) -> int:
+    """A checksum, bit by bit, the highest bit first, from 0."""
     crc = 0
     for byte in data:
         crc ^= byte << (bits - 8)

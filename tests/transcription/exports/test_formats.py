@@ -56,6 +56,7 @@ def test_json_is_the_transcription_of_the_contract() -> None:
         "duration_ms": 3_723_400,
         "language": "en",
         "model": "base",
+        "warnings": [],
         "full_text": "Good morning. Shall we start? Yes.",
         "word_count": 6,
         "confidence": 0.9,

@@ -13,6 +13,7 @@ from rich.text import Text
 from lapel.cli.shared.options import put, say
 from lapel.cli.transcribe.batch import FileProblem, Result
 from lapel.foundation.text_cleaning import plain
+from lapel.foundation.timed_warnings import TimedWarning
 from lapel.slices.transcription.exports.content import Document
 from lapel.slices.transcription.speech.transcript import Segment
 from lapel.slices.transcription.work.offline import Outcome
@@ -69,7 +70,7 @@ class TranscriptDocument(msgspec.Struct, frozen=True, kw_only=True):
     real_time_factor: float | None = None
     transcript: PrintedTranscript | None = None
     audio: AudioSummary | None = None
-    warnings: list[str] = msgspec.field(default_factory=list[str])
+    warnings: list[TimedWarning] = msgspec.field(default_factory=list[TimedWarning])
     output: str | None = None
     error: FileProblem | None = None
 
@@ -113,8 +114,10 @@ class Writer:
             came = FileProblem(came.code, came.message.removesuffix(_UPLOAD))
             say(f"{name}: {came.message}")
         else:
-            for warning in came.warnings:
-                self._warn(warning)
+            for warning in came.transcript.warnings:
+                # A warning about a place is about this file, and any other one about this machine.
+                about = "" if warning.start_ms is None else f"{name}: "
+                self._warn(f"{about}{warning.message}")
             _summarise(came, result.seconds, name, target)
         if self._as_json:
             self.told.append(_told(result, came, target))
@@ -200,6 +203,6 @@ def _told(result: Result, came: Outcome | FileProblem, target: Path | None) -> T
             container=facts.container,
             mime_type=facts.mime_type,
         ),
-        warnings=came.warnings,
+        warnings=made.warnings,
         output=None if target is None else str(target),
     )

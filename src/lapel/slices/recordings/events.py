@@ -126,6 +126,8 @@ def _sample(ids: Ids, now: datetime, project_id: str, *, status: RecordingStatus
         created_at=began,
         updated_at=now,
         uploaded_at=now if uploaded else None,
+        damaged=None,
+        warnings=None,
         media_id=ids.new("med") if uploaded else None,
         media_type="audio" if uploaded else None,
         media_content_type="audio/opus" if uploaded else None,

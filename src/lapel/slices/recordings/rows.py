@@ -14,6 +14,7 @@ class RecordingRow(msgspec.Struct, frozen=True):
     """A recording and one of its media; without media, the last fields are None.
 
     `metadata` is JSON text. In rows that follow the first row of their recording, it may be `{}` instead.
+    `warnings` is JSON text, and None in the rows of other media than the audio.
     """
 
     id: str
@@ -41,6 +42,8 @@ class RecordingRow(msgspec.Struct, frozen=True):
     created_at: datetime
     updated_at: datetime
     uploaded_at: datetime | None
+    damaged: bool | None
+    warnings: str | None
     media_id: str | None
     media_type: MediaType | None
     media_content_type: str | None

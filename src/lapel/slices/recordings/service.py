@@ -11,8 +11,9 @@ from lapel.slices.recordings.audio.audio_queries import (
     TITLE,
     end_user_of_recording,
     seen_recording,
-    set_duration,
+    set_examined,
     set_transcription,
+    set_unreadable,
     titled_recording,
 )
 from lapel.slices.recordings.audio.service import Audio, KnownRecording, audio_of, find_audio, lock_recording
@@ -95,8 +96,9 @@ __all__ = [
     "other_bytes",
     "received_before",
     "seen_recording",
-    "set_duration",
+    "set_examined",
     "set_transcription",
+    "set_unreadable",
     "share_mentioned",
     "titled_recording",
 ]

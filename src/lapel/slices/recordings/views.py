@@ -8,6 +8,7 @@ import msgspec
 
 from lapel.foundation.core.clock import timestamp, timestamp_or_none
 from lapel.foundation.http.input.fields import raw
+from lapel.foundation.timed_warnings import warnings_in
 from lapel.slices.recordings.wire import Media, Recording
 
 if TYPE_CHECKING:
@@ -63,6 +64,8 @@ def recording_of(found: RecordingRows, project_id: str) -> Recording:
         created_at=timestamp(row.created_at),
         updated_at=timestamp(row.updated_at),
         uploaded_at=timestamp_or_none(row.uploaded_at),
+        damaged=row.damaged,
+        warnings=warnings_in(next((each.warnings for each in found.rows if each.warnings), None)),
     )
 
 

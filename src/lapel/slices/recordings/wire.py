@@ -9,6 +9,7 @@ import msgspec
 from lapel.foundation.core.file_names import Disposition
 from lapel.foundation.http.input.fields import ClientObject, Count, Moment, Sha256, Timestamp
 from lapel.foundation.http.input.pagination import PageQuery
+from lapel.foundation.timed_warnings import TimedWarning
 from lapel.slices.recordings.content_types import CONTENT_TYPES, MediaType, names_of
 
 Source = Literal["device", "app_import", "api_upload"]
@@ -64,7 +65,8 @@ class Recording(msgspec.Struct, frozen=True, kw_only=True):
     """One recording. `content_sha256`, `file_size_bytes` and `mime_type` describe its audio.
 
     `claimed_duration_ms` is the duration that a client declared, if the measured one differs by more than a
-    second; else null.
+    second; else null. `damaged`: whether audio is missing or cannot be read, as `warnings` say; null until
+    the audio is examined, shortly after its upload.
     """
 
     id: str
@@ -95,6 +97,8 @@ class Recording(msgspec.Struct, frozen=True, kw_only=True):
     created_at: Timestamp
     updated_at: Timestamp
     uploaded_at: Timestamp | None
+    damaged: bool | None
+    warnings: list[TimedWarning]
     deleted_at: Timestamp | None = None
 
 

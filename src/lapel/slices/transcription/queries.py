@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from lapel.foundation.database.rows import (
     fetch_only_value,
     fetch_row,
@@ -34,7 +36,7 @@ t.id, t.recording_id, t.status, t.progress, t.provider, t.language_asked, t.lang
 t.num_speakers,
 t.language, t.model, t.duration_ms, t.full_text, t.word_count, t.confidence, t.error_code, t.error_message,
 t.started_at, t.completed_at, t.created_at, t.updated_at,
-{project_of("$1")} AS project_id
+{project_of("$1")} AS project_id, t.warnings
 """
 INSERT = """
 INSERT INTO transcriptions (world_id, id, recording_id, media_id, origin, status, provider, language_asked,
@@ -102,7 +104,7 @@ COMPLETE = f"""
 WITH done AS (
     UPDATE transcriptions t SET status = 'completed', progress = 1, language = $3, language_probability = $4,
         model = $5, duration_ms = $6, full_text = $7, segments = $8, segments_plain = $9, word_count = $10,
-        confidence = $11, completed_at = $12, updated_at = $12
+        confidence = $11, completed_at = $12, updated_at = $12, warnings = $13
     WHERE t.world_id = $1 AND t.id = $2 AND t.status = 'processing' RETURNING t.*
 )
 SELECT {COLUMNS}, {end_user_of_recording("t")} AS end_user_id FROM done t
@@ -255,6 +257,7 @@ async def complete(
         transcript.word_count,
         transcript.confidence,
         now,
+        msgspec.json.encode(transcript.warnings).decode(),
     )
 
 

@@ -14,7 +14,8 @@ from lapel.slices.transcription.speech.transcript import Status
 
 class TranscriptionRow(msgspec.Struct, frozen=True):
     """A transcription without its segments. `language_asked`: the requested language, as opposed to
-    `language`, the detected one. `languages_asked`: those among which it is detected; None: all."""
+    `language`, the detected one. `languages_asked`: those among which it is detected; None: all.
+    `warnings`: JSON."""
 
     id: str
     recording_id: str
@@ -38,6 +39,7 @@ class TranscriptionRow(msgspec.Struct, frozen=True):
     created_at: datetime
     updated_at: datetime
     project_id: str
+    warnings: str | None
 
 
 class ChangedTranscriptionRow(TranscriptionRow, frozen=True):
@@ -61,13 +63,18 @@ class ListedTranscriptRow(TranscriptRow, frozen=True):
 
 
 class AudioFactsRow(msgspec.Struct, frozen=True):
-    """The facts about an audio: a duration with peaks and cuts, or an error."""
+    """The facts about an audio: a duration with peaks and cuts, or an error.
+
+    `warnings`: JSON; None if the audio was not examined for damage. `gaps`: milliseconds.
+    """
 
     duration_ms: int | None
     peaks: bytes | None
     cuts: list[int] | None
     error_code: Code | None
     error_message: str | None
+    warnings: str | None
+    gaps: list[int] | None
 
 
 class RemoteCopyRow(msgspec.Struct, frozen=True):

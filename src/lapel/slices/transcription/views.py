@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, cast
 import msgspec
 
 from lapel.foundation.core.clock import timestamp, timestamp_or_none
+from lapel.foundation.timed_warnings import warnings_in
 from lapel.slices.transcription.exports.content import Document
 from lapel.slices.transcription.speech.transcript import Segment
 from lapel.slices.transcription.wire import JobError, Transcription
@@ -64,6 +65,7 @@ def _shown(row: TranscriptionRow, segments: list[Segment] | msgspec.UnsetType | 
         completed_at=timestamp_or_none(row.completed_at),
         created_at=timestamp(row.created_at),
         updated_at=timestamp(row.updated_at),
+        warnings=warnings_in(row.warnings),
     )
 
 
@@ -89,4 +91,5 @@ def document_of(row: ExportRow, segments: Iterable[Segment]) -> Document:
         has_speakers=row.has_speakers,
         recorded_at=f"{row.recorded_at or row.recording_created_at:%Y-%m-%d %H:%M} UTC",
         model=row.model,
+        warnings=warnings_in(row.warnings),
     )

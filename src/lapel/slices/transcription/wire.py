@@ -8,6 +8,7 @@ import msgspec
 
 from lapel.foundation.http.input.fields import Timestamp
 from lapel.foundation.http.input.pagination import PageQuery
+from lapel.foundation.timed_warnings import TimedWarning
 from lapel.slices.providers.service import SpeechSlot
 from lapel.slices.transcription.exports.formats import FormatName
 from lapel.slices.transcription.speech.failures import Code
@@ -65,7 +66,8 @@ class Transcription(msgspec.Struct, frozen=True, kw_only=True):
 
     `progress` is 0 to 1. `duration_ms` is the duration of the audio. `segments`, `text` and `full_text` are
     null until the transcription is completed. Lists have `segments` only with `include=segments` or
-    `include=words`. Segments have `words` only with `include=words`.
+    `include=words`. Segments have `words` only with `include=words`. `warnings` say what is missing in a
+    completed transcription, such as stretches of a damaged audio; empty if nothing is.
     """
 
     id: str
@@ -89,6 +91,7 @@ class Transcription(msgspec.Struct, frozen=True, kw_only=True):
     completed_at: Timestamp | None
     created_at: Timestamp
     updated_at: Timestamp
+    warnings: list[TimedWarning]
 
 
 class TranscriptionPage(msgspec.Struct, frozen=True, kw_only=True):

@@ -265,6 +265,8 @@ CREATE TABLE public.audio_facts (
     error_code text,
     error_message text,
     probed_at timestamp with time zone NOT NULL,
+    warnings text,
+    gaps bigint[],
     CONSTRAINT audio_facts_check CHECK (((error_code IS NULL) = (duration_ms IS NOT NULL)))
 );
 
@@ -786,6 +788,8 @@ CREATE TABLE public.recordings (
     deleted_at timestamp with time zone,
     audio_erased_at timestamp with time zone,
     claimed_duration_ms bigint,
+    damaged boolean,
+    warnings text,
     CONSTRAINT recordings_status_check CHECK ((status = ANY (ARRAY['pending'::text, 'uploaded'::text, 'failed'::text, 'integrity_failure'::text])))
 );
 
@@ -1120,6 +1124,7 @@ CREATE TABLE public.transcriptions (
     created_at timestamp with time zone NOT NULL,
     updated_at timestamp with time zone NOT NULL,
     segments_plain bytea,
+    warnings text,
     languages_asked text[],
     CONSTRAINT transcriptions_check CHECK (((status = 'completed'::text) = ((segments IS NOT NULL) AND (full_text IS NOT NULL)))),
     CONSTRAINT transcriptions_check1 CHECK (((status = 'failed'::text) = (error_code IS NOT NULL))),

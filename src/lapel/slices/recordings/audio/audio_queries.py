@@ -36,9 +36,10 @@ class PlainAudioPlaceRow(msgspec.Struct, frozen=True):
 
 
 class AudioRow(msgspec.Struct, frozen=True):
-    """A recording and its uploaded audio. Without such an audio, the last four fields are None.
+    """A recording and its uploaded audio. Without such an audio, the last five fields are None.
 
-    `audio_erased_at`: the time at which the uploaded audio was erased.
+    `claimed_duration_ms`: what a client declared; the measured duration if no client did, or None before it
+    is measured. `audio_erased_at`: the time at which the uploaded audio was erased.
     """
 
     world_id: int
@@ -53,6 +54,7 @@ class AudioRow(msgspec.Struct, frozen=True):
     object_key: str | None
     content_type: str | None
     file_size_bytes: int | None
+    claimed_duration_ms: int | None
 
 
 def end_user_of_recording(row: str) -> str:
@@ -92,7 +94,8 @@ TITLE = "r.name, r.recorded_at, r.created_at AS recording_created_at"
 
 FIND_AUDIO = f"""
 SELECT r.world_id, r.id, r.end_user_id, r.device_id, r.name, r.created_at, r.recorded_at, r.audio_erased_at,
-    m.id AS media_id, m.object_key, m.content_type, m.file_size_bytes
+    m.id AS media_id, m.object_key, m.content_type, m.file_size_bytes,
+    coalesce(m.claimed_duration_ms, m.duration_ms) AS claimed_duration_ms
 FROM recordings r
 LEFT JOIN media m ON m.world_id = r.world_id AND m.recording_id = r.id AND m.type = 'audio'
     AND m.status = 'uploaded'
@@ -113,9 +116,16 @@ SET_MEDIA_DURATION = f"""
 UPDATE media SET claimed_duration_ms = duration_ms, duration_ms = $4
 WHERE world_id = $1 AND recording_id = $2 AND id = $3 AND {_REPLACED.format(measured="$4")}
 """
-SET_DURATION = f"""
-UPDATE recordings SET claimed_duration_ms = duration_ms, duration_ms = $3, updated_at = $4
-WHERE world_id = $1 AND id = $2 AND {_REPLACED.format(measured="$3")}
+_MEASURED = _REPLACED.format(measured="$3")
+SET_EXAMINED = f"""
+UPDATE recordings SET damaged = $5, warnings = $6,
+    claimed_duration_ms = CASE WHEN {_MEASURED} THEN duration_ms ELSE claimed_duration_ms END,
+    duration_ms = CASE WHEN {_MEASURED} THEN $3 ELSE duration_ms END,
+    updated_at = CASE WHEN $5 OR {_MEASURED} THEN $4 ELSE updated_at END
+WHERE world_id = $1 AND id = $2
+"""
+SET_UNREADABLE = """
+UPDATE recordings SET damaged = $4, warnings = $5, updated_at = $3 WHERE world_id = $1 AND id = $2
 """
 
 
@@ -138,15 +148,31 @@ async def set_transcription(
     await connection.execute(SET_TRANSCRIPTION, world_id, recording_id, transcription_id, now)
 
 
-async def set_duration(
-    connection: Connection, world_id: int, recording_id: str, media_id: str, duration_ms: int, now: datetime
+async def set_examined(
+    connection: Connection,
+    world_id: int,
+    recording_id: str,
+    media_id: str,
+    duration_ms: int,
+    now: datetime,
+    *,
+    warnings: str,
+    damaged: bool,
 ) -> None:
-    """Set the measured duration of an audio and of its recording, unless the known one is right to a second.
+    """Set what was found in an audio: whether it is damaged, with the warnings as JSON, and its duration.
 
+    The duration is that of the audio and of its recording. It stays if the known one is right to a second.
     What a client claimed stays in `claimed_duration_ms`.
     """
-    await connection.execute(SET_DURATION, world_id, recording_id, duration_ms, now)
+    await connection.execute(SET_EXAMINED, world_id, recording_id, duration_ms, now, damaged, warnings)
     await connection.execute(SET_MEDIA_DURATION, world_id, recording_id, media_id, duration_ms)
+
+
+async def set_unreadable(
+    connection: Connection, world_id: int, recording_id: str, now: datetime, *, warnings: str, damaged: bool
+) -> None:
+    """Set why the audio of a recording cannot be used, with the warnings as JSON."""
+    await connection.execute(SET_UNREADABLE, world_id, recording_id, now, damaged, warnings)
 
 
 async def find_place(connection: Connection, world_id: int, recording_id: str) -> PlainAudioPlaceRow | None:

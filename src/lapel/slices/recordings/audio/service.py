@@ -18,7 +18,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Audio:
-    """An uploaded audio and the recording that it belongs to; `size` is in bytes."""
+    """An uploaded audio and the recording that it belongs to; `size` is in bytes.
+
+    `claimed_ms`: the duration that a client declared, else the measured one; None if neither is known.
+    """
 
     world_id: int
     recording_id: str
@@ -30,6 +33,7 @@ class Audio:
     object_key: str
     content_type: str
     size: int
+    claimed_ms: int | None
 
 
 async def find_audio(connection: Connection, actor: Actor, recording_id: str, *, lock: bool = False) -> Audio:
@@ -85,4 +89,5 @@ def _audio(row: AudioRow) -> Audio | None:
         object_key=key,
         content_type=row.content_type,
         size=size,
+        claimed_ms=row.claimed_duration_ms,
     )

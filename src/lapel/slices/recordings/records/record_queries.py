@@ -32,7 +32,8 @@ COLUMNS = """
 r.id, r.end_user_id, r.device_id, r.name, r.status, r.source, r.upload_method, r.duration_ms,
 r.claimed_duration_ms, r.started_at, r.ended_at, r.recorded_at, r.transcription_id, r.metadata,
 r.content_sha256, r.content_sha256_verified_at, r.file_size_bytes, r.mime_type, r.recording_uuid,
-r.recording_generation, r.encryption_version, r.consent_obtained, r.created_at, r.updated_at, r.uploaded_at
+r.recording_generation, r.encryption_version, r.consent_obtained, r.created_at, r.updated_at, r.uploaded_at,
+r.damaged, r.warnings
 """
 
 MEDIA_COLUMNS = """
@@ -48,15 +49,16 @@ LEFT JOIN LATERAL (
     SELECT * FROM media m WHERE m.world_id = r.world_id AND m.recording_id = r.id OFFSET 0
 ) m ON true
 """
-# COLUMNS, but the metadata is `{}` in rows that follow the first row of their recording, except in that of
-# the audio. A recording has up to 500 media, one of them the audio, and 16 KiB of metadata. Nearly all
-# recordings have only the audio, for which PostgreSQL need not look for an earlier media.
+# COLUMNS, but only the row of the audio has the warnings, and the metadata is `{}` in rows that follow the
+# first row of their recording, except in that of the audio. A recording has up to 500 media, one of them the
+# audio, and 16 KiB of metadata. Nearly all recordings have only the audio, for which PostgreSQL need not look
+# for an earlier media.
 SHOWN = COLUMNS.replace(
     "r.metadata",
     """CASE WHEN m.id IS NULL OR m.type = 'audio' OR NOT EXISTS (
         SELECT FROM media e WHERE e.world_id = m.world_id AND e.recording_id = m.recording_id
           AND (e.created_at, e.id) < (m.created_at, m.id)) THEN r.metadata ELSE '{}' END AS metadata""",
-)
+).replace("r.warnings", "CASE WHEN m.id IS NULL OR m.type = 'audio' THEN r.warnings END AS warnings")
 
 # $3: the only end user whose recordings the caller may see. $4, $5: the calling device and its binding. NULL:
 # any.

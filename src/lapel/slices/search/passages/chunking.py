@@ -1,8 +1,9 @@
 """Cuts a transcript into chunks, the passages that a search finds.
 
-A chunk ends at the end of a sentence, if possible where the speaker changes. It begins with the last sentence
-of the chunk before it, if that is short: an answer and its question are then in one chunk, although a border
-lies between them. Every word of the overlap is embedded twice, so the overlap is small.
+A chunk ends at the end of a sentence, if possible where the speaker changes, and always where audio is
+missing. It begins with the last sentence of the chunk before it, if that is short: an answer and its question
+are then in one chunk, although a border lies between them. Every word of the overlap is embedded twice, so
+the overlap is small.
 """
 
 from __future__ import annotations
@@ -61,6 +62,7 @@ def _groups(sentences: Iterable[Sentence]) -> Iterator[list[Sentence]]:
             last = group[-1]
             repeated = size_in_words(last.text)
             is_near = sentence.start_ms - last.end_ms < _PAUSE_MS
+            is_near = is_near and not sentence.after_gap
             group, size = ([last], repeated) if is_near and repeated <= _LONGEST_REPEATED else ([], 0)
         group.append(sentence)
         size += words
@@ -70,7 +72,7 @@ def _groups(sentences: Iterable[Sentence]) -> Iterator[list[Sentence]]:
 
 
 def _ends(last: Sentence, following: Sentence, size: int, words: int) -> bool:
-    if size + words > _MOST:
+    if following.after_gap or size + words > _MOST:
         return True
     if size < _SOME:
         return False

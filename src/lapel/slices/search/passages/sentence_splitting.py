@@ -1,8 +1,8 @@
 """Splits a transcript into sentences with their times.
 
 A sentence ends at a mark such as `.`, `?`, `。` or `؟`, but not at an abbreviation, an initial or a decimal
-point. It also ends where the speaker changes, and at a pause. Text without marks (Thai, or a provider that
-writes none) ends at the borders of segments, and at spaces.
+point. It also ends where the speaker changes, where audio is missing, and at a pause. Text without marks
+(Thai, or a provider that writes none) ends at the borders of segments, and at spaces.
 """
 
 from __future__ import annotations
@@ -38,13 +38,15 @@ _WORD_OF_TEXT = re.compile(r"\w")
 class Sentence(msgspec.Struct, frozen=True):
     """A sentence of one speaker, without surrounding spaces; 1 to `LONGEST_SENTENCE` characters.
 
-    Times in milliseconds from the start of the recording; `start_ms` ≤ `end_ms`.
+    Times in milliseconds from the start of the recording; `start_ms` ≤ `end_ms`. `after_gap`: audio is
+    missing before it.
     """
 
     text: str
     speaker: str | None
     start_ms: int
     end_ms: int
+    after_gap: bool = False
 
 
 def sentences_of(segments: Iterable[Segment]) -> list[Sentence]:
@@ -53,7 +55,13 @@ def sentences_of(segments: Iterable[Segment]) -> list[Sentence]:
     A time is that of the words, if the segment has words that match its text. Otherwise it is estimated, as
     if every character of the segment took the same time. Call this in a thread for long transcripts.
     """
-    return [sentence for turn in _stretches(segments) for sentence in _sentences(turn)]
+    return [sentence for turn in _stretches(segments) for sentence in _marked(turn)]
+
+
+def _marked(turn: _Stretch) -> Iterator[Sentence]:
+    for number, sentence in enumerate(_sentences(turn)):
+        is_first = turn.after_gap and number == 0
+        yield msgspec.structs.replace(sentence, after_gap=True) if is_first else sentence
 
 
 @dataclass(slots=True)
@@ -71,6 +79,7 @@ class _Stretch:
     ends: list[int] = field(default_factory=list[int])
     times: list[tuple[float, float]] = field(default_factory=list[tuple[float, float]])
     borders: dict[int, float] = field(default_factory=dict[int, float])
+    after_gap: bool = False
 
     def start_ms(self, place: int) -> int:
         """The time at which the character at `place` begins."""
@@ -102,7 +111,7 @@ def _stretches(segments: Iterable[Segment]) -> Iterator[_Stretch]:
     for segment in segments:
         if not segment.text.strip():
             continue
-        if pending and _speaker(pending[-1]) != _speaker(segment):
+        if pending and (_speaker(pending[-1]) != _speaker(segment) or segment.after_gap):
             yield _joined(pending)
             pending = []
         pending.append(segment)
@@ -115,7 +124,7 @@ def _speaker(segment: Segment) -> str | None:
 
 
 def _joined(segments: list[Segment]) -> _Stretch:
-    turn = _Stretch(_speaker(segments[0]))
+    turn = _Stretch(_speaker(segments[0]), after_gap=segments[0].after_gap)
     parts: list[str] = []
     place = 0
     before: Segment | None = None

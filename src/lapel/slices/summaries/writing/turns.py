@@ -22,13 +22,14 @@ _MOST_OF_A_LABEL = 128
 
 class SpokenTurn(msgspec.Struct, frozen=True):
     """Consecutive sentences of one speaker. `index`: its place in the transcript, from 0. Times are
-    milliseconds from the start of the recording."""
+    milliseconds from the start of the recording. `after_gap`: audio is missing before it."""
 
     index: int
     speaker: str | None
     text: str
     start_ms: int
     end_ms: int
+    after_gap: bool = False
 
 
 def turns_of(segments: Sequence[Segment]) -> list[SpokenTurn]:
@@ -45,6 +46,7 @@ def turns_of(segments: Sequence[Segment]) -> list[SpokenTurn]:
             " ".join(each.text for each in group),
             group[0].start_ms,
             max(each.end_ms for each in group),
+            group[0].after_gap,
         )
         for index, group in enumerate(groups)
     ]
@@ -59,6 +61,7 @@ def sentences_as_turns(segments: Sequence[Segment]) -> list[SpokenTurn]:
             sentence.text,
             sentence.start_ms,
             sentence.end_ms,
+            sentence.after_gap,
         )
         for index, sentence in enumerate(sentences_of(segments))
     ]
@@ -68,4 +71,5 @@ def _goes_on(group: Sequence[SpokenTurn], sentence: SpokenTurn) -> bool:
     """Whether a sentence belongs to the turn of the sentences before it."""
     length = sum(len(each.text) + 1 for each in group) + len(sentence.text)
     pause = sentence.start_ms - group[-1].end_ms
-    return sentence.speaker == group[0].speaker and length <= _MOST_CHARACTERS and pause <= _PAUSE_MS
+    same = sentence.speaker == group[0].speaker
+    return same and not sentence.after_gap and length <= _MOST_CHARACTERS and pause <= _PAUSE_MS

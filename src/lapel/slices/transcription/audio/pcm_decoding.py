@@ -14,7 +14,7 @@ from av.container.core import Flags
 from av.error import FFmpegError
 
 from lapel.foundation.workers.worker_child import Refusal, open_file
-from lapel.slices.transcription.audio.audio_facts import AudioFacts
+from lapel.slices.transcription.audio.audio_facts import MOST_DAMAGE, AudioFacts
 from lapel.slices.transcription.audio.audio_formats import (
     DECODERS,
     DEMUXERS,
@@ -22,9 +22,13 @@ from lapel.slices.transcription.audio.audio_formats import (
     names,
     true_type,
 )
+from lapel.slices.transcription.audio.damage.byte_source import ByteSource
+from lapel.slices.transcription.audio.damage.damage_record import DamageRecord, gaps_of
+from lapel.slices.transcription.audio.damage.flac_frames import FlacPlaces
+from lapel.slices.transcription.audio.damage.scan import scan
 from lapel.slices.transcription.audio.decoder_messages import DISK
 from lapel.slices.transcription.audio.mixing import Mixer, settle_layout
-from lapel.slices.transcription.audio.pieces import cut
+from lapel.slices.transcription.audio.pieces import cut_at_gaps
 from lapel.slices.transcription.audio.plausibility import Plausibility
 from lapel.slices.transcription.audio.sink import Sink, opened_sink
 
@@ -42,6 +46,12 @@ if TYPE_CHECKING:
 _HEAD = 64  # bytes at the start that show which format a file was meant to be
 _BUFFER = 256 * 1024
 _SHORTEST_MS = 1_000
+# Bytes of a sample, and of the rest of a frame, that no FLAC exceeds.
+_LARGEST_SAMPLE, _LARGEST_HEAD = 4, 256
+# Formats whose time stamps tell how much audio is missing at a damaged place.
+_TIMED = ("matroska,webm", "mov,mp4,m4a,3gp,3g2,mj2")
+# After so many bytes of garbage FFmpeg's reader of Ogg gives up, and goes on if it is asked again.
+_GIVES_UP = 65_307
 
 _UNKNOWN = "This is no audio file of a format we know: opus, ogg, wav, mp3, m4a, mp4, webm, flac and aac are."
 
@@ -95,7 +105,7 @@ def decode(request: Decode) -> AudioFacts:
             file.seek(0)
             with _opened_container(file, head) as container, opened_sink(request) as sink:
                 size = os.fstat(file.fileno()).st_size
-                return _decoded(container, head, size, request, sink)
+                return _decoded(container, head, ByteSource(file.fileno(), size), request, sink)
     except MemoryError:
         raise Refusal(
             "audio_corrupt", "Decoding this file takes more memory than is allowed; it is damaged or made up."
@@ -104,12 +114,19 @@ def decode(request: Decode) -> AudioFacts:
         raise Refusal("unsupported_format", "The file is a reference to other files, not audio.") from None
 
 
-def _decoded(container: InputContainer, head: bytes, size: int, request: Decode, sink: Sink) -> AudioFacts:
+def _decoded(
+    container: InputContainer, head: bytes, source: ByteSource, request: Decode, sink: Sink
+) -> AudioFacts:
     stream = _first_audio(container)
+    damage = _damage(container, stream, source)
     # With this flag FFmpeg would queue all packets that have no time stamps, to guess their times.
     container.flags &= ~Flags.gen_pts.value
     reading = _Reading(
-        container, stream, Plausibility(request, size, stream.codec_context.codec.canonical_name)
+        container,
+        stream,
+        source.size,
+        Plausibility(request, source.size, stream.codec_context.codec.canonical_name),
+        damage,
     )
     mixer = Mixer()
     for frame in reading.frames():
@@ -117,8 +134,10 @@ def _decoded(container: InputContainer, head: bytes, size: int, request: Decode,
             sink.take(samples)
     for samples in mixer.finish():
         sink.take(samples)
-    _accept(reading, size, sink.duration_ms, container.duration)
+    _accept(reading, source.size, sink.duration_ms, container.duration)
     codec = stream.codec_context.codec.canonical_name
+    torn = reading.torn or reading.leaves_bytes(source)
+    damaged = damage.finish(sink.duration_ms, torn=torn, most=MOST_DAMAGE)
     short, types = names(container.format.name, codec, head, container.metadata.get("major_brand", ""))
     return AudioFacts(
         duration_ms=sink.duration_ms,
@@ -128,17 +147,45 @@ def _decoded(container: InputContainer, head: bytes, size: int, request: Decode,
         container=short,
         mime_type=true_type(request.declared, types),
         peaks=sink.peaks.finish(),
-        pieces=cut(sink.levels.finish(), sink.duration_ms),
+        pieces=cut_at_gaps(sink.levels.finish(), sink.duration_ms, gaps_of(damaged, sink.duration_ms)),
+        damage=damaged,
     )
+
+
+def _damage(container: InputContainer, stream: AudioStream, source: ByteSource) -> DamageRecord:
+    """What the container shows before anything is decoded."""
+    claimed = None
+    if stream.duration is not None and stream.duration > 0 and stream.time_base is not None:
+        claimed = int(stream.duration * stream.time_base * 1000)
+    try:
+        scanned = scan(source, container.format.name, claimed, alone=len(container.streams) == 1)
+    except OSError as error:
+        raise _unread(error) from None
+    name = container.format.name
+    return DamageRecord(scanned, source.size, trusts_times=name in _TIMED, bears_faults=name == "mp3")
 
 
 class _Reading:
     """Reads the frames of a stream up to its end and counts the faults on the way."""
 
-    def __init__(self, container: InputContainer, stream: AudioStream, plausibility: Plausibility) -> None:
+    def __init__(
+        self,
+        container: InputContainer,
+        stream: AudioStream,
+        size: int,
+        plausibility: Plausibility,
+        damage: DamageRecord,
+    ) -> None:
+        """`size`: of the file, in bytes."""
+        self._container, self._stream = container, stream
         self._packets = container.demux(stream)
+        self._tries = 1 + size // _GIVES_UP
         self._plausibility = plausibility
-        self._stream = stream
+        self._damage = damage
+        self._flac = FlacPlaces() if container.format.name == "flac" else None
+        self._is_plain = stream.codec_context.name.startswith("pcm_")
+        self._end = 0  # of the last frame of a FLAC in the file, in bytes
+        self._decoded = 0.0  # seconds
         self.good = self.bad = 0  # packets
         self.torn = False  # the container could not be read to its end
         self.reached: int | None = None  # where the last good packet begins in the file, in bytes
@@ -147,29 +194,64 @@ class _Reading:
     def frames(self) -> Iterator[AudioFrame]:
         while (packet := self._next()) is not None:
             self._plausibility.fed(packet.size)
+            stamp = _seconds(packet.pts, packet)
+            self._damage.reach(packet.pos, stamp, self._decoded)
             try:
                 frames = packet.decode()
             except MemoryError:
                 raise
             except FFmpegError:
                 self.bad += 1
+                self._damage.lose(_seconds(packet.duration, packet) or 0.0, self._decoded)
                 continue
             self.good += 1
             self.reached = packet.pos or self.reached
+            if packet.size:
+                self._find_loss(packet, frames)
+                self._damage.succeed(stamp, self._decoded)
             for frame in frames:
                 if not self.sample_rate:
                     self.channels, self.sample_rate = frame.layout.nb_channels, frame.sample_rate
                 self._plausibility.decoded(frame.samples, frame.layout.nb_channels, frame.sample_rate)
+                self._decoded += frame.samples / max(frame.sample_rate, 1)
                 yield frame
 
+    def _find_loss(self, packet: Packet[AudioStream], frames: list[AudioFrame]) -> None:
+        """Tell what is missing before a packet that was decoded, or in it."""
+        if (
+            packet.is_corrupt and not self._is_plain
+        ):  # the last packet of plain samples is shorter than others
+            self._damage.lose(0.0, self._decoded)
+        if self._flac is None or not frames:
+            return
+        if packet.size > frames[0].samples * frames[0].layout.nb_channels * _LARGEST_SAMPLE + _LARGEST_HEAD:
+            self._damage.lose(0.0, self._decoded)  # garbage behind the frame counts as a part of it
+        lost = self._flac.take(bytes(packet)[:16], frames[0].samples, frames[0].sample_rate)
+        if lost:
+            self._damage.lose(lost, self._decoded)
+        self._end = (packet.pos or 0) + packet.size
+
+    def leaves_bytes(self, source: ByteSource) -> bool:
+        """Whether bytes that are no frame, no tag and no padding follow the last frame of a FLAC."""
+        end = self._end
+        return 0 < end < source.size and not source.is_tag(end) and not source.is_padding(end)
+
     def _next(self) -> Packet[AudioStream] | None:
-        try:
-            return next(self._packets, None)
-        except MemoryError:
-            raise
-        except FFmpegError:
-            self.torn = True
-            return None
+        while True:
+            try:
+                return next(self._packets, None)
+            except MemoryError:
+                raise
+            except FFmpegError:
+                self._tries -= 1
+                if not self._damage.goes_on or self._tries < 0:
+                    self.torn = True
+                    return None
+                self._packets = self._container.demux(self._stream)
+
+
+def _seconds(units: int | None, packet: Packet[AudioStream]) -> float | None:
+    return None if units is None else float(units * packet.time_base)
 
 
 def _accept(reading: _Reading, size: int, duration_ms: int, claimed: int | None) -> None:

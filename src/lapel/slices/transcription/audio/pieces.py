@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -14,6 +15,8 @@ if TYPE_CHECKING:
 # long, because a cut has a cost (a shorter last window, the lost context of one sentence). Whisper takes 30 s
 # at a time, and for a piece of ten or more windows this cost is small.
 LONGEST_MS = 300_000
+# The shortest piece between two gaps of a damaged file. Whisper needs as long for it as for 30 s.
+_SHORTEST_MS = 5_000
 # One level is the loudness of this many milliseconds.
 LEVEL_MS = 50
 
@@ -48,6 +51,25 @@ def cut(levels: bytes, duration_ms: int, *, longest_ms: int = LONGEST_MS) -> lis
         start = end
     pieces.append((start, duration_ms))
     return pieces
+
+
+def cut_at_gaps(
+    levels: bytes, duration_ms: int, gaps: list[int], *, longest_ms: int = LONGEST_MS
+) -> list[tuple[int, int]]:
+    """As `cut`, and also at each of the `gaps` (milliseconds, in order), so that no model hears over one.
+
+    Except where a piece would be so short that the file would cost much more work than others of its length.
+    """
+    edges = [0]
+    for gap in gaps:
+        if gap - edges[-1] >= _SHORTEST_MS and duration_ms - gap >= _SHORTEST_MS:
+            edges.append(gap)
+    edges.append(duration_ms)
+    return [
+        (start + begin, start + end)
+        for start, stop in pairwise(edges)
+        for begin, end in cut(levels[start // LEVEL_MS :], stop - start, longest_ms=longest_ms)
+    ]
 
 
 def _quietest(levels: bytes, earliest_ms: int, latest_ms: int) -> int:

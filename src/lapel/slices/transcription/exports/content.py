@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import math
 import re
+from collections import deque
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 
 from lapel.foundation.text_cleaning import plain
-from lapel.slices.transcription.speech.transcript import Segment, Transcript, Word, share
+from lapel.foundation.timed_warnings import TimedWarning
+from lapel.slices.transcription.speech.transcript import Segment, Transcript, Word, clock, share
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 # The longest time, in seconds: ten thousand hours. No recording is longer, and every format can write it.
 _LONGEST = 36_000_000.0
@@ -35,6 +37,7 @@ class Document:
     `title`: the recording's name or id. `recorded_at`: the time, in the form to show. `speakers`: names to
     show instead of labels (`{"SPEAKER_0": "Ada"}`). `segments`: ordered by start; exports iterate over them
     more than once, and they need not be in memory. `has_speakers`: False only if no segment has a speaker.
+    `warnings`: what is missing in the transcript.
     """
 
     title: str
@@ -45,6 +48,7 @@ class Document:
     model: str | None = None
     speakers: Mapping[str, str] = field(default_factory=dict[str, str])
     has_speakers: bool = True
+    warnings: Sequence[TimedWarning] = ()
 
     @classmethod
     def of(cls, transcript: Transcript, title: str, recorded_at: str | None = None) -> Document:
@@ -56,6 +60,7 @@ class Document:
             duration_ms=transcript.duration_ms,
             model=transcript.model,
             segments=transcript.segments,
+            warnings=transcript.warnings,
         )
 
     def tidy(self) -> Document:
@@ -75,6 +80,7 @@ class Document:
             model=plain(self.model or "") or None,
             speakers={plain(each): name for each, name in names.items() if name},
             has_speakers=self.has_speakers,
+            warnings=[msgspec.structs.replace(each, message=plain(each.message)) for each in self.warnings],
         )
 
     def speaker(self, segment: Segment) -> str | None:
@@ -94,8 +100,12 @@ class Document:
         return [(heading, value) for heading, value in known.items() if value]
 
     def paragraphs(self) -> Iterator[Paragraph]:
-        """The whole text, in order. A paragraph ends when the speaker changes, at a long pause, or when it is
-        long."""
+        """The whole text, in order, with the warnings at their places in brackets.
+
+        A paragraph ends when the speaker changes, at a long pause, where audio is missing, or when it is
+        long.
+        """
+        notes = self.notes()
         unknown = None
         if self.has_speakers and any(each.speaker is not msgspec.UNSET for each in self.segments):
             unknown = UNKNOWN_SPEAKER  # else the paragraph would seem to belong to the speaker before
@@ -103,9 +113,13 @@ class Document:
         length, start, end, speaker = 0, 0.0, 0.0, None
         for segment in self.segments:
             who = self.speaker(segment) or unknown
-            if texts and (who != speaker or segment.start - end >= _PAUSE or length >= _PARAGRAPH):
+            told = notes and _is_before(notes[0], segment)
+            ends = who != speaker or segment.start - end >= _PAUSE or length >= _PARAGRAPH
+            if texts and (ends or told or segment.after_gap):
                 yield Paragraph(start, speaker, " ".join(texts))
                 texts, length = [], 0
+            while notes and _is_before(notes[0], segment):
+                yield _note(notes.popleft())
             if not texts:
                 start, speaker = segment.start, who
             texts.append(segment.text)
@@ -113,6 +127,12 @@ class Document:
             end = segment.end
         if texts:
             yield Paragraph(start, speaker, " ".join(texts))
+        yield from map(_note, notes)
+
+    def notes(self) -> deque[TimedWarning]:
+        """The warnings that belong to a place, in order of time."""
+        timed = [each for each in self.warnings if each.start_ms is not None]
+        return deque(sorted(timed, key=lambda each: each.start_ms or 0))
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,6 +153,14 @@ class Paragraph(NamedTuple):
     text: str
 
 
+def _is_before(warning: TimedWarning, segment: Segment) -> bool:
+    return (warning.start_ms or 0) <= segment.start * 1000
+
+
+def _note(warning: TimedWarning) -> Paragraph:
+    return Paragraph((warning.start_ms or 0) / 1000, None, f"[{warning.message}]")
+
+
 def joined(separator: str, blocks: Iterable[str]) -> Iterator[bytes]:
     """The blocks in UTF-8, with the separator between them."""
     before = ""
@@ -151,13 +179,6 @@ def or_else(blocks: Iterable[str], otherwise: str) -> Iterator[str]:
         yield otherwise
 
 
-def clock(seconds: float) -> str:
-    """Seconds as hours, minutes and whole seconds: `0:01:05`."""
-    minutes, second = divmod(int(seconds), 60)
-    hour, minute = divmod(minutes, 60)
-    return f"{hour}:{minute:02}:{second:02}"
-
-
 def _segment(segment: Segment) -> Segment | None:
     text = plain(segment.text)
     if not text:
@@ -174,6 +195,7 @@ def _segment(segment: Segment) -> Segment | None:
         confidence=share(segment.confidence),
         speaker=speaker,
         words=words,
+        after_gap=segment.after_gap,
     )
 
 

@@ -8,7 +8,8 @@ import zipfile
 from typing import TYPE_CHECKING, NamedTuple, Protocol, cast
 from xml.sax.saxutils import escape
 
-from lapel.slices.transcription.exports.content import NOTHING_SAID, clock, or_else
+from lapel.slices.transcription.exports.content import NOTHING_SAID, or_else
+from lapel.slices.transcription.speech.transcript import clock
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

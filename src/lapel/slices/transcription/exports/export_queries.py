@@ -31,6 +31,7 @@ class ExportRow(msgspec.Struct, frozen=True):
     recording_created_at: datetime
     segments: bytes | None
     has_speakers: bool
+    warnings: str | None
 
 
 # $4: whether words are needed. Rows from before migration 0020 have only segments with words.
@@ -43,7 +44,7 @@ SELECT t.status, t.error_code, t.error_message, t.recording_id, t.language, t.du
     {TITLE},
     CASE WHEN octet_length(s.stored) <= $5 THEN s.stored END AS segments,
     coalesce(octet_length(s.stored) <= $5 OR position('"speaker":'::bytea IN s.stored) > 0, false)
-        AS has_speakers
+        AS has_speakers, t.warnings
 FROM transcriptions t {titled_recording("t", "$3")}
 CROSS JOIN LATERAL (SELECT {_STORED} AS stored) s
 WHERE t.world_id = $1 AND t.id = $2

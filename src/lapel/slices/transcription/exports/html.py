@@ -7,7 +7,8 @@ import hashlib
 from html import escape
 from typing import TYPE_CHECKING, Final
 
-from lapel.slices.transcription.exports.content import NOTHING_SAID, clock, joined, or_else
+from lapel.slices.transcription.exports.content import NOTHING_SAID, joined, or_else
+from lapel.slices.transcription.speech.transcript import clock
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -6,10 +6,11 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from lapel.foundation.timed_warnings import TimedWarning
 from lapel.slices.transcription.speech.transcript import MeanConfidence
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
 
     from lapel.slices.transcription.exports.content import Document
 
@@ -25,6 +26,7 @@ class _JsonBegin(msgspec.Struct, frozen=True, kw_only=True):
     duration_ms: int | None
     language: str | None
     model: str | None
+    warnings: Sequence[TimedWarning]
     speakers: Mapping[str, str] | msgspec.UnsetType
 
 
@@ -43,6 +45,7 @@ def json(document: Document) -> Iterator[bytes]:
         duration_ms=document.duration_ms,
         language=document.language,
         model=document.model,
+        warnings=document.warnings,
         speakers=document.speakers or msgspec.UNSET,
     )
     yield b"{" + _fields(begin) + b',\n  "full_text": "'

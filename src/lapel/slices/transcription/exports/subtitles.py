@@ -20,6 +20,7 @@ from lapel.slices.transcription.exports.wrapping import LINE, Piece, columns, fi
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from lapel.foundation.timed_warnings import TimedWarning
     from lapel.slices.transcription.exports.content import Document
     from lapel.slices.transcription.speech.transcript import Segment, Word
 
@@ -50,7 +51,7 @@ class Cue(NamedTuple):
 
 
 def srt(document: Document) -> Iterator[bytes]:
-    """SubRip: numbered cues of plain text. The format has no place for speakers."""
+    """SubRip: numbered cues of plain text. The format has no place for speakers and comments."""
     blocks = (
         f"{number}\n{_stamp(cue.start, ',')} --> {_stamp(cue.end, ',')}\n" + "\n".join(cue.lines) + "\n"
         for number, cue in enumerate(cues(document, arrow="→"), 1)
@@ -59,8 +60,10 @@ def srt(document: Document) -> Iterator[bytes]:
 
 
 def vtt(document: Document) -> Iterator[bytes]:
-    """WebVTT: the speaker of each cue is its voice (`<v>`)."""
-    return joined("\n", chain(("WEBVTT\n",), map(_voiced, cues(document))))
+    """WebVTT: the speaker of each cue is its voice (`<v>`). A comment has the warnings."""
+    told = "\n".join(each.message.replace("-->", "→") for each in document.warnings)
+    head = ("WEBVTT\n", f"NOTE\n{told}\n") if told else ("WEBVTT\n",)
+    return joined("\n", chain(head, map(_voiced, cues(document))))
 
 
 def _voiced(cue: Cue) -> str:
@@ -105,7 +108,10 @@ def _placed(cue: Cue, free: int, following: int | None) -> Cue:
 
 def _raw(document: Document, arrow: str | None) -> Iterator[Cue]:
     """The cues with the times of their speech. These cues may overlap."""
+    notes = document.notes()
     for segment in document.segments:
+        while notes and (notes[0].start_ms or 0) <= segment.start * 1000:
+            yield _note(notes.popleft())
         text = segment.text
         if arrow:
             text = _ARROW.sub(arrow, text)
@@ -118,6 +124,16 @@ def _raw(document: Document, arrow: str | None) -> Iterator[Cue]:
                 start = round(times.start(part[0].first) * 1000)
                 stop = round(times.end(part[-1].last) * 1000)
                 yield Cue(start, max(start, stop), lines(part), speaker)
+    yield from map(_note, notes)
+
+
+def _note(warning: TimedWarning) -> Cue:
+    """A short cue where audio is missing: the viewer sees that the talk jumps here or breaks off."""
+    at = warning.start_ms or 0
+    missing = (
+        "audio missing" if not warning.missing_ms else f"{warning.missing_ms / 1000:.1f} s of audio missing"
+    )
+    return Cue(at, at, [f"[{missing}]"], None)
 
 
 def _runs(row: list[Piece], times: _Times) -> Iterator[tuple[int, int]]:

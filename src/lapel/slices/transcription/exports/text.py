@@ -6,7 +6,8 @@ import re
 from itertools import chain
 from typing import TYPE_CHECKING
 
-from lapel.slices.transcription.exports.content import NOTHING_SAID, clock, joined, or_else
+from lapel.slices.transcription.exports.content import NOTHING_SAID, joined, or_else
+from lapel.slices.transcription.speech.transcript import clock
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

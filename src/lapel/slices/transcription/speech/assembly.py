@@ -6,6 +6,7 @@ The HTTP contract sets the rules for a transcript (transcript.py, bounds.py). Th
 from __future__ import annotations
 
 import math
+from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from typing import TypeAlias
 
@@ -15,7 +16,7 @@ from lapel.foundation.text_cleaning import plain
 from lapel.slices.transcription.speech.assign import with_speakers
 from lapel.slices.transcription.speech.bounds import bounded
 from lapel.slices.transcription.speech.messages import Groups, Heard
-from lapel.slices.transcription.speech.segmentation import shortened
+from lapel.slices.transcription.speech.segmentation import shortened, split_at
 from lapel.slices.transcription.speech.transcript import Segment, Transcript, Word, share
 
 # If a piece has this much speech (in seconds) and a language with this probability, the pieces after it are
@@ -28,7 +29,12 @@ Piece: TypeAlias = tuple[int, int]
 
 
 def assemble(
-    heard: Sequence[Heard], pieces: Sequence[Piece], groups: Groups | None = None, *, duration_ms: int
+    heard: Sequence[Heard],
+    pieces: Sequence[Piece],
+    groups: Groups | None = None,
+    *,
+    duration_ms: int,
+    gaps: Sequence[int] = (),
 ) -> Transcript:
     """The transcript of a recording. `heard[i]` is the speech in `pieces[i]`.
 
@@ -40,6 +46,9 @@ def assemble(
     With `groups`, the words get the speakers of `groups`; without, they keep the speakers in `heard`.
     Speakers are numbered in the order in which they speak. A piece with text but without times stays one
     segment, of any length and without a speaker from `groups`, because finer times would be invented.
+
+    `gaps`: times in milliseconds, in order, at which audio is missing. No segment with times spans one, and
+    the first segment after each has `after_gap`.
     """
     segments: list[Segment] = []
     whole: list[Segment] = []
@@ -51,9 +60,17 @@ def assemble(
         (segments if each.timed else whole).extend(found)
     if groups is not None:
         segments = with_speakers(segments, groups)
-    parts = [part for segment in segments for part in shortened(segment) if plain(part.text)]
+    times = [gap / 1000 for gap in gaps]
+    parts = [
+        part
+        for segment in segments
+        for within in split_at(segment, times)
+        for part in shortened(within)
+        if plain(part.text)
+    ]
     parts = [_rounded(part) for part in [*parts, *whole]]
     parts.sort(key=lambda part: part.start)
+    _mark_gaps(parts, times)
     language, probability = spoken_language(heard)
     return Transcript(
         segments=_numbered(bounded(parts)),
@@ -178,6 +195,14 @@ def _in_turn(times: Sequence[tuple[float, float, object]], bounds: Piece) -> lis
             finish = min(finish, starts[index + 1])
         found.append((start, finish))
     return found
+
+
+def _mark_gaps(parts: list[Segment], times: Sequence[float]) -> None:
+    """Mark the first segment that begins at each of these times or later. `parts` are in order of start."""
+    for time in times:
+        at = bisect_left(parts, time, key=lambda part: part.start)
+        if at < len(parts):
+            parts[at] = msgspec.structs.replace(parts[at], after_gap=True)
 
 
 def _rounded(segment: Segment) -> Segment:

@@ -17,9 +17,9 @@ def bounded(segments: Sequence[Segment]) -> list[Segment]:
     """The segments, changed to keep the bounds.
 
     Long texts are split. If there are too many segments, neighbours are joined. `segments` are in order of
-    start, and the result is, too. Neighbours of one speaker are joined first, beginning with the shortest
-    pause. Then neighbours of different speakers are joined; these segments have no speaker afterwards. If
-    there are still too many segments, the last ones are left out.
+    start, and the result is, too. Segments are not joined over a gap. Neighbours of one speaker are joined
+    first, beginning with the shortest pause. Then neighbours of different speakers are joined; these segments
+    have no speaker afterwards. If there are still too many segments, the last ones are left out.
     """
     found = [part for segment in segments for part in _cut(segment)]
     for across in (False, True):
@@ -52,7 +52,7 @@ def _joined(segments: list[Segment], surplus: int, *, across: bool) -> list[Segm
 
 def _fit(left: Segment, right: Segment, *, across: bool) -> bool:
     return (across or left.speaker == right.speaker) and (
-        utf16_units(left.text) + 1 + utf16_units(right.text) <= LONGEST_TEXT
+        not right.after_gap and utf16_units(left.text) + 1 + utf16_units(right.text) <= LONGEST_TEXT
     )
 
 
@@ -84,7 +84,12 @@ def _cut(segment: Segment) -> Iterator[Segment]:
         start = segment.start + milliseconds * number // len(texts) / 1000
         end = segment.start + milliseconds * (number + 1) // len(texts) / 1000
         yield msgspec.structs.replace(
-            segment, start=round(start, 3), end=round(end, 3), text=text, words=msgspec.UNSET
+            segment,
+            start=round(start, 3),
+            end=round(end, 3),
+            text=text,
+            words=msgspec.UNSET,
+            after_gap=segment.after_gap and number == 0,
         )
 
 

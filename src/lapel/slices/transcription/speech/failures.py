@@ -9,6 +9,8 @@ Code: TypeAlias = Literal[
     "audio_too_short", "audio_corrupt", "unsupported_format", "processing_error", "provider_error"
 ]
 
+# Faults of the audio: another try would find the same fault.
+OF_AUDIO: frozenset[Code] = frozenset({"audio_too_short", "audio_corrupt", "unsupported_format"})
 
 TELL = "Tell the operator of this server: the log names the remedy."
 

@@ -90,10 +90,14 @@ class Describe(msgspec.Struct, frozen=True, kw_only=True, tag="describe"):
 
 
 class Voices(msgspec.Struct, frozen=True, kw_only=True):
-    """Windows and their embeddings: float16, little-endian, `len(windows)` x 192, each of length 1."""
+    """Windows and their embeddings: float16, little-endian, `len(windows)` x 192, each of length 1.
+
+    `left_out`: why there are none although somebody speaks; empty otherwise.
+    """
 
     windows: list[Span]
     embeddings: bytes
+    left_out: str = ""
 
 
 class Group(msgspec.Struct, frozen=True, kw_only=True, tag="group"):

@@ -6,7 +6,9 @@ or of a clause, or a pause. The parts are cut again, until every part is short e
 
 from __future__ import annotations
 
+import math
 import re
+from collections.abc import Sequence
 from typing import TypeAlias
 
 import msgspec
@@ -15,6 +17,8 @@ from lapel.slices.transcription.speech.punctuation import CLAUSE_ENDS, SENTENCE_
 from lapel.slices.transcription.speech.transcript import Segment, Word
 
 LONGEST = 30.0  # seconds: a longer subtitle or search hit is useless
+
+_SHORTEST = 0.001  # seconds
 
 # Text without spaces is cut after this many characters if there is no better place.
 _UNSPACED = 40
@@ -56,6 +60,46 @@ def shortened(segment: Segment) -> list[Segment]:
         else:
             found.append((first, last))
     return [_part(segment, atoms, cut) for cut in found]
+
+
+def split_at(segment: Segment, times: Sequence[float]) -> list[Segment]:
+    """The segment in parts, of which none spans one of the `times` (seconds, in order).
+
+    A word that spans a time belongs to the side on which most of it lies, and ends or begins at this time.
+    """
+    inner = [time for time in times if segment.start < time < segment.end]
+    if not inner:
+        return [segment]
+    atoms = _words(segment) or _estimated(segment)
+    parts: list[Segment] = []
+    first, start = 0, segment.start
+    for time in [*inner, math.inf]:
+        last = first
+        while last < len(atoms) and (atoms[last].start + atoms[last].end) / 2 < time:
+            last += 1
+        end = min(time, segment.end)
+        if last > first:
+            part = _part(segment, atoms, (first, last))
+            parts.append(_between(part, start, max(end, start + _SHORTEST)))
+        first, start = last, end
+    return parts
+
+
+def _between(part: Segment, start: float, end: float) -> Segment:
+    """The part with its times, and those of its words, limited to this stretch."""
+    begin = min(max(part.start, start), end - _SHORTEST)
+    words = [
+        msgspec.structs.replace(
+            word, start=min(max(word.start, begin), end), end=min(max(word.end, begin), end)
+        )
+        for word in part.words or ()
+    ]
+    return msgspec.structs.replace(
+        part,
+        start=begin,
+        end=min(max(part.end, begin + _SHORTEST), end),
+        words=words or msgspec.UNSET,
+    )
 
 
 def _best_cut(atoms: list[_Atom], first: int, last: int) -> int:

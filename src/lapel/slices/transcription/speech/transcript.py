@@ -7,6 +7,8 @@ from typing import Literal, TypeAlias
 
 import msgspec
 
+from lapel.foundation.timed_warnings import TimedWarning
+
 # The states of a transcription, in order; the last two are final.
 Status: TypeAlias = Literal["pending", "processing", "completed", "failed"]
 # Whether the configuration or a client asked for a transcription.
@@ -16,6 +18,13 @@ Origin: TypeAlias = Literal["auto", "request"]
 def share(value: float) -> float:
     """A confidence, limited to the range 0 to 1, with 4 digits; 0 for infinite values and NaN."""
     return round(min(max(value, 0.0), 1.0), 4) if math.isfinite(value) else 0.0
+
+
+def clock(seconds: float) -> str:
+    """Seconds as hours, minutes and whole seconds: `0:01:05`."""
+    minutes, second = divmod(int(seconds), 60)
+    hour, minute = divmod(minutes, 60)
+    return f"{hour}:{minute:02}:{second:02}"
 
 
 class Word(msgspec.Struct, frozen=True, kw_only=True):
@@ -31,7 +40,8 @@ class Segment(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Consecutive words of one speaker.
 
     `end` > `start`. `text` is never blank and has no control characters. `speaker` (`SPEAKER_0`, …) and
-    `words` are left out if they are not known.
+    `words` are left out if they are not known. `after_gap` is there, and true, if audio is missing between
+    this segment and the one before it.
     """
 
     start: float
@@ -40,16 +50,19 @@ class Segment(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     confidence: float
     speaker: str | msgspec.UnsetType = msgspec.UNSET
     words: list[Word] | msgspec.UnsetType = msgspec.UNSET
+    after_gap: bool = False
 
 
 class Transcript(msgspec.Struct, frozen=True, kw_only=True):
-    """Everything that was said in a recording. `segments` are ordered by start."""
+    """Everything that was said in a recording. `segments` are ordered by start. `warnings`: what is missing
+    in it, although it is complete otherwise."""
 
     segments: list[Segment]
     language: str | None
     language_probability: float | None
     model: str
     duration_ms: int
+    warnings: list[TimedWarning] = msgspec.field(default_factory=list[TimedWarning])
 
     @property
     def full_text(self) -> str:

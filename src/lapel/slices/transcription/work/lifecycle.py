@@ -1,4 +1,5 @@
-"""Changes the status of a transcription, and creates the row of the work on an audio.
+"""Changes the status of a transcription, and creates the row of the work on an audio. Also
+writes what the probe found.
 
 No other module of the slice does this. The order: pending → processing → completed or failed. `start`,
 `complete` and `fail` publish an event in the same transaction; creation publishes none. The runner moves the
@@ -9,12 +10,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol
 
+import msgspec
+
 from lapel.foundation.database import audit
 from lapel.foundation.queue import jobs
-from lapel.slices.recordings.service import set_transcription
-from lapel.slices.transcription import events, queries
-from lapel.slices.transcription.payloads import Lane, Stage, Wake, entrypoint
+from lapel.foundation.timed_warnings import TimedWarning
+from lapel.slices.recordings.service import set_examined, set_transcription, set_unreadable
+from lapel.slices.transcription import events, fact_queries, queries
+from lapel.slices.transcription.audio.damage.damage_warnings import warnings_of
 from lapel.slices.transcription.requests.daily_audio import give_back
+from lapel.slices.transcription.payloads import Lane, Stage, Wake, entrypoint
+from lapel.slices.transcription.speech.failures import OF_AUDIO
 from lapel.slices.transcription.views import stored_segments, transcription_of
 from lapel.slices.transcription.wire import TranscribeRecording
 from lapel.slices.transcription.work import work_queries
@@ -27,6 +33,7 @@ if TYPE_CHECKING:
     from lapel.foundation.ports import Ports
     from lapel.slices.providers.service import SpeechSlot
     from lapel.slices.recordings.service import Audio
+    from lapel.slices.transcription.audio.audio_facts import AudioFacts
     from lapel.slices.transcription.rows import ChangedTranscriptionRow
     from lapel.slices.transcription.speech.failures import Code
     from lapel.slices.transcription.speech.transcript import Origin, Transcript
@@ -124,6 +131,25 @@ async def write_transcript(
     segments = stored_segments(transcript.segments)
     await complete(connection, ports, world_id, transcription_id, transcript, segments, hooks)
     return transcription_id
+
+
+async def write_facts(connection: Connection, audio: Audio, facts: AudioFacts, now: datetime) -> None:
+    """Store what the probe found in an audio, with warnings if it is damaged; the recording shows them."""
+    ids = (audio.world_id, audio.recording_id, audio.media_id)
+    warnings = warnings_of(facts, audio.claimed_ms)
+    stored = msgspec.json.encode(warnings).decode()
+    await fact_queries.put(connection, *ids, facts, stored, now)
+    await set_examined(connection, *ids, facts.duration_ms, now, warnings=stored, damaged=bool(warnings))
+
+
+async def write_fault(connection: Connection, audio: Audio, code: Code, message: str, now: datetime) -> None:
+    """Store why an audio cannot be read. The recording shows it if the audio itself is the reason."""
+    ids = (audio.world_id, audio.recording_id)
+    await fact_queries.put_fault(connection, *ids, audio.media_id, code, message, now)
+    if code in OF_AUDIO:
+        warnings = msgspec.json.encode([TimedWarning(code=code, message=message)]).decode()
+        damaged = code != "audio_too_short"
+        await set_unreadable(connection, *ids, now, warnings=warnings, damaged=damaged)
 
 
 async def start(connection: Connection, ports: Ports, world_id: int, transcription_id: str) -> None:

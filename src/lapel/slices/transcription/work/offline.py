@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from lapel.slices.transcription.audio.audio_facts import AudioFacts
+from lapel.slices.transcription.audio.damage.damage_record import gaps_of
+from lapel.slices.transcription.audio.damage.damage_warnings import warnings_of
 from lapel.slices.transcription.payloads import Stage
 from lapel.slices.transcription.speech.messages import Heard, Voices, pcm_name
 from lapel.slices.transcription.speech.transcript import Transcript
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
 
     from lapel.slices.transcription.audio.decoder import Decoder
     from lapel.slices.transcription.providers.protocol import Transcriber, Wish
+    from lapel.slices.transcription.speech.failures import SpeechError
     from lapel.slices.transcription.work.stages import VoiceEngine
 
 
@@ -37,11 +40,10 @@ class Status(msgspec.Struct, frozen=True):
 
 
 class Outcome(msgspec.Struct, frozen=True, kw_only=True):
-    """The result of a file. `warnings`: sentences about what was left out."""
+    """The result of a file."""
 
     transcript: Transcript
     facts: AudioFacts
-    warnings: list[str]
 
 
 async def transcribe(
@@ -116,7 +118,6 @@ class _Run:
         self._duration_ms: int | None = None
         self._heard: list[Heard] = []
         self._voices: list[Voices] = []
-        self._left_out: list[str] = []
 
     async def outcome(self) -> Outcome:
         facts = await self._probe()
@@ -127,13 +128,19 @@ class _Run:
         self._progress("finish", 0)
         transcript = await self._stages.finish(self._plan, self._heard, self._voices)
         self._progress("finish", 1)
-        return Outcome(transcript=transcript, facts=facts, warnings=self._warnings())
+        return Outcome(transcript=transcript, facts=facts)
 
     async def _probe(self) -> AudioFacts:
         self._progress("probe", 0)
         facts = await self._stages.probe(self._file, keep_samples=True)
         self._file = replace(self._file, content_type=facts.mime_type)
-        self._plan = replace(self._plan, cuts=facts.pieces, duration_ms=facts.duration_ms)
+        self._plan = replace(
+            self._plan,
+            cuts=facts.pieces,
+            duration_ms=facts.duration_ms,
+            gaps=gaps_of(facts.damage, facts.duration_ms),
+            warnings=warnings_of(facts, None),
+        )
         self._duration_ms = facts.duration_ms
         return facts
 
@@ -146,19 +153,15 @@ class _Run:
 
     async def _diarize(self, piece: int) -> None:
         self._progress("diarize", share_of_audio(self._plan.pieces, piece, 0))
-        self._voices.append(await self._stages.diarize(self._file, self._heard[piece], self._leave_out))
+        self._voices.append(await self._stages.diarize(self._file, self._heard[piece], _reason))
 
     async def _earlier(self, piece: int) -> Heard:
         return self._heard[piece]
 
-    def _leave_out(self, reason: str) -> None:
-        if reason not in self._left_out:
-            self._left_out.append(reason)
-
-    def _warnings(self) -> list[str]:
-        some = any(each.windows for each in self._voices)
-        what = "The speakers of some parts are left out." if some else "The speakers are left out."
-        return [f"{what} {reason}" for reason in self._left_out]
-
     def _tell(self, stage: Stage, progress: float) -> None:
         self._report(Status(stage, progress, self._duration_ms))
+
+
+def _reason(error: SpeechError) -> str:
+    """With the remedy, because the caller runs this machine."""
+    return error.message

@@ -29,7 +29,7 @@ from lapel.foundation.queue.expected_faults import tell_fault
 from lapel.foundation.queue.places import Places
 from lapel.foundation.storage.errors import StoreUnavailable
 from lapel.slices.recordings.service import audio_of
-from lapel.slices.transcription import fact_queries, queries
+from lapel.slices.transcription import queries
 from lapel.slices.transcription.payloads import AT_ONCE, LANES
 from lapel.slices.transcription.speech.at_audio import NOTE
 from lapel.slices.transcription.speech.failures import DiskFull, Gone, SpeechError, TryAgain, TurnOver
@@ -316,9 +316,7 @@ class Runner:
             if not await work_queries.lock(connection, claim):
                 return
             if audio is not None:
-                await fact_queries.put_fault(
-                    connection, claim.world_id, claim.recording_id, claim.media_id, code, message, now
-                )
+                await lifecycle.write_fault(connection, audio, code, message, now)
             if claim.transcription_id is not None:
                 ended = (claim.world_id, claim.transcription_id, code, message)
                 await lifecycle.fail(connection, self._ports, *ended, by_audio=by_audio)

@@ -30,7 +30,7 @@ from lapel.slices.transcription.speech.messages import pcm_name
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-_DECODING = "lapel.slices.transcription.audio"
+_DECODING = ("lapel.slices.transcription.audio", "lapel.slices.transcription.audio.damage")
 _RECORD = "place.json"
 _MOST_BYTES = 1024 * 1024
 # A damaged folder, a full disk, or a system that does not tell its versions or starts.
@@ -160,9 +160,10 @@ def _check(about: os.stat_result, is_kind: Callable[[int], bool]) -> os.stat_res
 def _decoder() -> str:
     """What samples depend on beside the file: the code of the decoder, and its library."""
     code = hashlib.sha256()
-    modules = (each for each in files(_DECODING).iterdir() if each.name.endswith(".py"))
-    for each in sorted(modules, key=lambda module: module.name):
-        code.update(each.read_bytes())
+    for package in _DECODING:
+        modules = (each for each in files(package).iterdir() if each.name.endswith(".py"))
+        for each in sorted(modules, key=lambda module: module.name):
+            code.update(each.read_bytes())
     return f"{code.hexdigest()} av {version('av')}"
 
 

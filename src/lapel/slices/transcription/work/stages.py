@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Generic, NamedTuple, Protocol, TypeAlias, Type
 
 import msgspec
 
+from lapel.foundation.timed_warnings import TimedWarning
 from lapel.slices.transcription.providers.protocol import Clip, Transcriber, Wish
 from lapel.slices.transcription.speech.assembly import Piece, assemble, settled_language
 from lapel.slices.transcription.speech.failures import SpeechError
@@ -89,12 +90,15 @@ class Step(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """How one probed audio is transcribed. `cuts`: the audio's pieces, as the probe found them."""
+    """How one probed audio is transcribed. `cuts`: the audio's pieces, as the probe found them. `gaps`: the
+    times at which audio is missing, in milliseconds. `warnings`: about the audio."""
 
     wish: Wish
     transcriber: Transcriber
     cuts: Sequence[Piece]
     duration_ms: int
+    gaps: Sequence[int] = ()
+    warnings: Sequence[TimedWarning] = ()
 
     @property
     def pieces(self) -> Sequence[Piece]:
@@ -196,12 +200,12 @@ class Stages(ABC, Generic[A]):
             )
             return await transcriber.transcribe(clip, wish, report)
 
-    async def diarize(self, audio: A, heard: Heard, leave_out: Callable[[str], None]) -> Voices:
+    async def diarize(self, audio: A, heard: Heard, leave_out: Callable[[SpeechError], str]) -> Voices:
         """Embed the voices of a piece. If its text has no times, the result is empty.
 
-        If the voices cannot be embedded, `leave_out` is called with the reason, and the text stays without
-        speakers. The usual reason is that the weights of the speaker model are missing. Raises what
-        `VoiceEngine.describe`, `Decoder.decode` and `opened` raise, except SpeechError.
+        If the voices cannot be embedded, `leave_out` is called and returns the reason to tell, and the text
+        stays without speakers. The usual reason is that the weights of the speaker model are missing. Raises
+        what `VoiceEngine.describe`, `Decoder.decode` and `opened` raise, except SpeechError.
         """
         spoken = heard.spoken if heard.timed else []
         if spoken:
@@ -210,7 +214,7 @@ class Stages(ABC, Generic[A]):
                     await self._decoded(audio, place)
                     return await self.engine.describe(Describe(pcm=str(place.pcm), speech=spoken))
             except SpeechError as error:
-                leave_out(error.message)
+                return Voices(windows=[], embeddings=b"", left_out=leave_out(error))
         return Voices(windows=[], embeddings=b"")
 
     async def finish(self, plan: Plan, heard: list[Heard], voices: list[Voices]) -> Transcript:
@@ -222,7 +226,11 @@ class Stages(ABC, Generic[A]):
         if any(each.windows for each in voices):
             groups = await self.engine.group(Group(voices=voices, num_speakers=plan.wish.num_speakers))
         pieces = plan.pieces_of(len(heard))
-        return await asyncio.to_thread(assemble, heard, pieces, groups, duration_ms=plan.duration_ms)
+        made = await asyncio.to_thread(
+            assemble, heard, pieces, groups, duration_ms=plan.duration_ms, gaps=plan.gaps
+        )
+        warnings = [*plan.warnings, *_speakers_left_out(voices), *made.warnings]
+        return msgspec.structs.replace(made, warnings=warnings)
 
     async def _decoded(self, audio: A, place: AudioPlace) -> None:
         """Decode the audio unless its samples are still here from an earlier step."""
@@ -240,3 +248,11 @@ class Stages(ABC, Generic[A]):
             part.replace(place.pcm)
             await asyncio.to_thread(place.set_decoded, facts)
         return facts
+
+
+def _speakers_left_out(voices: list[Voices]) -> list[TimedWarning]:
+    """A warning for each reason why speakers are left out."""
+    some = any(each.windows for each in voices)
+    what = "The speakers of some parts are left out." if some else "The speakers are left out."
+    reasons = dict.fromkeys(each.left_out for each in voices if each.left_out)
+    return [TimedWarning(code="speakers_left_out", message=f"{what} {reason}") for reason in reasons]

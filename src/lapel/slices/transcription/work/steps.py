@@ -15,14 +15,15 @@ import msgspec
 import structlog
 
 from lapel.foundation.outbound.policy import OutboundPolicy
+from lapel.foundation.timed_warnings import warnings_in
 from lapel.slices.providers.service import engine_of
-from lapel.slices.recordings.service import audio_of, set_duration
+from lapel.slices.recordings.service import audio_of
 from lapel.slices.transcription import fact_queries, queries
 from lapel.slices.transcription.copies.remote_copies import remember_for
 from lapel.slices.transcription.providers.protocol import Wish
 from lapel.slices.transcription.providers.transcribers import speech_choice, speech_engine, transcriber
 from lapel.slices.transcription.requests.daily_audio import DailyAudio
-from lapel.slices.transcription.speech.failures import Gone, SpeechError
+from lapel.slices.transcription.speech.failures import OF_AUDIO, Gone, SpeechError
 from lapel.slices.transcription.speech.messages import Heard, Voices
 from lapel.slices.transcription.views import stored_segments
 from lapel.slices.transcription.work import lifecycle
@@ -37,11 +38,8 @@ if TYPE_CHECKING:
     from lapel.slices.transcription.audio.audio_facts import AudioFacts
     from lapel.slices.transcription.payloads import Lane, Stage
     from lapel.slices.transcription.rows import ClaimRow, TranscriptRow
-    from lapel.slices.transcription.speech.failures import Code
     from lapel.slices.transcription.work.tools import WorkerStages
 
-# Faults of the audio: another try would find the same fault.
-_FOR_GOOD: frozenset[Code] = frozenset({"audio_too_short", "audio_corrupt", "unsupported_format"})
 _log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
 _decode_heard = msgspec.json.Decoder(Heard).decode
 _decode_voices = msgspec.msgpack.Decoder(Voices).decode
@@ -146,10 +144,10 @@ class Steps:
         if audio is None:
             raise Gone
         fault = None if known is None else known.error_code
-        if known is not None and fault is not None and fault in _FOR_GOOD:
+        if known is not None and fault is not None and fault in OF_AUDIO:
             raise SpeechError(fault, known.error_message or "")
         facts: AudioFacts | None = None
-        if known is not None and known.duration_ms is not None:
+        if known is not None and known.duration_ms is not None and known.warnings is not None:
             duration_ms = known.duration_ms
         else:
             facts = await self._stages.probe(audio, keep_samples=transcribed)
@@ -161,10 +159,7 @@ class Steps:
         async def write(connection: Connection) -> None:
             if facts is not None:
                 now = self._ports.clock.now()
-                await fact_queries.put(connection, world_id, claim.recording_id, claim.media_id, facts, now)
-                await set_duration(
-                    connection, world_id, claim.recording_id, claim.media_id, facts.duration_ms, now
-                )
+                await lifecycle.write_facts(connection, audio, facts, now)
 
         if claim.transcription_id is None:
             return Ending(write, None)
@@ -217,6 +212,8 @@ class Steps:
                 ),
                 cuts=list(pairwise(facts.cuts or ())),
                 duration_ms=facts.duration_ms,
+                gaps=facts.gaps or (),
+                warnings=warnings_in(facts.warnings),
             ),
         )
 
@@ -275,7 +272,7 @@ class Steps:
         voices = await self._stages.diarize(
             task.audio,
             _decode_heard(heard),
-            lambda reason: _log.warning("speech.speakers_left_out", work=claim.id, error=reason),
+            lambda error: self._leave_out(claim, error),
         )
 
         async def write(connection: Connection) -> None:
@@ -283,6 +280,10 @@ class Steps:
             await queries.put_piece(connection, claim.world_id, task.transcription_id, "diarize", index, kept)
 
         return Ending(write, task.after(count))
+
+    def _leave_out(self, claim: ClaimRow, error: SpeechError) -> str:
+        _log.warning("speech.speakers_left_out", work=claim.id, error=error.message)
+        return error.told
 
     async def _finish(self, task: _Task) -> Ending:
         claim = task.claim

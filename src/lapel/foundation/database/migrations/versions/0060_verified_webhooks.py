@@ -3,7 +3,7 @@
 from lapel.foundation.database.migrations import in_batches, script
 
 revision = "0060"
-down_revision = "0057"
+down_revision = "0058"
 
 COLUMNS = """
 ALTER TABLE webhooks
