@@ -54,8 +54,8 @@ class Lapel:
             folder=self._folder,
             report=lambda _: None,
         )
-        if outcome.warnings:
-            raise RuntimeError(f"not the whole pipeline: {outcome.warnings}")
+        if outcome.transcript.warnings:
+            raise RuntimeError(f"not the whole pipeline: {outcome.transcript.warnings}")
         return time.perf_counter() - began, outcome
 
 

@@ -138,7 +138,7 @@ async def test_keys_and_what_is_sealed_outlive_three_changes(machines: Machines)
         world: int = await connection.fetchval("SELECT id FROM worlds WHERE mode = 'test'")
         for webhook in ("wh_1", "wh_2"):
             sealed = signing_secrets.sealed(ports.sealer, world, webhook, "whsec_a")
-            about = ("https://example.com", ["*"], (None, "{}"), sealed, ports.clock.now())
+            about = ("https://example.com", ["*"], (None, "{}"), sealed, ports.clock.now(), "key_1")
             await queries.insert(connection, world, webhook, *about)
         await connection.execute(
             "UPDATE webhooks SET sealed_previous_secret = sealed_secret, previous_secret_until = now()"

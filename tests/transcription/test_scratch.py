@@ -93,6 +93,7 @@ ANY = Audio(
     object_key="",
     content_type="audio/ogg",
     size=SIZE,
+    claimed_ms=None,
 )
 
 

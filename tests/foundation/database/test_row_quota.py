@@ -76,9 +76,7 @@ def grown(live: Running) -> list[str]:
 
 async def measured(live: Running) -> dict[int, int]:
     """The full worlds, found anew."""
-    return await measure(
-        live.ports.database, live.ports.clock, live.ports.settings.rows_bytes_per_world, grown(live)
-    )
+    return await measure(live.ports.database, live.ports.clock, live.ports.settings.rows_limit, grown(live))
 
 
 async def fill(client: httpx.AsyncClient, tenant: Tenant, rows: int) -> None:

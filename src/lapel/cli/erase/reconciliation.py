@@ -16,6 +16,7 @@ from lapel.slices.end_users.service import EndUsers
 from lapel.slices.erasure.outside import ledger_line_queries
 from lapel.slices.erasure.service import RECONCILE, Erasures, knows_hold
 from lapel.slices.projects.revocations.service import KeyRevocations
+from lapel.slices.projects.service import Keys
 from lapel.slices.recordings.service import Recordings
 
 if TYPE_CHECKING:
@@ -71,7 +72,8 @@ async def end_keys_again(
     Returns the number of these keys, and of keys that ended and that the database lacks. Raises
     StoreUnavailable while the store is unavailable, and Unavailable while the database is.
     """
-    revocations, back, newer = KeyRevocations(ports), set[str](), set[str]()
+    revocations = KeyRevocations(ports, open_services(ports)[Keys].on_revoke_issued)
+    back, newer = set[str](), set[str]()
     async for page in pages:
         for line in page:
             match await revocations.end_again(line, dry_run=dry_run):

@@ -9,7 +9,10 @@ from lapel.slices.projects.revocations import revocation_line_queries, revocatio
 from lapel.slices.projects.rows import WorldRow
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from lapel.foundation.ports import Ports
+    from lapel.slices.projects.issuing import IssuedHook
     from lapel.slices.projects.revocations.revocation_line_queries import KeyEndsRow
     from lapel.slices.projects.revocations.revocation_lines import RevocationLine
 
@@ -22,10 +25,12 @@ class KeyRevocations:
     """The ledger of the ends of keys.
 
     Every method raises Unavailable while the database is unavailable.
+    `on_revoke_issued`: the hooks of `Keys`, for what a key issued.
     """
 
-    def __init__(self, ports: Ports) -> None:
+    def __init__(self, ports: Ports, on_revoke_issued: Sequence[IssuedHook] = ()) -> None:
         self._ports = ports
+        self._on_revoke_issued = on_revoke_issued
 
     async def tell(self) -> None:
         """Write the ends that the bucket does not have. A repeat changes nothing. Raises StoreUnavailable."""
@@ -59,11 +64,12 @@ class KeyRevocations:
                 return "known"
             if dry_run:
                 return "back"
-            world, issued = WorldRow(world_id, line.project_id, mode), line.end == "issued-revoked"
+            world = WorldRow(world_id, line.project_id, mode)
+            hooks = self._on_revoke_issued if line.end == "issued-revoked" else None
             if line.end == "retired" and line.at > self._ports.clock.now():
                 await issuing.shorten(connection, self._ports, world, line.key_id, line.at)
             else:
-                await issuing.revoke(connection, self._ports, world, line.key_id, issued=issued, by=None)
+                await issuing.revoke(connection, self._ports, world, line.key_id, issued=hooks, by=None)
             return "back"
 
 

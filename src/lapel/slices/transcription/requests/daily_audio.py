@@ -10,7 +10,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 from lapel.foundation.core.errors import RateLimitExceeded
-from lapel.slices.transcription.daily_audio import daily_audio_queries
+from lapel.slices.transcription.requests import daily_audio_queries
 
 if TYPE_CHECKING:
     from datetime import date

@@ -18,8 +18,8 @@ from lapel.foundation.timed_warnings import TimedWarning
 from lapel.slices.recordings.service import set_examined, set_transcription, set_unreadable
 from lapel.slices.transcription import events, fact_queries, queries
 from lapel.slices.transcription.audio.damage.damage_warnings import warnings_of
-from lapel.slices.transcription.requests.daily_audio import give_back
 from lapel.slices.transcription.payloads import Lane, Stage, Wake, entrypoint
+from lapel.slices.transcription.requests.daily_audio import give_back
 from lapel.slices.transcription.speech.failures import OF_AUDIO
 from lapel.slices.transcription.views import stored_segments, transcription_of
 from lapel.slices.transcription.wire import TranscribeRecording
