@@ -124,7 +124,7 @@ class SummaryRunner:
         self._ports = ports
         self._models = models
         self._meanings = OwnMeanings(embeddings)
-        self._places = Places(AT_ONCE)
+        self._places = Places[int](AT_ONCE)
         self._claiming = asyncio.Lock()
         self._running: set[asyncio.Task[MadeSummary]] = set()
         self._stopping = False
