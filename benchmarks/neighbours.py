@@ -21,6 +21,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
+from functools import cache
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -232,13 +233,19 @@ def _p99(times: list[float]) -> float:
 
 
 def _pages(size: int) -> Iterator[bytes]:
-    """At least `size` bytes of Ogg with Opus, in chained streams of the shortest pages: they take long."""
+    """At least `size` bytes of Ogg with Opus: a stream, chained."""
+    stream = _stream()
+    for _ in range(-(-size // len(stream))):
+        yield stream
+
+
+@cache
+def _stream() -> bytes:
+    """A stream of the shortest pages, which take longest."""
     head = b"OpusHead" + struct.pack("<BBHIhB", 1, 1, 0, 48_000, 0, 0)
     pages = [_page(2, 0, 0, head), _page(0, 0, 1, b"OpusTags" + bytes(8))]
     pages += [_page(0, 960 * number, number + 1, b"\xf8") for number in range(1, 20_000)]
-    stream = b"".join([*pages, _page(4, 960 * 20_000, 20_001, b"\xf8")])
-    for _ in range(-(-size // len(stream))):
-        yield stream
+    return b"".join([*pages, _page(4, 960 * 20_000, 20_001, b"\xf8")])
 
 
 def _page(flags: int, granule: int, sequence: int, packet: bytes) -> bytes:
