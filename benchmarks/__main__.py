@@ -31,7 +31,7 @@ BENCHMARKS = (
     "search",
     "ask",
     "job_start",
-    "neighbour",
+    "neighbours",
     "revocation",
     "deleted_audio",
     "delete_many",

@@ -124,10 +124,10 @@ class Client:
 
 
 @contextlib.contextmanager
-def served(data: Path) -> Generator[Client]:
-    """`lapel serve` on a folder, during a block."""
+def served(data: Path, **variables: str) -> Generator[Client]:
+    """`lapel serve` on a folder, during a block. `variables` are LAPEL_* settings."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith("LAPEL_")}
-    environment["LAPEL_RATE_LIMITS"] = "off"
+    environment |= {"LAPEL_RATE_LIMITS": "off", **variables}
     command = [sys.executable, "-m", "lapel.cli.main", "serve", "--data-dir", str(data), "--port", "0"]
     process = subprocess.Popen(
         [*command, "--json"],

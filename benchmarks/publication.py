@@ -16,7 +16,7 @@ import json
 import os
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from http.client import HTTPConnection
 from importlib import resources
@@ -28,7 +28,7 @@ import psutil
 from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
 
 from benchmarks.report import Row, show
-from benchmarks.rig import Api, rig
+from benchmarks.rig import rig
 from tests.support.device_sealing import BlockSealer, seal_manifest, wrap
 from tests.support.sealed_uploads import CAPABILITIES, base64_of
 
@@ -55,7 +55,8 @@ def measure() -> list[Row]:
         # Each with its own worker, because a worker decodes what it has published, for the waveform.
         with rig() as made:
             api = made.lapel(made.database("publication", 10))
-            published.append(_publish(_Client(api), made.folder / "sealed", made.worker(api)))
+            client = UploadClient(api.port, api.filled.key)
+            published.append(_publish(client, made.folder / "sealed", made.worker(api)))
         rates.append(raw_rate())
     best, raw = min(published, key=lambda each: each.seconds), max(rates)
     rate = BYTES / best.seconds
@@ -78,8 +79,29 @@ def raw_rate() -> float:
     return _RAW_BYTES / best
 
 
-def _publish(client: _Client, file: Path, worker: psutil.Process) -> Published:
-    """Seal and upload a recording, then send its manifest and wait for the receipt."""
+@dataclass(frozen=True, slots=True)
+class Staged:
+    """An encrypted recording that is uploaded, and whose manifest is not sent yet."""
+
+    client: UploadClient
+    session: str
+    manifest: dict[str, Any]
+
+    def send(self) -> None:
+        """Send the manifest: the publication begins."""
+        self.client.ask("POST", f"{self.session}/manifest", self.manifest)
+
+    def until_published(self) -> None:
+        """Wait for the receipt."""
+        deadline = time.perf_counter() + _PATIENCE
+        while (state := self.client.ask("GET", self.session)["state"]) != "published":
+            if state == "failed" or time.perf_counter() > deadline:
+                raise RuntimeError(f"the session is {state}")
+            time.sleep(0.05)
+
+
+def stage(client: UploadClient, file: Path, audio: Iterable[bytes]) -> Staged:
+    """Seal a recording of a new device into a file, and upload it."""
     end_user = client.ask("POST", "/v1/end-users", {})["id"]
     device = client.ask("POST", "/v1/devices", {"serial_number": f"BENCH-{uuid.uuid4()}", "model": "bench"})[
         "id"
@@ -89,7 +111,7 @@ def _publish(client: _Client, file: Path, worker: psutil.Process) -> Published:
     recording_uuid, data_key = uuid.uuid4(), os.urandom(32)
     sealer = BlockSealer(data_key, wrap(os.urandom(32), data_key, recording_uuid, 1))
     with file.open("wb") as content:
-        for piece in _audio():
+        for piece in audio:
             content.write(sealer.feed(piece))
         last, facts = sealer.finish()
         content.write(last)
@@ -114,20 +136,24 @@ def _publish(client: _Client, file: Path, worker: psutil.Process) -> Published:
         "manifest_base64": base64_of(document),
         "manifest_sha256": hashlib.sha256(document).hexdigest(),
     }
+    return Staged(client, f"{sessions}/{session['session_id']}", sent)
+
+
+def _publish(client: UploadClient, file: Path, worker: psutil.Process) -> Published:
+    """Seal and upload a recording, then send its manifest and wait for the receipt."""
+    staged = stage(client, file, _audio())
     before, began = _cpu(worker), time.perf_counter()
-    client.ask("POST", f"{sessions}/{session['session_id']}/manifest", sent)
-    deadline = began + _PATIENCE
-    while (state := client.ask("GET", f"{sessions}/{session['session_id']}")["state"]) != "published":
-        if state == "failed" or time.perf_counter() > deadline:
-            raise RuntimeError(f"the session is {state}")
-        time.sleep(0.05)
+    staged.send()
+    staged.until_published()
     return Published(time.perf_counter() - began, _cpu(worker) - before)
 
 
-class _Client:
-    def __init__(self, api: Api) -> None:
-        self._key = api.filled.key
-        self._port = api.port
+class UploadClient:
+    """Calls of an API on this machine, and of its store."""
+
+    def __init__(self, port: int, key: str) -> None:
+        self._key = key
+        self._port = port
 
     def ask(self, method: str, path: str, body: dict[str, Any] | None = None) -> Any:
         """The decoded answer of one call."""

@@ -103,7 +103,8 @@ async def test_strange_queries_have_vectors(embeddings: Embeddings) -> None:
 async def test_of_too_many_requests_some_are_refused_at_once(process: Embedder) -> None:
     reader, writer = await raw(process)
     count = MOST_REQUESTS_OF_SENTENCES + 8
-    writer.write(b"".join(framed(EmbedRequest(each, "sentence", [f"text {each}"])) for each in range(count)))
+    asked = [EmbedRequest(each, "sentence", [f"text {each}"], f"prj_{each}", each) for each in range(count)]
+    writer.write(b"".join(map(framed, asked)))
     found = await answers(reader, count)
     writer.close()
     refused = [each.number for each in found if each.packed is None]
@@ -116,12 +117,12 @@ GARBAGE = {
     "a frame without end": struct.pack(">I", MOST_OF_A_REQUEST + 1),
     "no MessagePack": struct.pack(">I", 4) + b"\xc1\xc1\xc1\xc1",
     "no request": struct.pack(">I", 1) + b"\xc0",
-    "another kind": framed(EmbedRequest(1, "passage", ["text"])),
-    "no text": framed(EmbedRequest(1, "query", [])),
-    "two queries": framed(EmbedRequest(1, "query", ["one", "two"])),
-    "too many sentences": framed(EmbedRequest(1, "sentence", ["text"] * 65)),
-    "a long text": framed(EmbedRequest(1, "query", ["x" * 2001])),
-    "a lone surrogate": struct.pack(">I", 12) + b"\x93\x01\xa5query\x91\xa3\xed\xa0\x80"[:12],
+    "another kind": framed(EmbedRequest(1, "passage", ["text"], "prj", 1)),
+    "no text": framed(EmbedRequest(1, "query", [], "prj", 1)),
+    "two queries": framed(EmbedRequest(1, "query", ["one", "two"], "prj", 1)),
+    "too many sentences": framed(EmbedRequest(1, "sentence", ["text"] * 65, "prj", 1)),
+    "a long text": framed(EmbedRequest(1, "query", ["x" * 2001], "prj", 1)),
+    "a lone surrogate": framed(EmbedRequest(1, "query", ["abc"], "prj", 1)).replace(b"abc", b"\xed\xa0\x80"),
 }
 
 
@@ -138,7 +139,7 @@ async def test_garbage_ends_its_own_connection_and_no_other(
 
 
 async def test_half_a_frame_holds_up_nobody(process: Embedder, embeddings: Embeddings) -> None:
-    whole = framed(EmbedRequest(7, "query", ["half sent"]))
+    whole = framed(EmbedRequest(7, "query", ["half sent"], "prj", 1))
     opened = [await raw(process) for _ in range(5)]
     for place, (_, writer) in enumerate(opened):
         writer.write(whole[: place + 1])
@@ -157,7 +158,7 @@ async def test_a_client_that_does_not_read_is_cut_off_and_holds_up_nobody(
 ) -> None:
     assert await embeddings.query("the same") is not None
     _, writer = await raw(process)
-    frames = framed(EmbedRequest(1, "query", ["the same"])) * 1000
+    frames = framed(EmbedRequest(1, "query", ["the same"], "prj", 1)) * 1000
 
     async def write_for_ever() -> None:
         while True:

@@ -18,7 +18,7 @@ import structlog
 from lapel.foundation.core.asgi import CONNECTION, ClientGone
 from lapel.foundation.core.errors import MethodNotAllowed, NotFound, RateLimitExceeded, Unavailable
 from lapel.foundation.core.request_id import CLIENT_ADDRESS, REQUEST_ID
-from lapel.foundation.database.turns.world_shares import WORLD, TokenWorlds
+from lapel.foundation.database.turns.world_shares import PROJECT, WORLD, TokenWorlds
 from lapel.foundation.http.deadline import Deadlines
 from lapel.foundation.http.input.client_address import ClientAddresses
 from lapel.foundation.http.input.headers import is_date, refuse_repeated
@@ -151,6 +151,7 @@ class Api:
         exchange.address = self._addresses.of(scope, exchange.headers)
         CLIENT_ADDRESS.set(exchange.address)
         WORLD.set(None)  # a pipelined request begins in the context of the one before it
+        PROJECT.set("")
         try:
             answer = await self._answer(exchange, receive, send)
             if answer is not None:

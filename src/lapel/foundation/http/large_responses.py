@@ -31,6 +31,14 @@ PIECE = 256 * 1024
 IN_PIECES = 640 * 1024
 """The size in bytes that an answer counts for if it is made in pieces."""
 
+WHOLE_EXPORT = 8 * MIB
+"""The size in bytes that an export of all data of an end user, or of a world's log, counts for.
+
+While an answer is made it counts three times, so in one process there is room for five such exports, and for
+two of one world. The export of an end user has three ranges of so many bytes in memory: one is read, one
+copied, one sent. The export of a log needs less memory, but as much of the process's time.
+"""
+
 _TOTAL = 128 * MIB
 _OF_ONE_WORLD = 64 * MIB
 # Three copies: the row from the database, the decoded row, the encoded answer.

@@ -1,12 +1,16 @@
-"""Shares the places of a lane in one worker between worlds."""
+"""Shares a number of places between worlds or projects, such as those of a lane in one worker."""
 
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Hashable
+from typing import Generic, TypeVar
+
+Holder = TypeVar("Holder", bound=Hashable)
 
 
-class Places:
-    """Counts the running steps of each world, in `number` places.
+class Places(Generic[Holder]):
+    """Counts what each world (or project) has in `number` places, such as its running steps.
 
     A world gets another place only while more places are free than the world holds. This is the dynamic
     threshold of Choudhury and Hahne (IEEE/ACM Transactions on Networking, 1998), made for memory that queues
@@ -17,7 +21,7 @@ class Places:
 
     def __init__(self, number: int) -> None:
         self._free = number
-        self._held = Counter[int]()
+        self._held = Counter[Holder]()
 
     @property
     def none_free(self) -> bool:
@@ -25,18 +29,22 @@ class Places:
         return self._free <= 0
 
     @property
-    def at_their_most(self) -> list[int]:
-        """Ids of the worlds that get no further place now."""
-        return [world_id for world_id, held in self._held.items() if held >= self._free]
+    def at_their_most(self) -> list[Holder]:
+        """The worlds that get no further place now."""
+        return [holder for holder, held in self._held.items() if held >= self._free]
 
-    def take(self, world_id: int) -> None:
+    def may_take(self, holder: Holder) -> bool:
+        """Whether this world gets a place now."""
+        return self._held[holder] < self._free
+
+    def take(self, holder: Holder) -> None:
         """Give this world a place, until `give_back`."""
         self._free -= 1
-        self._held[world_id] += 1
+        self._held[holder] += 1
 
-    def give_back(self, world_id: int) -> None:
+    def give_back(self, holder: Holder) -> None:
         """Free one place of this world."""
         self._free += 1
-        self._held[world_id] -= 1
-        if not self._held[world_id]:  # else the counter would grow with every world ever seen
-            del self._held[world_id]
+        self._held[holder] -= 1
+        if not self._held[holder]:  # else the counter would grow with every world ever seen
+            del self._held[holder]

@@ -32,8 +32,10 @@ def operations(service: AuditLog) -> tuple[Operation, ...]:
             lambda call: service.export(call.actor, call.query),
             "The entries of a time range as NDJSON: one entry a line, as the list shows it, oldest first. "
             "Without `until`, the export ends with the time of the request. The other filters of the list "
-            "do not apply.",
+            "do not apply. A world may have two exports under way in one process; a third one waits, and is "
+            "answered 503 after some seconds.",
             answer="file",
             file_types=("application/x-ndjson",),
+            sized=lambda _: service.room(),
         ),
     )

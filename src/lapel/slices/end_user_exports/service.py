@@ -12,8 +12,8 @@ from lapel.foundation.core.clock import timestamp
 from lapel.foundation.core.errors import Unavailable
 from lapel.foundation.database import audit
 from lapel.foundation.http.calls import Content, Reply
+from lapel.foundation.http.large_responses import WHOLE_EXPORT
 from lapel.foundation.storage.errors import StoreUnavailable
-from lapel.settings import MIB
 from lapel.slices.end_user_exports.contents import Contents, Sources
 from lapel.slices.end_user_exports.wire import ExportHead
 from lapel.slices.end_user_exports.zipped_files import zipped
@@ -24,11 +24,6 @@ if TYPE_CHECKING:
     from lapel.foundation.ports import Ports
 
 MEDIA_TYPE = "application/zip"
-# An export counts as an answer of this size. While an answer is made it counts three times, so an export
-# counts for the three ranges of 8 MiB that may be in memory: one is read, one copied, one sent. In one API
-# process, the room for large answers (foundation/http/large_responses.py) is then enough for five exports,
-# and for two of one world.
-_ROOM = 8 * MIB
 
 
 class EndUserExports:
@@ -42,7 +37,7 @@ class EndUserExports:
         """The size that an export counts for, in bytes. Raises NotFound when the caller reaches no such end
         user."""
         await self._sources.end_users.read(actor, end_user_id)
-        return _ROOM
+        return WHOLE_EXPORT
 
     async def export(self, actor: Actor, end_user_id: str) -> Reply[Content]:
         """The zip as an answer.

@@ -1,1 +1,1 @@
-"""Whose turn it is, when more callers want a connection than there are."""
+"""Whose turn it is, when more callers want something, such as a connection, than there is of it."""

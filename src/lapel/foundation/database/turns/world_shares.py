@@ -9,7 +9,8 @@ from lapel.foundation.database.turns.fair_semaphore import FairSemaphore
 
 # The world that the present request works for, once it is known.
 WORLD: ContextVar[int | None] = ContextVar("world", default=None)
-
+# The project of this world; empty while it is not known. Projects take turns at what a machine has once.
+PROJECT: ContextVar[str] = ContextVar("project", default="")
 
 # Tokens whose world is remembered.
 _CAPACITY = 20_000

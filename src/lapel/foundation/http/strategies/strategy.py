@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Generic
 from lapel.foundation.core.asgi import CONNECTION, INSIDE, ClientGone
 from lapel.foundation.core.errors import PayloadTooLarge, Unauthorized
 from lapel.foundation.core.request_id import CLIENT_ADDRESS
-from lapel.foundation.database.turns.world_shares import WORLD
+from lapel.foundation.database.turns.world_shares import PROJECT, WORLD
 from lapel.foundation.http.calls import Body, Query
 from lapel.foundation.http.input.decoding import BodyDecoder, QueryDecoder
 from lapel.foundation.http.input.headers import check_content_type, check_version, wants_strictness
@@ -65,6 +65,7 @@ class Checks:
         endpoint.access.admit(actor, self.authenticate.kinds, inside=INSIDE in exchange.scope)
         exchange.extra = await self.limiter.take(actor, endpoint) if counted is None else counted
         WORLD.set(actor.world_id)
+        PROJECT.set(actor.project_id)
 
     async def check_again(self, exchange: Exchange, endpoint: Endpoint) -> None:
         """Raise an ApiError if the caller may no longer call. For streams, which outlast tokens."""

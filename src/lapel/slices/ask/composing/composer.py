@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from lapel.foundation.core.admission import Admission, NoRoom
+from lapel.foundation.core.errors import Unavailable
 from lapel.slices.ask.composing.answer_draft import AnswerDraft
 from lapel.slices.ask.composing.answer_prompt import (
     continued,
@@ -39,6 +41,9 @@ _SHORT_BYTES = 256 * 1024
 # A spoken token needs some 60 bytes of a transcript with its words. A transcript with far more bytes than the
 # window has room for is not read to find out that it does not fit.
 _BYTES_OF_TOKEN = 400
+# Extractive answers that a process makes at once, and the seconds that one waits for its turn. They compute
+# in this process, so many more at once would only make each of them slower.
+_EXTRACTING, _PATIENCE = 8, 30.0
 
 
 class Stopped(Exception):  # it is no error of ours
@@ -76,17 +81,29 @@ class Composer:
         self._models = models
         self._retrieval = retrieval
         self._embeddings = embeddings
+        # A world holds at most half of the places that the others leave, and a free place goes to the world
+        # that holds the fewest: so the questions of one project hold up no other's.
+        self._extracting = Admission(_EXTRACTING, None, patience=_PATIENCE)
 
     async def compose(self, asked: AskedQuestion, slot: LanguageSlot, progress: AnswerProgress) -> Composed:
         """The answer to a question; `progress` shows it while it grows.
 
         Raises ModelFailed and ModelAway when the model fails, Stopped when the answer was stopped before it
-        said anything, and what Retrieval raises.
+        said anything, Unavailable when too many answers are being made, and what Retrieval raises.
         """
         async with self._models.using(asked.world_id, slot, purpose="ask") as model:
             if model is None:
-                return await self._extract(asked, progress)
+                return await self._extract_in_turn(asked, progress)
             return await self._generate(asked, model, progress)
+
+    async def _extract_in_turn(self, asked: AskedQuestion, progress: AnswerProgress) -> Composed:
+        try:
+            async with self._extracting.place(asked.world_id):
+                return await self._extract(asked, progress)
+        except NoRoom:
+            raise Unavailable(
+                "Too many answers are being made for this project. Ask again.", retry_after=5
+            ) from None
 
     async def _extract(self, asked: AskedQuestion, progress: AnswerProgress) -> Composed:
         passages = await passages_to_extract(self._retrieval, asked)

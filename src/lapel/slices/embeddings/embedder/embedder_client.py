@@ -8,6 +8,7 @@ from pathlib import Path
 import msgspec
 import structlog
 
+from lapel.foundation.database.turns.world_shares import PROJECT, WORLD
 from lapel.foundation.workers.socket_frames import frame_body, framed
 from lapel.slices.embeddings.embedder.embedder_messages import (
     MOST_OF_AN_ANSWER,
@@ -40,7 +41,10 @@ class EmbedderClient:
         return 0.0 if self._absent_since is None else asyncio.get_running_loop().time() - self._absent_since
 
     async def vectors(self, texts: list[str], kind: Kind) -> list[bytes] | None:
-        """The vectors of one query or of some sentences, cleaned; None when the process does not answer."""
+        """The vectors of one query or of some sentences, cleaned; None when the process does not answer.
+
+        It takes turns for the project and the world of the present request.
+        """
         loop = asyncio.get_running_loop()
         if loop.time() < self._silent_until:
             return None
@@ -110,7 +114,7 @@ class _Connection:
         number = self._numbers
         answer = self._waiting[number] = asyncio.get_running_loop().create_future()
         try:
-            self._writer.write(framed(EmbedRequest(number, kind, texts)))
+            self._writer.write(framed(EmbedRequest(number, kind, texts, PROJECT.get(), WORLD.get() or 0)))
             return await answer
         finally:
             del self._waiting[number]

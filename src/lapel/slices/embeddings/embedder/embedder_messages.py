@@ -18,11 +18,14 @@ PATIENCE: dict[Kind, float] = {"query": 2.0, "sentence": 10.0, "passage": 0.0}
 
 
 class EmbedRequest(msgspec.Struct, frozen=True, array_like=True):
-    """One query, or some sentences, all cleaned. `number` is the client's own."""
+    """One query, or some sentences, all cleaned. `number` is the client's own. Projects take turns, and so do
+    the worlds of a project; those of a client without any have the names "" and 0."""
 
     number: int
     kind: Kind
     texts: list[str]
+    project: str
+    world: int
 
 
 class EmbedAnswer(msgspec.Struct, frozen=True, array_like=True):

@@ -1,21 +1,27 @@
-"""What the query process has to do, and the vectors that it remembers."""
+"""What the query process has to do, in turns, and the vectors that it remembers."""
 
 from __future__ import annotations
 
 import hashlib
-from collections import OrderedDict, deque
-from collections.abc import Callable
+from array import array
+from collections import OrderedDict
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field
-from typing import Protocol
+from itertools import count
+from typing import Generic, Protocol, TypeAlias, TypeVar
 
+from lapel.foundation.database.turns.rounds import Rounds
+from lapel.foundation.queue.places import Places
 from lapel.slices.embeddings.embedder.embedder_messages import PATIENCE
 from lapel.slices.embeddings.model.model_messages import Kind, unpacked
 
-MOST_QUERIES = 256  # that wait; a short one takes some milliseconds
-# Bytes of UTF-8: about four are a token, in English as in Chinese, and the time grows with the tokens.
-LONG_QUERY_BYTES = 256
-MOST_REQUESTS_OF_SENTENCES = 32  # that wait
-# Texts that the model embeds without a pause. A query that comes meanwhile waits for them.
+# Requests that wait in each line. A project gets another place only while more are free than it holds.
+MOST_SHORT_QUERIES = 256  # one takes some milliseconds
+MOST_LONG_QUERIES = 64
+MOST_REQUESTS_OF_SENTENCES = 32
+# Tokens of the longest short query; the time grows with the tokens.
+SHORT_TOKENS = 64
+# Texts that the model embeds without a pause: a turn. A query that comes meanwhile waits for them.
 QUERIES_AT_ONCE = 4  # a long query is alone
 SENTENCES_AT_ONCE = 4
 
@@ -23,9 +29,17 @@ MOST_REMEMBERED = 4096  # vectors of queries
 MOST_REMEMBERED_BYTES = 8 * 1024 * 1024
 _OVERHEAD = 200  # bytes of memory of an entry besides its digest and its vector
 
+Tenant: TypeAlias = "tuple[str, int]"
+"""A project and one of its worlds."""
+
 
 class Asker(Protocol):
     """Somebody who waits for vectors."""
+
+    @property
+    def tenant(self) -> Tenant:
+        """Whose turns its request takes."""
+        ...
 
     @property
     def gone(self) -> bool:
@@ -39,16 +53,11 @@ class Asker(Protocol):
 
 @dataclass(slots=True, eq=False)
 class _Awaited:
-    """A request that waits. `left`: the texts that are not embedded yet; `done`: vectors of the others."""
+    """A request that waits, with those who wait for it."""
 
-    texts: list[str]
+    kind: Kind
     since: float
     askers: list[Asker]
-    done: list[bytes] = field(default_factory=list[bytes])
-
-    @property
-    def left(self) -> list[str]:
-        return self.texts[len(self.done) :]
 
     def end(self, packed: bytes | None) -> None:
         for each in self.askers:
@@ -56,12 +65,32 @@ class _Awaited:
                 each.answer(packed)
 
 
+@dataclass(slots=True, eq=False)
+class _Query(_Awaited):
+    digest: bytes
+    tokens: list[int]
+
+
+@dataclass(slots=True, eq=False)
+class _Sentences(_Awaited):
+    """`done`: the vectors of the first texts."""
+
+    texts: list[str]
+    done: list[bytes] = field(default_factory=list[bytes])
+
+    @property
+    def left(self) -> list[str]:
+        return self.texts[len(self.done) :]
+
+
+_Request = TypeVar("_Request", bound=_Awaited)
+
+
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """Texts to embed at once. `end` takes their vectors, or None when the engine failed."""
+    """Texts to embed at once, as tokens. `end` takes their vectors, or None when the engine failed."""
 
-    kind: Kind
-    texts: list[str]
+    tokens: list[list[int]]
     end: Callable[[bytes | None], None]
 
 
@@ -97,94 +126,136 @@ class VectorCache:
             self._bytes -= len(vector) + _OVERHEAD
 
 
-class EmbedderQueue:
-    """The requests that wait: short queries first, in their order; then long ones, one at a time; then
-    sentences, a few at a time. So nobody with a short query waits for more than one long query.
-
-    Equal queries wait together. `clock`: monotonic seconds.
+class _TenantLine(Generic[_Request]):
+    """Requests of one kind. The next one is of the project whose last turn in this line is the longest ago,
+    and of this project's worlds likewise; else the one that came first. Requests for the same wait together.
     """
 
-    def __init__(self, cache: VectorCache, clock: Callable[[], float]) -> None:
+    def __init__(self, most: int) -> None:
+        self._places = Places[str](most)
+        self._rounds = Rounds()
+        self._waiting: dict[Hashable, _Request] = {}
+
+    def put(self, key: Hashable, asker: Asker, request: Callable[[], _Request]) -> None:
+        """Add a request, which is made if no equal one waits. Without room, the asker is answered None."""
+        project, _ = asker.tenant
+        if not self._places.may_take(project):
+            asker.answer(None)
+            return
+        self._places.take(project)
+        waiting = self._waiting.get(key)
+        if waiting is None:
+            waiting = self._waiting[key] = request()
+        waiting.askers.append(asker)
+
+    def next(self, now: float) -> tuple[Hashable, _Request] | None:
+        """The request whose turn it is; it stays in the line. Those that nobody waits for leave it."""
+        for key, each in list(self._waiting.items()):
+            late = now - each.since > PATIENCE[each.kind]
+            if late or all(asker.gone for asker in each.askers):
+                self.remove(key)
+                each.end(None)
+        if not self._waiting:
+            return None
+        tenant, key = min(  # of equal ones, `min` finds the first
+            ((self._tenant_of(each), key) for key, each in self._waiting.items()),
+            key=lambda pair: self._rounds.rank(pair[0]),
+        )
+        self._rounds.take(tenant)
+        return key, self._waiting[key]
+
+    def remove(self, key: Hashable) -> None:
+        """Let a request leave the line."""
+        for each in self._waiting.pop(key).askers:
+            self._places.give_back(each.tenant[0])
+
+    def _tenant_of(self, request: _Request) -> Tenant:
+        """Of those who wait for it, the one whose turn comes first."""
+        return min((each.tenant for each in request.askers), key=self._rounds.rank)
+
+
+class EmbedderQueue:
+    """The requests that wait, in three lines: short queries, a few at a time; long ones, one at a time; and
+    sentences, a few at a time. In each line the projects take turns. Short queries have every second turn,
+    and long queries and sentences share the others. So nobody with a short query waits for more than one
+    turn of others, and nobody's question or check of an answer is put off by searches, however many.
+
+    Equal queries wait together. `tokens`: the tokens that are embedded of a text; a longer text is cut.
+    `clock`: monotonic seconds.
+    """
+
+    def __init__(
+        self, cache: VectorCache, tokens: Callable[[str, Kind], list[int]], clock: Callable[[], float]
+    ) -> None:
         self._cache = cache
+        self._tokens = tokens
         self._clock = clock
-        self._queries: OrderedDict[bytes, _Awaited] = OrderedDict()
-        self._long_queries: OrderedDict[bytes, _Awaited] = OrderedDict()
-        self._query_askers = 0
-        self._sentences: deque[_Awaited] = deque()
+        self._numbers = count()
+        self._short = _TenantLine[_Query](MOST_SHORT_QUERIES)
+        self._long = _TenantLine[_Query](MOST_LONG_QUERIES)
+        self._sentences = _TenantLine[_Sentences](MOST_REQUESTS_OF_SENTENCES)
+        self._lines = Rounds()
+        self._turns: dict[str, Callable[[], Batch | None]] = {
+            "short": lambda: self._take_queries(self._short, QUERIES_AT_ONCE),
+            "long": lambda: self._take_queries(self._long, 1),
+            "sentences": self._take_sentences,
+        }
 
     def put(self, kind: Kind, texts: list[str], asker: Asker) -> None:
-        """Answers at once if the vector is remembered or too many wait; else the request waits."""
-        if kind == "query":
-            self._put_query(texts[0], asker)
-        elif len(self._sentences) >= MOST_REQUESTS_OF_SENTENCES:
-            asker.answer(None)
-        else:
-            self._sentences.append(_Awaited(texts, self._clock(), [asker]))
-
-    def _put_query(self, text: str, asker: Asker) -> None:
-        encoded = text.encode()
-        digest = hashlib.sha256(encoded).digest()
+        """Answers at once if the vector is remembered, or if too many of the project or in all wait; else the
+        request waits."""
+        now = self._clock()
+        if kind == "sentence":
+            self._sentences.put(next(self._numbers), asker, lambda: _Sentences(kind, now, [], texts))
+            return
+        tokens = self._tokens(texts[0], kind)
+        digest = hashlib.sha256(array("i", tokens)).digest()
         known = self._cache.get(digest)
         if known is not None:
             asker.answer(known)
-        elif self._query_askers >= MOST_QUERIES:
-            asker.answer(None)
-        else:
-            self._query_askers += 1
-            line = self._long_queries if len(encoded) > LONG_QUERY_BYTES else self._queries
-            waiting = line.get(digest)
-            if waiting is None:
-                line[digest] = _Awaited([text], self._clock(), [asker])
-            else:
-                waiting.askers.append(asker)
+            return
+        line = self._short if len(tokens) <= SHORT_TOKENS else self._long
+        line.put(digest, asker, lambda: _Query(kind, now, [], digest, tokens))
 
     def take(self) -> Batch | None:
         """What to embed next; None when there is nothing to do."""
-        return (
-            self._take_queries(self._queries, QUERIES_AT_ONCE)
-            or self._take_queries(self._long_queries, 1)
-            or self._take_sentences()
-        )
+        others = sorted(("long", "sentences"), key=lambda each: self._lines.rank((each,)))
+        for name in [*others, "short"] if self._lines.had_last(("short",)) else ["short", *others]:
+            batch = self._turns[name]()
+            if batch is not None:
+                self._lines.take((name,))
+                return batch
+        return None
 
-    def _take_queries(self, line: OrderedDict[bytes, _Awaited], most: int) -> Batch | None:
-        taken: dict[bytes, _Awaited] = {}
-        while line and len(taken) < most:
-            digest, waiting = line.popitem(last=False)
-            self._query_askers -= len(waiting.askers)
-            if self._is_wanted(waiting, "query"):
-                taken[digest] = waiting
+    def _take_queries(self, line: _TenantLine[_Query], most: int) -> Batch | None:
+        taken: list[_Query] = []
+        while len(taken) < most and (found := line.next(self._clock())) is not None:
+            key, query = found
+            line.remove(key)
+            taken.append(query)
         if not taken:
             return None
 
         def end(packed: bytes | None) -> None:
             vectors = [None] * len(taken) if packed is None else unpacked(packed)
-            for (digest, waiting), vector in zip(taken.items(), vectors, strict=True):
+            for query, vector in zip(taken, vectors, strict=True):
                 if vector is not None:
-                    self._cache.put(digest, vector)
-                waiting.end(vector)
+                    self._cache.put(query.digest, vector)
+                query.end(vector)
 
-        return Batch("query", [each.texts[0] for each in taken.values()], end)
+        return Batch([each.tokens for each in taken], end)
 
     def _take_sentences(self) -> Batch | None:
-        while self._sentences and not self._is_wanted(self._sentences[0], "sentence"):
-            self._sentences.popleft()
-        if not self._sentences:
+        found = self._sentences.next(self._clock())
+        if found is None:
             return None
-        first = self._sentences[0]
-        batch = first.left[:SENTENCES_AT_ONCE]
+        key, request = found
 
         def end(packed: bytes | None) -> None:
             if packed is not None:
-                first.done += unpacked(packed)
-            if packed is None or not first.left:
-                self._sentences.popleft()  # `first`: others are added behind it
-                first.end(None if packed is None else b"".join(first.done))
+                request.done += unpacked(packed)
+            if packed is None or not request.left:
+                self._sentences.remove(key)
+                request.end(None if packed is None else b"".join(request.done))
 
-        return Batch("sentence", batch, end)
-
-    def _is_wanted(self, waiting: _Awaited, kind: Kind) -> bool:
-        """Whether a client still waits; otherwise the request ends here."""
-        late = self._clock() - waiting.since > PATIENCE[kind]
-        if late:
-            waiting.end(None)
-        return not late and any(not each.gone for each in waiting.askers)
+        return Batch([self._tokens(each, "sentence") for each in request.left[:SENTENCES_AT_ONCE]], end)

@@ -29,7 +29,7 @@ from lapel.slices.embeddings.texts import MOST_CHARACTERS
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from lapel.slices.embeddings.embedder.embedder_queue import Batch
+    from lapel.slices.embeddings.embedder.embedder_queue import Batch, Tenant
     from lapel.slices.embeddings.model.loaded_model import LoadedModel
 
 # There are at most 64 API processes, and a worker.
@@ -45,9 +45,10 @@ _log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
 class _Asker:
     """One request on a connection."""
 
-    def __init__(self, writer: asyncio.StreamWriter, number: int) -> None:
+    def __init__(self, writer: asyncio.StreamWriter, request: EmbedRequest) -> None:
         self._writer = writer
-        self._number = number
+        self._number = request.number
+        self.tenant: Tenant = (request.project, request.world)
 
     @property
     def gone(self) -> bool:
@@ -83,7 +84,7 @@ class EmbedderServer:
         It starts a thread: call it when the process has given up its rights.
         """
         self._asked_at = asyncio.get_running_loop().time()
-        queue = EmbedderQueue(VectorCache(), asyncio.get_running_loop().time)
+        queue = EmbedderQueue(VectorCache(), self._model.tokens, asyncio.get_running_loop().time)
         tasks = {
             asyncio.create_task(self._accept(listener, queue)),
             asyncio.create_task(self._embed(queue)),
@@ -131,7 +132,7 @@ class EmbedderServer:
 
     def _vectors(self, batch: Batch) -> bytes | None:
         try:
-            return self._model.vectors(batch.texts, batch.kind)
+            return self._model.vectors_of(batch.tokens)
         except BadVectors as fault:
             _log.error("embedder.bad_vectors", error=str(fault))
             return None
@@ -157,7 +158,7 @@ class EmbedderServer:
                 body = await frame_body(reader, MOST_OF_A_REQUEST, first=first)
                 request = _checked(decoder.decode(body))
             self._asked_at = asyncio.get_running_loop().time()
-            queue.put(request.kind, request.texts, _Asker(writer, request.number))
+            queue.put(request.kind, request.texts, _Asker(writer, request))
             self._work.set()
 
 

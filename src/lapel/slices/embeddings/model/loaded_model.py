@@ -85,13 +85,16 @@ class LoadedModel:
 
         The texts are `cleaned`. Raises BadVectors when the engine makes other vectors.
         """
-        tokens = [self.tokens(text, kind) for text in texts]
+        return self.vectors_of([self.tokens(text, kind) for text in texts])
+
+    def vectors_of(self, tokens: Sequence[list[int]]) -> bytes:
+        """The same of texts that are divided into tokens already. Raises BadVectors, as `vectors`."""
         if len(tokens) == 1:
             found = self._vector(self._alone, tokens[0])[None]
         else:
             found = np.stack(list(self._pool.map(partial(self._vector, self._beside), tokens)))
         squares = np.einsum("ij,ij->i", found, found)
-        if found.shape != (len(texts), DIMENSIONS) or not bool((abs(squares - 1) < _NOT_ONE).all()):
+        if found.shape != (len(tokens), DIMENSIONS) or not bool((abs(squares - 1) < _NOT_ONE).all()):
             raise BadVectors(f"shape {found.shape}, squared lengths {squares}")
         if sys.byteorder == "big":
             found = found.byteswap()

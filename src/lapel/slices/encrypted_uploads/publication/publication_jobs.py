@@ -17,17 +17,15 @@ if TYPE_CHECKING:
 
 # Its own lane, so that publications delay nothing else. Most jobs in it only wait for their turn.
 LANE = QueueLane("publication", 100)
-# One more than the threads that open, because a publication also waits for the store. One world leaves a
-# place for another one.
-_PUBLISHING = THREADS + 1
-_PUBLISHING_OF_ONE_WORLD = THREADS
 # After this many seconds of waiting, a job lets the jobs behind it run first.
 _PATIENCE = 10.0
 
 
 def handlers(publisher: Publisher) -> tuple[Job, ...]:
     """The job that publishes one session. Two GiB at 1 MB/s, written and read back, take two hours."""
-    publishing = Admission(_PUBLISHING, _PUBLISHING_OF_ONE_WORLD, patience=_PATIENCE)
+    # Each place has a thread that opens. A world gets at most half of the places that the others leave: the
+    # first gets two, and one is left for a third even while both worlds of a project publish.
+    publishing = Admission(THREADS, None, patience=_PATIENCE)
 
     def turn(payload: PublishSession) -> AbstractAsyncContextManager[object]:
         return publishing.place(payload.world_id)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
-from collections import OrderedDict
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
+from lapel.foundation.database.turns.rounds import Rounds
 from lapel.slices.language_models.model_failures import ModelAway
 
 if TYPE_CHECKING:
@@ -16,8 +16,6 @@ if TYPE_CHECKING:
 
 # Callers that may wait, of all worlds and of one.
 _MOST, _MOST_OF_A_WORLD = 64, 8
-# Worlds whose last turn is remembered.
-_REMEMBERED = 1024
 
 
 @dataclasses.dataclass(slots=True, eq=False)
@@ -40,8 +38,7 @@ class GenerationLine:
         self._busy = False
         self._waiting: list[_InLine] = []
         self._arrivals = 0
-        self._turns = 0
-        self._last_turn: OrderedDict[int, int] = OrderedDict()
+        self._rounds = Rounds()
 
     @asynccontextmanager
     async def turn(self, world: int, purpose: Purpose) -> AsyncGenerator[bool]:
@@ -53,12 +50,8 @@ class GenerationLine:
         if self._busy:
             await self._wait(world, purpose)
         self._busy = True
-        same = next(reversed(self._last_turn), None) == world
-        self._turns += 1
-        self._last_turn[world] = self._turns
-        self._last_turn.move_to_end(world)
-        if len(self._last_turn) > _REMEMBERED:
-            self._last_turn.popitem(last=False)
+        same = self._rounds.had_last((world,))
+        self._rounds.take((world,))
         try:
             yield same
         finally:
@@ -100,7 +93,7 @@ class GenerationLine:
             return
         following = min(
             waiting,
-            key=lambda each: (self._last_turn.get(each.world, 0), each.purpose != "ask", each.number),
+            key=lambda each: (self._rounds.rank((each.world,)), each.purpose != "ask", each.number),
         )
         self._waiting.remove(following)
         following.turn.set_result(None)

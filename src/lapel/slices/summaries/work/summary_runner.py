@@ -124,7 +124,7 @@ class SummaryRunner:
         self._ports = ports
         self._models = models
         self._meanings = OwnMeanings(embeddings)
-        self._places = Places(AT_ONCE)
+        self._places = Places[int](AT_ONCE)
         self._charges = DeathCharges(
             ports.database, charge=summary_work_queries.CHARGE, take_back=summary_work_queries.TAKE_BACK
         )

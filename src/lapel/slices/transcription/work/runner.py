@@ -94,7 +94,7 @@ class Runner:
         self._stopping = False
         self._models = asyncio.Lock()
         self._name = secrets.token_hex(8)
-        self._places: dict[Lane, Places] = {lane: Places(AT_ONCE[lane]) for lane in LANES}
+        self._places: dict[Lane, Places[int]] = {lane: Places(AT_ONCE[lane]) for lane in LANES}
         self._claiming: defaultdict[Lane, asyncio.Lock] = defaultdict(asyncio.Lock)
 
     async def start(self) -> None:

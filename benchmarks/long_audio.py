@@ -1,8 +1,9 @@
 """How long one project waits for the facts of its audio while other projects keep the decoders busy.
 
-Run `python -m benchmarks.neighbour`. A `lapel serve` as an operator starts it. Four projects each upload two
-files of 19 MB, which hold an hour and a half of 8 channels at 192 kHz: about the most work that one file may
-cause. A fifth project uploads short recordings and asks for their waveforms until they are there.
+Run `python -m benchmarks.long_audio`; `python -m benchmarks.neighbours` includes it. A `lapel serve`
+as an operator starts it. Four projects each upload two files of 19 MB, which hold an hour and a half of 8
+channels at 192 kHz: about the most work that one file may cause. A fifth project uploads short recordings
+and asks for their waveforms until they are there.
 """
 
 from __future__ import annotations
@@ -87,11 +88,12 @@ def _known(client: Client, recording: str) -> bool:
 
 
 def _project(base_url: str, data: Path, number: int) -> Client:
-    made = _lapel(data, "projects", "create", f"Long files {number}")
-    return Client(base_url, _lapel(data, "keys", "create", "--project", made["id"])["key"])
+    made = lapel(data, "projects", "create", f"Long files {number}")
+    return Client(base_url, lapel(data, "keys", "create", "--project", made["id"])["key"])
 
 
-def _lapel(data: Path, *arguments: str) -> dict[str, str]:
+def lapel(data: Path, *arguments: str) -> dict[str, str]:
+    """The JSON that a command prints."""
     command = [sys.executable, "-m", "lapel.cli.main", *arguments, "--data-dir", str(data), "--json"]
     return json.loads(subprocess.run(command, check=True, capture_output=True).stdout)
 

@@ -1,0 +1,155 @@
+"""What a busy project does beside a quiet one, for `benchmarks.neighbours`. Clients have their own processes.
+
+The searches and questions are texts of random words: no two are alike, and nothing remembers them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import multiprocessing
+import random
+from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
+from contextlib import AbstractContextManager, asynccontextmanager, contextmanager
+from dataclasses import dataclass
+
+import aiohttp
+
+from benchmarks.publication import Staged
+
+CLIENTS = 64
+EXPORTS = 16
+LISTERS = 16
+WRITERS = 8
+MOST_WEBHOOKS = 1000
+_LONG = 990  # characters
+
+
+@dataclass(frozen=True, slots=True)
+class World:
+    """A key of the busy project, an end user of its world, and a URL that receives webhooks."""
+
+    base_url: str
+    key: str
+    end_user: str
+    receiver: str
+
+    @asynccontextmanager
+    async def session(self) -> AsyncGenerator[aiohttp.ClientSession]:
+        """Calls with the key, on as many connections as are wanted."""
+        headers = {"Authorization": f"Bearer {self.key}"}
+        connector = aiohttp.TCPConnector(limit=0)
+        async with aiohttp.ClientSession(self.base_url, headers=headers, connector=connector) as session:
+            yield session
+
+
+_Call = Callable[[aiohttp.ClientSession, World], Awaitable[object]]
+
+
+def _words() -> str:
+    chosen = random.choices("abcdefghijklmnop", k=_LONG)
+    for at in range(5, _LONG, random.randint(4, 9)):
+        chosen[at] = " "
+    return "".join(chosen)
+
+
+async def _post(session: aiohttp.ClientSession, path: str, body: object) -> int:
+    async with session.post(path, json=body) as answer:
+        await answer.read()
+        return answer.status
+
+
+async def _read(session: aiohttp.ClientSession, path: str) -> None:
+    async with session.get(path) as answer:
+        async for _ in answer.content.iter_chunked(1 << 16):
+            pass
+
+
+async def _search(session: aiohttp.ClientSession, world: World) -> None:
+    await _post(session, "/v1/recordings/search", {"query": _words(), "end_user_id": world.end_user})
+
+
+async def _ask(session: aiohttp.ClientSession, world: World) -> None:
+    first = {"content": _words()}
+    body = {"scope": {"type": "library"}, "end_user_id": world.end_user, "initial_message": first}
+    await _post(session, "/v1/ask/sessions", body)
+
+
+async def _write(session: aiohttp.ClientSession, world: World) -> None:
+    await _post(session, "/v1/recordings", {"end_user_id": world.end_user})
+
+
+async def _export(session: aiohttp.ClientSession, _: World) -> None:
+    await _read(session, "/v1/audit-log/export")
+
+
+async def _list(session: aiohttp.ClientSession, _: World) -> None:
+    await _read(session, "/v1/recordings?limit=100")
+    await _read(session, "/v1/audit-log?limit=100")
+
+
+async def _hook(session: aiohttp.ClientSession, world: World) -> None:
+    """As many webhooks for all events as the server takes."""
+    for number in range(MOST_WEBHOOKS):
+        body = {"url": f"{world.receiver}/{number}", "events": ["*"]}
+        if await _post(session, "/v1/webhooks", body) != 201:
+            return
+
+
+async def _flood(world: World, call: _Call, clients: int, first: _Call | None) -> None:
+    async with world.session() as session:
+        if first is not None:
+            await first(session, world)
+
+        async def repeat() -> None:
+            while True:
+                try:
+                    await call(session, world)
+                except (aiohttp.ClientError, TimeoutError):
+                    await asyncio.sleep(0.1)  # a connection that ended
+
+        await asyncio.gather(*(repeat() for _ in range(clients)))
+
+
+def _run(world: World, call: _Call, clients: int, first: _Call | None) -> None:
+    asyncio.run(_flood(world, call, clients, first))
+
+
+@contextmanager
+def flood(worlds: list[World], call: _Call, clients: int, first: _Call | None = None) -> Generator[None]:
+    """During the block, so many clients in each world make this call again and again."""
+    spawn = multiprocessing.get_context("spawn")
+    running = [spawn.Process(target=_run, args=(each, call, clients, first)) for each in worlds]
+    for each in running:
+        each.start()
+    try:
+        yield
+    finally:
+        for each in running:
+            each.kill()
+            each.join()
+
+
+@contextmanager
+def publications(staged: list[Staged]) -> Generator[None]:
+    """Publish these recordings; the block ends earlier or later than they do."""
+    for each in staged:
+        each.send()
+    yield
+
+
+def disturbances(
+    worlds: list[World], staged: list[Staged]
+) -> dict[str, Callable[[], AbstractContextManager[None]]]:
+    """Everything that the busy project does, by its name. `worlds`: test, then live."""
+    return {
+        f"{CLIENTS} clients that search for long texts in both worlds": lambda: flood(
+            worlds, _search, CLIENTS // 2
+        ),
+        f"{CLIENTS} long questions at once": lambda: flood(worlds[:1], _ask, CLIENTS),
+        f"events for as many webhooks as it may have (at most {MOST_WEBHOOKS})": lambda: flood(
+            worlds[:1], _write, WRITERS, _hook
+        ),
+        f"{len(staged)} large encrypted publications": lambda: publications(staged),
+        f"{EXPORTS} exports of its audit log": lambda: flood(worlds[:1], _export, EXPORTS),
+        f"{LISTERS} clients that read long lists": lambda: flood(worlds[:1], _list, LISTERS),
+    }
