@@ -40,8 +40,9 @@ if TYPE_CHECKING:
     Pool = asyncpg.Pool[asyncpg.Record]
     PoolConnectionProxy = asyncpg.pool.PoolConnectionProxy[asyncpg.Record]
 
-# Errors of asyncpg while the database restarts, is unavailable, or does not answer in time.
+# Errors of asyncpg while the database restarts, is unavailable, only reads, or does not answer in time.
 DATABASE_AWAY: tuple[type[BaseException], ...] = (
+    asyncpg.ReadOnlySQLTransactionError,
     asyncpg.PostgresConnectionError,
     asyncpg.CannotConnectNowError,
     asyncpg.AdminShutdownError,
@@ -77,6 +78,10 @@ class _NoStatement:
 
 
 _NO_STATEMENT = _NoStatement()
+
+# A standby is of no use even for reads: what it says may be out of date, such as a key that was revoked.
+ACCEPTS_WRITES = "SELECT current_setting('transaction_read_only') = 'off'"
+ONLY_READS = "accepts no writes: it is a standby, or `default_transaction_read_only` is on"
 
 _log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
 
@@ -179,7 +184,7 @@ class Database:
                 "lock_timeout": str(round(self._lock_seconds * 1000)),
                 "idle_in_transaction_session_timeout": "60000",
             },
-            init=_register_json,
+            init=_prepare,
         )
         self._connections = _Connections(pool, self._max_size)
 
@@ -268,11 +273,16 @@ class _Connections:
             self._shares.leave(share)
             raise
 
-    async def give_back(self, connection: PoolConnectionProxy, share: int | None, *, failed: bool) -> None:
-        """Take a connection back. `failed`: an error ended its use. `share`: the world that `take`
-        returned."""
+    async def give_back(
+        self, connection: PoolConnectionProxy, share: int | None, error: BaseException | None
+    ) -> None:
+        """Take a connection back. `error`: what ended its use. `share`: the world that `take` returned."""
         try:
-            if failed or self._closing or not _alive(connection) or connection.is_in_transaction():
+            if isinstance(error, asyncpg.ReadOnlySQLTransactionError) and _alive(connection):
+                # It leads to a standby, and may do so for as long as it is open: a proxy that now leads to
+                # the primary may have left it as it is.
+                connection.terminate()
+            if error is not None or self._closing or not _alive(connection) or connection.is_in_transaction():
                 await self._release(connection)
                 return
             now = time.monotonic()
@@ -326,11 +336,13 @@ class _Lease:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        await self._connections.give_back(self._connection, self._share, failed=error is not None)
+        await self._connections.give_back(self._connection, self._share, error)
         if isinstance(error, DATABASE_AWAY):
             OUTAGES.tell(_log, "database.away", error)
             if isinstance(error, _TIMED_OUT):
                 raise StatementTimedOut("The database did not answer in time. Repeat the request.") from error
+            if isinstance(error, asyncpg.ReadOnlySQLTransactionError):
+                raise ConnectionBroken("The database accepts no writes now. Repeat the request.") from error
             raise ConnectionBroken("The connection to the database broke. Repeat the request.") from error
 
 
@@ -342,9 +354,19 @@ def _alive(connection: PoolConnectionProxy) -> bool:
         return False
 
 
-async def _register_json(connection: Connection) -> None:
-    """Transfers jsonb as text that msgspec encodes and decodes; see `foundation/http/input/fields.py`."""
+async def _prepare(connection: Connection) -> None:
+    """Refuses a standby, and transfers jsonb as text that msgspec encodes and decodes.
+
+    See `foundation/http/input/fields.py`. Raises ReadOnlySQLTransactionError.
+    """
+    await check_accepts_writes(connection)
     await connection.set_type_codec("jsonb", schema="pg_catalog", encoder=str, decoder=str, format="text")
+
+
+async def check_accepts_writes(connection: Connection) -> None:
+    """Raises ReadOnlySQLTransactionError, as a write would, if the database accepts no writes."""
+    if not await connection.fetchval(ACCEPTS_WRITES):
+        raise asyncpg.ReadOnlySQLTransactionError(ONLY_READS)
 
 
 def affected(command_tag: str) -> int:

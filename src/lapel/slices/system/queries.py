@@ -2,5 +2,4 @@
 
 from __future__ import annotations
 
-ALIVE = "SELECT 1"
 REVISION = "SELECT version_num FROM alembic_version"

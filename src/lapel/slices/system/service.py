@@ -10,7 +10,7 @@ import asyncpg
 import msgspec
 
 from lapel.foundation.core.errors import Unavailable
-from lapel.foundation.database.pool import DATABASE_AWAY
+from lapel.foundation.database.pool import DATABASE_AWAY, check_accepts_writes
 from lapel.foundation.database.schema.schema_version import newest_revision
 from lapel.foundation.http.calls import Reply
 from lapel.foundation.queue.jobs import count_workers
@@ -40,7 +40,7 @@ class Probe:
         self._asking: asyncio.Task[bool] | None = None
 
     async def database(self) -> bool:
-        """Whether the database answers in time."""
+        """Whether the database answers in time, and accepts writes."""
         if self._asking is None or self._asking.done():
             self._asking = asyncio.create_task(self._ask_database(), name="health")
         return await asyncio.shield(self._asking)
@@ -48,7 +48,7 @@ class Probe:
     async def _ask_database(self) -> bool:
         try:
             async with asyncio.timeout(PROBE_SECONDS):
-                await self._ports.database.own.run(lambda connection: connection.fetchval(queries.ALIVE))
+                await self._ports.database.own.run(check_accepts_writes)
         except AWAY:
             return False
         return True
