@@ -30,6 +30,7 @@ from lapel.cli.shared.queries import PromisedObject
 from lapel.embedded.postgres.install import PostgresError
 from lapel.embedded.postgres.supervisor import EmbeddedPostgres
 from lapel.foundation.core.clock import SystemClock, timestamp
+from lapel.foundation.database.time_limits import UNLIMITED
 from lapel.foundation.ports import credential_source
 from lapel.foundation.storage.client import open_store
 from lapel.foundation.storage.object_names import SEALED, STAGING
@@ -103,7 +104,8 @@ async def _dump(settings: Settings, archive: Archive) -> str:
 
     Returns the revision of the schema.
     """
-    connection = await asyncpg.connect(settings.listen_database_url or settings.database_url, timeout=10)
+    url = settings.listen_database_url or settings.database_url
+    connection = await asyncpg.connect(url, timeout=10, server_settings=UNLIMITED)
     try:
         async with connection.transaction(isolation="repeatable_read", readonly=True):
             snapshot = await queries.export_snapshot(connection)

@@ -73,7 +73,7 @@ def restore(directory: Source, /, *, data_dir: DataDir = None, json: Json = Fals
     with _target(settings, archive) as settings:
         restore_database(settings, archive.dump)
         say("database restored; copying objects")
-        migrations.upgrade(str(settings.database_url))
+        migrations.upgrade(str(settings.listen_database_url or settings.database_url))
         asyncio.run(_continue(settings, manifest))
         if (lost := unusable_in(settings)) is not None:
             say(f"Warning: the database has keys or tokens {lost}. {REMEDY}")

@@ -186,7 +186,8 @@ def _check_given(settings: Settings, *, migrate: bool) -> None:
         from lapel.foundation.database import migrations  # noqa: PLC0415  # slow to import
 
         prepare.schema_of(str(settings.database_url))
-        migrations.upgrade(str(settings.database_url))
+        # Past a pooler: a long statement must not be limited, nor an index be built in several sessions.
+        migrations.upgrade(str(settings.listen_database_url or settings.database_url))
     prepare.check_schema(str(settings.database_url))
 
 

@@ -6,8 +6,7 @@ quarter of the time of the most frequent request. So no code may leave session s
 asyncpg's pool, as after an error: asyncpg may have prepared a statement that it did not execute, and
 PostgreSQL's timeout of that statement would end a later use of the connection.
 
-Sources of the settings: "Client Connection Defaults" in PostgreSQL's documentation, "Iterative Index Scans"
-in the README of pgvector.
+Source: "Iterative Index Scans" in the README of pgvector.
 """
 
 from __future__ import annotations
@@ -26,6 +25,7 @@ from asyncpg.exceptions import InternalClientError
 
 from lapel.foundation.core.errors import Unavailable, words_of
 from lapel.foundation.database.own_connection import OwnConnection
+from lapel.foundation.database.time_limits import LOCK_SECONDS, add_limits, is_refusal_of_pooler, limits
 from lapel.foundation.database.turns.fair_semaphore import FairSemaphore
 from lapel.foundation.database.turns.world_shares import WorldShares
 from lapel.foundation.outages import OUTAGES
@@ -61,7 +61,6 @@ CONNECTIONS = 10
 ACQUIRE_SECONDS = 3.0
 COMMAND_SECONDS = 15.0
 IDLE_SECONDS = 30.0
-LOCK_SECONDS = 10.0
 
 # PostgreSQL's own types have the same numbers below this one in every database and version (see "OID
 # Assignment" in its documentation).
@@ -122,14 +121,33 @@ class PooledConnection(asyncpg.Connection):
         return [*known, *found], statement
 
 
+def behind_pooler(lock_seconds: float) -> type[PooledConnection]:
+    """The class of connections to a pooler of transactions: each transaction begins with its limits."""
+
+    class Limited(PooledConnection):
+        async def execute(self, query: str, *args: object, timeout: float | None = None) -> str:
+            begin = add_limits(query, lock_seconds) if query.startswith("BEGIN") else query
+            return await super().execute(begin, *args, timeout=timeout)
+
+    return Limited
+
+
 class Database:
     """The pool of connections; errors of an unavailable database become Unavailable."""
 
     def __init__(
-        self, dsn: str, *, min_size: int = 1, max_size: int = CONNECTIONS, lock_seconds: float = LOCK_SECONDS
+        self,
+        dsn: str,
+        *,
+        min_size: int = 1,
+        max_size: int = CONNECTIONS,
+        lock_seconds: float = LOCK_SECONDS,
+        pooled: bool = False,
     ) -> None:
         """`max_size`: the most connections; one world gets half of them at most. `lock_seconds`: seconds that
-        a statement waits for a row that another transaction holds."""
+        a statement waits for a row that another transaction holds. `pooled`: `dsn` names a pooler of
+        transactions."""
+        self._pooled = pooled
         self._dsn = dsn
         self._lock_seconds = lock_seconds
         self._min_size = min_size
@@ -162,7 +180,7 @@ class Database:
             try:
                 await self._open()
             except DATABASE_AWAY as error:
-                if time.monotonic() >= deadline:
+                if time.monotonic() >= deadline or is_refusal_of_pooler(error):
                     raise
                 OUTAGES.tell(_log, "database.awaited", error)
                 await asyncio.sleep(0.2)
@@ -174,16 +192,12 @@ class Database:
             self._dsn,
             min_size=self._min_size,
             max_size=self._max_size,
-            connection_class=PooledConnection,
+            connection_class=behind_pooler(self._lock_seconds) if self._pooled else PooledConnection,
             timeout=ACQUIRE_SECONDS,
             command_timeout=COMMAND_SECONDS,
             max_inactive_connection_lifetime=IDLE_SECONDS,
-            server_settings={
-                "application_name": "lapel",
-                "statement_timeout": "15000",
-                "lock_timeout": str(round(self._lock_seconds * 1000)),
-                "idle_in_transaction_session_timeout": "60000",
-            },
+            server_settings={"application_name": "lapel"}
+            | ({} if self._pooled else limits(self._lock_seconds)),
             init=_prepare,
         )
         self._connections = _Connections(pool, self._max_size)

@@ -16,6 +16,7 @@ from sqlalchemy import Connection, pool
 from sqlalchemy.ext.asyncio import create_async_engine
 
 from lapel.foundation.database import migrations
+from lapel.foundation.database.time_limits import UNLIMITED
 
 # Any constant that all servers share.
 MIGRATION_LOCK = 5_274_810_116
@@ -58,7 +59,9 @@ def _run(connection: Connection) -> None:
 async def _migrate_once(dsn: str) -> None:
     engine = create_async_engine(
         "postgresql+asyncpg://",
-        async_creator=lambda: asyncpg.connect(dsn, timeout=10, command_timeout=3600),
+        async_creator=lambda: asyncpg.connect(
+            dsn, timeout=10, command_timeout=3600, server_settings=UNLIMITED
+        ),
         poolclass=pool.NullPool,
     )
     try:
@@ -93,7 +96,7 @@ async def _turn(holder: migrations.Driver) -> AsyncGenerator[None]:
 
 async def _migrate() -> None:
     dsn: str = context.config.attributes["dsn"]
-    holder = await asyncpg.connect(dsn, timeout=10)
+    holder = await asyncpg.connect(dsn, timeout=10, server_settings=UNLIMITED)
     try:
         async with _turn(holder):
             for tries in range(1, migrations.LOCK_TRIES + 1):
