@@ -7,11 +7,13 @@ and would block the servers of the previous version until then.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Collection, Mapping
 from contextlib import asynccontextmanager
 
 import asyncpg
 from alembic import context
+from alembic.runtime.migration import MigrationContext, MigrationInfo
+from alembic.script import Script
 from sqlalchemy import Connection, pool
 from sqlalchemy.ext.asyncio import create_async_engine
 
@@ -50,8 +52,22 @@ END $$
 """
 
 
+def _record_range(
+    ctx: MigrationContext,  # noqa: ARG001 - Alembic names the arguments
+    step: MigrationInfo,
+    heads: Collection[str],  # noqa: ARG001
+    run_args: Mapping[str, object],  # noqa: ARG001
+) -> None:
+    for revision in step.up_revisions:
+        if isinstance(revision, Script):
+            migrations.record_range(revision)
+
+
 def _run(connection: Connection) -> None:
-    context.configure(connection=connection, transactional_ddl=True, transaction_per_migration=True)
+    context.configure(
+        connection=connection, transactional_ddl=True, transaction_per_migration=True,
+        on_version_apply=_record_range,
+    )  # fmt: skip
     with context.begin_transaction():
         context.run_migrations()
 
