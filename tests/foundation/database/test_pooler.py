@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import os
 import re
@@ -22,7 +23,7 @@ from lapel.foundation.database.pool import Database
 from lapel.foundation.ports import open_ports
 from tests.support.client import api_client
 from tests.support.database_proxy import KNOWN, database_proxy
-from tests.support.patience import LONG, Deadline
+from tests.support.patience import LONG, Deadline, patience
 from tests.support.ports import free_ports
 from tests.support.running import running, settings_for, working
 from tests.support.serving import run
@@ -152,6 +153,33 @@ async def test_doctor_warns_of_statements_without_limits(fresh_database: str, tm
     assert state == "warning"
     assert detail.startswith("statement_timeout 0, lock_timeout 0, idle_in_transaction_session_timeout 0: ")
     assert "ALTER ROLE CURRENT_USER SET statement_timeout = '15s'" in remedy
+
+
+async def test_doctor_warns_of_a_standby_that_may_lack_commits(
+    postgres: EmbeddedPostgres, fresh_database: str, tmp_path: Path
+) -> None:
+    """pg_receivewal is to PostgreSQL a standby that confirms nothing."""
+    assert "standby" not in await findings(tmp_path, fresh_database)
+    admin = await asyncpg.connect(fresh_database.replace("lapel@", "postgres@", 1))
+    with (postgres.data / "pg_hba.conf").open("a") as rules:
+        rules.write("local replication all peer map=own\n")
+    await admin.execute("SELECT pg_reload_conf()")
+    (tmp_path / "wal").mkdir()
+    receiver = await asyncio.create_subprocess_exec(
+        postgres.program("pg_receivewal"), "-D", tmp_path / "wal", "-h", postgres.sockets, "-U", "postgres",
+        stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    try:
+        async with patience(LONG):
+            while not await admin.fetchval("SELECT count(*) FROM pg_stat_replication"):  # noqa: ASYNC110
+                await asyncio.sleep(0.05)
+        state, _, remedy = (await findings(tmp_path, fresh_database))["standby"]
+        assert state == "warning"
+        assert "synchronous_standby_names" in remedy
+    finally:
+        receiver.terminate()
+        await receiver.wait()
+        await admin.close()
 
 
 @needs_pgbouncer

@@ -90,19 +90,20 @@ async def _is_direct(connection: Connection) -> bool:
 
 
 async def _time_limits(connection: Connection, settings: Settings) -> Finding:
-    """Which limits hold for a single statement. In transactions those of Lapel hold in any case."""
+    """Which limits hold outside transactions. A transaction behind a pooler sets its own."""
     wanted = limits()
     row = await connection.fetchrow(IN_FORCE, list(wanted))
     found = _Limits(*row) if row is not None else _Limits([], [])
     shown = ", ".join(f"{name} {value}" for name, value in zip(*found, strict=True))
     if "0" not in found.values:
         return Finding("time limits", "ok", shown)
+    missing = f"{shown}: 0 is no limit"
     if is_pooled(settings):
         each = " ".join(f"ALTER ROLE CURRENT_USER SET {name} = '{value}';" for name, value in wanted.items())
         remedy = f"Run this as Lapel's role, and let PgBouncer RECONNECT: {each}"
     else:
         remedy = "A pooler ignores them: set LAPEL_LISTEN_DATABASE_URL to a connection past it."
-    return Finding("time limits", "warning", f"{shown}: no limit where it is 0, outside transactions", remedy)
+    return Finding("time limits", "warning", missing, remedy)
 
 
 async def _room(connection: Connection, settings: Settings, workers: int) -> Finding:
