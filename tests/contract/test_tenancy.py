@@ -229,6 +229,7 @@ NO_CONSTANT = {
     "foundation/database/schema/new_schema.py": "the script that makes all tables, before there is a row",
     "foundation/database/rows.py": "its functions get the statement from their callers, which are looked at",
     "slices/recordings/uploads/media_states.py": "`_change` gets it from its callers: constants of this file",
+    "foundation/database/pool.py": "the statement of the caller, passed on with the limits of a transaction",
     "slices/system/jobs.py": "one after the other of a list of public constants",
 }
 # The place of the statement among the arguments of a method of a connection, and of a function of `rows.py`.
