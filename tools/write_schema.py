@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 import subprocess
 import tempfile
 from pathlib import Path
 
+import asyncpg
+
 from lapel.embedded.postgres.supervisor import EmbeddedPostgres
 from lapel.foundation.database import migrations
 from lapel.foundation.database.schema.new_schema import SCHEMA_FILE
+from lapel.foundation.database.schema.schema_version import SCHEMA_FOUND, SchemaFound
 
 _HEADER = """\
 -- The schema of a new embedded database: what all migrations together make. Written by `make schema`.
@@ -17,7 +21,7 @@ _HEADER = """\
 # The others are a session's defaults, or of no use here.
 _SETTINGS = ("SET check_function_bodies = false;", "SELECT pg_catalog.set_config('search_path', '', false);")
 
-_REVISION = "INSERT INTO public.alembic_version (version_num) VALUES ('{}');"
+_REVISION = "INSERT INTO public.alembic_version (version_num, oldest_compatible) VALUES ('{}', '{}');"
 
 
 def main() -> None:
@@ -31,9 +35,19 @@ def main() -> None:
         dump = subprocess.run(
             [str(server.program("pg_dump")), *words], capture_output=True, text=True, check=True
         ).stdout
-    revision = _REVISION.format(migrations.head())
+        revision = asyncio.run(_revision(server.dsn()))
     SCHEMA_FILE.write_text("\n".join([_HEADER, *_statements(dump), revision, ""]))
     print(f"{SCHEMA_FILE.name} is the schema of revision {migrations.head()}.")
+
+
+async def _revision(url: str) -> str:
+    """The statement that writes the revision, and the oldest one whose servers may run."""
+    connection = await asyncpg.connect(url)
+    try:
+        found = SchemaFound(*await connection.fetchrow(SCHEMA_FOUND) or ("", ""))
+    finally:
+        await connection.close()
+    return _REVISION.format(found.revision, found.oldest)
 
 
 def _statements(dump: str) -> list[str]:

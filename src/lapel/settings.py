@@ -86,7 +86,7 @@ class Settings:
     )
     listen_database_url: str | None = setting(
         None,
-        "Direct connection for LISTEN, backup and restore, if the database URL names a transaction pooler.",
+        "Direct connection for LISTEN, migrations, backups, if the database URL names a transaction pooler.",
         _DATABASE_URL,
         secret=True,
     )

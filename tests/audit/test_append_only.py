@@ -9,7 +9,7 @@ import asyncpg
 import httpx
 import pytest
 
-from lapel.cli.doctor.audit_checks import audit_rights
+from lapel.cli.doctor.database_checks import audit_rights
 from lapel.embedded.postgres.supervisor import EmbeddedPostgres
 from lapel.foundation.core.request_id import CLIENT_ADDRESS
 from lapel.foundation.database import audit, migrations

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import json
+import os
 import shutil
 import stat
 from pathlib import Path
 from typing import NamedTuple
 
+import asyncpg
 import pytest
 
-from lapel.cli.backup.archive import run_tool
+from lapel.cli.backup.postgres_programs import dump_database
 from lapel.embedded.postgres.supervisor import EmbeddedPostgres
 from lapel.sample import speech
 from lapel.settings import Settings
@@ -137,8 +140,33 @@ def test_a_restored_installation_gives_the_recording_back(backed: Backed, tmp_pa
 
 
 def test_a_backup_is_for_its_owner_alone(backed: Backed) -> None:
-    assert stat.S_IMODE(backed.backup.stat().st_mode) == 0o700
-    assert stat.S_IMODE((backed.backup / "secret").stat().st_mode) == 0o600
+    modes = {path: stat.S_IMODE(path.stat().st_mode) for path in (backed.backup, *backed.backup.rglob("*"))}
+    assert {path for path, mode in modes.items() if mode != (0o700 if path.is_dir() else 0o600)} == set()
+    assert sum(path.is_file() for path in modes) == 4 + 5  # manifest, dump, index and secret; and the objects
+
+
+@pytest.mark.parametrize("command", ["backup", "restore"])
+def test_an_address_is_no_folder(backed: Backed, tmp_path: Path, command: str) -> None:
+    here = Path.cwd()
+    os.chdir(tmp_path)
+    try:
+        done = run(command, "s3://bucket/x", "--data-dir", backed.data)
+    finally:
+        os.chdir(here)
+    assert done.returncode == 1
+    assert done.stderr.startswith(
+        "lapel: s3://bucket/x is an address, but a backup is a folder on this machine."
+    )
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_damaged_dump_is_told_with_the_reason(backed: Backed, tmp_path: Path) -> None:
+    copy = copy_of(backed, tmp_path)
+    dump = (copy / "database.dump").read_bytes()
+    (copy / "database.dump").write_bytes(dump[: len(dump) // 2])
+    done = run("restore", copy, "--data-dir", tmp_path / "new")
+    assert done.returncode == 1
+    assert "pg_restore failed: pg_restore: error: " in done.stderr
 
 
 def test_a_backup_goes_into_an_empty_folder_only(backed: Backed) -> None:
@@ -231,7 +259,17 @@ def test_the_dump_goes_past_a_pooler(fresh_database: str, tmp_path: Path) -> Non
     through = {"LAPEL_DATABASE_URL": "postgresql://u@127.0.0.1:1/pooler", "LAPEL_SECRET": "s" * 40}
     settings = Settings.from_env(through | {"LAPEL_LISTEN_DATABASE_URL": fresh_database})
     dump = tmp_path / "database.dump"
-    run_tool(settings, "pg_dump", ["--format=custom", "--schema-only", f"--file={dump}"])
+
+    async def write() -> None:
+        connection = await asyncpg.connect(fresh_database)
+        try:
+            async with connection.transaction(isolation="repeatable_read"):
+                snapshot = await connection.fetchval("SELECT pg_export_snapshot()")
+                await asyncio.to_thread(dump_database, settings, dump, snapshot)
+        finally:
+            await connection.close()
+
+    asyncio.run(write())
     assert dump.stat().st_size > 0
 
 

@@ -235,6 +235,7 @@ NO_CONSTANT = {
     "foundation/database/rows.py": "its functions get the statement from their callers, which are looked at",
     "foundation/queue/death_charges.py": "its statements are constants of slices: CHARGE, TAKE_BACK",
     "slices/recordings/uploads/media_states.py": "`_change` gets it from its callers: constants of this file",
+    "foundation/database/pool.py": "the statement of the caller, passed on with the limits of a transaction",
     "slices/system/jobs.py": "one after the other of a list of public constants",
 }
 # The place of the statement among the arguments of a method of a connection, and of a function of `rows.py`.

@@ -208,7 +208,7 @@ count: a number that Lapel or a device counted or measured
     webhooks            failures recovery_queued recovery_brought_forward
     worlds              config_revision
 state: one of a few words or yes and no, checked when it is written
-    alembic_version     version_num
+    alembic_version     version_num oldest_compatible
     installation_secret only_row
     api_keys            kind scopes
     ask_answers         state stop_wanted error_code

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 from lapel.foundation.core.clock import Clock, SystemClock
 from lapel.foundation.core.disk_guard import DiskGuard
 from lapel.foundation.core.ids import Ids, TimeOrderedIds
-from lapel.foundation.database.pool import CONNECTIONS, LOCK_SECONDS, Database
+from lapel.foundation.database.pool import CONNECTIONS, Database
+from lapel.foundation.database.time_limits import LOCK_SECONDS, is_pooled
 from lapel.foundation.identity import seal, signing
 from lapel.foundation.identity.kept_peppers import former_peppers
 from lapel.foundation.identity.key_cache import Revocations
@@ -76,7 +77,9 @@ async def open_ports(
         raise ValueError("the database, the store and the secret must be known before ports are opened")
     clock = clock or SystemClock()
     credentials = credential_source(settings, clock)
-    database = Database(settings.database_url, max_size=connections, lock_seconds=lock_seconds)
+    database = Database(
+        settings.database_url, max_size=connections, lock_seconds=lock_seconds, pooled=is_pooled(settings)
+    )
     await database.open(patience=patience)
     store = open_store(settings, credentials)
     revocations = Revocations(database, listen_dsn=settings.listen_database_url)

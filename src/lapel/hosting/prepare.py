@@ -13,7 +13,12 @@ import structlog
 
 from lapel.embedded.postgres.supervisor import EmbeddedPostgres
 from lapel.foundation.core.clock import SystemClock
-from lapel.foundation.database.schema.schema_version import HAS_SCHEMA, newest_revision
+from lapel.foundation.database.schema.schema_version import (
+    HAS_SCHEMA,
+    SCHEMA_FOUND,
+    SchemaFound,
+    newest_revision,
+)
 from lapel.foundation.storage.credentials import botocore_chain
 from lapel.foundation.storage.errors import StoreUnavailable
 from lapel.hosting.data_folder import DataFolder, DataFolderError, store_credentials
@@ -28,7 +33,6 @@ from lapel.slices.language_models.model_failures import ModelFailed
 _KILLED_ONES_END = 2.0
 
 _DATABASE_SECONDS = 10.0
-REVISION = "SELECT version_num FROM public.alembic_version"
 
 Say = Callable[[str], None]
 
@@ -175,8 +179,8 @@ def _bring_schema(database_url: str) -> None:
         migrations.upgrade(database_url)
 
 
-def schema_of(database_url: str) -> str | None:
-    """The newest migration of the database; None when it has no schema of Lapel.
+def schema_of(database_url: str) -> SchemaFound | None:
+    """The schema of the database; None when it has no schema of Lapel.
 
     Raises DataFolderError when the database cannot be reached, or refuses the user.
     """
@@ -185,16 +189,17 @@ def schema_of(database_url: str) -> str | None:
 
     from lapel.foundation.database.pool import words_of_database  # noqa: PLC0415
 
-    async def ask() -> str | None:
+    async def ask() -> SchemaFound | None:
         connection = await asyncpg.connect(database_url, timeout=_DATABASE_SECONDS)
         try:
             if not await connection.fetchval(HAS_SCHEMA):
                 return None
-            return await connection.fetchval(REVISION)
+            row = await connection.fetchrow(SCHEMA_FOUND)
+            return None if row is None else SchemaFound(*row)
         finally:
             await connection.close(timeout=1.0)
 
-    async def limited() -> str | None:
+    async def limited() -> SchemaFound | None:
         async with asyncio.timeout(_DATABASE_SECONDS):
             return await ask()
 
@@ -212,20 +217,22 @@ def schema_of(database_url: str) -> str | None:
 
 
 def check_schema(database_url: str) -> None:
-    """Raises DataFolderError when the database cannot be used, or has another schema than this code."""
+    """Raises DataFolderError when the database cannot be used, or has a schema that this code cannot use."""
     found, needed = schema_of(database_url), newest_revision()
     if found is None:
         raise DataFolderError(
             "The database of LAPEL_DATABASE_URL has no schema of Lapel. Run `lapel init` once: it makes the "
             "tables, the bucket and a first key."
         )
-    if found < needed:
+    if found.is_older:
         raise DataFolderError(
-            f"The database has schema {found}, and this Lapel needs {needed}. Run `lapel migrate` once."
+            f"The database has schema {found.revision}, and this Lapel needs {needed}. Run `lapel migrate` "
+            "once."
         )
-    if found > needed:
+    if not found.serves:
         raise DataFolderError(
-            f"The database has schema {found} of a newer Lapel; this one knows {needed}. Use the newer one."
+            f"The database has schema {found.revision} of a newer Lapel, on which only versions with schema "
+            f"{found.oldest} or newer may run; this one knows {needed}. Use the newer one."
         )
 
 

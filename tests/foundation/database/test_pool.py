@@ -146,6 +146,20 @@ async def test_a_connection_that_dies_at_hand_is_replaced(database: Database, fr
             assert await _pid(connection) != dead
 
 
+async def test_a_connection_on_which_a_write_is_refused_is_not_lent_again(database: Database) -> None:
+    """As one to a server that has become a standby; the server itself stays as it is here."""
+    async with database.acquire() as connection:
+        await connection.execute("CREATE TABLE written (a int)")
+        await connection.execute("SET default_transaction_read_only = on")
+        refused = await _pid(connection)
+    with pytest.raises(ConnectionBroken):
+        async with database.transaction() as connection:
+            await connection.execute("INSERT INTO written VALUES (1)")
+    async with database.transaction() as connection:
+        await connection.execute("INSERT INTO written VALUES (1)")
+        assert await _pid(connection) != refused
+
+
 async def test_a_cancelled_query_leaves_no_trace(database: Database) -> None:
     for _ in range(5):
         with pytest.raises(TimeoutError):

@@ -4,7 +4,9 @@ DIR/backup.json     the manifest; written last, so a folder without it is not a 
 DIR/database.dump   pg_dump's custom format
 DIR/objects.jsonl   one line per object: key, size, sha256, content_type
 DIR/objects/…       the objects, under their keys
-DIR/secret          key material, mode 0600; secret_previous: the key material before its last change
+DIR/secret          key material; secret_previous: the key material before its last change
+
+Only the owner may read it: files have mode 0600, folders 0700.
 """
 
 from __future__ import annotations
@@ -12,30 +14,23 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-import shutil
-import subprocess
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
-from urllib.parse import unquote, urlsplit, urlunsplit
+from typing import TypeVar
 
 import msgspec
 
 from lapel.cli.shared.bucket import BucketClient, Copied
 from lapel.cli.shared.faults import CommandError
-from lapel.embedded.postgres.install import PostgresError
-from lapel.embedded.postgres.supervisor import EmbeddedPostgres
-
-if TYPE_CHECKING:
-    from lapel.settings import Settings
 
 T = TypeVar("T")
 R = TypeVar("R")
 AT_ONCE = 4
 # What can be a header: no control characters, and only characters of one byte (RFC 9110, section 5.5).
 _CONTENT_TYPE = re.compile(r"[\t -~\x80-\xff]{1,1024}")
+_ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:/")
 _KEY = re.compile(r"[A-Za-z0-9_-]+(?:[/.][A-Za-z0-9_-]+)*")
 
 
@@ -64,9 +59,16 @@ class Archive:
     """The folder of one backup."""
 
     def __init__(self, path: Path) -> None:
+        """Raises CommandError for an address such as `s3://bucket/backup`, which would become a folder."""
+        if _ADDRESS.match(str(path)) is not None:
+            raise CommandError(
+                f"{str(path).replace(':/', '://', 1)} is an address, but a backup is a folder on this "
+                "machine. Name a folder, and copy it to that address when the backup is finished."
+            )
         self.path = path.absolute()
         self.dump = self.path / "database.dump"
         self.index = self.path / "objects.jsonl"
+        self.promised = self.path / "promised.jsonl"  # only while the backup is made
         self.manifest_file = self.path / "backup.json"
 
     def object_file(self, key: str) -> Path:
@@ -76,12 +78,15 @@ class Archive:
         return self.path / "objects" / key
 
     def begin(self) -> None:
-        """Makes the folder with mode 0700. Raises CommandError when the folder is not empty."""
+        """Makes the folder and its files. Raises CommandError when the folder is not empty."""
         self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
         if any(self.path.iterdir()):
             raise CommandError(f"{self.path} is not empty; name a new folder for the backup.")
         self.path.chmod(0o700)
         (self.path / "objects").mkdir(mode=0o700)
+        self.dump.touch(0o600)
+        self.index.touch(0o600)
+        self.promised.touch(0o600)
 
     def manifest(self) -> ArchiveManifest:
         """Content of backup.json.
@@ -150,7 +155,10 @@ class Archive:
         Raises CommandError when the key is not a valid name, the store refuses, or the connection breaks off.
         """
         file = self.object_file(key)
-        file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        # `parents=True` would make the folders above with the usual mode.
+        for folder in reversed([each for each in file.parents if each.is_relative_to(self.path)]):
+            folder.mkdir(mode=0o700, exist_ok=True)
+        file.touch(0o600)
         copied = client.download(key, file)
         if copied is None:
             file.unlink(missing_ok=True)
@@ -192,46 +200,3 @@ def in_parallel(call: Callable[[T], R], work: Iterable[T]) -> Iterator[tuple[T, 
         finally:
             for _, future in waiting:
                 future.cancel()
-
-
-def run_tool(settings: Settings, name: str, arguments: list[str]) -> None:
-    """Runs pg_dump or pg_restore on the database of the settings.
-
-    The program is that of the embedded PostgreSQL, else that of the system. It connects directly to the
-    database, because it needs a session, which a transaction pooler does not keep. Raises CommandError when
-    the program is not installed or fails. If it fails, the message contains its output.
-    """
-    url, password = _without_password(str(settings.listen_database_url or settings.database_url))
-    environment = {"PATH": "/usr/bin:/bin"} | ({"PGPASSWORD": password} if password else {})
-    done = subprocess.run(
-        [tool(name), *arguments, "--dbname", url],
-        env=environment,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    if done.returncode != 0:
-        raise CommandError(f"{name} failed: {' '.join(done.stderr.split())[-800:]}")
-
-
-def tool(name: str) -> str:
-    """Path of a PostgreSQL program. Raises CommandError when the program is not installed."""
-    try:
-        return str(EmbeddedPostgres(Path("/nonexistent")).program(name))
-    except PostgresError:
-        found = shutil.which(name)
-        if found is None:
-            raise CommandError(f"{name} is not installed; install PostgreSQL's client programs.") from None
-        return found
-
-
-def _without_password(url: str) -> tuple[str, str | None]:
-    """The URL without its password, and the password.
-
-    The password must not be in a command line, because every user of the machine can read command lines.
-    """
-    parts = urlsplit(url)
-    if parts.password is None:
-        return url, None
-    user, _, host = parts.netloc.rpartition("@")
-    return urlunsplit(parts._replace(netloc=f"{user.partition(':')[0]}@{host}")), unquote(parts.password)

@@ -6,7 +6,9 @@ Source: PostgreSQL's documentation of pg_dump (--snapshot) and of pg_export_snap
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import os
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Annotated, TypeAlias
@@ -16,7 +18,8 @@ import msgspec
 from cyclopts import Parameter
 
 from lapel import __version__
-from lapel.cli.backup.archive import Archive, ArchiveManifest, in_parallel, run_tool
+from lapel.cli.backup.archive import Archive, ArchiveManifest, in_parallel
+from lapel.cli.backup.postgres_programs import dump_database, read_dump, restore_database
 from lapel.cli.doctor.secret_checks import unusable_in
 from lapel.cli.shared import queries
 from lapel.cli.shared.bucket import BucketClient
@@ -24,8 +27,12 @@ from lapel.cli.shared.faults import CommandError
 from lapel.cli.shared.installation import reachable, settings_of
 from lapel.cli.shared.options import DataDir, Json, emit, say
 from lapel.cli.shared.queries import PromisedObject
+from lapel.embedded.postgres.install import PostgresError
+from lapel.embedded.postgres.supervisor import EmbeddedPostgres
 from lapel.foundation.core.clock import SystemClock, timestamp
-from lapel.foundation.ports import open_ports
+from lapel.foundation.database.time_limits import UNLIMITED
+from lapel.foundation.ports import credential_source
+from lapel.foundation.storage.client import open_store
 from lapel.foundation.storage.object_names import SEALED, STAGING
 from lapel.hosting.data_folder import write_durably
 from lapel.settings import Settings
@@ -45,8 +52,9 @@ class FinishedBackup(msgspec.Struct, frozen=True):
 def backup(directory: Target, /, *, data_dir: DataDir = None, json: Json = False) -> None:
     """Write database, objects and secrets to a folder, with the server running or stopped.
 
-    The command dumps the database first. Then it copies every object that the dump promises, and compares
-    its hash with the promised one. So the backup contains, complete, everything that was accepted before it
+    The command dumps the database first, reads the dump back, and restores its tables without their rows into
+    an empty database of its own. Then it copies every object that the dump promises, and compares its hash
+    with the promised one. So the backup contains, complete, everything that was accepted before it
     began. Protect the folder: it also contains the keys.
 
     For example:
@@ -59,9 +67,9 @@ def backup(directory: Target, /, *, data_dir: DataDir = None, json: Json = False
         if archive.path.resolve().is_relative_to(settings.data_dir.resolve()):
             raise CommandError(f"{archive.path} lies in the data folder; write the backup somewhere else.")
         archive.begin()
-        promised = archive.path / "promised.jsonl"
         began = SystemClock().now()  # the backup holds what was committed until now
-        schema = asyncio.run(_dump(settings, archive, promised))
+        schema = asyncio.run(_dump(settings, archive))
+        _prove(settings, archive)
         archive.put_secret("secret", settings.secret)
         archive.put_secret("secret_previous", settings.secret_previous)
         if (lost := unusable_in(settings)) is not None:
@@ -69,15 +77,15 @@ def backup(directory: Target, /, *, data_dir: DataDir = None, json: Json = False
                 f"Warning: the database has keys or tokens {lost}. They will not work after a restore. If "
                 "the server has LAPEL_SECRET or LAPEL_SECRET_PREVIOUS, give `lapel backup` the same values."
             )
-        say("database dumped; copying objects")
+        say("database dumped and read back; copying objects")
         client = BucketClient(settings, SystemClock())
         with archive.index.open("wb") as index:
-            size, count, missing = _copy_promised(archive, client, promised, index)
+            size, count, missing = _copy_promised(archive, client, index)
             more, staged = _copy_staged(settings, archive, client, index)
             index.flush()
             os.fsync(index.fileno())
         lost = asyncio.run(_not_erased(settings, missing))
-        promised.unlink()
+        archive.promised.unlink()
         if lost:
             raise CommandError(
                 f"{len(lost)} objects that were promised are not in the store; the first is {lost[0]}. The "
@@ -91,18 +99,18 @@ def backup(directory: Target, /, *, data_dir: DataDir = None, json: Json = False
     emit(made, json, lambda: f"{made.path}: {made.objects} objects, {made.bytes:,} bytes, and the database")
 
 
-async def _dump(settings: Settings, archive: Archive, promised: Path) -> str:
-    """Dumps the database, and lists exactly the objects of that dump in the file `promised`.
+async def _dump(settings: Settings, archive: Archive) -> str:
+    """Dumps the database, and lists exactly the objects of that dump in another file.
 
     Returns the revision of the schema.
     """
-    connection = await asyncpg.connect(settings.listen_database_url or settings.database_url, timeout=10)
+    url = settings.listen_database_url or settings.database_url
+    connection = await asyncpg.connect(url, timeout=10, server_settings=UNLIMITED)
     try:
         async with connection.transaction(isolation="repeatable_read", readonly=True):
             snapshot = await queries.export_snapshot(connection)
-            arguments = ["--format=custom", f"--snapshot={snapshot}", f"--file={archive.dump}"]
-            await asyncio.to_thread(run_tool, settings, "pg_dump", arguments)
-            with promised.open("wb") as lines:
+            await asyncio.to_thread(dump_database, settings, archive.dump, snapshot)
+            with archive.promised.open("wb") as lines:
                 async for each in queries.promised(connection):
                     lines.write(msgspec.json.encode(each) + b"\n")
             return await queries.schema(connection)
@@ -110,14 +118,35 @@ async def _dump(settings: Settings, archive: Archive, promised: Path) -> str:
         await connection.close()
 
 
+def _prove(settings: Settings, archive: Archive) -> None:
+    """Reads the whole dump back, and restores its tables, without rows, into an empty embedded database.
+
+    Raises CommandError when the dump cannot be read. Warns when its tables cannot be restored there: the
+    database may use what only its own server has.
+    """
+    read_dump(archive.dump)
+    with tempfile.TemporaryDirectory() as folder:
+        try:
+            with EmbeddedPostgres(Path(folder), extra={"fsync": "off"}) as server:
+                target = dataclasses.replace(settings, database_url=server.dsn(), listen_database_url=None)
+                restore_database(target, archive.dump, "--schema-only")
+        except PostgresError as fault:
+            say(f"The dump was read, and its tables were not tried: {fault}")
+        except CommandError as fault:
+            say(
+                f"Warning: this backup cannot be restored into a data folder: {fault}. Restore it into a "
+                "PostgreSQL like the one it comes from."
+            )
+
+
 def _copy_promised(
-    archive: Archive, client: BucketClient, promised: Path, index: IO[bytes]
+    archive: Archive, client: BucketClient, index: IO[bytes]
 ) -> tuple[int, int, list[PromisedObject]]:
     """Copies every promised object. Returns their bytes, their number, and the objects that are missing."""
 
     def wanted() -> Iterator[PromisedObject]:
         decoder = msgspec.json.Decoder(PromisedObject)
-        with promised.open("rb") as lines:
+        with archive.promised.open("rb") as lines:
             for line in lines:
                 yield decoder.decode(line)
 
@@ -153,8 +182,11 @@ def _copy_staged(
 
 
 async def _staged(settings: Settings) -> list[str]:
-    async with open_ports(settings) as ports:
-        return [each.key for prefix in (STAGING, SEALED) async for each in ports.store.list(prefix)]
+    store = open_store(settings, credential_source(settings, SystemClock()))
+    try:
+        return [each.key for prefix in (STAGING, SEALED) async for each in store.list(prefix)]
+    finally:
+        await store.close()
 
 
 async def _not_erased(settings: Settings, missing: list[PromisedObject]) -> list[str]:

@@ -13,6 +13,7 @@ import asyncpg
 
 from lapel.cli.shared import queries
 from lapel.cli.shared.faults import CommandError
+from lapel.foundation.database.time_limits import UNLIMITED
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -29,7 +30,8 @@ async def compare(settings: Settings, entries: Iterable[Entry], erased: int) -> 
     `erased`: how many promised objects were deleted while the backup was made, and so are not in it. Raises
     CommandError for an object with another size or SHA-256, and when more objects are missing.
     """
-    connection = await asyncpg.connect(settings.listen_database_url or settings.database_url, timeout=10)
+    url = settings.listen_database_url or settings.database_url
+    connection = await asyncpg.connect(url, timeout=10, server_settings=UNLIMITED)
     try:
         left = await queries.count_promised(connection)
         remaining = iter(entries)

@@ -15,8 +15,9 @@ import asyncpg
 import msgspec
 from cyclopts import Parameter
 
-from lapel.cli.backup.archive import Archive, ArchiveManifest, in_parallel, run_tool
+from lapel.cli.backup.archive import Archive, ArchiveManifest, in_parallel
 from lapel.cli.backup.comparison import compare
+from lapel.cli.backup.postgres_programs import restore_database
 from lapel.cli.doctor.secret_checks import REMEDY, unusable_in
 from lapel.cli.erase.reconciliation import end_keys_again
 from lapel.cli.shared import queries
@@ -83,13 +84,9 @@ def restore(directory: Source, /, *, data_dir: DataDir = None, json: Json = Fals
     settings = settings_of(data_dir)
     prepare.check_store_keys(settings)
     with _target(settings, archive) as settings:
-        run_tool(
-            settings, "pg_restore",
-            ["--exit-on-error", "--single-transaction", "--no-owner", "--no-privileges", "--no-comments",
-             str(archive.dump)],
-        )  # fmt: skip
+        restore_database(settings, archive.dump)
         say("database restored; copying objects")
-        migrations.upgrade(str(settings.database_url))
+        migrations.upgrade(str(settings.listen_database_url or settings.database_url))
         asyncio.run(_continue(settings, manifest))
         if (lost := unusable_in(settings)) is not None:
             say(f"Warning: the database has keys or tokens {lost}. {REMEDY}")

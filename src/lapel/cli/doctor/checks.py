@@ -21,7 +21,7 @@ from lapel.embedded.postgres import install
 from lapel.embedded.postgres.install import PostgresError
 from lapel.embedded.postgres.supervisor import EmbeddedPostgres
 from lapel.foundation.database.pool import DATABASE_AWAY
-from lapel.foundation.database.schema.schema_version import newest_revision
+from lapel.foundation.database.schema.schema_version import SCHEMA_FOUND, SchemaFound, newest_revision
 from lapel.foundation.ports import credential_source
 from lapel.foundation.storage.errors import ObjectMissing, StoreUnavailable
 from lapel.hosting import prepare
@@ -212,9 +212,10 @@ def whose_log(part: str, settings: Settings) -> str:
 
 async def database(connection: Connection, ports: Ports) -> Finding:
     """Whether the database has this code's schema, keeps what it promises, and has the right time."""
-    found, needed = await queries.schema(connection), newest_revision()
-    if found != needed:
-        remedy = "Run `lapel migrate`." if found < needed else "Use the newer Lapel."
+    schema, needed = SchemaFound(*await connection.fetchrow(SCHEMA_FOUND) or ("", "")), newest_revision()
+    found = schema.revision
+    if not schema.serves:
+        remedy = "Run `lapel migrate`." if schema.is_older else "Use the newer Lapel."
         return Finding("database", "broken", f"schema {found}, this Lapel needs {needed}", remedy)
     if await queries.forgets(connection):
         return Finding(

@@ -10,8 +10,8 @@ from rich.console import Group
 from rich.text import Text
 
 from lapel.cli.doctor import (
-    audit_checks,
     checks,
+    database_checks,
     embedding_checks,
     local_model_checks,
     publication_checks,
@@ -23,6 +23,7 @@ from lapel.cli.doctor import (
     webhook_checks,
 )
 from lapel.cli.doctor.checks import Finding
+from lapel.cli.shared import queries
 from lapel.cli.shared.http_client import NoAnswer, request
 from lapel.cli.shared.installation import reachable, settings_of
 from lapel.cli.shared.options import DataDir, Json, emit
@@ -137,6 +138,9 @@ async def _within(
 async def _database(ports: Ports, *, is_served: bool) -> AsyncIterator[Finding]:
     async with ports.database.acquire() as connection:
         yield await checks.database(connection, ports)
+        workers = await queries.workers_seen(connection)
+        async for finding in database_checks.connections(connection, ports, workers):
+            yield finding
         async for finding in checks.work(connection, ports, is_served=is_served):
             yield finding
 
@@ -144,7 +148,7 @@ async def _database(ports: Ports, *, is_served: bool) -> AsyncIterator[Finding]:
 async def _held(ports: Ports, *, is_served: bool) -> AsyncIterator[Finding]:
     async with ports.database.acquire() as connection:
         yield await secret_checks.secrets(connection, ports.settings)
-        yield await audit_checks.audit_rights(connection)
+        yield await database_checks.audit_rights(connection)
         groups = (
             speech_checks.failing_steps(connection),
             speech_checks.provider_keys(connection, ports.sealer),

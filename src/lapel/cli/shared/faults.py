@@ -7,7 +7,8 @@ import asyncpg
 from lapel.embedded.postgres.install import PostgresError
 from lapel.foundation.core.disk_guard import is_disk_full
 from lapel.foundation.core.errors import ApiError, NotFound, words_of
-from lapel.foundation.database.pool import DATABASE_AWAY, words_of_database
+from lapel.foundation.database.pool import DATABASE_AWAY, ONLY_READS, words_of_database
+from lapel.foundation.database.time_limits import is_refusal_of_pooler
 from lapel.foundation.storage.errors import StoreUnavailable
 from lapel.foundation.telemetry import redact
 from lapel.hosting.data_folder import DataFolderError
@@ -42,6 +43,13 @@ def explain(fault: BaseException, *, in_doctor: bool = False) -> str | None:
     if isinstance(fault, OSError) and is_disk_full(fault):  # an open file has no name either
         why = words_of(fault)
         return f"a file or the output could not be written: {why}. Make room, or write elsewhere."
+    if isinstance(fault, asyncpg.ReadOnlySQLTransactionError):
+        return f"the database {ONLY_READS}. Name the primary in LAPEL_DATABASE_URL."
+    if is_refusal_of_pooler(fault):
+        return (
+            "LAPEL_DATABASE_URL names PgBouncer or another pooler: set LAPEL_LISTEN_DATABASE_URL to a "
+            'connection past it. See "PgBouncer" in docs/operations.md.'
+        )
     if isinstance(fault, DATABASE_AWAY):
         return f"the database does not answer: {redact(words_of_database(fault))}.{more}"
     if isinstance(fault, asyncpg.PostgresError):

@@ -15,9 +15,10 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-# Errors of asyncpg on a connection that ended since its last use. asyncpg raises InternalClientError when the
-# server's reason arrives while a statement is being sent.
+# Errors of asyncpg on a connection that ended since its last use, or leads to a server that is a standby now.
+# asyncpg raises InternalClientError when the server's reason arrives while a statement is being sent.
 _ENDED = (
+    asyncpg.ReadOnlySQLTransactionError,
     asyncpg.AdminShutdownError,
     asyncpg.CrashShutdownError,
     asyncpg.PostgresConnectionError,
@@ -36,7 +37,7 @@ class OwnConnection:
         self._lock = asyncio.Lock()
 
     async def run(self, work: Callable[[Connection], Awaitable[T]]) -> T:
-        """Run `work` on the connection; if the connection has ended, run `work` again on a new one.
+        """Run `work` on the connection; if the connection is of no use any more, run `work` on a new one.
 
         The caller must limit the time. Raises asyncpg's errors.
         """
@@ -45,7 +46,7 @@ class OwnConnection:
                 try:
                     return await work(self._connection)
                 except _ENDED:
-                    pass  # the database restarted since; a new connection shows whether it is available
+                    pass  # the database restarted, or another is the primary now; a new connection shows that
                 except BaseException:
                     self._drop()
                     raise

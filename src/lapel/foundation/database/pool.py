@@ -6,8 +6,7 @@ quarter of the time of the most frequent request. So no code may leave session s
 asyncpg's pool, as after an error: asyncpg may have prepared a statement that it did not execute, and
 PostgreSQL's timeout of that statement would end a later use of the connection.
 
-Sources of the settings: "Client Connection Defaults" in PostgreSQL's documentation, "Iterative Index Scans"
-in the README of pgvector.
+Source: "Iterative Index Scans" in the README of pgvector.
 """
 
 from __future__ import annotations
@@ -26,6 +25,7 @@ from asyncpg.exceptions import InternalClientError
 
 from lapel.foundation.core.errors import Unavailable, words_of
 from lapel.foundation.database.own_connection import OwnConnection
+from lapel.foundation.database.time_limits import LOCK_SECONDS, add_limits, is_refusal_of_pooler, limits
 from lapel.foundation.database.turns.fair_semaphore import FairSemaphore
 from lapel.foundation.database.turns.world_shares import WorldShares
 from lapel.foundation.outages import OUTAGES
@@ -40,8 +40,9 @@ if TYPE_CHECKING:
     Pool = asyncpg.Pool[asyncpg.Record]
     PoolConnectionProxy = asyncpg.pool.PoolConnectionProxy[asyncpg.Record]
 
-# Errors of asyncpg while the database restarts, is unavailable, or does not answer in time.
+# Errors of asyncpg while the database restarts, is unavailable, only reads, or does not answer in time.
 DATABASE_AWAY: tuple[type[BaseException], ...] = (
+    asyncpg.ReadOnlySQLTransactionError,
     asyncpg.PostgresConnectionError,
     asyncpg.CannotConnectNowError,
     asyncpg.AdminShutdownError,
@@ -60,7 +61,6 @@ CONNECTIONS = 10
 ACQUIRE_SECONDS = 3.0
 COMMAND_SECONDS = 15.0
 IDLE_SECONDS = 30.0
-LOCK_SECONDS = 10.0
 
 # PostgreSQL's own types have the same numbers below this one in every database and version (see "OID
 # Assignment" in its documentation).
@@ -77,6 +77,10 @@ class _NoStatement:
 
 
 _NO_STATEMENT = _NoStatement()
+
+# A standby is of no use even for reads: what it says may be out of date, such as a key that was revoked.
+ACCEPTS_WRITES = "SELECT current_setting('transaction_read_only') = 'off'"
+ONLY_READS = "accepts no writes: it is a standby, or `default_transaction_read_only` is on"
 
 _log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
 
@@ -117,14 +121,33 @@ class PooledConnection(asyncpg.Connection):
         return [*known, *found], statement
 
 
+def behind_pooler(lock_seconds: float) -> type[PooledConnection]:
+    """The class of connections to a pooler of transactions: each transaction begins with its limits."""
+
+    class Limited(PooledConnection):
+        async def execute(self, query: str, *args: object, timeout: float | None = None) -> str:
+            begin = add_limits(query, lock_seconds) if query.startswith("BEGIN") else query
+            return await super().execute(begin, *args, timeout=timeout)
+
+    return Limited
+
+
 class Database:
     """The pool of connections; errors of an unavailable database become Unavailable."""
 
     def __init__(
-        self, dsn: str, *, min_size: int = 1, max_size: int = CONNECTIONS, lock_seconds: float = LOCK_SECONDS
+        self,
+        dsn: str,
+        *,
+        min_size: int = 1,
+        max_size: int = CONNECTIONS,
+        lock_seconds: float = LOCK_SECONDS,
+        pooled: bool = False,
     ) -> None:
         """`max_size`: the most connections; one world gets half of them at most. `lock_seconds`: seconds that
-        a statement waits for a row that another transaction holds."""
+        a statement waits for a row that another transaction holds. `pooled`: `dsn` names a pooler of
+        transactions."""
+        self._pooled = pooled
         self._dsn = dsn
         self._lock_seconds = lock_seconds
         self._min_size = min_size
@@ -157,7 +180,7 @@ class Database:
             try:
                 await self._open()
             except DATABASE_AWAY as error:
-                if time.monotonic() >= deadline:
+                if time.monotonic() >= deadline or is_refusal_of_pooler(error):
                     raise
                 OUTAGES.tell(_log, "database.awaited", error)
                 await asyncio.sleep(0.2)
@@ -169,17 +192,13 @@ class Database:
             self._dsn,
             min_size=self._min_size,
             max_size=self._max_size,
-            connection_class=PooledConnection,
+            connection_class=behind_pooler(self._lock_seconds) if self._pooled else PooledConnection,
             timeout=ACQUIRE_SECONDS,
             command_timeout=COMMAND_SECONDS,
             max_inactive_connection_lifetime=IDLE_SECONDS,
-            server_settings={
-                "application_name": "lapel",
-                "statement_timeout": "15000",
-                "lock_timeout": str(round(self._lock_seconds * 1000)),
-                "idle_in_transaction_session_timeout": "60000",
-            },
-            init=_register_json,
+            server_settings={"application_name": "lapel"}
+            | ({} if self._pooled else limits(self._lock_seconds)),
+            init=_prepare,
         )
         self._connections = _Connections(pool, self._max_size)
 
@@ -268,11 +287,16 @@ class _Connections:
             self._shares.leave(share)
             raise
 
-    async def give_back(self, connection: PoolConnectionProxy, share: int | None, *, failed: bool) -> None:
-        """Take a connection back. `failed`: an error ended its use. `share`: the world that `take`
-        returned."""
+    async def give_back(
+        self, connection: PoolConnectionProxy, share: int | None, error: BaseException | None
+    ) -> None:
+        """Take a connection back. `error`: what ended its use. `share`: the world that `take` returned."""
         try:
-            if failed or self._closing or not _alive(connection) or connection.is_in_transaction():
+            if isinstance(error, asyncpg.ReadOnlySQLTransactionError) and _alive(connection):
+                # It leads to a standby, and may do so for as long as it is open: a proxy that now leads to
+                # the primary may have left it as it is.
+                connection.terminate()
+            if error is not None or self._closing or not _alive(connection) or connection.is_in_transaction():
                 await self._release(connection)
                 return
             now = time.monotonic()
@@ -326,11 +350,13 @@ class _Lease:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        await self._connections.give_back(self._connection, self._share, failed=error is not None)
+        await self._connections.give_back(self._connection, self._share, error)
         if isinstance(error, DATABASE_AWAY):
             OUTAGES.tell(_log, "database.away", error)
             if isinstance(error, _TIMED_OUT):
                 raise StatementTimedOut("The database did not answer in time. Repeat the request.") from error
+            if isinstance(error, asyncpg.ReadOnlySQLTransactionError):
+                raise ConnectionBroken("The database accepts no writes now. Repeat the request.") from error
             raise ConnectionBroken("The connection to the database broke. Repeat the request.") from error
 
 
@@ -342,9 +368,19 @@ def _alive(connection: PoolConnectionProxy) -> bool:
         return False
 
 
-async def _register_json(connection: Connection) -> None:
-    """Transfers jsonb as text that msgspec encodes and decodes; see `foundation/http/input/fields.py`."""
+async def _prepare(connection: Connection) -> None:
+    """Refuses a standby, and transfers jsonb as text that msgspec encodes and decodes.
+
+    See `foundation/http/input/fields.py`. Raises ReadOnlySQLTransactionError.
+    """
+    await check_accepts_writes(connection)
     await connection.set_type_codec("jsonb", schema="pg_catalog", encoder=str, decoder=str, format="text")
+
+
+async def check_accepts_writes(connection: Connection) -> None:
+    """Raises ReadOnlySQLTransactionError, as a write would, if the database accepts no writes."""
+    if not await connection.fetchval(ACCEPTS_WRITES):
+        raise asyncpg.ReadOnlySQLTransactionError(ONLY_READS)
 
 
 def affected(command_tag: str) -> int:

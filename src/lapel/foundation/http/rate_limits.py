@@ -35,6 +35,7 @@ from prometheus_client import Counter
 
 from lapel.foundation.core.errors import RateLimitExceeded, Unavailable
 from lapel.foundation.database.pool import DATABASE_AWAY, Database
+from lapel.foundation.database.time_limits import is_pooled
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Mapping
@@ -361,7 +362,7 @@ async def open_limiter(
     if not settings.rate_limits_on:
         yield Unlimited()
         return
-    database = Database(dsn, max_size=2)
+    database = Database(dsn, max_size=2, pooled=is_pooled(settings))
     await database.open()
     try:
         yield RateLimiter(settings, database, clock, holders, patience=PATIENCE_SECONDS)

@@ -226,6 +226,7 @@ class Revocations:
             with contextlib.suppress(*DATABASE_AWAY, asyncpg.PostgresError):
                 if not connection.is_closed():
                     await connection.execute(GONE, self._process, _FORGOTTEN_AFTER)
+            with contextlib.suppress(*DATABASE_AWAY, asyncpg.PostgresError):
                 await connection.close(timeout=1)
 
     def _ended(self, ended: asyncio.Event) -> None:

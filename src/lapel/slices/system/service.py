@@ -12,13 +12,12 @@ import msgspec
 from lapel import __version__
 from lapel.foundation.build_info import commit
 from lapel.foundation.core.errors import Unavailable
-from lapel.foundation.database.pool import DATABASE_AWAY
-from lapel.foundation.database.schema.schema_version import newest_revision
+from lapel.foundation.database.pool import DATABASE_AWAY, check_accepts_writes
+from lapel.foundation.database.schema.schema_version import SCHEMA_FOUND, SchemaFound, newest_revision
 from lapel.foundation.http.calls import Reply
 from lapel.foundation.queue.jobs import count_workers
 from lapel.foundation.queue.queue_queries import QUEUE_REACHABLE
 from lapel.foundation.storage.errors import ObjectMissing, StoreUnavailable
-from lapel.slices.system import queries
 from lapel.slices.system.wire import Health, Migrations, Readiness
 
 if TYPE_CHECKING:
@@ -42,7 +41,7 @@ class Probe:
         self._asking: asyncio.Task[bool] | None = None
 
     async def database(self) -> bool:
-        """Whether the database answers in time."""
+        """Whether the database answers in time, and accepts writes."""
         if self._asking is None or self._asking.done():
             self._asking = asyncio.create_task(self._ask_database(), name="health")
         return await asyncio.shield(self._asking)
@@ -50,7 +49,7 @@ class Probe:
     async def _ask_database(self) -> bool:
         try:
             async with asyncio.timeout(PROBE_SECONDS):
-                await self._ports.database.own.run(lambda connection: connection.fetchval(queries.ALIVE))
+                await self._ports.database.own.run(check_accepts_writes)
         except AWAY:
             return False
         return True
@@ -80,17 +79,14 @@ class Probe:
             return "disconnected"
         return "running" if workers else "no_worker"
 
-    async def migrations(self) -> Migrations:
-        """The database's revision (None when it cannot be read), and the expected revision."""
-        expected = newest_revision()
+    async def schema(self) -> SchemaFound | None:
+        """The schema of the database; None when it cannot be read."""
         try:
             async with asyncio.timeout(PROBE_SECONDS):
-                applied = await self._ports.database.own.run(
-                    lambda connection: connection.fetchval(queries.REVISION)
-                )
-                return Migrations(applied, expected)
+                row = await self._ports.database.own.run(lambda each: each.fetchrow(SCHEMA_FOUND))
         except AWAY:
-            return Migrations(None, expected)
+            return None
+        return None if row is None else SchemaFound(*row)
 
     async def health(self) -> Reply[Health]:
         """Whether this server can work; 503 when it cannot."""
@@ -100,17 +96,17 @@ class Probe:
 
     async def readiness(self) -> Reply[Readiness]:
         """The state of every part; 503 when no request can be served."""
-        database, store, queue, migrations = await asyncio.gather(
-            self.database(), self.store(), self.queue(), self.migrations()
+        database, store, queue, schema = await asyncio.gather(
+            self.database(), self.store(), self.queue(), self.schema()
         )
-        serves = database and migrations.applied == migrations.expected
+        serves = database and schema is not None and schema.serves
         whole = serves and store and queue == "running"
         body = Readiness(
             status="ready" if whole else "degraded" if serves else "unready",
             database="connected" if database else "disconnected",
             store="connected" if store else "disconnected",
             queue=queue,
-            migrations=migrations,
+            migrations=Migrations(None if schema is None else schema.revision, newest_revision()),
             version=__version__,
             commit=commit(),
         )

@@ -16,7 +16,7 @@ class Health(msgspec.Struct, frozen=True):
 
 
 class Migrations(msgspec.Struct, frozen=True):
-    """The schema revision of the database, and the revision that this server needs."""
+    """The schema revision of the database, and that of this server. The former may be newer."""
 
     applied: str | None
     expected: str

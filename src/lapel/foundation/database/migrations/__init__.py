@@ -2,8 +2,12 @@
 
 `upgrade(dsn)` brings a database to the newest revision. Several processes may call it at once: one works, and
 the others wait. Servers of the previous version may run meanwhile, so no step may block them for long:
-`script` makes short changes of tables, `in_batches` changes rows, and `build_index` makes an index. A
-revision that uses `in_batches` or `build_index` is not one transaction, so each of its steps must be
+`script` makes short changes of tables, `in_batches` changes rows, and `build_index` makes an index.
+
+Each revision says in `serves_older` whether a server that knows only the revision before works on the schema
+after it, also if it starts anew: True if the revision only adds what older code neither reads nor must write.
+Without the word, it does not. The database keeps the oldest revision whose servers may run. A revision that
+uses `in_batches` or `build_index` is not one transaction, so each of its steps must be
 repeatable.
 
 Source: PostgreSQL's documentation of CREATE INDEX, section "Building Indexes Concurrently".
@@ -18,7 +22,7 @@ from typing import TypeAlias
 import asyncpg
 from alembic import command, op
 from alembic.config import Config
-from alembic.script import ScriptDirectory
+from alembic.script import Script, ScriptDirectory
 
 from lapel.foundation.database.schema.schema_version import HAS_SCHEMA
 
@@ -72,6 +76,14 @@ async def current(connection: Driver) -> str | None:
         return None
     value = await connection.fetchval("SELECT version_num FROM alembic_version")
     return None if value is None else str(value)
+
+
+def record_range(revision: Script) -> None:
+    """Write, in the transaction of a revision that older servers do not work with, that they may not run."""
+    has_range = "SELECT to_jsonb(v) ? 'oldest_compatible' FROM alembic_version v"
+    connection = op.get_bind()
+    if not getattr(revision.module, "serves_older", False) and connection.exec_driver_sql(has_range).scalar():
+        connection.exec_driver_sql("UPDATE alembic_version SET oldest_compatible = version_num")
 
 
 def script(sql: str) -> None:

@@ -7,15 +7,18 @@ and would block the servers of the previous version until then.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Collection, Mapping
 from contextlib import asynccontextmanager
 
 import asyncpg
 from alembic import context
+from alembic.runtime.migration import MigrationContext, MigrationInfo
+from alembic.script import Script
 from sqlalchemy import Connection, pool
 from sqlalchemy.ext.asyncio import create_async_engine
 
 from lapel.foundation.database import migrations
+from lapel.foundation.database.time_limits import UNLIMITED
 
 # Any constant that all servers share.
 MIGRATION_LOCK = 5_274_810_116
@@ -49,8 +52,22 @@ END $$
 """
 
 
+def _record_range(
+    ctx: MigrationContext,  # noqa: ARG001 - Alembic names the arguments
+    step: MigrationInfo,
+    heads: Collection[str],  # noqa: ARG001
+    run_args: Mapping[str, object],  # noqa: ARG001
+) -> None:
+    for revision in step.up_revisions:
+        if isinstance(revision, Script):
+            migrations.record_range(revision)
+
+
 def _run(connection: Connection) -> None:
-    context.configure(connection=connection, transactional_ddl=True, transaction_per_migration=True)
+    context.configure(
+        connection=connection, transactional_ddl=True, transaction_per_migration=True,
+        on_version_apply=_record_range,
+    )  # fmt: skip
     with context.begin_transaction():
         context.run_migrations()
 
@@ -58,7 +75,9 @@ def _run(connection: Connection) -> None:
 async def _migrate_once(dsn: str) -> None:
     engine = create_async_engine(
         "postgresql+asyncpg://",
-        async_creator=lambda: asyncpg.connect(dsn, timeout=10, command_timeout=3600),
+        async_creator=lambda: asyncpg.connect(
+            dsn, timeout=10, command_timeout=3600, server_settings=UNLIMITED
+        ),
         poolclass=pool.NullPool,
     )
     try:
@@ -93,7 +112,7 @@ async def _turn(holder: migrations.Driver) -> AsyncGenerator[None]:
 
 async def _migrate() -> None:
     dsn: str = context.config.attributes["dsn"]
-    holder = await asyncpg.connect(dsn, timeout=10)
+    holder = await asyncpg.connect(dsn, timeout=10, server_settings=UNLIMITED)
     try:
         async with _turn(holder):
             for tries in range(1, migrations.LOCK_TRIES + 1):

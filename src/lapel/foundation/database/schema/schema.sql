@@ -145,7 +145,8 @@ CREATE SEQUENCE jobs.pgqueuer_statistics_id_seq
 ALTER SEQUENCE jobs.pgqueuer_statistics_id_seq OWNED BY jobs.pgqueuer_statistics.id;
 
 CREATE TABLE public.alembic_version (
-    version_num character varying(32) NOT NULL
+    version_num character varying(32) NOT NULL,
+    oldest_compatible character varying(32)
 );
 
 CREATE TABLE public.api_keys (
@@ -2211,4 +2212,4 @@ GRANT SELECT,INSERT,REFERENCES,TRIGGER,MAINTAIN ON TABLE public.audit_checkpoint
 REVOKE ALL ON TABLE public.audit_log FROM lapel;
 GRANT SELECT,INSERT,REFERENCES,TRIGGER,MAINTAIN ON TABLE public.audit_log TO lapel;
 
-INSERT INTO public.alembic_version (version_num) VALUES ('0066');
+INSERT INTO public.alembic_version (version_num, oldest_compatible) VALUES ('0064', '0061');

@@ -4,6 +4,7 @@ from lapel.foundation.database.migrations import script
 
 revision = "0057"
 down_revision = "0056"
+serves_older = True
 
 COLUMNS = """
 -- JSON: a list of objects with code and message, as in answers.

@@ -4,6 +4,7 @@ from lapel.foundation.database.migrations import script
 
 revision = "0058"
 down_revision = "0057"
+serves_older = True
 
 COLUMNS = """
 -- JSON, as in answers. NULL: the audio was not examined for damage.

@@ -2,8 +2,9 @@
 
 from lapel.foundation.database.migrations import build_index
 
-revision = "0061"
-down_revision = "0060"
+revision = "0060"
+down_revision = "0059"
+serves_older = True
 
 
 def upgrade() -> None:

@@ -2,8 +2,9 @@
 
 from lapel.foundation.database.migrations import build_index, script
 
-revision = "0065"
-down_revision = "0064"
+revision = "0063"
+down_revision = "0062"
+serves_older = True
 
 COLUMN = "ALTER TABLE api_keys ADD COLUMN IF NOT EXISTS told_ends timestamptz[];"
 

@@ -2,8 +2,9 @@
 
 from lapel.foundation.database.migrations import script
 
-revision = "0064"
+revision = "0062"
 down_revision = "0061"
+serves_older = True
 
 UP = """
 -- The pepper of each secret that the servers have had since this revision: HMAC key of the hashes of keys and tokens

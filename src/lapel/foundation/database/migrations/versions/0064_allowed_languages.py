@@ -2,8 +2,9 @@
 
 from lapel.foundation.database.migrations import script
 
-revision = "0066"
-down_revision = "0065"
+revision = "0064"
+down_revision = "0063"
+serves_older = True
 
 COLUMNS = """
 -- Language tags as they were asked for, or as the configuration had them; null: all that the engine knows.

@@ -2,8 +2,9 @@
 
 from lapel.foundation.database.migrations import in_batches, script
 
-revision = "0060"
+revision = "0059"
 down_revision = "0058"
+serves_older = True
 
 COLUMNS = """
 ALTER TABLE webhooks

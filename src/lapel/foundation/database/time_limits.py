@@ -1,0 +1,51 @@
+"""How long PostgreSQL lets a statement run, wait for a row, and leaves a transaction without a statement.
+
+A connection of our own gets the limits when it begins, which costs nothing later. A pooler of transactions
+(PgBouncer) refuses such a beginning, or ignores the limits. Behind one, the statement that begins a
+transaction sets them for this transaction; a statement outside a transaction has the limits that the role has
+in the database, and asyncpg's own.
+
+Sources: "Client Connection Defaults" in PostgreSQL's documentation; ignore_startup_parameters in PgBouncer's.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import asyncpg
+
+if TYPE_CHECKING:
+    from lapel.settings import Settings
+
+# Seconds that a statement waits for a row that another transaction holds, if the process says nothing else.
+LOCK_SECONDS = 10.0
+_STATEMENT = "15s"
+_IDLE_TRANSACTION = "60s"
+UNLIMITED = {"statement_timeout": "0", "lock_timeout": "0", "idle_in_transaction_session_timeout": "0"}
+"""For connections of migrations and dumps, whatever limits the role has."""
+# What a pooler says of a parameter that it does not keep for its clients.
+_REFUSED = "unsupported startup parameter"
+
+
+def limits(lock_seconds: float = LOCK_SECONDS) -> dict[str, str]:
+    """The settings of PostgreSQL and their values."""
+    return {
+        "statement_timeout": _STATEMENT,
+        "lock_timeout": f"{round(lock_seconds * 1000)}ms",
+        "idle_in_transaction_session_timeout": _IDLE_TRANSACTION,
+    }
+
+
+def is_pooled(settings: Settings) -> bool:
+    """Whether the database URL leads to a pooler of transactions: then another URL leads past it."""
+    return settings.listen_database_url not in (None, settings.database_url)
+
+
+def is_refusal_of_pooler(error: BaseException) -> bool:
+    """Whether a pooler refuses the limits of a connection. It will do so again."""
+    return isinstance(error, asyncpg.ProtocolViolationError) and _REFUSED in str(error)
+
+
+def add_limits(begin: str, lock_seconds: float) -> str:
+    """The statement that begins a transaction, with the limits of this transaction, for one round trip."""
+    return begin + "".join(f" SET LOCAL {name} = '{value}';" for name, value in limits(lock_seconds).items())
