@@ -39,7 +39,7 @@ class PepperRow(msgspec.Struct, frozen=True):
 async def former_peppers(connection: Connection, sealer: Sealer) -> dict[str, bytes]:
     """The peppers that can be opened, by the id of their secret, the newest first.
 
-    None before schema 0064, which `lapel migrate` or the next start brings.
+    None before schema 0062, which `lapel migrate` or the next start brings.
     """
     try:
         rows = await fetch_rows(connection, PepperRow, LIST_PEPPERS)

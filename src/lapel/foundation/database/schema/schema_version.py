@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 HAS_SCHEMA = "SELECT to_regclass('public.alembic_version') IS NOT NULL"
-# A database of before revision 0063 does not say on which older versions it may be used: on none.
+# A database of before revision 0061 does not say on which older versions it may be used: on none.
 SCHEMA_FOUND = """
 SELECT version_num, coalesce(to_jsonb(v) ->> 'oldest_compatible', version_num) FROM public.alembic_version v
 """
