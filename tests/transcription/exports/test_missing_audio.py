@@ -56,6 +56,17 @@ def test_docx() -> None:
     assert lines[at + 1].endswith("\ntwice last week.")
 
 
+def test_words_in_doubt_are_told_at_their_place_and_are_no_missing_audio() -> None:
+    message = "The words from 0:00:05 to 0:00:08 are in doubt: the model repeated itself."
+    doubt = TimedWarning(code="words_in_doubt", message=message, start_ms=5_000, end_ms=8_000)
+    whole = Document(title="Visit", segments=SEGMENTS, duration_ms=9_000)
+    told = Document(title="Visit", segments=SEGMENTS, duration_ms=9_000, warnings=[doubt])
+    assert f"big\n\n[{message}]\n\nSPEAKER_0: twice" in rendered("txt", told)
+    assert rendered("srt", told) == rendered("srt", whole)
+    assert f"NOTE\n{message}\n" in rendered("vtt", told)
+    assert "missing" not in rendered("vtt", told)
+
+
 def test_json() -> None:
     found = json.loads(rendered("json"))
     assert [each["code"] for each in found["warnings"]] == ["speakers_left_out", "audio_cut", "audio_gap"]

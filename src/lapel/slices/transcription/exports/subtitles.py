@@ -8,6 +8,7 @@ from __future__ import annotations
 import html
 import re
 from bisect import bisect_left, bisect_right
+from collections import deque
 from itertools import accumulate, chain
 from math import ceil
 from typing import TYPE_CHECKING, NamedTuple
@@ -16,13 +17,14 @@ import msgspec
 
 from lapel.slices.transcription.exports.content import joined
 from lapel.slices.transcription.exports.wrapping import LINE, Piece, columns, fitting, lines, pieces
+from lapel.slices.transcription.speech.doubt_warnings import WORDS_IN_DOUBT
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from lapel.foundation.timed_warnings import TimedWarning
     from lapel.slices.transcription.exports.content import Document
-    from lapel.slices.transcription.speech.transcript import Segment, Word
+from lapel.slices.transcription.speech.transcript import Segment, Word
 
 # Milliseconds. A cue stays until its speech has ended and its text can be read (17 columns a second), for at
 # least `_READABLE` and at most `_LONGEST`. If the next cue begins earlier, the cue ends there. But each cue
@@ -108,7 +110,8 @@ def _placed(cue: Cue, free: int, following: int | None) -> Cue:
 
 def _raw(document: Document, arrow: str | None) -> Iterator[Cue]:
     """The cues with the times of their speech. These cues may overlap."""
-    notes = document.notes()
+    # Words in doubt are spoken, so a cue has them already.
+    notes = deque(each for each in document.notes() if each.code != WORDS_IN_DOUBT)
     for segment in document.segments:
         while notes and (notes[0].start_ms or 0) <= segment.start * 1000:
             yield _note(notes.popleft())

@@ -20,6 +20,7 @@ import msgspec
 from lapel.foundation.timed_warnings import TimedWarning
 from lapel.slices.transcription.providers.protocol import Clip, Transcriber, Wish
 from lapel.slices.transcription.speech.assembly import Piece, assemble, settled_language
+from lapel.slices.transcription.speech.doubt_warnings import doubt_warnings
 from lapel.slices.transcription.speech.failures import SpeechError
 from lapel.slices.transcription.speech.messages import Describe, Group, Groups, Heard, Voices
 from lapel.slices.transcription.work.progress import share_of_audio
@@ -229,7 +230,7 @@ class Stages(ABC, Generic[A]):
         made = await asyncio.to_thread(
             assemble, heard, pieces, groups, duration_ms=plan.duration_ms, gaps=plan.gaps
         )
-        warnings = [*plan.warnings, *_speakers_left_out(voices), *made.warnings]
+        warnings = [*plan.warnings, *_speakers_left_out(voices), *doubt_warnings(heard)]
         return msgspec.structs.replace(made, warnings=warnings)
 
     async def _decoded(self, audio: A, place: AudioPlace) -> None:
