@@ -41,13 +41,12 @@ def test_the_store_takes_what_is_its_own(
     ("raw", "routed"),
     [
         (b"/v1/recordings", "/v1/recordings"),
-        (b"/v1/%72ecordings", "/v1/recordings"),
-        (b"/v1%2frecordings", "/v1%2Frecordings"),
-        (b"/v1%252Frecordings", "/v1%2Frecordings"),
-        (b"/v1/%72ecordings%2F%25", "/v1/recordings%2F%"),
-        (b"/store/lapel%2fx", "/store/lapel%2Fx"),
+        (b"/v1/%72ecordings", "/v1/%72ecordings"),
+        (b"/v1%2frecordings", "/v1%2frecordings"),
+        (b"/v1%252Frecordings", "/v1%252Frecordings"),
+        (b"/store/lapel%2fx", "/store/lapel%2fx"),
     ],
 )
-def test_an_encoded_slash_separates_nothing(raw: bytes, routed: str) -> None:
+def test_a_path_is_routed_as_it_was_sent(raw: bytes, routed: str) -> None:
     scope = {"type": "http", "path": unquote(raw.decode()), "raw_path": raw}
     assert routed_path(scope) == routed

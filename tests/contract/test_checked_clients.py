@@ -16,6 +16,7 @@ MAKERS = {"httpx.Client", "httpx.AsyncClient", "loopback_client"}
 # Where a client without a check is made, and why.
 UNCHECKED = {
     "ask/test_streams.py": "it reads streams, or leaves them",
+    "ask/test_unsupported_sentences.py": "it reads streams",
     "conformance/test_embedded_reading.py": "the store's answers",
     "contract/test_list_plans.py": "rows of the test's own, which no route would have made",
     "embedded/s3/protocol/test_body.py": "the store's answers",

@@ -244,7 +244,8 @@ state: one of a few words or yes and no, checked when it is written
     summaries           origin status provider model error_code replaced
     summary_parts       part
     transcription_pieces stage
-    transcriptions      origin status provider language_asked diarization language model error_code
+    transcriptions      origin status provider language_asked languages_asked diarization language model
+    transcriptions      error_code
     upload_attempts     content_type state
     upload_policies     policy
     encrypted_upload_sessions state channel policy

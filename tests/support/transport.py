@@ -134,7 +134,8 @@ class _Connection(asyncio.Protocol):
 
     def close(self) -> None:
         """Close it at once."""
-        self._transport.abort()
+        if not self._lost:
+            self._transport.abort()
 
     def _reset(self) -> None:
         self._headers: list[tuple[bytes, bytes]] = []

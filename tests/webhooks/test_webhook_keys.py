@@ -46,7 +46,14 @@ async def restricted(
     return made.json()["id"], bearer(made.json()["key"])
 
 
-READS = ("recordings:read", "transcriptions:read", "summaries:read", "devices:read", "webhooks:read")
+READS = (
+    "config:read",
+    "devices:read",
+    "recordings:read",
+    "summaries:read",
+    "transcriptions:read",
+    "webhooks:read",
+)
 
 
 @pytest.mark.parametrize(
