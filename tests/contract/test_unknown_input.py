@@ -47,6 +47,15 @@ async def test_an_unknown_parameter_is_400(
     assert (error["code"], error["param"]) == ("invalid_request", "nobody_knows")
 
 
+@named(PAGED)
+async def test_a_repeated_parameter_is_400(
+    client: httpx.AsyncClient, shared: Resources, operation: Operation
+) -> None:
+    answer = await ask(client, operation, shared, params=[("limit", "1"), ("limit", "2")])
+    assert answer.status_code == 400, answer.text[:300]
+    assert answer.json()["error"]["param"] == "limit"
+
+
 @named(READING)
 async def test_head_refuses_what_get_refuses(
     client: httpx.AsyncClient, shared: Resources, operation: Operation

@@ -60,12 +60,14 @@ class Life:
         self.recording_id = answer.json()["id"]
         self.client.journal.write(Created(self.recording_id))
 
-    async def link(self, content: bytes, content_type: str = AUDIO, *, keyed: bool = True) -> Link:
-        """POST upload-url, at random with size and hash declared (then they are signed)."""
+    async def link(
+        self, content: bytes, content_type: str = AUDIO, *, keyed: bool = True, signs_hash: bool | None = None
+    ) -> Link:
+        """POST upload-url, with size and hash declared (then they are signed); at random unless told."""
         body: dict[str, Any] = {"type": content_type.split("/", maxsplit=1)[0], "content_type": content_type}
         if self.random.random() < 0.5:
             body |= {"file_size_bytes": len(content)}
-        if self.random.random() < 0.3:
+        if self.random.random() < 0.3 if signs_hash is None else signs_hash:
             body |= {"sha256": sha256(content)}
         answer = await self.client.api(
             "POST", self._path("upload-url"), self._token, body=body, key=self._key() if keyed else None
@@ -97,13 +99,13 @@ class Life:
         if answer.status_code == 200:
             self._promise(answer.json(), {sha256(content): len(content) for content in contents})
 
-    async def refused(self, wrong: bytes) -> None:
-        """POST upload-complete with the hash of other bytes, twice: both must be refused."""
+    async def refused(self, wrong: bytes, code: str = "integrity_failure") -> None:
+        """POST upload-complete with the hash of other bytes, which must be refused."""
         body = {"content_sha256": sha256(wrong)}
         answer = await self.client.api(
             "POST", self._path("upload-complete"), self._token, body=body, allowed=(409,)
         )
-        if answer.json()["error"]["code"] != "integrity_failure":
+        if answer.json()["error"]["code"] != code:
             self._surprise(answer.text)
 
     async def delete(self) -> None:
@@ -198,7 +200,7 @@ async def refused_first(life: Life, *, is_large: bool = False) -> None:
     """The completion names another hash: refused; a fresh upload then succeeds."""
     wrong, right = life.content(large=is_large), life.content(large=is_large)
     await life.create()
-    await life.put(await life.link(wrong), wrong)
+    await life.put(await life.link(wrong, signs_hash=False), wrong)
     await life.refused(right)
     await life.put(await life.link(right), right)
     await life.complete(right, facts=right)
@@ -207,6 +209,17 @@ async def refused_first(life: Life, *, is_large: bool = False) -> None:
 async def refused_later(life: Life) -> None:
     """The same as `refused_first`, but the background hash detects it."""
     await refused_first(life, is_large=True)
+
+
+async def slipped(life: Life) -> None:
+    """The completion names another hash than the signed one: the object stays, for the right hash."""
+    content, other = life.content(), life.content()
+    await life.create()
+    link = await life.link(content, signs_hash=True)
+    await life.put(link, content)
+    await life.refused(other, "conflict")
+    await life.complete(content, facts=content)
+    await life.look(link.media_id, content)
 
 
 async def lost_link(life: Life) -> None:
@@ -295,6 +308,7 @@ LIVES: tuple[tuple[Callable[[Life], Awaitable[None]], int], ...] = (
     (large, 4),
     (refused_first, 1),
     (refused_later, 1),
+    (slipped, 1),
     (lost_link, 1),
     (rivals, 2),
     (illustrated, 2),

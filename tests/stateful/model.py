@@ -129,6 +129,8 @@ class Recording:
         subject, refusal = self._subject(found, facts)
         if refusal:
             return refusal
+        if subject is not None and _contradicts(subject, facts):
+            return CONFLICT
         bad = [each for each in found if each is subject and not _fits(each, facts)]
         good = found if not bad else [each for each in found if each not in bad and self.status == "uploaded"]
         self.completions += 1
@@ -175,6 +177,12 @@ class Recording:
         if self.audio not in found:
             return None, INTEGRITY if self.audio.status == "failed" else NOTHING_UPLOADED
         return self.audio, None
+
+
+def _contradicts(media: Media, facts: Facts) -> bool:
+    """Whether the hash of the facts is not the one that was signed into the URL."""
+    signed = media.newest.sha256 if media.newest else None
+    return signed is not None and facts.content is not None and sha256(facts.content) != signed
 
 
 def _fits(media: Media, facts: Facts) -> bool:

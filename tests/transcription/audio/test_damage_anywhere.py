@@ -26,6 +26,10 @@ HEADER = 1_000
 # What begins a page or a frame: a file without a length in its header may end before it.
 BEGINNINGS = (b"OggS", b"\xff\xf1", b"\x1f\x43\xb6\x75", b"\xa3", b"\0\0\0")
 
+# Bytes that follow a lost stretch: some frames. If the last frame is made of two of equal size, a file
+# without a length in its header ends as if nothing was lost.
+AFTER = 8_192
+
 drawn = settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 kinds = st.sampled_from(sorted(FILES))
 share = st.floats(0, 1)
@@ -76,6 +80,6 @@ async def test_overwritten(
 async def test_a_stretch_that_was_lost(decode: Decode, kind: str, at: float, length: int) -> None:
     whole = FILES[kind]()
     begin = max(round(at * len(whole)), HEADER)
-    assume(begin + length < len(whole))
+    assume(begin + length + AFTER < len(whole))
     assume(not (whole[begin:].startswith(BEGINNINGS) and whole[begin + length :].startswith(BEGINNINGS)))
     await told(decode, kind, whole[:begin] + whole[begin + length :])

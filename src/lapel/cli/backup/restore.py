@@ -159,10 +159,10 @@ def _reminder(settings: Settings, manifest: ArchiveManifest) -> str:
     if settings.uses_embedded_store:
         return (
             f"{back}The bucket is as old as the backup. Before you start the server, run "
-            f"`lapel erase --reconcile --from FILE`. {file}"
+            f"`lapel erase --reconcile --from FILE --data-dir {settings.data_dir}`. {file}"
         )
     return (
-        f"{back}Before you start the server, run `lapel erase --reconcile`. If the bucket is not the one "
+        f"{back}Before you start the server, run `lapel erase --reconcile --data-dir {settings.data_dir}`. If the bucket is not the one "
         f"that the installation used until now, add `--from FILE`. {file}"
     )
 

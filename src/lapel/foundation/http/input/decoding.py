@@ -121,7 +121,8 @@ class BodyDecoder(Generic[S]):
 class QueryDecoder(Generic[S]):
     """Converts one operation's query string, or the text fields of its form, into the struct.
 
-    A misspelled filter must not list everything, so unknown and empty parameters of a query are refused.
+    A misspelled filter must not list everything, so unknown and empty parameters of a query are refused. So
+    are repeated ones, of which a proxy may check another one than the one that counts.
     """
 
     def __init__(self, struct: type[S]) -> None:
@@ -152,7 +153,10 @@ class QueryDecoder(Generic[S]):
             if not value and name not in _MAY_BE_EMPTY:
                 said = "is empty: give it a value, or leave it out"
                 raise InvalidRequest(f"`{name}` {said}.", param=name, reason=said)
-        return self.of({name: value for name, value in pairs if value})
+        given = dict(pairs)
+        if len(given) < len(pairs):
+            raise _repeated([name for name, _ in pairs])
+        return self.of({name: value for name, value in given.items() if value})
 
     def _unknown(self, name: str) -> InvalidRequest:
         shown = name[:_SHOWN]
@@ -172,6 +176,12 @@ class QueryDecoder(Generic[S]):
         check_moments(value, self._moments)
         self._check_lengths(value)
         return value
+
+
+def _repeated(names: list[str]) -> InvalidRequest:
+    name = next(each for each in names if names.count(each) > 1)
+    said = "is given more than once: give it one value"
+    return InvalidRequest(f"`{name}` {said}.", param=name, reason=said)
 
 
 def body_of(struct: type[S], values: dict[str, object]) -> S:

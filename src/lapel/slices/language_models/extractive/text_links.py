@@ -6,35 +6,70 @@ such text of a model is shown unless the recording has the very same one.
 
 from __future__ import annotations
 
+import html
 import re
+import unicodedata
 
 _TEXTS = re.compile(
     r"""
-    [a-z][a-z0-9+.-]{1,30}://[^\s<>"`]*                        # any scheme: https://example.com
-    | \b(?:mailto|javascript|vbscript|data|file|blob|tel|sms):\S+
+    \b[a-z][a-z0-9+.-]{1,30}:[/\\]{1,2}[^\s<>"`]*                # any scheme: https://example.com
+    | \b(?:https?|mailto|javascript|vbscript|data|file|blob|tel|sms|magnet):\S+
+    | (?<![\w:/])//\w[^\s<>"`]*                                 # the scheme of the page: //example.com
+    | [\w.+-]{1,64}@[\w-]{1,63}(?:\.[\w-]{1,63})+                # an address of mail
     | \bwww\.\S+
-    | (?<![\w.@-])(?:[a-z0-9-]{2,63}\.)+[a-z]{2,24}\b(?:[:/?\#]\S*)?  # a host: example.com/login
+    # A host: example.com/login, a_b.example.com, пример.рф.
+    | (?<![^\W_])(?:[\w-]{1,63}\.){1,20}(?:[^\W\d_]{2,24}|xn--[a-z0-9-]{1,59})(?![^\W_])(?:[:/?\#]\S*)?
+    | \b(?:localhost|\d{1,3}(?:\.\d{1,3}){3})[:/]\S+             # a host without a name of the DNS
     | \]\([^)]*\)?                                             # [text](place) and ![text](place)
     | \]\[[^\]]*\]?                                            # [text][name]
-    | ^[ ]{0,3}\[[^\]\n]+\]:[ \t]*\S+[ \t]*(?:["'(].*)?$       # [name]: place
+    # [name]: place, also in a quotation or in a list.
+    | ^(?:[ \t]|>|[-*+][ \t]|\d{1,3}[.)][ \t]){0,12}
+      \[[^\]\n]{1,999}\]:[ \t]*\n?[ \t]*\S+[ \t]*(?:["'(].*)?$
     | <(?=[a-z/!?])[^>]*>?                                     # <b>, <https://example.com>, <!-- -->
     """,
     re.IGNORECASE | re.MULTILINE | re.VERBOSE,
 )
-# The end of one sentence and the beginning of the next without a space between them: no host.
-_JOINT = re.compile(r"[^\W\d_]*[a-z]\.[A-Z][^\W\d_]*\Z")
+# The end of one sentence and the beginning of the next without a space between them: no host, unless it ends
+# like many hosts.
+_TWO_WORDS = re.compile(r"([^\W\d_]+)\.([^\W\d_]+)\Z")
+_OF_HOSTS = frozenset(
+    ("com", "net", "org", "io", "app", "dev", "info", "biz", "xyz", "top", "site", "ru", "cn", "uk")
+)
 _AFTER = ".,;:!?)]}'\"*_~”’»"
+# A full stop of Chinese or Japanese, which browsers take for the dot of a host.
+_DOT = re.compile(r"(?<=[a-z0-9])[。｡](?=[a-z0-9])", re.IGNORECASE)
 
 
 def links_in(text: str) -> set[str]:
-    """The links, images and HTML tags of a text, in lower case: also hosts without a scheme, and the parts of
-    Markdown that make a link of what stands before them."""
+    """The links, images and HTML tags of a text, in lower case: also hosts without a scheme, addresses of
+    mail, and the parts of Markdown that make a link of what stands before them.
+
+    The text is read as a browser shows it: without invisible characters, with entities of HTML and wide
+    letters replaced.
+    """
     found: set[str] = set()
-    for each in _TEXTS.finditer(text):
-        if _JOINT.match(each[0]) is None:
+    for each in _TEXTS.finditer(_shown(text)):
+        if not _is_joint(each[0]):
             is_mark = each[0][0] in "]<["
             found.add((each[0] if is_mark else each[0].rstrip(_AFTER)).casefold().strip())
     return found
+
+
+def _is_joint(text: str) -> bool:
+    words = _TWO_WORDS.match(text)
+    return (
+        words is not None
+        and words[1][-1].islower()
+        and words[2][0].isupper()
+        and words[2].casefold() not in _OF_HOSTS
+    )
+
+
+def _shown(text: str) -> str:
+    if not text.isascii():
+        wide = unicodedata.normalize("NFKC", text)
+        text = _DOT.sub(".", "".join(each for each in wide if unicodedata.category(each) != "Cf"))
+    return html.unescape(text)
 
 
 def has_foreign_links(text: str, said: str) -> bool:
