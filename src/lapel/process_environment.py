@@ -9,7 +9,12 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 
 from lapel.setting_fields import PREFIX, variable
-from lapel.settings import PROTOCOL_VARIABLES, Settings, docs
+from lapel.settings import Settings, docs
+
+# LAPEL_* variables that are not settings: a parent process passes them to the child that it starts.
+PROTOCOL_VARIABLES = frozenset(
+    {"LAPEL_READY_FD", "LAPEL_LISTEN_FD", "LAPEL_PARENT_PID", "LAPEL_METRICS_NAME", "LAPEL_CRASH"}
+)
 
 # How alike two names must be, from 0 to 1. The common beginning counts.
 _ALIKE = 0.8

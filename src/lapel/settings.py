@@ -18,20 +18,7 @@ from typing import Literal, cast
 from lapel import parsers
 from lapel.parsers import GIB, KIB, MIB
 from lapel.setting_conflicts import contradiction
-from lapel.setting_fields import (
-    Doc,
-    SettingsError,
-    as_text,
-    default_data_dir,
-    parsed,
-    setting,
-    variable,
-)
-
-# LAPEL_* variables that are not settings: a parent process passes them to the child that it starts.
-PROTOCOL_VARIABLES = frozenset(
-    {"LAPEL_READY_FD", "LAPEL_LISTEN_FD", "LAPEL_PARENT_PID", "LAPEL_METRICS_NAME", "LAPEL_CRASH"}
-)
+from lapel.setting_fields import Doc, SettingsError, as_text, default_data_dir, parsed, setting, variable
 
 Role = Literal["api", "worker", "store", "all"]
 Addressing = Literal["path", "virtual"]
@@ -54,7 +41,12 @@ class Settings:
         parsers.path,
     )
     host: str = setting("127.0.0.1", "Address to listen on. 0.0.0.0 serves the whole network.", parsers.text)
-    port: int = setting(8080, "Port to listen on; 0 takes a free port.", parsers.whole(0, 65535))
+    port: int | None = setting(
+        None,
+        "Port to listen on; 0 takes a free port. Default: 8080; of a lone worker the first free port from "
+        "8081 on.",
+        parsers.whole(0, 65535),
+    )
     role: Role = setting(
         "all",
         "What this machine runs: api, worker, store, or all of them with the embedded database.",
@@ -354,11 +346,20 @@ class Settings:
     @property
     def base_url(self) -> str:
         """URL of the API for clients, without a trailing slash."""
-        if self.public_url:
-            return self.public_url
+        return self.public_url or self.listening_url
+
+    @property
+    def first_port(self) -> int:
+        """The port to listen on; of a lone worker without `port` the first one to try."""
+        usual = 8081 if self.role == "worker" else 8080  # an API may run on the same machine
+        return usual if self.port is None else self.port
+
+    @property
+    def listening_url(self) -> str:
+        """URL of the address that this machine listens on."""
         host = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(self.host, self.host)  # noqa: S104
         host = f"[{host}]" if ":" in host and not host.startswith("[") else host
-        return f"{'https' if self.tls_cert else 'http'}://{host}:{self.port}"
+        return f"{'https' if self.tls_cert else 'http'}://{host}:{self.first_port}"
 
     @property
     def store_url(self) -> str:

@@ -19,6 +19,9 @@ import pytest
 from lapel.cli.demo.demo_job import MainJob
 from lapel.cli.demo.receiver import receiver
 from lapel.embedded.postgres.supervisor import EmbeddedPostgres
+from lapel.hosting.prepare import open_sockets
+from lapel.hosting.sockets import AddressInUse
+from lapel.settings import Settings
 from lapel.slices.embeddings.model.model_files import installed_model
 from tests.conformance.servers import ACCESS_KEY, SECRET, Endpoint, seaweedfs
 from tests.support.beginning import Beginning
@@ -26,7 +29,7 @@ from tests.support.installation import Installation
 from tests.support.patience import LONG
 from tests.support.plain_http import http
 from tests.support.postgres import create_database, drop_database
-from tests.support.serving import eventually, run, serving, told
+from tests.support.serving import Served, eventually, run, serving, told
 
 WEED = Path(sys.executable).with_name("weed")
 
@@ -123,6 +126,64 @@ def test_the_main_job_runs_on_roles_of_their_own_and_its_backup_comes_back(
         assert "/second-light/" in link
         assert hashlib.sha256(http.get(link).content).hexdigest() == outcome.sha256
     drop_database(postgres, "roles_restored")
+
+
+def test_a_lone_worker_tells_its_health_and_the_metrics_of_its_webhooks(
+    given: Given, postgres: EmbeddedPostgres, tmp_path: Path
+) -> None:
+    env = environment(create_database(postgres, "lone_worker", "template"), given.store, "first-light")
+    key = told("keys", "create", env=env)["key"]
+    auth = {"authorization": f"Bearer {key}"}
+    nowhere = tmp_path / "no-data"
+    with (
+        serving(nowhere, "--role", "api", env=env) as api,
+        serving(nowhere, "--role", "worker", env=env, log=tmp_path / "worker.log") as worker,
+        receiver() as taker,
+    ):
+        body = {"url": taker.url, "events": ["recording.created"]}
+        made = http.post(f"{api.url}/v1/webhooks", json=body, headers=auth)
+        assert made.status_code == 201, made.text
+        taker.secret = made.json()["secret"]
+        owner = http.post(f"{api.url}/v1/end-users", json={}, headers=auth).json()["id"]
+        new = {"end_user_id": owner}
+        assert http.post(f"{api.url}/v1/recordings", json=new, headers=auth).status_code == 201
+        eventually(lambda: 'lapel_webhook_attempts_total{answer="2xx"} 1.0' in scraped(worker))
+        assert "lapel_webhook_attempts_total{" not in scraped(api)
+        health = http.get(f"{worker.url}/health")
+        assert (health.status_code, health.json()) == (
+            200,
+            {"status": "healthy", "database": "connected", "billing": "disabled"},
+        )
+        assert http.get(f"{worker.url}/health/ready").json()["queue"] == "running"
+        assert http.get(f"{worker.url}/elsewhere").status_code == 404
+        refused = http.post(f"{worker.url}/health")
+        assert (refused.status_code, refused.headers["allow"]) == (405, "GET, HEAD")
+        proxied = http.get(f"{worker.url}/metrics", headers={"X-Forwarded-For": "203.0.113.9"})
+        assert proxied.status_code == 403
+        drop_database(postgres, "lone_worker")
+        gone = eventually(lambda: (http.get(f"{worker.url}/health"),))[0]
+        assert (gone.status_code, gone.json()["database"]) == (503, "disconnected")
+        assert http.get(f"{worker.url}/health/ready").status_code == 503
+        assert worker.stop() == 0
+
+
+def scraped(server: Served) -> str:
+    answer = http.get(f"{server.url}/metrics")
+    assert answer.status_code == 200
+    return answer.text
+
+
+def test_two_workers_beside_an_api_find_a_port_each() -> None:
+    settings = Settings(role="worker")
+    first, second = open_sockets(settings), open_sockets(settings)
+    ports = [each.public[0].getsockname()[1] for each in (first, second)]
+    with pytest.raises(AddressInUse, match=f":{ports[0]} cannot be listened on"):
+        open_sockets(Settings(role="worker", port=ports[0]))
+    first.close()
+    second.close()
+    with pytest.raises(AddressInUse, match=r"203\.0\.113\.9:8081 cannot be"):
+        open_sockets(Settings(role="worker", host="203.0.113.9"))
+    assert 8080 < ports[0] < ports[1] < 8200
 
 
 @pytest.mark.deep

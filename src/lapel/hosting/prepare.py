@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import errno
 import socket
 import ssl
 import time
@@ -32,6 +33,8 @@ from lapel.slices.language_models.model_failures import ModelFailed
 # close a little later.
 _KILLED_ONES_END = 2.0
 
+# Workers that may run on one machine without a port that the operator chooses.
+_WORKERS_BESIDE = 64
 _DATABASE_SECONDS = 10.0
 
 Say = Callable[[str], None]
@@ -72,16 +75,17 @@ def needs_folder(settings: Settings) -> bool:
 
 
 def open_sockets(settings: Settings) -> Sockets:
-    """The public sockets: of the API, or, with the role `store`, of the store. A worker has none.
+    """The public sockets: of the API; with the role `store` or `worker`, of that process.
 
     With the role `all` and the embedded store, also the store's internal socket.
 
     Raises AddressInUse when an address cannot be listened on.
     """
-    count = {"all": settings.api_processes, "api": settings.api_processes, "store": 1, "worker": 0}[
-        settings.role
-    ]
-    public = _listen(settings.host, settings.port, count) if count else []
+    count = settings.api_processes if settings.role in {"all", "api"} else 1
+    if settings.role == "worker" and settings.port is None:
+        public = _listen_on_free(settings.host, settings.first_port)
+    else:
+        public = _listen(settings.host, settings.first_port, count)
     internal = settings.role == "all" and settings.uses_embedded_store
     return Sockets(public, listen("127.0.0.1", 0)[0] if internal else None)
 
@@ -107,6 +111,20 @@ def _listen(host: str, port: int, count: int) -> list[socket.socket]:
             if time.monotonic() > deadline:
                 raise
             time.sleep(0.05)
+
+
+def _listen_on_free(host: str, first: int) -> list[socket.socket]:
+    """A socket on the first free port from `first` on, as several workers of one machine need.
+
+    Raises AddressInUse when there is none.
+    """
+    for port in range(first, first + _WORKERS_BESIDE):
+        try:
+            return listen(host, port)
+        except AddressInUse as fault:
+            if not isinstance(fault.__cause__, OSError) or fault.__cause__.errno != errno.EADDRINUSE:
+                raise  # no port of this host can be listened on
+    return listen(host, first)
 
 
 def check_tls(settings: Settings) -> None:

@@ -165,11 +165,13 @@ def _children(settings: Settings, sockets: Sockets, metrics: Path, forks: Forks)
         children.append(child("store", "store", sockets.store.fileno()))
     if settings.role == "store":
         children.append(child("store", "store", sockets.public[0].fileno()))
+    elif settings.role == "worker":
+        children.append(child("worker", "worker", sockets.public[0].fileno()))
     else:
         for number, public in enumerate(sockets.public, 1):
             name = "api" if len(sockets.public) == 1 else f"api-{number}"
             children.append(child("api", name, public.fileno()))
-    if settings.role in {"all", "worker"}:
+    if settings.role == "all":
         children.append(child("worker", "worker"))
     return children
 
@@ -202,7 +204,7 @@ def _running(settings: Settings) -> Running:
         pid=os.getpid(),
         base_url=settings.base_url,
         host=settings.host,
-        port=settings.port,
+        port=settings.first_port,
         tls=settings.tls_cert is not None,
         # A URL from the settings contains a password and must not go into a file. Commands read the same
         # settings.

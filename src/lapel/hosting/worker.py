@@ -13,14 +13,22 @@ from lapel.foundation.queue.queue_connections import QueueConnections
 from lapel.foundation.queue.queue_worker import GRACE_SECONDS, QueueWorker
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Coroutine, Sequence
 
+    from lapel.foundation.ports import Ports
     from lapel.foundation.slices import Services, WorkerPart
     from lapel.settings import Settings
 
 
-async def run_worker(settings: Settings, stop: asyncio.Event, ready: Callable[[], None]) -> None:
+async def run_worker(
+    settings: Settings,
+    stop: asyncio.Event,
+    ready: Callable[[], None],
+    listen: Callable[[Ports], Coroutine[None, None, None]] | None = None,
+) -> None:
     """Work until `stop` is set. Calls `ready` once the connections are open and the worker's parts are made.
+
+    `listen` answers requests about the process until `stop` is set.
 
     Raises StoreUnavailable when there are no store credentials, asyncpg's errors when the database cannot be
     reached, and ImportError when a library that the worker needs is missing; `ready` is not called then.
@@ -30,7 +38,10 @@ async def run_worker(settings: Settings, stop: asyncio.Event, ready: Callable[[]
         parts = services.worker_parts()
         ready()
         try:
-            await work(services, parts, stop)
+            async with asyncio.TaskGroup() as group:
+                if listen is not None:
+                    group.create_task(listen(ports), name="listener")
+                await work(services, parts, stop)
         finally:
             await services.aclose()
 

@@ -81,7 +81,13 @@ def serve(
         done = serving.settings
         first = handed_over(serving.first_key, serving.folder) if serving.folder else FirstKey()
         folder = str(serving.folder) if serving.folder else None
-        started = Started(done.base_url, folder, first.key, first.file, serving.seconds)
+        started = Started(
+            done.listening_url if done.role == "worker" else done.base_url,
+            folder,
+            first.key,
+            first.file,
+            serving.seconds,
+        )
         emit(started, json, lambda: _lines(started, done, first))
         if not json:
             _warn_of_links(done)
@@ -101,7 +107,7 @@ def _lines(started: Started, settings: Settings, first: FirstKey) -> Table:
         lines = [
             (
                 "Lapel is up",
-                f"role {settings.role}" + (f" at {started.base_url}" if settings.role == "store" else ""),
+                f"role {settings.role} at {started.base_url}",
             )
         ]
     if started.data_dir is not None:

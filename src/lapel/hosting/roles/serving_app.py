@@ -22,7 +22,7 @@ async def serve_app(app: App, process: RoleProcess, *, public: bool) -> None:
     if process.parent.listen_fd is not None:
         sockets = [socket.socket(fileno=process.parent.listen_fd)]
     else:
-        sockets = listen(settings.host, settings.port)
+        sockets = listen(settings.host, settings.first_port)
     ids = TimeOrderedIds(SystemClock())
     limits = HttpLimits(
         settings.header_timeout, settings.body_timeout, settings.header_limit, lambda: ids.new("req")

@@ -69,7 +69,7 @@ class Metrics:
             status, headers = 200, ((b"content-type", METRICS_TYPE.encode()),)
         except ApiError as error:
             status, headers, content = refuse(error, request_id, as_problem=False)
-        await _send(send, status, ((b"x-request-id", request_id.encode()), *headers), content)
+        await send_small(send, request_id, status, headers, content)
 
     def _admit(self, scope: Scope) -> None:
         settings = self._ports.settings
@@ -229,7 +229,14 @@ def _is_loopback(text: str) -> bool:
     return (mapped or address).is_loopback
 
 
-async def _send(send: Send, status: int, headers: Headers, content: bytes) -> None:
-    sent = [*headers, (b"cache-control", b"no-store"), (b"content-length", str(len(content)).encode())]
+async def send_small(send: Send, request_id: str, status: int, headers: Headers, content: bytes) -> None:
+    """Send an answer that no cache may keep."""
+    length = str(len(content)).encode()
+    sent = [
+        (b"x-request-id", request_id.encode()),
+        *headers,
+        (b"cache-control", b"no-store"),
+        (b"content-length", length),
+    ]
     await send({"type": "http.response.start", "status": status, "headers": sent, "trailers": False})
     await send({"type": "http.response.body", "body": content, "more_body": False})
