@@ -162,8 +162,8 @@ def _reminder(settings: Settings, manifest: ArchiveManifest) -> str:
             f"`lapel erase --reconcile --from FILE --data-dir {settings.data_dir}`. {file}"
         )
     return (
-        f"{back}Before you start the server, run `lapel erase --reconcile --data-dir {settings.data_dir}`. If the bucket is not the one "
-        f"that the installation used until now, add `--from FILE`. {file}"
+        f"{back}Before you start the server, run `lapel erase --reconcile --data-dir {settings.data_dir}`."
+        f" If the bucket is not the one that the installation used until now, add `--from FILE`. {file}"
     )
 
 
