@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
+
 import pytest
 
 from lapel.slices.ask.composing.answer_draft import MAX_CHARACTERS, AnswerDraft
-from lapel.slices.ask.wire import CitationPart
+from lapel.slices.ask.wire import CitationPart, TextPart
 
 
 class _Agreeing:
@@ -26,3 +28,32 @@ async def test_a_run_of_marks_is_read_once(mark: str) -> None:
     await draft.feed(" mile of marks [1]")
     await draft.end()
     assert draft.is_full  # it repeats itself
+
+
+def lines(count: int) -> str:
+    """Different short lines, each with a mark."""
+    letters = "abcdefghijklmnopqrstuvwxyz"
+    words = ("".join(each) for each in itertools.product(letters, repeat=3))
+    return "\n".join(f"Z{word} [1]" for word in itertools.islice(words, count))
+
+
+@pytest.mark.timeout(20)
+async def test_one_large_piece_is_as_quick_as_many_small_ones_and_says_the_same() -> None:
+    """Each sentence once read all that followed: 16,000 characters took half a minute."""
+    text = lines(480)
+    at_once, bit_by_bit = AnswerDraft(_Agreeing()), AnswerDraft(_Agreeing())
+    await at_once.feed(text)
+    await at_once.end()
+    for start in range(0, len(text), 7):
+        await bit_by_bit.feed(text[start : start + 7])
+    await bit_by_bit.end()
+    assert at_once.parts == bit_by_bit.parts
+    assert len(at_once.parts) > 300
+
+
+async def test_what_fits_of_a_piece_that_is_too_long_is_judged() -> None:
+    draft = AnswerDraft(_Agreeing())
+    words = " ".join(f"word{number}" for number in range(20_000))
+    await draft.feed(f"It is so [1]. {words}")
+    assert draft.is_full
+    assert draft.parts[0] == TextPart(text="It is so")

@@ -7,12 +7,15 @@ from typing import Any
 import httpx
 import pytest
 
+from lapel.foundation.http import authorization
 from lapel.foundation.http.operations import Operation
 from tests.contract.resources import Resources, bearer_of, call, named
 from tests.support.declared import declared_operations
 from tests.support.tenants import Tenant
 
-OPERATIONS = declared_operations()
+# Without a token: health, the document, public keys. None takes a parameter.
+PUBLIC = [each for each in declared_operations() if each.access is authorization.PUBLIC]
+OPERATIONS = [each for each in declared_operations() if each not in PUBLIC]
 READING = [each for each in OPERATIONS if each.method == "GET"]
 # Writes of the configuration refuse unknown fields always (tests/configuration); forms are no JSON.
 TAKING_JSON = [
@@ -45,6 +48,14 @@ async def test_an_unknown_parameter_is_400(
     assert answer.status_code == 400, answer.text[:300]
     error = answer.json()["error"]
     assert (error["code"], error["param"]) == ("invalid_request", "nobody_knows")
+
+
+@named(PUBLIC)
+async def test_what_a_probe_adds_against_caches_is_ignored(
+    client: httpx.AsyncClient, shared: Resources, operation: Operation
+) -> None:
+    answer = await ask(client, operation, shared, params={"_": "1764633600"})
+    assert answer.status_code == 200, answer.text[:300]
 
 
 @named(PAGED)

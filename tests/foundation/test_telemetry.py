@@ -7,6 +7,7 @@ import json
 import logging
 import re
 import threading
+import time
 from collections.abc import Iterator
 from types import SimpleNamespace
 
@@ -244,6 +245,24 @@ def test_lines_are_written_soon_and_a_log_that_takes_nothing_stops_no_answer() -
     requests.flush()
     assert 10_000 < len(written) < 50_000
     assert "lapel_request_lines_dropped_total" in telemetry.render_metrics().decode()
+
+
+def test_a_log_that_fails_once_does_not_end_the_lines() -> None:
+    written = threading.Event()
+    fails = [True]
+
+    def write(_some: list[RequestLine]) -> None:
+        if fails.pop() if fails else False:
+            raise MemoryError
+        written.set()
+
+    requests = RequestLines(write)
+    line = RequestLine(1.0, "get_recording", "GET", 404, 1.0, "key", None, "req_1")
+    requests.add(line)
+    while fails:
+        time.sleep(0.01)
+    requests.add(line)
+    assert written.wait(30)
 
 
 def test_console_lines_are_for_people() -> None:

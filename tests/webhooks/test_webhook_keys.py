@@ -165,6 +165,21 @@ async def test_a_webhook_is_not_made_with_a_key_that_is_being_revoked(
     assert (await client.get("/v1/webhooks", headers=tenant.headers)).json()["data"] == []
 
 
+async def test_a_key_that_is_being_revoked_widens_no_events(
+    client: httpx.AsyncClient, tenant: Tenant, ports: Ports
+) -> None:
+    key, headers = await restricted(client, tenant, ["webhooks:write", *READS])
+    body: dict[str, Any] = {"url": f"{URL}&wide", "events": ["device.bound"]}
+    webhook = (await client.post("/v1/webhooks", json=body, headers=tenant.headers)).json()["id"]
+    async with ports.database.transaction() as revocation:
+        await revocation.execute("UPDATE api_keys SET revoked_at = now() WHERE id = $1", key)
+        path = f"/v1/webhooks/{webhook}"
+        asked = asyncio.create_task(client.patch(path, json={"events": ["*"]}, headers=headers))
+        await until_waiting(ports, 1)
+    assert (await asked).status_code == 401
+    assert (await client.get(path, headers=tenant.headers)).json()["events"] == ["device.bound"]
+
+
 async def test_the_operator_ends_the_webhooks_of_a_key_too(
     client: httpx.AsyncClient, tenant: Tenant, ports: Ports
 ) -> None:

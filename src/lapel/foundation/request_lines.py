@@ -75,8 +75,11 @@ class RequestLines:
             lines: list[RequestLine] = []
             while self._waiting:
                 lines.append(self._waiting.popleft())
-            if lines:
-                self._write(lines)
+            try:
+                if lines:
+                    self._write(lines)
+            except Exception:  # noqa: BLE001 - whatever keeps these lines from being written, the next ones go on
+                _DROPPED.inc(len(lines))
 
     def _run(self) -> None:
         while True:

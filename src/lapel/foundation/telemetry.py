@@ -1,7 +1,8 @@
 """Logs and metrics: structured lines with the request id, never a token or a signed link.
 
 `configure` is called once per process. Every line passes `redact` after it is rendered. So the text of every
-logger, every field and every traceback is redacted.
+logger, every field and every traceback is redacted. The lines of answers (request_lines.py) have only ids and
+names of Lapel's own, and the method, which is redacted if it is an unknown one.
 
 Source of the files that processes share: "Multiprocess Mode", documentation of prometheus_client.
 """

@@ -6,13 +6,15 @@ import random
 import re
 import struct
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
 from lapel.sample import speech
 from lapel.slices.transcription.audio.audio_facts import AudioFacts, Damage
+from lapel.slices.transcription.audio.damage.byte_source import ByteSource
 from lapel.slices.transcription.audio.damage.damage_record import DamageRecord
-from lapel.slices.transcription.audio.damage.file_places import FilePlace
+from lapel.slices.transcription.audio.damage.file_places import FilePlace, Unscannable
 from lapel.slices.transcription.audio.damage.scan import Scanned
 from lapel.slices.transcription.speech.failures import SpeechError
 from tests.transcription.audio.conftest import Decode
@@ -267,3 +269,13 @@ async def test_noise_without_end(decode: Decode) -> None:
     with pytest.raises(SpeechError, match="Most of the audio") as failed:
         await decode(whole[:5_000] + noise + whole[5_000:])
     assert failed.value.code == "audio_corrupt"
+
+
+def test_a_file_that_takes_too_much_work_is_given_up(tmp_path: Path) -> None:
+    """Each mark begins a tag whose end is looked for to the end of the file."""
+    file = tmp_path / "hostile.mp3"
+    file.write_bytes(b"LYRICSBEGIN" + bytes(21) + b"LYRICSBEGIN" * 20_000)
+    with file.open("rb") as opened:
+        source = ByteSource(opened.fileno(), file.stat().st_size, seconds=0.0)
+        with pytest.raises(Unscannable):
+            any(source.find(b"LYRICS200", at) for at in range(100_000))

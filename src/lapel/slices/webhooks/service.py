@@ -141,7 +141,7 @@ class Webhooks:
         async with self._ports.database.transaction() as connection:
             # The world and the key are always locked before a webhook.
             others = {}
-            if "url" in given or given.get("status") == "enabled":
+            if "url" in given or "events" in given or given.get("status") == "enabled":
                 others = await self._lock_urls(connection, actor, now)
             before = await queries.lock(connection, world_id, webhook_id)
             if before is None:

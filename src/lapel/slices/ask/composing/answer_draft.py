@@ -23,6 +23,7 @@ from lapel.slices.language_models.extractive.text_links import links_in
 
 MAX_CHARACTERS = 32_000
 MAX_PARTS = 1000
+_PIECE = 200
 _REPEATS = 5
 _LONG = 12
 # Citations that one place of the text may have.
@@ -89,12 +90,21 @@ class AnswerDraft:
             if self.is_full:
                 return
             if isinstance(token, str):
-                self._sentences.add(token[: MAX_CHARACTERS - self._characters])
-                self._characters += len(token)
-                self.is_full = self._characters >= MAX_CHARACTERS
+                await self._take_text(token)
             elif not self._sentences.mark(token.numbers[:_AT_ONCE]) and self._last_claim is not None:
                 self._cite(await self._citations(self._last_claim, token.numbers[:_AT_ONCE]))
             await self._add_ended()
+
+    async def _take_text(self, text: str) -> None:
+        """Take a text piece by piece, because all that has not ended is read again with each sentence."""
+        for start in range(0, len(text), _PIECE):
+            piece = text[start : start + _PIECE][: MAX_CHARACTERS - self._characters]
+            self._sentences.add(piece)
+            self._characters += len(piece)
+            await self._add_ended()
+            self.is_full = self.is_full or self._characters >= MAX_CHARACTERS
+            if self.is_full:
+                return
 
     async def _add_ended(self) -> None:
         while not self.is_full and (sentence := self._sentences.take_ended()) is not None:
