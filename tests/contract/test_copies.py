@@ -17,6 +17,7 @@ from tests.contract.resources import Resources, populate
 _CHANGING = re.compile(
     r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}"
     r"|[a-z]+_[0-9A-Za-z]{24}|-[0-9A-Za-z]{24}/|\d{4}-\d\d-\d\dT[0-9:.]+(Z|\+00:00)|\\\\x[0-9a-f]+|…\w{4}"
+    r"|receiver\.example/\d+"
     r"|\"(world_id|inserted|config_revision)\": [1-9]\d*"
 )
 
