@@ -149,12 +149,12 @@ class Runner:
             return claim
 
     async def _begin(self, claim: ClaimRow) -> None:
-        """Do the claimed step, unless it has used up its starts or turns."""
+        """Do the claimed step, unless too many workers died at it or it has used up its turns."""
         crash_point(f"{claim.stage}:claimed")
         if self._stopping:  # `stop` was called during the claim
             await self._put_back(claim, timedelta(0), failed=False)
             return
-        if claim.starts >= MOST_DEATHS:
+        if claim.deaths >= MOST_DEATHS:
             message = f"{MOST_DEATHS} workers died while they were at this audio."
             await self._fail(claim, "processing_error", message, by_audio=True)
             return
