@@ -35,11 +35,11 @@ if TYPE_CHECKING:
     from prometheus_client.core import Metric
     from structlog.typing import EventDict, Processor, WrappedLogger
 
+    from lapel.declared_settings import LogFormat, LogLevel
     from lapel.foundation.answer_times import AnswerTimes
     from lapel.foundation.core.actors import Actor
     from lapel.foundation.http.operations import Endpoint
     from lapel.foundation.request_lines import WrittenLine
-    from lapel.settings import LogFormat, LogLevel
 
 METRICS_TYPE = CONTENT_TYPE_PLAIN_0_0_4
 
