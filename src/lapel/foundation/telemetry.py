@@ -27,7 +27,7 @@ from prometheus_client.registry import Collector
 from lapel.foundation.answer_times import AllAnswerTimes
 from lapel.foundation.core.request_id import REQUEST_ID
 from lapel.foundation.outages import OUTAGES
-from lapel.foundation.request_lines import RequestLine, RequestLines, json_lines, written_line
+from lapel.foundation.request_lines import RequestLine, RequestLines, format_line, json_lines
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -156,7 +156,7 @@ def _collect_request_lines(
         return f"{render(None, 'info', msgspec.structs.asdict(line))}\n"
 
     def write(lines: list[RequestLine]) -> None:
-        made = (written_line(each, process, _requests_logger.name) for each in lines)
+        made = (format_line(each, process, _requests_logger.name) for each in lines)
         text = "".join(map(shown, made)) if console else json_lines(made)
         with suppress(OSError, ValueError), handler.lock or nullcontext():  # as logging: a closed stream
             handler.stream.write(text)

@@ -54,7 +54,7 @@ async def reseal(
         async with connection.transaction():
             for value in batch:
                 try:
-                    sealed = sealer.resealed(value.sealed, value.context)
+                    sealed = sealer.seal_again(value.sealed, value.context)
                 except SealBroken:
                     unreadable += 1
                     continue

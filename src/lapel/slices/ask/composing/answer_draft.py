@@ -110,13 +110,13 @@ class AnswerDraft:
         while not self.is_full and (sentence := self._sentences.take_ended()) is not None:
             await self._add(sentence)
         # A sentence whose marks are before its full stop need not wait for the next word.
-        closed = None if self.is_full else self._sentences.closed()
-        if closed is not None and (supported := await self._judged(closed)).is_whole:
+        closed = None if self.is_full else self._sentences.peek_closed()
+        if closed is not None and (supported := await self._judge_sentence(closed)).is_whole:
             self._sentences.take_last()
             self._show(closed, supported)
 
     async def _add(self, sentence: MarkedSentence) -> None:
-        self._show(sentence, await self._judged(sentence))
+        self._show(sentence, await self._judge_sentence(sentence))
 
     def _show(self, sentence: MarkedSentence, supported: _Supported) -> None:
         if len(sentence.text) >= _LONG:
@@ -149,7 +149,7 @@ class AnswerDraft:
             if each not in here and len(here) < _AT_ONCE and len(self._parts) < MAX_PARTS:
                 self._parts.append(each)
 
-    async def _judged(self, sentence: MarkedSentence) -> _Supported:
+    async def _judge_sentence(self, sentence: MarkedSentence) -> _Supported:
         """What passages support of a sentence."""
         nothing = _Supported([])
         if NOT_THERE.casefold() in sentence.text.casefold():
