@@ -52,7 +52,7 @@ def size(raw: str) -> int:
     raise ValueError("is not a size; give bytes, or a number with KiB, MiB or GiB, such as 64MiB")
 
 
-def written_size(number: int) -> str:
+def format_size(number: int) -> str:
     """A number of bytes for people, exactly: `2 GiB`, `1500 bytes`."""
     for unit, factor in (("GiB", GIB), ("MiB", MIB), ("KiB", KIB)):
         if number and number % factor == 0:

@@ -11,7 +11,7 @@ from lapel.slices.ask.wire import CitationPart, TextPart
 
 
 class _Agreeing:
-    async def check(self, claim: str, number: int) -> CitationPart:
+    async def check(self, claim: str, number: int) -> CitationPart | None:
         del claim
         return CitationPart(recording_id=f"rec_{number}", start_ms=0)
 
@@ -57,3 +57,27 @@ async def test_what_fits_of_a_piece_that_is_too_long_is_judged() -> None:
     await draft.feed(f"It is so [1]. {words}")
     assert draft.is_full
     assert draft.parts[0] == TextPart(text="It is so")
+
+
+class _Refusing(_Agreeing):
+    def __init__(self) -> None:
+        self.asked: list[str] = []
+
+    async def check(self, claim: str, number: int) -> CitationPart | None:
+        del number
+        self.asked.append(claim)
+        return None
+
+
+async def test_full_stops_that_come_one_by_one_let_a_sentence_be_judged_no_more_often() -> None:
+    """Each judgement may ask the embedding model."""
+    judge = _Refusing()
+    draft = AnswerDraft(judge)
+    await draft.feed("Nobody said that [1]")
+    for _ in range(100):
+        await draft.feed(".")
+    await draft.feed(" Nobody said this [2]. ")
+    await draft.end()
+    assert draft.parts == []
+    assert set(judge.asked) == {"Nobody said that", "Nobody said this"}
+    assert len(judge.asked) <= 4

@@ -8,7 +8,7 @@ import httpx
 import pytest
 
 from lapel.foundation.http.large_responses import LargeAnswers
-from lapel.settings import MIB
+from lapel.parsers import MIB
 from tests.audit.support import write_entries
 from tests.support.running import Running
 from tests.support.tenants import Tenant

@@ -160,7 +160,9 @@ async def test_keys_and_what_is_sealed_outlive_three_changes(machines: Machines)
         assert {each["resealed"] for each in again.values()} == {0}
     await machines.are(((FOURTH, None), (FOURTH, None)))
     async with ports_with(machines, FOURTH, None) as ports, ports.database.acquire() as connection:
-        for row in await queries.list_sealed(connection):
+        rows = [row async for batch in queries.walk_sealed(connection, 100) for row in batch]
+        assert len(rows) == 2
+        for row in rows:
             for each in filter(None, (row.sealed_secret, row.sealed_previous_secret)):
                 assert signing_secrets.opened(ports.sealer, row.world_id, row.id, each) == "whsec_a"
         choice = await OperatorProviders(ports, mode="test").choice("openai")

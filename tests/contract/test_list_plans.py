@@ -21,7 +21,7 @@ import httpx
 import pytest
 
 from lapel.embedded.postgres.supervisor import EmbeddedPostgres
-from lapel.foundation.database.pool import PooledConnection
+from lapel.foundation.database.connection import PooledConnection
 from lapel.foundation.http.operations import Operation
 from tests.support.declared import declared_operations
 from tests.support.large_world import BESIDE, FILL

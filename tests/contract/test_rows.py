@@ -30,7 +30,7 @@ PASSED_ON = {
     "lapel.foundation.database.rows.fetch_only_value",
 }
 
-# What asyncpg makes of PostgreSQL's types; jsonb stays text (foundation/database/pool.py).
+# What asyncpg makes of PostgreSQL's types; jsonb stays text (foundation/database/connection.py).
 PYTHON: dict[str, object] = {
     "bool": bool,
     "bytea": bytes,

@@ -53,7 +53,7 @@ _REASONS = {
         "lapel.slices.erasure.queries.FOLLOW_CLOSED",
         "lapel.slices.erasure.hold_queries.FIND_UNSETTLED",
         "lapel.slices.erasure.outside.hold_line_queries.FIND_UNTOLD_OF_ALL",
-        "lapel.slices.projects.revocations.revocation_line_queries.FIND_UNTOLD_ENDS",
+        "lapel.slices.projects.revocations.revocation_line_queries.FIND_UNWRITTEN_ENDS",
         "lapel.slices.firmware.assignments.assignment_state_queries.EXPIRE",
         "lapel.slices.firmware.queries.SERVED",
         "lapel.slices.firmware.rollouts.rollout_queries.FIND_RUNNING",
@@ -235,7 +235,7 @@ NO_CONSTANT = {
     "foundation/database/rows.py": "its functions get the statement from their callers, which are looked at",
     "foundation/queue/death_charges.py": "its statements are constants of slices: CHARGE, TAKE_BACK",
     "slices/recordings/uploads/media_states.py": "`_change` gets it from its callers: constants of this file",
-    "foundation/database/pool.py": "the statement of the caller, passed on with the limits of a transaction",
+    "foundation/database/connection.py": "the statement of the caller, passed on with the time limits",
     "slices/system/jobs.py": "one after the other of a list of public constants",
 }
 # The place of the statement among the arguments of a method of a connection, and of a function of `rows.py`.

@@ -26,6 +26,6 @@ async def test_each_list_has_its_index(fresh_database: str) -> None:
         assert await indexes_of(connection, queries.LIST_KEYS_OF_END_USER) == ["api_keys_of_end_user"]
         assert await indexes_of(connection, queries.LIST_KEYS_OF_END_USERS) == ["api_keys_of_end_users"]
         # The one world of this database is read as a whole.
-        steps = await steps_of(connection, revocation_line_queries.FIND_UNTOLD_ENDS)
+        steps = await steps_of(connection, revocation_line_queries.FIND_UNWRITTEN_ENDS)
         assert "api_keys_untold" in {step.get("Index Name") for step in steps}
         assert await indexes_of(connection, queries.READ_KEY) == ["api_keys_pkey"]

@@ -11,6 +11,7 @@ from lapel.embedded.postgres.supervisor import EmbeddedPostgres
 from lapel.embedded.s3.endpoint import StoreApp
 from lapel.embedded.s3.protocol.request import Request
 from lapel.foundation.database import pool
+from lapel.foundation.database.connection import PooledConnection
 from tests.recordings.support import Device, sha256
 from tests.support.client import api_client
 from tests.support.running import running_apart
@@ -27,7 +28,7 @@ def steps(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """
     done: list[str] = []
 
-    class Watched(pool.PooledConnection):
+    class Watched(PooledConnection):
         def __init__(self, *given: Any, **named: Any) -> None:
             super().__init__(*given, **named)
             self.add_query_logger(lambda each: done.append(_kind(each.query)))

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from lapel.parsers import written_size
+from lapel.parsers import format_size
 from lapel.process_environment import unknown_variables, unknown_variables_here
 from lapel.setting_fields import SettingsError, variable
 from lapel.settings import Settings, docs
@@ -232,4 +232,4 @@ def test_the_page_names_no_setting_that_is_gone() -> None:
     [(2 * 2**30, "2 GiB"), (3 * 2**29, "1536 MiB"), (2**10, "1 KiB"), (1500, "1500 bytes"), (0, "0 bytes")],
 )
 def test_a_size_is_written_exactly(number: int, written: str) -> None:
-    assert written_size(number) == written
+    assert format_size(number) == written

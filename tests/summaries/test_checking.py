@@ -48,7 +48,7 @@ def draft_with(text: str) -> Draft:
 )
 async def test_meaning_counts_where_words_do_not(text: str, kept: bool) -> None:
     checker = await Checker.of(turns_of(segments_of_talk(MEETING)), _Vectors())
-    found = await checker.supported(draft_with(text), BUILT_IN["tmpl_general_notes"])
+    found = await checker.keep_supported(draft_with(text), BUILT_IN["tmpl_general_notes"])
     assert found.draft.fields["key_points"] == ([DraftEntry(text, [5])] if kept else [])
     assert found.left_out == (0 if kept else 1)
 
@@ -64,7 +64,7 @@ async def test_numbers_are_checked_in_a_thread() -> None:
 
     checker = Checker(Watched(turns_of(segments_of_talk(MEETING))), _Vectors())
     for text in ("The customers in Norway hear of it.", "Scandinavian clients hear about it soon."):
-        await checker.supported(draft_with(text), BUILT_IN["tmpl_general_notes"])
+        await checker.keep_supported(draft_with(text), BUILT_IN["tmpl_general_notes"])
     assert threads
     assert threading.get_ident() not in threads
 

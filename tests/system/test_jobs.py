@@ -23,7 +23,7 @@ INSERT INTO rate_windows SELECT 'b', extract(epoch FROM now())::bigint - 600 * n
     FROM generate_series(1, 10) n;
 INSERT INTO jobs.pgqueuer_log (created, job_id, status, priority, entrypoint, aggregated)
     SELECT now() - make_interval(days => n), n, 'successful', 0, 'x', n <> 9 FROM generate_series(1, 10) n;
-INSERT INTO job_starts SELECT n, 1, now() - make_interval(days => n) FROM generate_series(1, 10) n;
+INSERT INTO job_starts SELECT n, 0, now() - make_interval(days => n) FROM generate_series(1, 10) n;
 INSERT INTO workers SELECT 'w' || n, now() - make_interval(hours => 10 * n) FROM generate_series(1, 4) n;
 """
 

@@ -23,7 +23,8 @@ from lapel.slices.transcription.work.tools import WorkerStages
 from tests.recordings.support import Device
 from tests.transcription.audio.signals import silent_flac
 
-STARTS = "SELECT starts FROM speech_work WHERE media_id = $1"
+DEATHS = "UPDATE speech_work SET charges = array_fill('dead'::text, ARRAY[$1::integer])"
+STARTS = "SELECT cardinality(charges) FROM speech_work WHERE media_id = $1"
 
 
 class Watched:
@@ -115,7 +116,7 @@ async def test_an_audio_is_given_up_after_twenty_deaths_of_workers_that_were_at_
     async with ports.database.transaction() as connection:
         await connection.execute("DELETE FROM speech_work")  # of other tests, which would come before
         await lifecycle.begin_probe(connection, world_id, recording_id, media_id, ports.clock.now())
-        await connection.execute("UPDATE speech_work SET starts = $1", deaths)
+        await connection.execute(DEATHS, deaths)
     await runner.run("decode")
     await runner.stop()
     assert decoder.starts == ([deaths, deaths + 1, deaths] if deaths < 20 else [])

@@ -18,6 +18,11 @@ from lapel.slices.transcription.work.retries import pause_after
 from tests.recordings.support import Device
 from tests.support.tenants import make_tenant
 
+# So many workers have died at the step, the last one just now.
+DIE = """
+UPDATE speech_work SET charges = array_fill('dead'::text, ARRAY[$1::integer]), lease = 'dead',
+    available_at = clock_timestamp()
+"""
 SECOND = timedelta(seconds=1)
 FILL = """
 INSERT INTO organizations VALUES ('org_1', 'x', now());
@@ -159,7 +164,7 @@ async def test_a_step_whose_worker_is_silent_is_free_again_and_the_silent_one_ha
     assert first is not None
     second = await line.take("other")
     assert second is not None
-    assert (second.id, second.starts) == (first.id, 0)
+    assert (second.id, second.deaths) == (first.id, 0)
     async with line.database.transaction() as connection:
         assert not await work_queries.renew(connection, first, SECOND)
         assert not await work_queries.lock(connection, first)
@@ -182,9 +187,9 @@ async def test_an_audio_is_charged_with_the_deaths_of_workers_that_were_at_it(li
         return claimed
 
     async def dies_at(claimed: ClaimRow) -> None:
-        of = (claimed.world_id, claimed.id, claimed.lease)
+        of = (claimed.world_id, claimed.id, f"of {claimed.lease}", claimed.lease)
         async with line.database.acquire() as connection:
-            assert await connection.fetchval(work_queries.CHARGE, *of) == claimed.id
+            assert await connection.fetchval(work_queries.CHARGE, *of) == 1
 
     charges = DeathCharges(line.database, charge=work_queries.CHARGE, take_back=work_queries.TAKE_BACK)
     await dies_at(await claim())
@@ -197,7 +202,7 @@ async def test_an_audio_is_charged_with_the_deaths_of_workers_that_were_at_it(li
     async with line.database.transaction() as connection:  # this one is stopped
         assert await work_queries.put_back(connection, third, timedelta(0), failed=False)
     fourth = await claim()
-    assert [second.starts, third.starts, fourth.starts] == [1, 1, 1]
+    assert [second.deaths, third.deaths, fourth.deaths] == [1, 1, 1]
 
 
 async def test_an_audio_waits_longer_and_longer_after_each_death_at_it(line: Line) -> None:
@@ -205,9 +210,7 @@ async def test_an_audio_waits_longer_and_longer_after_each_death_at_it(line: Lin
     await line.put(0, 1)
     for deaths, wait in ((1, 1), (2, 3), (5, 30), (19, 30)):
         async with line.database.acquire() as connection:
-            await connection.execute(
-                "UPDATE speech_work SET starts = $1, lease = 'dead', available_at = clock_timestamp()", deaths
-            )
+            await connection.execute(DIE, deaths)
         assert await line.take() is None
         async with line.database.transaction() as connection:
             assert await work_queries.lacking(connection) == []
@@ -223,7 +226,7 @@ async def test_what_was_put_back_waits_and_counts_as_a_failure_only_when_it_fail
         assert await work_queries.put_back(connection, taken, timedelta(0), failed=False)
     taken = await line.take()
     assert taken is not None
-    assert (taken.starts, taken.failures) == (0, 0)
+    assert (taken.deaths, taken.failures) == (0, 0)
     async with line.database.transaction() as connection:
         assert await work_queries.put_back(connection, taken, 60 * SECOND, failed=True)
     assert await line.take() is None
@@ -250,7 +253,7 @@ async def test_a_turn_of_the_models_changes_nothing_in_the_order(line: Line) -> 
     await line.turn_over(taken)
     again = await line.take()
     assert again is not None
-    assert (again.id, again.turns, again.starts) == (taken.id, 1, 0)
+    assert (again.id, again.turns, again.deaths) == (taken.id, 1, 0)
     async with line.database.transaction() as connection:
         await work_queries.move(
             connection, again, lane="inference", stage="transcribe", piece=1, engine="local"

@@ -362,6 +362,18 @@ async def test_a_world_has_one_webhook_for_each_url(
     assert (await changed(client, tenant, other["id"], status="enabled"))["url"] == again["url"]
 
 
+async def test_a_stored_url_that_cannot_be_parsed_hinders_no_other_webhook(
+    client: httpx.AsyncClient, tenant: Tenant, ports: Ports
+) -> None:
+    old, other = await add(client, tenant), await add(client, tenant)
+    async with ports.database.acquire() as connection:
+        for url in ("https://a.example:99999/", "https://[::1", "in"):
+            await connection.execute("UPDATE webhooks SET url = $1 WHERE id = $2", url, old["id"])
+            await add(client, tenant)
+            await changed(client, tenant, other["id"], url=f"{URL}&of={url[-1]}")
+    await changed(client, tenant, old["id"], url=f"{URL}&mended")
+
+
 async def test_the_audit_log_tells_each_change_without_secrets(
     client: httpx.AsyncClient, tenant: Tenant
 ) -> None:

@@ -107,7 +107,7 @@ class WrittenLine(msgspec.Struct, frozen=True, omit_defaults=True):
     error: str | None = None
 
 
-def written_line(line: RequestLine, process: str, logger: str) -> WrittenLine:
+def format_line(line: RequestLine, process: str, logger: str) -> WrittenLine:
     """The line with what is the same for all lines of a process."""
     second = int(line.at)
     return WrittenLine(

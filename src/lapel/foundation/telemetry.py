@@ -27,7 +27,7 @@ from prometheus_client.registry import Collector
 from lapel.foundation.answer_times import AllAnswerTimes
 from lapel.foundation.core.request_id import REQUEST_ID
 from lapel.foundation.outages import OUTAGES
-from lapel.foundation.request_lines import RequestLine, RequestLines, json_lines, written_line
+from lapel.foundation.request_lines import RequestLine, RequestLines, format_line, json_lines
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -35,11 +35,11 @@ if TYPE_CHECKING:
     from prometheus_client.core import Metric
     from structlog.typing import EventDict, Processor, WrappedLogger
 
+    from lapel.declared_settings import LogFormat, LogLevel
     from lapel.foundation.answer_times import AnswerTimes
     from lapel.foundation.core.actors import Actor
     from lapel.foundation.http.operations import Endpoint
     from lapel.foundation.request_lines import WrittenLine
-    from lapel.settings import LogFormat, LogLevel
 
 METRICS_TYPE = CONTENT_TYPE_PLAIN_0_0_4
 
@@ -156,7 +156,7 @@ def _collect_request_lines(
         return f"{render(None, 'info', msgspec.structs.asdict(line))}\n"
 
     def write(lines: list[RequestLine]) -> None:
-        made = (written_line(each, process, _requests_logger.name) for each in lines)
+        made = (format_line(each, process, _requests_logger.name) for each in lines)
         text = "".join(map(shown, made)) if console else json_lines(made)
         with suppress(OSError, ValueError), handler.lock or nullcontext():  # as logging: a closed stream
             handler.stream.write(text)

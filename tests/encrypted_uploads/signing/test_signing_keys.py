@@ -15,7 +15,11 @@ from lapel.foundation.identity import seal
 from lapel.foundation.identity.sealed_values import reseal
 from lapel.foundation.ports import Ports
 from lapel.slices.encrypted_uploads.documents import signatures
-from lapel.slices.encrypted_uploads.signing.signing_keys import SigningKey, SigningKeys, sealed_signing_keys
+from lapel.slices.encrypted_uploads.signing.signing_keys import (
+    SigningKey,
+    SigningKeys,
+    walk_sealed_signing_keys,
+)
 from tests.support.device_verification import verify_signature
 from tests.support.locks import until_waiting
 from tests.support.tenants import Tenant
@@ -241,7 +245,7 @@ async def test_what_is_sealed_again_needs_the_previous_secret_no_more(
     await active(under(ports, "none of both"), ports, stranger.project_id)
     async with ports.database.transaction() as connection:
         for expected in (2, 0):
-            values = await sealed_signing_keys(connection)
+            values = walk_sealed_signing_keys(connection, 1)
             assert (await reseal(connection, seal.sealer("second", "first"), values)).resealed == expected
     after = await active(under(ports, "second"), ports, project)
     assert signatures.private_bytes(after.private_key) == signatures.private_bytes(before.private_key)

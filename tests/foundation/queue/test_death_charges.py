@@ -11,6 +11,7 @@ from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+import asyncpg
 import pytest
 
 from lapel.foundation.core.errors import Unavailable
@@ -21,11 +22,14 @@ from tests.support.patience import LONG, patience
 from tests.support.postgres import create_database, start_postgres
 
 MAKE = """
-CREATE TABLE work (world_id bigint, id text, lease text, starts integer NOT NULL DEFAULT 0);
+CREATE TABLE work (world_id bigint, id text, lease text, charges text[] NOT NULL DEFAULT '{}');
 INSERT INTO work VALUES (1, 'ours', 'held'), (1, 'other', 'held')
 """
-CHARGE = "UPDATE work SET starts = starts + 1 WHERE world_id = $1 AND id = $2 AND lease = $3 RETURNING id"
-TAKE_BACK = "UPDATE work SET starts = greatest(starts - 1, 0) WHERE world_id = $1 AND id = $2"
+CHARGE = """
+UPDATE work SET charges = charges || $3::text WHERE world_id = $1 AND id = $2 AND lease = $4
+RETURNING cardinality(charges)
+"""
+TAKE_BACK = "UPDATE work SET charges = array_remove(charges, $3) WHERE world_id = $1 AND id = $2"
 OURS = (1, "ours", "held")
 
 # A worker that is at work until it is killed.
@@ -61,7 +65,7 @@ async def opened(url: str) -> AsyncGenerator[Database]:
 
 async def starts(database: Database, work: str = "ours") -> int:
     async with database.acquire() as connection:
-        return await connection.fetchval("SELECT starts FROM work WHERE id = $1", work)
+        return await connection.fetchval("SELECT cardinality(charges) FROM work WHERE id = $1", work)
 
 
 @pytest.fixture
@@ -98,7 +102,7 @@ async def test_each_of_several_at_once_takes_back_its_own(filled: Database) -> N
             await asyncio.sleep(0)
 
     async with filled.acquire() as connection:
-        await connection.execute("UPDATE work SET starts = 3")
+        await connection.execute("UPDATE work SET charges = '{a,b,c}'")
     await asyncio.gather(*(work(name) for name in ("ours", "other") * 8))
     assert (await starts(filled), await starts(filled, "other")) == (3, 3)
 
@@ -112,6 +116,31 @@ async def test_a_killed_worker_leaves_its_charge(filled: Database, fresh_databas
         worker.kill()
         await worker.wait()
         assert await starts(filled) == deaths
+
+
+async def test_a_charge_that_was_not_written_takes_back_no_death_of_another(filled: Database) -> None:
+    """The worker cannot know: its connection broke while the statement was under way."""
+    async with filled.acquire() as connection:
+        await connection.execute("UPDATE work SET charges = '{of_the_dead}'")
+        await connection.execute("ALTER TABLE work ADD CHECK (cardinality(charges) < 2)")
+    charges = charges_of(filled)
+    with pytest.raises(asyncpg.CheckViolationError):
+        async with charges.at(*OURS):
+            raise AssertionError("it was begun")
+    await charges.take_back()
+    assert await starts(filled) == 1
+
+
+async def test_a_charge_is_taken_back_late_beside_a_death_that_came_later(filled: Database) -> None:
+    """As when the work has moved on to another step meanwhile, and with it all its charges."""
+    charges = charges_of(filled)
+    async with charges.at(*OURS):
+        await filled.close()
+    await filled.open()
+    async with filled.acquire() as connection:
+        await connection.execute("UPDATE work SET charges = '{of_the_dead}' WHERE id = 'ours'")
+    await charges.take_back()
+    assert await starts(filled) == 1
 
 
 @pytest.mark.deep

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import timedelta
 
+import asyncpg
 import pytest
 
 from lapel.foundation.core.errors import Unavailable
@@ -17,7 +18,9 @@ MOST = 100
 async def counts(database: Database) -> dict[int, tuple[int, int]]:
     """Starts and failures of each job."""
     async with database.acquire() as connection:
-        rows = await connection.fetch("SELECT job_id, starts, failures FROM job_starts")
+        rows = await connection.fetch(
+            "SELECT job_id, cardinality(charges) AS starts, failures FROM job_starts"
+        )
     return {row["job_id"]: (row["starts"], row["failures"]) for row in rows}
 
 
@@ -95,6 +98,19 @@ async def test_a_start_that_the_worker_survives_counts_no_more(database: Databas
     assert await counts(database) == {JOB: (1, 0), OTHER: (1, 0)}
     one.survive(OTHER)
     assert await one.begin(OTHER, MOST) == 1
+
+
+async def test_a_start_that_was_not_counted_takes_back_no_death_of_another(database: Database) -> None:
+    """The worker cannot know: its connection broke while the statement was under way."""
+    one, another = JobStarts(database), JobStarts(database)
+    await one.begin(JOB, MOST)  # and is killed
+    await move_starts(database, timedelta(minutes=1))
+    async with database.transaction() as connection:
+        await connection.execute("ALTER TABLE job_starts ADD CHECK (cardinality(charges) < 2)")
+    with pytest.raises(asyncpg.CheckViolationError):
+        await another.begin(JOB, MOST)
+    await another.take_back()
+    assert await counts(database) == {JOB: (1, 0)}
 
 
 async def test_what_ended_meanwhile_needs_no_correction(database: Database) -> None:

@@ -11,7 +11,8 @@ import pytest
 
 from lapel import app
 from lapel.foundation.core.admission import Admission
-from lapel.foundation.database.pool import Database, PooledConnection
+from lapel.foundation.database.connection import PooledConnection
+from lapel.foundation.database.pool import Database
 from lapel.foundation.queue import queue_worker
 from lapel.foundation.queue.jobs import USUAL, WORKERS, Job, QueueLane, Schedule, enqueue
 from lapel.foundation.queue.queue_connections import QueueConnection

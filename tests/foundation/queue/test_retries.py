@@ -19,6 +19,13 @@ from lapel.slices.transcription.payloads import LANES
 from tests.foundation.queue.workers import Payload, count, until, worker
 from tests.support.running import Running
 
+# So many workers began each job and none of them lived to tell; the last one began so long ago.
+DEATHS = """
+INSERT INTO job_starts (job_id, charges, last_started_at)
+SELECT id, array_fill('dead'::text, ARRAY[$1::integer]), now() - $2::interval FROM jobs.pgqueuer
+RETURNING last_started_at
+"""
+
 
 async def test_a_failing_job_is_tried_again_and_then_held(database: Database) -> None:
     tries: list[str] = []
@@ -97,10 +104,7 @@ async def test_a_job_that_always_kills_its_worker_is_held(database: Database) ->
 
     async with database.transaction() as connection:
         await enqueue(connection, "deadly", Payload("x"))
-        # Twenty workers began it and none of them lived to tell.
-        await connection.execute(
-            "INSERT INTO job_starts SELECT id, 20, now() - interval '1 minute' FROM jobs.pgqueuer"
-        )
+        await connection.execute(DEATHS, 20, timedelta(minutes=1))
     async with worker(database, Job(entrypoint="deadly", payload=Payload, handler=handle)):
 
         async def held() -> bool:
@@ -127,9 +131,7 @@ async def test_a_job_whose_worker_was_killed_a_moment_ago_runs_a_second_later(da
 
     async with database.transaction() as connection:
         await enqueue(connection, "beside", Payload("x"))
-        began: datetime = await connection.fetchval(
-            "INSERT INTO job_starts SELECT id, 1, now() FROM jobs.pgqueuer RETURNING last_started_at"
-        )
+        began: datetime = await connection.fetchval(DEATHS, 1, timedelta())
     async with worker(database, Job(entrypoint="beside", payload=Payload, handler=handle)):
 
         async def gone() -> bool:
@@ -154,7 +156,7 @@ async def test_a_job_that_only_makes_a_worker_do_steps_is_never_held_for_its_sta
     job = replace(lanes["speech.decode"], payload=Payload, handler=handle, lane=USUAL)
     async with database.transaction() as connection:
         await enqueue(connection, job.entrypoint, Payload("x"))
-        await connection.execute("INSERT INTO job_starts SELECT id, 1000, now() FROM jobs.pgqueuer")
+        await connection.execute(DEATHS, 1000, timedelta())
     async with worker(database, job):
 
         async def gone() -> bool:
@@ -181,7 +183,7 @@ async def test_a_job_under_way_outlives_a_database_that_is_away_for_a_moment(
 
     async def handle(payload: Payload) -> None:
         begun.append(payload.word)
-        starts.append(await count(database, "SELECT starts FROM job_starts"))
+        starts.append(await count(database, "SELECT cardinality(charges) FROM job_starts"))
         if len(begun) > 1:
             return
         try:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import random
 import re
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -15,6 +17,8 @@ from lapel.slices.transcription.audio.audio_facts import AudioFacts, Damage
 from lapel.slices.transcription.audio.damage.byte_source import ByteSource
 from lapel.slices.transcription.audio.damage.damage_record import DamageRecord
 from lapel.slices.transcription.audio.damage.file_places import FilePlace, Unscannable
+from lapel.slices.transcription.audio.damage.matroska_elements import MatroskaScan
+from lapel.slices.transcription.audio.damage.mpeg_frames import FrameScan
 from lapel.slices.transcription.audio.damage.scan import Scanned
 from lapel.slices.transcription.speech.failures import SpeechError
 from tests.transcription.audio.conftest import Decode
@@ -271,8 +275,80 @@ async def test_noise_without_end(decode: Decode) -> None:
     assert failed.value.code == "audio_corrupt"
 
 
+@contextmanager
+def counted(file: Path, monkeypatch: pytest.MonkeyPatch) -> Generator[tuple[ByteSource, list[int]]]:
+    """A source of the file, and how many bytes each of its reads of the file gave."""
+    sizes: list[int] = []
+    pread = os.pread
+
+    def count(descriptor: int, size: int, at: int) -> bytes:
+        found = pread(descriptor, size, at)
+        sizes.append(len(found))
+        return found
+
+    monkeypatch.setattr(os, "pread", count)
+    with file.open("rb") as opened:
+        yield ByteSource(opened.fileno(), file.stat().st_size), sizes
+
+
+def test_tags_of_lyrics_without_an_end_are_looked_through_a_few_times(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    frame = bytes.fromhex("fffb1064") + bytes(100)  # 32 kbit/s at 44.1 kHz: 104 bytes
+    file = tmp_path / "hostile.mp3"
+    file.write_bytes(b"LYRICSBEGIN" + bytes(21) + (frame * 2 + b"LYRICSBEGIN" + bytes(21)) * 15_000)
+    with counted(file, monkeypatch) as (source, sizes):
+        places = list(FrameScan(source, is_adts=False).places())
+    assert len(places) > 10_000
+    assert sum(sizes) < 2 * file.stat().st_size + 10 * 1_500_000
+
+
+@pytest.mark.parametrize("between", [b"", bytes(300_000)])
+def test_a_whole_tag_of_lyrics_is_no_damage(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, between: bytes
+) -> None:
+    frame = bytes.fromhex("fffb1064") + bytes(100)
+    file = tmp_path / "tagged.mp3"
+    file.write_bytes(frame * 20 + b"LYRICSBEGIN" + between + b"000011LYRICS200" + b"TAG" + bytes(125))
+    with counted(file, monkeypatch) as (source, _):
+        assert list(FrameScan(source, is_adts=False).places()) == []
+
+
+def test_marks_that_begin_no_cluster_are_tried_a_bounded_number_of_times(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mark = bytes.fromhex("1f43b675")
+    file = tmp_path / "hostile.mka"
+    file.write_bytes(bytes.fromhex("1a45dfa3801853806701ffffffffffffff") + b"\0" + mark * 300_000)
+    tried: list[int] = []
+    read = ByteSource.read
+
+    def count(source: ByteSource, at: int, size: int) -> bytes:
+        tried.append(at)
+        return read(source, at, size)
+
+    monkeypatch.setattr(ByteSource, "read", count)
+    with counted(file, monkeypatch) as (source, sizes), pytest.raises(Unscannable):
+        list(MatroskaScan(source).places())
+    assert len(tried) < 500_000
+    assert sum(sizes) < 4 * file.stat().st_size
+
+
+def test_a_search_ends_where_its_mark_may_begin_no_more(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "marks"
+    file.write_bytes(bytes(600_000) + b"mark" + bytes(600_000))
+    with counted(file, monkeypatch) as (source, sizes):
+        assert source.find(b"mark", 10, 600_000 - 10) is None
+        assert source.find(b"mark", 10, 600_001 - 10) == 600_000
+        sizes.clear()
+        assert source.find(b"mark", 600_001, 10) is None
+    assert sum(sizes) <= 300_000
+
+
 def test_a_file_that_takes_too_much_work_is_given_up(tmp_path: Path) -> None:
-    """Each mark begins a tag whose end is looked for to the end of the file."""
+    """The bound of what nobody has thought of."""
     file = tmp_path / "hostile.mp3"
     file.write_bytes(b"LYRICSBEGIN" + bytes(21) + b"LYRICSBEGIN" * 20_000)
     with file.open("rb") as opened:

@@ -39,9 +39,14 @@ async def paused(world: World, webhook: Webhook, failures: int) -> None:
             await asyncio.sleep(0.01)
 
 
+async def forwards(world: World, webhook: Webhook) -> int:
+    """How many jobs are to make the waiting deliveries due."""
+    return (await world.fetch(FORWARD, webhook.id))[0]["count"]
+
+
 async def forwarded(world: World, webhook: Webhook) -> bool:
     """Whether a job is to make the waiting deliveries due."""
-    return bool((await world.fetch(FORWARD, webhook.id))[0]["count"])
+    return bool(await forwards(world, webhook))
 
 
 async def test_a_receiver_that_never_agreed_gets_one_attempt_at_a_time(
@@ -153,6 +158,26 @@ async def test_after_an_outage_what_waits_for_hours_is_delivered_with_the_first_
         rows = await world.settled(13, "succeeded")
     assert all(row["ended_at"] < before - timedelta(hours=7) for row in rows)
     assert all(row["tries"] >= 1 for row in rows), "the schedule of each goes on"
+
+
+async def test_the_end_of_a_second_outage_brings_forward_although_the_job_of_the_first_still_runs(
+    world: World, receiver: Receiver
+) -> None:
+    webhook = await world.webhook(receiver.url)
+    async with delivering(world.ports):
+        for outages in (1, 2):
+            receiver.script(*[answer(503)] * 10)
+            for _ in range(10):
+                await world.publish()
+            await paused(world, webhook, 10)
+            receiver.script()
+            await world.publish()
+            await world.execute("UPDATE webhooks SET paused_until = now() WHERE id = $1", webhook.id)
+            await paused(world, webhook, 0)
+            assert await forwards(world, webhook) == outages
+            await world.execute("UPDATE jobs.pgqueuer SET status = 'picked' WHERE status = 'queued'")
+            await world.all_due()
+            await world.settled(11 * outages, "succeeded")
 
 
 async def test_nothing_is_brought_forward_while_the_circuit_is_open_or_the_webhook_disabled(

@@ -16,7 +16,7 @@ from lapel.cli.shared.installation import settings_of, with_ports
 from lapel.cli.shared.new_file import new_file
 from lapel.cli.shared.options import DataDir, Json, emit, say, visible
 from lapel.foundation.core.errors import NotFound, Unavailable
-from lapel.settings import MIB
+from lapel.parsers import MIB
 
 if TYPE_CHECKING:
     from lapel.foundation.ports import Ports

@@ -22,27 +22,29 @@ from lapel.foundation.identity.installation_secret import (
 )
 from lapel.foundation.identity.kept_peppers import former_peppers, keep_peppers
 from lapel.foundation.identity.seal import Sealer, sealer, secret_id
-from lapel.slices.encrypted_uploads.sessions.issuance import sealed_recipient_keys
+from lapel.slices.encrypted_uploads.sessions.issuance import walk_sealed_recipient_keys
 from lapel.slices.encrypted_uploads.signing import signing_key_queries
-from lapel.slices.encrypted_uploads.signing.signing_keys import can_open, sealed_signing_keys
-from lapel.slices.providers.slots.slots import sealed_keys
-from lapel.slices.webhooks.signing_secrets import sealed_secrets
+from lapel.slices.encrypted_uploads.signing.signing_keys import can_open, walk_sealed_signing_keys
+from lapel.slices.providers.slots.slots import walk_sealed_keys
+from lapel.slices.webhooks.signing_secrets import walk_sealed_secrets
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+    from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 
     from lapel.foundation.database.connection import Connection
-    from lapel.foundation.identity.sealed_values import SealedValue
+    from lapel.foundation.identity.sealed_values import SealedValue, WalkSealed
     from lapel.foundation.ports import Ports
     from lapel.settings import Settings
 
 # Everything that is sealed for longer than a day, by what `lapel secrets reseal` calls it.
-SEALED: Mapping[str, Callable[[Connection], Awaitable[list[SealedValue]]]] = {
-    "provider keys": sealed_keys,
-    "secrets of webhooks": sealed_secrets,
-    "signing keys": sealed_signing_keys,
-    "keys of encrypted uploads": sealed_recipient_keys,
+SEALED: Mapping[str, WalkSealed] = {
+    "provider keys": walk_sealed_keys,
+    "secrets of webhooks": walk_sealed_secrets,
+    "signing keys": walk_sealed_signing_keys,
+    "keys of encrypted uploads": walk_sealed_recipient_keys,
 }
+# Rows that are read at once; a server may have any number of them.
+BATCH = 1000
 # The most signing keys that a finding names.
 _NAMED = 3
 REMEDY = (
@@ -87,8 +89,12 @@ async def other_secret(connection: Connection, settings: Settings) -> str | None
     counted = await queries.made_under_others(connection, loaded)
     if any(each.loaded for each in counted):
         return None
-    readable = await _readable(connection, _sealer_of(settings))
-    is_another = not any(readable) if readable else any(each.others for each in counted)
+    opener = _sealer_of(settings)
+    sealed = readable = 0
+    async for each in _walk_sealed(connection):
+        sealed += 1
+        readable += each.is_readable(opener)
+    is_another = not readable if sealed else any(each.others for each in counted)
     return _told(settings) if is_another else None
 
 
@@ -129,17 +135,22 @@ def _told(settings: Settings) -> str:
     )
 
 
-async def _readable(connection: Connection, opener: Sealer) -> list[bool]:
-    """For each thing that is sealed for the server: whether the loaded secrets open it."""
-    return [each.is_readable(opener) for values in SEALED.values() for each in await values(connection)]
+async def _walk_sealed(connection: Connection) -> AsyncGenerator[SealedValue]:
+    """Everything that is sealed for the server."""
+    for walk in SEALED.values():
+        async for batch in walk(connection, BATCH):
+            for each in batch:
+                yield each
 
 
 async def earlier_secrets(connection: Connection, settings: Settings) -> AsyncIterator[Finding]:
     """What still hangs on another secret than the present one, and works; nothing if nothing does."""
     full = _sealer_of(settings)
     present = Sealer(full.keys[:1])
-    values = [each for list_values in SEALED.values() for each in await list_values(connection)]
-    if count := sum(each.is_readable(full) and not each.is_readable(present) for each in values):
+    count = 0
+    async for each in _walk_sealed(connection):
+        count += each.is_readable(full) and not each.is_readable(present)
+    if count:
         yield Finding(
             "sealed values",
             "warning",
@@ -158,19 +169,24 @@ async def earlier_secrets(connection: Connection, settings: Settings) -> AsyncIt
 
 async def signing_keys(connection: Connection, sealer: Sealer) -> AsyncIterator[Finding]:
     """Whether the secret decrypts the keys that sign for devices; nothing when there are no keys."""
-    rows = await signing_key_queries.list_sealed_keys(connection)
-    lost = [f"{row.key_id} of {row.project_id}" for row in rows if not can_open(sealer, row)]
+    named: list[str] = []
+    lost = count = 0
+    async for rows in signing_key_queries.walk_sealed_keys(connection):
+        count += len(rows)
+        closed = [f"{row.key_id} of {row.project_id}" for row in rows if not can_open(sealer, row)]
+        lost += len(closed)
+        named = [*named, *closed][:_NAMED]
     if lost:
-        more = f" and {len(lost) - _NAMED} more" if len(lost) > _NAMED else ""
+        more = f" and {lost - _NAMED} more" if lost > _NAMED else ""
         yield Finding(
             "signing keys",
             "broken",
-            f"keys sealed under another secret: {', '.join(lost[:_NAMED])}{more}",
+            f"keys sealed under another secret: {', '.join(named)}{more}",
             "Set LAPEL_SECRET_PREVIOUS to the former secret and run `lapel secrets reseal`, or replace "
             "the keys: `lapel signing-keys rotate`. Devices need the new public keys then.",
         )
-    elif rows:
-        yield Finding("signing keys", "ok", f"keys that can be read: {len(rows)}")
+    elif count:
+        yield Finding("signing keys", "ok", f"keys that can be read: {count}")
 
 
 async def warn_of_other_secrets(ports: Ports) -> None:

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from lapel.foundation.database.connection import Connection
     from lapel.foundation.identity.seal import Sealer
     from lapel.settings import Settings
+    from lapel.slices.providers.rows import OperatorSlotRow
     from lapel.slices.transcription.rows import TryingStepsRow
 
 
@@ -89,21 +90,31 @@ def _steps(counted: Iterable[tuple[int, TryingStepsRow]]) -> str:
 
 async def provider_keys(connection: Connection, sealer: Sealer) -> AsyncIterator[Finding]:
     """Whether the secret decrypts the keys for remote providers; nothing when there are no keys."""
-    rows = await slot_queries.list_keys(connection)
-    lost: list[str] = []
-    for row in rows:
-        try:
-            opened(sealer, row)
-        except SealBroken:
-            lost.append(f"{row.slot} of {row.project_id} ({row.mode})")
+    named: list[str] = []
+    lost = count = 0
+    async for rows in slot_queries.walk_keys(connection):
+        count += len(rows)
+        closed = [
+            f"{row.slot} of {row.project_id} ({row.mode})" for row in rows if not _can_open(sealer, row)
+        ]
+        lost += len(closed)
+        named = [*named, *closed][:3]
     if lost:
-        more = f" and {len(lost) - 3} more" if len(lost) > 3 else ""
+        more = f" and {lost - 3} more" if lost > 3 else ""
         yield Finding(
-            "providers", "broken", f"keys sealed under another secret: {', '.join(lost[:3])}{more}",
+            "providers", "broken", f"keys sealed under another secret: {', '.join(named)}{more}",
             "Set LAPEL_SECRET_PREVIOUS to the former secret, or set the keys again: `lapel providers set`.",
         )  # fmt: skip
-    elif rows:
-        yield Finding("providers", "ok", f"keys that can be read: {len(rows)}")
+    elif count:
+        yield Finding("providers", "ok", f"keys that can be read: {count}")
+
+
+def _can_open(sealer: Sealer, row: OperatorSlotRow) -> bool:
+    try:
+        opened(sealer, row)
+    except SealBroken:
+        return False
+    return True
 
 
 async def remote_copies(connection: Connection) -> AsyncIterator[Finding]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from lapel.cli.doctor.secret_checks import SEALED, unusable
+from lapel.cli.doctor.secret_checks import BATCH, SEALED, unusable
 from lapel.cli.shared.faults import CommandError
 from lapel.cli.shared.installation import settings_of, with_ports
 from lapel.cli.shared.options import DataDir, Json, emit, say, table
@@ -44,8 +44,9 @@ async def _reseal_all(ports: Ports) -> tuple[dict[str, Resealed], str | None]:
     async with ports.database.transaction() as connection:
         await take_turn(connection)
         await keep_peppers(connection, ports.sealer, accepted_secrets(ports.settings), datetime.now(UTC))
+    async with ports.database.acquire() as connection:
         done = {
-            kind: await reseal_values(connection, ports.sealer, await values(connection))
-            for kind, values in SEALED.items()
+            kind: await reseal_values(connection, ports.sealer, walk(connection, BATCH))
+            for kind, walk in SEALED.items()
         }
         return done, await unusable(connection, ports.settings)

@@ -280,7 +280,7 @@ class Api:
                 )
             )
 
-    def _nowhere(self, path: str) -> NotFound:
+    def _explain_not_found(self, path: str) -> NotFound:
         """The 404 of an unknown path."""
         said = "There is nothing at this path."
         if "%" in path:
@@ -294,7 +294,7 @@ class Api:
     def _route(self, method: str, path: str) -> tuple[_AnyStrategy, Mapping[str, str]]:
         found = self._router.find(path)
         if found is None:
-            raise self._nowhere(path)
+            raise self._explain_not_found(path)
         methods, values = found
         for value in values:
             if not _PARAMETER.match(value):

@@ -54,18 +54,18 @@ class Access:
             takes = " or ".join(kinds[kind].holder for kind in kinds if kind in self.callers)
             raise Forbidden(f"This route takes {takes}, not {kinds[actor.kind].holder}.")
         if actor.kind == "key":
-            if not actor.scopes.issuperset(self._needed(actor)):
+            if not actor.scopes.issuperset(self._list_needed_scopes(actor)):
                 raise self._lacking(actor)
             if actor.end_user_id is not None and self.end_user_keys == "deny":
                 raise Forbidden("A key that is scoped to one end user may not call this route.")
 
-    def _needed(self, actor: Actor) -> tuple[str, ...]:
+    def _list_needed_scopes(self, actor: Actor) -> tuple[str, ...]:
         if self.scope is None or self.or_scope in actor.scopes:
             return self.more_scopes
         return (self.scope, *self.more_scopes)
 
     def _lacking(self, actor: Actor) -> Forbidden:
-        needed = self._needed(actor)
+        needed = self._list_needed_scopes(actor)
         missing = [scope for scope in needed if scope not in actor.scopes]
         instead = f" (`{self.or_scope}` suffices instead of `{self.scope}`)" if self.scope in missing else ""
         return lacking_scopes(missing, instead if self.or_scope is not None else "")

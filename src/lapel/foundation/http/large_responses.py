@@ -16,7 +16,7 @@ import structlog
 from lapel.foundation.core.admission import Admission, NoRoom, TooSlow
 from lapel.foundation.core.asgi import CONNECTION, ClientGone
 from lapel.foundation.core.errors import ApiError, Unavailable
-from lapel.settings import MIB
+from lapel.parsers import MIB
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator

@@ -70,10 +70,10 @@ class Router:
         if len(path) > _LONGEST:
             return None
         plain = "/" + path.strip("/")
-        candidates = (plain, f"/v1{plain}", self._respelled(plain), self._respelled(f"/v1{plain}"))
+        candidates = (plain, f"/v1{plain}", self._respell(plain), self._respell(f"/v1{plain}"))
         return next((each for each in candidates if each is not None and self.find(each) is not None), None)
 
-    def _respelled(self, path: str) -> str | None:
+    def _respell(self, path: str) -> str | None:
         """The path with known words; None if a word is like none that may stand there."""
         node, words = self._root, list[str]()
         for segment in path[1:].split("/"):

@@ -45,7 +45,7 @@ async def former_peppers(connection: Connection, sealer: Sealer) -> dict[str, by
         rows = await fetch_rows(connection, PepperRow, LIST_PEPPERS)
     except asyncpg.UndefinedTableError:
         return {}
-    opened = ((row.secret_id, _opened(sealer, row)) for row in rows)
+    opened = ((row.secret_id, _open(sealer, row)) for row in rows)
     return {secret: pepper for secret, pepper in opened if pepper is not None}
 
 
@@ -56,15 +56,15 @@ async def keep_peppers(connection: Connection, sealer: Sealer, loaded: Iterable[
     """
     rows = await fetch_rows(connection, PepperRow, LIST_PEPPERS)
     present = Sealer(sealer.keys[:1])
-    peppers = {row.secret_id: _opened(sealer, row) for row in rows}
+    peppers = {row.secret_id: _open(sealer, row) for row in rows}
     peppers |= {secret_id(each): token_pepper(each) for each in loaded}
-    done = {row.secret_id for row in rows if _opened(present, row) == peppers[row.secret_id]}
+    done = {row.secret_id for row in rows if _open(present, row) == peppers[row.secret_id]}
     for secret, pepper in peppers.items():
         if pepper is not None and secret not in done:
             await connection.execute(KEEP_PEPPER, secret, present.seal(pepper, _context(secret)), now)
 
 
-def _opened(sealer: Sealer, row: PepperRow) -> bytes | None:
+def _open(sealer: Sealer, row: PepperRow) -> bytes | None:
     try:
         return sealer.open(row.sealed_pepper, _context(row.secret_id))
     except SealBroken:

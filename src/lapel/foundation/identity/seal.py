@@ -63,7 +63,7 @@ class Sealer:
                 continue
         raise SealBroken
 
-    def resealed(self, sealed: bytes, context: bytes) -> bytes | None:
+    def seal_again(self, sealed: bytes, context: bytes) -> bytes | None:
         """The same plain bytes, sealed under the present key; None if they are already.
 
         Raises SealBroken as `open` does.

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, NamedTuple
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 from lapel.foundation.identity.seal import SealBroken
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import AsyncIterable
 
     from lapel.foundation.database.connection import Connection
     from lapel.foundation.identity.seal import Sealer
@@ -33,6 +33,10 @@ class SealedValue(NamedTuple):
         return True
 
 
+WalkSealed: TypeAlias = "Callable[[Connection, int], AsyncGenerator[list[SealedValue]]]"
+"""Reads all values of one kind, so many rows in each batch. Rows may change between two batches."""
+
+
 class Resealed(NamedTuple):
     """How many values were sealed again, and how many no loaded secret opens."""
 
@@ -40,16 +44,21 @@ class Resealed(NamedTuple):
     unreadable: int
 
 
-async def reseal(connection: Connection, sealer: Sealer, values: Iterable[SealedValue]) -> Resealed:
-    """Seal the values under the present secret. Those that cannot be opened stay as they are."""
+async def reseal(
+    connection: Connection, sealer: Sealer, batches: AsyncIterable[list[SealedValue]]
+) -> Resealed:
+    """Seal the values under the present secret, each batch in a transaction of its own, so that no row is
+    locked for long. Values that cannot be opened stay as they are."""
     resealed = unreadable = 0
-    for value in values:
-        try:
-            sealed = sealer.resealed(value.sealed, value.context)
-        except SealBroken:
-            unreadable += 1
-            continue
-        if sealed is not None:
-            await value.replace(connection, sealed)
-            resealed += 1
+    async for batch in batches:
+        async with connection.transaction():
+            for value in batch:
+                try:
+                    sealed = sealer.seal_again(value.sealed, value.context)
+                except SealBroken:
+                    unreadable += 1
+                    continue
+                if sealed is not None:
+                    await value.replace(connection, sealed)
+                    resealed += 1
     return Resealed(resealed, unreadable)

@@ -12,29 +12,31 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from lapel.foundation.core.errors import Unavailable
-from lapel.foundation.queue.death_charges import pause_after
+from lapel.foundation.queue.death_charges import DeathCharges, pause_after
 
 if TYPE_CHECKING:
     from lapel.foundation.database.pool import Database
+    from lapel.foundation.queue.death_charges import DeathCharge
 
 # When a job whose worker was killed may start again. A job that is not the cause of the kills has eight
 # minutes to end before it is held.
-NOT_BEFORE = f"job_starts.last_started_at + {pause_after('job_starts.starts')}"
+NOT_BEFORE = f"job_starts.last_started_at + {pause_after('cardinality(job_starts.charges)')}"
 # No row: it may not start yet.
 BEGIN = f"""
-INSERT INTO job_starts (job_id, starts, last_started_at) VALUES ($1, 1, now())
-ON CONFLICT (job_id) DO UPDATE SET starts = job_starts.starts + 1, last_started_at = excluded.last_started_at
+INSERT INTO job_starts (job_id, charges, last_started_at) VALUES ($1, ARRAY[$2::text], now())
+ON CONFLICT (job_id) DO UPDATE SET charges = job_starts.charges || excluded.charges,
+    last_started_at = excluded.last_started_at
     WHERE {NOT_BEFORE} <= now()
-RETURNING starts
+RETURNING cardinality(charges)
 """  # noqa: S608 - a constant of this module
 WAIT = f"SELECT {NOT_BEFORE} - now() FROM job_starts WHERE job_id = $1"  # noqa: S608 - as above
 # A job that failed did not kill its worker.
 FAIL = """
-INSERT INTO job_starts (job_id, starts, failures, last_started_at) VALUES ($1, 0, 1, now())
-ON CONFLICT (job_id) DO UPDATE SET starts = 0, failures = job_starts.failures + 1
+INSERT INTO job_starts (job_id, failures, last_started_at) VALUES ($1, 1, now())
+ON CONFLICT (job_id) DO UPDATE SET charges = '{}', failures = job_starts.failures + 1
 RETURNING failures
 """
-TAKE_BACK = "UPDATE job_starts SET starts = greatest(starts - 1, 0) WHERE job_id = ANY($1::bigint[])"
+TAKE_BACK = "UPDATE job_starts SET charges = array_remove(charges, $2) WHERE job_id = $1"
 FORGET = "DELETE FROM job_starts WHERE job_id = $1"
 
 
@@ -58,8 +60,8 @@ class JobStarts:
 
     def __init__(self, database: Database) -> None:
         self._database = database
-        # Jobs whose last start did not kill this worker, but still counts.
-        self._survived: set[int] = set()
+        self._charges = DeathCharges(database, charge=BEGIN, take_back=TAKE_BACK)
+        self._begun: dict[int, DeathCharge] = {}
 
     async def begin(self, job_id: int, most: int) -> int:
         """Count a start, before the job runs. Returns how many starts have not ended, this one included.
@@ -68,31 +70,26 @@ class JobStarts:
         job's last start killed its worker a short time ago.
         """
         await self.take_back()
-        async with self._database.acquire() as connection:
-            starts: int | None = await connection.fetchval(BEGIN, job_id)
-            if starts is None:
+        charge = await self._charges.write((job_id,))
+        if charge is None:
+            async with self._database.acquire() as connection:
                 wait: timedelta | None = await connection.fetchval(WAIT, job_id)
-                raise TooEarly(wait or timedelta())
-        if starts > most:
+            raise TooEarly(wait or timedelta())
+        if charge.total > most:
             raise PoisonedJob(f"{most} starts, and each time the worker was killed")
-        return starts
+        self._begun[job_id] = charge
+        return charge.total
 
     def survive(self, job_id: int) -> None:
         """Note that the job stopped without killing this worker. The next `take_back` corrects the count,
         because the database may be away now."""
-        self._survived.add(job_id)
+        charge = self._begun.pop(job_id, None)
+        if charge is not None:
+            self._charges.survive(charge)
 
     async def take_back(self) -> None:
         """Subtract the starts that this worker has survived."""
-        survived, self._survived = self._survived, set()
-        if not survived:
-            return
-        try:
-            async with self._database.acquire() as connection:
-                await connection.execute(TAKE_BACK, list(survived))
-        except BaseException:
-            self._survived |= survived
-            raise
+        await self._charges.take_back()
 
     async def fail(self, job_id: int) -> int:
         """Count a failure, and forget the starts. Returns the number of failures.
@@ -105,6 +102,7 @@ class JobStarts:
         except BaseException:
             self.survive(job_id)
             raise
+        self._begun.pop(job_id, None)
         return failures
 
     async def forget(self, job_id: int) -> None:
@@ -112,6 +110,7 @@ class JobStarts:
 
         Without the database they stay, and are pruned some time after the job has left the queue.
         """
+        self._begun.pop(job_id, None)
         with contextlib.suppress(Unavailable):
             async with self._database.acquire() as connection:
                 await connection.execute(FORGET, job_id)

@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING
 import asyncpg
 from pgqueuer.db import AsyncpgPoolDriver
 
-from lapel.foundation.database.pool import DATABASE_AWAY, PooledConnection
+from lapel.foundation.database.connection import PooledConnection
+from lapel.foundation.database.pool import DATABASE_AWAY
 from lapel.foundation.queue.queue_statements import QUEUE_CHANNEL, know_status
 
 if TYPE_CHECKING:

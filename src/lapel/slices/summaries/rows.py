@@ -67,14 +67,14 @@ class TemplateVersionRow(msgspec.Struct, frozen=True):
 
 
 class WorkRow(msgspec.Struct, frozen=True):
-    """A summary whose work is leased to a worker. `starts`: how many workers died while they were at it.
+    """A summary whose work is leased to a worker. `deaths`: how many workers died while they were at it.
     `failures`: how many tries failed."""
 
     world_id: int
     id: str
     recording_id: str
     failures: int
-    starts: int
+    deaths: int
     failing_since: datetime | None
     lease: str
 

@@ -40,15 +40,15 @@ class ProcessStatus:
             return
         request_id = self._ids.new("req")
         try:
-            asked = self._asked(scope["path"])
+            asked = self._find_check(scope["path"])
             if scope["method"] not in {"GET", "HEAD"}:
                 raise MethodNotAllowed(("GET", "HEAD"))
-            status, headers, content = _encoded(await asked())
+            status, headers, content = _encode_reply(await asked())
         except ApiError as error:
             status, headers, content = refuse(error, request_id, as_problem=False)
         await send_small(send, request_id, status, headers, content)
 
-    def _asked(self, path: str) -> Callable[[], Awaitable[Reply[Health] | Reply[Readiness]]]:
+    def _find_check(self, path: str) -> Callable[[], Awaitable[Reply[Health] | Reply[Readiness]]]:
         match path:
             case "/health":
                 return self._probe.health
@@ -58,6 +58,6 @@ class ProcessStatus:
                 raise NotFound("This process serves /health, /health/ready and /metrics.")
 
 
-def _encoded(reply: Reply[Health] | Reply[Readiness]) -> tuple[int, Headers, bytes]:
+def _encode_reply(reply: Reply[Health] | Reply[Readiness]) -> tuple[int, Headers, bytes]:
     own = tuple((name.lower().encode(), value.encode()) for name, value in reply.headers)
     return reply.status or 200, ((b"content-type", b"application/json"), *own), _encode(reply.body)

@@ -12,7 +12,8 @@ import msgspec
 from lapel import __version__
 from lapel.foundation.build_info import commit
 from lapel.foundation.core.errors import Unavailable
-from lapel.foundation.database.pool import DATABASE_AWAY, check_accepts_writes
+from lapel.foundation.database.connection import check_accepts_writes
+from lapel.foundation.database.pool import DATABASE_AWAY
 from lapel.foundation.database.schema.schema_version import SCHEMA_FOUND, SchemaFound, newest_revision
 from lapel.foundation.http.calls import Reply
 from lapel.foundation.queue.jobs import count_workers

@@ -99,7 +99,7 @@ class UndeletedCopiesRow(msgspec.Struct, frozen=True):
 
 
 class ClaimRow(msgspec.Struct, frozen=True):
-    """A step leased to a worker. `starts`: how many workers died while a child of theirs was at the audio,
+    """A step leased to a worker. `deaths`: how many workers died while a child of theirs was at the audio,
     since the step began. `turns`: how many turns the step has had. `failures`: how many tries failed."""
 
     world_id: int
@@ -112,7 +112,7 @@ class ClaimRow(msgspec.Struct, frozen=True):
     piece: int
     engine: SpeechEngine | None
     failures: int
-    starts: int
+    deaths: int
     turns: int
     lease: str
 

@@ -16,7 +16,7 @@ from lapel.slices.end_users.service import present
 from lapel.slices.webhooks.rows import ResentRow, SealedRow, WalkedRow, WebhookRow, WebhookUrlRow
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import AsyncGenerator, Sequence
     from datetime import datetime
 
     from lapel.foundation.database.connection import Connection
@@ -129,10 +129,10 @@ SELECT count(pg_notify('{EVENTS_CHANNEL}', '')) FROM due
 """
 
 
-# Of all worlds, for the operator. The limit bounds the memory.
+# Of all worlds, for the operator, batch by batch: those behind the webhook $1, $2.
 LIST_SEALED = """
-SELECT world_id, id, sealed_secret, sealed_previous_secret FROM webhooks WHERE deleted_at IS NULL
-ORDER BY world_id, id LIMIT 100000
+SELECT world_id, id, sealed_secret, sealed_previous_secret FROM webhooks
+WHERE deleted_at IS NULL AND (world_id, id) > ($1, $2) ORDER BY world_id, id LIMIT $3
 """
 # Not a secret that was replaced meanwhile.
 RESEAL = "UPDATE webhooks SET sealed_secret = $4 WHERE world_id = $1 AND id = $2 AND sealed_secret = $3"
@@ -220,9 +220,12 @@ async def rotate(
     )
 
 
-async def list_sealed(connection: Connection) -> list[SealedRow]:
-    """The sealed secrets of all webhooks, 100,000 at most."""
-    return await fetch_rows(connection, SealedRow, LIST_SEALED)
+async def walk_sealed(connection: Connection, batch: int = 1000) -> AsyncGenerator[list[SealedRow]]:
+    """The sealed secrets of all webhooks, so many in each batch."""
+    after = (0, "")
+    while rows := await fetch_rows(connection, SealedRow, LIST_SEALED, *after, batch):
+        yield rows
+        after = (rows[-1].world_id, rows[-1].id)
 
 
 async def reseal(row: SealedRow, connection: Connection, sealed_secret: bytes) -> None:

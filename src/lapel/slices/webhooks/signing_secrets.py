@@ -16,6 +16,8 @@ from lapel.foundation.identity.sealed_values import SealedValue
 from lapel.slices.webhooks import queries
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator
+
     from lapel.foundation.database.connection import Connection
     from lapel.foundation.identity.seal import Sealer
 
@@ -39,16 +41,17 @@ def opened(sealer: Sealer, world_id: int, webhook_id: str, sealed_secret: bytes)
     return sealer.open(sealed_secret, _context(world_id, webhook_id)).decode()
 
 
-async def sealed_secrets(connection: Connection) -> list[SealedValue]:
-    """The secrets of all webhooks, as they are stored."""
-    found: list[SealedValue] = []
-    for row in await queries.list_sealed(connection):
-        context = _context(row.world_id, row.id)
-        found.append(SealedValue(row.sealed_secret, context, partial(queries.reseal, row)))
-        if row.sealed_previous_secret is not None:
-            replace = partial(queries.reseal_previous, row)
-            found.append(SealedValue(row.sealed_previous_secret, context, replace))
-    return found
+async def walk_sealed_secrets(connection: Connection, batch: int) -> AsyncGenerator[list[SealedValue]]:
+    """The secrets of all webhooks, as they are stored; of so many webhooks in each batch."""
+    async for rows in queries.walk_sealed(connection, batch):
+        found: list[SealedValue] = []
+        for row in rows:
+            context = _context(row.world_id, row.id)
+            found.append(SealedValue(row.sealed_secret, context, partial(queries.reseal, row)))
+            if row.sealed_previous_secret is not None:
+                replace = partial(queries.reseal_previous, row)
+                found.append(SealedValue(row.sealed_previous_secret, context, replace))
+        yield found
 
 
 def _context(world_id: int, webhook_id: str) -> bytes:

@@ -631,9 +631,10 @@ CREATE TABLE public.installation_secret (
 
 CREATE TABLE public.job_starts (
     job_id bigint NOT NULL,
-    starts integer NOT NULL,
+    starts integer DEFAULT 0 NOT NULL,
     last_started_at timestamp with time zone NOT NULL,
-    failures integer DEFAULT 0 NOT NULL
+    failures integer DEFAULT 0 NOT NULL,
+    charges text[] DEFAULT '{}'::text[] NOT NULL
 );
 
 CREATE TABLE public.key_caches (
@@ -999,6 +1000,7 @@ CREATE TABLE public.speech_work (
     waits_for_room boolean DEFAULT false NOT NULL,
     counted_on date,
     counted_ms bigint,
+    charges text[] DEFAULT '{}'::text[] NOT NULL,
     CONSTRAINT speech_work_lane_check CHECK ((lane = ANY (ARRAY['decode'::text, 'io'::text, 'inference'::text]))),
     CONSTRAINT speech_work_stage_check CHECK ((stage = ANY (ARRAY['probe'::text, 'transcribe'::text, 'diarize'::text, 'finish'::text])))
 );
@@ -1073,7 +1075,8 @@ CREATE TABLE public.summary_work (
     failures integer DEFAULT 0 NOT NULL,
     starts integer DEFAULT 0 NOT NULL,
     failing_since timestamp with time zone,
-    created_at timestamp with time zone NOT NULL
+    created_at timestamp with time zone NOT NULL,
+    charges text[] DEFAULT '{}'::text[] NOT NULL
 );
 
 CREATE TABLE public.token_peppers (
@@ -2212,4 +2215,4 @@ GRANT SELECT,INSERT,REFERENCES,TRIGGER,MAINTAIN ON TABLE public.audit_checkpoint
 REVOKE ALL ON TABLE public.audit_log FROM lapel;
 GRANT SELECT,INSERT,REFERENCES,TRIGGER,MAINTAIN ON TABLE public.audit_log TO lapel;
 
-INSERT INTO public.alembic_version (version_num, oldest_compatible) VALUES ('0064', '0061');
+INSERT INTO public.alembic_version (version_num, oldest_compatible) VALUES ('0065', '0061');

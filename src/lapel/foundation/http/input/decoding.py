@@ -149,16 +149,16 @@ class QueryDecoder(Generic[S]):
             raise InvalidRequest("The query string is not valid UTF-8, or has too many fields.") from error
         for name, value in pairs:
             if name not in self.names:
-                raise self._unknown(name)
+                raise self._refuse_unknown(name)
             if not value and name not in _MAY_BE_EMPTY:
                 said = "is empty: give it a value, or leave it out"
                 raise InvalidRequest(f"`{name}` {said}.", param=name, reason=said)
         given = dict(pairs)
         if len(given) < len(pairs):
-            raise _repeated([name for name, _ in pairs])
+            raise _refuse_repeated([name for name, _ in pairs])
         return self.of({name: value for name, value in given.items() if value})
 
-    def _unknown(self, name: str) -> InvalidRequest:
+    def _refuse_unknown(self, name: str) -> InvalidRequest:
         shown = name[:_SHOWN]
         listed = ", ".join(f"`{each}`" for each in self._struct.__struct_fields__)
         takes = f"It takes {listed}." if listed else "It takes none."
@@ -178,7 +178,7 @@ class QueryDecoder(Generic[S]):
         return value
 
 
-def _repeated(names: list[str]) -> InvalidRequest:
+def _refuse_repeated(names: list[str]) -> InvalidRequest:
     name = next(each for each in names if names.count(each) > 1)
     said = "is given more than once: give it one value"
     return InvalidRequest(f"`{name}` {said}.", param=name, reason=said)

@@ -73,13 +73,13 @@ def warning_of(unknown: Sequence[UnknownField]) -> tuple[tuple[bytes, bytes], ..
     """
     if not unknown:
         return ()
-    names = ", ".join(_shown(each.path) for each in unknown[:_MOST_NAMED])
+    names = ", ".join(_quote_path(each.path) for each in unknown[:_MOST_NAMED])
     more = " and more" if len(unknown) > _MOST_NAMED else ""
     text = f'299 lapel "Unknown fields are ignored: {names}{more}"'
     return ((b"warning", text.encode("ascii")),)
 
 
-def _shown(path: str) -> str:
+def _quote_path(path: str) -> str:
     return quote(path[:_SHOWN], safe=_PLAIN)[:_SHOWN] or "(an empty name)"
 
 

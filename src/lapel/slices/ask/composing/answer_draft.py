@@ -64,6 +64,8 @@ class AnswerDraft:
         self._gap = ""
         # The claim of the last text that is shown, while a further mark may follow it.
         self._last_claim: str | None = None
+        # Of the sentence that was judged last before it had ended: each further full stop would ask again.
+        self._unsupported: list[tuple[str, list[int]]] | None = None
         self._said: Counter[str] = Counter()
         self._characters = 0
         self._has_refused = False
@@ -110,13 +112,18 @@ class AnswerDraft:
         while not self.is_full and (sentence := self._sentences.take_ended()) is not None:
             await self._add(sentence)
         # A sentence whose marks are before its full stop need not wait for the next word.
-        closed = None if self.is_full else self._sentences.closed()
-        if closed is not None and (supported := await self._judged(closed)).is_whole:
+        closed = None if self.is_full else self._sentences.peek_closed()
+        if closed is None or closed.clauses == self._unsupported:
+            return
+        supported = await self._judge_sentence(closed)
+        if supported.is_whole:
             self._sentences.take_last()
             self._show(closed, supported)
+        else:
+            self._unsupported = closed.clauses
 
     async def _add(self, sentence: MarkedSentence) -> None:
-        self._show(sentence, await self._judged(sentence))
+        self._show(sentence, await self._judge_sentence(sentence))
 
     def _show(self, sentence: MarkedSentence, supported: _Supported) -> None:
         if len(sentence.text) >= _LONG:
@@ -149,7 +156,7 @@ class AnswerDraft:
             if each not in here and len(here) < _AT_ONCE and len(self._parts) < MAX_PARTS:
                 self._parts.append(each)
 
-    async def _judged(self, sentence: MarkedSentence) -> _Supported:
+    async def _judge_sentence(self, sentence: MarkedSentence) -> _Supported:
         """What passages support of a sentence."""
         nothing = _Supported([])
         if NOT_THERE.casefold() in sentence.text.casefold():

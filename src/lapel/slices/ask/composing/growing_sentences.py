@@ -75,7 +75,7 @@ class GrowingSentences:
             return None
         return self._take(next(iter(self._ends()), len(self._text)))
 
-    def closed(self) -> MarkedSentence | None:
+    def peek_closed(self) -> MarkedSentence | None:
         """All that is here, if it is one sentence with marks, and only a full stop is after the last one."""
         if not self._marks or self._marks[-1][0] == len(self._text):
             return None
@@ -118,9 +118,9 @@ class GrowingSentences:
 
     def _is_content(self, text: str) -> bool:
         """Whether a text is more than what begins an entry of a list."""
-        return self._skipped(text.strip(), at_end=True) < len(text.strip())
+        return self._count_skipped(text.strip(), at_end=True) < len(text.strip())
 
-    def _skipped(self, text: str, *, at_end: bool = False) -> int:
+    def _count_skipped(self, text: str, *, at_end: bool = False) -> int:
         """How many characters at the beginning belong to a list. A number does only if it counts on."""
         bullet = _BULLET.match(text)
         start = 0 if bullet is None else bullet.end()
@@ -156,7 +156,7 @@ class GrowingSentences:
                 clauses[-1] = (clauses[-1][0], [*clauses[-1][1], *numbers])
             before = place
         text = "".join(each for each, _ in clauses) + whole[before:]
-        skipped = self._skipped(text)
+        skipped = self._count_skipped(text)
         number = _NUMBERED.search(text[:skipped])
         entry = self._entry if number is None else int(number[1])
         return MarkedSentence(whole[:start], text, clauses, whole[before:], skipped), entry

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from lapel.foundation.core.crash_points import crash_point
 from lapel.foundation.core.errors import Conflict, InvalidRequest, NotFound
 from lapel.foundation.database import audit
-from lapel.parsers import written_size
+from lapel.parsers import format_size
 from lapel.slices.devices.service import lock_device
 from lapel.slices.encrypted_uploads.documents.failures import Refused
 from lapel.slices.encrypted_uploads.documents.stored_object.frame import extent_of_ciphertext
@@ -106,7 +106,7 @@ class Creation:
         except Refused as refused:
             raise InvalidRequest(str(refused), param="ciphertext_length", reason=refused.reason) from None
         if length > limit:
-            said = f"is too large: the audio of a recording may have at most {written_size(limit)}"
+            said = f"is too large: the audio of a recording may have at most {format_size(limit)}"
             raise InvalidRequest(f"`ciphertext_length` {said}.", param="ciphertext_length", reason=said)
 
     async def _end_others(

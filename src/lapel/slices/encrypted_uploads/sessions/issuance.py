@@ -29,6 +29,8 @@ from lapel.slices.encrypted_uploads.sessions import session_queries
 from lapel.slices.encrypted_uploads.sessions.session_queries import NewSession
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator
+
     from lapel.foundation.core.actors import Actor
     from lapel.foundation.database.connection import Connection
     from lapel.foundation.ports import Ports
@@ -94,16 +96,17 @@ def recipient_context(world_id: int, session_id: str) -> bytes:
     return f"encrypted-upload:{world_id}:{session_id}".encode()
 
 
-async def sealed_recipient_keys(connection: Connection) -> list[SealedValue]:
-    """The private keys of all sessions, as they are stored."""
-    return [
-        SealedValue(
-            row.sealed_recipient_key,
-            recipient_context(row.world_id, row.id),
-            partial(session_queries.reseal, row),
-        )
-        for row in await session_queries.list_recipient_keys(connection)
-    ]
+async def walk_sealed_recipient_keys(connection: Connection, batch: int) -> AsyncGenerator[list[SealedValue]]:
+    """The private keys of all sessions, as they are stored; so many in each batch."""
+    async for rows in session_queries.walk_recipient_keys(connection, batch):
+        yield [
+            SealedValue(
+                row.sealed_recipient_key,
+                recipient_context(row.world_id, row.id),
+                partial(session_queries.reseal, row),
+            )
+            for row in rows
+        ]
 
 
 class SessionIssuer:

@@ -23,6 +23,8 @@ from lapel.slices.projects.service import WORLDS_IN_PROJECTS
 from lapel.slices.recordings.service import seen_recording
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator
+
     from lapel.foundation.database.connection import Connection
     from lapel.slices.encrypted_uploads.documents.profiles import PolicyName
     from lapel.slices.encrypted_uploads.wire import Channel
@@ -51,10 +53,11 @@ ORDER BY s.created_at DESC, s.id
 FOR UPDATE OF s
 """
 
-# For the operator, over all projects: a session has its key until it is published or given up.
+# For the operator, over all projects, batch by batch: those behind the session $1, $2. A session has its key
+# until it is published or given up.
 LIST_RECIPIENT_KEYS = """
 SELECT world_id, id, sealed_recipient_key FROM encrypted_upload_sessions
-WHERE sealed_recipient_key IS NOT NULL ORDER BY world_id, id LIMIT 100000
+WHERE sealed_recipient_key IS NOT NULL AND (world_id, id) > ($1, $2) ORDER BY world_id, id LIMIT $3
 """
 RESEAL = """
 UPDATE encrypted_upload_sessions SET sealed_recipient_key = $4
@@ -207,9 +210,12 @@ async def accept(
     await connection.execute(ACCEPT, world_id, session_id, manifest, now)
 
 
-async def list_recipient_keys(connection: Connection) -> list[SealedRecipientRow]:
-    """The sealed keys of all sessions, 100,000 at most."""
-    return await fetch_rows(connection, SealedRecipientRow, LIST_RECIPIENT_KEYS)
+async def walk_recipient_keys(connection: Connection, batch: int) -> AsyncGenerator[list[SealedRecipientRow]]:
+    """The sealed keys of all sessions, so many in each batch."""
+    after = (0, "")
+    while rows := await fetch_rows(connection, SealedRecipientRow, LIST_RECIPIENT_KEYS, *after, batch):
+        yield rows
+        after = (rows[-1].world_id, rows[-1].id)
 
 
 async def reseal(row: SealedRecipientRow, connection: Connection, sealed_key: bytes) -> None:

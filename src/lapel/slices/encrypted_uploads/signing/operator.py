@@ -62,7 +62,8 @@ class OperatorSigningKeys:
         async with self._ports.database.acquire() as connection:
             opened = {
                 (row.project_id, row.key_id): can_open(self._ports.sealer, row)
-                for row in await signing_key_queries.list_sealed_keys(connection)
+                async for sealed in signing_key_queries.walk_sealed_keys(connection)
+                for row in sealed
             }
             rows = [row for each in wanted for row in await self._keys.list(connection, each)]
         return [_shown(row, opened.get((row.project_id, row.key_id))) for row in rows]

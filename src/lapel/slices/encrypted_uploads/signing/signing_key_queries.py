@@ -10,6 +10,8 @@ import msgspec
 from lapel.foundation.database.rows import fetch_only_value, fetch_row, fetch_rows, fetch_value
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator
+
     from lapel.foundation.database.connection import Connection
 
 # The lock ends with the transaction. So a rotation waits for the transactions that sign with the key.
@@ -37,10 +39,10 @@ ACTIVATE = """
 UPDATE document_signing_keys SET activated_at = $2
 WHERE project_id = $1 AND activated_at IS NULL RETURNING key_id
 """
-# Keys that can sign, or that will.
+# Keys that can sign, or that will, batch by batch: those behind the key $1, $2.
 LIST_SEALED_KEYS = """
 SELECT project_id, key_id, public_key, sealed_private_key FROM document_signing_keys
-WHERE retired_at IS NULL ORDER BY project_id, key_id LIMIT 100000
+WHERE retired_at IS NULL AND (project_id, key_id) > ($1, $2) ORDER BY project_id, key_id LIMIT $3
 """
 # Not a key that was retired or sealed again meanwhile.
 RESEAL = """
@@ -108,9 +110,12 @@ async def activate(connection: Connection, project_id: str, now: datetime) -> in
     return await fetch_value(connection, int, ACTIVATE, project_id, now)
 
 
-async def list_sealed_keys(connection: Connection) -> list[SealedKeyRow]:
-    """The active and the prepared keys of all projects, 100,000 at most."""
-    return await fetch_rows(connection, SealedKeyRow, LIST_SEALED_KEYS)
+async def walk_sealed_keys(connection: Connection, batch: int = 1000) -> AsyncGenerator[list[SealedKeyRow]]:
+    """The active and the prepared keys of all projects, so many in each batch."""
+    after = ("", 0)
+    while rows := await fetch_rows(connection, SealedKeyRow, LIST_SEALED_KEYS, *after, batch):
+        yield rows
+        after = (rows[-1].project_id, rows[-1].key_id)
 
 
 async def reseal(key: SealedKeyRow, connection: Connection, sealed_private_key: bytes) -> None:

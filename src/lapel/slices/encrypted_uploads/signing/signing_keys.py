@@ -25,6 +25,8 @@ from lapel.slices.encrypted_uploads.signing.signing_key_queries import SealedKey
 from lapel.slices.projects.service import list_worlds, lock_world
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator
+
     from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
 
     from lapel.foundation.database.connection import Connection
@@ -157,13 +159,14 @@ class SigningKeys:
         )
 
 
-async def sealed_signing_keys(connection: Connection) -> list[SealedValue]:
-    """The private keys of all projects, as they are stored."""
-    return [
-        SealedValue(row.sealed_private_key, _context(row), partial(signing_key_queries.reseal, row))
-        for row in await signing_key_queries.list_sealed_keys(connection)
-        if row.sealed_private_key is not None
-    ]
+async def walk_sealed_signing_keys(connection: Connection, batch: int) -> AsyncGenerator[list[SealedValue]]:
+    """The private keys of all projects, as they are stored; so many in each batch."""
+    async for rows in signing_key_queries.walk_sealed_keys(connection, batch):
+        yield [
+            SealedValue(row.sealed_private_key, _context(row), partial(signing_key_queries.reseal, row))
+            for row in rows
+            if row.sealed_private_key is not None
+        ]
 
 
 def opened_key(sealer: Sealer, row: SealedKeyRow) -> EllipticCurvePrivateKey:

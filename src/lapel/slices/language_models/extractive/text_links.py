@@ -48,7 +48,7 @@ def links_in(text: str) -> set[str]:
     letters replaced.
     """
     found: set[str] = set()
-    for each in _TEXTS.finditer(_shown(text)):
+    for each in _TEXTS.finditer(_normalize(text)):
         if not _is_joint(each[0]):
             is_mark = each[0][0] in "]<["
             found.add((each[0] if is_mark else each[0].rstrip(_AFTER)).casefold().strip())
@@ -65,7 +65,7 @@ def _is_joint(text: str) -> bool:
     )
 
 
-def _shown(text: str) -> str:
+def _normalize(text: str) -> str:
     if not text.isascii():
         wide = unicodedata.normalize("NFKC", text)
         text = _DOT.sub(".", "".join(each for each in wide if unicodedata.category(each) != "Cf"))

@@ -44,14 +44,14 @@ k.world_id, k.id, w.project_id, w.mode, k.revoked_at, {_RETIRED_AT} AS retired_a
 
 # Of all worlds, because the worker's rounds serve the whole server. Compares with what was told and not with
 # a flag, because a server of an older release, during an update, knows no flag. Index: api_keys_untold.
-FIND_UNTOLD_ENDS = f"""
+FIND_UNWRITTEN_ENDS = f"""
 SELECT {_COLUMNS} FROM api_keys k JOIN worlds w ON w.id = k.world_id
 WHERE {_ENDED} AND k.told_ends IS DISTINCT FROM ARRAY[k.revoked_at, {_RETIRED_AT}, k.issued_revoked_at]
 ORDER BY k.world_id, k.id LIMIT $1
 """
 
 # Stores what was read and told: an end that changed meanwhile stays untold.
-SET_ENDS_TOLD = "UPDATE api_keys SET told_ends = $3 WHERE world_id = $1 AND id = $2"
+MARK_ENDS_WRITTEN = "UPDATE api_keys SET told_ends = $3 WHERE world_id = $1 AND id = $2"
 
 # Of the whole server, for the operator.
 EXPORT_ENDS = f"""
@@ -66,15 +66,15 @@ FOR NO KEY UPDATE
 """
 
 
-async def find_untold(connection: Connection, limit: int) -> list[EndedKeyRow]:
+async def find_unwritten(connection: Connection, limit: int) -> list[EndedKeyRow]:
     """Keys of which the bucket has not every end."""
-    return await fetch_rows(connection, EndedKeyRow, FIND_UNTOLD_ENDS, limit)
+    return await fetch_rows(connection, EndedKeyRow, FIND_UNWRITTEN_ENDS, limit)
 
 
-async def set_told(connection: Connection, row: EndedKeyRow) -> None:
+async def mark_written(connection: Connection, row: EndedKeyRow) -> None:
     """Store that the bucket has the ends of a key as they were read."""
     ends = [row.revoked_at, row.retired_at, row.issued_revoked_at]
-    await connection.execute(SET_ENDS_TOLD, row.world_id, row.id, ends)
+    await connection.execute(MARK_ENDS_WRITTEN, row.world_id, row.id, ends)
 
 
 async def lock_ends(connection: Connection, world_id: int, key_id: str) -> KeyEndsRow | None:

@@ -36,12 +36,12 @@ class KeyRevocations:
         """Write the ends that the bucket does not have. A repeat changes nothing. Raises StoreUnavailable."""
         while True:
             async with self._ports.database.acquire() as connection:
-                rows = await revocation_line_queries.find_untold(connection, _BATCH)
+                rows = await revocation_line_queries.find_unwritten(connection, _BATCH)
             for row in rows:
                 for line in revocation_lines.lines_of(row):
                     await revocation_lines.write(self._ports.store, line)
                 async with self._ports.database.transaction() as connection:
-                    await revocation_line_queries.set_told(connection, row)
+                    await revocation_line_queries.mark_written(connection, row)
             if len(rows) < _BATCH:
                 return
 

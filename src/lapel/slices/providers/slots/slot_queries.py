@@ -9,6 +9,7 @@ from lapel.slices.providers.choice import millionths
 from lapel.slices.providers.rows import EngineCountRow, OperatorSlotRow, SlotRow
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator
     from datetime import datetime
 
     from lapel.foundation.database.connection import Connection
@@ -36,11 +37,11 @@ ORDER BY s.slot = $4 DESC LIMIT 1
 """
 DELETE = "DELETE FROM provider_slots WHERE world_id = $1 AND slot = $2"
 
-# For the operator, over all projects.
+# For the operator, over all projects, batch by batch: those behind the slot $1, $2.
 LIST_KEYS = f"""
 SELECT {_COLUMNS}, w.project_id, w.mode
 FROM provider_slots s JOIN worlds w ON w.id = s.world_id
-WHERE s.sealed_key IS NOT NULL ORDER BY w.project_id, w.mode, s.slot
+WHERE s.sealed_key IS NOT NULL AND (s.world_id, s.slot) > ($1, $2) ORDER BY s.world_id, s.slot LIMIT $3
 """
 # Not a key that was replaced meanwhile.
 RESEAL = "UPDATE provider_slots SET sealed_key = $4 WHERE world_id = $1 AND slot = $2 AND sealed_key = $3"
@@ -97,9 +98,12 @@ async def delete(connection: Connection, world_id: int, slot: Slot) -> None:
     await connection.execute(DELETE, world_id, slot)
 
 
-async def list_keys(connection: Connection) -> list[OperatorSlotRow]:
-    """The slots of all projects for which a key is stored."""
-    return await fetch_rows(connection, OperatorSlotRow, LIST_KEYS)
+async def walk_keys(connection: Connection, batch: int = 1000) -> AsyncGenerator[list[OperatorSlotRow]]:
+    """The slots of all projects for which a key is stored, so many in each batch."""
+    after = (0, "")
+    while rows := await fetch_rows(connection, OperatorSlotRow, LIST_KEYS, *after, batch):
+        yield rows
+        after = (rows[-1].world_id, rows[-1].slot)
 
 
 async def reseal(row: OperatorSlotRow, connection: Connection, sealed_key: bytes) -> None:

@@ -17,6 +17,8 @@ from lapel.slices.providers.slots import slot_queries
 from lapel.slices.providers.slots.regions import region_of
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator
+
     from lapel.foundation.database.connection import Connection
     from lapel.foundation.identity.seal import Sealer
     from lapel.slices.providers.choice import Engine, Slot
@@ -103,17 +105,18 @@ def opened(sealer: Sealer, row: SlotRow) -> str | None:
     return sealer.open(row.sealed_key, context).decode()
 
 
-async def sealed_keys(connection: Connection) -> list[SealedValue]:
-    """The keys of all slots, as they are stored."""
-    return [
-        SealedValue(
-            row.sealed_key,
-            _context(row.world_id, row.slot, row.engine, row.base_url),
-            partial(slot_queries.reseal, row),
-        )
-        for row in await slot_queries.list_keys(connection)
-        if row.sealed_key is not None
-    ]
+async def walk_sealed_keys(connection: Connection, batch: int) -> AsyncGenerator[list[SealedValue]]:
+    """The keys of all slots, as they are stored; so many in each batch."""
+    async for rows in slot_queries.walk_keys(connection, batch):
+        yield [
+            SealedValue(
+                row.sealed_key,
+                _context(row.world_id, row.slot, row.engine, row.base_url),
+                partial(slot_queries.reseal, row),
+            )
+            for row in rows
+            if row.sealed_key is not None
+        ]
 
 
 def _context(world_id: int, slot: Slot, engine: Engine, base_url: str | None) -> bytes:

@@ -13,7 +13,7 @@ from lapel.foundation.core.rate_limit import RateLimit
 from lapel.foundation.database import audit
 from lapel.foundation.identity.tokens import new_token
 from lapel.foundation.storage import object_names
-from lapel.parsers import written_size
+from lapel.parsers import format_size
 from lapel.slices.recordings.access import unknown
 from lapel.slices.recordings.content_types import content_type_for, largest
 from lapel.slices.recordings.errors import UploadVerificationPending
@@ -166,7 +166,7 @@ class Uploads:
         content_type = content_type_for(body.type, body.content_type)
         limit = largest(self._ports.settings, body.type)
         if body.file_size_bytes is not None and body.file_size_bytes > limit:
-            said = f"may be at most {written_size(limit)} for `{body.type}`"
+            said = f"may be at most {format_size(limit)} for `{body.type}`"
             raise InvalidRequest(f"`file_size_bytes` {said}.", param="file_size_bytes", reason=said)
         return _Declared(content_type, body.file_size_bytes, body.sha256)
 

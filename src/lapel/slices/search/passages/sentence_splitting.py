@@ -55,10 +55,10 @@ def sentences_of(segments: Iterable[Segment]) -> list[Sentence]:
     A time is that of the words, if the segment has words that match its text. Otherwise it is estimated, as
     if every character of the segment took the same time. Call this in a thread for long transcripts.
     """
-    return [sentence for turn in _stretches(segments) for sentence in _marked(turn)]
+    return [sentence for turn in _stretches(segments) for sentence in _split_at_marks(turn)]
 
 
-def _marked(turn: _Stretch) -> Iterator[Sentence]:
+def _split_at_marks(turn: _Stretch) -> Iterator[Sentence]:
     for number, sentence in enumerate(_sentences(turn)):
         is_first = turn.after_gap and number == 0
         yield msgspec.structs.replace(sentence, after_gap=True) if is_first else sentence

@@ -200,7 +200,7 @@ class SummaryRunner:
         if self._stopping:
             await self._put_back(work, timedelta(0), failed=False)
             return
-        if work.starts >= MOST_DEATHS:
+        if work.deaths >= MOST_DEATHS:
             message = f"{MOST_DEATHS} workers died while they were at this summary."
             await self._fail(work, "processing_error", message)
             return

@@ -29,7 +29,8 @@ VALUES ($1, $2, $3, clock_timestamp(), $4)
 ONE_AT_A_TIME = "SELECT pg_advisory_xact_lock(hashtextextended('summaries.work', 0))"
 
 # A worker that died at a summary has left its lease and its charge: the work then waits for a while.
-MAY_START = f"(s.lease IS NULL OR s.available_at + {pause_after('s.starts')} <= clock_timestamp())"
+_PAUSE = pause_after("cardinality(s.charges)")
+MAY_START = f"(s.lease IS NULL OR s.available_at + {_PAUSE} <= clock_timestamp())"
 
 # Of all worlds, because a worker serves the whole server. First chooses a world: the one with the fewest
 # running summaries, and among equals the one that was served longest ago. Then chooses its oldest work.
@@ -62,14 +63,17 @@ WITH RECURSIVE worlds_with_work (world_id) AS (
 )
 UPDATE summary_work s SET lease = $1, available_at = clock_timestamp() + $2
 FROM next WHERE s.world_id = next.world_id AND s.id = next.id AND s.available_at <= clock_timestamp()
-RETURNING s.world_id, s.id, s.recording_id, s.failures, s.starts, s.failing_since, s.lease
+RETURNING s.world_id, s.id, s.recording_id, s.failures, cardinality(s.charges) AS deaths, s.failing_since,
+    s.lease
 """
 
 # For `DeathCharges`: this worker is at the summary.
 CHARGE = """
-UPDATE summary_work SET starts = starts + 1 WHERE world_id = $1 AND id = $2 AND lease = $3 RETURNING id
+UPDATE summary_work SET charges = charges || $3::text
+WHERE world_id = $1 AND id = $2 AND lease = $4 RETURNING cardinality(charges)
 """
-TAKE_BACK = "UPDATE summary_work SET starts = greatest(starts - 1, 0) WHERE world_id = $1 AND id = $2"
+# Without the lease, which may have ended.
+TAKE_BACK = "UPDATE summary_work SET charges = array_remove(charges, $3) WHERE world_id = $1 AND id = $2"
 
 RENEW = """
 UPDATE summary_work SET available_at = clock_timestamp() + $4
@@ -84,7 +88,7 @@ LOCK = "SELECT id FROM summary_work WHERE world_id = $1 AND id = $2 AND lease = 
 PUT_BACK = """
 UPDATE summary_work SET lease = NULL, available_at = clock_timestamp() + $4,
     failures = CASE WHEN $7 THEN 0 ELSE failures END + $5,
-    starts = CASE $5 WHEN 0 THEN starts ELSE 0 END,
+    charges = CASE $5 WHEN 0 THEN charges ELSE '{}' END,
     failing_since = CASE WHEN $5 = 0 THEN failing_since WHEN $7 THEN $6 ELSE coalesce(failing_since, $6) END
 WHERE world_id = $1 AND id = $2 AND lease = $3
 RETURNING id

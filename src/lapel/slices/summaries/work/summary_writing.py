@@ -15,7 +15,7 @@ from lapel.slices.summaries.writing.checking import Checker
 from lapel.slices.summaries.writing.drafts import Draft, fields_of
 from lapel.slices.summaries.writing.model_writer import ModelWriter
 from lapel.slices.summaries.writing.prompts import names_shape
-from lapel.slices.summaries.writing.result import fault_of, shaped_output, values_of, with_evidence
+from lapel.slices.summaries.writing.result import fault_of, shape_output, values_of, with_evidence
 from lapel.slices.summaries.writing.summary_warnings import is_empty, warnings_of
 from lapel.slices.summaries.writing.turns import sentences_as_turns, turns_of
 
@@ -77,7 +77,7 @@ async def make_summary(
     spoken = language_of(" ".join(turn.text for turn in turns[:400])) or _primary(language)
     written = await ModelWriter(model, template, checker, parts, spoken).write(turns)
     draft = await _completed(written.draft, template, turns, meanings)
-    return _made(draft, template, turns, written.model, written.left_out)
+    return _finish(draft, template, turns, written.model, written.left_out)
 
 
 async def _extracted(
@@ -88,7 +88,7 @@ async def _extracted(
         draft = await ExtractiveWriter(template, turns, meanings).write()
     except NeedsModel as error:
         raise SummaryFailed("processing_error", str(error)) from error
-    return _made(draft, template, turns, EXTRACTIVE, 0)
+    return _finish(draft, template, turns, EXTRACTIVE, 0)
 
 
 async def _completed(
@@ -103,18 +103,18 @@ async def _completed(
     return Draft({**draft.fields, "overview": overview})
 
 
-def _made(
+def _finish(
     draft: Draft, template: Template, turns: Sequence[SpokenTurn], model: str, left_out: int
 ) -> MadeSummary:
     """The summary with evidence. Raises SummaryFailed when nothing was found for the template."""
     values = _values(draft, template)
     if is_empty(values):
-        raise _nothing_found(list(values), model, left_out)
+        raise _fail_without_content(list(values), model, left_out)
     output = _encoded(with_evidence(values, draft, turns))
     return MadeSummary(output, model, warnings_of(values, template, left_out))
 
 
-def _nothing_found(fields: Sequence[str], model: str, left_out: int) -> SummaryFailed:
+def _fail_without_content(fields: Sequence[str], model: str, left_out: int) -> SummaryFailed:
     named = ", ".join(f"`{each[:_LONGEST_NAME]}`" for each in fields[:_MOST_NAMED])
     more = f" and {len(fields) - _MOST_NAMED} more" if len(fields) > _MOST_NAMED else ""
     if model == EXTRACTIVE:
@@ -136,7 +136,7 @@ def _values(draft: Draft, template: Template) -> JsonObject:
         raise SummaryFailed("provider_error", "The model's answer is not about the conversation.")
     output = values_of(draft, template)
     if template.id is None and names_shape(template.instructions):
-        output = shaped_output(draft)
+        output = shape_output(draft)
     elif (fault := fault_of(output, template)) is not None:
         raise SummaryFailed(
             "provider_error", f"The transcript does not say what the template requires: {fault}"

@@ -13,7 +13,7 @@ from lapel.slices.language_models.extractive.text_links import links_in
 from lapel.slices.summaries.writing.drafts import Draft, DraftEntry, fields_of, words_of
 from lapel.slices.summaries.writing.link_removal import text_without_links, value_without_links
 from lapel.slices.summaries.writing.prompts import names_shape
-from lapel.slices.summaries.writing.result import shaped_output
+from lapel.slices.summaries.writing.result import shape_output
 from lapel.slices.summaries.writing.turn_support import Support
 
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ class Checker:
         """The checker of a transcript."""
         return cls(await asyncio.to_thread(Support, turns), meanings)
 
-    async def supported(self, draft: Draft, template: Template) -> CheckedDraft:
+    async def keep_supported(self, draft: Draft, template: Template) -> CheckedDraft:
         """The draft without what the transcript does not support. The turns of the rest do support it."""
         # The owner's own instructions may name a place that the summary is to link to.
         schema = msgspec.json.encode(template.schema).decode()
@@ -95,7 +95,7 @@ class Checker:
         if not isinstance(content, DraftEntry):
             return CheckedDraft(draft, 0)
         if names_shape(template.instructions):
-            value, left_out = value_without_links(shaped_output(draft), links)
+            value, left_out = value_without_links(shape_output(draft), links)
             text = msgspec.json.encode(value).decode()
         else:
             text, left_out = text_without_links(str(content.value), links)

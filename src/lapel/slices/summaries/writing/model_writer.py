@@ -28,7 +28,7 @@ from lapel.slices.summaries.writing.drafts import (
     most_entries,
     text_of,
 )
-from lapel.slices.summaries.writing.result import fault_of, shaped_output, values_of
+from lapel.slices.summaries.writing.result import fault_of, shape_output, values_of
 
 if TYPE_CHECKING:
     from lapel.slices.language_models.service import LanguageModel
@@ -152,7 +152,7 @@ class ModelWriter:
                     "summary into one JSON object. Use a model with a larger window.",
                 )
             together = _side_by_side([each.written.draft for each in drafts], self._template)
-            return Written(together, drafts[-1].written.model, _left_out(drafts))
+            return Written(together, drafts[-1].written.model, _count_left_out(drafts))
         joined = [group[0] if len(group) == 1 else await self._joined(group, level) for group in groups]
         return joined[0].written if len(joined) == 1 else await self._join(joined, level + 1)
 
@@ -160,7 +160,7 @@ class ModelWriter:
         lines = [line for each in group for line in each.notes()]
         span = _TurnSpan(level, group[0].span.first, group[-1].span.last)
         joined = (await self._part(span, lines, "notes", None)).written
-        left_out = joined.left_out + _left_out(group)
+        left_out = joined.left_out + _count_left_out(group)
         return _WrittenPart(span, Written(joined.draft, joined.model, left_out))
 
     async def _part(
@@ -182,7 +182,7 @@ class ModelWriter:
             name="summary",
         )
         draft, generated = await structured(self._model, prompt, self._checked)
-        checked = await self._checker.supported(draft, self._template)
+        checked = await self._checker.keep_supported(draft, self._template)
         return Written(checked.draft, generated.model, checked.left_out)
 
     def _checked(self, answer: object) -> Draft:
@@ -193,7 +193,7 @@ class ModelWriter:
         if fault is not None and self._template.id not in BUILT_IN:
             raise ValueError(fault)
         if self._is_shaped:
-            shaped_output(draft)
+            shape_output(draft)
         self._check_language(draft)
         return draft
 
@@ -238,7 +238,7 @@ def grouped(items: Sequence[_T], size: Callable[[_T], int], room: int) -> list[l
     return groups
 
 
-def _left_out(parts: Sequence[_WrittenPart]) -> int:
+def _count_left_out(parts: Sequence[_WrittenPart]) -> int:
     return sum(each.written.left_out for each in parts)
 
 

@@ -37,7 +37,7 @@ def values_of(draft: Draft, template: Template) -> JsonObject:
     return output
 
 
-def shaped_output(draft: Draft) -> JsonObject:
+def shape_output(draft: Draft) -> JsonObject:
     """The JSON object in the content of a custom prompt's draft. Raises ValueError when it is none."""
     content = draft.fields["content"]
     text = str(content.value) if isinstance(content, DraftEntry) else ""

@@ -35,7 +35,7 @@ def warnings_of(values: JsonObject, template: Template, left_out: int) -> list[S
             message=f"`{name}` is empty: nothing was found for it in the transcript.",
             field=name,
         )
-        for name in _wanted(values, template)
+        for name in _list_expected(values, template)
         if is_empty(values.get(name))
     ]
     if left_out:
@@ -50,7 +50,7 @@ def warnings_of(values: JsonObject, template: Template, left_out: int) -> list[S
     return warnings
 
 
-def _wanted(values: JsonObject, template: Template) -> list[str]:
+def _list_expected(values: JsonObject, template: Template) -> list[str]:
     """The fields that should have a value: those that the schema requires, or those of a prompt's object."""
     if template.id is None and names_shape(template.instructions):  # a model chose these names
         return [each for each in values if len(each) <= _LONGEST_NAME][:_MOST_NAMES]

@@ -105,7 +105,7 @@ def decode(request: Decode) -> AudioFacts:
             file.seek(0)
             with _opened_container(file, head) as container, opened_sink(request) as sink:
                 size = os.fstat(file.fileno()).st_size
-                return _decoded(container, head, ByteSource(file.fileno(), size), request, sink)
+                return _decode_audio(container, head, ByteSource(file.fileno(), size), request, sink)
     except MemoryError:
         raise Refusal(
             "audio_corrupt", "Decoding this file takes more memory than is allowed; it is damaged or made up."
@@ -114,7 +114,7 @@ def decode(request: Decode) -> AudioFacts:
         raise Refusal("unsupported_format", "The file is a reference to other files, not audio.") from None
 
 
-def _decoded(
+def _decode_audio(
     container: InputContainer, head: bytes, source: ByteSource, request: Decode, sink: Sink
 ) -> AudioFacts:
     stream = _first_audio(container)

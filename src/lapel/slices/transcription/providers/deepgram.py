@@ -138,11 +138,14 @@ class Deepgram:
         if wish.diarization:
             query.append(("diarize_model", "latest"))
         if wish.language is None:
-            return [*query, *(("detect_language", each) for each in _detected_of(wish.languages) or ["true"])]
+            return [
+                *query,
+                *(("detect_language", each) for each in _name_detected(wish.languages) or ["true"]),
+            ]
         return [*query, ("language", _ITS_SEVERAL if _is_several(wish.language) else tag(wish.language))]
 
 
-def _detected_of(languages: Sequence[str]) -> list[str]:
+def _name_detected(languages: Sequence[str]) -> list[str]:
     """The codes of these languages that Deepgram can choose among, without those that it cannot detect."""
     codes = [tag(each) if tag(each) in _DETECTED else primary(each) for each in languages]
     return [each for each in dict.fromkeys(codes) if each in _DETECTED]

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 def check_tags(wish: TranscribeRecording) -> None:
     """Raises InvalidRequest for what is no language tag."""
-    for param, tag in _named(wish):
+    for param, tag in _list_named(wish):
         if not re.match(LANGUAGE_TAG, tag):
             raise InvalidRequest(
                 f"{tag!r} is no language tag. Give one such as en or de-CH, or none: then the language is "
@@ -29,7 +29,7 @@ def check_tags(wish: TranscribeRecording) -> None:
 
 def check_known(wish: TranscribeRecording) -> None:
     """Raises InvalidRequest for a language that the local model does not know."""
-    for param, tag in _named(wish):
+    for param, tag in _list_named(wish):
         if primary(tag) not in LANGUAGES:
             raise InvalidRequest(
                 f"The local model does not know the language {tag!r}. Give one of "
@@ -52,7 +52,7 @@ def add_configured(wish: TranscribeRecording, processing: Document) -> Transcrib
     return wish
 
 
-def _named(wish: TranscribeRecording) -> list[tuple[str, str]]:
+def _list_named(wish: TranscribeRecording) -> list[tuple[str, str]]:
     """Each language of the request, with the `param` of an error about it."""
     languages = [(f"languages[{at}]", tag) for at, tag in enumerate(wish.languages or ())]
     return languages if wish.language is None else [("language", wish.language), *languages]

@@ -29,12 +29,11 @@ from lapel.foundation.queue.expected_faults import tell_fault
 from lapel.foundation.queue.places import Places
 from lapel.foundation.storage.errors import StoreUnavailable
 from lapel.slices.recordings.service import audio_of
-from lapel.slices.transcription import queries
 from lapel.slices.transcription.payloads import AT_ONCE, LANES
 from lapel.slices.transcription.speech.at_audio import NOTE
 from lapel.slices.transcription.speech.failures import DiskFull, Gone, SpeechError, TryAgain, TurnOver
 from lapel.slices.transcription.work import lifecycle, work_queries
-from lapel.slices.transcription.work.lease import LEASE, claim_next
+from lapel.slices.transcription.work.lease import StepProgress, claim_next, keep_lease
 from lapel.slices.transcription.work.retries import wait_after
 from lapel.slices.transcription.work.steps import Ending, Steps
 
@@ -49,7 +48,6 @@ if TYPE_CHECKING:
     from lapel.slices.transcription.speech.failures import Code
     from lapel.slices.transcription.work.tools import WorkerStages
 
-_RENEW_SECONDS = 1.5
 # A step that has more turns than this fails. A file gets at most 1,200 seconds of decoding (2,400 turns of
 # half a second), and the decoding may have to begin anew.
 _MAX_TURNS = 10_000
@@ -64,17 +62,6 @@ _FULL = timedelta(seconds=30)
 _MAX_WOKEN = 100
 
 _log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
-
-
-class _Progress:
-    """The progress of a step. It is written to the database when the lease is renewed."""
-
-    def __init__(self) -> None:
-        self.reached = 0.0
-        self.told = 0.0
-
-    def __call__(self, done: float) -> None:
-        self.reached = max(self.reached, done)
 
 
 class Runner:
@@ -149,12 +136,12 @@ class Runner:
             return claim
 
     async def _begin(self, claim: ClaimRow) -> None:
-        """Do the claimed step, unless it has used up its starts or turns."""
+        """Do the claimed step, unless too many workers died at it or it has used up its turns."""
         crash_point(f"{claim.stage}:claimed")
         if self._stopping:  # `stop` was called during the claim
             await self._put_back(claim, timedelta(0), failed=False)
             return
-        if claim.starts >= MOST_DEATHS:
+        if claim.deaths >= MOST_DEATHS:
             message = f"{MOST_DEATHS} workers died while they were at this audio."
             await self._fail(claim, "processing_error", message, by_audio=True)
             return
@@ -215,13 +202,13 @@ class Runner:
         Raises the step's own errors (see `Steps.do`), DiskFull for a full disk, TryAgain for an unknown
         fault, and Gone when another worker has taken over the step.
         """
-        progress = _Progress()
+        progress = StepProgress()
         context = copy_context()
         context.run(NOTE.set, lambda: self._at_audio(claim))
         doing = asyncio.create_task(
             self._steps.do(claim, progress), name=f"speech-{claim.stage}", context=context
         )
-        keeping = asyncio.create_task(self._keep(claim, progress), name="speech-lease")
+        keeping = asyncio.create_task(keep_lease(self._ports.database, claim, progress), name="speech-lease")
         self._running.add(doing)
         try:
             await asyncio.wait({doing, keeping}, return_when=asyncio.FIRST_COMPLETED)
@@ -252,25 +239,6 @@ class Runner:
                 yield
         except LeaseLost:
             raise Gone from None
-
-    async def _keep(self, claim: ClaimRow, progress: _Progress) -> None:
-        """Renew the lease and write the progress, again and again. Returns when the lease is lost."""
-        while True:
-            await asyncio.sleep(_RENEW_SECONDS)
-            try:
-                if not await self._renew(claim, progress):
-                    return
-            except (Unavailable, asyncpg.PostgresError) as error:  # without the database no claims are made
-                tell_fault(_log, "speech.not_renewed", error, of_driver=True, work=claim.id)
-
-    async def _renew(self, claim: ClaimRow, progress: _Progress) -> bool:
-        async with self._ports.database.transaction() as connection:
-            if not await work_queries.renew(connection, claim, LEASE):
-                return False
-            if claim.transcription_id is not None and progress.reached > progress.told:
-                progress.told = progress.reached
-                await queries.set_progress(connection, claim.world_id, claim.transcription_id, progress.told)
-        return True
 
     async def _end(self, claim: ClaimRow, ending: Ending) -> bool:
         """Write the result, if this worker still has the lease.

@@ -41,7 +41,8 @@ RETURNING id
 ONE_AT_A_TIME = "SELECT pg_advisory_xact_lock(hashtextextended('speech.' || $1::text, 0))"
 
 # A worker that died at a step's audio has left its lease and its charge: the step then waits for a while.
-MAY_START = f"(s.lease IS NULL OR s.available_at + {pause_after('s.starts')} <= clock_timestamp())"
+_PAUSE = pause_after("cardinality(s.charges)")
+MAY_START = f"(s.lease IS NULL OR s.available_at + {_PAUSE} <= clock_timestamp())"
 
 # First chooses a world: the world with the fewest running steps, and among equals the world that was served
 # longest ago. Then chooses the oldest work of this world; in the lane `decode`, files that had no turn yet
@@ -84,7 +85,7 @@ WITH RECURSIVE worlds_with_work (world_id) AS (
 UPDATE speech_work s SET lease = $2, available_at = clock_timestamp() + $3, worker = NULL
 FROM next WHERE s.world_id = next.world_id AND s.id = next.id AND s.available_at <= clock_timestamp()
 RETURNING s.world_id, s.id, s.recording_id, s.media_id, s.transcription_id, s.lane, s.stage, s.piece,
-    s.engine, s.failures, s.starts, s.turns, s.lease
+    s.engine, s.failures, cardinality(s.charges) AS deaths, s.turns, s.lease
 """
 
 RENEW = """
@@ -94,9 +95,11 @@ WHERE world_id = $1 AND id = $2 AND lease = $3 RETURNING id
 
 # For `DeathCharges`: a child process of this worker is at the step's audio.
 CHARGE = """
-UPDATE speech_work SET starts = starts + 1 WHERE world_id = $1 AND id = $2 AND lease = $3 RETURNING id
+UPDATE speech_work SET charges = charges || $3::text
+WHERE world_id = $1 AND id = $2 AND lease = $4 RETURNING cardinality(charges)
 """
-TAKE_BACK = "UPDATE speech_work SET starts = greatest(starts - 1, 0) WHERE world_id = $1 AND id = $2"
+# Without the lease, which may have ended.
+TAKE_BACK = "UPDATE speech_work SET charges = array_remove(charges, $3) WHERE world_id = $1 AND id = $2"
 
 # Of the given recordings, those that have a free step. $1, $2: worlds and ids of the recordings. $3: whether
 # a step with a lease counts, too.
@@ -117,7 +120,7 @@ LOCK_OF_RECORDINGS = (
 
 MOVE = """
 UPDATE speech_work SET lane = $4, stage = $5, piece = $6, engine = $7, lease = NULL,
-    available_at = clock_timestamp(), failures = 0, starts = 0, turns = 0, waits_for_room = false
+    available_at = clock_timestamp(), failures = 0, charges = '{}', turns = 0, waits_for_room = false
 WHERE world_id = $1 AND id = $2 AND lease = $3
 """
 
@@ -125,7 +128,7 @@ WHERE world_id = $1 AND id = $2 AND lease = $3
 # $8: whether the step waits for disk space.
 PUT_BACK = """
 UPDATE speech_work SET lease = NULL, available_at = clock_timestamp() + $4, failures = failures + $5,
-    starts = CASE $5 WHEN 0 THEN starts ELSE 0 END, turns = turns + $6, worker = $7, waits_for_room = $8
+    charges = CASE $5 WHEN 0 THEN charges ELSE '{}' END, turns = turns + $6, worker = $7, waits_for_room = $8
 WHERE world_id = $1 AND id = $2 AND lease = $3
 RETURNING id
 """

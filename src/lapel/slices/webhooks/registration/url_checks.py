@@ -17,8 +17,8 @@ def check_new(url: str, others: Mapping[str, str]) -> None:
 
     Webhooks of earlier versions may share a URL; they stay as they are.
     """
-    wanted = _called(url)
-    found = next((each for each, taken in others.items() if _called(taken) == wanted), None)
+    wanted = _normalize(url)
+    found = next((each for each, taken in others.items() if _normalize(taken) == wanted), None)
     if found is not None:
         raise ResourceAlreadyExists(
             "This world has a webhook with this URL. Change its `events` with PATCH, or delete it.",
@@ -27,7 +27,13 @@ def check_new(url: str, others: Mapping[str, str]) -> None:
         )
 
 
-def _called(url: str) -> str:
-    """The URL as it is called: `https://Example.com:443` is `https://example.com/`."""
-    parsed = URL(url)
-    return f"{parsed.origin()}{parsed.raw_path_qs}"
+def _normalize(url: str) -> str:
+    """The URL as it is called: `https://Example.com:443` is `https://example.com/`.
+
+    A stored URL that cannot be parsed, because an earlier version accepted it, stays as it is.
+    """
+    try:
+        parsed = URL(url)
+        return f"{parsed.origin()}{parsed.raw_path_qs}"
+    except ValueError:
+        return url

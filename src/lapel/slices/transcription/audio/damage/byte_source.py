@@ -9,8 +9,8 @@ from lapel.slices.transcription.audio.damage.file_places import Unscannable
 
 _BLOCK = 4096
 _WINDOW = 256 * 1024
-# Seconds of processor time for one file: an hour of MP3 takes 0.13. Hostile files would take any time, for
-# example one full of marks whose ends are looked for to the end of the file.
+# Seconds of processor time for one file: an hour of MP3 takes 0.13. The readers bound their own work by what
+# they have read; this is the bound of what nobody has thought of.
 _SECONDS = 30.0
 _LOOKS_BETWEEN = 256
 
@@ -35,11 +35,12 @@ class ByteSource:
         start = self._cover(at, count)
         return self._window[start : start + count]
 
-    def find(self, mark: bytes, at: int) -> int | None:
-        """Where `mark` is next, from `at` on; None if it is nowhere."""
-        while at < self.size:
+    def find(self, mark: bytes, at: int, within: int | None = None) -> int | None:
+        """Where `mark` is next, from `at` on; None if it begins nowhere `within` so many bytes."""
+        end = self.size if within is None else min(at + within, self.size)
+        while at < end:
             start = self._cover(at, len(mark))
-            found = self._window.find(mark, start)
+            found = self._window.find(mark, start, end - self._begin + len(mark) - 1)
             if found >= 0:
                 return self._begin + found
             at += max(len(self._window) - start - len(mark) + 1, 1)

@@ -119,10 +119,10 @@ class DamageRecord:
         for each in self._of_decoder:
             if each.kind != "cut" and (each.missing_ms or 0) >= _LEAST_GAP_MS:
                 each.kind = "gap"
-        merged = _merged([*self._of_container, *self._unexplained()], most)
-        return [*self._told(merged, duration_ms), *self._shortfall(merged, duration_ms)]
+        merged = _merge([*self._of_container, *self._find_unexplained()], most)
+        return [*self._describe(merged, duration_ms), *self._find_shortfall(merged, duration_ms)]
 
-    def _unexplained(self) -> list[_LostStretch]:
+    def _find_unexplained(self) -> list[_LostStretch]:
         """The decoder's faults where the container shows no damage."""
         return [
             each
@@ -133,31 +133,31 @@ class DamageRecord:
             )
         ]
 
-    def _told(self, merged: list[_LostStretch], duration_ms: int) -> list[Damage]:
-        short = self._short(merged, duration_ms)
-        lone = self._lone(merged)
+    def _describe(self, merged: list[_LostStretch], duration_ms: int) -> list[Damage]:
+        short = self._measure_shortfall(merged, duration_ms)
+        lone = self._find_lone(merged)
         return [
             Damage(
                 kind=each.kind,
                 start_ms=min(each.start_ms, duration_ms),
                 end_ms=None if each.kind == "cut" else min(each.end_ms, duration_ms),
-                missing_ms=_plausible(short if each is lone else each.missing_ms),
+                missing_ms=_drop_implausible(short if each is lone else each.missing_ms),
             )
             for each in merged
         ]
 
-    def _lone(self, merged: list[_LostStretch]) -> _LostStretch | None:
+    def _find_lone(self, merged: list[_LostStretch]) -> _LostStretch | None:
         """The only stretch of which it is unknown how much is missing: all that the header says beyond."""
         unknown = [each for each in merged if each.missing_ms is None]
         return unknown[0] if len(unknown) == 1 else None
 
-    def _shortfall(self, merged: list[_LostStretch], duration_ms: int) -> list[Damage]:
-        short = self._short(merged, duration_ms)
-        if short is None or self._lone(merged) is not None:
+    def _find_shortfall(self, merged: list[_LostStretch], duration_ms: int) -> list[Damage]:
+        short = self._measure_shortfall(merged, duration_ms)
+        if short is None or self._find_lone(merged) is not None:
             return []
-        return [Damage(kind="short", start_ms=duration_ms, end_ms=None, missing_ms=_plausible(short))]
+        return [Damage(kind="short", start_ms=duration_ms, end_ms=None, missing_ms=_drop_implausible(short))]
 
-    def _short(self, merged: list[_LostStretch], duration_ms: int) -> int | None:
+    def _measure_shortfall(self, merged: list[_LostStretch], duration_ms: int) -> int | None:
         """By how much the audio is shorter than its header says, beyond what is known to be missing; None if
         it is not."""
         claimed = self._scanned.claimed_ms
@@ -181,11 +181,11 @@ def _is_reached(place: FilePlace, offset: int, position: int | None, decoded_ms:
     return position is not None and position >= offset
 
 
-def _plausible(missing_ms: int | None) -> int | None:
+def _drop_implausible(missing_ms: int | None) -> int | None:
     return None if missing_ms is None or missing_ms > _MOST_MISSING_MS else missing_ms
 
 
-def _merged(stretches: list[_LostStretch], most: int) -> list[_LostStretch]:
+def _merge(stretches: list[_LostStretch], most: int) -> list[_LostStretch]:
     """Neighbours that are near each other are one, and so are all from number `most` on."""
     merged: list[_LostStretch] = []
     for each in sorted(stretches, key=lambda stretch: (stretch.start_ms, stretch.end_ms)):

@@ -1,7 +1,7 @@
 """Damage in MP3 and in AAC without a container (ADTS): bytes between frames that are no frame.
 
-Sources: ISO/IEC 11172-3 and 13818-3 (MPEG audio frames), ISO/IEC 13818-7 (ADTS), id3.org (ID3), the Mp3tag
-documentation of APE tags. The frame with the number of frames is that of the encoders Xing and LAME.
+Sources: ISO/IEC 11172-3 and 13818-3 (MPEG audio frames), ISO/IEC 13818-7 (ADTS), id3.org (ID3, Lyrics3), the
+Mp3tag documentation of APE tags. The frame with the number of frames is that of the encoders Xing and LAME.
 """
 
 from __future__ import annotations
@@ -17,6 +17,9 @@ from lapel.slices.transcription.audio.damage.file_places import FilePlace, Unsca
 _MOST_TRIED = 8_000_000
 # A recording of a broadcast begins in the middle of a frame. Bytes: no frame is longer.
 _LONGEST_FRAME = 8_192
+# Bytes: a tag of Lyrics3 says its length in six digits. How many such tags of one file may lack their end.
+_LONGEST_LYRICS = 1_000_000
+_MOST_OPEN_LYRICS = 10
 _MPEG_1, _MPEG_2 = 3, 2
 _LAYER_1, _LAYER_3 = 3, 1
 _KBITS = {  # by version 1 or other, and by layer
@@ -128,6 +131,7 @@ class FrameScan:
         self._walk = _FrameWalk(source, _adts_frame if is_adts else _mpeg_frame)
         # FFmpeg's places of ADTS frames behind garbage are wrong, so that time tells where they are.
         self._tells_time = is_adts
+        self._open_lyrics = 0
         self.claimed_ms: int | None = None
 
     def places(self) -> Iterator[FilePlace]:
@@ -136,7 +140,7 @@ class FrameScan:
         How much audio is missing is estimated from the number of damaged bytes.
         """
         source, walk = self._source, self._walk
-        begin = _after_tags(source, 0)
+        begin = self._after_tags(0)
         at = walk.next_frame(begin)
         if at is None:
             raise Unscannable
@@ -151,7 +155,7 @@ class FrameScan:
                 walk.take(frame)
                 at += frame.size
                 continue
-            behind = at if frame is not None else _after_tags(source, at)
+            behind = at if frame is not None else self._after_tags(at)
             if behind == at:
                 place = self._garbage(at)
                 if place is None:
@@ -171,6 +175,36 @@ class FrameScan:
         lost = walk.estimate(following - at)
         return FilePlace("gap", at, following, lost, round(walk.ms) if self._tells_time else None)
 
+    def _after_tags(self, at: int) -> int:
+        """The place behind all tags that begin here."""
+        source = self._source
+        while True:
+            head = source.read(at, 32)
+            if head.startswith(b"ID3") and len(head) >= 10 and max(head[6:10]) < 128:
+                size = 0
+                for byte in head[6:10]:
+                    size = size << 7 | byte
+                at += 10 + size + (10 if head[5] & 0x10 else 0)
+            elif head.startswith(b"TAG"):
+                at += 128
+            elif head.startswith(b"APETAGEX") and len(head) == 32:
+                size, _, flags = struct.unpack_from("<III", head, 12)
+                at += 32 + (size if flags & 1 << 29 else 0)
+            elif head.startswith(b"LYRICSBEGIN") and (end := self._end_of_lyrics(at)) is not None:
+                at = end
+            else:
+                return at
+
+    def _end_of_lyrics(self, at: int) -> int | None:
+        """The end of the tag of Lyrics3 that begins here; None if it has none, or others had none."""
+        if self._open_lyrics >= _MOST_OPEN_LYRICS:
+            return None
+        found = self._source.find(b"LYRICS200", at, _LONGEST_LYRICS)
+        if found is None:
+            self._open_lyrics += 1
+            return None
+        return found + 9
+
 
 def _claimed_frames(source: ByteSource, at: int) -> int | None:
     """The number of frames that the first frame says; it does not count itself."""
@@ -185,26 +219,3 @@ def _claimed_frames(source: ByteSource, at: int) -> int | None:
     if head[36:40] == b"VBRI" and len(head) >= 54:
         return struct.unpack_from(">I", head, 50)[0] or None
     return None
-
-
-def _after_tags(source: ByteSource, at: int) -> int:
-    """The place behind all tags that begin here."""
-    while True:
-        head = source.read(at, 32)
-        if head.startswith(b"ID3") and len(head) >= 10 and max(head[6:10]) < 128:
-            size = 0
-            for byte in head[6:10]:
-                size = size << 7 | byte
-            at += 10 + size + (10 if head[5] & 0x10 else 0)
-        elif head.startswith(b"TAG"):
-            at += 128
-        elif head.startswith(b"APETAGEX") and len(head) == 32:
-            size, _, flags = struct.unpack_from("<III", head, 12)
-            at += 32 + (size if flags & 1 << 29 else 0)
-        elif head.startswith(b"LYRICSBEGIN"):
-            end = source.find(b"LYRICS200", at)
-            if end is None:
-                return at
-            at = end + 9
-        else:
-            return at

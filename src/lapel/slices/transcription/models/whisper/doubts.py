@@ -37,14 +37,14 @@ def looks_wrong(words: Sequence[Spoken], seconds: float) -> bool:
 def mark(words: Sequence[Spoken], seconds: float) -> list[Spoken]:
     """The words of a window of so many seconds; those that are probably wrong are marked."""
     if _is_too_fast(words, seconds):
-        return [doubted(word) for word in words]
+        return [lower_confidence(word) for word in words]
     marked = list(words)
     for first, last in _loops(words):
-        marked[first:last] = [doubted(word) for word in words[first:last]]
+        marked[first:last] = [lower_confidence(word) for word in words[first:last]]
     return marked
 
 
-def doubted(word: Spoken) -> Spoken:
+def lower_confidence(word: Spoken) -> Spoken:
     """The word with less confidence, and marked."""
     if word.is_doubtful:
         return word

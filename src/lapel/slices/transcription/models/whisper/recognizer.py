@@ -21,9 +21,9 @@ from lapel.slices.transcription.models.weights import whisper_weights
 from lapel.slices.transcription.models.weights.packages import DamagedPackage
 from lapel.slices.transcription.models.whisper.activity import speech
 from lapel.slices.transcription.models.whisper.doubts import (
-    doubted,
     doubtful_spans,
     looks_wrong,
+    lower_confidence,
     mark,
 )
 from lapel.slices.transcription.models.whisper.languages import LANGUAGES, SPOKEN_TODAY, primary
@@ -218,14 +218,14 @@ class Whisper:
 
     def _words(self, model: WhisperModel, samples: Samples, part: _Part, raws: Sequence[Raw]) -> list[Spoken]:
         """The words of a part. If they look wrong, it is decoded again; what looks no better is marked."""
-        words = list(_spoken(part, raws))
+        words = list(_read_words(part, raws))
         repetitive = any(raw.compression_ratio > _REPETITIVE for raw in raws)
         if not repetitive and not looks_wrong(words, len(part.window) / SAMPLE_RATE):
             return words
         _, again = next(self._decode(model, samples, [part], ngrams=_NGRAMS))
-        words = list(_spoken(part, again))
+        words = list(_read_words(part, again))
         if any(raw.compression_ratio > _REPETITIVE or raw.avg_logprob < _UNSURE for raw in again):
-            return [doubted(word) for word in words]
+            return [lower_confidence(word) for word in words]
         return words
 
     def _decode(
@@ -287,7 +287,7 @@ def _batches(parts: Sequence[_Part], workers: int) -> Iterator[Sequence[_Part]]:
         yield from (of_language[first:last] for first, last in itertools.pairwise(ends))
 
 
-def _spoken(part: _Part, raws: Sequence[Raw]) -> Iterator[Spoken]:
+def _read_words(part: _Part, raws: Sequence[Raw]) -> Iterator[Spoken]:
     for raw in raws:
         if raw.no_speech_prob > _NO_SPEECH and raw.avg_logprob < _UNSURE:
             continue

@@ -137,8 +137,10 @@ class OutcomeWriter:
             )
             circuit = self._circuit(before, own, webhook.at)
             if circuit.has_ended_outage(before):
-                job = WebhookJob(webhook.world_id, webhook.id)
-                await enqueue(connection, BRING_FORWARD, job, dedupe=webhook.id)
+                # One job for each outage: the job of an outage before may be running, and is then past some
+                # of these deliveries.
+                job, outage = WebhookJob(webhook.world_id, webhook.id), before.failing_since
+                await enqueue(connection, BRING_FORWARD, job, dedupe=f"{webhook.id}:{outage}")
             changed.append((webhook.world_id, webhook.id, circuit))
             if any(o.gone for o in own):
                 ended.append((webhook.world_id, webhook.id, "gone"))
