@@ -18,6 +18,8 @@ from typing import TYPE_CHECKING, Literal
 import msgspec
 from prometheus_client import Counter
 
+from lapel.foundation.core.request_id import ClientIds
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
@@ -43,6 +45,7 @@ class RequestLine(msgspec.Struct, frozen=True):
     request_id: str | None
     error: str | None = None
     level: Literal["info", "debug"] = "info"
+    client: ClientIds = ClientIds()
 
 
 class RequestLines:
@@ -105,6 +108,9 @@ class WrittenLine(msgspec.Struct, frozen=True, omit_defaults=True):
     process: str
     request_id: str | None
     error: str | None = None
+    trace_id: str | None = None
+    parent_id: str | None = None
+    client_request_id: str | None = None
 
 
 def written_line(line: RequestLine, process: str, logger: str) -> WrittenLine:
@@ -124,6 +130,7 @@ def written_line(line: RequestLine, process: str, logger: str) -> WrittenLine:
         process,
         line.request_id,
         line.error,
+        *line.client,
     )
 
 
