@@ -2,8 +2,8 @@
 
 `configure` is called once per process. Every line passes `redact` after it is rendered. So the text of every
 logger, every field and every traceback is redacted. The lines of answers (request_lines.py) have only ids and
-names of Lapel's own, numbers of a trace, and two words of the client: its id of the request, which is redacted,
-and the method, which is redacted if it is an unknown one.
+names of Lapel's own, numbers of a trace, and two words of the client: its id of the request, which is
+redacted, and the method, which is redacted if it is an unknown one.
 
 Source of the files that processes share: "Multiprocess Mode", documentation of prometheus_client.
 """

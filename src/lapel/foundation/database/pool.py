@@ -157,13 +157,18 @@ class Database:
 
     @property
     def own(self) -> OwnConnection:
-        """The connection of /health, which must not wait behind requests.
+        """The connection of /health when the pool is full, because that must not wait behind requests.
 
         Raises Unavailable when the pool is not open.
         """
         if self._connections is None:
             raise Unavailable("The database is not open.")
         return self._own
+
+    @property
+    def is_full(self) -> bool:
+        """Whether every connection of the pool is lent."""
+        return self._connections is not None and self._connections.is_full
 
     @property
     def dsn(self) -> str:
@@ -261,6 +266,11 @@ class _Connections:
         self._shares = WorldShares(places, ACQUIRE_SECONDS)
         self._at_hand: deque[tuple[float, PoolConnectionProxy]] = deque()
         self._closing = False
+
+    @property
+    def is_full(self) -> bool:
+        """Whether every place is taken."""
+        return self._turnstile.is_full
 
     async def take(self, *, for_all: bool) -> tuple[PoolConnectionProxy, int | None]:
         """A connection, and the world against whose share it counts; the caller must call `give_back` later.
