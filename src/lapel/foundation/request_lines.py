@@ -18,8 +18,6 @@ from typing import TYPE_CHECKING, Literal
 import msgspec
 from prometheus_client import Counter
 
-from lapel.foundation.core.request_id import ClientIds
-
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
@@ -33,7 +31,8 @@ _DROPPED = Counter(
 
 
 class RequestLine(msgspec.Struct, frozen=True):
-    """One answer. `at`: seconds since 1970. `ms`: the time that the answer took."""
+    """One answer. `at`: seconds since 1970. `ms`: the time that it took. `client`: the trace, its parent
+    and the request id that the client sent."""
 
     at: float
     operation: str
@@ -45,7 +44,7 @@ class RequestLine(msgspec.Struct, frozen=True):
     request_id: str | None
     error: str | None = None
     level: Literal["info", "debug"] = "info"
-    client: ClientIds = ClientIds()
+    client: tuple[str | None, str | None, str | None] = (None, None, None)
 
 
 class RequestLines:

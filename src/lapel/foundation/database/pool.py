@@ -23,7 +23,7 @@ import asyncpg
 import structlog
 from asyncpg.exceptions import InternalClientError
 
-from lapel.foundation.core.errors import Unavailable, words_of
+from lapel.foundation.core.errors import Unavailable
 from lapel.foundation.database.own_connection import OwnConnection
 from lapel.foundation.database.time_limits import LOCK_SECONDS, add_limits, is_refusal_of_pooler, limits
 from lapel.foundation.database.turns.fair_semaphore import FairSemaphore
@@ -396,12 +396,3 @@ async def check_accepts_writes(connection: Connection) -> None:
 def affected(command_tag: str) -> int:
     """The number of rows that a command changed, from its tag (`UPDATE 3`)."""
     return int(command_tag.rpartition(" ")[2])
-
-
-def words_of_database(fault: BaseException) -> str:
-    """What PostgreSQL, its driver or the system says of a database that fails: a line without a period."""
-    if isinstance(fault, TimeoutError):
-        return "no answer in time"
-    if isinstance(fault, OSError):
-        return words_of(fault)
-    return "; ".join(str(fault).splitlines()).rstrip(".")
