@@ -91,12 +91,15 @@ async def answer_of(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) 
 
 @asynccontextmanager
 async def serving(
-    limits: HttpLimits = LIMITS, tls: tuple[Path, Path] | None = None, app: App | None = None
+    limits: HttpLimits = LIMITS,
+    tls: tuple[Path, Path] | None = None,
+    app: App | None = None,
+    drain: float = 0.5,
 ) -> AsyncIterator[Served]:
     app, stop, ready = app or App(), asyncio.Event(), asyncio.Event()
     sockets = listen("127.0.0.1", 0)
     port = sockets[0].getsockname()[1]
-    task = asyncio.create_task(serve(app, sockets, limits, stop, ready=ready.set, tls=tls, drain=0.5))
+    task = asyncio.create_task(serve(app, sockets, limits, stop, ready=ready.set, tls=tls, drain=drain))
     await asyncio.wait_for(ready.wait(), PATIENCE)
     try:
         yield Served(app, port, stop, task)

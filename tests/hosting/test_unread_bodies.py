@@ -12,8 +12,9 @@ from dataclasses import replace
 
 import pytest
 
+from lapel.foundation.core.asgi import Receive, Scope, Send
 from lapel.hosting.connections.connection_limits import HttpLimits
-from tests.hosting.test_listener import CLOSE, LIMITS, PATIENCE, Served, answer_of, drip, serving, status
+from tests.hosting.test_listener import CLOSE, LIMITS, PATIENCE, App, Served, answer_of, drip, serving, status
 from tests.support.running import Running
 from tests.support.tenants import Tenant
 
@@ -83,6 +84,39 @@ async def test_a_body_without_end_is_not_dropped_for_ever(patient: Served) -> No
         writer.write(head)
         assert b"connection: close" in await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), PATIENCE)
         assert await pour(writer, piece) > len(LARGE)
+
+
+@pytest.mark.parametrize("more", [b"connection: close", b"x-keep: alive"], ids=["close", "keep"])
+async def test_a_server_that_stops_waits_for_no_body_that_is_answered(more: bytes) -> None:
+    """The server would wait for the client until the end of the drain, which is longer than the test."""
+    async with serving(PATIENT, drain=10 * PATIENCE) as served:
+        reader, writer = await served.connect()
+        writer.write(put(99_999_999, more) + bytes(100))
+        assert status(await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), PATIENCE)) == 200
+        served.stop.set()
+        await asyncio.wait_for(served.task, PATIENCE)
+        writer.transport.abort()
+
+
+class Gated(App):
+    """Answers without the body, and only when the gate is open."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http":
+            self.called.set()
+            await self.gate.wait()
+        await super().__call__(scope, receive, send)
+
+
+async def test_nor_for_one_that_is_answered_while_it_stops() -> None:
+    async with serving(PATIENT, app=Gated(), drain=10 * PATIENCE) as served:
+        _, writer = await served.connect()
+        writer.write(put(99_999_999, b"connection: close") + bytes(100))
+        await asyncio.wait_for(served.app.called.wait(), PATIENCE)
+        served.stop.set()
+        served.app.gate.set()
+        await asyncio.wait_for(served.task, PATIENCE)
+        writer.transport.abort()
 
 
 @pytest.mark.parametrize("size", [5, 1 << 40], ids=["short", "long"])

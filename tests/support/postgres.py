@@ -41,6 +41,12 @@ def drop_database(server: EmbeddedPostgres, name: str) -> None:
     _sql(server, "postgres", f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)')
 
 
+def limit_connections(server: EmbeddedPostgres, url: str, most: int) -> None:
+    """Let the database at `url` have so many connections; those that are open stay. -1: any number."""
+    name = url.partition("?")[0].rpartition("/")[2]
+    _sql(server, "postgres", f'ALTER DATABASE "{name}" CONNECTION LIMIT {most}')
+
+
 def _sql(server: EmbeddedPostgres, database: str, statement: str) -> None:
     """Run a statement as the administrator, also while an event loop runs in this thread."""
     with ThreadPoolExecutor(1) as thread:

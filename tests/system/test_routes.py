@@ -9,6 +9,7 @@ from collections.abc import AsyncGenerator, Callable
 from dataclasses import replace
 from pathlib import Path
 
+import asyncpg
 import httpx
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
@@ -91,6 +92,7 @@ async def test_readiness_tells_of_every_part(fresh_database: str, tmp_path: Path
                 "database": "connected",
                 "store": "connected",
                 "queue": "running",
+                "disk": "ok",
                 "migrations": {"applied": head(), "expected": head()},
             }
         async with live.ports.database.acquire() as connection:
@@ -277,17 +279,18 @@ async def test_health_knows_at_once_that_the_database_is_back(fresh_database: st
     """The connection that it kept is dead; a new one is not. When it learns of that is up to the network."""
     database = Database(fresh_database, min_size=1, max_size=1)
     await database.open()
+    other = await asyncpg.connect(fresh_database)
     try:
         probe = Probe(replace(ports, database=database))
         for _ in range(20):
             assert await probe.database() is True
-            async with database.acquire() as connection:
-                ended = await connection.fetchval(
-                    "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity"
-                    " WHERE datname = current_database() AND pid <> pg_backend_pid()"
-                    " AND backend_type = 'client backend'"
-                )
+            ended = await other.fetchval(
+                "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity"
+                " WHERE datname = current_database() AND pid <> pg_backend_pid()"
+                " AND backend_type = 'client backend'"
+            )
             assert ended == 1
             assert await probe.database() is True
     finally:
+        await other.close()
         await database.close()

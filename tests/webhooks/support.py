@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from itertools import count
 from typing import Any
 
 import httpx
@@ -13,6 +14,7 @@ from lapel.foundation.ports import Ports
 from lapel.slices.projects.scopes import SCOPES
 from tests.support.tenants import Tenant
 
+_NTH = count(1)
 URL = "https://hooks.receiver.example/in/9f8e7d?token=s3cret"
 INSERT_DELIVERY = """
 INSERT INTO webhook_deliveries
@@ -152,3 +154,20 @@ class Hooks:
         """How many jobs of the world are queued."""
         async with self.ports.database.acquire() as connection:
             return await connection.fetchval(QUEUED, entrypoint, self.world)
+
+
+async def add(client: httpx.AsyncClient, tenant: Tenant, **body: Any) -> dict[str, Any]:
+    """Registers a webhook in the test world; each has a URL of its own."""
+    url = f"{URL}&nth={next(_NTH)}"
+    answer = await client.post(
+        "/v1/webhooks", json={"url": url, "events": ["*"], **body}, headers=tenant.headers
+    )
+    assert answer.status_code == 201, answer.text
+    return answer.json()
+
+
+async def changed(client: httpx.AsyncClient, tenant: Tenant, webhook_id: str, **body: Any) -> dict[str, Any]:
+    """Changes a webhook."""
+    answer = await client.patch(f"/v1/webhooks/{webhook_id}", json=body, headers=tenant.headers)
+    assert answer.status_code == 200, answer.text
+    return answer.json()

@@ -31,7 +31,8 @@ _DROPPED = Counter(
 
 
 class RequestLine(msgspec.Struct, frozen=True):
-    """One answer. `at`: seconds since 1970. `ms`: the time that the answer took."""
+    """One answer. `at`: seconds since 1970. `ms`: the time that it took. `client`: the trace, its parent
+    and the request id that the client sent."""
 
     at: float
     operation: str
@@ -43,6 +44,7 @@ class RequestLine(msgspec.Struct, frozen=True):
     request_id: str | None
     error: str | None = None
     level: Literal["info", "debug"] = "info"
+    client: tuple[str | None, str | None, str | None] = (None, None, None)
 
 
 class RequestLines:
@@ -105,6 +107,9 @@ class WrittenLine(msgspec.Struct, frozen=True, omit_defaults=True):
     process: str
     request_id: str | None
     error: str | None = None
+    trace_id: str | None = None
+    parent_id: str | None = None
+    client_request_id: str | None = None
 
 
 def format_line(line: RequestLine, process: str, logger: str) -> WrittenLine:
@@ -124,6 +129,7 @@ def format_line(line: RequestLine, process: str, logger: str) -> WrittenLine:
         process,
         line.request_id,
         line.error,
+        *line.client,
     )
 
 

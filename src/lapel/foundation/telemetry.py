@@ -2,7 +2,8 @@
 
 `configure` is called once per process. Every line passes `redact` after it is rendered. So the text of every
 logger, every field and every traceback is redacted. The lines of answers (request_lines.py) have only ids and
-names of Lapel's own, and the method, which is redacted if it is an unknown one.
+names of Lapel's own, numbers of a trace, and two words of the client: its id of the request, which is
+redacted, and the method, which is redacted if it is an unknown one.
 
 Source of the files that processes share: "Multiprocess Mode", documentation of prometheus_client.
 """
@@ -25,7 +26,7 @@ from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.registry import Collector
 
 from lapel.foundation.answer_times import AllAnswerTimes
-from lapel.foundation.core.request_id import REQUEST_ID
+from lapel.foundation.core.request_id import REQUEST_ID, client_ids
 from lapel.foundation.outages import OUTAGES
 from lapel.foundation.request_lines import RequestLine, RequestLines, format_line, json_lines
 
@@ -105,6 +106,11 @@ def configure(level: LogLevel, form: LogFormat, process: str, target: TextIO | N
         request_id = REQUEST_ID.get()
         if request_id is not None:
             event["request_id"] = request_id
+            trace_id, parent_id, client_request_id = client_ids()
+            if trace_id is not None:
+                event["trace_id"], event["parent_id"] = trace_id, parent_id
+            if client_request_id is not None:
+                event["client_request_id"] = client_request_id
         return event
 
     shared: list[Processor] = [
@@ -153,7 +159,8 @@ def _collect_request_lines(
     global _request_lines  # noqa: PLW0603 - logging is one for the process
 
     def shown(line: WrittenLine) -> str:
-        return f"{render(None, 'info', msgspec.structs.asdict(line))}\n"
+        fields = {name: value for name, value in msgspec.structs.asdict(line).items() if value is not None}
+        return f"{render(None, 'info', fields)}\n"
 
     def write(lines: list[RequestLine]) -> None:
         made = (format_line(each, process, _requests_logger.name) for each in lines)
@@ -256,6 +263,9 @@ def observe_request(
     is_wanted = logs_each or (times.seen % _SAMPLE == 1 and _is_due(times))
     level = logging.INFO if is_wanted else logging.DEBUG
     if _request_lines is not None and _requests_logger.isEnabledFor(level):
+        client = client_ids()
+        if client.request_id is not None:
+            client = client._replace(request_id=redact(client.request_id))
         _request_lines.add(
             RequestLine(
                 time.time(),
@@ -268,6 +278,7 @@ def observe_request(
                 REQUEST_ID.get(),
                 error,
                 "info" if is_wanted else "debug",
+                client,
             )
         )
 

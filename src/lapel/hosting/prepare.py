@@ -14,6 +14,7 @@ import structlog
 
 from lapel.embedded.postgres.supervisor import EmbeddedPostgres
 from lapel.foundation.core.clock import SystemClock
+from lapel.foundation.core.errors import words_of_database
 from lapel.foundation.database.schema.schema_version import (
     HAS_SCHEMA,
     SCHEMA_FOUND,
@@ -204,8 +205,6 @@ def schema_of(database_url: str) -> SchemaFound | None:
     """
     # Not needed with the embedded database.
     import asyncpg  # noqa: PLC0415
-
-    from lapel.foundation.database.pool import words_of_database  # noqa: PLC0415
 
     async def ask() -> SchemaFound | None:
         connection = await asyncpg.connect(database_url, timeout=_DATABASE_SECONDS)

@@ -6,9 +6,9 @@ import asyncpg
 
 from lapel.embedded.postgres.install import PostgresError
 from lapel.foundation.core.disk_guard import is_disk_full
-from lapel.foundation.core.errors import ApiError, NotFound, words_of
+from lapel.foundation.core.errors import ApiError, NotFound, words_of, words_of_database
 from lapel.foundation.database.connection import ONLY_READS
-from lapel.foundation.database.pool import DATABASE_AWAY, words_of_database
+from lapel.foundation.database.pool import DATABASE_AWAY
 from lapel.foundation.database.time_limits import is_refusal_of_pooler
 from lapel.foundation.storage.errors import StoreUnavailable
 from lapel.foundation.telemetry import redact

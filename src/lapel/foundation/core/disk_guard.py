@@ -1,4 +1,7 @@
-"""Full disks: recognizing their errors, and refusing writes before PostgreSQL runs out of space."""
+"""Full disks: recognizing their errors, and refusing writes before PostgreSQL runs out of space.
+
+The embedded store refuses uploads below a reserve of its disk (`embedded/s3/files/folder.py`).
+"""
 
 from __future__ import annotations
 
@@ -11,9 +14,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 _LOOK_EVERY_SECONDS = 1.0
-# The store refuses uploads below max(1 GiB, 5 %). The API's small writes may go on until half of that reserve
-# is used.
-_SHARE = 0.025
+# Of the disk. The API's small writes may go on until half of the reserve is used.
+_SHARE = 0.05
 
 
 def is_disk_full(error: BaseException) -> bool:
@@ -21,17 +23,24 @@ def is_disk_full(error: BaseException) -> bool:
     return isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
 
 
+def reserve_of(total: int, min_free_bytes: int) -> int:
+    """Free bytes below which the embedded store refuses uploads, on a disk of `total` bytes."""
+    return max(min_free_bytes, int(total * _SHARE))
+
+
 class DiskGuard:
     """Whether the data folder's disk is nearly full, checked once a second at most."""
 
-    def __init__(self, folder: Path, min_free_bytes: int) -> None:
+    def __init__(self, folder: Path, min_free_bytes: int, part: float = 0.5) -> None:
+        """`part`: of the reserve, below which the disk is nearly full."""
         self._folder = folder
         self._min_free_bytes = min_free_bytes
+        self._part = part
         self._looked_at = float("-inf")
         self._low = False
 
     def low(self) -> bool:
-        """True when less than max(half of `min_free_bytes`, 2.5 % of the disk) is free."""
+        """True when less than the part of the reserve is free: of `min_free_bytes`, or of 5 % of the disk."""
         now = time.monotonic()
         if now - self._looked_at >= _LOOK_EVERY_SECONDS:
             self._looked_at = now
@@ -44,4 +53,4 @@ class DiskGuard:
         except OSError:
             return False
         free, total = room.f_bavail * room.f_frsize, room.f_blocks * room.f_frsize
-        return free < max(self._min_free_bytes // 2, int(total * _SHARE))
+        return free < reserve_of(total, self._min_free_bytes) * self._part

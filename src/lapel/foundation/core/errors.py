@@ -155,3 +155,12 @@ def words_of(fault: OSError) -> str:
     if fault.errno is None or isinstance(fault, (socket.gaierror, ssl.SSLError)):
         return fault.strerror or str(fault)
     return os.strerror(fault.errno)
+
+
+def words_of_database(fault: BaseException) -> str:
+    """What PostgreSQL, its driver or the system says of a database that fails: a line without a period."""
+    if isinstance(fault, TimeoutError):
+        return "no answer in time"
+    if isinstance(fault, OSError):
+        return words_of(fault)
+    return "; ".join(str(fault).splitlines()).rstrip(".")

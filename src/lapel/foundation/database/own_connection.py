@@ -1,8 +1,12 @@
-"""One database connection outside the pool, for /health, which must not wait behind requests."""
+"""One database connection outside the pool, for /health, which must not wait behind requests.
+
+It is made anew every few seconds, so that it also tells whether the database accepts new connections.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import time
 from typing import TYPE_CHECKING, TypeVar
 
 import asyncpg
@@ -14,6 +18,8 @@ if TYPE_CHECKING:
     from lapel.foundation.database.connection import Connection
 
 T = TypeVar("T")
+
+_LIFETIME_SECONDS = 10.0
 
 # Errors of asyncpg on a connection that ended since its last use, or leads to a server that is a standby now.
 # asyncpg raises InternalClientError when the server's reason arrives while a statement is being sent.
@@ -29,11 +35,17 @@ _ENDED = (
 
 
 class OwnConnection:
-    """A connection, opened at its first use and again after an error; one caller uses it at a time."""
+    """A connection, opened at its first use, after an error, and when it is older than ten seconds.
 
-    def __init__(self, dsn: str) -> None:
+    One caller uses it at a time.
+    """
+
+    def __init__(self, dsn: str, clock: Callable[[], float] = time.monotonic) -> None:
+        """`clock`: monotonic seconds."""
         self._dsn = dsn
+        self._clock = clock
         self._connection: Connection | None = None
+        self._made_at = 0.0
         self._lock = asyncio.Lock()
 
     async def run(self, work: Callable[[Connection], Awaitable[T]]) -> T:
@@ -42,7 +54,8 @@ class OwnConnection:
         The caller must limit the time. Raises asyncpg's errors.
         """
         async with self._lock:
-            if self._connection is not None and not self._connection.is_closed():
+            is_young = self._clock() - self._made_at < _LIFETIME_SECONDS
+            if is_young and self._connection is not None and not self._connection.is_closed():
                 try:
                     return await work(self._connection)
                 except _ENDED:
@@ -52,6 +65,7 @@ class OwnConnection:
                     raise
             self._drop()
             self._connection = await asyncpg.connect(self._dsn)
+            self._made_at = self._clock()
             try:
                 return await work(self._connection)
             except BaseException:

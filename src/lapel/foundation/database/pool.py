@@ -23,7 +23,7 @@ import asyncpg
 import structlog
 from asyncpg.exceptions import InternalClientError
 
-from lapel.foundation.core.errors import Unavailable, words_of
+from lapel.foundation.core.errors import Unavailable
 from lapel.foundation.database.connection import PooledConnection, behind_pooler, prepare
 from lapel.foundation.database.own_connection import OwnConnection
 from lapel.foundation.database.time_limits import LOCK_SECONDS, is_refusal_of_pooler, limits
@@ -100,13 +100,18 @@ class Database:
 
     @property
     def own(self) -> OwnConnection:
-        """The connection of /health, which must not wait behind requests.
+        """The connection of /health when the pool is full, because that must not wait behind requests.
 
         Raises Unavailable when the pool is not open.
         """
         if self._connections is None:
             raise Unavailable("The database is not open.")
         return self._own
+
+    @property
+    def is_full(self) -> bool:
+        """Whether every connection of the pool is lent."""
+        return self._connections is not None and self._connections.is_full
 
     @property
     def dsn(self) -> str:
@@ -204,6 +209,11 @@ class _Connections:
         self._shares = WorldShares(places, ACQUIRE_SECONDS)
         self._at_hand: deque[tuple[float, PoolConnectionProxy]] = deque()
         self._closing = False
+
+    @property
+    def is_full(self) -> bool:
+        """Whether every place is taken."""
+        return self._turnstile.is_full
 
     async def take(self, *, for_all: bool) -> tuple[PoolConnectionProxy, int | None]:
         """A connection, and the world against whose share it counts; the caller must call `give_back` later.
@@ -314,12 +324,3 @@ def _alive(connection: PoolConnectionProxy) -> bool:
 def affected(command_tag: str) -> int:
     """The number of rows that a command changed, from its tag (`UPDATE 3`)."""
     return int(command_tag.rpartition(" ")[2])
-
-
-def words_of_database(fault: BaseException) -> str:
-    """What PostgreSQL, its driver or the system says of a database that fails: a line without a period."""
-    if isinstance(fault, TimeoutError):
-        return "no answer in time"
-    if isinstance(fault, OSError):
-        return words_of(fault)
-    return "; ".join(str(fault).splitlines()).rstrip(".")

@@ -17,7 +17,7 @@ import structlog
 
 from lapel.foundation.core.asgi import CONNECTION, ClientGone
 from lapel.foundation.core.errors import MethodNotAllowed, NotFound, RateLimitExceeded, Unavailable
-from lapel.foundation.core.request_id import CLIENT_ADDRESS, REQUEST_ID
+from lapel.foundation.core.request_id import CLIENT_ADDRESS, REQUEST_HEADERS, REQUEST_ID
 from lapel.foundation.database.turns.world_shares import PROJECT, WORLD, TokenWorlds
 from lapel.foundation.http.deadline import Deadlines
 from lapel.foundation.http.input.client_address import ClientAddresses
@@ -148,6 +148,7 @@ class Api:
         """
         exchange = Exchange(scope, dict(scope["headers"]), time.perf_counter(), self._ids.new("req"))
         REQUEST_ID.set(exchange.request_id)
+        REQUEST_HEADERS.set(scope["headers"])
         exchange.address = self._addresses.of(scope, exchange.headers)
         CLIENT_ADDRESS.set(exchange.address)
         WORLD.set(None)  # a pipelined request begins in the context of the one before it
@@ -211,6 +212,7 @@ class Api:
         Its task has the context of the request that started the timer.
         """
         REQUEST_ID.set(exchange.request_id)
+        REQUEST_HEADERS.set(exchange.scope["headers"])
         _log.warning("request.late", operation=exchange.operation.name if exchange.operation else None)
         late = Unavailable("The answer took too long to make. Repeat the request.", retry_after=2)
         answer = self._refuse(late, exchange)

@@ -77,7 +77,6 @@ class GuardedProtocol(WholeMessages):
     """One connection under `limits`; `guarded` makes a class for one server."""
 
     limits: ClassVar[HttpLimits]
-    stopping: ClassVar[asyncio.Event]
     sweeping: ClassVar[asyncio.TimerHandle | None] = None
     flushes: ClassVar[Flushes | None] = None
 

@@ -10,11 +10,13 @@ Sources: RFC 9112, sections 9.3 and 9.6; RFC 9110, section 10.1.1 (a client that
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from lapel.hosting.connections.direct_transfer import KnownBodies
 
 if TYPE_CHECKING:
+    import asyncio
+
     from uvicorn._types import ASGISendEvent
     from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 
@@ -26,6 +28,8 @@ IDLE, HEAD, BODY, ENDED = range(4)
 
 class UnreadBodies(KnownBodies):
     """A protocol that lets a client read its answer although the body is not complete."""
+
+    stopping: ClassVar[asyncio.Event]  # set when the server begins to stop
 
     _phase: int = HEAD  # of the parser
     _turn: int = 0  # counts changes of the phase, so that the sweep also notices a return to a phase
@@ -59,13 +63,19 @@ class UnreadBodies(KnownBodies):
         return True
 
     def _end(self, droppable: int) -> None:
-        """Send what is written and the end of it; drop so many bytes of the client, and then close."""
+        """Send what is written and the end of it; drop so many bytes of the client, and then close.
+
+        A server that stops closes at once: its end waits for no client who goes on sending.
+        """
         self._phase = ENDED
         self._turn += 1
         self._droppable = min(droppable, DROPPED)
         if self.transport.can_write_eof():  # TLS cannot
             self.transport.write_eof()
-        self.flow.resume_reading()
+        if self.stopping.is_set():
+            self.transport.close()
+        else:
+            self.flow.resume_reading()
 
     def _drop(self, size: int) -> None:
         self._droppable -= size

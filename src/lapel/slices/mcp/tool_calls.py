@@ -30,7 +30,16 @@ if TYPE_CHECKING:
 
 Arguments: TypeAlias = "Mapping[str, Any]"
 # What a request inside takes over from the request to /mcp.
-_HEADERS = frozenset((b"authorization", b"x-forwarded-for", b"bota-version", b"idempotency-key"))
+_HEADERS = frozenset(
+    (
+        b"authorization",
+        b"x-forwarded-for",
+        b"bota-version",
+        b"idempotency-key",
+        b"traceparent",
+        b"x-request-id",
+    )
+)
 # What a question is about if its scope is not given.
 _LIBRARY = {"type": "library"}
 _CONNECTION = ("asgi", "http_version", "scheme", "server", "client")

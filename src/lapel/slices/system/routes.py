@@ -24,10 +24,11 @@ def operations(services: Services) -> tuple[Operation, ...]:
             "Check the server and its database", lambda _: probe.health(), also=(503,)
         ),
         system.get("/health/ready", "get_readiness", Readiness).plain(
-            "Check every part: database, store, queue, migrations",
+            "Check every part: database, store, queue, disk, migrations",
             lambda _: probe.readiness(),
-            "503 only if the server can serve no request. If the store or the worker is missing, the answer "
-            "is 200 `degraded`, because taking every server out of rotation would not bring it back.",
+            "503 only if the server can serve no request. If the store, the worker, new connections to the "
+            "database or room on the disk are missing, the answer is 200 `degraded`, because taking every "
+            "server out of rotation would not bring them back.",
             also=(503,),
         ),
         system.get("/v1/openapi.json", "get_openapi").content(

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Literal, TypeVar
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 import asyncpg
 import msgspec
 
 from lapel import __version__
 from lapel.foundation.build_info import commit
+from lapel.foundation.core.disk_guard import DiskGuard
 from lapel.foundation.core.errors import Unavailable
 from lapel.foundation.database.connection import check_accepts_writes
-from lapel.foundation.database.pool import DATABASE_AWAY
+from lapel.foundation.database.pool import DATABASE_AWAY, ConnectionBroken
 from lapel.foundation.database.schema.schema_version import SCHEMA_FOUND, SchemaFound, newest_revision
 from lapel.foundation.http.calls import Reply
 from lapel.foundation.queue.jobs import count_workers
@@ -22,8 +24,11 @@ from lapel.foundation.storage.errors import ObjectMissing, StoreUnavailable
 from lapel.slices.system.wire import Health, Migrations, Readiness
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
     from lapel.foundation.database.connection import Connection
     from lapel.foundation.ports import Ports
+    from lapel.slices.system.wire import DiskState, QueueState
 
 PROBE_SECONDS = 2.0
 AWAY = (Unavailable, asyncpg.PostgresError, *DATABASE_AWAY)
@@ -31,23 +36,69 @@ AWAY = (Unavailable, asyncpg.PostgresError, *DATABASE_AWAY)
 
 # A name that no object can have. A HEAD request for this name shows whether the store answers.
 _NOWHERE = "health/nothing-is-ever-stored-here"
+_TRIES, _PAUSE_SECONDS = 4, 0.05
+_T = TypeVar("_T")
 _State = TypeVar("_State", bound=msgspec.Struct)
 
 
+class _Parts(NamedTuple):
+    """What the database tells, and whether it accepts new connections."""
+
+    answers: bool
+    accepts_connections: bool
+    queue: QueueState
+    schema: SchemaFound | None
+
+
 class Probe:
-    """Checks the parts. Simultaneous checks of the database share one query, outside the pool."""
+    """Checks the parts. Simultaneous checks of the database share one, because anybody may ask for them.
+
+    The database is asked through the pool that requests use. If requests hold every connection of the pool,
+    it is asked outside of it, so that a check does not wait behind them.
+    """
 
     def __init__(self, ports: Ports) -> None:
         self._ports = ports
         self._asking: asyncio.Task[bool] | None = None
+        self._looking: asyncio.Task[_Parts] | None = None
+        settings = ports.settings
+        self._store_disk = (
+            DiskGuard(settings.data_dir / "objects", settings.min_free_bytes, part=1.0)
+            if settings.uses_embedded_store
+            else None
+        )
 
     async def database(self) -> bool:
-        """Whether the database answers in time, and accepts writes."""
+        """Whether the database answers requests in time, and accepts writes."""
         if self._asking is None or self._asking.done():
             self._asking = asyncio.create_task(self._ask_database(), name="health")
         return await asyncio.shield(self._asking)
 
     async def _ask_database(self) -> bool:
+        try:
+            await self._ask(check_accepts_writes)
+        except AWAY:
+            return False
+        return True
+
+    async def _ask(self, work: Callable[[Connection], Awaitable[_T]]) -> _T:
+        """The result of `work` on a connection as requests get one. Raises one of AWAY."""
+        database = self._ports.database
+        async with asyncio.timeout(PROBE_SECONDS):
+            if database.is_full:
+                with suppress(*AWAY):
+                    return await database.own.run(work)
+            for _ in range(_TRIES):
+                # A connection may have broken unnoticed. If none can be made, a request may return its own.
+                with suppress(ConnectionBroken):
+                    async with database.acquire_for_all() as connection:
+                        return await work(connection)
+                await asyncio.sleep(_PAUSE_SECONDS)
+            async with database.acquire_for_all() as connection:
+                return await work(connection)
+
+    async def _accepts_connections(self) -> bool:
+        """Whether the database accepted a new connection within the last seconds."""
         try:
             async with asyncio.timeout(PROBE_SECONDS):
                 await self._ports.database.own.run(check_accepts_writes)
@@ -66,7 +117,7 @@ class Probe:
             return False
         return True
 
-    async def queue(self) -> Literal["running", "no_worker", "disconnected"]:
+    async def queue(self) -> QueueState:
         """Whether the queue can be reached, and whether a worker runs."""
 
         async def look(connection: Connection) -> int:
@@ -74,8 +125,7 @@ class Probe:
             return await count_workers(connection)
 
         try:
-            async with asyncio.timeout(PROBE_SECONDS):
-                workers = await self._ports.database.own.run(look)
+            workers = await self._ask(look)
         except AWAY:
             return "disconnected"
         return "running" if workers else "no_worker"
@@ -83,11 +133,31 @@ class Probe:
     async def schema(self) -> SchemaFound | None:
         """The schema of the database; None when it cannot be read."""
         try:
-            async with asyncio.timeout(PROBE_SECONDS):
-                row = await self._ports.database.own.run(lambda each: each.fetchrow(SCHEMA_FOUND))
+            row = await self._ask(lambda each: each.fetchrow(SCHEMA_FOUND))
         except AWAY:
             return None
         return None if row is None else SchemaFound(*row)
+
+    async def _parts(self) -> _Parts:
+        if self._looking is None or self._looking.done():
+            self._looking = asyncio.create_task(self._look(), name="readiness")
+        return await asyncio.shield(self._looking)
+
+    async def _look(self) -> _Parts:
+        answers, accepts = await asyncio.gather(self.database(), self._accepts_connections())
+        if not answers:
+            return _Parts(answers, accepts, "disconnected", None)
+        # One after the other: a check uses one connection of the pool.
+        return _Parts(answers, accepts, await self.queue(), await self.schema())
+
+    def disk(self) -> DiskState:
+        """What is refused because the disk of this machine is nearly full."""
+        database_disk = self._ports.disk
+        if database_disk is not None and database_disk.low():
+            return "writes_refused"
+        if self._store_disk is not None and self._store_disk.low():
+            return "uploads_refused"
+        return "ok"
 
     async def health(self) -> Reply[Health]:
         """Whether this server can work; 503 when it cannot."""
@@ -96,17 +166,21 @@ class Probe:
         return _unavailable(Health("unhealthy", "disconnected"))
 
     async def readiness(self) -> Reply[Readiness]:
-        """The state of every part; 503 when no request can be served."""
-        database, store, queue, schema = await asyncio.gather(
-            self.database(), self.store(), self.queue(), self.schema()
-        )
-        serves = database and schema is not None and schema.serves
-        whole = serves and store and queue == "running"
+        """The state of every part; 503 when the database serves no request."""
+        parts, store = await asyncio.gather(self._parts(), self.store())
+        schema, disk = parts.schema, self.disk()
+        serves = parts.answers and schema is not None and schema.serves
+        whole = serves and store and parts.accepts_connections and parts.queue == "running" and disk == "ok"
         body = Readiness(
             status="ready" if whole else "degraded" if serves else "unready",
-            database="connected" if database else "disconnected",
+            database="disconnected"
+            if not parts.answers
+            else "connected"
+            if parts.accepts_connections
+            else "no_new_connections",
             store="connected" if store else "disconnected",
-            queue=queue,
+            queue=parts.queue,
+            disk=disk,
             migrations=Migrations(None if schema is None else schema.revision, newest_revision()),
             version=__version__,
             commit=commit(),

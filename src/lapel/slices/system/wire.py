@@ -6,6 +6,9 @@ from typing import Literal
 
 import msgspec
 
+QueueState = Literal["running", "no_worker", "disconnected"]
+DiskState = Literal["ok", "uploads_refused", "writes_refused"]
+
 
 class Health(msgspec.Struct, frozen=True):
     """Whether this server can work. The answer always has exactly these keys."""
@@ -25,15 +28,18 @@ class Migrations(msgspec.Struct, frozen=True):
 class Readiness(msgspec.Struct, frozen=True):
     """The state of every part.
 
-    `version` and `commit`: of the build that answers; `commit` is null if the build did not record it.
-    `degraded`: the server answers requests, but a request that needs the missing part is answered 503, or
-    its work waits. `unready`: send no requests.
+    `status`: `degraded` if the server answers requests, but a request that needs the missing part is refused,
+    or its work waits; `unready` if it answers no request: send none. `database`: `no_new_connections` if
+    requests are served by connections that are open, and the database accepted no new one within the last
+    seconds. `disk`: what the server refuses because a disk of its machine is nearly full. `version` and
+    `commit`: of the build that answers; `commit` is null if the build did not record it.
     """
 
     status: Literal["ready", "degraded", "unready"]
-    database: Literal["connected", "disconnected"]
+    database: Literal["connected", "no_new_connections", "disconnected"]
     store: Literal["connected", "disconnected"]
-    queue: Literal["running", "no_worker", "disconnected"]
+    queue: QueueState
+    disk: DiskState
     migrations: Migrations
     version: str
     commit: str | None

@@ -22,6 +22,11 @@ class FairSemaphore:
         self._line: deque[tuple[float, asyncio.Future[None]]] = deque()
         self._timer: asyncio.TimerHandle | None = None
 
+    @property
+    def is_full(self) -> bool:
+        """Whether every place is taken."""
+        return not self._free
+
     def try_enter(self) -> bool:
         """Take a place if one is free. If the result is True, the caller must call `leave` later."""
         if not self._free:
