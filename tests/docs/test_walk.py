@@ -42,6 +42,28 @@ def walk() -> str:
     return "\n".join([STRICT, *begun, *blocks])
 
 
+@pytest.mark.skipif(shutil.which("curl") is None, reason="no curl on this machine")
+async def test_the_clients_of_the_mcp_page_work_as_printed(
+    live: Running, tenant: Tenant, tmp_path: Path
+) -> None:
+    """All but the installation: these packages are in the tests' environment."""
+    page = (ROOT / "docs" / "mcp.md").read_text()
+    program = re.search(r"^```python\n(.*?)^```", page, re.DOTALL | re.MULTILINE)
+    (lines,) = [block for block in BLOCK.findall(page) if block.startswith("curl")]
+    assert program
+    (tmp_path / "list_recordings.py").write_text(program[1])
+    script = f"set -euo pipefail\n{sys.executable} list_recordings.py\n{lines}"
+    variables = {"PATH": os.environ["PATH"], "LAPEL_URL": live.url, "LAPEL_KEY": tenant.test_key}
+    shell = await asyncio.create_subprocess_exec(
+        "bash", "-c", script, cwd=tmp_path, env=variables, stdout=PIPE, stderr=STDOUT
+    )
+    text = (await shell.communicate())[0].decode()
+    assert shell.returncode == 0, text
+    by_package, by_curl = text.splitlines()
+    assert "'data': []" in by_package
+    assert '"data":[]' in by_curl
+
+
 @pytest.mark.skipif(not curl_knows_json(), reason="no curl on this machine that knows --json")
 async def test_the_device_pages_can_be_pasted_in_their_order(
     live: Running, tenant: Tenant, tmp_path: Path
