@@ -107,7 +107,7 @@ schema: $(VENV)/.dev-ok ## after a new migration: write schema.sql, which makes 
 
 clean: ## remove everything that make and the tools have made
 	rm -rf $(VENV) dist build .pytest_cache .ruff_cache .hypothesis .import_linter_cache .coverage .coverage.*
-	find src tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} + 2>/dev/null || true
+	find src tests benchmarks tools -name __pycache__ -type d -prune -exec rm -rf {} + 2>/dev/null || true
 
 # --- how the virtual environment comes about; each stamp is older than what depends on it -----------
 

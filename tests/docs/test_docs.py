@@ -32,3 +32,12 @@ def test_the_readme_opens_with_the_two_commands() -> None:
     assert first
     commands = [line.split("#")[0].strip() for line in first[1].strip().splitlines()]
     assert commands == ["make demo", "make test"]
+
+
+def test_the_readme_deletes_every_file_that_its_examples_write() -> None:
+    text = (ROOT / "README.md").read_text()
+    written = set(re.findall(r"(?: > | -o )([\w.-]+)", text))
+    deleted = re.search(r"^rm -f ([\w. -]+?) *#", text, re.MULTILINE)
+    assert len(written) == 4
+    assert deleted
+    assert set(deleted[1].split()) == written

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import re
 import shutil
 import subprocess
 import sys
 from asyncio.subprocess import PIPE, STDOUT
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -40,6 +42,52 @@ def walk() -> str:
     blocks = [block for page in PAGES for block in BLOCK.findall((ROOT / "docs" / f"{page}.md").read_text())]
     assert len(blocks) >= len(PAGES)
     return "\n".join([STRICT, *begun, *blocks])
+
+
+async def paste(script: str, live: Running, tenant: Tenant, folder: Path) -> str:
+    """What a shell prints that runs the lines; it ends at the first one that fails."""
+    variables = {"PATH": os.environ["PATH"], "LAPEL_URL": live.url, "LAPEL_KEY": tenant.test_key}
+    lines = f"set -euo pipefail\n{script}"
+    shell = await asyncio.create_subprocess_exec(
+        "bash", "-c", lines, cwd=folder, env=variables, stdout=PIPE, stderr=STDOUT
+    )
+    text = (await shell.communicate())[0].decode()
+    assert shell.returncode == 0, text
+    return text
+
+
+needs_curl = pytest.mark.skipif(shutil.which("curl") is None, reason="no curl on this machine")
+
+
+@needs_curl
+async def test_the_key_of_the_page_has_its_scopes_its_end_and_its_end_user(
+    live: Running, tenant: Tenant, tmp_path: Path
+) -> None:
+    readme, page = (ROOT / "README.md").read_text(), (ROOT / "docs" / "keys.md").read_text()
+    begun = [line for line in readme.splitlines() if line.startswith(FROM_README)]
+    (block,) = [each for each in BLOCK.findall(page) if "/v1/api-keys" in each]
+    told = json.loads(await paste("\n".join([*begun, block]), live, tenant, tmp_path))
+    assert (told["kind"], told["name"], told["mode"]) == ("restricted", "app", "test")
+    assert told["scopes"] == ["recordings:read", "recordings:write"]
+    assert told["end_user_id"].startswith("eu_")
+    left = datetime.fromisoformat(told["expires_at"]) - datetime.now(UTC)
+    assert 89 <= left.days <= 90
+
+
+@needs_curl
+async def test_the_clients_of_the_mcp_page_work_as_printed(
+    live: Running, tenant: Tenant, tmp_path: Path
+) -> None:
+    """All but the installation: these packages are in the tests' environment."""
+    page = (ROOT / "docs" / "mcp.md").read_text()
+    program = re.search(r"^```python\n(.*?)^```", page, re.DOTALL | re.MULTILINE)
+    (lines,) = [block for block in BLOCK.findall(page) if block.startswith("curl")]
+    assert program
+    (tmp_path / "list_recordings.py").write_text(program[1])
+    script = f"{sys.executable} list_recordings.py\n{lines}"
+    by_package, by_curl = (await paste(script, live, tenant, tmp_path)).splitlines()
+    assert "'data': []" in by_package
+    assert '"data":[]' in by_curl
 
 
 @pytest.mark.skipif(not curl_knows_json(), reason="no curl on this machine that knows --json")

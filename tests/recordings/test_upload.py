@@ -135,6 +135,18 @@ async def test_a_fact_unknown_before_does_not_conflict_on_repeat(device: Device)
     assert await device.complete(recording_id, duration_seconds=3.0) == done
 
 
+async def test_each_repeat_after_a_refusal_says_what_was_claimed_and_what_arrived(device: Device) -> None:
+    """Also a repeat without facts, and one that corrects the claim: the bytes are gone."""
+    recording_id = await device.recording()
+    upload = await device.start(recording_id)
+    await device.put(upload, OGG)
+    for claim in ({"file_size_bytes": 7}, {"file_size_bytes": 7}, {}, {"file_size_bytes": len(OGG)}):
+        error = (await device.complete(recording_id, 409, **claim))["error"]
+        assert (error["code"], error["resource_id"]) == ("integrity_failure", upload["media_id"])
+        assert f"The object has {len(OGG)} bytes; 7 were announced." in error["message"]
+        assert "ask for a fresh upload URL and upload again" in error["message"]
+
+
 async def test_wrong_facts_refuse_and_a_fresh_url_starts_over(device: Device, ports: Ports) -> None:
     recording_id = await device.recording()
     upload = await device.start(recording_id)

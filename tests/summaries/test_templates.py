@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -115,6 +117,35 @@ async def test_without_a_model_it_has_what_sentences_can_fill(desk: Desk) -> Non
     shown = await desk.worked((await desk.ask(shown["transcription_id"], template_id=needs["id"]))["id"])
     assert (shown["status"], shown["error"]["code"]) == ("failed", "processing_error")
     assert "needs a language model" in shown["error"]["message"]
+    assert '`grade` must be "good" or "bad", and is null.' in shown["error"]["message"]
+    optional = await template(
+        desk, schema={**SCHEMA, "properties": {"grade": {"type": "integer"}}, "required": []}
+    )
+    shown = await desk.worked((await desk.ask(shown["transcription_id"], template_id=optional["id"]))["id"])
+    assert (shown["status"], shown["error"]["code"]) == ("failed", "processing_error")
+    assert "fills a field of this template (`grade`)" in shown["error"]["message"]
+
+
+async def test_the_template_of_the_page_works_without_a_model(desk: Desk) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "summaries.md").read_text()
+    printed = re.search(r"post /summary-templates '(.*?)'", page, re.DOTALL)
+    assert printed
+    made = await desk.post(PATH, 201, json.loads(printed[1]))
+    shown = await desk.worked((await desk.ask(await desk.transcribed(), template_id=made["id"]))["id"])
+    assert (shown["status"], shown["model"]) == ("completed", "extractive")
+    assert shown["output"]["overview"]
+    assert [each["field"] for each in shown["warnings"]] == ["defects"]
+
+
+async def test_a_required_text_needs_a_sentence_with_a_word_of_its_description(desk: Desk) -> None:
+    text = {"type": "string"}
+    properties = {"weather": text, "delays": {**text, "description": "Why the supplier is late"}}
+    made = await template(
+        desk, schema={"type": "object", "properties": properties, "required": [*properties]}
+    )
+    shown = await desk.worked((await desk.ask(await desk.transcribed(), template_id=made["id"]))["id"])
+    assert (shown["status"], shown["output"]["weather"]) == ("completed", "")
+    assert "The supplier in Graz delivers the sensors two weeks late." in shown["output"]["delays"]
 
 
 async def test_summaries_under_way_fail_when_their_template_is_deleted(desk: Desk) -> None:

@@ -76,7 +76,8 @@ async def test_sentences_fill_no_clinical_note(desk: Desk) -> None:
     assert made["error"] == {
         "code": "processing_error",
         "message": "No sentence of the transcript fills a field of this template (`subjective`, `objective`, "
-        "`assessment`, `plan`). It needs a language model, and none is configured for this provider.",
+        "`assessment`, `plan`). It needs a language model, and none is configured for this provider. "
+        "Configure one, or use a template with a text `overview`: sentences always fill it.",
     }
 
 

@@ -26,6 +26,7 @@ from lapel.slices.language_models.language_model import (
     Tokens,
 )
 from lapel.slices.language_models.model_failures import FailureCode, ModelAway, ModelFailed
+from lapel.slices.language_models.schema_faults import describe_fault
 from lapel.slices.language_models.structured import added, structured
 from lapel.slices.providers.service import LanguageSlot, ProviderFailed, at_vendor, choice_of
 
@@ -54,6 +55,7 @@ __all__ = [
     "Purpose",
     "Tokens",
     "added",
+    "describe_fault",
     "estimated_tokens",
     "structured",
     "told_to_client",

@@ -9,6 +9,7 @@ import msgspec
 
 from lapel.slices.language_models.language_model import Generated, Message, Tokens
 from lapel.slices.language_models.model_failures import ModelFailed
+from lapel.slices.language_models.schema_faults import describe_fault
 
 if TYPE_CHECKING:
     from lapel.slices.language_models.language_model import JsonSchema, LanguageModel, Prompt
@@ -80,7 +81,7 @@ def _validate(value: object, schema: JsonSchema) -> None:
     try:
         validate(value, schema, cls=Draft202012Validator, registry=registry)
     except ValidationError as fault:
-        raise ValueError(f"{fault.json_path}: {fault.message}") from fault
+        raise ValueError(f"{describe_fault(fault)}.") from fault
     except RecursionError as fault:
         raise ValueError("The JSON is nested too deeply.") from fault
 

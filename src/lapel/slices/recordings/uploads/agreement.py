@@ -52,12 +52,14 @@ def check_repeat(snapshot: Snapshot, facts: Facts, refusals: Iterable[Rejection]
     audio = snapshot.audio
     if audio is not None and audio.status != "uploaded":
         # The facts describe the audio, which is not uploaded. After a 200, the client would delete the audio.
-        raise refused() if audio.status == "failed" else nothing_uploaded()
+        raise refused(audio.failure, audio.id) if audio.status == "failed" else nothing_uploaded()
     known = (audio,) if audio is not None else snapshot.having("uploaded")
     kept = [each.uploaded_at for each in known if each.uploaded_at and agree(facts, each.known)]
-    lost = [] if audio is not None else [each.at for each in refusals if agree(facts, each.facts)]
-    if lost and (not kept or max(lost) > max(kept)):
-        raise refused()  # another media has these facts, but the last upload with them was refused
+    lost = [] if audio is not None else [each for each in refusals if agree(facts, each.facts)]
+    last = max(lost, key=lambda each: each.at, default=None)
+    if last is not None and (not kept or last.at > max(kept)):
+        # Another media has these facts, but the last upload with them was refused.
+        raise refused(last.failure, last.media_id)
     if not kept:
         raise differing()
 
@@ -122,7 +124,7 @@ def subject_of(
             raise differing()
         return None
     if audio.id not in with_object:
-        raise refused() if audio.status == "failed" else nothing_uploaded()
+        raise refused(audio.failure, audio.id) if audio.status == "failed" else nothing_uploaded()
     return audio.id
 
 
@@ -154,10 +156,12 @@ def nothing_uploaded() -> MediaNotUploaded:
     )
 
 
-def refused() -> IntegrityFailure:
-    """The error for a repeat after a refusal."""
+def refused(failure: str | None, media_id: str | None) -> IntegrityFailure:
+    """The error for a refusal and each repeat. `failure`: what was announced, and what arrived."""
     return IntegrityFailure(
-        "The uploaded bytes are not those that were announced. Ask for a fresh upload URL and upload again."
+        f"{failure or 'The uploaded bytes are not those that were announced.'} No repeat of this call "
+        "changes that: ask for a fresh upload URL and upload again.",
+        resource_id=media_id,
     )
 
 

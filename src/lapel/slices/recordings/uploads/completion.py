@@ -18,7 +18,7 @@ from lapel.foundation.core.crash_points import crash_point
 from lapel.foundation.core.errors import Unavailable
 from lapel.foundation.storage import object_names
 from lapel.foundation.storage.errors import ObjectMissing
-from lapel.slices.recordings.errors import IntegrityFailure, UploadVerificationPending
+from lapel.slices.recordings.errors import UploadVerificationPending
 from lapel.slices.recordings.records.service import read_in
 from lapel.slices.recordings.uploads import agreement
 from lapel.slices.recordings.uploads.commit import CommitOutcome, UploadCommits
@@ -233,7 +233,8 @@ class Completion:
             agreement.check_repeat(snapshot, facts, refused)
             return
         if snapshot.status == "integrity_failure" and not snapshot.having("pending"):
-            raise agreement.refused()
+            failed = snapshot.audio or next(iter(snapshot.having("failed")), None)
+            raise agreement.refused(failed and failed.failure, failed and failed.id)
         raise agreement.nothing_uploaded()
 
     async def _examine_in_turn(
@@ -351,10 +352,7 @@ def _answer(outcome: CommitOutcome) -> _Done | None:
     """
     if outcome.refused:
         verdict = outcome.refused[0]
-        raise IntegrityFailure(
-            f"{verdict.failure} Ask for a fresh upload URL and upload again.",
-            resource_id=verdict.candidate.media.id,
-        )
+        raise agreement.refused(verdict.failure, verdict.candidate.media.id)
     return None if outcome.lost else _Done(outcome.recording)
 
 

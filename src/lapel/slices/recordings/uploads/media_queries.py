@@ -65,7 +65,7 @@ LEFT JOIN LATERAL (
     SELECT json_agg(json_build_object(
         'id', m.id, 'type', m.type, 'status', m.status, 'file_size_bytes', m.file_size_bytes,
         'sha256', m.sha256, 'duration_ms', m.duration_ms, 'claimed_duration_ms', m.claimed_duration_ms,
-        'uploaded_at', m.uploaded_at, 'last_url_expires_at', m.last_url_expires_at
+        'failure', m.failure, 'uploaded_at', m.uploaded_at, 'last_url_expires_at', m.last_url_expires_at
     ) ORDER BY m.created_at, m.id) AS media
     FROM media m WHERE m.world_id = r.world_id AND m.recording_id = r.id
 ) own ON true
@@ -84,7 +84,7 @@ WHERE {REACHED}
 """
 
 READ_REFUSALS = """
-SELECT a.expected_sha256, a.expected_size, a.expected_duration_ms, a.refused_at
+SELECT m.id AS media_id, m.failure, a.expected_sha256, a.expected_size, a.expected_duration_ms, a.refused_at
 FROM media m JOIN upload_attempts a ON a.world_id = m.world_id AND a.media_id = m.id
 WHERE m.world_id = $1 AND m.recording_id = $2 AND m.status = 'failed' AND a.refused_at IS NOT NULL
 ORDER BY a.refused_at DESC LIMIT 100
@@ -145,5 +145,5 @@ async def read_state(connection: Connection, at: Reach) -> RecordingStateRow | N
 
 
 async def read_refusals(connection: Connection, at: Reach) -> list[RefusalRow]:
-    """The facts with which refused objects of failed media were compared; newest first, at most 100."""
+    """Refused objects of failed media, with the facts that were compared; newest first, at most 100."""
     return await fetch_rows(connection, RefusalRow, READ_REFUSALS, at.world_id, at.recording_id)

@@ -63,6 +63,7 @@ class MediaRow(msgspec.Struct, frozen=True):
     sha256: str | None
     duration_ms: int | None
     claimed_duration_ms: int | None
+    failure: str | None
     uploaded_at: datetime | None
     last_url_expires_at: datetime
 
@@ -83,8 +84,10 @@ class AttemptRow(msgspec.Struct, frozen=True):
 
 
 class RefusalRow(msgspec.Struct, frozen=True):
-    """The facts with which a refused attempt was compared, and the time of the refusal."""
+    """The media and the facts of a refused attempt, and the reason and the time of the refusal."""
 
+    media_id: str
+    failure: str | None
     expected_sha256: str | None
     expected_size: int | None
     expected_duration_ms: int | None

@@ -41,12 +41,13 @@ class Attempt:
 
 @dataclass(frozen=True, slots=True)
 class MediaState:
-    """One media, and the attempts that may complete it, newest first."""
+    """One media, and the attempts that may complete it, newest first. `failure`: why it has failed."""
 
     id: str
     type: MediaType
     status: MediaStatus
     known: Facts
+    failure: str | None
     uploaded_at: datetime | None
     last_url_expires_at: datetime
     attempts: tuple[Attempt, ...]
@@ -54,8 +55,10 @@ class MediaState:
 
 @dataclass(frozen=True, slots=True)
 class Rejection:
-    """The facts with which a refused object was compared, and the time of the refusal."""
+    """The facts with which an object of a media was compared, and why and when it was refused."""
 
+    media_id: str
+    failure: str | None
     facts: Facts
     at: datetime
 
@@ -112,7 +115,7 @@ async def look(connection: Connection, at: Reach) -> Snapshot:
 async def refusals(connection: Connection, at: Reach) -> tuple[Rejection, ...]:
     """The facts with which the refused objects of this recording were compared, newest first."""
     rows = await media_queries.read_refusals(connection, at)
-    return tuple(Rejection(_expected(row), row.refused_at) for row in rows)
+    return tuple(Rejection(row.media_id, row.failure, _expected(row), row.refused_at) for row in rows)
 
 
 def _erased_audio(row: RecordingStateRow) -> Facts | None:
@@ -138,6 +141,7 @@ def _media(row: MediaRow, attempts: tuple[Attempt, ...]) -> MediaState:
         row.type,
         row.status,
         known,
+        row.failure,
         row.uploaded_at,
         row.last_url_expires_at,
         attempts,

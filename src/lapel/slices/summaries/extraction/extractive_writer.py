@@ -66,7 +66,9 @@ class ExtractiveWriter:
         fault = fault_of(values_of(draft, self._template), self._template)
         if fault is not None:
             raise NeedsModel(
-                f"This template needs a language model, and none is configured for this provider: {fault}"
+                "This template needs a language model, and none is configured for this provider. Without "
+                f"one, sentences of the transcript fill the fields, and not this one: {fault}. Configure "
+                "a language model, or let the schema allow that the field is empty."
             )
         return draft
 

@@ -109,7 +109,8 @@ def _finish(
     """The summary with evidence. Raises SummaryFailed when nothing was found for the template."""
     values = _values(draft, template)
     if is_empty(values):
-        raise _fail_without_content(list(values), model, left_out)
+        names = list(values) or [each.name for each in fields_of(template)]
+        raise _fail_without_content(names, model, left_out)
     output = _encoded(with_evidence(values, draft, turns))
     return MadeSummary(output, model, warnings_of(values, template, left_out))
 
@@ -121,7 +122,8 @@ def _fail_without_content(fields: Sequence[str], model: str, left_out: int) -> S
         return SummaryFailed(
             "processing_error",
             f"No sentence of the transcript fills a field of this template ({named}{more}). It needs a "
-            "language model, and none is configured for this provider.",
+            "language model, and none is configured for this provider. Configure one, or use a "
+            "template with a text `overview`: sentences always fill it.",
         )
     dropped = f"; {left_out} unsupported entries of the model were left out" if left_out else ""
     return SummaryFailed(
@@ -139,7 +141,9 @@ def _values(draft: Draft, template: Template) -> JsonObject:
         output = shape_output(draft)
     elif (fault := fault_of(output, template)) is not None:
         raise SummaryFailed(
-            "provider_error", f"The transcript does not say what the template requires: {fault}"
+            "provider_error",
+            f"The transcript does not say what the template requires: {fault}. Let the schema allow that the "
+            "field is empty, or use another template.",
         )
     return output
 

@@ -191,7 +191,7 @@ class ModelWriter:
         draft = draft_of(answer, self._template)
         fault = fault_of(values_of(draft, self._template), self._template)
         if fault is not None and self._template.id not in BUILT_IN:
-            raise ValueError(fault)
+            raise ValueError(f"{fault}.")
         if self._is_shaped:
             shape_output(draft)
         self._check_language(draft)

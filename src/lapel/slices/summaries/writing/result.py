@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, cast
 
 import msgspec
 
+from lapel.slices.language_models.service import describe_fault
 from lapel.slices.summaries.templates.schema_check import RESERVED, allows_null
 from lapel.slices.summaries.writing.drafts import DraftEntry, fields_of
 
@@ -75,10 +76,10 @@ def _times(entry: DraftEntry, turns: Sequence[SpokenTurn]) -> list[dict[str, int
 
 
 def fault_of(output: JsonObject, template: Template) -> str | None:
-    """Why an output does not match the template's schema; None if it does."""
+    """Why an output does not match the template's schema, as a sentence without stop; None if it does."""
     # Imported on demand: jsonschema takes 40 ms, and API processes need it for nothing else.
     from jsonschema import Draft202012Validator  # noqa: PLC0415
 
     errors = Draft202012Validator(cast("dict[str, object]", template.schema)).iter_errors(output)  # pyright: ignore[reportUnknownMemberType]
     fault = next(errors, None)
-    return None if fault is None else f"{fault.json_path}: {fault.message[:300]}"
+    return None if fault is None else describe_fault(fault)

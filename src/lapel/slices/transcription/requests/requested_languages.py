@@ -21,9 +21,10 @@ def check_tags(wish: TranscribeRecording) -> None:
     for param, tag in _list_named(wish):
         if not re.match(LANGUAGE_TAG, tag):
             raise InvalidRequest(
-                f"{tag!r} is no language tag. Give one such as en or de-CH, or none: then the language is "
+                f"`{tag}` is no language tag. Give one such as en or de-CH, or none: then the language is "
                 "detected.",
                 param=param,
+                reason="is no language tag",
             )
 
 
@@ -32,9 +33,10 @@ def check_known(wish: TranscribeRecording) -> None:
     for param, tag in _list_named(wish):
         if primary(tag) not in LANGUAGES:
             raise InvalidRequest(
-                f"The local model does not know the language {tag!r}. Give one of "
+                f"The local model does not know the language `{tag}`. Give one of "
                 f"{', '.join(sorted(LANGUAGES))}, or none: then the language is detected.",
                 param=param,
+                reason="is not known to the local model",
             )
 
 
