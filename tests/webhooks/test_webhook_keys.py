@@ -102,6 +102,14 @@ async def test_a_key_lets_a_webhook_have_only_events_that_it_may_read_itself(
         if method == "POST" and path != "/v1/webhooks":
             allowed = await client.request(method, path, json=sent, headers=least)
             assert allowed.status_code == 202, allowed.text
+    # A receiver may repeat an event in its answer.
+    await hooks.attempt(delivery, 1, status=500, answer=b"what the event said")
+    _, looking = await restricted(client, tenant, sorted({"webhooks:read", *others}))
+    hidden = None if scope != "webhooks:read" else "what the event said"
+    for headers, body_shown in ((tenant.headers, "what the event said"), (looking, hidden)):
+        answer = await client.get(f"{one}/deliveries/{delivery}", headers=headers)
+        (attempt,) = answer.json()["attempts"]
+        assert (attempt["response_status"], attempt["response_body"]) == (500, body_shown)
     # What lets no event go anywhere needs no more than before.
     quiet = await client.patch(one, json={"description": "b", "status": "disabled"}, headers=lacking)
     assert quiet.status_code == 200

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from lapel.slices.language_models.extractive.claim_support import has_enough, numbers_were_said
+from lapel.slices.language_models.extractive.claim_support import (
+    has_enough,
+    mixed_words_were_said,
+    numbers_were_said,
+)
 
 
 @pytest.mark.parametrize(
@@ -39,3 +43,18 @@ def test_numbers_of_a_claim_must_have_been_said(claim: str, said: list[str], sup
 )
 def test_one_word_of_several_is_not_enough(wanted: str, have: str, enough: bool) -> None:
     assert has_enough(frozenset(wanted), frozenset(have), 0.4) is enough
+
+
+@pytest.mark.parametrize(
+    ("claim", "said", "supported"),
+    [
+        ("He lives with P\u0430ul.", "He lives with Paul.", False),
+        ("He lives with P\u0430ul.", "They wrote: P\u0430ul.", True),
+        ("He lives with \u039daomi.", "He lives with Naomi.", False),
+        ("He lives with Paul.", "He lives with P\u0430ul.", True),
+        ("Он живёт с Paul.", "Он живёт.", True),
+        ("5 µg of TNFα at 3 kΩ", "five micrograms", True),
+    ],
+)
+def test_a_word_of_mixed_scripts_must_have_been_said(claim: str, said: str, supported: bool) -> None:
+    assert mixed_words_were_said(claim, said) is supported

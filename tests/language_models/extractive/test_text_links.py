@@ -16,7 +16,8 @@ from lapel.slices.language_models.extractive.text_links import has_foreign_links
         "write to billing@evil.com", "localhost/admin", "localhost:8080/x", "1.2.3.4/x", "//1.2.3.4/x",
         "//evil/x", "http:evil", "http:/1.2.3.4/x", r"https:\\evil.com\x", "https&colon;//evil",
         "&#x68;ttp://evil.com", "magnet:?xt=1", "data:text/html,x", "ｅｖｉｌ.com/x", "evil．com/x",
-        "evil。com/login", "evil\u200b.com", "ev\u00adil.com", "-- @evil.com/login", "> [Friday]: //evil/x",
+        "evil。com/login", "see еvil。рф", "пример。рф/login", "at evil.भारत/x",
+        "एक.भारत", "evil\u200b.com", "ev\u00adil.com", "-- @evil.com/login", "> [Friday]: //evil/x",
         "- [Friday]: //evil/login", "> - [a]: /x", "[a]:\n//evil/x", "[a]: /x 'title'", "[text](place)",
         "![text](place)", "[text][name]", "<b>", "<https://example.com>", "www.evil.com",
     ],
@@ -34,7 +35,7 @@ def test_a_link_is_seen(text: str) -> None:
         "Das ist gut.Ärger gab es nicht.", "z.B. am Freitag, d.h. morgen", "e.g. and i.e. this",
         "Dr.Smith said so", "24/7 and/or", "U.S.A. and p.m.", "Note: call him", "It costs 4.200,50 EUR.",
         "SPEAKER_0: hello", "今天。明天", "at 10:30/11:00", "[sic]", "wait...what", "1) one 2) two",
-        "version 2.1 // a comment",
+        "version 2.1 // a comment", "了。OK。好",
     ],
 )  # fmt: skip
 def test_ordinary_text_has_none(text: str) -> None:

@@ -143,7 +143,8 @@ def _deliveries(service: Deliveries, path: _Path) -> tuple[Operation, ...]:
             lambda call: service.read(call.actor, call.id, call.params["delivery_id"]),
             told(
                 "It has the newest 30 attempts: of each the time, the duration, the status of the answer or "
-                "the reason why there was none, and the first 4 KiB of the answer."
+                "the reason why there was none, and, for a key that may read the event, the first 4 KiB of "
+                "the answer."
             ),
         ),
     )

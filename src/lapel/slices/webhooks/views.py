@@ -75,14 +75,16 @@ def delivery_of(row: WebhookDeliveryRow) -> Delivery:
     )
 
 
-def whole_delivery_of(row: WebhookDeliveryRow, attempts: Sequence[DeliveryAttemptRow]) -> WholeDelivery:
-    """A delivery with these attempts."""
+def whole_delivery_of(
+    row: WebhookDeliveryRow, attempts: Sequence[DeliveryAttemptRow], *, shows_answers: bool
+) -> WholeDelivery:
+    """A delivery with these attempts, with or without what the receiver answered."""
     shown = msgspec.structs.asdict(delivery_of(row))
-    return WholeDelivery(**shown, attempts=[_attempt_of(each) for each in attempts])
+    return WholeDelivery(**shown, attempts=[_attempt_of(each, shows_answers) for each in attempts])
 
 
-def _attempt_of(row: DeliveryAttemptRow) -> ShownAttempt:
-    answer = row.answer
+def _attempt_of(row: DeliveryAttemptRow, shows_answer: bool) -> ShownAttempt:
+    answer = row.answer if shows_answer else None
     return ShownAttempt(
         number=row.number,
         started_at=timestamp(row.started_at),

@@ -163,7 +163,7 @@ class ShownAttempt(msgspec.Struct, frozen=True, kw_only=True):
 
     `latency_ms`: from the beginning of the attempt to the status line of the answer, or to the fault.
     `response_status` is null if there was no answer; `error` then says why. `response_body`: the first 4 KiB
-    of the answer, as text; null if it had none.
+    of the answer, as text; null if it had none, or if the caller's key may not read the event.
     """
 
     number: int

@@ -1,9 +1,10 @@
 """Checks whether a passage says what a claim says, and at which second.
 
 By words first: enough of the claim's words, and every number, are in the passage. If the words are others, as
-after a translation or a paraphrase, the meaning decides, by the embeddings of claim and sentences. A number
-or a link that the passage does not have is never supported. The name of a recording and the label of a
-speaker are not speech: they may explain a number or a name, and count as no word of the passage.
+after a translation or a paraphrase, the meaning decides, by the embeddings of claim and sentences. A number,
+a link or a word of mixed scripts that the passage does not have is never supported. The name of a recording
+and the label of a speaker are not speech: they may explain a number or a name, and count as no word of the
+passage.
 """
 
 from __future__ import annotations
@@ -13,7 +14,11 @@ from typing import TYPE_CHECKING
 
 from lapel.slices.ask.errors import told_of_missing_vectors
 from lapel.slices.embeddings.service import MOST_SENTENCES, cosines
-from lapel.slices.language_models.extractive.claim_support import has_enough, numbers_were_said
+from lapel.slices.language_models.extractive.claim_support import (
+    has_enough,
+    mixed_words_were_said,
+    numbers_were_said,
+)
 from lapel.slices.language_models.extractive.content_words import content_of
 from lapel.slices.language_models.extractive.text_links import has_foreign_links
 
@@ -52,11 +57,12 @@ def time_by_words(claim: str, passage: Passage, share: float) -> int | None:
 
 
 def _may_say(claim: str, passage: Passage) -> bool:
-    """Whether the passage has sentences, and each number and each link of the claim."""
+    """Whether the passage has sentences, and each number, link and word of mixed scripts of the claim."""
     said = [each.text for each in passage.sentences]
     return (
         bool(said)
         and not has_foreign_links(claim, passage.text)
+        and mixed_words_were_said(claim, f"{about(passage)} {passage.text}")
         and numbers_were_said(claim, [about(passage), *said])
     )
 

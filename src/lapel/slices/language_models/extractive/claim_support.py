@@ -7,6 +7,7 @@ answer cites one passage, and an entry of a summary may rest on any turns of the
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Sequence
 
 from lapel.foundation.written_text import normalized
@@ -24,6 +25,21 @@ LEAST_WORDS = 2
 _ANY_NUMBER = {0, 1}
 # Eleven in Spanish, but no number in English.
 _ONCE = re.compile(r"\bonce\b", re.IGNORECASE)
+
+# Letters that look like Latin ones; units and genes have others, such as those of kΩ and TNFα.
+_MIXED = re.compile(r"\b(?=\w*[A-Za-z\u00c0-\u024f])\w*[\u0400-\u052fΑΒΕΖΗΙΚΝΟΡΤΥΧικνορτυχ]\w*\b")
+
+
+def mixed_words_were_said(claim: str, said: str) -> bool:
+    """Whether each word of a claim that mixes Latin letters with letters that look like them was said with
+    the same letters. A reader takes such a word for another one."""
+    return _mixed_words(claim) <= _mixed_words(said)
+
+
+def _mixed_words(text: str) -> frozenset[str]:
+    if text.isascii():
+        return frozenset()
+    return frozenset(each.casefold() for each in _MIXED.findall(unicodedata.normalize("NFKC", text)))
 
 
 def numbers_were_said(claim: str, said: Sequence[str]) -> bool:

@@ -10,6 +10,8 @@ import html
 import re
 import unicodedata
 
+from lapel.foundation.written_text import MARKS, UNSPACED
+
 _TEXTS = re.compile(
     r"""
     \b[a-z][a-z0-9+.-]{1,30}:[/\\]{1,2}[^\s<>"`]*                # any scheme: https://example.com
@@ -18,7 +20,8 @@ _TEXTS = re.compile(
     | [\w.+-]{1,64}@[\w-]{1,63}(?:\.[\w-]{1,63})+                # an address of mail
     | \bwww\.\S+
     # A host: example.com/login, a_b.example.com, пример.рф.
-    | (?<![^\W_])(?:[\w-]{1,63}\.){1,20}(?:[^\W\d_]{2,24}|xn--[a-z0-9-]{1,59})(?![^\W_])(?:[:/?\#]\S*)?
+    | (?<![^\W_])(?:[\wMARKS-]{1,63}\.){1,20}(?:(?:[^\W\d_]|[MARKS]){2,24}|xn--[a-z0-9-]{1,59})(?![^\W_])
+      (?:[:/?\#]\S*)?
     | \b(?:localhost|\d{1,3}(?:\.\d{1,3}){3})[:/]\S+             # a host without a name of the DNS
     | \]\([^)]*\)?                                             # [text](place) and ![text](place)
     | \]\[[^\]]*\]?                                            # [text][name]
@@ -26,7 +29,7 @@ _TEXTS = re.compile(
     | ^(?:[ \t]|>|[-*+][ \t]|\d{1,3}[.)][ \t]){0,12}
       \[[^\]\n]{1,999}\]:[ \t]*\n?[ \t]*\S+[ \t]*(?:["'(].*)?$
     | <(?=[a-z/!?])[^>]*>?                                     # <b>, <https://example.com>, <!-- -->
-    """,
+    """.replace("MARKS", MARKS),
     re.IGNORECASE | re.MULTILINE | re.VERBOSE,
 )
 # The end of one sentence and the beginning of the next without a space between them: no host, unless it ends
@@ -36,8 +39,9 @@ _OF_HOSTS = frozenset(
     ("com", "net", "org", "io", "app", "dev", "info", "biz", "xyz", "top", "site", "ru", "cn", "uk")
 )
 _AFTER = ".,;:!?)]}'\"*_~”’»"
-# A full stop of Chinese or Japanese, which browsers take for the dot of a host.
-_DOT = re.compile(r"(?<=[a-z0-9])[。｡](?=[a-z0-9])", re.IGNORECASE)
+# A full stop of Chinese or Japanese, which browsers take for the dot of a host. Between two characters of
+# these languages it ends a sentence.
+_DOT = re.compile(f"(?<=[^\\W_{UNSPACED}])[。｡](?=[^\\W_{UNSPACED}])")
 
 
 def links_in(text: str) -> set[str]:

@@ -12,7 +12,7 @@ from lapel.foundation.queue.jobs import enqueue
 from lapel.slices.webhooks import queries
 from lapel.slices.webhooks.payloads import RECOVER, RecoveryJob
 from lapel.slices.webhooks.records import delivery_queries, recovery_queries
-from lapel.slices.webhooks.registration.event_checks import check_may_send
+from lapel.slices.webhooks.registration.event_checks import check_may_send, scope_of
 from lapel.slices.webhooks.service import check_enabled, unknown_webhook
 from lapel.slices.webhooks.views import delivery_of, whole_delivery_of
 from lapel.slices.webhooks.wire import DeliveryPage, Recovery
@@ -49,13 +49,17 @@ class Deliveries:
         return DeliveryPage(data=data, has_more=has_more, next_cursor=next_cursor)
 
     async def read(self, actor: Actor, webhook_id: str, delivery_id: str) -> WholeDelivery:
-        """One delivery with its newest attempts. Raises NotFound when the webhook has no such delivery."""
+        """One delivery with its newest attempts; without the answers of the receiver, which may repeat the
+        event, when the caller's key may not read the event.
+
+        Raises NotFound when the webhook has no such delivery.
+        """
         async with self._ports.database.acquire() as connection:
             row = await delivery_queries.read(connection, actor.world_id, delivery_id, webhook_id)
             if row is None:
                 raise _unknown_delivery()
             attempts = await delivery_queries.list_attempts(connection, actor.world_id, delivery_id)
-        return whole_delivery_of(row, attempts)
+        return whole_delivery_of(row, attempts, shows_answers=scope_of(row.event_type) in actor.scopes)
 
     async def redeliver(
         self, connection: Connection, actor: Actor, delivery_id: str, webhook_id: str | None = None
