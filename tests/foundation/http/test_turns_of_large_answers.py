@@ -13,7 +13,7 @@ import pytest
 
 from lapel.foundation.core.errors import Conflict
 from lapel.foundation.http.authorization import Access
-from lapel.foundation.http.calls import Call, NoBody, StoredCall
+from lapel.foundation.http.calls import Call, Content, NoBody, Reply, StoredCall
 from lapel.foundation.http.input.pagination import PageQuery
 from lapel.foundation.http.large_responses import LargeAnswers
 from lapel.foundation.http.routes import Routes
@@ -55,6 +55,15 @@ class Library:
         """A page of as many rows as asked for."""
         await self._make(call.actor.world_id)
         return BookPage([Book("x" * self.row_bytes)] * call.query.limit)
+
+    async def export(self, call: Call[Any, NoBody]) -> Reply[Content]:
+        """A file."""
+        await self._make(call.actor.world_id)
+        return Reply(b"x" * 64 * KIB, headers=(("Content-Type", "text/plain"),))
+
+    async def size_of_export(self, _call: Call[Any, NoBody]) -> int:
+        """Of a file."""
+        return 64 * KIB
 
     async def create(self, _call: StoredCall[Any, NoBody]) -> Book:
         """A small answer."""
@@ -107,6 +116,9 @@ async def served(ports: Ports, monkeypatch: pytest.MonkeyPatch, window: float = 
         ports,
         [
             BOOKS.get("/v1/books", "list_books", BookPage, PageQuery).plain("", library.list),
+            BOOKS.get("/v1/books/export", "export_books").content(
+                "", library.export, answer="file", sized=library.size_of_export
+            ),
             BOOKS.post("/v1/books", "create_book", Book).stored("", library.create, replay=library.renew),
         ],
         body_limit=1000,
@@ -259,3 +271,18 @@ async def test_repeats_whose_renewed_answers_are_large_take_turns(
         answers = await asyncio.gather(*repeats)
     assert {each.headers["idempotent-replayed"] for each in answers} == {"true"}
     assert {len(each.json()["text"]) for each in answers} == {64 * KIB}
+
+
+async def test_exports_are_made_beside_each_other_and_beside_a_large_page(
+    ports: Ports, tenant: Tenant, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with served(ports, monkeypatch) as made, asyncio.TaskGroup() as tasks:
+        await made.expect_large(tenant.headers)
+        made.library.open.clear()
+        page = tasks.create_task(made.get(tenant.headers, 100))
+        path = "/v1/books/export"
+        exports = [tasks.create_task(made.client.get(path, headers=tenant.headers)) for _ in range(2)]
+        await made.library.until_making(*[tenant.test_world] * 3)
+        made.library.open.set()
+        answers = await asyncio.gather(page, *exports)
+    assert [each.status_code for each in answers] == [200] * 3

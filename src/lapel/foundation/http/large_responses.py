@@ -1,7 +1,8 @@
 """Large answers: they wait for room in a budget of bytes, are then made in turns, and are sent in pieces.
 
 A project makes one of them at a time, because what makes it keeps the process and the database from all small
-requests: these then wait for a part of one large answer, however many clients read such answers.
+requests: these then wait for a part of one large answer, however many clients read such answers. Exports take
+no turns here. They are made while they are sent: few of them find room, or threads make them.
 
 A body counts from before it is made until the client has read it. A body that is made while it is sent counts
 with the bytes that are in memory at one time. While other requests wait for room, a client is disconnected if
@@ -91,10 +92,13 @@ class LargeAnswers:
             raise ClientGone from error
 
     async def make(self, project_id: str, answer: DeferredAnswer) -> Encoded:
-        """Make an answer when no other one of the project is being made. Call it with room for the answer.
+        """Make an answer; if `in_turn`, when no other one of the project is being made.
 
-        Raises Unavailable when the turn does not come in time, and what making raises.
+        Call it with room for the answer. Raises Unavailable when the turn does not come in time, and what
+        making raises.
         """
+        if not answer.in_turn:
+            return await answer.make()
         await self._making.enter(project_id)
         try:
             return await answer.make()

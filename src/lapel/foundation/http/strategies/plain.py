@@ -49,7 +49,8 @@ class Plain(Strategy[Query, Body, Response]):
         else:
             size = self._sizes.expected(call.actor.world_id, _most_rows(query))
         if size > LARGE:
-            return DeferredAnswer(size, lambda: self._make(call, run))
+            in_turn = self.operation.answer != "file"
+            return DeferredAnswer(size, lambda: self._make(call, run), in_turn)
         return await self._make(call, run)
 
     async def _make(
