@@ -6,7 +6,7 @@ import random
 
 import pytest
 
-from lapel.foundation.http.answer_sizes import AnswerSizes
+from lapel.foundation.http.strategies.answer_sizes import AnswerSizes
 
 KIB = 1 << 10
 

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, cast
 
 import msgspec
 
-from lapel.foundation.http.answer_sizes import LARGE, AnswerSizes
 from lapel.foundation.http.calls import Body, Call, Query, Reply
 from lapel.foundation.http.input.pagination import MOST_ROWS
 from lapel.foundation.http.operations import Response
 from lapel.foundation.http.responses import encode_any
+from lapel.foundation.http.strategies.answer_sizes import LARGE, AnswerSizes
 from lapel.foundation.http.strategies.exchange import DeferredAnswer
 from lapel.foundation.http.strategies.strategy import Strategy
 

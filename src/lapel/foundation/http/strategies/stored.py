@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import msgspec
 
-from lapel.foundation.http.answer_sizes import LARGE, AnswerSizes
 from lapel.foundation.http.calls import Body, Call, Query, Reply, StoredCall
 from lapel.foundation.http.operations import Response
 from lapel.foundation.http.refusals import AGAIN
 from lapel.foundation.http.responses import encode
 from lapel.foundation.http.strategies import idempotency
+from lapel.foundation.http.strategies.answer_sizes import LARGE, AnswerSizes
 from lapel.foundation.http.strategies.exchange import DeferredAnswer
 from lapel.foundation.http.strategies.idempotency import KEEP_ANSWERS, REPLAYED, StoredAnswer
 from lapel.foundation.http.strategies.strategy import Strategy
