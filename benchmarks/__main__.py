@@ -1,7 +1,7 @@
 """Runs benchmarks and shows all figures in one table.
 
 `make bench`, or `make bench ARGS="growth start"` for some of them. Those of ON_REQUEST run only if they are
-named.
+named. Some parts of a benchmark that has parts: `make bench ARGS="neighbours:lists,questions"`.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ def main() -> int:
     if {"-h", "--help"} & set(names):
         print(f"{__doc__}\nThere are {', '.join(known)}.")
         return 0
-    unknown = set(names) - set(known)
+    unknown = {name.partition(":")[0] for name in names} - set(known)
     if unknown:
         print(f"no such benchmark: {', '.join(sorted(unknown))}; there are {', '.join(known)}")
         return 2
@@ -63,7 +63,9 @@ def main() -> int:
     for name in names:
         print(f"measuring {name} ...", flush=True)
         try:
-            rows += importlib.import_module(f"benchmarks.{name}").measure()
+            module, _, parts = name.partition(":")
+            measure = importlib.import_module(f"benchmarks.{module}").measure
+            rows += measure(parts.split(",")) if parts else measure()
         except Exception:  # noqa: BLE001 - the figures of the others are shown all the same
             traceback.print_exc()
             failed.append(name)

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 import aiohttp
 
+from benchmarks.busy import busy
 from benchmarks.publication import Staged
 
 CLIENTS = 64
@@ -137,19 +138,34 @@ def publications(staged: list[Staged]) -> Generator[None]:
     yield
 
 
-def disturbances(
-    worlds: list[World], staged: list[Staged]
-) -> dict[str, Callable[[], AbstractContextManager[None]]]:
-    """Everything that the busy project does, by its name. `worlds`: test, then live."""
-    return {
-        f"{CLIENTS} clients that search for long texts in both worlds": lambda: flood(
-            worlds, _search, CLIENTS // 2
-        ),
-        f"{CLIENTS} long questions at once": lambda: flood(worlds[:1], _ask, CLIENTS),
-        f"events for as many webhooks as it may have (at most {MOST_WEBHOOKS})": lambda: flood(
-            worlds[:1], _write, WRITERS, _hook
-        ),
-        f"{len(staged)} large encrypted publications": lambda: publications(staged),
-        f"{EXPORTS} exports of its audit log": lambda: flood(worlds[:1], _export, EXPORTS),
-        f"{LISTERS} clients that read long lists": lambda: flood(worlds[:1], _list, LISTERS),
-    }
+PARTS = {
+    "cores": "programs that use all cores, without Lapel",
+    "searches": f"{CLIENTS} clients that search for long texts in both worlds",
+    "questions": f"{CLIENTS} long questions at once",
+    "webhooks": f"events for as many webhooks as it may have (at most {MOST_WEBHOOKS})",
+    "publications": "large encrypted publications",
+    "exports": f"{EXPORTS} exports of its audit log",
+    "lists": f"{LISTERS} clients that read long lists",
+}
+"""What the quiet project is beside, by the name of this part of the benchmark."""
+
+
+def disturb(part: str, worlds: list[World], staged: list[Staged]) -> AbstractContextManager[None]:
+    """Do one of PARTS during a block. `worlds` of the busy project: test, then live."""
+    match part:
+        case "cores":
+            return busy()
+        case "searches":
+            return flood(worlds, _search, CLIENTS // 2)
+        case "questions":
+            return flood(worlds[:1], _ask, CLIENTS)
+        case "webhooks":
+            return flood(worlds[:1], _write, WRITERS, _hook)
+        case "publications":
+            return publications(staged)
+        case "exports":
+            return flood(worlds[:1], _export, EXPORTS)
+        case "lists":
+            return flood(worlds[:1], _list, LISTERS)
+        case _:
+            raise ValueError(f"there is no part {part!r}; there are {', '.join(PARTS)}")

@@ -186,7 +186,7 @@ class Api:
             if isinstance(answer, StreamedAnswer):
                 await self._send_stream(answer, exchange, receive, send)
             else:
-                await self._send_large(answer, exchange, send)
+                return await self._send_large(answer, exchange, send)
         except ClientGone:
             pass
         except Exception as error:
@@ -219,17 +219,22 @@ class Api:
         await send(self._head(answer, exchange))
         await send({"type": "http.response.body", "body": answer[2], "more_body": False})
 
-    async def _send_large(self, answer: Encoded | DeferredAnswer, exchange: Exchange, send: Send) -> None:
-        """Wait for room, make the answer if it is not made yet, and send it.
+    async def _send_large(
+        self, answer: Encoded | DeferredAnswer, exchange: Exchange, send: Send
+    ) -> Encoded | None:
+        """Wait for room, make the answer if it is not made yet, and send it. Returns one that is not large.
 
         Raises Unavailable when no room becomes free in time, ClientGone when the client left or was cut off.
         """
         made = not isinstance(answer, DeferredAnswer)
         size = room_of(answer[2]) if made else answer.size
         async with self._large.room(exchange.scope, exchange.actor.world_id, size, made=made) as place:
-            whole = answer if made else await answer.make()
+            whole = answer if made else await self._large.make(exchange.actor.project_id, answer)
+            if not is_large(whole[2]):
+                return whole
             await send(self._begin(whole, exchange))
             await self._large.send(exchange.scope, send, whole[2], place)
+        return None
 
     async def _send_stream(
         self, answer: StreamedAnswer, exchange: Exchange, receive: Receive, send: Send

@@ -1,4 +1,8 @@
-"""Large answers: they wait for room in a budget of bytes, are then made, and are sent in pieces.
+"""Large answers: they wait for room in a budget of bytes, are then made in turns, and are sent in pieces.
+
+A project makes one of them at a time, because what makes it keeps the process and the database from all small
+requests: these then wait for a part of one large answer, however many clients read such answers. Exports take
+no turns here. They are made while they are sent: few of them find room, or threads make them.
 
 A body counts from before it is made until the client has read it. A body that is made while it is sent counts
 with the bytes that are in memory at one time. While other requests wait for room, a client is disconnected if
@@ -16,6 +20,7 @@ import structlog
 from lapel.foundation.core.admission import Admission, NoRoom, TooSlow
 from lapel.foundation.core.asgi import CONNECTION, ClientGone
 from lapel.foundation.core.errors import ApiError, Unavailable
+from lapel.foundation.database.turns.keyed_turns import KeyedTurns
 from lapel.parsers import MIB
 
 if TYPE_CHECKING:
@@ -24,9 +29,10 @@ if TYPE_CHECKING:
     from lapel.foundation.core.admission import Place
     from lapel.foundation.core.asgi import Scope, Send
     from lapel.foundation.http.calls import Content
+    from lapel.foundation.http.strategies.exchange import DeferredAnswer, Encoded
 
 PIECE = 256 * 1024
-"""The most bytes that are written to the connection at once. A longer body is a large answer."""
+"""The most bytes that are written to the connection at once. A longer body needs room to be sent."""
 
 IN_PIECES = 640 * 1024
 """The size in bytes that an answer counts for if it is made in pieces."""
@@ -44,6 +50,7 @@ _OF_ONE_WORLD = 64 * MIB
 # Three copies: the row from the database, the decoded row, the encoded answer.
 _WHILE_MADE = 3
 _WITHIN_SECONDS = 60.0
+_TOO_MANY = "Many large answers are being read at once. Repeat the request."
 
 _log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
 
@@ -65,6 +72,7 @@ class LargeAnswers:
         """`least_rate`: bytes a second; it is measured over `window` seconds, while others wait."""
         self._least_rate = least_rate
         self._admission = Admission(_TOTAL, _OF_ONE_WORLD, patience=window * 1.6, window=window)
+        self._making = KeyedTurns(window * 1.6, _TOO_MANY)
 
     @asynccontextmanager
     async def room(self, scope: Scope, world_id: int, size: int, *, made: bool) -> AsyncGenerator[Place]:
@@ -77,13 +85,25 @@ class LargeAnswers:
             async with self._admission.place(world_id, size if made else size * _WHILE_MADE) as place:
                 yield place
         except NoRoom:
-            raise Unavailable(
-                "Many large answers are being read at once. Repeat the request.", retry_after=2
-            ) from None
+            raise Unavailable(_TOO_MANY, retry_after=2) from None
         except TooSlow as error:
             _log.warning("answer.cut_off", world_id=world_id, size=size)
             _hang_up(scope)
             raise ClientGone from error
+
+    async def make(self, project_id: str, answer: DeferredAnswer) -> Encoded:
+        """Make an answer; if `in_turn`, when no other one of the project is being made.
+
+        Call it with room for the answer. Raises Unavailable when the turn does not come in time, and what
+        making raises.
+        """
+        if not answer.in_turn:
+            return await answer.make()
+        await self._making.enter(project_id)
+        try:
+            return await answer.make()
+        finally:
+            self._making.leave(project_id)
 
     async def send(self, scope: Scope, send: Send, body: Content, place: Place) -> None:
         """Send a body for which `place` is the room, no faster than the client reads.

@@ -48,10 +48,11 @@ class Exchange(msgspec.Struct):
 
 @dataclass(frozen=True, slots=True)
 class DeferredAnswer:
-    """An answer of about `size` bytes that is not made yet."""
+    """An answer of about `size` bytes that is not made yet. `in_turn`: see LargeAnswers."""
 
     size: int
     make: Callable[[], Awaitable[Encoded]]
+    in_turn: bool = True
 
 
 @dataclass(frozen=True, slots=True)

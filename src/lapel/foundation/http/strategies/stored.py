@@ -12,6 +12,8 @@ from lapel.foundation.http.operations import Response
 from lapel.foundation.http.refusals import AGAIN
 from lapel.foundation.http.responses import encode
 from lapel.foundation.http.strategies import idempotency
+from lapel.foundation.http.strategies.answer_sizes import LARGE, AnswerSizes
+from lapel.foundation.http.strategies.exchange import DeferredAnswer
 from lapel.foundation.http.strategies.idempotency import KEEP_ANSWERS, REPLAYED, StoredAnswer
 from lapel.foundation.http.strategies.strategy import Strategy
 
@@ -52,9 +54,10 @@ class Stored(Strategy[Query, Body, Response]):
         super().__init__(operation, handler, checks)
         self._handler = handler
         self._effects = effects
+        self._sizes = AnswerSizes()
 
-    async def answer(self, exchange: Exchange, params: Params, receive: Receive) -> _Whole:
-        """The answer of this run, or of an earlier one with the same key.
+    async def answer(self, exchange: Exchange, params: Params, receive: Receive) -> _Whole | DeferredAnswer:
+        """The answer of this run, or of an earlier one with the same key. A renewed answer may be large.
 
         Raises what the operation raises, what `Ticket.claim` raises, and Unavailable when the database is
         unavailable. Raises an error of AGAIN only if the second run also ends with one.
@@ -70,7 +73,7 @@ class Stored(Strategy[Query, Body, Response]):
         except AGAIN:
             return await self._run_once(call, ticket)
 
-    async def _run_once(self, call: Call[Query, Body], ticket: Ticket | None) -> _Whole:
+    async def _run_once(self, call: Call[Query, Body], ticket: Ticket | None) -> _Whole | DeferredAnswer:
         done = await self._run_or_find(call, ticket)
         if isinstance(done, StoredAnswer):
             # The transaction's connection is free again here, because `replay` may take one: repeats that
@@ -100,10 +103,20 @@ class Stored(Strategy[Query, Body, Response]):
                 await ticket.store(connection, sealer, now, StoredAnswer(encoded[0], encoded[2]), end_user_id)
             return answer, encoded
 
-    async def _replay(self, call: Call[Query, Body], stored: StoredAnswer) -> _Whole:
-        body: AnswerBody = stored.body
-        if self._handler.replay is not None:
+    async def _replay(self, call: Call[Query, Body], stored: StoredAnswer) -> _Whole | DeferredAnswer:
+        renew = self._handler.replay
+        if renew is None:
+            return self._encode_replay(stored.body, stored.status)
+
+        async def make() -> _Whole:
             before: Any = msgspec.json.decode(stored.body, type=self._handler.response)
-            body = await self._handler.replay(call, before)
-        status, headers, content = encode(self.operation, Reply(body, stored.status))
+            encoded = self._encode_replay(await renew(call, before), stored.status)
+            self._sizes.learn(call.actor.world_id, len(encoded[2]), rows=1)
+            return encoded
+
+        size = self._sizes.expected(call.actor.world_id, rows=1)
+        return DeferredAnswer(size, make) if size > LARGE else await make()
+
+    def _encode_replay(self, body: AnswerBody, status: int) -> _Whole:
+        status, headers, content = encode(self.operation, Reply(body, status))
         return status, (*headers, *REPLAYED), content
