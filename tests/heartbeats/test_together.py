@@ -223,7 +223,7 @@ async def test_a_heartbeat_that_is_cancelled_lets_the_next_one_in(live: Running,
 async def test_among_others_a_bad_token_is_401_and_another_ones_id_403(fleet: list[Worn]) -> None:
     first, second, *others = fleet
     answers = await asyncio.gather(
-        first.send({"battery_percent": 1}, token=first.token[:-1] + "0"),
+        first.send({"battery_percent": 1}, token=first.token[:-1] + ("1" if first.token[-1] == "0" else "0")),
         second.send({"battery_percent": 2}, device_id=first.id),
         *(each.send({"battery_percent": 3}) for each in others),
     )

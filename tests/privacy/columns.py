@@ -178,7 +178,7 @@ count: a number that Lapel or a device counted or measured
     firmware_releases   release_sequence bin_file_size_bytes ufw_file_size_bytes
     full_worlds         bytes
     idempotency_keys    status
-    job_starts          starts failures
+    job_starts          starts charges failures
     media               file_size_bytes duration_ms claimed_duration_ms
     organization_config_overrides revision
     pgqueuer            priority attempts slot
@@ -191,11 +191,11 @@ count: a number that Lapel or a device counted or measured
     rollouts            percent max_failure_rate deadline_hours offered
     search_chunks       place start_ms end_ms
     search_transcripts  chunks tries stale_from
-    speech_work         piece failures starts turns counted_ms
+    speech_work         piece failures starts charges turns counted_ms
     summaries           template_version
     summary_template_versions version
     summary_templates   version
-    summary_work        failures starts
+    summary_work        failures starts charges
     transcription_pieces piece
     transcriptions      progress num_speakers language_probability duration_ms word_count confidence
     upload_attempts     file_size_bytes expected_size expected_duration_ms

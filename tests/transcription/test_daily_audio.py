@@ -231,7 +231,7 @@ async def test_hours_of_what_was_transcribed_in_part_are_not_given_back(day: Day
 
 
 async def test_hours_of_an_audio_that_kills_workers_are_not_given_back(day: Day) -> None:
-    await day.sql("UPDATE speech_work SET starts = 20 WHERE world_id = $1")
+    await day.sql("UPDATE speech_work SET charges = array_fill('a'::text, ARRAY[20]) WHERE world_id = $1")
     assert await day.fail(AssertionError("it is not begun")) == FACTS.duration_ms
 
 

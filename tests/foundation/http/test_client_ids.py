@@ -12,6 +12,7 @@ import pytest
 from lapel.foundation import telemetry
 from lapel.slices.system.service import Probe
 from tests.mcp.clients import Raw
+from tests.support.client import CHECKED
 from tests.support.log_lines import logged_lines
 from tests.support.patience import LONG
 from tests.support.running import Running
@@ -37,7 +38,7 @@ def about(answer: httpx.Response, lines: io.StringIO) -> list[dict[str, str]]:
 
 async def logged(live: Running, lines: io.StringIO, *headers: tuple[str, str]) -> Ids:
     """The ids in the only line about a request with these headers."""
-    async with httpx.AsyncClient(base_url=live.url, timeout=LONG) as client:
+    async with httpx.AsyncClient(base_url=live.url, timeout=LONG, event_hooks=CHECKED) as client:
         answer = await client.get("/v1/nothing", headers=list(headers))
     (line,) = about(answer, lines)
     return line.get("trace_id"), line.get("parent_id"), line.get("client_request_id")
@@ -114,7 +115,7 @@ async def test_each_line_about_an_error_has_them(
         raise RuntimeError("a fault")
 
     monkeypatch.setattr(Probe, "health", fail)
-    async with httpx.AsyncClient(base_url=live.url, timeout=LONG) as client:
+    async with httpx.AsyncClient(base_url=live.url, timeout=LONG, event_hooks=CHECKED) as client:
         headers = {"traceparent": VALID, "x-request-id": "a-1"}
         failed = await client.get("/health", headers=headers)
         after = await client.get("/health")
@@ -131,7 +132,7 @@ async def test_each_line_about_an_error_has_them(
 async def test_the_request_of_a_tool_has_the_ids_of_the_call(
     live: Running, lines: io.StringIO, tenant: Tenant
 ) -> None:
-    async with httpx.AsyncClient(timeout=LONG) as client:
+    async with httpx.AsyncClient(timeout=LONG, event_hooks=CHECKED) as client:
         params = {"name": "list_devices", "arguments": {}}
         await Raw(live.url, tenant.test_key, client).ask(
             "tools/call", params, traceparent=VALID, X_Request_Id="a-1"

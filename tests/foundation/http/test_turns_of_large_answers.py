@@ -22,6 +22,7 @@ from lapel.hosting.connections.connection_limits import HttpLimits
 from lapel.hosting.listener import serve
 from lapel.hosting.sockets import listen
 from tests.support.api import api_of
+from tests.support.patience import LONG, patience
 from tests.support.tenants import Tenant
 
 KIB = 1 << 10
@@ -86,7 +87,7 @@ class Library:
 
     async def until_making(self, *worlds: int) -> None:
         """Until exactly these answers are being made, and no other one begins."""
-        async with asyncio.timeout(10):
+        async with patience(10):
             while sorted(self.making) != sorted(worlds):  # noqa: ASYNC110 - the list of this library
                 await asyncio.sleep(0.005)
         await asyncio.sleep(0.05)
@@ -131,7 +132,7 @@ async def served(ports: Ports, monkeypatch: pytest.MonkeyPatch, window: float = 
     await ready.wait()
     url = f"http://127.0.0.1:{sockets[0].getsockname()[1]}"
     try:
-        async with httpx.AsyncClient(base_url=url, timeout=30) as client:
+        async with httpx.AsyncClient(base_url=url, timeout=LONG) as client:
             yield Served(library, client, large)
     finally:
         library.open.set()
