@@ -22,6 +22,7 @@ UNCHECKED = {
     "contract/test_large_answers.py": "answers that only look like those of the operations",
     "embedded/s3/protocol/test_body.py": "the store's answers",
     "foundation/http/test_api.py": "operations of the test's own",
+    "foundation/http/test_client_ids.py": "messages of MCP",
     "foundation/http/test_direct.py": "operations of the test's own",
     "foundation/http/test_lasting.py": "operations of the test's own",
     "foundation/http/test_mounts.py": "operations of the test's own",

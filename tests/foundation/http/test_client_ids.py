@@ -132,7 +132,7 @@ async def test_each_line_about_an_error_has_them(
 async def test_the_request_of_a_tool_has_the_ids_of_the_call(
     live: Running, lines: io.StringIO, tenant: Tenant
 ) -> None:
-    async with httpx.AsyncClient(timeout=LONG, event_hooks=CHECKED) as client:
+    async with httpx.AsyncClient(timeout=LONG) as client:
         params = {"name": "list_devices", "arguments": {}}
         await Raw(live.url, tenant.test_key, client).ask(
             "tools/call", params, traceparent=VALID, X_Request_Id="a-1"
