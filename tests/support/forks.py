@@ -13,6 +13,7 @@ import signal
 import sys
 import tempfile
 import threading
+import traceback
 from collections.abc import Mapping
 from multiprocessing.connection import wait
 from multiprocessing.context import ForkServerProcess
@@ -63,9 +64,15 @@ def take_environment(environment: Mapping[str, str]) -> None:
 
 
 def note_forks(marker: Path) -> None:
-    """Make this file when Python runs in a process that is forked from this one, as it does until the exec.
+    """Make this file when Python is about to run in a process that is forked from this one, as it does until the exec.
 
     Such a process may hang on a lock that another thread held at the fork. What Python's own module
-    subprocess starts runs none.
+    subprocess starts runs none. The spawner is forked on purpose, while there is one thread.
     """
-    os.register_at_fork(after_in_child=marker.touch)
+
+    def note() -> None:
+        by_spawner = "fork_spawner" in {each.name for each in traceback.extract_stack()}
+        if not by_spawner or len(list(Path("/proc/self/task").iterdir())) > 1:
+            marker.touch()
+
+    os.register_at_fork(before=note)

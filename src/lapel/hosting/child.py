@@ -20,6 +20,7 @@ from lapel.foundation.core import crash_points
 from lapel.foundation.workers import open_files
 from lapel.foundation.workers.parent_death import end_with, keep_one_heap, name_process
 from lapel.hosting.roles.role_process import RoleProcess
+from lapel.hosting.spawner_fork import fork_spawner
 from lapel.process_environment import from_parent
 from lapel.settings import Settings
 
@@ -63,9 +64,11 @@ def run(role: Role) -> None:
     telemetry.configure(settings.log_level, settings.log_format, role)
     crash_points.arm(parent.crash)
     open_files.raise_limit()
+    # Before there is a second thread, and before much is imported, which the fork would keep in memory.
+    spawner = fork_spawner() if role == "worker" else None
     runs = load(role)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(_until_told(lambda stop: runs(RoleProcess(settings, parent, stop))))
+        runner.run(_until_told(lambda stop: runs(RoleProcess(settings, parent, stop, spawner))))
 
 
 async def _until_told(runs: Callable[[asyncio.Event], Coroutine[None, None, None]]) -> None:

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 import structlog
 
+from lapel.foundation.workers.open_files import close_all_but
 from lapel.foundation.workers.parent_death import keep_one_heap
 from lapel.hosting.children import start_program
 
@@ -139,7 +140,7 @@ def _become(
         os.setpgid(0, 0)  # Ctrl-C in the terminal reaches only the supervisor, which stops the tree
         _reset_signals()
         signal.pthread_sigmask(signal.SIG_SETMASK, unblocked)
-        _close_all_but({1, 2, *descriptors})
+        close_all_but({1, 2, *descriptors})
         os.open(os.devnull, os.O_RDONLY)  # becomes descriptor 0, the lowest that is free
         os.environ.clear()
         os.environ.update(environment)
@@ -180,13 +181,6 @@ def _reset_signals() -> None:
     for number in signal.valid_signals():
         if callable(signal.getsignal(number)):
             signal.signal(number, signal.SIG_DFL)
-
-
-def _close_all_but(kept: set[int]) -> None:
-    for each in list(Path("/proc/self/fd").iterdir()):
-        if int(each.name) not in kept:
-            with contextlib.suppress(OSError):  # the one that the listing itself had open
-                os.close(int(each.name))
 
 
 def _code_of(end: SystemExit) -> int:

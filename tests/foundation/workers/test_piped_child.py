@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import subprocess
 import sys
 
 import psutil
 import uvloop
 
-from lapel.foundation.workers.piped_child import PipedChild
+from lapel.foundation.workers.piped_child import DirectChild, PipedChild
 from tests.support.patience import patience
 
 # The grandchild holds the child's ends of the streams, and reads nothing.
@@ -22,9 +23,17 @@ time.sleep(600)
 _UNSENT = 10 * 1024 * 1024
 
 
+def _started(code: str) -> PipedChild:
+    return PipedChild(
+        lambda streams, errors: DirectChild(
+            subprocess.Popen((sys.executable, "-c", code), stdin=streams, stdout=streams, stderr=errors)
+        )
+    )
+
+
 async def _leaves_nothing_open() -> None:
     before = psutil.Process().num_fds()
-    child = PipedChild((sys.executable, "-c", _WITH_GRANDCHILD), pass_fds=(), env=dict(os.environ))
+    child = _started(_WITH_GRANDCHILD)
     await child.connected()
     grandchild = int(await child.stdout.readline())
     try:
@@ -47,7 +56,7 @@ async def test_a_grandchild_that_reads_nothing_keeps_no_descriptor_open() -> Non
 async def test_under_uvloop_too() -> None:
     async def after_another() -> None:
         # What uvloop opens for its first streams stays open.
-        child = PipedChild((sys.executable, "-c", ""), pass_fds=(), env=dict(os.environ))
+        child = _started("")
         await child.connected()
         await child.wait()
         await child.close()

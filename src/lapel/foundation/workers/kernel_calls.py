@@ -16,8 +16,9 @@ import struct
 from collections.abc import Collection, Sequence
 from pathlib import Path
 
-# The capability to open files in spite of their modes.
-DAC_OVERRIDE = 1
+# Capabilities: to open files in spite of their modes, to signal processes of other accounts, to change the
+# account, to drop capabilities from the bounding set, and (among much else) to make namespaces.
+DAC_OVERRIDE, KILL, SETGID, SETUID, SETPCAP, SYS_ADMIN = 1, 5, 6, 7, 8, 21
 CLONE_NEWUSER, CLONE_NEWNET = 0x1000_0000, 0x4000_0000
 
 _SET_DUMPABLE, _CAPBSET_READ, _CAPBSET_DROP, _SET_NO_NEW_PRIVS, _CAP_AMBIENT = 4, 23, 24, 38, 47
@@ -105,10 +106,13 @@ def shrink_bounding_set(kept: Collection[int] = ()) -> None:
 
 
 def drop_capabilities(kept: Collection[int] = ()) -> None:
-    """Gives up every capability but `kept` (numbers below 32, held at present), also as uid 0."""
+    """Gives up every capability but those of `kept` (numbers below 32) that are held, also as uid 0."""
     _prctl(_CAP_AMBIENT, _AMBIENT_CLEAR_ALL)
     header = struct.pack("=Ii", _CAPABILITY_VERSION, 0)
-    bits = sum(1 << number for number in kept)
+    held = ctypes.create_string_buffer(24)
+    _checked(_libc().capget(header, held))
+    _, permitted, *_ = struct.unpack("=6I", held)
+    bits = sum(1 << number for number in kept) & permitted
     # Effective, permitted, inheritable; then the same for the capabilities from 32 on.
     _checked(_libc().capset(header, struct.pack("=6I", bits, bits, 0, 0, 0, 0)))
 

@@ -1,4 +1,4 @@
-"""Tells the operator when a process has used up its file descriptors.
+"""Closes file descriptors, and tells the operator when a process has used them up.
 
 Each connection and each open file is one. Without a free one, the event loop drops new connections, and logs
 nothing.
@@ -14,6 +14,7 @@ import errno
 import os
 import resource
 import time
+from pathlib import Path
 
 import structlog
 
@@ -47,6 +48,14 @@ async def watch_limit(*, look: float = _LOOK_SECONDS, between: float = _BETWEEN_
         if remedy is not None and time.monotonic() - told >= between:
             told = time.monotonic()
             _log.error("process.open_files_used_up", limit=limit, remedy=remedy)
+
+
+def close_all_but(kept: set[int]) -> None:
+    """Close what a fork must not have. Linux only."""
+    for each in list(Path("/proc/self/fd").iterdir()):
+        if int(each.name) not in kept:
+            with contextlib.suppress(OSError):  # the one that the listing itself had open
+                os.close(int(each.name))
 
 
 def _lacking(limit: int) -> str | None:

@@ -34,6 +34,11 @@ _SYSTEM = (
     *("/proc/meminfo", "/proc/stat", "/sys/devices/system/cpu", "/sys/fs/cgroup", "/dev/urandom"),
 )
 _DEVICES = ("/dev/null",)
+# The capabilities of root that `confine` needs, and those to signal a confined child and to read its code.
+RIGHTS_TO_CONFINE = (
+    *(kernel_calls.SETUID, kernel_calls.SETGID, kernel_calls.SETPCAP, kernel_calls.SYS_ADMIN),
+    *(kernel_calls.KILL, kernel_calls.DAC_OVERRIDE),
+)
 
 
 class Layer(msgspec.Struct, frozen=True):
@@ -92,14 +97,13 @@ def confine(
     return layers
 
 
-def give_up_rights() -> list[Layer]:
-    """Gives up all of root's rights except the right to open files of other accounts.
+def give_up_rights(kept: Collection[int] = (kernel_calls.DAC_OVERRIDE,)) -> list[Layer]:
+    """Gives up all of root's rights except `kept`, by default the right to open files of other accounts.
 
     The process may still use the network and open files.
     """
     if sys.platform != "linux":
         return [Layer("rights", holds=False, why=f"nothing is known of {sys.platform}")]
-    kept = (kernel_calls.DAC_OVERRIDE,)
     layers = [_layer("no new privileges", kernel_calls.forbid_new_privileges)]
     if os.geteuid() == 0:
         layers.append(

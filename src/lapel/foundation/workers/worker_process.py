@@ -16,19 +16,19 @@ import os
 import signal
 import socket
 import struct
-import sys
 from collections import deque
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Protocol, TypeVar, runtime_checkable
+from typing import ClassVar, Protocol, TypeVar, runtime_checkable
 
 import msgspec
 import structlog
 
 from lapel.foundation.core.disk_guard import is_disk_full
-from lapel.foundation.workers.piped_child import PipedChild
-from lapel.foundation.workers.worker_child import HEAD, PROGRESS, REFUSAL, Bounds, Refusal, RefusalFrame
-from lapel.process_environment import environment_without_ours
+from lapel.foundation.workers.piped_child import DirectChild, PipedChild
+from lapel.foundation.workers.spawning.child_program import ChildProgram, start_program
+from lapel.foundation.workers.spawning.spawner_client import SpawnerClient
+from lapel.foundation.workers.worker_child import HEAD, PROGRESS, REFUSAL, Refusal, RefusalFrame
 
 T = TypeVar("T", bound=msgspec.Struct)
 
@@ -36,9 +36,6 @@ _STDERR_PIECES = 20
 # The most bytes that a child under an attacker's control can make this process hold.
 _LARGEST_ANSWER = 64 * 1024 * 1024
 _LAST_SECONDS = 2.0
-# For libraries: idle threads do not spin, and no telemetry is sent. Without ORT_DISABLE_TELEMETRY,
-# onnxruntime reports to its vendor, and leaves files in the home folder and in the temporary folder.
-_QUIET = {"OPENBLAS_NUM_THREADS": "1", "HF_HUB_DISABLE_TELEMETRY": "1", "ORT_DISABLE_TELEMETRY": "1"}
 
 _log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
 
@@ -67,7 +64,12 @@ class WorkerProcess:
     `idle_seconds`: the child is ended after this time without a call, which frees its memory (None: never).
     `reads`: files and folders, besides Python's own, that the child opens by name; None for a child that is
     trusted and keeps all our rights.
+
+    `spawner` starts the fenced children of a process that has given up the rights which this needs. It is of
+    the process, as these rights are; None: the process starts its children itself.
     """
+
+    spawner: ClassVar[SpawnerClient | None] = None
 
     def __init__(
         self,
@@ -166,20 +168,26 @@ class WorkerProcess:
         self._files, theirs = socket.socketpair()
         self._files.setblocking(False)  # a child that receives no files must not block the event loop
         with theirs:
-            bounds = Bounds(
-                memory_bytes=self._memory_bytes, parent=os.getpid(), files=theirs.fileno(), reads=self._reads
-            )
-            told = msgspec.json.encode(bounds).decode()
-            # -P: imports nothing from the working directory, which holds no code of ours.
-            self._child = PipedChild(
-                (sys.executable, "-P", "-m", self._module, told, *self._arguments),
-                pass_fds=[theirs.fileno()],
-                env=environment_without_ours(**_QUIET),
-            )
+            self._child = self._begin(theirs.fileno())
         child = self._child
         await child.connected()
         self._listening = asyncio.create_task(self._listen(child.stderr))
         return child
+
+    def _begin(self, files: int) -> PipedChild:
+        program = ChildProgram(
+            module=self._module,
+            arguments=list(self._arguments),
+            memory_bytes=self._memory_bytes,
+            reads=self._reads,
+        )
+        # A trusted child keeps our rights, and needs none beyond them.
+        spawner = None if self._reads is None else WorkerProcess.spawner
+        if spawner is None:
+            return PipedChild(
+                lambda streams, errors: DirectChild(start_program(program, streams, errors, files))
+            )
+        return PipedChild(lambda streams, errors: spawner.start(program, streams, errors, files))
 
     async def _exchange(
         self,

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from lapel.foundation.workers.sandbox import Layer
+    from lapel.foundation.workers.spawning.spawner_client import SpawnerClient
     from lapel.process_environment import FromParent
     from lapel.settings import Settings
 
@@ -23,11 +24,13 @@ _log: structlog.stdlib.BoundLogger = structlog.get_logger("lapel.process")
 
 @dataclass(frozen=True, slots=True)
 class RoleProcess:
-    """This process. `stop` is set when it shall end."""
+    """This process. `stop` is set when it shall end. `spawner` starts the fenced children of a worker that
+    root has started."""
 
     settings: Settings
     parent: FromParent
     stop: asyncio.Event
+    spawner: SpawnerClient | None = None
 
     def say_ready(self) -> None:
         """Tell the supervisor that this process serves."""

@@ -1,0 +1,1 @@
+"""How a child of `WorkerProcess` is started: by this process, or by a spawner that keeps rights of root."""
