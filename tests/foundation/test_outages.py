@@ -84,7 +84,7 @@ def test_503_is_no_warning_each_while_the_database_is_away(
     before = len(logged(lines))
     for _ in range(50):
         telemetry.observe_request(None, "GET", 503, 0.1, ANONYMOUS, None)
-    telemetry.flush_request_lines()
+    telemetry.flush_log()
     assert [each["level"] for each in logged(lines)[before:]] == ["info"] * 50
     before = len(logged(lines))
     telemetry.observe_request(None, "GET", 500, 0.1, ANONYMOUS, None)

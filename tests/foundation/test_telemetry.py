@@ -22,8 +22,9 @@ from lapel.foundation.core.actors import ANONYMOUS, Actor
 from lapel.foundation.core.base62 import ALPHABET
 from lapel.foundation.core.request_id import REQUEST_ID
 from lapel.foundation.identity.tokens import new_token
+from lapel.foundation.log_writer import Line, LogWriter
 from lapel.foundation.outages import OUTAGES
-from lapel.foundation.request_lines import RequestLine, RequestLines
+from lapel.foundation.request_lines import RequestLine
 from tests.support.declared import ID_PREFIXES, TOKEN_PREFIXES, declared_operations
 from tests.support.log_lines import logged_lines
 
@@ -124,7 +125,7 @@ def test_answers_are_counted_by_operation_and_status_only(
     before = counted.search(telemetry.render_metrics().decode())
     telemetry.observe_request(None, "BREW" * 100, 404, 0.002, ANONYMOUS, None)
     telemetry.observe_request(None, "GET", 503, 0.2, ANONYMOUS, None)
-    telemetry.flush_request_lines()
+    telemetry.flush_log()
     text = telemetry.render_metrics().decode()
     after = counted.search(text)
     assert after is not None
@@ -140,7 +141,7 @@ BY_NAME = {each.name: each for each in declared_operations()}
 
 def answered(lines: io.StringIO) -> list[dict[str, object]]:
     """The lines about answers since the last call, without those of level debug."""
-    telemetry.flush_request_lines()
+    telemetry.flush_log()
     found = [json.loads(line) for line in lines.getvalue().splitlines()]
     lines.seek(0)
     lines.truncate()
@@ -228,35 +229,35 @@ def test_a_line_of_an_answer_has_the_fields_of_all_lines(lines: io.StringIO) -> 
 
 def test_lines_are_written_soon_and_a_log_that_takes_nothing_stops_no_answer() -> None:
     taken, go = threading.Event(), threading.Event()
-    written: list[RequestLine] = []
+    written: list[Line] = []
 
-    def write(some: list[RequestLine]) -> None:
+    def write(some: list[Line], _dropped: int, _patience: float | None) -> None:
         taken.set()
         assert go.wait(30)
         written.extend(some)
 
-    requests = RequestLines(write)
+    requests = LogWriter(write)
     line = RequestLine(1.0, "get_recording", "GET", 404, 1.0, "key", None, "req_1")
     requests.add(line)
     assert taken.wait(30)
     for _ in range(50_000):
         requests.add(line)
     go.set()
-    requests.flush()
+    requests.flush(30)
     assert 10_000 < len(written) < 50_000
-    assert "lapel_request_lines_dropped_total" in telemetry.render_metrics().decode()
+    assert "lapel_log_lines_dropped_total" in telemetry.render_metrics().decode()
 
 
 def test_a_log_that_fails_once_does_not_end_the_lines() -> None:
     written = threading.Event()
     fails = [True]
 
-    def write(_some: list[RequestLine]) -> None:
+    def write(_some: list[Line], _dropped: int, _patience: float | None) -> None:
         if fails.pop() if fails else False:
             raise MemoryError
         written.set()
 
-    requests = RequestLines(write)
+    requests = LogWriter(write)
     line = RequestLine(1.0, "get_recording", "GET", 404, 1.0, "key", None, "req_1")
     requests.add(line)
     while fails:

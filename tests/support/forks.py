@@ -64,7 +64,7 @@ def take_environment(environment: Mapping[str, str]) -> None:
 
 
 def note_forks(marker: Path) -> None:
-    """Make this file when Python is about to run in a process forked from this one, as it does until the exec.
+    """Make this file when Python is about to run in a process forked from this one, as it does until exec.
 
     Such a process may hang on a lock that another thread held at the fork. What Python's own module
     subprocess starts runs none. The spawner is forked on purpose, while there is one thread.

@@ -1,33 +1,15 @@
-"""The log lines of answers: collected as they are made, and written a moment later by a thread.
-
-An ordinary line takes longer to make than the answer of the most frequent calls. So an answer only adds a
-struct to a line of waiting ones, and a thread writes all that wait, 20 times a second. If the stream takes
-nothing, for example a full pipe, answers go on: what does not fit is dropped and counted.
-"""
+"""The log lines of answers. The thread that writes them makes their text (log_writer.py)."""
 
 from __future__ import annotations
 
-import os
-import threading
-import time
-from collections import deque
 from datetime import UTC, datetime
 from functools import lru_cache
 from typing import TYPE_CHECKING, Literal
 
 import msgspec
-from prometheus_client import Counter
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
-
-# Lines that wait, in one process: more than it answers in a second.
-_MOST_WAITING = 20_000
-_PAUSE_SECONDS = 0.05
-
-_DROPPED = Counter(
-    "lapel_request_lines_dropped", "Log lines of answers that were not written, because the log took no more."
-)
+    from collections.abc import Iterable
 
 
 class RequestLine(msgspec.Struct, frozen=True):
@@ -45,50 +27,6 @@ class RequestLine(msgspec.Struct, frozen=True):
     error: str | None = None
     level: Literal["info", "debug"] = "info"
     client: tuple[str | None, str | None, str | None] = (None, None, None)
-
-
-class RequestLines:
-    """The waiting lines of one process. One thread adds them; any may write them."""
-
-    def __init__(self, write: Callable[[list[RequestLine]], None]) -> None:
-        """`write` writes lines to the log, and may block."""
-        self._write = write
-        self._waiting: deque[RequestLine] = deque()
-        self._some = threading.Event()
-        self._writing = threading.Lock()
-        self._process = 0
-
-    def add(self, line: RequestLine) -> None:
-        """Have a line written soon. Never blocks."""
-        if len(self._waiting) >= _MOST_WAITING:
-            _DROPPED.inc()
-            return
-        self._waiting.append(line)
-        if self._process != os.getpid():  # a fork has no thread of its parent
-            self._process = os.getpid()
-            self._writing = threading.Lock()
-            threading.Thread(target=self._run, name="request-lines", daemon=True).start()
-        if not self._some.is_set():
-            self._some.set()
-
-    def flush(self) -> None:
-        """Write all lines that wait now."""
-        with self._writing:
-            lines: list[RequestLine] = []
-            while self._waiting:
-                lines.append(self._waiting.popleft())
-            try:
-                if lines:
-                    self._write(lines)
-            except Exception:  # noqa: BLE001 - whatever keeps these lines from being written, the next ones go on
-                _DROPPED.inc(len(lines))
-
-    def _run(self) -> None:
-        while True:
-            self._some.wait()
-            time.sleep(_PAUSE_SECONDS)
-            self._some.clear()
-            self.flush()
 
 
 class WrittenLine(msgspec.Struct, frozen=True, omit_defaults=True):

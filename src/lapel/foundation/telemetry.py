@@ -11,10 +11,13 @@ Source of the files that processes share: "Multiprocess Mode", documentation of 
 from __future__ import annotations
 
 import logging
+import os
 import re
 import sys
+import threading
 import time
-from contextlib import nullcontext, suppress
+from datetime import UTC, datetime
+from itertools import groupby
 from typing import TYPE_CHECKING, TextIO, cast
 
 import msgspec
@@ -27,11 +30,12 @@ from prometheus_client.registry import Collector
 
 from lapel.foundation.answer_times import AllAnswerTimes
 from lapel.foundation.core.request_id import REQUEST_ID, client_ids
+from lapel.foundation.log_writer import Line, LogWriter, may_block, write_to_pipe
 from lapel.foundation.outages import OUTAGES
-from lapel.foundation.request_lines import RequestLine, RequestLines, format_line, json_lines
+from lapel.foundation.request_lines import RequestLine, format_line, json_lines
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable, Iterator
 
     from prometheus_client.core import Metric
     from structlog.typing import EventDict, Processor, WrappedLogger
@@ -84,7 +88,7 @@ _SAMPLE_SECONDS = 1.0
 _requests_log: structlog.stdlib.BoundLogger = structlog.get_logger("lapel.requests")
 _requests_logger = logging.getLogger("lapel.requests")
 _METHODS = frozenset(("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"))
-_request_lines: RequestLines | None = None
+_handler: _LogHandler | None = None
 
 
 def redact(text: str) -> str:
@@ -94,10 +98,13 @@ def redact(text: str) -> str:
     return text
 
 
-def configure(level: LogLevel, form: LogFormat, process: str, target: TextIO | None = None) -> None:
+def configure(
+    level: LogLevel, form: LogFormat, process: str, target: TextIO | None = None, *, waits: bool = True
+) -> None:
     """Sends all logging of this process to `target` (default: stderr), one line per message. In JSON, a
     traceback is part of the line. `process` names the process in every line: api, worker, store,
-    supervisor, command."""
+    supervisor, command. waits: whether it may wait for a pipe that takes nothing; a server must not."""
+    global _handler  # noqa: PLW0603 - logging is one for the process
     stream = target or sys.stderr
     console = form == "console" or (form == "auto" and stream.isatty())
 
@@ -140,10 +147,10 @@ def configure(level: LogLevel, form: LogFormat, process: str, target: TextIO | N
         cache_logger_on_first_use=True,
     )
     remove = structlog.stdlib.ProcessorFormatter.remove_processors_meta
-    handler = logging.StreamHandler(stream)
+    handler = _LogHandler(stream, _renderer(ending[-1], process, console=console), waits=waits)
     handler.addFilter(_expected)
     handler.setFormatter(_Redacting(processors=[remove, *ending], foreign_pre_chain=shared))
-    _collect_request_lines(handler, ending[-1], process, console=console)
+    _handler = handler
     root = logging.getLogger()
     root.handlers = [handler]
     root.setLevel(logging.WARNING)
@@ -152,30 +159,99 @@ def configure(level: LogLevel, form: LogFormat, process: str, target: TextIO | N
     logging.getLogger("uvicorn.error").setLevel(logging.ERROR)
 
 
-def _collect_request_lines(
-    handler: logging.StreamHandler[TextIO], render: Processor, process: str, *, console: bool
-) -> None:
-    """Lines of answers go to the handler's stream, and are not mixed with its other lines."""
-    global _request_lines  # noqa: PLW0603 - logging is one for the process
+class _LogHandler(logging.Handler):
+    """Writes lines to the stream at once, or gives them to the thread that waits for a pipe.
 
-    def shown(line: WrittenLine) -> str:
-        fields = {name: value for name, value in msgspec.structs.asdict(line).items() if value is not None}
+    Lines of answers always wait for the thread. `render`: their text, and a line about those dropped.
+    """
+
+    def __init__(
+        self, stream: TextIO, render: Callable[[list[Line], int], Iterable[str]], *, waits: bool
+    ) -> None:
+        super().__init__()
+        self._stream = stream
+        self._render = render
+        self._direct = waits or not may_block(stream)
+        self.writer = LogWriter(self._write)
+        self._forget()
+
+    def _forget(self) -> None:
+        # Not the handler's own lock: logging holds that one while it waits for `flush`.
+        self._writing = threading.RLock()
+
+    def forget_parent(self) -> None:
+        """In a fork: forget the locks and the lines of the parent."""
+        self._forget()
+        self.writer.forget_parent()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write the line of a record, or have it written."""
+        try:
+            line = f"{self.format(record)}\n"
+            if self._direct:
+                self._write_now(line)
+            else:
+                self.writer.add(line)
+        except Exception:  # noqa: BLE001 - as every handler: a line that cannot be written stops nothing
+            self.handleError(record)
+
+    def flush(self) -> None:
+        """Have the lines written that wait."""
+        self.writer.flush()
+
+    def _write(self, lines: list[Line], dropped: int, patience: float | None) -> None:
+        text = "".join(self._render(lines, dropped))
+        if self._direct:
+            self._write_now(text)
+        else:
+            write_to_pipe(self._stream, text, patience)
+
+    def _write_now(self, text: str) -> None:
+        with self._writing:
+            self._stream.write(text)
+            self._stream.flush()
+
+
+def _renderer(
+    render: Processor, process: str, *, console: bool
+) -> Callable[[list[Line], int], Iterator[str]]:
+    """What makes the text of lines that waited."""
+
+    def shown(fields: dict[str, object]) -> str:
         return f"{render(None, 'info', fields)}\n"
 
-    def write(lines: list[RequestLine]) -> None:
-        made = (format_line(each, process, _requests_logger.name) for each in lines)
-        text = "".join(map(shown, made)) if console else json_lines(made)
-        with suppress(OSError, ValueError), handler.lock or nullcontext():  # as logging: a closed stream
-            handler.stream.write(text)
-            handler.flush()
+    def shown_answer(line: WrittenLine) -> str:
+        fields = msgspec.structs.asdict(line)
+        return shown({name: value for name, value in fields.items() if value is not None})
 
-    _request_lines = RequestLines(write)
+    def texts(lines: list[Line], dropped: int) -> Iterator[str]:
+        for is_text, some in groupby(lines, lambda line: isinstance(line, str)):
+            if is_text:
+                yield from cast("Iterator[str]", some)
+                continue
+            answers = cast("Iterator[RequestLine]", some)
+            made = (format_line(each, process, _requests_logger.name) for each in answers)
+            yield "".join(map(shown_answer, made)) if console else json_lines(made)
+        if dropped:
+            at = f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%S.%fZ}"
+            told: dict[str, object] = {"lines": dropped, "event": "log.lines_dropped", "level": "warning"}
+            yield shown(told | {"logger": "lapel.log", "timestamp": at, "process": process})
+
+    return texts
 
 
-def flush_request_lines() -> None:
-    """Write the lines of answers that wait."""
-    if _request_lines is not None:
-        _request_lines.flush()
+def flush_log() -> None:
+    """Write the lines that wait; for a second at most, if the log takes nothing."""
+    if _handler is not None:
+        _handler.flush()
+
+
+def _forget_parent() -> None:
+    if _handler is not None:
+        _handler.forget_parent()
+
+
+os.register_at_fork(after_in_child=_forget_parent)
 
 
 # PgQueuer's, when it loses the database.
@@ -262,11 +338,11 @@ def observe_request(
     logs_each = status >= 400 or (operation is not None and operation.logs_each)
     is_wanted = logs_each or (times.seen % _SAMPLE == 1 and _is_due(times))
     level = logging.INFO if is_wanted else logging.DEBUG
-    if _request_lines is not None and _requests_logger.isEnabledFor(level):
+    if _handler is not None and _requests_logger.isEnabledFor(level):
         client = client_ids()
         if client.request_id is not None:
             client = client._replace(request_id=redact(client.request_id))
-        _request_lines.add(
+        _handler.writer.add(
             RequestLine(
                 time.time(),
                 name,

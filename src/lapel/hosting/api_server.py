@@ -17,7 +17,7 @@ from lapel.foundation.http.rate_limits import open_limiter
 from lapel.foundation.http.strategies.stored import Effects
 from lapel.foundation.identity.authenticator import Authenticator
 from lapel.foundation.ports import RESTART_PATIENCE, open_ports
-from lapel.foundation.telemetry import ANSWERS, flush_request_lines, observe_request
+from lapel.foundation.telemetry import ANSWERS, observe_request
 from lapel.hosting.listener import DRAIN
 from lapel.slices.ask.service import Answers
 from lapel.slices.logs.service import Logs
@@ -133,7 +133,6 @@ class Server:
             await self._open.aclose()
         finally:
             ANSWERS.write()
-            flush_request_lines()
 
     async def _drain(self, answers: Answers) -> None:
         await self._stop.wait()

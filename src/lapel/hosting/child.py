@@ -61,7 +61,7 @@ def run(role: Role) -> None:
     if parent.metrics_name is not None:
         telemetry.share_metrics(parent.metrics_name)
     settings = Settings.load()
-    telemetry.configure(settings.log_level, settings.log_format, role)
+    telemetry.configure(settings.log_level, settings.log_format, role, waits=False)
     crash_points.arm(parent.crash)
     open_files.raise_limit()
     # Before there is a second thread, and before much is imported, which the fork would keep in memory.

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 import structlog
 
+from lapel.foundation import telemetry
 from lapel.foundation.workers.open_files import close_all_but
 from lapel.foundation.workers.parent_death import keep_one_heap
 from lapel.hosting.children import start_program
@@ -157,6 +158,7 @@ def _become(
         sys.excepthook(type(fault), fault, fault.__traceback__)
     finally:
         try:
+            telemetry.flush_log()
             _flush()
         finally:
             os._exit(code)  # without what the supervisor does at its end

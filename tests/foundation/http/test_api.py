@@ -26,7 +26,7 @@ from lapel.foundation.http.protocols import Observer
 from lapel.foundation.http.routes import Routes
 from lapel.foundation.ports import Ports
 from lapel.foundation.storage.errors import StoreUnavailable
-from lapel.foundation.telemetry import flush_request_lines, observe_request
+from lapel.foundation.telemetry import flush_log, observe_request
 from tests.support.api import api_of
 from tests.support.log_lines import logged_lines
 from tests.support.tenants import Tenant
@@ -323,7 +323,7 @@ async def test_every_line_that_is_logged_for_an_answer_has_the_id_that_the_clien
     operation = THINGS.get("/v1/raising", "get_thing", Thing).plain("", handler)
     with logged_lines() as lines:
         answer = await serve(operation, observe=observe_request).get("/v1/raising")
-        flush_request_lines()
+        flush_log()
     written = [json.loads(line) for line in lines.getvalue().splitlines()]
     asked = {"at once", "in a thread", "in a task", "request", *(["request.failed"] if fails else [])}
     assert asked <= {each["event"] for each in written}

@@ -31,7 +31,7 @@ def lines() -> Iterator[io.StringIO]:
 
 def about(answer: httpx.Response, lines: io.StringIO) -> list[dict[str, str]]:
     """The lines about the request of this answer."""
-    telemetry.flush_request_lines()
+    telemetry.flush_log()
     found = [json.loads(line) for line in lines.getvalue().splitlines()]
     return [each for each in found if each.get("request_id") == answer.headers["x-request-id"]]
 
@@ -137,7 +137,7 @@ async def test_the_request_of_a_tool_has_the_ids_of_the_call(
         await Raw(live.url, tenant.test_key, client).ask(
             "tools/call", params, traceparent=VALID, X_Request_Id="a-1"
         )
-    telemetry.flush_request_lines()
+    telemetry.flush_log()
     found = [json.loads(line) for line in lines.getvalue().splitlines()]
     asked = {each["operation"]: each for each in found if each["event"] == "request"}
     assert "list_devices" in asked

@@ -74,7 +74,7 @@ def serve(
         data_dir=data_dir, host=host, port=port, role=role, api_processes=api_processes, tls_cert=tls_cert,
         tls_key=tls_key, public_url=public_url, store_public_url=store_public_url,
     )  # fmt: skip
-    telemetry.configure(settings.log_level, settings.log_format, "supervisor")
+    telemetry.configure(settings.log_level, settings.log_format, "supervisor", waits=False)
     warn_of_unknown_variables()
 
     def announce(serving: Serving) -> None:

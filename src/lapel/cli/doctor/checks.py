@@ -20,6 +20,7 @@ from lapel.cli.shared.faults import CommandError, explain
 from lapel.embedded.postgres import install
 from lapel.embedded.postgres.install import PostgresError
 from lapel.embedded.postgres.supervisor import EmbeddedPostgres
+from lapel.foundation.core.disk_guard import reserve_of
 from lapel.foundation.database.pool import DATABASE_AWAY
 from lapel.foundation.database.schema.schema_version import SCHEMA_FOUND, SchemaFound, newest_revision
 from lapel.foundation.ports import credential_source
@@ -128,13 +129,17 @@ def _folder(settings: Settings) -> Iterator[Finding]:
             state = f"in use by process {running.pid}" if running else "no server runs on it"
             yield Finding("data folder", "ok", f"{folder.path}, {state}")
     usage = shutil.disk_usage(folder.path)
-    needed = max(settings.min_free_bytes, usage.total // 20)
-    free = f"{usage.free / 2**30:.1f} GiB of {usage.total / 2**30:.1f} free"
+    needed = reserve_of(usage.total, settings.min_free_bytes)
+    free = (
+        f"{usage.free / 2**30:.1f} GiB of {usage.total / 2**30:.1f} free; the reserve, by this command's "
+        f"LAPEL_MIN_FREE_BYTES, is {needed / 2**30:.1f} GiB (a server with another value keeps another)"
+    )
     if usage.free < needed:
         remedy = (
-            "Make room on the disk, or lower LAPEL_MIN_FREE_BYTES: below it, uploads are refused with 507."
+            "Make room on the disk, or lower LAPEL_MIN_FREE_BYTES of the server: below its reserve, which is "
+            "at least 5 % of the disk, uploads are refused with 507."
         )
-        yield Finding("disk", "broken", f"{free}, {needed / 2**30:.1f} GiB are kept in reserve", remedy)
+        yield Finding("disk", "broken", free, remedy)
     else:
         state = "warning" if usage.free < 2 * needed else "ok"
         yield Finding(

@@ -13,6 +13,7 @@ from lapel.cli.doctor import (
     checks,
     database_checks,
     embedding_checks,
+    link_checks,
     local_model_checks,
     publication_checks,
     retention_checks,
@@ -105,13 +106,14 @@ async def _remote(settings: Settings, *, is_served: bool) -> list[Finding]:
         groups = (
             ("database", _database(ports, is_served=is_served)),
             ("store", checks.store(ports)),
+            ("links", link_checks.public_endpoint(settings)),
             ("database", _held(ports, is_served=is_served)),
             ("providers", _providers(ports)),
         )
         found = await asyncio.gather(*(_within(_LIMIT, part, group, settings) for part, group in groups))
     # Without a usable database, the checks of what it holds find the same again.
     broken = any(each.part == "database" and each.state == "broken" for each in found[0])
-    return [finding for group in (found[:2] if broken else found) for finding in group]
+    return [finding for group in (found[:3] if broken else found) for finding in group]
 
 
 async def _within(

@@ -26,6 +26,7 @@ from pgqueuer import PgQueuer
 from pgqueuer.errors import RetryRequested
 from pgqueuer.queries import Queries
 
+from lapel.foundation import telemetry
 from lapel.foundation.core.admission import NoRoom
 from lapel.foundation.core.errors import Unavailable
 from lapel.foundation.database.pool import DATABASE_AWAY
@@ -260,6 +261,7 @@ class QueueWorker:
                 queue.shutdown.set()
                 done, _ = await asyncio.wait({running}, timeout=self._grace)
                 if not done:
+                    telemetry.flush_log()
                     os._exit(EXIT_WITH_RUNNING_JOBS)
             else:
                 await _cancel_jobs(running)
