@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from lapel.cli.doctor import checks, link_checks
+from lapel.cli.doctor import checks
 from lapel.cli.doctor.checks import Finding
 from lapel.cli.doctor.doctor import _remote
 from lapel.hosting.data_folder import DataFolder
@@ -34,7 +34,7 @@ def settings_of(public: str | None, folder: Path) -> Settings:
 
 async def found(public: str | None, folder: Path) -> list[Finding]:
     async with asyncio.timeout(LONG):
-        return [each async for each in link_checks.public_endpoint(settings_of(public, folder))]
+        return [each async for each in checks.public_endpoint(settings_of(public, folder))]
 
 
 async def found_with_answer(answer: bytes, folder: Path) -> Finding:
@@ -72,7 +72,7 @@ async def test_an_endpoint_that_nobody_serves_is_a_warning(tmp_path: Path) -> No
 async def test_an_endpoint_that_never_answers_is_given_up(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(link_checks, "_SECONDS", 0.1)
+    monkeypatch.setattr(checks, "_LINK_SECONDS", 0.1)
     with socket.create_server(("127.0.0.1", 0)) as silent:
         (finding,) = await found(f"http://127.0.0.1:{silent.getsockname()[1]}", tmp_path)
     assert finding.state == "warning"

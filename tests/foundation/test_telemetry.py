@@ -22,9 +22,8 @@ from lapel.foundation.core.actors import ANONYMOUS, Actor
 from lapel.foundation.core.base62 import ALPHABET
 from lapel.foundation.core.request_id import REQUEST_ID
 from lapel.foundation.identity.tokens import new_token
-from lapel.foundation.log_writer import Line, LogWriter
+from lapel.foundation.log_writer import Line, LogWriter, RequestLine
 from lapel.foundation.outages import OUTAGES
-from lapel.foundation.request_lines import RequestLine
 from tests.support.declared import ID_PREFIXES, TOKEN_PREFIXES, declared_operations
 from tests.support.log_lines import logged_lines
 

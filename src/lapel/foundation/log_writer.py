@@ -16,17 +16,15 @@ import select
 import stat
 import threading
 import time
-from typing import TYPE_CHECKING, TextIO, TypeAlias
+from datetime import UTC, datetime
+from functools import lru_cache
+from typing import TYPE_CHECKING, Literal, TextIO, TypeAlias
 
+import msgspec
 from prometheus_client import Counter
 
-from lapel.foundation.request_lines import RequestLine
-
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
-Line: TypeAlias = RequestLine | str
-"""The line of an answer, or another line as it is written, with its newline."""
+    from collections.abc import Callable, Iterable, Iterator
 
 # Lines that wait, in one process: more answers than it gives in a second.
 _MOST_WAITING = 20_000
@@ -41,6 +39,27 @@ _PIECE = select.PIPE_BUF
 _DROPPED = Counter(
     "lapel_log_lines_dropped", "Lines of the log that were not written, because the log took no more."
 )
+
+
+class RequestLine(msgspec.Struct, frozen=True):
+    """One answer. `at`: seconds since 1970. `ms`: the time that it took. `client`: the trace, its parent
+    and the request id that the client sent."""
+
+    at: float
+    operation: str
+    method: str
+    status: int
+    ms: float
+    caller: str
+    caller_id: str | None
+    request_id: str | None
+    error: str | None = None
+    level: Literal["info", "debug"] = "info"
+    client: tuple[str | None, str | None, str | None] = (None, None, None)
+
+
+Line: TypeAlias = RequestLine | str
+"""The line of an answer, or another line as it is written, with its newline."""
 
 
 class LogWriter:
@@ -170,3 +189,55 @@ def _pieces(text: bytes) -> Iterator[bytes]:
         piece += line
     if piece:
         yield piece
+
+
+class WrittenLine(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A line with the fields of all other lines of the log."""
+
+    operation: str
+    method: str
+    status: int
+    ms: float
+    caller: str
+    caller_id: str | None
+    event: str
+    level: str
+    logger: str
+    timestamp: str
+    process: str
+    request_id: str | None
+    error: str | None = None
+    trace_id: str | None = None
+    parent_id: str | None = None
+    client_request_id: str | None = None
+
+
+def format_line(line: RequestLine, process: str, logger: str) -> WrittenLine:
+    """The line with what is the same for all lines of a process."""
+    second = int(line.at)
+    return WrittenLine(
+        line.operation,
+        line.method,
+        line.status,
+        line.ms,
+        line.caller,
+        line.caller_id,
+        "request",
+        line.level,
+        logger,
+        f"{_second(second)}.{int((line.at - second) * 1_000_000):06d}Z",
+        process,
+        line.request_id,
+        line.error,
+        *line.client,
+    )
+
+
+@lru_cache(maxsize=2)
+def _second(at: int) -> str:
+    return f"{datetime.fromtimestamp(at, UTC):%Y-%m-%dT%H:%M:%S}"
+
+
+def json_lines(lines: Iterable[WrittenLine]) -> str:
+    """The lines as JSON, each with a newline at its end."""
+    return msgspec.json.Encoder().encode_lines(lines).decode()

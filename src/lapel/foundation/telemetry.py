@@ -1,7 +1,7 @@
 """Logs and metrics: structured lines with the request id, never a token or a signed link.
 
 `configure` is called once per process. Every line passes `redact` after it is rendered. So the text of every
-logger, every field and every traceback is redacted. The lines of answers (request_lines.py) have only ids and
+logger, every field and every traceback is redacted. The lines of answers (log_writer.py) have only ids and
 names of Lapel's own, numbers of a trace, and two words of the client: its id of the request, which is
 redacted, and the method, which is redacted if it is an unknown one.
 
@@ -30,9 +30,15 @@ from prometheus_client.registry import Collector
 
 from lapel.foundation.answer_times import AllAnswerTimes
 from lapel.foundation.core.request_id import REQUEST_ID, client_ids
-from lapel.foundation.log_writer import Line, LogWriter, may_block, write_to_pipe
+from lapel.foundation.log_writer import (
+    LogWriter,
+    RequestLine,
+    format_line,
+    json_lines,
+    may_block,
+    write_to_pipe,
+)
 from lapel.foundation.outages import OUTAGES
-from lapel.foundation.request_lines import RequestLine, format_line, json_lines
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -44,7 +50,7 @@ if TYPE_CHECKING:
     from lapel.foundation.answer_times import AnswerTimes
     from lapel.foundation.core.actors import Actor
     from lapel.foundation.http.operations import Endpoint
-    from lapel.foundation.request_lines import WrittenLine
+    from lapel.foundation.log_writer import Line, WrittenLine
 
 METRICS_TYPE = CONTENT_TYPE_PLAIN_0_0_4
 
@@ -173,15 +179,12 @@ class _LogHandler(logging.Handler):
         self._render = render
         self._direct = waits or not may_block(stream)
         self.writer = LogWriter(self._write)
-        self._forget()
-
-    def _forget(self) -> None:
         # Not the handler's own lock: logging holds that one while it waits for `flush`.
         self._writing = threading.RLock()
 
     def forget_parent(self) -> None:
         """In a fork: forget the locks and the lines of the parent."""
-        self._forget()
+        self._writing = threading.RLock()
         self.writer.forget_parent()
 
     def emit(self, record: logging.LogRecord) -> None:

@@ -12,11 +12,13 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+import aiohttp
 import msgspec
 
 from lapel.cli.shared import queries
 from lapel.cli.shared.bucket import BucketClient
 from lapel.cli.shared.faults import CommandError, explain
+from lapel.cli.shared.http_client import NoAnswer, answered
 from lapel.embedded.postgres import install
 from lapel.embedded.postgres.install import PostgresError
 from lapel.embedded.postgres.supervisor import EmbeddedPostgres
@@ -39,6 +41,7 @@ _SKEW = timedelta(seconds=30)
 _CERTIFICATE_LEFT = timedelta(days=14)
 _CREDENTIALS_LEFT = timedelta(hours=1)  # the promised lifetime of a signed link
 _STORE_SECONDS = 5.0  # to connect, and for each part of an answer
+_LINK_SECONDS = 3.0
 _WAITING = timedelta(minutes=5)
 
 
@@ -192,6 +195,40 @@ def address(settings: Settings) -> Iterator[Finding]:
         )
     else:
         yield Finding("links", "ok", f"they name {settings.store_url}")
+
+
+async def public_endpoint(settings: Settings) -> AsyncIterator[Finding]:
+    """Whether LAPEL_S3_PUBLIC_ENDPOINT answers. Only a warning, because other machines may reach it."""
+    url = settings.s3_public_endpoint
+    if url is None or settings.uses_embedded_store:
+        return
+    where = f"they name LAPEL_S3_PUBLIC_ENDPOINT, {url}"
+    try:
+        status = await _public_status(url)
+    except NoAnswer as fault:
+        fails = str(fault)
+    else:
+        if status < 500:  # a store refuses a call without a signature
+            yield Finding("links", "ok", where)
+            return
+        fails = f"it answers {status}"
+    yield Finding(
+        "links",
+        "warning",
+        f"{where}, which is not reached from this machine: {fails}",
+        "Check the URL, its name in DNS, its certificate and the proxy there: clients upload and download "
+        "through it. If only clients are meant to reach it, run `curl` with this URL where they are.",
+    )
+
+
+async def _public_status(url: str) -> int:
+    with answered(url):
+        patience = aiohttp.ClientTimeout(total=_LINK_SECONDS)
+        async with (
+            aiohttp.ClientSession(timeout=patience) as session,
+            session.get(url, allow_redirects=False) as response,
+        ):
+            return response.status
 
 
 def failed(fault: Exception, settings: Settings, part: str = "database") -> Finding:

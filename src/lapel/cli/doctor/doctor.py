@@ -13,7 +13,6 @@ from lapel.cli.doctor import (
     checks,
     database_checks,
     embedding_checks,
-    link_checks,
     local_model_checks,
     publication_checks,
     retention_checks,
@@ -106,7 +105,7 @@ async def _remote(settings: Settings, *, is_served: bool) -> list[Finding]:
         groups = (
             ("database", _database(ports, is_served=is_served)),
             ("store", checks.store(ports)),
-            ("links", link_checks.public_endpoint(settings)),
+            ("links", checks.public_endpoint(settings)),
             ("database", _held(ports, is_served=is_served)),
             ("providers", _providers(ports)),
         )
