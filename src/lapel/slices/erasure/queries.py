@@ -231,16 +231,21 @@ WHERE e.world_id = $1 AND e.resource_type = 'end_user' AND e.resource_id = $2 AN
 RETURNING e.id
 """
 
+# The end user's own entry names no objects; it tells the sum of what the entries of the recordings tell.
+_ERASED_IN_ALL = """(
+    SELECT coalesce(sum(own.objects_erased), 0) FROM erasures own
+    WHERE own.world_id = e.world_id AND own.end_user_id = e.resource_id)"""
+
 # An end user's own entry follows the entries of the end user's recordings. NOT IN keeps PostgreSQL from the
 # index by state, which has the entries of all other end users and recordings too.
-FOLLOW_ERASED = """
-UPDATE erasures e SET state = 'erased', first_empty_at = $1
+FOLLOW_ERASED = f"""
+UPDATE erasures e SET state = 'erased', first_empty_at = $1, objects_erased = {_ERASED_IN_ALL}
 WHERE e.resource_type = 'end_user' AND e.state NOT IN ('held', 'erased', 'closed') AND e.entered
   AND NOT EXISTS (SELECT FROM erasures own WHERE own.world_id = e.world_id
     AND own.end_user_id = e.resource_id AND own.state NOT IN ('erased', 'closed'))
 """
-FOLLOW_CLOSED = """
-UPDATE erasures e SET state = 'closed', closed_at = $1
+FOLLOW_CLOSED = f"""
+UPDATE erasures e SET state = 'closed', closed_at = $1, objects_erased = {_ERASED_IN_ALL}
 WHERE e.resource_type = 'end_user' AND e.state NOT IN ('open', 'held', 'closed')
   AND NOT EXISTS (SELECT FROM erasures own WHERE own.world_id = e.world_id
     AND own.end_user_id = e.resource_id AND own.state <> 'closed')
