@@ -69,7 +69,8 @@ def demo(
     """Start a server, then upload, transcribe and summarize one real recording, and ask about it.
 
     The recording is also downloaded again, and its event is received. The command prints each step with its
-    time, and with the shell commands that do the same.
+    time, and with the shell commands that do the same. Without a transcript or a summary the command ends
+    with 1, and says why.
 
     For example:
 
@@ -101,6 +102,9 @@ def demo(
                 _conclude(console, base_url, outcome, keep=keep)
             if keep:
                 server.process.wait()
+        missing = _missing(outcome)
+        if missing is not None:
+            raise DemoError(missing)
     except (DemoError, NotServed) as fault:
         Console(stderr=True).print(Text(f"lapel demo: {fault}", style="red"), soft_wrap=True)
         raise SystemExit(1) from fault
@@ -174,6 +178,15 @@ def _tell_spoken(console: Console, spoken: HeardSpeech) -> None:
         f"{1 / (spoken.real_time_factor or 1):.1f} times as fast as real time, start of the model included",
     ]
     console.print(Text("; ".join(facts)), soft_wrap=True)
+
+
+def _missing(outcome: DemoOutcome) -> str | None:
+    """What the demo should have made and did not, in a sentence; None if everything was made."""
+    if outcome.spoken.failure is not None:
+        return "the recording was uploaded, but not transcribed: see above. `lapel doctor` says how to repair it."
+    if outcome.understood is None or outcome.understood.summary.overview is None:
+        return "the recording was transcribed, but not summarized: see above."
+    return None
 
 
 def _tell_understood(console: Console, understood: Understanding) -> None:
