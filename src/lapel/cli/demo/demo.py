@@ -102,9 +102,7 @@ def demo(
                 _conclude(console, base_url, outcome, keep=keep)
             if keep:
                 server.process.wait()
-        missing = _missing(outcome)
-        if missing is not None:
-            raise DemoError(missing)
+        _check_complete(outcome)
     except (DemoError, NotServed) as fault:
         Console(stderr=True).print(Text(f"lapel demo: {fault}", style="red"), soft_wrap=True)
         raise SystemExit(1) from fault
@@ -180,13 +178,14 @@ def _tell_spoken(console: Console, spoken: HeardSpeech) -> None:
     console.print(Text("; ".join(facts)), soft_wrap=True)
 
 
-def _missing(outcome: DemoOutcome) -> str | None:
-    """What the demo should have made and did not, in a sentence; None if everything was made."""
+def _check_complete(outcome: DemoOutcome) -> None:
+    """Raises DemoError when there is no transcript or no summary."""
     if outcome.spoken.failure is not None:
-        return "the recording was uploaded, but not transcribed: see above. `lapel doctor` says how to repair it."
+        raise DemoError(
+            "the recording was uploaded, but not transcribed. `lapel doctor` says how to repair it."
+        )
     if outcome.understood is None or outcome.understood.summary.overview is None:
-        return "the recording was transcribed, but not summarized: see above."
-    return None
+        raise DemoError("the recording was transcribed, but not summarized; the outcome says why.")
 
 
 def _tell_understood(console: Console, understood: Understanding) -> None:

@@ -82,7 +82,8 @@ def contractions(revision: ast.Module) -> list[str]:
     texts = [
         re.sub(r"--[^\n]*", "", node.value)
         for node in ast.walk(revision)
-        if isinstance(node, ast.Constant) and isinstance(node.value, str)
+        if isinstance(node, ast.Constant)
+        and isinstance(node.value, str)
         # Not what the revision says of itself in words.
         and not (revision.body and isinstance(revision.body[0], ast.Expr) and revision.body[0].value is node)
     ]
