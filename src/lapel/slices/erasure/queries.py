@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from lapel.foundation.database.connection import Connection
     from lapel.foundation.http.input.pagination import PageWindow
-    from lapel.slices.erasure.causes import Cause
+    from lapel.slices.erasure.causes import Cause, RecordingToErase
 
 
 class ErasureRow(msgspec.Struct, frozen=True):
@@ -63,20 +63,6 @@ class DeletedEndUserRow(msgspec.Struct, frozen=True):
     created_at: datetime
     requested_by_kind: str | None
     requested_by_id: str | None
-
-
-class RecordingToErase(msgspec.Struct, frozen=True):
-    """A recording that is deleted: its prefixes (staging, final, sealed), and the end of its last upload URL.
-
-    `held`: a legal hold keeps its rows and objects. `media_id`: only this media is deleted.
-    """
-
-    id: str
-    end_user_id: str
-    prefixes: tuple[str, str, str]
-    links_expire_at: datetime
-    held: bool
-    media_id: str | None = None
 
 
 class EnteringRow(msgspec.Struct, frozen=True):
