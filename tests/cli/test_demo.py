@@ -157,6 +157,20 @@ def test_a_folder_that_cannot_be_used_is_told(tmp_path: Path) -> None:
     assert "Traceback" not in output + errors
 
 
+def test_without_weights_the_demo_says_what_is_missing_and_fails(tmp_path: Path) -> None:
+    home, temporary = tmp_path / "home", tmp_path / "temporary"
+    home.mkdir()
+    temporary.mkdir()
+    away = {"HOME": str(home), "TMPDIR": str(temporary), "LAPEL_WHISPER_MODEL": str(tmp_path / "none")}
+    with Warm("demo", env=os.environ | away) as process:
+        output, errors = process.communicate(timeout=110)
+    assert process.returncode == 1
+    assert "There is no transcript: " in output
+    assert "lapel demo: the recording was uploaded, but not transcribed" in errors
+    assert "`lapel doctor`" in errors
+    assert list(temporary.iterdir()) == []
+
+
 def test_json_tells_every_step_and_the_outcome(kept: Kept) -> None:
     told = kept.told
     assert told["data_dir"] == str(kept.data_dir)

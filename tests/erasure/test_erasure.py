@@ -169,10 +169,12 @@ async def test_with_an_end_user_go_all_their_recordings(device: Device, ports: P
 
     await rounds(ports, timedelta(minutes=6)).run_due()
     assert [(await entry(device, each))["state"] for each in [*mine, person]] == ["erased"] * 4
+    assert [(await entry(device, each))["objects_erased"] for each in [*mine, person]] == [1, 1, 1, 3]
     for recording_id in mine:
         assert await everything(device, ports, recording_id) == []
     await rounds(ports, MORE_THAN_MARGIN).run_due()
     assert [(await entry(device, each))["state"] for each in [*mine, person]] == ["closed"] * 4
+    assert (await entry(device, person))["objects_erased"] == 3
     assert await device.download(other, media) == WORDS
 
 

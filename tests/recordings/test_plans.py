@@ -106,8 +106,16 @@ SINGLE = {
     queries.LIST: ["erasures_newest"],
     queries.LIST_OF_STATE: ["erasures_by_state"],
     queries.LIST_OF_TYPE: ["erasures_by_type"],
-    queries.FOLLOW_ERASED: ["erasures_unfinished_end_users", "erasures_unfinished_of_end_user"],
-    queries.FOLLOW_CLOSED: ["erasures_unfinished_end_users", "erasures_unfinished_of_end_user"],
+    queries.FOLLOW_ERASED: [
+        "erasures_of_end_user",
+        "erasures_unfinished_end_users",
+        "erasures_unfinished_of_end_user",
+    ],
+    queries.FOLLOW_CLOSED: [
+        "erasures_of_end_user",
+        "erasures_unfinished_end_users",
+        "erasures_unfinished_of_end_user",
+    ],
     queries.FIND_OPEN_OF_END_USER: ["erasures_unfinished_of_end_user"],
     queries.LIST_OF_RESOURCE: ["erasures_world_id_resource_type_resource_id_key"],
     queries.FIND_END_USER: ["erasures_world_id_resource_type_resource_id_key"],

@@ -334,11 +334,15 @@ async def test_other_names_and_parameters_of_a_content_type_are_normalised(
     assert (await device.complete(recording_id))["mime_type"] == signed
 
 
-@pytest.mark.parametrize("asked", ["audio/webm, audio/ogg", "audio", ";audio/wav", "audio/x-unknown", ""])
+@pytest.mark.parametrize(
+    "asked",
+    ["audio/webm, audio/ogg", "audio", ";audio/wav", "audio/x-unknown", "", "audio/amr", "audio/3gpp"],
+)
 async def test_what_names_no_content_type_is_refused(device: Device, asked: str) -> None:
     recording_id = await device.recording()
     refused = await device.start(recording_id, 400, content_type=asked)
     assert refused["error"]["param"] == "content_type"
+    assert "audio/opus, audio/wav, audio/mpeg, audio/mp4," in refused["error"]["message"]
 
 
 async def test_another_content_type_or_an_altered_url_is_403(device: Device) -> None:
@@ -351,3 +355,21 @@ async def test_another_content_type_or_an_altered_url_is_403(device: Device) -> 
     await device.put({**upload, "upload_url": longer}, OGG, 403)
     assert (await device.complete(recording_id, 409))["error"]["code"] == "media_not_uploaded"
     await device.put(upload, OGG)
+
+
+async def test_an_empty_file_is_refused_in_words(device: Device) -> None:
+    recording_id = await device.recording()
+    refused = (await device.start(recording_id, 400, file_size_bytes=0))["error"]
+    assert (refused["param"], "empty" in refused["message"]) == ("file_size_bytes", True)
+    upload = await device.start(recording_id)
+    await device.put(upload, b"")
+    refused = (await device.complete(recording_id, 409))["error"]
+    assert (refused["code"], "empty: it has 0 bytes" in refused["message"]) == ("integrity_failure", True)
+    await device.put(await device.start(recording_id), OGG)
+    assert (await device.complete(recording_id))["status"] == "uploaded"
+
+
+async def test_a_size_that_is_too_large_is_told_in_bytes_and_in_words(device: Device) -> None:
+    recording_id = await device.recording()
+    refused = (await device.start(recording_id, 400, file_size_bytes=2_147_483_649))["error"]
+    assert "2147483648 bytes (2 GiB)" in refused["message"]

@@ -43,6 +43,10 @@ KINDS = [
     Kind("mov", "aac", "mov", "aac", "audio/quicktime", 16_000),
     Kind("adts", "aac", "aac", "aac", "audio/aac"),
     Kind("flac", "flac", "flac", "flac", "audio/flac", 16_000),
+    Kind("amr", "amr_nb", "amr", "amr_nb", "audio/amr", 8_000),
+    Kind("caf", "pcm_s16le", "caf", "pcm_s16le", "audio/x-caf", 16_000),
+    Kind("3gp", "aac", "3gp", "aac", "audio/3gpp", 16_000),
+    Kind("3gp", "amr_nb", "3gp", "amr_nb", "audio/3gpp", 8_000),
     Kind("aiff", "pcm_s16be", "aiff", "pcm_s16be", "audio/aiff", 22_050),
 ]
 

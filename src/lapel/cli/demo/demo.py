@@ -69,7 +69,8 @@ def demo(
     """Start a server, then upload, transcribe and summarize one real recording, and ask about it.
 
     The recording is also downloaded again, and its event is received. The command prints each step with its
-    time, and with the shell commands that do the same.
+    time, and with the shell commands that do the same. Without a transcript or a summary the command ends
+    with 1, and says why.
 
     For example:
 
@@ -101,6 +102,7 @@ def demo(
                 _conclude(console, base_url, outcome, keep=keep)
             if keep:
                 server.process.wait()
+        _check_complete(outcome)
     except (DemoError, NotServed) as fault:
         Console(stderr=True).print(Text(f"lapel demo: {fault}", style="red"), soft_wrap=True)
         raise SystemExit(1) from fault
@@ -174,6 +176,16 @@ def _tell_spoken(console: Console, spoken: HeardSpeech) -> None:
         f"{1 / (spoken.real_time_factor or 1):.1f} times as fast as real time, start of the model included",
     ]
     console.print(Text("; ".join(facts)), soft_wrap=True)
+
+
+def _check_complete(outcome: DemoOutcome) -> None:
+    """Raises DemoError when there is no transcript or no summary."""
+    if outcome.spoken.failure is not None:
+        raise DemoError(
+            "the recording was uploaded, but not transcribed. `lapel doctor` says how to repair it."
+        )
+    if outcome.understood is None or outcome.understood.summary.overview is None:
+        raise DemoError("the recording was transcribed, but not summarized; the outcome says why.")
 
 
 def _tell_understood(console: Console, understood: Understanding) -> None:

@@ -1,7 +1,8 @@
-"""The cause of a deletion: its reason, and who asked for it."""
+"""The cause of a deletion: its reason, and who asked for it; and the recording that is deleted."""
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -33,3 +34,17 @@ RETENTION = Cause("retention", "system", None)
 def requested_by(actor: Actor) -> Cause:
     """The cause of a deletion that a caller requests."""
     return Cause("request", actor.kind, actor.id)
+
+
+class RecordingToErase(msgspec.Struct, frozen=True):
+    """A recording that is deleted: its prefixes (staging, final, sealed), and the end of its last upload URL.
+
+    `held`: a legal hold keeps its rows and objects. `media_id`: only this media is deleted.
+    """
+
+    id: str
+    end_user_id: str
+    prefixes: tuple[str, str, str]
+    links_expire_at: datetime
+    held: bool
+    media_id: str | None = None

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from lapel.foundation.database.connection import Connection
     from lapel.foundation.http.input.pagination import PageWindow
-    from lapel.slices.erasure.causes import Cause
+    from lapel.slices.erasure.causes import Cause, RecordingToErase
 
 
 class ErasureRow(msgspec.Struct, frozen=True):
@@ -63,20 +63,6 @@ class DeletedEndUserRow(msgspec.Struct, frozen=True):
     created_at: datetime
     requested_by_kind: str | None
     requested_by_id: str | None
-
-
-class RecordingToErase(msgspec.Struct, frozen=True):
-    """A recording that is deleted: its prefixes (staging, final, sealed), and the end of its last upload URL.
-
-    `held`: a legal hold keeps its rows and objects. `media_id`: only this media is deleted.
-    """
-
-    id: str
-    end_user_id: str
-    prefixes: tuple[str, str, str]
-    links_expire_at: datetime
-    held: bool
-    media_id: str | None = None
 
 
 class EnteringRow(msgspec.Struct, frozen=True):
@@ -231,16 +217,21 @@ WHERE e.world_id = $1 AND e.resource_type = 'end_user' AND e.resource_id = $2 AN
 RETURNING e.id
 """
 
+# The end user's own entry names no objects; it tells the sum of what the entries of the recordings tell.
+_ERASED_IN_ALL = """(
+    SELECT coalesce(sum(own.objects_erased), 0) FROM erasures own
+    WHERE own.world_id = e.world_id AND own.end_user_id = e.resource_id)"""
+
 # An end user's own entry follows the entries of the end user's recordings. NOT IN keeps PostgreSQL from the
 # index by state, which has the entries of all other end users and recordings too.
-FOLLOW_ERASED = """
-UPDATE erasures e SET state = 'erased', first_empty_at = $1
+FOLLOW_ERASED = f"""
+UPDATE erasures e SET state = 'erased', first_empty_at = $1, objects_erased = {_ERASED_IN_ALL}
 WHERE e.resource_type = 'end_user' AND e.state NOT IN ('held', 'erased', 'closed') AND e.entered
   AND NOT EXISTS (SELECT FROM erasures own WHERE own.world_id = e.world_id
     AND own.end_user_id = e.resource_id AND own.state NOT IN ('erased', 'closed'))
 """
-FOLLOW_CLOSED = """
-UPDATE erasures e SET state = 'closed', closed_at = $1
+FOLLOW_CLOSED = f"""
+UPDATE erasures e SET state = 'closed', closed_at = $1, objects_erased = {_ERASED_IN_ALL}
 WHERE e.resource_type = 'end_user' AND e.state NOT IN ('open', 'held', 'closed')
   AND NOT EXISTS (SELECT FROM erasures own WHERE own.world_id = e.world_id
     AND own.end_user_id = e.resource_id AND own.state <> 'closed')

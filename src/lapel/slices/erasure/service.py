@@ -22,7 +22,7 @@ from lapel.foundation.http.input.pagination import page, window
 from lapel.foundation.queue import jobs
 from lapel.foundation.storage.errors import StoreUnavailable
 from lapel.slices.erasure import local_copy_queries, queries
-from lapel.slices.erasure.causes import RECONCILE, RETENTION, Cause, requested_by
+from lapel.slices.erasure.causes import RECONCILE, RETENTION, Cause, RecordingToErase, requested_by
 from lapel.slices.erasure.copies import LocalCopies
 from lapel.slices.erasure.hold_queries import (
     forget_reasons,
@@ -42,7 +42,7 @@ from lapel.slices.erasure.payloads import (
     EraseEntries,
     EraseRecording,
 )
-from lapel.slices.erasure.queries import ENTERING, RecordingToErase, open_end_user
+from lapel.slices.erasure.queries import ENTERING, open_end_user
 from lapel.slices.erasure.wire import Erasure, ErasurePage, Hold, PlaceHold, Requester
 
 if TYPE_CHECKING:

@@ -64,7 +64,8 @@ class Erasure(msgspec.Struct, frozen=True, kw_only=True):
         int,
         msgspec.Meta(
             description="About how many objects were deleted: an object counts twice if two workers erase it "
-            "at once, and not at all if something fails between its deletion and its counting."
+            "at once, and not at all if something fails between its deletion and its counting. Of an end "
+            "user: the sum over its recordings' entries, once the state is `erased`; 0 before."
         ),
     ]
     links_expire_at: Annotated[

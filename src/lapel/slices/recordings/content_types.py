@@ -4,7 +4,7 @@ A new content type may also need an entry in three other tables:
 
 - `_EXTENSIONS` in foundation/storage/object_names.py.
 - For audio, `_NAMES` in slices/transcription/audio/audio_formats.py.
-- For audio, `_NAMES` in slices/transcription/providers/http/sending.py.
+- For audio, `_NAMES` in slices/transcription/providers/speech_service.py.
 """
 
 from __future__ import annotations

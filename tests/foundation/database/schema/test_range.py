@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import asyncio
+import re
 from collections.abc import Generator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -27,6 +28,15 @@ if TYPE_CHECKING:
 OLDEST = "SELECT oldest_compatible FROM alembic_version"
 # Revisions of before the range: servers of their time look for no range.
 WITHOUT_RANGE = "0056"
+# SQL after which a server of before may fail in what it reads or writes. Constraints and indexes may go.
+CONTRACTS = re.compile(
+    r"\bDROP\s+(TABLE|VIEW|COLUMN|TYPE|FUNCTION|SEQUENCE|SCHEMA)\b"
+    r"|\bALTER\s+TABLE\b[^;]*\bDROP\s+(?!CONSTRAINT\b|COLUMN\b|DEFAULT\b|NOT\b|EXPRESSION\b|IDENTITY\b)\w"
+    r"|\bRENAME\s+(TO|COLUMN|\w+\s+TO)\b"
+    r"|\bSET\s+NOT\s+NULL\b"
+    r"|\bALTER\s+(COLUMN\s+)?\w+\s+(SET\s+DATA\s+)?TYPE\b",
+    re.IGNORECASE,
+)
 REVISION = """
 from lapel.foundation.database.migrations import script
 
@@ -56,19 +66,84 @@ def value(url: str, statement: str) -> object:
     return asyncio.run(ask())
 
 
+def assigned(revision: ast.Module) -> dict[str, object]:
+    """The constants that a revision assigns."""
+    return {
+        target.id: node.value.value
+        for node in revision.body
+        if isinstance(node, ast.Assign) and isinstance(node.value, ast.Constant)
+        for target in node.targets
+        if isinstance(target, ast.Name)
+    }
+
+
+def contractions(revision: ast.Module) -> list[str]:
+    """What the SQL in a revision takes away, whatever function runs it."""
+    texts = [
+        re.sub(r"--[^\n]*", "", node.value)
+        for node in ast.walk(revision)
+        if isinstance(node, ast.Constant)
+        and isinstance(node.value, str)
+        # Not what the revision says of itself in words.
+        and not (revision.body and isinstance(revision.body[0], ast.Expr) and revision.body[0].value is node)
+    ]
+    return [" ".join(found.group().split()) for text in texts for found in CONTRACTS.finditer(text)]
+
+
+def revisions() -> dict[str, ast.Module]:
+    files = sorted((migrations.FOLDER / "versions").glob("[0-9]*_*.py"))
+    return {file.name: ast.parse(file.read_text()) for file in files}
+
+
 def test_each_revision_says_whether_older_servers_may_run_on_it() -> None:
-    silent: list[str] = []
-    for file in sorted((migrations.FOLDER / "versions").glob("[0-9]*_*.py")):
-        assigned = {
-            target.id: node.value.value
-            for node in ast.parse(file.read_text()).body
-            if isinstance(node, ast.Assign) and isinstance(node.value, ast.Constant)
-            for target in node.targets
-            if isinstance(target, ast.Name)
-        }
-        if str(assigned["revision"]) > WITHOUT_RANGE and assigned.get("serves_older") not in (True, False):
-            silent.append(file.name)
+    silent = [
+        name
+        for name, revision in revisions().items()
+        if str(assigned(revision)["revision"]) > WITHOUT_RANGE
+        and assigned(revision).get("serves_older") not in (True, False)
+    ]
     assert silent == [], "say `serves_older = True` or `False`: see foundation/database/migrations"
+
+
+def test_a_revision_that_takes_something_away_does_not_serve_older_servers() -> None:
+    broken = {
+        name: taken
+        for name, revision in revisions().items()
+        if assigned(revision).get("serves_older") is True and (taken := contractions(revision))
+    }
+    assert broken == {}, "say `serves_older = False`: a server of the revision before may still use this"
+
+
+def test_the_revisions_that_took_something_away_are_known() -> None:
+    taking = {name[:4]: taken for name, revision in revisions().items() if (taken := contractions(revision))}
+    assert taking["0027"] == ["SET NOT NULL", "DROP COLUMN", "DROP COLUMN"]
+    assert taking["0048"] == ["DROP COLUMN"]
+
+
+@pytest.mark.parametrize(
+    ("statement", "contracts"),
+    [
+        ("DROP TABLE devices", True),
+        ("drop table if exists devices", True),
+        ("ALTER TABLE devices\n    DROP COLUMN model", True),
+        ("ALTER TABLE devices ADD COLUMN a int, DROP model", True),
+        ("ALTER TABLE devices RENAME COLUMN model TO kind", True),
+        ("ALTER TABLE devices RENAME model TO kind", True),
+        ("ALTER TABLE devices RENAME TO things", True),
+        ("ALTER TABLE devices ALTER COLUMN model SET NOT NULL", True),
+        ("ALTER TABLE devices ALTER COLUMN model TYPE bytea USING model::bytea", True),
+        ("ALTER TABLE devices ALTER model SET DATA TYPE bytea", True),
+        ("-- DROP TABLE devices", False),
+        ("ALTER TABLE devices DROP CONSTRAINT IF EXISTS devices_model_check", False),
+        ("ALTER TABLE devices ALTER COLUMN model DROP NOT NULL", False),
+        ("ALTER TABLE devices ADD COLUMN kind text NOT NULL DEFAULT ''", False),
+        ("DROP INDEX IF EXISTS devices_newest", False),
+        ("CREATE TABLE renamed (type text NOT NULL)", False),
+    ],
+)
+def test_sql_that_takes_something_away_is_recognized(statement: str, contracts: bool) -> None:
+    revision = ast.parse(f"def upgrade() -> None:\n    script({statement!r})")
+    assert bool(contractions(revision)) is contracts
 
 
 def test_the_database_keeps_the_oldest_revision_whose_servers_may_run(

@@ -144,6 +144,7 @@ async def test_after_languages_that_nobody_knows_a_piece_is_heard_in_the_recordi
         with pytest.raises(SpeechError, match="does not know the language") as refused:
             await listen(engine, pcm, language=language)
         assert refused.value.code == "processing_error"
+        assert f"language `{language}`." in str(refused.value)
     piece = await listen(engine, pcm, 7, 15.3, language="EN-gb")
     check(piece, 7, 15.3)
     assert piece.segments[0].text.startswith("He was not")

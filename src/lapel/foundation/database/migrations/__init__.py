@@ -6,9 +6,9 @@ the others wait. Servers of the previous version may run meanwhile, so no step m
 
 Each revision says in `serves_older` whether a server that knows only the revision before works on the schema
 after it, also if it starts anew: True if the revision only adds what older code neither reads nor must write.
-Without the word, it does not. The database keeps the oldest revision whose servers may run. A revision that
-uses `in_batches` or `build_index` is not one transaction, so each of its steps must be
-repeatable.
+Without the word, it does not. A test refuses True beside SQL that drops, renames or retypes something. The
+database keeps the oldest revision whose servers may run. A revision that uses `in_batches` or `build_index`
+is not one transaction, so each of its steps must be repeatable.
 
 Source: PostgreSQL's documentation of CREATE INDEX, section "Building Indexes Concurrently".
 """

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Literal
 from lapel.foundation.core.crash_points import crash_point
 from lapel.foundation.storage import object_names
 from lapel.foundation.storage.errors import StoreUnavailable
+from lapel.parsers import format_size
 from lapel.slices.recordings.content_types import largest
 
 if TYPE_CHECKING:
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from lapel.slices.recordings.uploads.snapshot import Attempt, MediaState, Snapshot
 
 Stage = Literal["complete", "hash"]
+_EMPTY = "The object is empty: it has 0 bytes."
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +75,9 @@ class Integrity:
     def too_large(self, media_type: MediaType, size: int) -> str | None:
         """The reason to refuse an object of `size` bytes; None when media of this type may be that large."""
         limit = largest(self._ports.settings, media_type)
-        return None if size <= limit else f"The object has {size} bytes; {media_type} may have {limit}."
+        if size <= limit:
+            return None
+        return f"The object has {size} bytes; {media_type} may have {limit} bytes ({format_size(limit)})."
 
     async def examine(self, snapshot: Snapshot, candidate: Candidate, stage: Stage) -> Verdict:
         """Copy one staged object, and compare the copy. An object that is too large is not copied.
@@ -86,6 +90,8 @@ class Integrity:
         fails.
         """
         failure = self.too_large(candidate.media.type, candidate.size)
+        if candidate.size == 0:
+            failure = _EMPTY
         if failure is not None:
             return Verdict(candidate, None, candidate.size, "", failure)
         crash_point(f"{stage}:before-copy")
@@ -126,6 +132,8 @@ class Integrity:
 
 
 def _difference(size: int, sha256: str, expected: tuple[Facts, ...]) -> str | None:
+    if size == 0:  # the staged object may have been replaced meanwhile
+        return _EMPTY
     for facts in expected:
         if facts.size is not None and facts.size != size:
             return f"The object has {size} bytes; {facts.size} were announced."

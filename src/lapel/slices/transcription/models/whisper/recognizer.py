@@ -176,14 +176,14 @@ class Whisper:
         the languages, or when this model does not.
         """
         asked = list(dict.fromkeys(map(primary, languages)))
-        listed = ", ".join(map(repr, asked))
+        listed = f"language{'' if len(asked) == 1 else 's'} {', '.join(f'`{code}`' for code in asked)}"
         if asked and LANGUAGES.isdisjoint(asked):
-            raise SpeechError("processing_error", f"Whisper does not know the language {listed}.")
+            raise SpeechError("processing_error", f"Whisper does not know the {listed}.")
         if not self._model.model.is_multilingual:
             return frozenset({"en"})
         known = frozenset(code for code in asked or SPOKEN_TODAY if self._has_token(code))
         if not known:
-            raise SpeechError("processing_error", f"This Whisper model does not know the language {listed}.")
+            raise SpeechError("processing_error", f"This Whisper model does not know the {listed}.")
         return known
 
     def _has_token(self, code: str) -> bool:
