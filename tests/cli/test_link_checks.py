@@ -15,7 +15,7 @@ from lapel.cli.doctor.checks import Finding
 from lapel.cli.doctor.doctor import _remote
 from lapel.hosting.data_folder import DataFolder
 from lapel.settings import Settings
-from tests.support.patience import LONG
+from tests.support.patience import LONG, patience
 from tests.support.running import settings_for
 
 
@@ -33,7 +33,7 @@ def settings_of(public: str | None, folder: Path) -> Settings:
 
 
 async def found(public: str | None, folder: Path) -> list[Finding]:
-    async with asyncio.timeout(LONG):
+    async with patience(LONG):
         return [each async for each in checks.public_endpoint(settings_of(public, folder))]
 
 

@@ -31,7 +31,9 @@ class ByteSource:
         self._window = b""
 
     def read(self, at: int, count: int) -> bytes:
-        """The bytes from `at` on: `count` of them, or fewer at the end of the file."""
+        """The bytes from `at` on: `count` of them, or fewer at the end of the file and none beyond it."""
+        if at >= self.size:  # a header's size may lead further than the kernel counts
+            return b""
         start = self._cover(at, count)
         return self._window[start : start + count]
 

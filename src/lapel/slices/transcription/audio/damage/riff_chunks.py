@@ -86,7 +86,7 @@ def scan_caf(source: ByteSource) -> Iterator[FilePlace]:
         at += 12
         if name == b"desc" and size >= 32:
             hertz, _, _, each, frames = struct.unpack(">d4sIII", source.read(at, 24).ljust(24, b"\0"))
-            rate = hertz * each / frames if frames and 0 < hertz < 1e9 else 0.0
+            rate = hertz * each / frames if frames and 1 <= hertz < 1e9 else 0.0
         elif name == b"data":
             missing = at + size - source.size
             if missing > 0:
