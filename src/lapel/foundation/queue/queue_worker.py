@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import os
 import random
 import secrets
@@ -26,7 +27,6 @@ from pgqueuer import PgQueuer
 from pgqueuer.errors import RetryRequested
 from pgqueuer.queries import Queries
 
-from lapel.foundation import telemetry
 from lapel.foundation.core.admission import NoRoom
 from lapel.foundation.core.errors import Unavailable
 from lapel.foundation.database.pool import DATABASE_AWAY
@@ -261,7 +261,8 @@ class QueueWorker:
                 queue.shutdown.set()
                 done, _ = await asyncio.wait({running}, timeout=self._grace)
                 if not done:
-                    telemetry.flush_log()
+                    for handler in logging.getLogger().handlers:  # os._exit flushes nothing
+                        handler.flush()
                     os._exit(EXIT_WITH_RUNNING_JOBS)
             else:
                 await _cancel_jobs(running)
