@@ -103,6 +103,12 @@ async def test_an_assistant_gets_no_false_sentence(asker: Asker, asking: Running
         ("## Roof\n1. The roof is repaired in May [2]\n2. It burns in June [2]\n3. It costs 4200 euros [3]",
          "1. The roof is repaired in May\n3. It costs 4200 euros"),
         ("12. The roof is repaired in May [2].", "The roof is repaired in May."),
+        # What a part that is left out would have closed.
+        ("**The roof is repaired in May [2] and burns in June [2].**", "**The roof is repaired in May**."),
+        ("The roof (it is repaired in May [2] and burns in June [2]).", "The roof (it is repaired in May)."),
+        ("“The roof is repaired in May [2] and burns in June [2].”", "“The roof is repaired in May”."),
+        ("The roof is repaired in May [2], but does it burn in June [2]?", "The roof is repaired in May"),
+        ("```\nThe roof is repaired in May [2].\n```\nIt burns in June [2].", "The roof is repaired in May."),
         # Where a sentence ends.
         ("The mayor, Mr. Meyer, resigns. The roof is repaired in May [2].", "The roof is repaired in May."),
         ("The repair costs 4200.5 euros [3]. It costs 4200 euros [3].", "It costs 4200 euros."),

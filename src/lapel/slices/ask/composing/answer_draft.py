@@ -29,8 +29,10 @@ _LONG = 12
 # Citations that one place of the text may have.
 _AT_ONCE = 5
 _WORD = re.compile(r"\w")
-# What closes a sentence whose end is left out.
-_CLOSING = re.compile(r"[.!?…؟؛।。！？｡]*\Z")
+# What closes a sentence whose end is left out. A question mark may belong to what is left out.
+_CLOSING = re.compile(r"([.!…؛।。！｡]*)[*`)）”“]*\Z")
+_PAIRS = {"**": "**", "`": "`", "(": ")", "（": "）", "“": "”", "„": "“"}
+_PAIRED = re.compile(r"\*\*|[`()（）“”„]")
 
 
 class Judge(Protocol):
@@ -179,7 +181,8 @@ class AnswerDraft:
             return nothing
         tail = sentence.tail if is_whole and len(clauses) == len(sentence.clauses) else ""
         if not is_whole and (closing := _CLOSING.search(sentence.text)) is not None:
-            tail = closing[0]
+            kept = "".join(text for text, _ in pieces)
+            tail = _close_pairs(kept) + closing[1]
         if tail:
             pieces.append((tail, []))
         return nothing if _make_a_link([text for text, _ in pieces]) else _Supported(pieces, is_whole)
@@ -188,6 +191,17 @@ class AnswerDraft:
         """Of the passages that say the claim, each once."""
         found = [await self._judge.check(claim, number) for number in numbers]
         return list(dict.fromkeys(each for each in found if each is not None))
+
+
+def _close_pairs(text: str) -> str:
+    """What closes the brackets, quotation marks and Markdown that are open at the end of a text."""
+    ends: list[str] = []
+    for mark in _PAIRED.findall(text):
+        if ends and mark == ends[-1]:
+            ends.pop()
+        elif mark in _PAIRS:
+            ends.append(_PAIRS[mark])
+    return "".join(reversed(ends))
 
 
 def _make_a_link(texts: list[str]) -> bool:
