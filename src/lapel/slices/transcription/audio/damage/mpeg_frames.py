@@ -89,6 +89,12 @@ class _FrameWalk:
         found = self._parse(self._source.read(at, _HEAD))
         return found if found is not None and self._kind in (None, found.kind) else None
 
+    def joined_frame(self, at: int) -> _AudioFrame | None:
+        """The frame here, if it is the first of another file that was joined: one of its kind follows."""
+        found = self._parse(self._source.read(at, _HEAD))
+        following = None if found is None else self._parse(self._source.read(at + found.size, _HEAD))
+        return found if found is not None and following is not None and following.kind == found.kind else None
+
     def take(self, frame: _AudioFrame) -> None:
         self._kind = frame.kind
         self.ms += frame.ms
@@ -148,7 +154,7 @@ class FrameScan:
             yield FilePlace("corrupt_bytes", begin, at)
         claimed = _claimed_frames(source, at)
         while at < source.size:
-            frame = walk.frame(at)
+            frame = walk.frame(at) or walk.joined_frame(at)
             if frame is not None and at + frame.size <= source.size:
                 if claimed is not None:
                     self.claimed_ms, claimed = round((claimed + 1) * frame.ms), None

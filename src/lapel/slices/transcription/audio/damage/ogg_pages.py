@@ -238,10 +238,10 @@ def scan_ogg(source: ByteSource) -> Iterator[FilePlace]:
 def _end(source: ByteSource, at: int, streams: dict[int, _OggStream]) -> Iterator[FilePlace]:
     """The damage behind the last whole page, which ends at `at`."""
     open_streams = [each for each in streams.values() if not each.ended]
-    if at >= source.size:
+    if at >= source.size or source.is_tag(at):
         if any(each.is_torn for each in open_streams):
             yield FilePlace("cut", at, source.size)
     elif open_streams or not streams:
         yield FilePlace("cut", at, source.size)
-    elif not source.is_tag(at) and not source.only_zeros(at):
+    elif not source.only_zeros(at):
         yield FilePlace("corrupt_bytes", at, source.size, 0)
