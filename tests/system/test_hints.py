@@ -91,5 +91,5 @@ async def test_a_size_has_a_unit(client: httpx.AsyncClient, tenant: Tenant) -> N
     body = {"content_type": "audio/opus", "file_size_bytes": 2**40}
     error = await refused(await client.post(path, json=body, headers=tenant.headers), 400)
     assert (error["param"], error["message"]) == (
-        "file_size_bytes", "`file_size_bytes` may be at most 2 GiB for `audio`.",
+        "file_size_bytes", "`file_size_bytes` may be at most 2147483648 bytes (2 GiB) for `audio`.",
     )  # fmt: skip
