@@ -19,6 +19,8 @@ from tests.support.patience import LONG
 from tests.support.running import Running
 from tests.support.tenants import Tenant
 
+# They install the generators, and check thousands of made files.
+pytestmark = pytest.mark.deep
 ROOT = Path(__file__).parents[2]
 NPM = Path(__file__).parent / "npm"
 OPERATIONS = len(declared_operations())

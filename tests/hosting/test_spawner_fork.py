@@ -77,6 +77,7 @@ def test_the_spawner_has_neither_the_workers_sockets_nor_the_lock_of_the_folder(
     assert sum(each.startswith("socket:") for each in opened) == 3
 
 
+@pytest.mark.deep
 @AS_ROOT
 @needs_weights
 def test_speech_becomes_a_summary_by_fenced_children_of_the_spawner(served: Served) -> None:
