@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import asyncpg
 
@@ -21,15 +21,15 @@ from lapel.foundation.identity.installation_secret import (
     take_turn,
 )
 from lapel.foundation.identity.kept_peppers import former_peppers, keep_peppers
-from lapel.foundation.identity.seal import Sealer, sealer, secret_id
+from lapel.foundation.identity.seal import SealBroken, Sealer, sealer, secret_id
 from lapel.slices.encrypted_uploads.sessions.issuance import walk_sealed_recipient_keys
 from lapel.slices.encrypted_uploads.signing import signing_key_queries
-from lapel.slices.encrypted_uploads.signing.signing_keys import can_open, walk_sealed_signing_keys
+from lapel.slices.encrypted_uploads.signing.signing_keys import opened_key, walk_sealed_signing_keys
 from lapel.slices.providers.slots.slots import walk_sealed_keys
 from lapel.slices.webhooks.signing_secrets import walk_sealed_secrets
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+    from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 
     from lapel.foundation.database.connection import Connection
     from lapel.foundation.identity.sealed_values import SealedValue, WalkSealed
@@ -45,8 +45,9 @@ SEALED: Mapping[str, WalkSealed] = {
 }
 # Rows that are read at once; a server may have any number of them.
 BATCH = 1000
-# The most signing keys that a finding names.
+# The most rows that a finding names.
 _NAMED = 3
+_Row = TypeVar("_Row")
 REMEDY = (
     "Set LAPEL_SECRET_PREVIOUS to the secret that they were made under, or replace them: "
     "`lapel keys create` makes a key, and binding a device again gives it a token."
@@ -167,26 +168,48 @@ async def earlier_secrets(connection: Connection, settings: Settings) -> AsyncIt
         yield Finding("keys and tokens", "warning" if hanging else "ok", told, REMEDY if hanging else None)
 
 
-async def signing_keys(connection: Connection, sealer: Sealer) -> AsyncIterator[Finding]:
-    """Whether the secret decrypts the keys that sign for devices; nothing when there are no keys."""
+async def find_unreadable(
+    part: str,
+    noun: str,
+    batches: AsyncIterator[list[_Row]],
+    open_row: Callable[[_Row], object],
+    name: Callable[[_Row], str],
+    remedy: str,
+) -> AsyncIterator[Finding]:
+    """Whether the server's secret opens all rows; nothing when there are none.
+
+    `open_row` raises SealBroken. `noun` and `name`: what the rows are, and how each is named.
+    """
     named: list[str] = []
     lost = count = 0
-    async for rows in signing_key_queries.walk_sealed_keys(connection):
+    async for rows in batches:
         count += len(rows)
-        closed = [f"{row.key_id} of {row.project_id}" for row in rows if not can_open(sealer, row)]
-        lost += len(closed)
-        named = [*named, *closed][:_NAMED]
+        for row in rows:
+            try:
+                open_row(row)
+            except SealBroken:
+                lost += 1
+                if lost <= _NAMED:
+                    named.append(name(row))
     if lost:
         more = f" and {lost - _NAMED} more" if lost > _NAMED else ""
-        yield Finding(
-            "signing keys",
-            "broken",
-            f"keys sealed under another secret: {', '.join(named)}{more}",
-            "Set LAPEL_SECRET_PREVIOUS to the former secret and run `lapel secrets reseal`, or replace "
-            "the keys: `lapel signing-keys rotate`. Devices need the new public keys then.",
-        )
+        told = f"{noun} sealed under another secret: {', '.join(named)}{more}"
+        yield Finding(part, "broken", told, remedy)
     elif count:
-        yield Finding("signing keys", "ok", f"keys that can be read: {count}")
+        yield Finding(part, "ok", f"{noun} that can be read: {count}")
+
+
+def signing_keys(connection: Connection, sealer: Sealer) -> AsyncIterator[Finding]:
+    """Whether the secret decrypts the keys that sign for devices; nothing when there are no keys."""
+    return find_unreadable(
+        "signing keys",
+        "keys",
+        signing_key_queries.walk_sealed_keys(connection),
+        lambda row: opened_key(sealer, row),
+        lambda row: f"{row.key_id} of {row.project_id}",
+        "Set LAPEL_SECRET_PREVIOUS to the former secret and run `lapel secrets reseal`, or replace "
+        "the keys: `lapel signing-keys rotate`. Devices need the new public keys then.",
+    )
 
 
 async def warn_of_other_secrets(ports: Ports) -> None:

@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Iterable, Iterator
 from typing import TYPE_CHECKING
 
 from lapel.cli.doctor.checks import Finding
-from lapel.foundation.identity.seal import SealBroken
+from lapel.cli.doctor.secret_checks import find_unreadable
 from lapel.slices.providers.slots import slot_queries
 from lapel.slices.providers.slots.slots import opened
 from lapel.slices.transcription.copies import copy_queries
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from lapel.foundation.database.connection import Connection
     from lapel.foundation.identity.seal import Sealer
     from lapel.settings import Settings
-    from lapel.slices.providers.rows import OperatorSlotRow
     from lapel.slices.transcription.rows import TryingStepsRow
 
 
@@ -88,33 +87,16 @@ def _steps(counted: Iterable[tuple[int, TryingStepsRow]]) -> str:
     return ", ".join(f"{count} of {row.stage}" for count, row in counted if count)
 
 
-async def provider_keys(connection: Connection, sealer: Sealer) -> AsyncIterator[Finding]:
+def provider_keys(connection: Connection, sealer: Sealer) -> AsyncIterator[Finding]:
     """Whether the secret decrypts the keys for remote providers; nothing when there are no keys."""
-    named: list[str] = []
-    lost = count = 0
-    async for rows in slot_queries.walk_keys(connection):
-        count += len(rows)
-        closed = [
-            f"{row.slot} of {row.project_id} ({row.mode})" for row in rows if not _can_open(sealer, row)
-        ]
-        lost += len(closed)
-        named = [*named, *closed][:3]
-    if lost:
-        more = f" and {lost - 3} more" if lost > 3 else ""
-        yield Finding(
-            "providers", "broken", f"keys sealed under another secret: {', '.join(named)}{more}",
-            "Set LAPEL_SECRET_PREVIOUS to the former secret, or set the keys again: `lapel providers set`.",
-        )  # fmt: skip
-    elif count:
-        yield Finding("providers", "ok", f"keys that can be read: {count}")
-
-
-def _can_open(sealer: Sealer, row: OperatorSlotRow) -> bool:
-    try:
-        opened(sealer, row)
-    except SealBroken:
-        return False
-    return True
+    return find_unreadable(
+        "providers",
+        "keys",
+        slot_queries.walk_keys(connection),
+        lambda row: opened(sealer, row),
+        lambda row: f"{row.slot} of {row.project_id} ({row.mode})",
+        "Set LAPEL_SECRET_PREVIOUS to the former secret, or set the keys again: `lapel providers set`.",
+    )
 
 
 async def remote_copies(connection: Connection) -> AsyncIterator[Finding]:

@@ -15,6 +15,7 @@ from lapel.embedded.s3.files.recent import RecentObjects
 from lapel.embedded.s3.s3_errors import S3Error
 from lapel.foundation.core.asgi import InThread
 from lapel.foundation.core.clock import Clock
+from lapel.foundation.core.disk_guard import reserve_of
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -119,7 +120,7 @@ class Folder:
         The configured bytes or 5 % of the file system stay free, whichever is more.
         """
         disk = os.statvfs(self.root)
-        reserve = max(self._min_free, disk.f_blocks * disk.f_frsize // 20)
+        reserve = reserve_of(disk.f_blocks * disk.f_frsize, self._min_free)
         if disk.f_bavail * disk.f_frsize - coming < reserve:
             raise S3Error("InsufficientStorage", "The disk is nearly full; nothing was written.")
 

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 from collections import OrderedDict
 
+from lapel.foundation.http.input.pagination import MOST_ROWS
+
 LARGE = 32 * 1024
 """The size in bytes from which an answer is made only when there is room, and in turns."""
 
-_MOST_ROWS = 100
 # An answer that is smaller than expected changes the expectation by this part, so that a client cannot undo
 # it with one small answer between two large ones.
 _KEPT = 7 / 8
@@ -39,7 +40,7 @@ class AnswerSizes:
         if known is None and size <= LARGE:
             return
         of_row = max(size / max(rows, 1), (known or 0) * _KEPT)
-        if of_row * _MOST_ROWS <= LARGE:  # no page of such rows is large
+        if of_row * MOST_ROWS <= LARGE:  # no page of such rows is large
             self._of_row.pop(world_id, None)
             return
         self._of_row[world_id] = of_row
