@@ -1,6 +1,6 @@
 """Each operation takes turns when its answer is large, or its answer is small, or it streams.
 
-An operation that is in no list here fails: whoever adds one decides which of these it is.
+An operation that is in no list here fails, so that each new one is put into one of them.
 """
 
 from __future__ import annotations

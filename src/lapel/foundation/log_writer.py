@@ -1,8 +1,8 @@
 """The log lines of one process: collected as they are made, and written by a thread.
 
-A pipe whose reader has stopped takes no more lines after some time, and whoever writes to it then waits. So
-no event loop writes: it only adds to a bounded line of waiting ones. What does not fit is dropped and
-counted, and once lines flow again, the log says how many are missing.
+When nobody reads a pipe, it fills up, and the next write to it waits. So no event loop writes: it only adds
+a line to a bounded queue. A line that does not fit is dropped and counted. When the pipe is read again, the
+log says how many lines are missing.
 
 The thread ends when nothing waits, because the supervisor forks only while it has one thread.
 

@@ -202,7 +202,7 @@ HOSTILE = {
 def request(
     ours: socket.socket, message: bytes, *, descriptors: int = 4, control: socket.socket | None = None
 ) -> socket.socket:
-    """Sends a request with as many descriptors, the last of which is for control; gives our end of it."""
+    """Sends a request with so many descriptors. The last one is the control socket; returns our end of it."""
     mine, theirs = socket.socketpair()
     mine.settimeout(LONG)
     with theirs, Path(os.devnull).open("rb") as nothing:
