@@ -127,6 +127,7 @@ async def test_descriptors_and_children_end_with_the_call(
     await worker.close()
     here, there = psutil.Process(), psutil.Process(shared[1])
     await true_of(lambda: not there.children())
+    until_idle(shared[0])
     before = here.num_fds(), there.num_fds()
     for _ in range(3):
         await ask(worker, "echo")
@@ -221,6 +222,12 @@ def answered(control: socket.socket) -> list[int]:
     return [int.from_bytes(said[at : at + 4], sys.byteorder, signed=True) for at in range(0, len(said), 4)]
 
 
+def until_idle(ours: socket.socket) -> None:
+    """Wait until the spawner has closed what it got so far: it takes one event after the other, and closes
+    the only descriptor of this request last."""
+    assert answered(request(ours, program(), descriptors=1)) == []
+
+
 def start_one(ours: socket.socket) -> tuple[socket.socket, int]:
     """A child that sleeps, by a request in due form: its control socket and its process id."""
     held, theirs = socket.socketpair()
@@ -247,6 +254,7 @@ def test_a_request_with_other_descriptors_is_refused(
     shared: tuple[socket.socket, int], descriptors: int
 ) -> None:
     ours, spawner = shared
+    until_idle(ours)
     open_before = psutil.Process(spawner).num_fds()
     mine = request(ours, program(), descriptors=descriptors)
     if descriptors:
@@ -255,6 +263,7 @@ def test_a_request_with_other_descriptors_is_refused(
     refused_last = request(ours, b"\xc1")  # the spawner takes one request after the other
     assert answered(refused_last) == [-errno.EPERM]
     assert psutil.Process(spawner).children() == []
+    until_idle(ours)
     assert psutil.Process(spawner).num_fds() <= open_before
 
 
