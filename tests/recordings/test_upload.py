@@ -9,6 +9,7 @@ import pytest
 
 from lapel.foundation.ports import Ports
 from tests.recordings.support import Device, events_of, objects, sha256, staging, until_none
+from tests.support.declared import described_api
 from tests.support.tenants import bearer
 
 OGG = b"OggS" + bytes(range(256)) * 40
@@ -359,8 +360,11 @@ async def test_another_content_type_or_an_altered_url_is_403(device: Device) -> 
 
 async def test_an_empty_file_is_refused_in_words(device: Device) -> None:
     recording_id = await device.recording()
-    refused = (await device.start(recording_id, 400, file_size_bytes=0))["error"]
-    assert (refused["param"], "empty" in refused["message"]) == ("file_size_bytes", True)
+    for size in (0, -1):
+        refused = (await device.start(recording_id, 400, file_size_bytes=size))["error"]
+        assert (refused["param"], "empty" in refused["message"]) == ("file_size_bytes", True)
+    described = described_api()["components"]["schemas"]["StartUpload"]["properties"]["file_size_bytes"]
+    assert [each["minimum"] for each in described["anyOf"] if each["type"] == "integer"] == [1]
     upload = await device.start(recording_id)
     await device.put(upload, b"")
     refused = (await device.complete(recording_id, 409))["error"]

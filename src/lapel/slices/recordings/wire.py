@@ -24,6 +24,8 @@ StatusFilter = Literal[
 Name: TypeAlias = Annotated[str, msgspec.Meta(max_length=255, examples=["Weekly planning"])]
 Metadata: TypeAlias = Annotated[msgspec.Raw, msgspec.Meta(extra_json_schema={"type": "object"})]
 Id: TypeAlias = Annotated[str, msgspec.Meta(min_length=1, max_length=128)]
+# The decoder lets 0 pass, so that `start` can say in words that the file is empty.
+FileSize: TypeAlias = Annotated[int, msgspec.Meta(le=2**53 - 1, extra_json_schema={"minimum": 1})]
 Seconds: TypeAlias = Annotated[float, msgspec.Meta(ge=0, le=31_536_000, examples=[25.4])]
 UploadMethod: TypeAlias = Annotated[str, msgspec.Meta(pattern=r"^[a-z0-9_]{1,64}\Z", examples=["ble"])]
 Uuid: TypeAlias = Annotated[
@@ -178,7 +180,7 @@ class StartUpload(msgspec.Struct, frozen=True, kw_only=True):
 
     type: MediaType = "audio"
     content_type: Annotated[str, msgspec.Meta(max_length=127, examples=["audio/opus"])] | None = None
-    file_size_bytes: Count | None = None
+    file_size_bytes: FileSize | None = None
     captured_at: Moment | None = None
     sha256: Sha256 | None = None
 

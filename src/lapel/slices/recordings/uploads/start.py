@@ -165,8 +165,8 @@ class Uploads:
     def _check(self, body: StartUpload) -> _Declared:
         content_type = content_type_for(body.type, body.content_type)
         limit = largest(self._ports.settings, body.type)
-        if body.file_size_bytes == 0:
-            said = "is 0: the file is empty. Send a file with content"
+        if body.file_size_bytes is not None and body.file_size_bytes < 1:
+            said = f"is {body.file_size_bytes}, but an empty file is not stored. Send a file with content"
             raise InvalidRequest(f"`file_size_bytes` {said}.", param="file_size_bytes", reason=said)
         if body.file_size_bytes is not None and body.file_size_bytes > limit:
             said = f"may be at most {limit} bytes ({format_size(limit)}) for `{body.type}`"
