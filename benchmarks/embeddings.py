@@ -45,7 +45,8 @@ else:
     from lapel.slices.embeddings.model.loaded_model import installed
     model = installed(0)
     model.start()
-    embed = model.vectors
+    pool = model.pool()
+    embed = lambda texts, kind: model.vectors(texts, kind, pool)
 for line in sys.stdin:
     batches = json.loads(line)
     start = time.perf_counter()

@@ -9,7 +9,9 @@ import signal
 import struct
 import sys
 import tempfile
-from collections.abc import AsyncGenerator, Generator
+import threading
+from collections.abc import AsyncGenerator, Generator, Sequence
+from concurrent.futures import Executor
 from pathlib import Path
 
 import msgspec
@@ -27,9 +29,10 @@ from lapel.slices.embeddings.embedder.embedder_messages import (
     EmbedAnswer,
     EmbedRequest,
 )
-from lapel.slices.embeddings.embedder.embedder_queue import MOST_REQUESTS_OF_SENTENCES
+from lapel.slices.embeddings.embedder.embedder_queue import MOST_REQUESTS_OF_SENTENCES, SHORT_TOKENS
 from lapel.slices.embeddings.embedder.embedder_server import MOST_CONNECTIONS, EmbedderServer
-from lapel.slices.embeddings.model.loaded_model import installed
+from lapel.slices.embeddings.model.loaded_model import LoadedModel, installed
+from lapel.slices.embeddings.model.model_files import installed_model
 from lapel.slices.embeddings.model.model_messages import VECTOR_BYTES
 from lapel.slices.embeddings.service import Embeddings
 from tests.embeddings.bare import assert_same, bare, rows_of
@@ -269,6 +272,48 @@ async def test_after_a_process_that_ended_while_idle_the_next_one_is_asked(proce
         assert await embeddings.query("third") is None
         await embeddings.aclose()
     assert heard == [(1, "first"), (1, "second"), (2, "second"), (3, "third")]
+
+
+async def test_a_short_query_does_not_wait_for_a_long_one_that_has_begun() -> None:
+    begun, short_has_ended = threading.Event(), threading.Event()
+    ended: list[str] = []
+
+    class Slow(LoadedModel):
+        """Its long queries take until a short one has ended, or ten seconds."""
+
+        def vectors_of(self, tokens: Sequence[list[int]], pool: Executor) -> bytes:
+            is_long = len(tokens[0]) > SHORT_TOKENS
+            if is_long:
+                begun.set()
+                short_has_ended.wait(10)
+            found = super().vectors_of(tokens, pool)
+            ended.append("long" if is_long else "short")
+            if not is_long:
+                short_has_ended.set()
+            return found
+
+    files = installed_model()
+    assert files is not None
+    model = Slow(files.weights, 1)
+    model.start()
+    folder = Path(tempfile.mkdtemp(prefix="lapel-", dir="/tmp"))
+    embeddings = Embeddings(Settings.from_env({"LAPEL_EMBEDDER_SOCKET": str(folder / "socket")}))
+    ready, stop = asyncio.Event(), asyncio.Event()
+    running = asyncio.create_task(
+        EmbedderServer(model).run(listening_socket(folder / "socket"), stop, ready.set)
+    )
+    try:
+        await ready.wait()
+        long = asyncio.create_task(embeddings.query("word " * SHORT_TOKENS))
+        await asyncio.to_thread(begun.wait, 60)
+        assert await embeddings.query("a word") is not None
+        assert await long is not None
+        assert ended == ["short", "long"]
+    finally:
+        await embeddings.aclose()
+        stop.set()
+        await running
+        shutil.rmtree(folder)
 
 
 async def test_it_ends_when_nobody_has_asked_for_a_while() -> None:

@@ -73,37 +73,44 @@ def a_queue(clock: Clock | None = None) -> EmbedderQueue:
     return EmbedderQueue(VectorCache(), tokens_of, clock or Clock())
 
 
-def test_short_queries_have_every_second_turn_and_the_others_share_the_rest() -> None:
+def take(queue: EmbedderQueue) -> Batch | None:
+    """Short queries; others when none of these wait."""
+    return queue.take_short() or queue.take_long()
+
+
+def test_long_queries_and_sentences_take_turns_and_short_queries_wait_for_neither() -> None:
     queue, asker = a_queue(), Client()
     queue.put("sentence", [f"s{each}" for each in range(3 * SENTENCES_AT_ONCE)], asker)
     for each in range(3):
         queue.put("query", [f"{LONG}{each}"], asker)
-    for each in range(6 * QUERIES_AT_ONCE):
-        queue.put("query", [f"q{each}"], asker)
-    kinds = []
-    while batch := queue.take():
-        kinds.append(embed(batch)[0][0])
-    assert "".join(kinds) == "qlqs" * 3
+    assert queue.take_short() is None
+    begun = queue.take_long()
+    queue.put("query", ["q"], asker)
+    assert embed(queue.take_short()) == ["q"], "the turn that has begun does not end first"
+    order = embed(begun)[0][0]
+    while batch := queue.take_long():
+        order += embed(batch)[0][0]
+    assert order == "lslsls"
 
 
 def test_sentences_of_a_request_keep_their_order() -> None:
     queue, asker = a_queue(), Client()
     sentences = [f"s{each}" for each in range(SENTENCES_AT_ONCE + 1)]
     queue.put("sentence", sentences, asker)
-    assert embed(queue.take()) == sentences[:-1]
+    assert embed(take(queue)) == sentences[:-1]
     queue.put("query", ["q"], asker)
-    assert embed(queue.take()) == ["q"]
-    assert embed(queue.take()) == sentences[-1:]
+    assert embed(take(queue)) == ["q"]
+    assert embed(take(queue)) == sentences[-1:]
     assert asker.answers == [vector("q"), b"".join(map(vector, sentences))]
-    assert queue.take() is None
+    assert take(queue) is None
 
 
 def test_a_few_queries_are_embedded_at_once() -> None:
     queue, asker = a_queue(), Client()
     for each in range(QUERIES_AT_ONCE + 1):
         queue.put("query", [str(each)], asker)
-    assert len(embed(queue.take())) == QUERIES_AT_ONCE
-    assert len(embed(queue.take())) == 1
+    assert len(embed(take(queue))) == QUERIES_AT_ONCE
+    assert len(embed(take(queue))) == 1
     assert asker.answers == [vector(str(each)) for each in range(QUERIES_AT_ONCE + 1)]
 
 
@@ -111,43 +118,43 @@ def test_a_long_query_is_alone_and_short_ones_do_not_wait_for_those_before_them(
     queue, asker = a_queue(), Client()
     for each in (f"{LONG}1", f"{LONG}2", "a", "b"):
         queue.put("query", [each], asker)
-    assert embed(queue.take()) == ["a", "b"]
-    assert embed(queue.take()) == [f"{LONG}1"]
+    assert embed(take(queue)) == ["a", "b"]
+    assert embed(take(queue)) == [f"{LONG}1"]
     queue.put("query", ["c"], asker)
-    assert embed(queue.take()) == ["c"]
-    assert embed(queue.take()) == [f"{LONG}2"]
-    assert queue.take() is None
+    assert embed(take(queue)) == ["c"]
+    assert embed(take(queue)) == [f"{LONG}2"]
+    assert take(queue) is None
 
 
 def test_a_query_is_cut_before_it_waits_so_those_that_differ_later_are_one() -> None:
     queue, asker = a_queue(), Client()
     queue.put("query", ["x" * MOST_TOKENS + "one"], asker)
     queue.put("query", ["x" * MOST_TOKENS + "two"], asker)
-    assert embed(queue.take()) == ["x" * MOST_TOKENS]
-    assert queue.take() is None
+    assert embed(take(queue)) == ["x" * MOST_TOKENS]
+    assert take(queue) is None
     assert len(asker.answers) == 2
 
 
 def test_a_remembered_query_is_answered_at_once() -> None:
     queue, asker = a_queue(), Client()
     queue.put("query", ["q"], asker)
-    embed(queue.take())
+    embed(take(queue))
     queue.put("query", ["q"], asker)
     assert asker.answers == [vector("q")] * 2
-    assert queue.take() is None
+    assert take(queue) is None
 
 
 def test_equal_queries_wait_together_and_their_turn_is_the_first_of_both_projects() -> None:
     queue, busy, quiet = a_queue(), Client(), Client(("prj_b", 2))
     queue.put("query", [f"{LONG}0"], busy)
-    assert embed(queue.take()) == [f"{LONG}0"]
+    assert embed(take(queue)) == [f"{LONG}0"]
     for each in range(3):
         queue.put("query", [f"{LONG}{each + 1}"], busy)
     queue.put("query", [f"{LONG}3"], quiet)
-    assert embed(queue.take()) == [f"{LONG}3"]
+    assert embed(take(queue)) == [f"{LONG}3"]
     assert quiet.answers == [vector(f"{LONG}3")]
     assert busy.answers == [vector(f"{LONG}0"), vector(f"{LONG}3")]
-    assert embed(queue.take()) == [f"{LONG}1"]
+    assert embed(take(queue)) == [f"{LONG}1"]
 
 
 def test_two_worlds_of_a_project_have_the_turns_of_one() -> None:
@@ -155,7 +162,7 @@ def test_two_worlds_of_a_project_have_the_turns_of_one() -> None:
     for each in range(4):
         for name, asker in (("L", live), ("T", test), ("O", other)):
             queue.put("query", [f"{name}{each}{LONG}"], asker)
-    order = "".join(embed(queue.take())[0][0] for _ in range(12))
+    order = "".join(embed(take(queue))[0][0] for _ in range(12))
     assert order == "LOTOLOTOLTLT"
 
 
@@ -177,12 +184,12 @@ def test_what_is_too_much_is_refused_at_once_and_then_there_is_room_again() -> N
         for each in range(most // 4 + 1):
             queue.put(kind, [f"{text}other {each}"], other)
         assert other.answers == [None]
-        while batch := queue.take():
+        while batch := take(queue):
             embed(batch)
         assert len(asker.answers) == most // 2
         assert None not in asker.answers
         queue.put(kind, [f"{text}late"], live)
-        assert embed(queue.take()) == [f"{text}late"]
+        assert embed(take(queue)) == [f"{text}late"]
 
 
 def test_nothing_is_embedded_for_those_who_have_left_or_waited_too_long() -> None:
@@ -195,8 +202,8 @@ def test_nothing_is_embedded_for_those_who_have_left_or_waited_too_long() -> Non
     queue.put("sentence", ["gone"], gone)
     queue.put("query", ["here"], here)
     gone.gone = True
-    assert embed(queue.take()) == ["here"]
-    assert queue.take() is None
+    assert embed(take(queue)) == ["here"]
+    assert take(queue) is None
     assert (gone.answers, late.answers, here.answers) == ([], [None, None], [vector("here")])
 
 
@@ -204,11 +211,11 @@ def test_a_failure_of_the_engine_is_answered_and_not_remembered() -> None:
     queue, asker = a_queue(), Client()
     queue.put("query", ["q"], asker)
     queue.put("sentence", ["s"] * (SENTENCES_AT_ONCE + 1), asker)
-    while batch := queue.take():
+    while batch := take(queue):
         batch.end(None)
     assert asker.answers == [None, None]
     queue.put("query", ["q"], asker)
-    assert embed(queue.take()) == ["q"]
+    assert embed(take(queue)) == ["q"]
 
 
 def test_the_memory_of_vectors_is_bounded_in_entries_and_in_bytes() -> None:
@@ -226,10 +233,10 @@ def test_the_memory_of_vectors_is_bounded_in_entries_and_in_bytes() -> None:
     assert embedder_queue.MOST_REMEMBERED * (VECTOR_BYTES + 200) < embedder_queue.MOST_REMEMBERED_BYTES
 
 
-# A request of a project and a world for a line; or a turn.
+# A request of a project and a world for a line; or a turn, of short queries or of the others.
 LINES = "qls"
 REQUESTS = st.tuples(st.sampled_from(LINES), st.integers(0, 4), st.integers(0, 1))
-STEPS = st.lists(st.none() | REQUESTS, max_size=60)
+STEPS = st.lists(st.booleans() | REQUESTS, max_size=60)
 
 
 class Fairness:
@@ -252,16 +259,16 @@ class Fairness:
         else:
             self.waiting[line].append((str(project), str(world)))
 
-    def turn(self) -> bool:
-        busy = [line for line in LINES if self.waiting[line]]
-        batch = self.queue.take()
+    def turn(self, short: bool) -> bool:
+        busy = [line for line in LINES if self.waiting[line] and (line == "q") == short]
+        batch = self.queue.take_short() if short else self.queue.take_long()
         assert (batch is not None) == bool(busy), "there is work, and nobody does it"
         if batch is None:
             return False
         texts = texts_of(batch)
         line = texts[0][0]
         self.note(line, busy)
-        assert all(self.passed[each].total() <= {"q": 1, "l": 3, "s": 3}[each] for each in LINES)
+        assert all(self.passed[each].total() <= {"q": 0, "l": 1, "s": 1}[each] for each in LINES)
         for _, project, world, *_ in texts if line != "s" else texts[:1]:
             waiting = self.waiting[line]
             self.note(line + project, {line + of for of, _ in waiting})
@@ -283,14 +290,15 @@ class Fairness:
 
 @given(STEPS)
 def test_nobody_starves_and_nobody_has_two_turns_while_another_waits(
-    steps: list[tuple[str, int, int] | None],
+    steps: list[tuple[str, int, int] | bool],
 ) -> None:
     fairness = Fairness()
     for step in steps:
-        if step is None:
-            fairness.turn()
+        if isinstance(step, bool):
+            fairness.turn(step)
         else:
             fairness.put(*step)
-    while fairness.turn():
-        pass
+    for short in (True, False):
+        while fairness.turn(short):
+            pass
     assert all(len(each.answers) == 1 for each in fairness.clients)

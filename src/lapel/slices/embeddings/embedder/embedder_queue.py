@@ -21,7 +21,7 @@ MOST_LONG_QUERIES = 64
 MOST_REQUESTS_OF_SENTENCES = 32
 # Tokens of the longest short query; the time grows with the tokens.
 SHORT_TOKENS = 64
-# Texts that the model embeds without a pause: a turn. A query that comes meanwhile waits for them.
+# Texts that the model embeds without a pause: a turn.
 QUERIES_AT_ONCE = 4  # a long query is alone
 SENTENCES_AT_ONCE = 4
 
@@ -176,9 +176,9 @@ class _TenantLine(Generic[_Request]):
 
 class EmbedderQueue:
     """The requests that wait, in three lines: short queries, a few at a time; long ones, one at a time; and
-    sentences, a few at a time. In each line the projects take turns. Short queries have every second turn,
-    and long queries and sentences share the others. So nobody with a short query waits for more than one
-    turn of others, and nobody's question or check of an answer is put off by searches, however many.
+    sentences, a few at a time. In each line the projects take turns. The model embeds short queries beside
+    the others, and long queries and sentences in turns. So nobody with a short query waits for long work,
+    and nobody's question or check of an answer is put off by searches, however many.
 
     Equal queries wait together. `tokens`: the tokens that are embedded of a text; a longer text is cut.
     `clock`: monotonic seconds.
@@ -194,12 +194,7 @@ class EmbedderQueue:
         self._short = _TenantLine[_Query](MOST_SHORT_QUERIES)
         self._long = _TenantLine[_Query](MOST_LONG_QUERIES)
         self._sentences = _TenantLine[_Sentences](MOST_REQUESTS_OF_SENTENCES)
-        self._lines = Rounds()
-        self._turns: dict[str, Callable[[], Batch | None]] = {
-            "short": lambda: self._take_queries(self._short, QUERIES_AT_ONCE),
-            "long": lambda: self._take_queries(self._long, 1),
-            "sentences": self._take_sentences,
-        }
+        self._lines = Rounds()  # of the long queries and the sentences
 
     def put(self, kind: Kind, texts: list[str], asker: Asker) -> None:
         """Answers at once if the vector is remembered, or if too many of the project or in all wait; else the
@@ -217,11 +212,15 @@ class EmbedderQueue:
         line = self._short if len(tokens) <= SHORT_TOKENS else self._long
         line.put(digest, asker, lambda: _Query(kind, now, [], digest, tokens))
 
-    def take(self) -> Batch | None:
-        """What to embed next; None when there is nothing to do."""
-        others = sorted(("long", "sentences"), key=lambda each: self._lines.rank((each,)))
-        for name in [*others, "short"] if self._lines.had_last(("short",)) else ["short", *others]:
-            batch = self._turns[name]()
+    def take_short(self) -> Batch | None:
+        """The short queries to embed next; None when none waits."""
+        return self._take_queries(self._short, QUERIES_AT_ONCE)
+
+    def take_long(self) -> Batch | None:
+        """The long query or the sentences to embed next; None when none wait."""
+        lines = {"long": lambda: self._take_queries(self._long, 1), "sentences": self._take_sentences}
+        for name in sorted(lines, key=lambda each: self._lines.rank((each,))):
+            batch = lines[name]()
             if batch is not None:
                 self._lines.take((name,))
                 return batch

@@ -28,6 +28,7 @@ from lapel.slices.embeddings.texts import MOST_CHARACTERS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from concurrent.futures import Executor
 
     from lapel.slices.embeddings.embedder.embedder_queue import Batch, Tenant
     from lapel.slices.embeddings.model.loaded_model import LoadedModel
@@ -63,7 +64,7 @@ class _Asker:
 
 
 class EmbedderServer:
-    """Answers frames, with one call of the model at a time."""
+    """Answers frames. Short queries are embedded beside what takes longer."""
 
     def __init__(self, model: LoadedModel) -> None:
         self._model = model
@@ -87,7 +88,8 @@ class EmbedderServer:
         queue = EmbedderQueue(VectorCache(), self._model.tokens, asyncio.get_running_loop().time)
         tasks = {
             asyncio.create_task(self._accept(listener, queue)),
-            asyncio.create_task(self._embed(queue)),
+            asyncio.create_task(self._embed(queue.take_short)),
+            asyncio.create_task(self._embed(queue.take_long)),
         }
         if idle_seconds is not None:
             tasks.add(asyncio.create_task(self._idle(idle_seconds)))
@@ -119,20 +121,21 @@ class EmbedderServer:
             self._connections.add(task)
             task.add_done_callback(self._connections.discard)
 
-    async def _embed(self, queue: EmbedderQueue) -> None:
+    async def _embed(self, take: Callable[[], Batch | None]) -> None:
+        """Embed what `take` gives, one batch at a time."""
         loop = asyncio.get_running_loop()
-        with ThreadPoolExecutor(1) as thread:
+        with ThreadPoolExecutor(1) as thread, self._model.pool() as pool:
             while True:
-                batch = queue.take()
+                batch = take()
                 if batch is None:
                     self._work.clear()
                     await self._work.wait()
                 else:
-                    batch.end(await loop.run_in_executor(thread, self._vectors, batch))
+                    batch.end(await loop.run_in_executor(thread, self._vectors, batch, pool))
 
-    def _vectors(self, batch: Batch) -> bytes | None:
+    def _vectors(self, batch: Batch, pool: Executor) -> bytes | None:
         try:
-            return self._model.vectors_of(batch.tokens)
+            return self._model.vectors_of(batch.tokens, pool)
         except BadVectors as fault:
             _log.error("embedder.bad_vectors", error=str(fault))
             return None

@@ -19,6 +19,8 @@ from lapel.slices.embeddings.model.loaded_model import LoadedModel
 from lapel.slices.embeddings.model.model_messages import UNUSABLE, Embed, Vectors
 
 if TYPE_CHECKING:
+    from concurrent.futures import Executor
+
     from lapel.foundation.workers.worker_child import Report
 
 # Less urgent than the work for which clients wait: the query process, the API, and the database.
@@ -31,16 +33,18 @@ class _LazyModel:
     def __init__(self, weights: Path, threads: int) -> None:
         self._weights = weights
         self._threads = threads
-        self._loaded: LoadedModel | None = None
+        self._loaded: tuple[LoadedModel, Executor] | None = None
 
     def answer(self, request: Embed, _report: Report) -> Vectors:
         try:
             if self._loaded is None:
-                self._loaded = LoadedModel(self._weights, self._threads)
-                self._loaded.start()
+                loaded = LoadedModel(self._weights, self._threads)
+                loaded.start()
+                self._loaded = loaded, loaded.pool()
         except NoEmbeddings as fault:
             raise Refusal(UNUSABLE, str(fault)) from fault
-        return Vectors(self._loaded.vectors(request.texts, request.kind))
+        model, pool = self._loaded
+        return Vectors(model.vectors(request.texts, request.kind, pool))
 
 
 def main(arguments: list[str]) -> None:

@@ -25,6 +25,7 @@ from onnxruntime.capi import onnxruntime_pybind11_state as faults
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from concurrent.futures import Executor
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -73,26 +74,29 @@ class LoadedModel:
         graph = encoder_graph(self._file)
         # One text has all threads. Of several texts each has one thread, so no thread waits for another.
         self._alone, self._beside = _session(graph, self._threads), _session(graph, 1)
-        self._pool = ThreadPoolExecutor(self._threads)
+
+    def pool(self) -> ThreadPoolExecutor:
+        """Threads that embed several texts at once. Who embeds beside another has threads of its own."""
+        return ThreadPoolExecutor(self._threads)
 
     def tokens(self, text: str, kind: Kind) -> list[int]:
         """The tokens that are embedded of a text."""
         prefix = "query: " if kind == "query" else "passage: "
         return self._tokenizer.pieces(prefix + text, MOST_TOKENS[kind])
 
-    def vectors(self, texts: Sequence[str], kind: Kind) -> bytes:
+    def vectors(self, texts: Sequence[str], kind: Kind, pool: Executor) -> bytes:
         """The unit vectors of the texts, in order: DIMENSIONS float32 each, little endian.
 
         The texts are `cleaned`. Raises BadVectors when the engine makes other vectors.
         """
-        return self.vectors_of([self.tokens(text, kind) for text in texts])
+        return self.vectors_of([self.tokens(text, kind) for text in texts], pool)
 
-    def vectors_of(self, tokens: Sequence[list[int]]) -> bytes:
+    def vectors_of(self, tokens: Sequence[list[int]], pool: Executor) -> bytes:
         """The same of texts that are divided into tokens already. Raises BadVectors, as `vectors`."""
         if len(tokens) == 1:
             found = self._vector(self._alone, tokens[0])[None]
         else:
-            found = np.stack(list(self._pool.map(partial(self._vector, self._beside), tokens)))
+            found = np.stack(list(pool.map(partial(self._vector, self._beside), tokens)))
         squares = np.einsum("ij,ij->i", found, found)
         if found.shape != (len(tokens), DIMENSIONS) or not bool((abs(squares - 1) < _NOT_ONE).all()):
             raise BadVectors(f"shape {found.shape}, squared lengths {squares}")
