@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import os
 import pwd
@@ -318,6 +319,15 @@ async def test_the_log_is_shortened_while_the_server_writes_it(server: EmbeddedP
     eventually(lambda: server.log.stat().st_size > 0)
     assert b"\0" not in server.log.read_bytes()
     assert "SIGHUP" in server.log.read_text()
+
+
+@pytest.mark.deep
+async def test_statistics_follow_a_burst_within_seconds(server: EmbeddedPostgres) -> None:
+    await fetch(server, "create table many as select generate_series(1, 10000) as x")
+    deadline = Deadline(20.0)
+    while not await fetch(server, "select reltuples > 9000 from pg_class where relname = 'many'"):
+        assert not deadline.has_passed(), "did not happen in time"
+        await asyncio.sleep(0.5)
 
 
 def test_a_stop_that_hangs_is_followed_by_harder_ones() -> None:

@@ -27,8 +27,9 @@ if TYPE_CHECKING:
 
 __all__ = ["AuditLog"]
 
-# Few, because other requests wait while they are encoded.
-_EXPORTED_AT_ONCE = 100
+# Few, because other requests wait while they are decoded and encoded: with 100, /health beside 16 exports
+# took 6.5 ms, with 20 less than 4 (alone 0.9). One export alone gives 59,000 entries a second (140,000).
+_EXPORTED_AT_ONCE = 20
 _EXPORT_HEADERS = (
     ("Content-Type", "application/x-ndjson"),
     ("Content-Disposition", 'attachment; filename="audit-log.ndjson"'),

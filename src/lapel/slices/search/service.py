@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
+from lapel.foundation.core.admission import Admission, NoRoom
 from lapel.foundation.core.clock import timestamp_or_none
-from lapel.foundation.core.errors import InvalidRequest, NotFound
+from lapel.foundation.core.errors import InvalidRequest, NotFound, Unavailable
 from lapel.slices.search import queries
 from lapel.slices.search.indexing.transcript_index import TranscriptIndex
 from lapel.slices.search.indexing.vector_queries import VectorsWaitingRow, measure_waiting
@@ -49,14 +50,21 @@ __all__ = [
 MOST_EXACT = 50_000
 # If recordings are given, those of an end user with more chunks are looked up, and the others are not read.
 MOST_PASSED_OVER = 8_000
+# Searches that one process makes at once, and the seconds for which another one waits.
+_AT_ONCE, _PATIENCE = 6, 15.0
 
 
 class Search:
-    """Finds passages of an end user's transcripts. Methods raise Unavailable when the database is away."""
+    """Finds passages of an end user's transcripts.
+
+    Methods raise Unavailable when the database is away, or when too many searches wait.
+    """
 
     def __init__(self, ports: Ports, embeddings: Embeddings) -> None:
         self._ports = ports
         self._embeddings = embeddings
+        # As for answers to questions (`Composer`): the searches of one project hold up no other's.
+        self._searching = Admission(_AT_ONCE, None, patience=_PATIENCE)
 
     async def answer(self, actor: Actor, body: SearchRecordings) -> SearchResults:
         """The answer to a request.
@@ -70,7 +78,7 @@ class Search:
             raise InvalidRequest("`end_user_id` is required.", param="end_user_id", reason="required")
         if own is not None and asked != own:
             raise _unknown()
-        found = await self._found(
+        found = await self._found_in_turn(
             (actor.world_id, asked),
             body.query,
             SearchFilters(body.recording_ids, body.recorded_after, body.recorded_before),
@@ -99,7 +107,18 @@ class Search:
         """
         only = None if recording_ids is None else list(recording_ids)
         filters = SearchFilters(only, after, before)
-        return await self._found((world_id, end_user_id), query, filters, limit) or []
+        return await self._found_in_turn((world_id, end_user_id), query, filters, limit) or []
+
+    async def _found_in_turn(
+        self, owner: tuple[int, str], query: str, filters: SearchFilters, limit: int
+    ) -> list[FoundPassage] | None:
+        try:
+            async with self._searching.place(owner[0]):
+                return await self._found(owner, query, filters, limit)
+        except NoRoom:
+            raise Unavailable(
+                "Too many searches are being made for this project. Search again.", retry_after=2
+            ) from None
 
     async def _found(
         self, owner: tuple[int, str], query: str, filters: SearchFilters, limit: int
