@@ -21,6 +21,9 @@ CLIENTS = 64
 EXPORTS = 16
 LISTERS = 16
 WRITERS = 8
+# Writes a second of the writers together: the default limit of a world's requests, which it may reach in ten
+# seconds of each minute.
+WRITES = 100
 MOST_WEBHOOKS = 1000
 _LONG = 990  # characters
 
@@ -96,13 +99,18 @@ async def _hook(session: aiohttp.ClientSession, world: World) -> None:
             return
 
 
-async def _flood(world: World, call: _Call, clients: int, first: _Call | None) -> None:
+async def _flood(world: World, call: _Call, clients: int, first: _Call | None, pause: float) -> None:
     async with world.session() as session:
         if first is not None:
             await first(session, world)
+        loop = asyncio.get_running_loop()
+        due = loop.time()
 
         async def repeat() -> None:
+            nonlocal due
             while True:
+                due = max(due + pause, loop.time())
+                await asyncio.sleep(due - loop.time())
                 try:
                     await call(session, world)
                 except (aiohttp.ClientError, TimeoutError):
@@ -111,15 +119,18 @@ async def _flood(world: World, call: _Call, clients: int, first: _Call | None) -
         await asyncio.gather(*(repeat() for _ in range(clients)))
 
 
-def _run(world: World, call: _Call, clients: int, first: _Call | None) -> None:
-    asyncio.run(_flood(world, call, clients, first))
+def _run(world: World, call: _Call, clients: int, first: _Call | None, pause: float) -> None:
+    asyncio.run(_flood(world, call, clients, first, pause))
 
 
 @contextmanager
-def flood(worlds: list[World], call: _Call, clients: int, first: _Call | None = None) -> Generator[None]:
-    """During the block, so many clients in each world make this call again and again."""
+def flood(
+    worlds: list[World], call: _Call, clients: int, first: _Call | None = None, *, pause: float = 0.0
+) -> Generator[None]:
+    """During the block, so many clients in each world make this call again and again. `pause`: seconds
+    between the beginnings of two calls in a world."""
     spawn = multiprocessing.get_context("spawn")
-    running = [spawn.Process(target=_run, args=(each, call, clients, first)) for each in worlds]
+    running = [spawn.Process(target=_run, args=(each, call, clients, first, pause)) for each in worlds]
     for each in running:
         each.start()
     try:
@@ -142,7 +153,7 @@ PARTS = {
     "cores": "programs that use all cores, without Lapel",
     "searches": f"{CLIENTS} clients that search for long texts in both worlds",
     "questions": f"{CLIENTS} long questions at once",
-    "webhooks": f"events for as many webhooks as it may have (at most {MOST_WEBHOOKS})",
+    "webhooks": f"{WRITES} events a second for as many webhooks as it may have (at most {MOST_WEBHOOKS})",
     "publications": "large encrypted publications",
     "exports": f"{EXPORTS} exports of its audit log",
     "lists": f"{LISTERS} clients that read long lists",
@@ -160,7 +171,7 @@ def disturb(part: str, worlds: list[World], staged: list[Staged]) -> AbstractCon
         case "questions":
             return flood(worlds[:1], _ask, CLIENTS)
         case "webhooks":
-            return flood(worlds[:1], _write, WRITERS, _hook)
+            return flood(worlds[:1], _write, WRITERS, _hook, pause=1 / WRITES)
         case "publications":
             return publications(staged)
         case "exports":

@@ -28,8 +28,8 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-# Objects that one process opens at once; one world gets no more than two.
-THREADS = 4
+# Objects that one process opens at once.
+THREADS = 5
 
 _log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
 

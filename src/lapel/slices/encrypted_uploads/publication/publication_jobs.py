@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from lapel.foundation.core.admission import Admission
 from lapel.foundation.queue.jobs import Job, QueueLane, Schedule
+from lapel.parsers import MIB
 from lapel.slices.encrypted_uploads.payloads import PUBLISH, PublishSession
 from lapel.slices.encrypted_uploads.publication.plain_writer import THREADS
 
@@ -19,16 +20,20 @@ if TYPE_CHECKING:
 LANE = QueueLane("publication", 100)
 # After this many seconds of waiting, a job lets the jobs behind it run first.
 _PATIENCE = 10.0
+# A larger object takes two places. Threads share Python's lock, so a small object of another world takes
+# longer by the same time for each that is being opened.
+_LARGE = 8 * MIB
 
 
 def handlers(publisher: Publisher) -> tuple[Job, ...]:
     """The job that publishes one session. Two GiB at 1 MB/s, written and read back, take two hours."""
     # Each place has a thread that opens. A world gets at most half of the places that the others leave: the
-    # first gets two, and one is left for a third even while both worlds of a project publish.
+    # first gets three, or one large object, and one is left for a third even while both worlds of a project
+    # publish large ones.
     publishing = Admission(THREADS, None, patience=_PATIENCE)
 
     def turn(payload: PublishSession) -> AbstractAsyncContextManager[object]:
-        return publishing.place(payload.world_id)
+        return publishing.place(payload.world_id, 2 if payload.size > _LARGE else 1)
 
     return (
         Job(

@@ -69,7 +69,7 @@ WITH due AS MATERIALIZED (
 UPDATE encrypted_upload_sessions s
 SET publish_at = $1 + least(interval '15 minutes' * power(2, least(s.tries / 8, 10)), interval '1 day')
 FROM due WHERE s.world_id = due.world_id AND s.id = due.id
-RETURNING s.world_id, s.id
+RETURNING s.world_id, s.id, s.ciphertext_length
 """
 
 # Sessions of deleted recordings, which a hold keeps, do not wait. Index: encrypted_upload_sessions_due.
@@ -99,10 +99,11 @@ class PublishableRow(msgspec.Struct, frozen=True):
 
 
 class DuePublicationRow(msgspec.Struct, frozen=True):
-    """A session whose job may be lost."""
+    """A session whose job may be lost. `ciphertext_length`: bytes."""
 
     world_id: int
     id: str
+    ciphertext_length: int
 
 
 class PublicationsWaitingRow(msgspec.Struct, frozen=True):

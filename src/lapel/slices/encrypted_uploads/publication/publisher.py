@@ -98,7 +98,7 @@ class Publisher:
         async with self._ports.database.transaction() as connection:
             due = await publication_queries.take_due(connection, self._ports.clock.now(), _BATCH)
             for each in due:
-                payload = PublishSession(each.world_id, each.id)
+                payload = PublishSession(each.world_id, each.id, each.ciphertext_length)
                 await jobs.enqueue(connection, PUBLISH, payload, dedupe=each.id)
         return len(due)
 

@@ -80,7 +80,7 @@ class Manifests:
             now = self._ports.clock.now()
             await session_queries.accept(connection, actor.world_id, row.id, data, now)
             crash_point("encrypted-manifest:accepted")
-            payload = PublishSession(actor.world_id, row.id)
+            payload = PublishSession(actor.world_id, row.id, row.ciphertext_length)
             await jobs.enqueue(connection, PUBLISH, payload, dedupe=row.id)
             await audit.note(
                 connection, self._ports.ids, now, actor, "encrypted_upload.accepted", row.id, row.end_user_id
