@@ -384,7 +384,8 @@ async def test_a_lost_job_is_made_again_later_and_later(device: Device, ports: P
             async with publishing(ports) as publisher:
                 await publisher.run_due()
                 await publisher.run_due()
-            payload = f'{{"world_id":{upload.world_id},"session_id":"{upload.session_id}"}}'
+            size = (await row_of(ports, upload))["ciphertext_length"]
+            payload = f'{{"world_id":{upload.world_id},"session_id":"{upload.session_id}","size":{size}}}'
             return await connection.fetchval(JOBS, payload.encode())
 
     waits: list[timedelta] = []
