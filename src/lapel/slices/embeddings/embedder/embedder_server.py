@@ -124,7 +124,7 @@ class EmbedderServer:
     async def _embed(self, take: Callable[[], Batch | None]) -> None:
         """Embed what `take` gives, one batch at a time."""
         loop = asyncio.get_running_loop()
-        with ThreadPoolExecutor(1) as thread, self._model.pool() as pool:
+        with ThreadPoolExecutor(1) as thread, ThreadPoolExecutor(self._model.threads) as pool:
             while True:
                 batch = take()
                 if batch is None:

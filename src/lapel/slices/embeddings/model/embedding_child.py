@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,8 +20,6 @@ from lapel.slices.embeddings.model.loaded_model import LoadedModel
 from lapel.slices.embeddings.model.model_messages import UNUSABLE, Embed, Vectors
 
 if TYPE_CHECKING:
-    from concurrent.futures import Executor
-
     from lapel.foundation.workers.worker_child import Report
 
 # Less urgent than the work for which clients wait: the query process, the API, and the database.
@@ -33,18 +32,17 @@ class _LazyModel:
     def __init__(self, weights: Path, threads: int) -> None:
         self._weights = weights
         self._threads = threads
-        self._loaded: tuple[LoadedModel, Executor] | None = None
+        self._pool = ThreadPoolExecutor(threads)
+        self._loaded: LoadedModel | None = None
 
     def answer(self, request: Embed, _report: Report) -> Vectors:
         try:
             if self._loaded is None:
-                loaded = LoadedModel(self._weights, self._threads)
-                loaded.start()
-                self._loaded = loaded, loaded.pool()
+                self._loaded = LoadedModel(self._weights, self._threads)
+                self._loaded.start()
         except NoEmbeddings as fault:
             raise Refusal(UNUSABLE, str(fault)) from fault
-        model, pool = self._loaded
-        return Vectors(model.vectors(request.texts, request.kind, pool))
+        return Vectors(self._loaded.vectors(request.texts, request.kind, self._pool))
 
 
 def main(arguments: list[str]) -> None:

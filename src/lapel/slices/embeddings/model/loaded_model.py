@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import sys
-from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -51,8 +50,8 @@ def installed(threads: int) -> LoadedModel:
 class LoadedModel:
     """multilingual-e5-small, loaded.
 
-    `weights`: the file in the installed package. `threads`: of one call; `start` starts them. Raises
-    NoEmbeddings when the weights are missing or damaged.
+    `weights`: the file in the installed package. `threads`: of one call. Raises NoEmbeddings when the weights
+    are missing or damaged.
     """
 
     def __init__(self, weights: Path, threads: int) -> None:
@@ -60,24 +59,20 @@ class LoadedModel:
             self._file = WeightsFile(weights)
         except OSError as absent:
             raise NoEmbeddings(MISSING) from absent
-        self._threads = threads
+        self.threads = threads
         self._tokenizer = Tokenizer(self._file.vocabulary())
         # All tokens of a text have the first of the model's two types.
         types = self._file.vector("emb.type")[:DIMENSIONS]
         self._positions = self._file.vector("emb.pos").reshape(-1, DIMENSIONS) + types
 
     def start(self) -> None:
-        """Start the engine and its threads; call it once. It opens no file.
+        """Start the engine; call it once. It opens no file.
 
         Raises NoEmbeddings when the engine does not work on this machine.
         """
         graph = encoder_graph(self._file)
         # One text has all threads. Of several texts each has one thread, so no thread waits for another.
-        self._alone, self._beside = _session(graph, self._threads), _session(graph, 1)
-
-    def pool(self) -> ThreadPoolExecutor:
-        """Threads that embed several texts at once. Who embeds beside another has threads of its own."""
-        return ThreadPoolExecutor(self._threads)
+        self._alone, self._beside = _session(graph, self.threads), _session(graph, 1)
 
     def tokens(self, text: str, kind: Kind) -> list[int]:
         """The tokens that are embedded of a text."""
@@ -87,7 +82,8 @@ class LoadedModel:
     def vectors(self, texts: Sequence[str], kind: Kind, pool: Executor) -> bytes:
         """The unit vectors of the texts, in order: DIMENSIONS float32 each, little endian.
 
-        The texts are `cleaned`. Raises BadVectors when the engine makes other vectors.
+        The texts are `cleaned`. `pool`: `threads` threads, which embed several texts at once; callers beside
+        each other have pools of their own. Raises BadVectors when the engine makes other vectors.
         """
         return self.vectors_of([self.tokens(text, kind) for text in texts], pool)
 
