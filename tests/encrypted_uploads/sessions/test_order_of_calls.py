@@ -26,7 +26,10 @@ UUID4 = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9
 TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z")
 ORGANIZATION = "SELECT organization_id FROM projects WHERE id = $1"
 CONFIGURATION = "SELECT * FROM encrypted_upload_sessions WHERE world_id = $1 AND id = $2"
-JOBS = "SELECT count(*) FROM jobs.pgqueuer WHERE entrypoint = $1 AND convert_from(payload, 'UTF8') LIKE $2"
+JOBS = (
+    "SELECT convert_from(payload, 'UTF8')::json->>'size' FROM jobs.pgqueuer"
+    " WHERE entrypoint = $1 AND convert_from(payload, 'UTF8') LIKE $2"
+)
 
 
 async def test_the_calls_in_their_order(phone: Phone, ports: Ports) -> None:
@@ -52,8 +55,8 @@ async def test_the_calls_in_their_order(phone: Phone, ports: Ports) -> None:
     shown = await phone.read(session)
     assert shown == {**{name: session[name] for name in FIELDS}, "state": "ready"}
     async with ports.database.acquire() as connection:
-        count = await connection.fetchval(JOBS, "encrypted-uploads.publish", f"%{session['session_id']}%")
-    assert count == 1
+        jobs = await connection.fetch(JOBS, "encrypted-uploads.publish", f"%{session['session_id']}%")
+    assert [each[0] for each in jobs] == [str(len(sealed.content))]
 
 
 async def test_the_session_has_these_fields_and_no_others(phone: Phone, tenant: Tenant) -> None:

@@ -50,8 +50,9 @@ __all__ = [
 MOST_EXACT = 50_000
 # If recordings are given, those of an end user with more chunks are looked up, and the others are not read.
 MOST_PASSED_OVER = 8_000
-# Searches that one process makes at once, and the seconds for which another one waits.
-_AT_ONCE, _PATIENCE = 6, 15.0
+# Searches that one process makes at once, and the seconds for which another one waits: less than the time in
+# which a request must be answered.
+_AT_ONCE, _PATIENCE = 6, 8.0
 
 
 class Search:

@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 LANE = QueueLane("publication", 100)
 # After this many seconds of waiting, a job lets the jobs behind it run first.
 _PATIENCE = 10.0
-# A larger object takes two places. Threads share Python's lock, so a small object of another world takes
-# longer by the same time for each that is being opened.
+# A larger object takes two places. The threads share Python's lock, so each object that is being opened slows
+# down all others.
 _LARGE = 8 * MIB
 
 
