@@ -54,7 +54,7 @@ LOOKUPS = [
     (recovery_queries.BEGIN_RECOVERY, ONE),
     (recovery_queries.COUNT_RECOVERED, ONE),
     (recovery_queries.END_RECOVERY, ONE),
-    (recovery_queries.RESUME, ONE),
+    (recovery_queries.RESUME, ONE | {"webhook_deliveries_due"}),
     (recovery_queries.WORKS, ONE),
     (queries.LIST, {"webhooks_by_age"}),
     (delivery_queries.LIST, BY_AGE | ATTEMPTS | EVENT | PERSON),
