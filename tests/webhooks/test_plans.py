@@ -44,6 +44,7 @@ PERSON, OF_EVENT = {"end_users_deleted"}, {"webhook_deliveries_world_id_event_id
 LOOKUPS = [
     (queries.READ, ONE),
     (queries.LOCK, ONE),
+    (queries.LOCK_WITH_DELIVERIES, ONE),
     (queries.KEEP, ONE),
     (queries.UPDATE, ONE),
     (queries.ROTATE, ONE),
