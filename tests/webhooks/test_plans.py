@@ -44,6 +44,7 @@ PERSON, OF_EVENT = {"end_users_deleted"}, {"webhook_deliveries_world_id_event_id
 LOOKUPS = [
     (queries.READ, ONE),
     (queries.LOCK, ONE),
+    (queries.LOCK_WITH_DELIVERIES, ONE),
     (queries.KEEP, ONE),
     (queries.UPDATE, ONE),
     (queries.ROTATE, ONE),
@@ -54,7 +55,7 @@ LOOKUPS = [
     (recovery_queries.BEGIN_RECOVERY, ONE),
     (recovery_queries.COUNT_RECOVERED, ONE),
     (recovery_queries.END_RECOVERY, ONE),
-    (recovery_queries.RESUME, ONE),
+    (recovery_queries.RESUME, ONE | {"webhook_deliveries_due"}),
     (recovery_queries.WORKS, ONE),
     (queries.LIST, {"webhooks_by_age"}),
     (delivery_queries.LIST, BY_AGE | ATTEMPTS | EVENT | PERSON),

@@ -11,9 +11,11 @@ import httpx
 import pytest
 
 from lapel.app import open_services
+from lapel.foundation.database.outbox import PlacedRow
 from lapel.foundation.ports import Ports
 from lapel.slices.projects.operator import OperatorKeys
 from lapel.slices.projects.service import Keys
+from lapel.slices.webhooks.delivery import fan_out_queries
 from tests.support.locks import until_waiting
 from tests.support.tenants import Tenant, bearer
 from tests.webhooks.support import URL, Hooks
@@ -65,6 +67,7 @@ READS = (
         ("device.offline", "devices:read"),
         ("ota.failed", "devices:read"),
         ("webhook.disabled", "webhooks:read"),
+        ("config.updated", "config:read"),
     ],
 )
 async def test_a_key_lets_a_webhook_have_only_events_that_it_may_read_itself(
@@ -229,3 +232,25 @@ async def test_what_is_pending_is_not_sent_to_a_url_of_a_key_that_may_not_read_i
             "UPDATE webhook_deliveries SET state = 'failed', due_at = NULL WHERE id = $1", delivery
         )
     assert await changed(mine) == 200
+
+
+async def test_what_a_fan_out_is_about_to_make_pending_is_not_sent_there_either(
+    client: httpx.AsyncClient, tenant: Tenant, ports: Ports
+) -> None:
+    """The fan-out has matched a transcript with the webhook, and commits its delivery after the requests."""
+    _, weak = await restricted(client, tenant, ["webhooks:write", "devices:read"])
+    hooks = Hooks(client, tenant, ports)
+    webhook = await hooks.add()
+    path = f"/v1/webhooks/{webhook}"
+    event = await hooks.event("transcription.completed", datetime(2026, 1, 15, tzinfo=UTC))
+    placed = PlacedRow(hooks.world, event, "transcription.completed", "tr_1", 1, None)
+    async with ports.database.transaction() as fan_out:
+        matches = await fan_out_queries.match(fan_out, [placed])
+        await fan_out_queries.insert_deliveries(fan_out, ports.ids, matches, {(hooks.world, webhook): 1})
+        narrowed = await client.patch(path, json={"events": ["device.bound"]}, headers=weak)
+        assert narrowed.status_code == 200
+        asked = asyncio.create_task(client.patch(path, json={"url": f"{URL}&mine"}, headers=weak))
+        await until_waiting(ports, 1)
+    refused = await asked
+    assert refused.status_code == 403
+    assert "`transcriptions:read`" in refused.json()["error"]["message"]

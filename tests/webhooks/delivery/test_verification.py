@@ -133,6 +133,35 @@ async def test_a_test_and_a_redelivery_do_not_wait_for_the_pause(
         await until(lambda: any(each.event_id != event for each in receiver.received))
 
 
+async def test_a_test_and_a_redelivery_begin_no_second_attempt_while_one_is_under_way(
+    world: World, client: httpx.AsyncClient, tenant: Tenant
+) -> None:
+    """Otherwise each of them would be one more open request to a host that never agreed."""
+    answered = asyncio.Event()
+
+    async def hold(_: Received, writer: asyncio.StreamWriter) -> None:
+        await answered.wait()
+        writer.write(OK)
+
+    async with receiving(hold) as receiver, delivering(world.ports):
+        webhook = await world.webhook(receiver.url, verified=False)
+        await world.publish()
+        await until(lambda: len(receiver.received) == 1)
+        (delivery,) = await world.deliveries()
+        under_way = (await world.state(webhook))["paused_until"]
+        for path, body in (
+            ("/test", {"type": "device.bound"}),
+            (f"/deliveries/{delivery['id']}/redeliver", None),
+            ("/recover", {"since": "2026-01-01T00:00:00Z"}),
+        ):
+            sent = await client.post(f"/v1/webhooks/{webhook.id}{path}", json=body, headers=tenant.headers)
+            assert sent.status_code == 202, sent.text
+            assert (await world.state(webhook))["paused_until"] == under_way, path
+        assert len(receiver.received) == 1
+        answered.set()
+        await world.settled(2, "succeeded")
+
+
 async def test_after_an_outage_what_waits_for_hours_is_delivered_with_the_first_success(
     world: World, receiver: Receiver
 ) -> None:

@@ -43,6 +43,9 @@ READ = f"SELECT {SHOWN_COLUMNS} FROM webhooks WHERE world_id = $1 AND id = $2 AN
 # Deliveries refer to the row, and a fan-out may insert them meanwhile.
 LOCK = f"{READ} FOR NO KEY UPDATE"
 
+# Also waits for a fan-out that has matched events with the webhook: what it makes is pending then.
+LOCK_WITH_DELIVERIES = f"{READ} FOR UPDATE"
+
 # The row cannot be removed until deliveries refer to it.
 KEEP = f"{READ} FOR KEY SHARE"
 
@@ -171,6 +174,11 @@ async def read(connection: Connection, world_id: int, webhook_id: str) -> Webhoo
 async def lock(connection: Connection, world_id: int, webhook_id: str) -> WebhookRow | None:
     """One webhook. Its row is locked until the transaction ends."""
     return await fetch_row(connection, WebhookRow, LOCK, world_id, webhook_id)
+
+
+async def lock_with_deliveries(connection: Connection, world_id: int, webhook_id: str) -> WebhookRow | None:
+    """As `lock`, and no transaction makes deliveries to the webhook until this one ends."""
+    return await fetch_row(connection, WebhookRow, LOCK_WITH_DELIVERIES, world_id, webhook_id)
 
 
 async def keep(connection: Connection, world_id: int, webhook_id: str) -> WebhookRow | None:

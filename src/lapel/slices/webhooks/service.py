@@ -143,7 +143,8 @@ class Webhooks:
             others = {}
             if "url" in given or "events" in given or given.get("status") == "enabled":
                 others = await self._lock_urls(connection, actor, now)
-            before = await queries.lock(connection, world_id, webhook_id)
+            lock = queries.lock_with_deliveries if "url" in given else queries.lock
+            before = await lock(connection, world_id, webhook_id)
             if before is None:
                 raise unknown_webhook()
             wanted = msgspec.structs.replace(before, **given)

@@ -106,6 +106,7 @@ class Deliveries:
                 "meanwhile is not delivered again."
             )
         await recovery_queries.begin(connection, actor.world_id, webhook_id, body.since, until)
+        await recovery_queries.resume(connection, actor.world_id, webhook_id)
         await audit.note(connection, self._ports.ids, now, actor, "webhook.recovered", webhook_id, None)
         return Recovery(
             webhook_id=webhook_id,

@@ -72,8 +72,7 @@ FROM missed m JOIN given g ON g.event_id = m.event_id
 
 BEGIN_RECOVERY = """
 UPDATE webhooks SET recovery_since = $3, recovery_until = $4, recovery_state = 'processing',
-    recovery_queued = 0, recovery_brought_forward = 0, recovery_ended_at = NULL,
-    paused_until = CASE WHEN paused_until > now() THEN now() ELSE paused_until END
+    recovery_queued = 0, recovery_brought_forward = 0, recovery_ended_at = NULL
 WHERE world_id = $1 AND id = $2
 """
 COUNT_RECOVERED = """
@@ -86,9 +85,17 @@ UPDATE webhooks SET recovery_state = $3, recovery_ended_at = now()
 WHERE world_id = $1 AND id = $2 AND recovery_state = 'processing'
 """
 
-# A probe follows at once. What the probe of a worker has set is shortened too: then there may be two at once.
-RESUME = """
-UPDATE webhooks SET paused_until = now() WHERE world_id = $1 AND id = $2 AND paused_until > now()
+# A probe follows at once. While an attempt is under way, the pause stays, because a webhook whose circuit is
+# open gets one attempt at a time. A probe is one of the deliveries that are due first.
+RESUME = f"""
+UPDATE webhooks SET paused_until = now()
+WHERE world_id = $1 AND id = $2 AND paused_until > now() AND NOT EXISTS (
+    SELECT FROM (
+        SELECT d.leased_until FROM webhook_deliveries d
+        WHERE ({OF_PENDING}) = ($1::bigint::text || $2::text) AND d.due_at <= now()
+        ORDER BY d.due_at LIMIT 200
+    ) f
+    WHERE f.leased_until > now())
 """
 
 WORKS = """
@@ -175,7 +182,7 @@ async def recover(
 async def begin(
     connection: Connection, world_id: int, webhook_id: str, since: datetime, until: datetime
 ) -> None:
-    """Show a new recovery, and let a webhook whose circuit is open be probed at once."""
+    """Show a new recovery."""
     await connection.execute(BEGIN_RECOVERY, world_id, webhook_id, since, until)
 
 
@@ -185,7 +192,7 @@ async def end(connection: Connection, world_id: int, webhook_id: str, state: Rec
 
 
 async def resume(connection: Connection, world_id: int, webhook_id: str) -> None:
-    """Let a webhook whose circuit is open be probed at once."""
+    """Let a webhook whose circuit is open be probed at once, unless an attempt is under way."""
     await connection.execute(RESUME, world_id, webhook_id)
 
 
