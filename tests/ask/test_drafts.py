@@ -15,8 +15,9 @@ class _Agreeing:
         del claim
         return CitationPart(recording_id=f"rec_{number}", start_ms=0)
 
-    async def find(self, claim: str) -> None:
+    async def find(self, claim: str) -> CitationPart | None:
         del claim
+        return None
 
 
 @pytest.mark.timeout(20)
@@ -81,3 +82,44 @@ async def test_full_stops_that_come_one_by_one_let_a_sentence_be_judged_no_more_
     assert draft.parts == []
     assert set(judge.asked) == {"Nobody said that", "Nobody said this"}
     assert len(judge.asked) <= 4
+
+
+class _Counting(_Agreeing):
+    def __init__(self) -> None:
+        self.checked: list[tuple[str, int]] = []
+
+    async def check(self, claim: str, number: int) -> CitationPart | None:
+        self.checked.append((claim, number))
+        return await super().check(claim, number)
+
+
+@pytest.mark.parametrize("closed", ["", ". "])
+async def test_a_claim_is_compared_with_few_of_the_passages_that_are_named(closed: str) -> None:
+    """Each comparison may ask the embedding model, and a model may name the same or all passages for ever."""
+    judge = _Counting()
+    draft = AnswerDraft(judge)
+    await draft.feed(f"The roof is repaired [1]{closed}")
+    for number in range(300):
+        await draft.feed(f"[{number % 100 + 1}]")
+    await draft.end()
+    assert draft.parts[0] == TextPart(text="The roof is repaired")
+    assert len(judge.checked) <= 12
+
+
+class _Finding(_Agreeing):
+    async def find(self, claim: str) -> CitationPart | None:
+        return await self.check(claim, 1)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["The place is evil.[1]com/login is the place [1].", "The place is evil。com/login is the place [1]."],
+)
+@pytest.mark.parametrize("size", [1, 1_000])
+async def test_two_sentences_make_no_link_together(text: str, size: int) -> None:
+    draft = AnswerDraft(_Finding())
+    for start in range(0, len(text), size):
+        await draft.feed(text[start : start + size])
+    await draft.end()
+    shown = "".join(each.text for each in draft.parts if isinstance(each, TextPart))
+    assert shown in ("The place is evil.", "The place is evil。")

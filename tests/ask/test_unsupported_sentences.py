@@ -98,6 +98,10 @@ async def test_an_assistant_gets_no_false_sentence(asker: Asker, asking: Running
         ("The roof of the school <[2]b repaired in May> [2].", None),
         ("The roof is repaired in May [a][b] [2].\n[b]: //evil.example", None),
         ("The roof is repaired in May, see school.example [2].", None),
+        # Letters that are symbols, behind the last mark.
+        ("The roof is repaired in May [2] ⓘⓣ ⓑⓤⓡⓝⓢ", "The roof is repaired in May"),
+        ("The roof is repaired in May [2] ![](//ⓔⓥⓘⓛ.ⓒⓞⓜ/ⓧ).", "The roof is repaired in May."),
+        ("The roof is repaired in May [2] ![](?)", "The roof is repaired in May"),
         # Plain Markdown of what was said.
         ("- **The roof** is repaired in *May* [2]", "- **The roof** is repaired in *May*"),
         ("## Roof\n1. The roof is repaired in May [2]\n2. It burns in June [2]\n3. It costs 4200 euros [3]",

@@ -9,6 +9,7 @@ supported beginning is left out as a whole.
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections import Counter
 from typing import Protocol
 
@@ -29,6 +30,8 @@ _LONG = 12
 # Citations that one place of the text may have.
 _AT_ONCE = 5
 _WORD = re.compile(r"\w")
+# Characters at the end of the shown text that may begin a link with the text that follows.
+_LINKED = 1_100
 # What closes a sentence whose end is left out. A question mark may belong to what is left out.
 _CLOSING = re.compile(r"([.!…؛।。！｡]*)[*`)）”“]*\Z")
 _PAIRS = {"**": "**", "`": "`", "(": ")", "（": "）", "“": "”", "„": "“"}
@@ -64,8 +67,11 @@ class AnswerDraft:
         self._sentences = GrowingSentences()
         self._parts: list[Part] = []
         self._gap = ""
-        # The claim of the last text that is shown, while a further mark may follow it.
+        self._end = ""  # of the text that is shown
+        # The claim of the last text that is shown, while a further mark may follow it, and the passages that
+        # it was compared with since then.
         self._last_claim: str | None = None
+        self._named_late: set[int] = set()
         # Of the sentence that was judged last before it had ended: each further full stop would ask again.
         self._unsupported: list[tuple[str, list[int]]] | None = None
         self._said: Counter[str] = Counter()
@@ -95,8 +101,8 @@ class AnswerDraft:
                 return
             if isinstance(token, str):
                 await self._take_text(token)
-            elif not self._sentences.mark(token.numbers[:_AT_ONCE]) and self._last_claim is not None:
-                self._cite(await self._citations(self._last_claim, token.numbers[:_AT_ONCE]))
+            elif not self._sentences.mark(token.numbers[:_AT_ONCE]):
+                await self._cite_late(token.numbers)
             await self._add_ended()
 
     async def _take_text(self, text: str) -> None:
@@ -135,7 +141,10 @@ class AnswerDraft:
         if not supported.pieces:
             return
         between = self._gap if self._parts else ""
-        self._gap = ""
+        whole = "".join(text for text, _ in supported.pieces)
+        if _make_a_link([self._end, between, whole]):
+            return
+        self._gap, self._end = "", f"{self._end}{between}{whole}"[-_LINKED:]
         for text, citations in supported.pieces[: (MAX_PARTS - len(self._parts)) // (1 + _AT_ONCE)]:
             last = self._parts[-1] if self._parts else None
             if isinstance(last, TextPart):
@@ -145,7 +154,17 @@ class AnswerDraft:
             between = ""
             self._cite(citations)
         self._last_claim = next(text for text, cited in reversed(supported.pieces) if cited)
+        self._named_late.clear()
         self.is_full = self.is_full or len(self._parts) > MAX_PARTS - 2 * (1 + _AT_ONCE)
+
+    async def _cite_late(self, numbers: list[int]) -> None:
+        """Cite the passages of a mark that stands behind the last text that is shown."""
+        for number in numbers:
+            if self._last_claim is None or len(self._named_late) >= _AT_ONCE:
+                return
+            if number not in self._named_late:
+                self._named_late.add(number)
+                self._cite(await self._citations(self._last_claim, [number]))
 
     def _cite(self, citations: list[CitationPart]) -> None:
         """Add citations after the last text, each once."""
@@ -169,7 +188,7 @@ class AnswerDraft:
             return nothing if found is None else _Supported([(sentence.text, [found])], is_whole=True)
         pieces: list[tuple[str, list[CitationPart]]] = []
         clauses = [*sentence.clauses]
-        if _WORD.search(sentence.tail):  # it has no mark of its own
+        if _says_something(sentence.tail):  # it has no mark of its own
             clauses.append((sentence.tail, sentence.clauses[-1][1]))
         for place, (text, numbers) in enumerate(clauses):
             cited = await self._citations(text if place else sentence.first_claim, numbers)
@@ -189,8 +208,17 @@ class AnswerDraft:
 
     async def _citations(self, claim: str, numbers: list[int]) -> list[CitationPart]:
         """Of the passages that say the claim, each once."""
-        found = [await self._judge.check(claim, number) for number in numbers]
+        few = list(dict.fromkeys(numbers))[:_AT_ONCE]
+        found = [await self._judge.check(claim, number) for number in few]
         return list(dict.fromkeys(each for each in found if each is not None))
+
+
+def _says_something(text: str) -> bool:
+    """Whether a text has more than punctuation: symbols such as circled letters say something, too."""
+    return bool(links_in(text)) or any(
+        not each.isspace() and not unicodedata.category(each).startswith("P") and each not in "`~|"
+        for each in text
+    )
 
 
 def _close_pairs(text: str) -> str:
