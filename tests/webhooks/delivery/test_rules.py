@@ -144,7 +144,7 @@ def test_places_are_never_too_many_and_one_is_left_for_others(
     places, taken = WebhookPlaces(), Counter[tuple[int, str]]()
     for webhooks in looks:
         rooms = places.rooms(webhooks)
-        assert sum(room for *_, room in rooms) <= ALL - taken.total()
+        assert sum(room for *_, room in rooms) <= min(ALL - taken.total(), max(256, len(webhooks)))
         for world_id, webhook_id, room in rooms:
             taken[world_id, webhook_id] += room
             for _ in range(room):
@@ -164,6 +164,17 @@ def test_slow_webhooks_of_one_world_leave_places_to_its_others_and_to_other_worl
                 places.take((world_id, webhook_id))
     assert taken <= ALL // 2
     assert places.rooms([(2, "good")]) == [(2, "good", OF_WEBHOOK)]
+
+
+def test_slow_webhooks_of_one_world_get_all_its_places_in_several_looks() -> None:
+    places, webhooks, looks = WebhookPlaces(), [(1, f"slow{number}") for number in range(50)], list[int]()
+    while rooms := places.rooms(webhooks):
+        looks.append(sum(room for *_, room in rooms))
+        for world_id, webhook_id, room in rooms:
+            for _ in range(room):
+                places.take((world_id, webhook_id))
+    assert max(looks) <= 256
+    assert sum(looks) > ALL // 2 - 50
 
 
 @given(st.integers(1, 150), st.integers(1, 150))

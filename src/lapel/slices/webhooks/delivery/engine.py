@@ -195,7 +195,7 @@ class DeliveryEngine:
             return
         self._held.add(key)
         self._places.take((claim.world_id, claim.webhook_id))
-        self._starts.put(partial(self._start, claim, probe=probe))
+        self._starts.put(claim.world_id, partial(self._start, claim, probe=probe))
 
     def _start(self, claim: ClaimedRow, *, probe: bool) -> None:
         """Begin an attempt, unless the worker stops: then its lease ends, and the pause of a probe."""

@@ -13,6 +13,9 @@ from collections.abc import Sequence
 ALL = 2000
 # Of these, of one webhook.
 OF_WEBHOOK = 100
+# So many places are given at once, or one to each webhook if these are more: a delivery that becomes due
+# meanwhile waits for the next claim.
+AT_ONCE = 256
 
 WebhookKey = tuple[int, str]
 
@@ -50,26 +53,29 @@ class WebhookPlaces:
     def rooms(self, webhooks: Sequence[WebhookKey]) -> list[tuple[int, str, int]]:
         """For each webhook that has room: its world, its id, and how many attempts may begin.
 
-        All rooms together are no more than the free places, shared evenly at first: over all webhooks, and
-        over those of a world. A webhook that needs more gets more the next time.
+        All rooms together are no more than the free places, and than are given at once. They are shared
+        evenly at first: over all webhooks, and over those of a world. A webhook that needs more gets more the
+        next time.
         """
         if not webhooks:
             return []
-        free, share = self._free, max(self._free // len(webhooks), 1)
+        free, left = self._free, min(self._free, max(AT_ONCE, len(webhooks)))
+        share = max(left // len(webhooks), 1)
         of_world, others = self._of_world.copy(), Counter(world_id for world_id, _ in webhooks)
         rooms: list[tuple[int, str, int]] = []
         for world_id, webhook_id in webhooks:
-            if free <= 0:
+            if left <= 0:
                 break
             own = self._of_webhook[world_id, webhook_id]
             left_to_world = _half(free, of_world[world_id])
             left_to_webhook = min(_half(left_to_world, own), self._most_of_webhook - own)
-            room = min(share, max(left_to_world // others[world_id], 1), left_to_webhook)
+            room = min(share, left, max(left_to_world // others[world_id], 1), left_to_webhook)
             others[world_id] -= 1
             if room > 0:
                 rooms.append((world_id, webhook_id, room))
                 of_world[world_id] += room
                 free -= room
+                left -= room
         return rooms
 
 
