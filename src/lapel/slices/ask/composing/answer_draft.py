@@ -21,6 +21,7 @@ from lapel.slices.ask.composing.growing_sentences import GrowingSentences, Marke
 from lapel.slices.ask.composing.marked_text import Mark, MarkedText
 from lapel.slices.ask.wire import CitationPart, Part, TextPart
 from lapel.slices.language_models.extractive.text_links import links_in
+from lapel.slices.search.service import QUESTION_MARKS, SENTENCE_MARKS
 
 MAX_CHARACTERS = 32_000
 MAX_PARTS = 1000
@@ -33,7 +34,8 @@ _WORD = re.compile(r"\w")
 # Characters at the end of the shown text that may begin a link with the text that follows.
 _LINKED = 1_100
 # What closes a sentence whose end is left out. A question mark may belong to what is left out.
-_CLOSING = re.compile(r"([.!…؛।。！｡]*)[*`)）”“]*\Z")
+_STOPS = "".join(each for each in SENTENCE_MARKS if each not in QUESTION_MARKS)
+_CLOSING = re.compile(rf"([{_STOPS}]*)[*`)）”“]*\Z")
 _PAIRS = {"**": "**", "`": "`", "(": ")", "（": "）", "“": "”", "„": "“"}
 _PAIRED = re.compile(r"\*\*|[`()（）“”„]")
 

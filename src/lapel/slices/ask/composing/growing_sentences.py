@@ -6,15 +6,15 @@ import re
 
 import msgspec
 
-from lapel.slices.search.service import sentence_ends
+from lapel.slices.search.service import SENTENCE_MARKS, sentence_ends
 
 # A longer sentence is cut, so that the text which is read again with each piece stays short.
 _LONGEST = 1_000
 _WORD = re.compile(r"\w")
 # Before it, a dot may be one of an abbreviation or of an ordinal number: the next word tells.
 _NEXT_WORD = re.compile(r"\s*(?:\S+\s|.{24})", re.DOTALL)
-_CLOSED = re.compile(r"[.!?…؟؛।。！？｡]+[\"'”’»」』）)\]*_]*\Z")
-_STOPPED = re.compile(r"[.!?…؟؛।。！？｡][\"'”’»」』）)\]*_]*\Z")
+_CLOSED = re.compile(rf"[{SENTENCE_MARKS}]+[\"'”’»」』）)\]*_]*\Z")
+_STOPPED = re.compile(rf"[{SENTENCE_MARKS}][\"'”’»」』）)\]*_]*\Z")
 # The end of a line. A line that begins with a small letter continues the one before it.
 _LINES = re.compile(r"[^\S\n]*+\n\s*+")
 # What begins an entry of a list or a heading: no part of what it claims.
@@ -105,7 +105,7 @@ class GrowingSentences:
     def _ends(self) -> list[int]:
         """The places at which sentences end, before the end of the text."""
         text = self._text
-        ends = set(sentence_ends(text))
+        ends = set(sentence_ends(text, without_space=True))
         for place, _ in self._marks:  # "[2]It goes on", without a space
             if text[place : place + 1].isalnum() and _STOPPED.search(text[max(place - 4, 0) : place]):
                 ends.add(place)

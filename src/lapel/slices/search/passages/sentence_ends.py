@@ -5,9 +5,27 @@ from __future__ import annotations
 
 import re
 
-# Two kinds of marks: those of the first kind end a sentence only before a space. Closing quotes and brackets
-# belong to the sentence. The expression tries each run of marks once: a text may have a million marks.
-_MARK = re.compile("(?<![.!?…؟؛।])[.!?…؟؛।]++[\"'”’»)\\]]*+(?=\\s)|[。！？｡]++[\"'”’」』）》〉]*+")
+from lapel.foundation.written_text import MARKS
+
+QUESTION_MARKS = "?؟፧？"
+"""The marks that end a question."""
+
+# Marks of the first kind end a sentence only before a space, those of the second kind anywhere.
+_BEFORE_SPACE = ".!?…؟؛।॥۔።፧։"
+_ANYWHERE = "。！？｡။។៕．"
+SENTENCE_MARKS = _BEFORE_SPACE + _ANYWHERE
+"""All marks that end a sentence."""
+
+# Closing quotes and brackets belong to the sentence. The expressions try each run of marks once: a text may
+# have a million marks. A full-width dot before a digit is a decimal point.
+_RUN = f"(?<![{_BEFORE_SPACE}])[{_BEFORE_SPACE}]++[\"'”’»)\\]]*+"
+_OF_ANY_PLACE = "(?:[。！？｡။។៕]|．(?!\\d))++[\"'”’」』）》〉]*+"
+_MARK = re.compile(f"{_RUN}(?=\\s)|{_OF_ANY_PLACE}")
+# Also before a word without a space, perhaps with other signs between them.
+_CLOSE_MARK = re.compile(f"{_RUN}[*_`~]*+(?=\\s|(?:[^\\w\\s]|_){{0,8}}+\\s?([^\\W\\d_]))|{_OF_ANY_PLACE}")
+# What is before a mark: two letters or digits, or a link with a path.
+_TWO_BEFORE = re.compile(f"([^\\W_]|[{MARKS}])([^\\W_]|[{MARKS}])\\Z")
+_LINK_BEFORE = re.compile(r"(?://|\w\.\w{1,24}/)\S*\Z")
 # The last word before a dot.
 _LAST_WORD = re.compile(r"(?:\w+\.)*\w+\.$")
 _INITIALS = re.compile(r"(?:[^\W\d]\.)+$")
@@ -31,11 +49,32 @@ _BEFORE_NUMBERS = frozenset(
 )
 
 
-def sentence_ends(text: str) -> list[int]:
+def sentence_ends(text: str, *, without_space: bool = False) -> list[int]:
     """The places after the marks that end a sentence, in order. The end of the text is none of them unless
-    a mark such as `。` is there: before its next word, a dot may be of an abbreviation."""
+    a mark such as `。` is there: before its next word, a dot may be of an abbreviation.
+
+    `without_space`: a sentence also ends where the next one follows without a space ("It burned.He left").
+    """
     is_cased = any(each.isupper() for each in text)
-    return [found.end() for found in _MARK.finditer(text) if _ends_here(text, found, is_cased=is_cased)]
+    return [
+        found.end()
+        for found in (_CLOSE_MARK if without_space else _MARK).finditer(text)
+        if _ends_here(text, found, is_cased=is_cased)
+        and not (without_space and found[1] and not _begins_after(text, found))
+    ]
+
+
+def _begins_after(text: str, mark: re.Match[str]) -> bool:
+    """Whether the word that follows a mark without a space begins a sentence.
+
+    After a dot it has to be no small letter. No word such as "e.g.", "U.S.A" or "Ph.D" has two letters of one
+    kind before a dot.
+    """
+    start = mark.start()
+    if mark[0].startswith((".", "…")):
+        two = _TWO_BEFORE.search(text, max(start - 2, 0), start)
+        return two is not None and two[1].isupper() == two[2].isupper() and not mark[1].islower()
+    return mark[0] != "?" or _LINK_BEFORE.search(text, max(start - 64, 0), start) is None
 
 
 def _ends_here(text: str, mark: re.Match[str], *, is_cased: bool) -> bool:
