@@ -73,6 +73,7 @@ def test_json() -> None:
     assert found["warnings"][2] == {
         "code": "audio_gap", "message": GAP.message, "start_ms": 5_000, "end_ms": 5_000, "missing_ms": 12_000
     }  # fmt: skip
+    assert found["full_text"] == "I am having a big\ntwice last week."
     assert [each.get("after_gap") for each in found["segments"]] == [None, True]
     assert [json.loads(line).get("after_gap") for line in rendered("ndjson").splitlines()] == [None, True]
 

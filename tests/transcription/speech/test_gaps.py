@@ -22,6 +22,11 @@ def test_a_segment_is_split_where_audio_is_missing() -> None:
     assert [word.word for word in two.words or []] == ["salmon", "seven", "times"]
 
 
+def test_the_whole_text_has_a_line_break_at_a_gap() -> None:
+    found = made([spoken("I am having a big", 1.0), spoken("twice last week.", 5.2)], [5_000])
+    assert found.full_text == "I am having a big\ntwice last week."
+
+
 def test_a_word_over_the_gap_belongs_to_the_side_of_its_larger_part() -> None:
     one, two = made([spoken("I take the big salmon", 1.0)], [2_600]).segments
     assert (one.text, one.end) == ("I take the", 2.4)

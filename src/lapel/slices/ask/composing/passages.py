@@ -37,11 +37,13 @@ class Passage(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def of_whole_transcript(recording: MentionedRow, sentences: Iterable[Sentence]) -> list[Passage]:
-    """All sentences of a recording: those of one speaker together, up to some hundred characters."""
+    """All sentences of a recording: those of one speaker together, up to some hundred characters, and none
+    together over a gap of the audio."""
     groups: list[list[Sentence]] = []
     size = 0
     for each in sentences:
-        if not groups or groups[-1][-1].speaker != each.speaker or size + len(each.text) > _USUAL:
+        is_apart = each.after_gap or size + len(each.text) > _USUAL
+        if not groups or is_apart or groups[-1][-1].speaker != each.speaker:
             groups.append([])
             size = 0
         groups[-1].append(each)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from lapel.foundation.timed_warnings import TimedWarning
-from lapel.slices.transcription.speech.transcript import MeanConfidence
+from lapel.slices.transcription.speech.transcript import MeanConfidence, separator
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -49,12 +49,13 @@ def json(document: Document) -> Iterator[bytes]:
         speakers=document.speakers or msgspec.UNSET,
     )
     yield b"{" + _fields(begin) + b',\n  "full_text": "'
-    mean, words, between = MeanConfidence(), 0, b""
+    mean, words, is_first = MeanConfidence(), 0, True
     for segment in document.segments:
-        yield between + _encode(segment.text)[1:-1]
+        between = "" if is_first else separator(segment)
+        yield _encode(between + segment.text)[1:-1]
         mean.add(segment)
         words += len(segment.text.split())
-        between = b" "
+        is_first = False
     yield b'",' + _fields(_Figures(word_count=words, confidence=mean.value)) + b',\n  "segments": ['
     before = b""
     for segment in document.segments:

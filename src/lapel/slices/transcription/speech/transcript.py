@@ -53,6 +53,11 @@ class Segment(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     after_gap: bool = False
 
 
+def separator(segment: Segment) -> str:
+    """What separates the text of a segment from the text before it: no sentence goes on over a gap."""
+    return "\n" if segment.after_gap else " "
+
+
 class Transcript(msgspec.Struct, frozen=True, kw_only=True):
     """Everything that was said in a recording. `segments` are ordered by start. `warnings`: what is missing
     in it, although it is complete otherwise."""
@@ -66,8 +71,11 @@ class Transcript(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def full_text(self) -> str:
-        """All text, with a space between segments."""
-        return " ".join(segment.text for segment in self.segments)
+        """All text, with a space between segments, or a line break where audio is missing between them."""
+        parts: list[str] = []
+        for segment in self.segments:
+            parts += [separator(segment) if parts else "", segment.text]
+        return "".join(parts)
 
     @property
     def word_count(self) -> int:
