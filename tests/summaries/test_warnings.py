@@ -201,6 +201,29 @@ async def test_a_prompts_object_with_empty_values(desk: Desk) -> None:
     assert (made["status"], made["error"]["code"]) == ("failed", "provider_error")
 
 
+async def test_characters_that_cannot_be_stored_are_left_out(desk: Desk) -> None:
+    """A model names a field with a zero byte, which PostgreSQL would not take in the message of a failure."""
+    prompt = 'Return JSON: {"risks": []}'
+
+    def shaped(**values: object) -> str:
+        return json.dumps({"content": entry(json.dumps(values), 1)})
+
+    made = await desk.summary(answers=[shaped(**{"ri\0sks": None})], prompt=prompt)
+    assert (made["status"], made["error"]["code"]) == ("failed", "provider_error")
+    assert "`risks`" in made["error"]["message"]
+    made = await desk.summary(answers=[shaped(risks=["late\u202e \x9b31msensors\0"])], prompt=prompt)
+    assert made["output"]["risks"] == ["late 31msensors"]
+
+
+async def test_nested_texts_of_a_template_are_cleaned_too(desk: Desk) -> None:
+    item: Json = {"type": "object", "properties": {"what": {"type": "string"}}, "required": ["what"]}
+    template = await own_template(desk, {"delays": {"type": "array", "items": item}}, ["delays"])
+    text = "The supplier in Graz delivers the sensors two weeks late.\0\x9b"
+    answer = json.dumps({"delays": [entry({"what": text}, 1)]})
+    made = await desk.summary(answers=[answer], template_id=template)
+    assert made["output"]["delays"] == [{"what": text[:-2]}]
+
+
 async def test_a_failed_summary_replaces_none(desk: Desk) -> None:
     good = await desk.summary(
         VISIT, answers=[soap(plan=entry("They raise the ramipril to 10 milligrams.", 2))], template="clinical"

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Literal, cast
 import msgspec
 
 from lapel.foundation.http.input.text_lengths import utf16_units
+from lapel.foundation.text_cleaning import storable
 from lapel.slices.summaries.templates.builtin import LONGEST_TEXT, MOST_ENTRIES, closed_object
 from lapel.slices.summaries.templates.schema_check import allows_null, model_schema, nullable, without_nulls
 
@@ -134,11 +135,24 @@ def distinct(entries: list[DraftEntry]) -> list[DraftEntry]:
     return list(first.values())
 
 
+def storable_value(value: object) -> object:
+    """A JSON value whose texts and names have no characters that cannot be stored or shown."""
+    if isinstance(value, str):
+        return storable(value)
+    if isinstance(value, list):
+        return [storable_value(each) for each in cast("list[object]", value)]
+    if isinstance(value, dict):
+        members = cast("dict[str, object]", value)
+        return {storable(name): storable_value(each) for name, each in members.items()}
+    return value
+
+
 def _clean(value: object) -> object:
-    """A text without surrounding spaces and control characters, and not too long; other values unchanged."""
+    """A storable value; a text also without surrounding spaces, and not too long."""
+    value = storable_value(value)
     if not isinstance(value, str):
         return value
-    text = "".join(each for each in value if each >= " " or each in "\n\t").strip()
+    text = value.strip()
     return text if utf16_units(text) <= LONGEST_TEXT else text[: LONGEST_TEXT // 2].strip()
 
 

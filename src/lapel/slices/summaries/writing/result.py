@@ -8,7 +8,7 @@ import msgspec
 
 from lapel.slices.language_models.service import describe_fault
 from lapel.slices.summaries.templates.schema_check import RESERVED, allows_null
-from lapel.slices.summaries.writing.drafts import DraftEntry, fields_of
+from lapel.slices.summaries.writing.drafts import DraftEntry, fields_of, storable_value
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -44,7 +44,8 @@ def shape_output(draft: Draft) -> JsonObject:
     text = str(content.value) if isinstance(content, DraftEntry) else ""
     text = text.strip().removeprefix("```json").removeprefix("```").removesuffix("```").strip()
     try:
-        return msgspec.json.decode(text, type=dict[str, object])
+        shaped = msgspec.json.decode(text, type=dict[str, object])
+        return cast("JsonObject", storable_value(shaped))  # JSON may name any character by its number
     except (msgspec.DecodeError, RecursionError) as fault:
         raise ValueError("`content.value` must be the text of one JSON object.") from fault
 
