@@ -298,7 +298,9 @@ async def test_a_step_reads_no_more_of_the_others_than_it_needs(
 ) -> None:
     """All of a day's pieces in each of its steps would be gigabytes."""
     recording_id, media_id = await device.upload(SOUND)
-    made = await device.post("/v1/transcriptions", 201, {"recording_id": recording_id})
+    made = await device.post(
+        "/v1/transcriptions", 201, {"recording_id": recording_id, "languages": ["de", "es"]}
+    )
     world_id, now = device.tenant.test_world, ports.clock.now()
     facts = msgspec.structs.replace(FACTS, pieces=[(0, 1000), (1000, 2000), (2000, 4000)])
     clear = Heard(segments=[], speech=[(0, 9)], language="de", language_probability=0.9, model="m")
@@ -321,5 +323,7 @@ async def test_a_step_reads_no_more_of_the_others_than_it_needs(
             ):
                 break
     wishes = [wish for recording, wish in steps.asked if recording == recording_id]
-    assert [(wish.language, wish.likely_language) for wish in wishes] == [(None, "de")]
+    assert [(wish.language, wish.languages, wish.likely_language) for wish in wishes] == [
+        (None, ("de", "es"), "de")
+    ]
     await runner.stop()

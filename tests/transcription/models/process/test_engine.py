@@ -122,6 +122,16 @@ async def test_the_sample_is_heard(whole: tuple[Heard, list[float]]) -> None:
     assert heard.seconds == {"en": pytest.approx(spoken, abs=0.01)}
 
 
+@needs_weights
+async def test_a_language_that_was_not_wished_is_not_detected(engine: Engine, pcm: Path) -> None:
+    """The sample is English."""
+    clip = Clip(file=pcm, content_type="audio/ogg", pcm=pcm, start_ms=7000, end_ms=15_300)
+    heard = await LocalTranscriber(engine).transcribe(clip, Wish(languages=("de", "es")), lambda _: None)
+    assert heard.language in ("de", "es")
+    assert heard.seconds.keys() == {heard.language}
+    assert heard.language_probability is not None  # detected, not told
+
+
 @pytest.mark.deep
 @needs_weights
 async def test_a_conversation_is_heard_where_it_is_spoken(engine: Engine, tmp_path: Path) -> None:

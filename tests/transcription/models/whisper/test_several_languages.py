@@ -22,9 +22,13 @@ LANGUAGES = ["en", "de"] * 4
 
 
 class Decoder:
-    """Hears a word each second: the language in which it decodes. It hears nothing in German if told so."""
+    """Hears a word each second: the language in which it decodes. It hears nothing in German if told so.
+
+    `among`: the languages among which those of the speech were chosen last.
+    """
 
     deaf = False
+    among: frozenset[str] = frozenset()
 
     def __init__(self, _model: object) -> None:
         pass
@@ -47,22 +51,26 @@ class Decoder:
 
 @pytest.fixture
 def decoder(monkeypatch: pytest.MonkeyPatch) -> type[Decoder]:
-    told = SpokenLanguages(LANGUAGES, "en", 0.9)
+    def choose(*_: object, among: frozenset[str], **__: object) -> SpokenLanguages:
+        Decoder.among = among
+        return SpokenLanguages(LANGUAGES, "en", 0.9)
+
     monkeypatch.setattr(recognizer, "speech", lambda _: SPANS)
-    monkeypatch.setattr(recognizer, "spoken_languages", lambda *_, **__: told)
+    monkeypatch.setattr(recognizer, "spoken_languages", choose)
     monkeypatch.setattr(recognizer, "BatchedInferencePipeline", Decoder)
     monkeypatch.setattr(Decoder, "deaf", False)
     return Decoder
 
 
-def listen() -> Heard:
+def listen(*languages: str) -> Heard:
     whisper = Whisper("", threads=1)
-    tokenizer = SimpleNamespace(token_to_id={"<|en|>": 1, "<|de|>": 2}.get)
+    known = {f"<|{code}|>": number for number, code in enumerate(("en", "de", "es", "la", "sa"))}
+    tokenizer = SimpleNamespace(token_to_id=known.get)
     model: Any = SimpleNamespace(model=SimpleNamespace(is_multilingual=True), hf_tokenizer=tokenizer)
     loaded: Any = SimpleNamespace(name="model", model=model, for_one_window=model, workers=1)
     whisper._loaded = loaded
     samples = np.zeros(48 * RATE, np.float32)
-    return whisper.listen(samples, offset=100, language=None, report=lambda _: None)
+    return whisper.listen(samples, offset=100, language=None, languages=languages, report=lambda _: None)
 
 
 @pytest.mark.usefixtures("decoder")
@@ -85,3 +93,18 @@ def test_speech_without_words_is_no_speech_of_its_language(decoder: type[Decoder
     heard = listen()
     assert heard.speech == [(100 + start, 100 + end) for start, end in SPANS[::2]]
     assert heard.seconds == {"en": 20.0}
+
+
+@pytest.mark.parametrize(
+    ("languages", "among"),
+    [
+        ((), {"en", "de", "es"}),  # neither Latin nor Sanskrit, which nobody speaks
+        (("de", "es-MX"), {"de", "es"}),
+        (("en", "la", "pl"), {"en", "la"}),  # the model does not know Polish
+    ],
+)
+def test_languages_are_chosen_among_those_that_are_asked_for(
+    decoder: type[Decoder], languages: tuple[str, ...], among: set[str]
+) -> None:
+    listen(*languages)
+    assert decoder.among == among
