@@ -93,6 +93,7 @@ async def answer_to_neighbour(live: Running) -> str:
     return answer.text
 
 
+@pytest.mark.deep
 async def test_a_neighbour_is_answered_beside_searches_of_long_texts_in_both_worlds(live: Running) -> None:
     busy = await make_tenant(live.ports)
     end_user_id = await end_user_of(live, busy)

@@ -131,6 +131,7 @@ async def test_no_key_is_refused_in_any_step_of_a_change(machines: Machines) -> 
         await machines.are(step)
 
 
+@pytest.mark.deep
 async def test_keys_and_what_is_sealed_outlive_three_changes(machines: Machines) -> None:
     await machines.begin(FIRST)
     await machines.are(((FIRST, None), (FIRST, None)))

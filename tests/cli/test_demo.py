@@ -157,6 +157,7 @@ def test_a_folder_that_cannot_be_used_is_told(tmp_path: Path) -> None:
     assert "Traceback" not in output + errors
 
 
+@pytest.mark.deep
 def test_without_weights_the_demo_says_what_is_missing_and_fails(tmp_path: Path) -> None:
     home, temporary = tmp_path / "home", tmp_path / "temporary"
     home.mkdir()

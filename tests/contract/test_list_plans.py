@@ -110,7 +110,7 @@ class Large:
     modes: tuple[str, ...]
 
 
-@pytest.fixture(scope="module", params=["alone", "beside small worlds"])
+@pytest.fixture(scope="module", params=[pytest.param("alone", marks=pytest.mark.deep), "beside small worlds"])
 async def large(
     postgres: EmbeddedPostgres, module_folder: Path, request: pytest.FixtureRequest
 ) -> AsyncGenerator[Large]:

@@ -108,6 +108,7 @@ async def test_the_request_touches_no_row_and_no_answer_shows_one(operator: Devi
             await operator.call(method, f"{path}/cmd_{number:024}", 404)
 
 
+@pytest.mark.deep
 async def test_a_job_killed_in_any_table_goes_on_and_the_ledger_closes_after_the_last_row(
     operator: Device, ports: Ports
 ) -> None:

@@ -211,6 +211,7 @@ async def erase_old_audio(device: Device, ports: Ports, by: timedelta) -> None:
     await rounds(ports, by + timedelta(minutes=6)).run_due()
 
 
+@pytest.mark.deep
 async def test_audio_that_retention_erased_is_erased_again(
     device: Device, ports: Ports, tmp_path: Path
 ) -> None:

@@ -125,6 +125,7 @@ async def test_the_local_engine_is_measured_whole(server: Running) -> None:
     assert told.renderables
 
 
+@pytest.mark.deep
 async def test_a_service_that_answers_wrongly_lowers_the_figures(server: Running) -> None:
     async with serving(LanguageService("anthropic", answer=reading(is_right))) as service:
         right = await evaluated(server, service)

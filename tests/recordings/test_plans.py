@@ -165,8 +165,14 @@ ASKED = "EXPLAIN (ANALYZE, TIMING off, FORMAT JSON) EXECUTE listed (1, 'infinity
 @pytest.mark.parametrize(
     ("apart", "most"),
     [
-        *(("1 minute", 100), ("59 minutes", DAY), ("5 hours", DAY), ("30 days", 7 * DAY)),
-        *(("-40 minutes", DAY), ("-5 hours", DAY), ("-30 days", 7 * DAY)),
+        ("1 minute", 100),
+        *(
+            pytest.param(*each, marks=pytest.mark.deep)
+            for each in [
+                *(("59 minutes", DAY), ("5 hours", DAY), ("30 days", 7 * DAY)),
+                *(("-40 minutes", DAY), ("-5 hours", DAY), ("-30 days", 7 * DAY)),
+            ]
+        ),
     ],
 )
 async def test_a_list_by_time_reads_little_besides_its_page(

@@ -53,6 +53,7 @@ def test_it_takes_an_address_and_a_key_from_the_environment(served: Served) -> N
     assert "8 devices live for 0.05 min against" in done.stderr
 
 
+@pytest.mark.deep
 def test_devices_that_encrypt_find_their_keys_and_name_their_sessions(served: Served) -> None:
     done = run("simulate", *SMALL, "--encrypted", "--drop", "0.05", "--json", "--data-dir", served.data_dir)
     assert done.returncode == 0, done.stdout + done.stderr
@@ -117,6 +118,7 @@ def test_ctrl_c_ends_it_early_with_the_report(served: Served) -> None:
     assert "Traceback" not in errors
 
 
+@pytest.mark.deep
 def test_a_second_ctrl_c_skips_the_report_and_still_removes_everything(served: Served) -> None:
     command = ["simulate", "--speed", "60", "--data-dir", str(served.data_dir)]
     with Warm(*command, env=os.environ) as process:

@@ -58,6 +58,7 @@ def check(report: FleetReport) -> None:
     assert report.uploads.promised == report.uploads.kept == report.sealed.published == len(report.sessions)
 
 
+@pytest.mark.deep
 async def test_devices_that_encrypt_delete_only_what_is_published(
     live: Running, client: httpx.AsyncClient, tenant: Tenant, provisioning: Provisioning
 ) -> None:
@@ -100,6 +101,7 @@ async def test_devices_that_encrypt_delete_only_what_is_published(
     assert f"{len(report.sessions)} published" in said.get()
 
 
+@pytest.mark.deep
 @pytest.mark.parametrize("seed", range(1 + DRAWS))
 async def test_answers_that_are_lost_lose_no_recording(
     live: Running, tenant: Tenant, provisioning: Provisioning, seed: int

@@ -21,7 +21,7 @@ from tests.support.patience import patience
 from tests.transcription.needs import needs_weights
 from tests.transcription.office import SLOW, SPEECH, Office, office
 
-pytestmark = needs_weights
+pytestmark = [needs_weights, pytest.mark.deep]
 # Whenever a worker writes what it computed for a piece.
 COUNTED = """
 CREATE TABLE computed (stage text, piece integer);

@@ -59,6 +59,7 @@ class Scene:
             return await connection.fetchval(statement, argument)
 
 
+@pytest.mark.deep
 @pytest.mark.timeout(240)
 async def test_a_request_whose_process_dies_can_be_repeated(
     postgres: EmbeddedPostgres, quick_folder: Path

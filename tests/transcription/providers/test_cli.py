@@ -163,7 +163,7 @@ async def test_a_service_on_this_machine_needs_the_setting(
             await call(providers.set_, "whisper", base_url=f"{fake.url}/v2", key_file=key_file)
 
 
-@pytest.mark.parametrize("engine", ["assemblyai", "elevenlabs"])
+@pytest.mark.parametrize("engine", [pytest.param("assemblyai", marks=pytest.mark.deep), "elevenlabs"])
 async def test_what_a_service_keeps_of_the_sample_is_deleted(
     call: Call, key_file: str, engine: SpeechEngine
 ) -> None:

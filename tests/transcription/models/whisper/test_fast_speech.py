@@ -23,6 +23,7 @@ def words(whisper: Whisper, samples: NDArray[np.float64]) -> list[Word]:
     return [word for segment in heard.segments for word in segment.words or ()]
 
 
+@pytest.mark.deep
 @needs_weights
 def test_words_that_nobody_speaks_so_fast_are_doubtful_and_all_others_are_as_sure_as_before() -> None:
     whisper, sample = Whisper("", threads=2), decoded(speech().path) / 32768

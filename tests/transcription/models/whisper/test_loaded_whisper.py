@@ -30,6 +30,7 @@ def words(whisper: Whisper, samples: NDArray[np.float32]) -> list[tuple[str, flo
     return [(each.word, each.start, each.end) for segment in heard.segments for each in segment.words or ()]
 
 
+@pytest.mark.deep
 def test_a_single_window_has_the_same_words_from_both(
     samples: NDArray[np.float32], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -62,6 +63,7 @@ def test_a_single_window_has_the_same_words_from_both(
     assert words(whisper, samples) == once
 
 
+@pytest.mark.deep
 def test_several_windows_never_load_the_weights_twice(samples: NDArray[np.float32]) -> None:
     whisper = Whisper("", threads=2)
     words(whisper, np.concatenate([samples] * 4))
