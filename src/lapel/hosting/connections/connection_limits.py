@@ -2,9 +2,11 @@
 
 A subclass of uvicorn's protocol ends a connection that exceeds a limit. A client has `header_timeout` to send
 its request line and headers, must move a body (in either direction) at least at `MINIMUM_RATE` over each
-`body_timeout`, and may send `header_limit` bytes and `MAX_HEADERS` headers. A body may take hours as long as
-it moves. The limits cost a request only a few counters: one sweep checks the time of all connections
-together, every second or more often. Nothing limits how many connections one address opens.
+`body_timeout`, and may send `header_limit` bytes and `MAX_HEADERS` headers. It may also send `header_limit`
+bytes between two pieces of a body in chunks, because the parser keeps a trailer that does not end, and copies
+it with each piece that comes. A body may take hours as long as it moves. The limits cost a request only a few
+counters: one sweep checks the time of all connections together, every second or more often. Nothing limits
+how many connections one address opens.
 
 A client may send requests before it has read earlier answers (pipelining). At most the requests of one PIECE
 wait, parsed, for their turn; the transport then reads no further. uvicorn reads on with each answer.
@@ -84,7 +86,7 @@ class GuardedProtocol(WholeMessages):
     _joined: JoinedTransport  # is `transport`
     _unparsed = b""  # arrived while requests wait for their turn
 
-    _fed = 0  # bytes since the head began
+    _fed = 0  # bytes since the head began, or since the last byte of a body: then trailers and chunk lines
     _head_bytes = 0
     _refusal: EarlyRefusal | None = None
     _lingers = LINGER  # seconds from the last answer
@@ -133,8 +135,9 @@ class GuardedProtocol(WholeMessages):
             self._begin_head()
         self._fed += len(data)
         super().data_received(data)
-        if self._phase == HEAD and self._fed > self.limits.header_limit:
-            self._refuse(EarlyRefusal(431, "The headers are too large."))
+        if self._fed > self.limits.header_limit and self._phase in (HEAD, BODY):
+            what = "headers" if self._phase == HEAD else "trailers or chunk extensions"
+            self._refuse(EarlyRefusal(431, f"The {what} are too large."))
 
     def on_response_complete(self) -> None:
         """An answer is complete: the next request begins, and after the last one reading goes on.
@@ -231,6 +234,7 @@ class GuardedProtocol(WholeMessages):
         """A piece of a body. uvicorn collects pieces in a bytearray, which copies each of them twice; when
         nothing waits, this piece itself waits, and `receive` returns it as it is."""
         self._moved += len(body)
+        self._fed = 0
         if self._body_left:  # else the body comes in chunks
             self._body_left -= len(body)
         cycle = self.cycle
