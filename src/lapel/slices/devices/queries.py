@@ -68,10 +68,14 @@ WHERE (asked.only_of IS NULL OR end_user_id = asked.only_of) AND deleted_at IS N
 """
 READ_ONE = _ASKED.alone(READ)
 
+# True if a bound device has sent a heartbeat in its present binding. What it reported before is about an
+# earlier wearer (`views.seen_by`).
+_HEARD = "last_heartbeat_at >= bound_at"
+
 # Stored as the device sent it, and in no answer: only the export of the end user has it.
-READ_CLIENT_CONTEXT = """
+READ_CLIENT_CONTEXT = f"""
 SELECT client_context FROM devices
-WHERE world_id = $1 AND id = $2 AND end_user_id = $3 AND deleted_at IS NULL
+WHERE world_id = $1 AND id = $2 AND end_user_id = $3 AND {_HEARD} AND deleted_at IS NULL
 """
 
 READ_MANY = f"""
@@ -182,8 +186,7 @@ FROM devices WHERE world_id = $1 AND deleted_at IS NULL
 """
 COUNTS = _COUNTS.format(own="")
 COUNT_DEVICES = "SELECT count(*) FROM devices d WHERE d.world_id = $1 AND d.deleted_at IS NULL"
-# What a device reported before its present binding is about an earlier wearer (`views.seen_by`).
-COUNTS_OF_END_USER = _COUNTS.format(own=" AND last_heartbeat_at >= bound_at") + " AND end_user_id = $4"
+COUNTS_OF_END_USER = _COUNTS.format(own=f" AND {_HEARD}") + " AND end_user_id = $4"
 
 # Stores the time of a complete upload of the device.
 SYNCED = """

@@ -204,7 +204,7 @@ class Heartbeats:
     async def _begin_low_battery(self, row: queries.BeatRow, now: datetime) -> None:
         world_id, device_id = row.world_id, row.id
         async with self._ports.database.transaction() as connection:
-            if await begin_low_battery(connection, world_id, device_id, now):
+            if await begin_low_battery(connection, world_id, device_id, row.binding_generation, now):
                 await self._devices.tell(
                     connection, world_id, row.project_id, "device.low_battery", {device_id: now}, now
                 )

@@ -54,7 +54,7 @@ class OtaResult(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class HeartbeatBody(msgspec.Struct, frozen=True, kw_only=True):
-    """The report of a device; fields that it leaves out keep their last value.
+    """The report of a device; fields that it leaves out keep the last value of the device's binding.
 
     `flags` is a sum: 1 charging, 2 low battery, 4 storage full, 8 Wi-Fi, 16 LTE, 32 syncing.
     """

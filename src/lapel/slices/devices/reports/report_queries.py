@@ -24,38 +24,48 @@ CHARGED_PERCENT = 20
 # A heartbeat sets `heartbeat_slot` to the present minute if the slot is at least this many minutes old.
 _SLOT_MINUTES = 10
 
+# Reports of an earlier binding are about an earlier wearer. An unbound device keeps its reports. In an
+# UPDATE, `d` is the row as it was before.
+_OF_BINDING = "d.bound_at IS NULL OR d.last_heartbeat_at >= d.bound_at"
+
+
+def _kept(column: str) -> str:
+    """SQL: the value that the device reported before; NULL if that was before its present binding."""
+    return f"CASE WHEN {_OF_BINDING} THEN d.{column} END"
+
+
 # $3 is the present time, and $13 the present minute. `asked` has the reported values (NULL: not reported) and
-# the connection of the heartbeat (NULL: unknown).
+# the connection of the heartbeat (NULL: unknown). Name and firmware are the device's own.
 _SET = f"""
     last_seen_by = asked.connection,
-    battery_percent = coalesce(asked.battery_percent, d.battery_percent),
-    storage_used_mb = coalesce(asked.storage_used_mb, d.storage_used_mb),
-    storage_total_mb = coalesce(asked.storage_total_mb, d.storage_total_mb),
-    signal_strength_dbm = coalesce(asked.signal_strength_dbm, d.signal_strength_dbm),
+    battery_percent = coalesce(asked.battery_percent, {_kept("battery_percent")}),
+    storage_used_mb = coalesce(asked.storage_used_mb, {_kept("storage_used_mb")}),
+    storage_total_mb = coalesce(asked.storage_total_mb, {_kept("storage_total_mb")}),
+    signal_strength_dbm = coalesce(asked.signal_strength_dbm, {_kept("signal_strength_dbm")}),
     firmware_version = coalesce(asked.firmware_version, d.firmware_version),
     name = coalesce(asked.name, d.name),
     named_for = CASE WHEN asked.name <> coalesce(d.name, '') THEN d.end_user_id ELSE d.named_for END,
     updated_at = CASE
         WHEN asked.firmware_version <> coalesce(d.firmware_version, '') OR asked.name <> coalesce(d.name, '')
         THEN $3::timestamptz ELSE d.updated_at END,
-    recording_state = CASE WHEN asked.recording_state IS NULL THEN d.recording_state ELSE coalesce(
-        d.recording_state, '{UNREPORTED_STATE}') || asked.recording_state::jsonb END,
-    client_context = coalesce(asked.client_context::jsonb, d.client_context),
+    recording_state = CASE WHEN asked.recording_state IS NULL THEN {_kept("recording_state")} ELSE coalesce(
+        {_kept("recording_state")}, '{UNREPORTED_STATE}') || asked.recording_state::jsonb END,
+    client_context = coalesce(asked.client_context::jsonb, {_kept("client_context")}),
     last_heartbeat_at = greatest(d.last_heartbeat_at, $3),
     last_seen_at = greatest(d.last_seen_at, $3),
     heartbeat_slot = CASE WHEN d.end_user_id IS NULL THEN NULL
         WHEN $13::integer - d.heartbeat_slot < {_SLOT_MINUTES} THEN d.heartbeat_slot ELSE $13 END,
     offline_since = NULL,
     low_battery_since = CASE WHEN asked.battery_percent >= {CHARGED_PERCENT} THEN NULL
-        ELSE d.low_battery_since END"""
+        ELSE {_kept("low_battery_since")} END"""
 
 
 def store_idle() -> str:
     """The first part of an UPDATE of the device `d`; the reported state is not `recording`."""
     return f"""UPDATE devices d SET {_SET},
-    active_since = CASE WHEN asked.device_state IS NULL THEN d.active_since END,
-    active_recording_id = CASE WHEN asked.device_state IS NULL THEN d.active_recording_id END,
-    initiated_by = CASE WHEN asked.device_state IS NULL THEN d.initiated_by END"""
+    active_since = CASE WHEN asked.device_state IS NULL THEN {_kept("active_since")} END,
+    active_recording_id = CASE WHEN asked.device_state IS NULL THEN {_kept("active_recording_id")} END,
+    initiated_by = CASE WHEN asked.device_state IS NULL THEN {_kept("initiated_by")} END"""
 
 
 def store_active(recording: str, remotely: str) -> str:
@@ -65,13 +75,13 @@ def store_active(recording: str, remotely: str) -> str:
     command made the device record.
     """
     return f"""UPDATE devices d SET {_SET},
-    active_since = CASE WHEN asked.device_state IS NULL THEN d.active_since
-        WHEN asked.device_state = 'recording' THEN coalesce(d.active_since, $3) END,
-    active_recording_id = CASE WHEN asked.device_state IS NULL THEN d.active_recording_id
+    active_since = CASE WHEN asked.device_state IS NULL THEN {_kept("active_since")}
+        WHEN asked.device_state = 'recording' THEN coalesce({_kept("active_since")}, $3) END,
+    active_recording_id = CASE WHEN asked.device_state IS NULL THEN {_kept("active_recording_id")}
         WHEN asked.device_state = 'recording' THEN {recording} END,
-    initiated_by = CASE WHEN asked.device_state IS NULL THEN d.initiated_by
+    initiated_by = CASE WHEN asked.device_state IS NULL THEN {_kept("initiated_by")}
         WHEN asked.device_state = 'recording' THEN coalesce(
-            d.initiated_by, CASE WHEN {remotely} THEN 'remote' ELSE 'local' END) END"""
+            {_kept("initiated_by")}, CASE WHEN {remotely} THEN 'remote' ELSE 'local' END) END"""
 
 
 # The values that one heartbeat reports.
@@ -131,10 +141,11 @@ WHERE d.world_id = $1 AND d.id = $2 AND d.binding_generation = $3 AND d.deleted_
 FOR NO KEY UPDATE
 )"""
 
+# $3: the binding of the heartbeat that reported it. Another binding may have begun since.
 BEGIN_LOW_BATTERY = f"""
-UPDATE devices SET low_battery_since = $3
-WHERE world_id = $1 AND id = $2 AND low_battery_since IS NULL AND battery_percent < {LOW_BATTERY_PERCENT}
-  AND deleted_at IS NULL
+UPDATE devices SET low_battery_since = $4
+WHERE world_id = $1 AND id = $2 AND binding_generation = $3 AND low_battery_since IS NULL
+  AND battery_percent < {LOW_BATTERY_PERCENT} AND deleted_at IS NULL
 RETURNING id
 """
 
@@ -152,8 +163,9 @@ UPDATE devices SET offline_since = last_heartbeat_at
 WHERE world_id = $1 AND id = ANY($2::text[]) AND deleted_at IS NULL
 """
 
-# Erases what heartbeats reported in a binding. The numbers (battery, storage, …) are the device's own and
-# stay.
+# Erases what heartbeats reported in a binding. Battery, storage, signal and `recording_state` stay for the
+# project. The first heartbeat of the next binding erases those that it does not report itself (`_kept`), and
+# until then the next wearer does not see them (`views.seen_by`).
 FORGET_REPORTS = """
 UPDATE devices SET heartbeat_slot = NULL, offline_since = NULL, client_context = NULL,
     active_since = NULL, active_recording_id = NULL, initiated_by = NULL
@@ -161,9 +173,15 @@ WHERE world_id = $1 AND id = ANY($2::text[]) AND deleted_at IS NULL
 """
 
 
-async def begin_low_battery(connection: Connection, world_id: int, device_id: str, now: datetime) -> bool:
-    """Begin an episode of low battery. False when an episode has begun already, or the battery is not low."""
-    return await connection.fetchval(BEGIN_LOW_BATTERY, world_id, device_id, now) is not None
+async def begin_low_battery(
+    connection: Connection, world_id: int, device_id: str, binding_generation: int, now: datetime
+) -> bool:
+    """Begin an episode of low battery in a binding. A battery that stays low begins one in each binding.
+
+    False when an episode has begun already, the battery is not low, or a later binding has begun.
+    """
+    began = await connection.fetchval(BEGIN_LOW_BATTERY, world_id, device_id, binding_generation, now)
+    return began is not None
 
 
 async def find_silent(

@@ -1,0 +1,153 @@
+"""A device that gets another wearer: its reports about the wearer before end with the binding."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from lapel.slices.devices.service import begin_low_battery
+from tests.heartbeats.support import Worn, held
+from tests.support.locks import until_waiting
+from tests.support.tenants import bearer
+
+REPORTED = {
+    "battery_percent": 40,
+    "storage_used_mb": 60,
+    "storage_total_mb": 100,
+    "signal_strength_dbm": -70,
+    "firmware_version": "1.4.2",
+    "device_state": "recording",
+    "pending_recordings": 2,
+    "flags": 9,
+    "connection_type": ["wifi"],
+    "client_context": {"room": "12"},
+}
+NUMBERS = ("battery_percent", "storage_used_mb", "storage_total_mb", "signal_strength_dbm")
+ACTIVE = ("active_since", "active_recording_id", "initiated_by")
+FORGET_EPISODE = "UPDATE devices SET low_battery_since = NULL WHERE world_id = $1 AND id = $2"
+UNREPORTED = {"device_state": None, "pending_recordings": 0, "flags": None, "connection_type": []}
+
+
+async def rebind(device: Worn) -> None:
+    """Give the device to another end user."""
+    await device.post("/unbind")
+    await bind_to_another(device)
+
+
+async def bind_to_another(device: Worn) -> None:
+    """Bind an unbound device to a new end user."""
+    made = await device.client.post("/v1/end-users", headers=device.tenant.headers)
+    device.person = made.json()["id"]
+    await device.bind()
+
+
+async def seen_by_wearer(device: Worn, what: str = "") -> dict[str, Any]:
+    """The device, or its `/state`, as its end user reads it."""
+    path = f"/v1/end-users/{device.person}/token"
+    issued = await device.client.post(path, json={}, headers=device.tenant.headers)
+    answer = await device.client.get(f"/v1/devices/{device.id}{what}", headers=bearer(issued.json()["token"]))
+    assert answer.status_code == 200, answer.text
+    return answer.json()
+
+
+async def beat(device: Worn, by: str, **body: Any) -> None:
+    """A heartbeat: of the device, or that a key passes on."""
+    if by == "device":
+        await device.beat(**body)
+        return
+    answer = await device.send(body, token=device.tenant.test_key, device_id=device.id)
+    assert answer.status_code == 200, answer.text
+
+
+@pytest.mark.parametrize("by", ["device", "key"])
+@pytest.mark.parametrize(
+    ("first", "state"),
+    [
+        ({}, None),
+        ({"flags": 1}, {**UNREPORTED, "flags": 1}),
+        ({"device_state": "recording"}, {**UNREPORTED, "device_state": "recording"}),
+        ({"diagnostics": {"events": [{"event_id": "0" * 16}]}}, None),
+    ],
+)
+async def test_the_first_heartbeat_keeps_nothing_of_the_wearer_before(
+    device: Worn, by: str, first: dict[str, Any], state: dict[str, Any] | None
+) -> None:
+    await device.beat(**REPORTED)
+    await rebind(device)
+    await beat(device, by, **first)
+    shown = await device.shown()
+    assert [shown[name] for name in NUMBERS] == [None] * 4
+    assert shown["recording_state"] == state
+    assert shown["firmware_version"] == "1.4.2"  # the device's own
+    row = await device.row()
+    assert row["client_context"] is None
+    began = row["last_heartbeat_at"] if "device_state" in first else None
+    assert (row["active_since"], row["active_recording_id"]) == (began, None)
+    # What this binding reported is kept from now on.
+    await beat(device, by, **REPORTED)
+    await beat(device, by)
+    shown = await device.shown()
+    assert {name: shown[name] for name in NUMBERS} == {name: REPORTED[name] for name in NUMBERS}
+    assert shown["recording_state"]["flags"] == 9
+
+
+async def test_a_heartbeat_that_waits_for_its_row_keeps_nothing_either(device: Worn) -> None:
+    """It has a statement of its own."""
+    await device.beat(**REPORTED)
+    await rebind(device)
+    async with held(device):
+        waiting = asyncio.ensure_future(device.send())
+        await until_waiting(device.ports, 1)
+    assert (await waiting).status_code == 200
+    shown = await device.shown()
+    assert [shown[name] for name in (*NUMBERS, "recording_state")] == [None] * 5
+
+
+async def test_what_an_unbound_device_reports_stays_until_it_is_bound(device: Worn) -> None:
+    await device.beat(**REPORTED)
+    await device.post("/unbind")
+    await beat(device, "key", battery_percent=30)
+    shown = await device.shown()
+    assert {name: shown[name] for name in NUMBERS} == {
+        **{name: REPORTED[name] for name in NUMBERS},
+        "battery_percent": 30,
+    }
+    await beat(device, "key", **REPORTED)
+    await bind_to_another(device)
+    assert (await device.shown("/state"))["recording"]["active"] is True  # the project sees it
+    assert (await seen_by_wearer(device, "/state"))["recording"] == {
+        "active": False, "recording_id": None, "started_at": None, "initiated_by": None,
+    }  # fmt: skip
+    await device.beat()
+    row = await device.row()
+    nothing = (*NUMBERS, *ACTIVE, "recording_state", "client_context")
+    assert [row[name] for name in nothing] == [None] * len(nothing)
+
+
+async def test_a_battery_that_stays_low_is_told_to_each_wearer(device: Worn) -> None:
+    first = device.person
+    await device.beat(battery_percent=10)
+    await rebind(device)
+    await device.beat()  # does not say how full it is
+    assert len(await device.events("device.low_battery")) == 1
+    for percent in (14, 10):
+        await device.beat(battery_percent=percent)
+    told = [event["data"] for event in await device.events("device.low_battery")]
+    assert [data["end_user_id"] for data in told] == [first, device.person]
+    assert [data["battery_percent"] for data in told] == [10, 14]
+
+
+async def test_the_low_battery_of_an_earlier_wearer_begins_nothing_in_the_next_binding(
+    device: Worn,
+) -> None:
+    """A heartbeat begins the episode in a transaction of its own, and the device may be rebound before."""
+    await device.beat(battery_percent=40)
+    await rebind(device)
+    await device.beat(battery_percent=10)
+    world, now = device.tenant.test_world, device.ports.clock.now()
+    async with device.ports.database.transaction() as connection:
+        await connection.execute(FORGET_EPISODE, world, device.id)
+        assert not await begin_low_battery(connection, world, device.id, 1, now)
+        assert await begin_low_battery(connection, world, device.id, 2, now)
