@@ -17,12 +17,34 @@ from tests.support.tenants import Tenant
 PUBLIC = [each for each in declared_operations() if each.access is authorization.PUBLIC]
 OPERATIONS = [each for each in declared_operations() if each not in PUBLIC]
 READING = [each for each in OPERATIONS if each.method == "GET"]
-# Writes of the configuration refuse unknown fields always (tests/configuration); forms are no JSON.
-TAKING_JSON = [
-    each
-    for each in OPERATIONS
-    if each.method != "GET" and not each.files and not each.body.__struct_config__.forbid_unknown_fields
-]
+# Forms are no JSON.
+TAKING_JSON = [each for each in OPERATIONS if each.method != "GET" and not each.files]
+# Of these bodies an unknown field is always refused.
+REFUSING = {
+    "create_api_key",
+    "rotate_api_key",
+    "issue_end_user_token",
+    "update_config",
+    "update_end_user_config",
+    "update_device_config",
+    "replace_project_config",
+}
+# These answers have a secret or a signed link too. Clients of the public API send the bodies, so an unknown
+# field is ignored. Lapel's own acknowledgement makes no credential: its answer repeats that of the command.
+LENIENT = {
+    "bind_device",
+    "create_command",
+    "acknowledge_command",
+    "create_wifi_grant",
+    "create_upload_url",
+    "create_download_url",
+    "create_encrypted_staging_url",
+    "create_webhook",
+    "update_webhook",
+    "create_webhook_endpoint",
+    "update_webhook_endpoint",
+}
+SECRETS = ("key", "token", "secret", "blob", "url")
 FILTERS = [
     (operation, name)
     for operation in READING
@@ -109,6 +131,44 @@ async def test_a_strict_client_hears_of_an_unknown_field(
     assert answer.status_code == 400, answer.text[:300]
     error = answer.json()["error"]
     assert (error["code"], error["param"]) == ("invalid_request", "nobody_knows")
+
+
+@pytest.mark.parametrize("header", [{}, {"Lapel-Strict": "false"}], ids=["without", "false"])
+@named([each for each in TAKING_JSON if each.name in REFUSING])
+async def test_an_unknown_field_is_refused_without_the_header_too(
+    client: httpx.AsyncClient, shared: Resources, operation: Operation, header: dict[str, str]
+) -> None:
+    body = {**(call(operation, shared).body or {}), "nobody_knows": {"a": 1}}
+    answer = await ask(client, operation, shared, json=body, headers=header)
+    assert answer.status_code == 400, answer.text[:300]
+    error = answer.json()["error"]
+    assert (error["code"], error["param"]) == ("invalid_request", "nobody_knows")
+    assert "Warning" not in answer.headers
+
+
+async def test_the_document_says_which_bodies_refuse_unknown_fields(client: httpx.AsyncClient) -> None:
+    described = (await client.get("/v1/openapi.json")).json()
+    schemas = described["components"]["schemas"]
+    closed: set[str] = set()
+    for path in described["paths"].values():
+        for operation in path.values():
+            content = operation.get("requestBody", {}).get("content", {}).get("application/json")
+            schema = schemas[content["schema"]["$ref"].rpartition("/")[2]] if content else {}
+            if schema.get("additionalProperties") is False:
+                closed.add(operation["operationId"])
+    assert closed == REFUSING
+
+
+def test_every_body_that_makes_a_credential_refuses_unknown_fields() -> None:
+    """A misspelled field must not make a credential that may do more, or lives longer, than asked."""
+    making = {
+        each.name
+        for each in TAKING_JSON
+        if each.response is not None
+        and each.body.__struct_fields__
+        and any(name.rpartition("_")[2] in SECRETS for name in each.response.__struct_fields__)
+    }
+    assert making - REFUSING == LENIENT
 
 
 async def test_an_unknown_field_is_named_and_ignored(client: httpx.AsyncClient, tenant: Tenant) -> None:

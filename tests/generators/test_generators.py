@@ -36,11 +36,12 @@ for path in sorted(pathlib.Path("made").rglob("*.py")):
     importlib.import_module(".".join(path.with_suffix("").parts))
 
 from made import AuthenticatedClient
+from made.api.api_keys import create_api_key
 from made.api.devices import create_device, get_device_settings, list_devices, patch_device_settings
 from made.api.end_users import create_end_user, get_end_user
 from made.api.recordings import create_recording, create_upload_url, list_recordings
 from made.models import (
-    CreateDevice, CreateEndUser, CreateRecording, SettingsBody, StartUpload,
+    CreateApiKey, CreateDevice, CreateEndUser, CreateRecording, SettingsBody, StartUpload,
 )
 
 url, key = sys.argv[1:]
@@ -61,6 +62,8 @@ with AuthenticatedClient(base_url=url, token=key) as client:
     assert link.upload_url.startswith("http")
     page = list_recordings.sync(client=client, end_user_id=person.id)
     assert [each.id for each in page.data] == [made.id] and page.has_more is False
+    key = CreateApiKey.from_dict({"scopes": ["recordings:read"], "end_user_id": person.id})
+    assert create_api_key.sync(client=client, body=key).end_user_id == person.id
     refused = get_end_user.sync_detailed("eu_nobody", client=client)
     assert (refused.status_code, refused.parsed.error.code) == (404, "not_found")
 """

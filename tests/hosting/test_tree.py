@@ -359,6 +359,20 @@ def test_keys_are_made_listed_rotated_and_revoked_while_it_runs(served: Served) 
     assert made["key"] not in str(listed)
 
 
+def test_keys_revoke_issued_disables_the_webhooks_of_the_key(served: Served) -> None:
+    place = ("--data-dir", served.data_dir)
+    made, other = (told("keys", "create", *place) for _ in range(2))
+    maker, reader = ({"authorization": f"Bearer {each['key']}"} for each in (made, other))
+    body = {"url": "https://example.com/of-a-key", "events": ["*"]}
+    added = http.post(f"{served.url}/v1/webhooks", json=body, headers=maker)
+    assert added.status_code == 201, added.text
+    webhook = f"{served.url}/v1/webhooks/{added.json()['id']}"
+    told("keys", "revoke", made["id"], *place)
+    assert http.get(webhook, headers=reader).json()["status"] == "enabled"
+    told("keys", "revoke", made["id"], "--issued", *place)
+    assert http.get(webhook, headers=reader).json()["status"] == "disabled"
+
+
 def test_a_process_that_is_started_again_goes_on_counting_in_the_same_files(served: Served) -> None:
     def made() -> float:
         families = text_string_to_metric_families(http.get(f"{served.url}/metrics").text)

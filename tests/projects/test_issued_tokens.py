@@ -12,9 +12,11 @@ from typing import Any
 import httpx
 import pytest
 
+from lapel.app import open_services
 from lapel.foundation.core.clock import ManualClock
 from lapel.foundation.ports import Ports
 from lapel.slices.projects.operator import OperatorKeys
+from lapel.slices.projects.service import Keys
 from tests.support.client import api_client
 from tests.support.locks import until_waiting
 from tests.support.running import Running, running
@@ -230,7 +232,7 @@ async def test_with_issued_all_that_the_key_issued_is_revoked_and_nothing_else(
     if by == "api":
         await admin.revoke(key_id, admin.key, "?issued=true")
     else:
-        await OperatorKeys(ports).revoke(key_id, issued=True)
+        await OperatorKeys(ports).revoke(key_id, issued=open_services(ports)[Keys].on_revoke_issued)
     assert [await admin.reads(each) for each in (*tokens, taken_over)] == [401, 401, 200, 200]
     assert [await admin.uploads(recording, each) for each in (own, derived, kept)] == [401, 401, 200]
     # The end user may be given a token anew.

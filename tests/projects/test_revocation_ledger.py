@@ -10,6 +10,7 @@ from typing import Any
 import httpx
 import pytest
 
+from lapel.app import open_services
 from lapel.cli.erase import ledger_files
 from lapel.cli.erase.reconciliation import end_keys_again
 from lapel.foundation.ports import Ports
@@ -27,6 +28,7 @@ UPDATE api_keys SET revoked_at = NULL, expires_at = NULL, rotated_to = NULL, iss
 WHERE world_id = $1
 """
 FORGET = "DELETE FROM api_keys WHERE world_id = $1 AND id = $2"
+RESTORE_WEBHOOKS = "UPDATE webhooks SET status = 'enabled', disabled_reason = NULL WHERE world_id = $1"
 UNTOLD = "UPDATE api_keys SET told_ends = NULL WHERE world_id = $1 AND id = $2"
 ENTRIES = "SELECT actor_kind, action FROM audit_log WHERE world_id = $1 AND resource_id = $2 ORDER BY id"
 
@@ -38,7 +40,7 @@ class Operator:
         self.client = client
         self.ports = ports
         self.tenant = tenant
-        self.ledger = KeyRevocations(ports)
+        self.ledger = open_services(ports)[KeyRevocations]
 
     async def post(self, path: str, body: Json) -> Json:
         answer = await self.client.post(f"/v1{path}", json=body, headers=self.tenant.headers)
@@ -58,6 +60,10 @@ class Operator:
     async def listed(self, key: Json) -> Json:
         keys = (await self.client.get("/v1/api-keys", headers=self.tenant.headers)).json()["data"]
         return next(each for each in keys if each["id"] == key["id"])
+
+    async def webhook_status(self, webhook_id: str) -> str:
+        answer = await self.client.get(f"/v1/webhooks/{webhook_id}", headers=self.tenant.headers)
+        return answer.json()["status"]
 
     async def execute(self, statement: str, *arguments: object) -> None:
         async with self.ports.database.acquire() as connection:
@@ -128,15 +134,24 @@ async def test_what_the_key_issued_ends_again(operator: Operator) -> None:
     person = (await operator.post("/end-users", {}))["id"]
     issuer = await operator.post("/api-keys", {"kind": "secret"})
     path = f"/v1/end-users/{person}/token"
-    issued = (await operator.client.post(path, json={}, headers=bearer(issuer["key"]))).json()["token"]
+    headers = bearer(issuer["key"])
+    issued = (await operator.client.post(path, json={}, headers=headers)).json()["token"]
+    hook = {"url": "https://example.com/restored", "events": ["*"]}
+    made = (await operator.client.post("/v1/webhooks", json=hook, headers=headers)).json()["id"]
     await operator.revoke(issuer)
     await operator.ledger.tell()
     await operator.revoke(issuer, "?issued=true")  # later: a line of its own
     await operator.ledger.tell()
+    assert await operator.webhook_status(made) == "disabled"
     await operator.execute(RESTORE)
+    await operator.execute(RESTORE_WEBHOOKS)
     assert await operator.works(issued)
-    assert (await operator.end_again(None))[0] == (1, 0)
+    assert await operator.webhook_status(made) == "enabled"
+    found, said = await operator.end_again(None)
+    assert found == (1, 0)
+    assert "the tokens that it issued were revoked, and its webhooks disabled" in said[-1]
     assert not await operator.works(issued)
+    assert await operator.webhook_status(made) == "disabled"
 
 
 async def test_a_key_that_is_newer_than_the_backup_is_told(operator: Operator) -> None:

@@ -197,10 +197,10 @@ async def test_the_operator_ends_the_webhooks_of_a_key_too(
     key, headers = await restricted(client, tenant, ["webhooks:write", *READS])
     body = {"url": f"{URL}&operator", "events": ["*"]}
     made = (await client.post("/v1/webhooks", json=body, headers=headers)).json()["id"]
-    keys = OperatorKeys(ports, open_services(ports)[Keys].on_revoke_issued)
+    keys = OperatorKeys(ports)
     await keys.revoke(key)
     assert (await client.get(f"/v1/webhooks/{made}", headers=tenant.headers)).json()["status"] == "enabled"
-    await keys.revoke(key, issued=True)
+    await keys.revoke(key, issued=open_services(ports)[Keys].on_revoke_issued)
     assert (await client.get(f"/v1/webhooks/{made}", headers=tenant.headers)).json()["status"] == "disabled"
     last = (await entries(client, tenant, made))[-1]
     assert (last["action"], last["actor"]["kind"]) == ("webhook.disabled", "operator")

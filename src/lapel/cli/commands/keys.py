@@ -148,8 +148,8 @@ def revoke(key_id: KeyId, /, *, issued: Issued = False, data_dir: DataDir = None
 
     async def work(ports: Ports) -> None:
         with _unknown_keys():
-            hooks = open_services(ports)[Keys].on_revoke_issued
-            await OperatorKeys(ports, hooks).revoke(key_id, issued=issued)
+            hooks = open_services(ports)[Keys].on_revoke_issued if issued else None
+            await OperatorKeys(ports).revoke(key_id, issued=hooks)
 
     revoking(settings_of(data_dir), work)
     emit({"id": key_id, "revoked": True}, json, lambda: f"{key_id} is revoked.")

@@ -16,7 +16,6 @@ from lapel.slices.end_users.service import EndUsers
 from lapel.slices.erasure.outside import ledger_line_queries
 from lapel.slices.erasure.service import RECONCILE, Erasures, knows_hold
 from lapel.slices.projects.revocations.service import KeyRevocations
-from lapel.slices.projects.service import Keys
 from lapel.slices.recordings.service import Recordings
 
 if TYPE_CHECKING:
@@ -32,7 +31,7 @@ if TYPE_CHECKING:
 _ENDED: dict[End, str] = {
     "revoked": "it was revoked",
     "retired": "its overlap after a rotation ended or ends",
-    "issued-revoked": "the tokens that it issued were revoked",
+    "issued-revoked": "the tokens that it issued were revoked, and its webhooks disabled",
 }
 
 
@@ -72,7 +71,7 @@ async def end_keys_again(
     Returns the number of these keys, and of keys that ended and that the database lacks. Raises
     StoreUnavailable while the store is unavailable, and Unavailable while the database is.
     """
-    revocations = KeyRevocations(ports, open_services(ports)[Keys].on_revoke_issued)
+    revocations = open_services(ports)[KeyRevocations]
     back, newer = set[str](), set[str]()
     async for page in pages:
         for line in page:

@@ -45,8 +45,8 @@ recording, and serves it through short-lived signed links.
 
 Every answer has `X-Request-Id`. A field of a wrong type is 400, and so is an unknown or empty
 parameter of a query. Unknown fields of a body are ignored and named in `Warning`; with
-`Lapel-Strict: true`, and in writes of the configuration, they are 400. With
-`Accept: application/problem+json` errors have the form of RFC 9457.
+`Lapel-Strict: true`, and always where the schema of a body has `additionalProperties: false`,
+they are 400. With `Accept: application/problem+json` errors have the form of RFC 9457.
 """
 
 _ANY_ID = "^[A-Za-z0-9_]{1,128}$"

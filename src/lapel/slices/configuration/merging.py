@@ -102,8 +102,9 @@ def _paths(value: Document, prefix: str) -> Iterable[str]:
 def patched(section: Section, override: Flat, change: Mapping[str, object]) -> dict[str, Value]:
     """An override after a PATCH: null clears a field or a whole object, as in JSON Merge Patch (RFC 7396).
 
-    Unlike in RFC 7396, lists are merged position by position. Raises InvalidRequest for an unknown field or
-    an invalid value; the error's `param` is the dotted path of the field.
+    A list changes by the rule of its field's kind: unlike in RFC 7396, `Words` are merged position by
+    position. Raises InvalidRequest for an unknown field or an invalid value; the error's `param` is the
+    dotted path of the field.
     """
     after = dict(override)
     for path, value in leaves(section, change):

@@ -29,10 +29,10 @@ _WRITE = Access("config:write")
 _CHANGE = (
     "The body has fields of this section; an unknown field is 400, with its path in `param`. Null clears a "
     "field of the override, so that the broader levels apply again. The answer is the resolved value, for "
-    "which the levels are merged: objects deeply, lists position by position. A change is written to the "
-    "audit log, and raises the `config_revision` of every device that it concerns. A key needs "
-    "`recordings:write` and `audit:read` too for the section `retention`, and `keys:write` for a laxer "
-    "`encrypted_upload_policy`."
+    "which the levels are merged: objects deeply, `upload_network_preference` position by position; "
+    "`languages` is replaced as a whole. A change is written to the audit log, and raises the "
+    "`config_revision` of every device that it concerns. A key needs `recordings:write` and `audit:read` too "
+    "for the section `retention`, and `keys:write` for a laxer `encrypted_upload_policy`."
 )
 
 

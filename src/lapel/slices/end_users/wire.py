@@ -69,9 +69,9 @@ class EndUserQuery(PageQuery, frozen=True, kw_only=True):
     ) = None
 
 
-class IssueToken(msgspec.Struct, frozen=True, kw_only=True):
+class IssueToken(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The end of the token. Without `expires_at`, it ends after 30 days, or as many as the operator has set,
-    and no later than the issuing key. Null: never."""
+    and no later than the issuing key. Null: never. An unknown field is refused."""
 
     expires_at: Moment | msgspec.UnsetType | None = msgspec.UNSET
 

@@ -35,14 +35,10 @@ _PAGE = PageQuery(limit=100)
 
 
 class OperatorKeys:
-    """Operations on every key of the installation. All of them raise Unavailable while the database fails.
+    """Operations on every key of the installation. All of them raise Unavailable while the database fails."""
 
-    `on_revoke_issued`: the hooks of `Keys`, for a revocation of what a key issued.
-    """
-
-    def __init__(self, ports: Ports, on_revoke_issued: Sequence[IssuedHook] = ()) -> None:
+    def __init__(self, ports: Ports) -> None:
         self._ports = ports
-        self._on_revoke_issued = on_revoke_issued
 
     async def create(
         self,
@@ -105,16 +101,15 @@ class OperatorKeys:
         async with self._ports.database.acquire() as connection:
             return await queries.count_working(connection, self._ports.clock.now())
 
-    async def revoke(self, key_id: str, *, issued: bool = False) -> None:
-        """Revoke a key in every process. `issued`: revoke the tokens that the key issued too, and
-        disable the webhooks that it made.
+    async def revoke(self, key_id: str, *, issued: Sequence[IssuedHook] | None = None) -> None:
+        """Revoke a key in every process.
 
-        Raises NotFound when there is no such key.
+        `issued`: revoke the tokens that the key issued too, and end what these hooks end, which are
+        `Keys.on_revoke_issued`; None: all of it stays. Raises NotFound when there is no such key.
         """
         async with self._ports.database.transaction() as connection:
             world = await self._world_of(connection, key_id)
-            hooks = self._on_revoke_issued if issued else None
-            await issuing.revoke(connection, self._ports, world, key_id, issued=hooks, by=None)
+            await issuing.revoke(connection, self._ports, world, key_id, issued=issued, by=None)
         await self._ports.revocations.announce([key_id])
 
     async def rotate(self, key_id: str, overlap_seconds: int = DAY_SECONDS) -> RotatedApiKey:

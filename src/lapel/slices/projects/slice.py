@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from lapel.foundation.queue.jobs import Schedule
 from lapel.foundation.slices import Slice, Table
 from lapel.slices.projects import routes
@@ -9,13 +11,20 @@ from lapel.slices.projects.key_queries import API_KEY
 from lapel.slices.projects.revocations.service import KeyRevocations
 from lapel.slices.projects.service import Keys, Projects
 
+if TYPE_CHECKING:
+    from lapel.foundation.slices import Services
+
+
+def _build(services: Services) -> tuple[object, ...]:
+    ports = services.ports
+    keys = Keys(ports)
+    # The same list: `app.py` adds the hooks later.
+    return (Projects(ports), keys, KeyRevocations(ports, keys.on_revoke_issued))
+
+
 SLICE = Slice(
     name="projects",
-    build=lambda services: (
-        Projects(services.ports),
-        Keys(services.ports),
-        KeyRevocations(services.ports),
-    ),
+    build=_build,
     operations=lambda services: routes.operations(services[Keys]),
     schedules=lambda services: (
         Schedule(name="keys.revocations", expression="* * * * *", handler=services[KeyRevocations].tell),

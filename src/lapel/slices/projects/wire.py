@@ -102,8 +102,11 @@ class TokenFacts(msgspec.Struct, frozen=True, kw_only=True):
     )
 
 
-class CreateApiKey(msgspec.Struct, frozen=True, kw_only=True):
-    """A key to create: a restricted key with these `scopes`, or with `kind: secret` a key with all scopes."""
+class CreateApiKey(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A key to create: a restricted key with these `scopes`, or with `kind: secret` a key with all scopes.
+
+    An unknown field is refused, because without the misspelled one the key would be broader or live longer.
+    """
 
     json_rules: ClassVar[dict[str, Any]] = {
         "anyOf": [
@@ -139,11 +142,17 @@ class RevokeQuery(msgspec.Struct, frozen=True, kw_only=True):
 
     issued: Annotated[
         bool,
-        msgspec.Meta(description="Also revoke the end-user tokens and upload tokens that the key issued."),
+        msgspec.Meta(
+            description="Also revoke the end-user tokens and upload tokens that the key issued, and disable "
+            "the webhooks that it registered, gave their URL or enabled."
+        ),
     ] = False
 
 
-class RotateApiKey(msgspec.Struct, frozen=True, kw_only=True):
-    """How long the old key continues to work, beside the new key; 0 ends the old key at once."""
+class RotateApiKey(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How long the old key continues to work, beside the new key; 0 ends the old key at once.
+
+    An unknown field is refused.
+    """
 
     overlap_seconds: Annotated[int, msgspec.Meta(ge=0, le=30 * DAY_SECONDS)] = DAY_SECONDS

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from lapel.foundation.core.errors import InvalidRequest
 from lapel.foundation.http.input.decoding import BodyDecoder
 from lapel.foundation.http.input.unknown_fields import UnknownFields, warning_of
 
@@ -37,6 +38,17 @@ class Body(msgspec.Struct):
     middle: Middle | None = None
     settings: Inner | None = msgspec.field(default=None, name="set")
     audio: Checked | msgspec.UnsetType | None = msgspec.UNSET
+
+
+class ClosedInner(msgspec.Struct, forbid_unknown_fields=True):
+    volume: int = 0
+
+
+class Closed(msgspec.Struct, forbid_unknown_fields=True):
+    """It refuses unknown fields while it is decoded."""
+
+    free: Inner | None = None
+    inner: Annotated[ClosedInner, msgspec.Meta(description="Described.")] | None = None
 
 
 class InList(msgspec.Struct):
@@ -114,7 +126,26 @@ def test_the_refusal_says_which_field_was_meant() -> None:
     (error,) = [each.refusal() for each in find(b'{"zzz":1}')]
     assert (error.param, error.message) == ("zzz", "`zzz` is not known here.")
     (error,) = [each.refusal() for each in find(b'{"":1}')]
-    assert error.param is None
+    assert (error.param, error.message) == (None, "The body has a field with an empty name.")
+
+
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        (b'{"iner":{}}', "`iner` is not known here. Did you mean `inner`?"),
+        (
+            b'{"free":{"volum":1},"inner":{"volum":1}}',
+            "`inner.volum` is not known here. Did you mean `volume`?",
+        ),
+        (b'{"inner":{"free":1}}', "`inner.free` is not known here."),
+        (b'{"zzzzzz":1}', "`zzzzzz` is not known here."),
+    ],
+)
+def test_a_struct_that_forbids_them_refuses_in_the_same_words(body: bytes, message: str) -> None:
+    with pytest.raises(InvalidRequest) as refused:
+        BodyDecoder(Closed)(body)
+    assert refused.value.message == message
+    assert refused.value.param == message.split("`")[1]
 
 
 @pytest.mark.parametrize(

@@ -21,6 +21,7 @@ from lapel.foundation.http.input.free_numbers import free_number
 from lapel.foundation.http.input.integral_floats import with_integers
 from lapel.foundation.http.input.suggestions import suggestion
 from lapel.foundation.http.input.text_lengths import LengthCheck
+from lapel.foundation.http.input.unknown_fields import UnknownField
 
 S = TypeVar("S", bound=msgspec.Struct)
 _MAX_QUERY_FIELDS = 100
@@ -72,7 +73,8 @@ _decode_any = msgspec.json.Decoder(float_hook=free_number).decode
 class BodyDecoder(Generic[S]):
     """Decodes one operation's JSON body into its struct.
 
-    Unknown fields are ignored, unless the struct has `forbid_unknown_fields` (as in the configuration).
+    Unknown fields are ignored, unless the struct has `forbid_unknown_fields`: in writes of the configuration,
+    and where a misspelled field would make a key or token that is broader than the one that was wanted.
     """
 
     def __init__(self, struct: type[S]) -> None:
@@ -251,11 +253,8 @@ def from_validation(error: msgspec.ValidationError, struct: type[msgspec.Struct]
         return InvalidRequest(f"`{path}` is required.", param=path, reason="required")
     unknown = _UNKNOWN.match(reason)
     if unknown:
-        name = unknown["field"][:_SHOWN]
-        path = f"{path}.{name}" if path else name
-        if not path:  # `param` is never an empty text
-            return InvalidRequest("The body has a field with an empty name.", reason="unknown")
-        return InvalidRequest(f"`{path}` is not known here.", param=path, reason="unknown")
+        name = unknown["field"]
+        return UnknownField(f"{path}.{name}" if path else name, _names_at(struct, path)).refusal()
     said = _in_words(reason, struct, path)
     if said is not None:
         return InvalidRequest(f"`{path}` {said}.", param=path, reason=said)
@@ -310,13 +309,25 @@ def _of_characters(pattern: re.Match[str]) -> str:
 
 def _words(struct: type[msgspec.Struct], path: str) -> list[str]:
     """The allowed words of the field at this path; empty when the field is not an enumeration."""
-    found = [_described(struct)]
-    for step in _STEP.findall(path):
-        found = [inner for each in found for inner in _inside(each, step)]
-    kinds = [each for kind in found for each in _plain_kinds(kind)]
+    kinds = _kinds_at(struct, path)
     return [
         str(word) for each in kinds if isinstance(each, msgspec.inspect.LiteralType) for word in each.values
     ]
+
+
+def _names_at(struct: type[msgspec.Struct], path: str) -> tuple[str, ...]:
+    """The names of the fields that the object at this path may have."""
+    kinds = _kinds_at(struct, path)
+    objects = (each for each in kinds if isinstance(each, msgspec.inspect.StructType))
+    return tuple(field.encode_name for each in objects for field in each.fields)
+
+
+def _kinds_at(struct: type[msgspec.Struct], path: str) -> list[msgspec.inspect.Type]:
+    """The types that the value at this path may have."""
+    found = [_described(struct)]
+    for step in _STEP.findall(path):
+        found = [inner for each in found for inner in _inside(each, step)]
+    return [each for kind in found for each in _plain_kinds(kind)]
 
 
 @cache

@@ -60,10 +60,12 @@ class UnknownField(msgspec.Struct, frozen=True):
     known: tuple[str, ...]
 
     def refusal(self) -> InvalidRequest:
-        """The 400 for a client that wants to know."""
+        """The 400 that names the field, and the field that was probably meant."""
         path = self.path[:_SHOWN]
+        if not path:  # `param` is never an empty text
+            return InvalidRequest("The body has a field with an empty name.", reason="unknown")
         meant = suggestion(self.path.rpartition(".")[2], self.known)
-        return InvalidRequest(f"`{path}` is not known here.{meant}", param=path or None, reason="unknown")
+        return InvalidRequest(f"`{path}` is not known here.{meant}", param=path, reason="unknown")
 
 
 def warning_of(unknown: Sequence[UnknownField]) -> tuple[tuple[bytes, bytes], ...]:

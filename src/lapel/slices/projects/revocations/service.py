@@ -28,7 +28,7 @@ class KeyRevocations:
     `on_revoke_issued`: the hooks of `Keys`, for what a key issued.
     """
 
-    def __init__(self, ports: Ports, on_revoke_issued: Sequence[IssuedHook] = ()) -> None:
+    def __init__(self, ports: Ports, on_revoke_issued: Sequence[IssuedHook]) -> None:
         self._ports = ports
         self._on_revoke_issued = on_revoke_issued
 
