@@ -181,7 +181,7 @@ async def test_a_key_whose_secret_was_never_kept_is_counted(machines: Machines) 
 async def test_keys_that_would_end_with_the_previous_secret_are_counted_until_they_are_resealed(
     machines: Machines,
 ) -> None:
-    """A machine that is late in the change, and starts again, seals the kept peppers under the former secret."""
+    """A late machine that starts again seals the kept peppers under the former secret."""
     await machines.begin(FIRST)
     for secret, other in ((FIRST, SECOND), (SECOND, FIRST), (FIRST, SECOND)):
         more = {"LAPEL_SECRET": secret, "LAPEL_SECRET_PREVIOUS": other}

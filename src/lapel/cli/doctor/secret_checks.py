@@ -173,8 +173,8 @@ async def earlier_secrets(connection: Connection, settings: Settings) -> AsyncIt
         # A pepper that only the previous secret opens is of no use without it.
         hanging = await made_under_others_than(own, *await former_peppers(connection, present)) - lost
         told = (
-            f"made under earlier secrets: {others}; of these, only the previous secret still serves: {hanging}; "
-            f"without a kept pepper: {lost}"
+            f"made under earlier secrets: {others}; of these, only the previous secret still serves: "
+            f"{hanging}; without a kept pepper: {lost}"
         )
         remedies = [*([_KEEP_PREVIOUS] if hanging else []), *([REMEDY] if lost else [])]
         state = "warning" if remedies else "ok"
