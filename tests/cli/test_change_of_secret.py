@@ -177,3 +177,28 @@ async def test_a_key_whose_secret_was_never_kept_is_counted(machines: Machines) 
         await connection.execute("DELETE FROM token_peppers")
     (finding,) = await told(machines, THIRD, SECOND)
     assert (finding.state, "without a kept pepper: 1" in finding.detail) == ("warning", True)
+
+
+async def test_keys_that_would_end_with_the_previous_secret_are_counted_until_they_are_resealed(
+    machines: Machines,
+) -> None:
+    """A late machine that starts again seals the kept peppers under the former secret."""
+    await machines.begin(FIRST)
+    for secret, other in ((FIRST, SECOND), (SECOND, FIRST), (FIRST, SECOND)):
+        more = {"LAPEL_SECRET": secret, "LAPEL_SECRET_PREVIOUS": other}
+        await asyncio.to_thread(check_secret, settings_for(machines.folder, machines.database, 1, **more))
+    (finding,) = await told(machines, SECOND, FIRST)
+    assert finding.state == "warning"
+    assert finding.detail == (
+        "made under earlier secrets: 1; of these, only the previous secret still serves: 1; without a kept "
+        "pepper: 0"
+    )
+    assert "`lapel secrets reseal`" in (finding.remedy or "")
+    assert "keep LAPEL_SECRET_PREVIOUS" in (finding.remedy or "")
+    (alone,) = await told(machines, SECOND, None)
+    assert "without a kept pepper: 1" in alone.detail, "so it is true"
+    await asyncio.to_thread(resealed, machines, SECOND, FIRST)
+    for other in (FIRST, None):
+        (finding,) = await told(machines, SECOND, other)
+        assert (finding.state, finding.remedy) == ("ok", None)
+        assert "serves: 0; without a kept pepper: 0" in finding.detail

@@ -81,7 +81,7 @@ def test_options_that_only_the_dumped_server_knows_are_left_out(
     dumped(settings_for(tmp_path, fresh_database, 8080), dump)
     written = of_psql(postgres, dump)
     assert written.count("SET (pg_attver=") > 500, "pg_dump writes them"
-    read_dump(dump)
+    read_dump(settings_for(tmp_path, target, 8080), dump)
     restore_database(settings_for(tmp_path, target, 8080), dump)
     assert asyncio.run(fetch_value(target, "SELECT name FROM organizations")) == TEXT
     columns = "SELECT count(*) FROM information_schema.columns WHERE table_schema IN ('public', 'jobs')"
@@ -109,7 +109,45 @@ def test_a_dump_that_is_damaged_is_not_read(fresh_database: str, tmp_path: Path)
     whole = dump.read_bytes()
     dump.write_bytes(whole[:-20])
     with pytest.raises(CommandError, match="pg_restore failed: pg_restore: error: "):
-        read_dump(dump)
+        read_dump(settings_for(tmp_path, fresh_database, 8080), dump)
+
+
+@pytest.fixture
+def of_the_server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The pg_restore of the server's own version, to be written: as if Lapel came with another version."""
+    monkeypatch.setattr(postgres_programs, "_FOLDERS", (f"{tmp_path}/{{}}/bin",))
+    monkeypatch.setattr(postgres_programs, "MAJOR", MAJOR - 1)
+    own = tmp_path / str(MAJOR) / "bin" / "pg_restore"
+    own.parent.mkdir(parents=True)
+    own.touch(0o755)
+    return own
+
+
+def test_a_dump_is_read_back_by_the_program_of_the_servers_version(
+    postgres: EmbeddedPostgres, fresh_database: str, of_the_server: Path, tmp_path: Path
+) -> None:
+    dump, told = tmp_path / "database.dump", tmp_path / "told"
+    dumped(settings_for(tmp_path, fresh_database, 8080), dump)
+    program = postgres.program("pg_restore")
+    of_the_server.write_text(f'#!/bin/sh\necho "$1" >> {told}\nexec {program} "$@"\n')
+    read_dump(settings_for(tmp_path, fresh_database, 8080), dump)
+    assert told.read_text().splitlines() == ["--list", "--file=/dev/null"]
+
+
+def test_a_program_that_says_much_before_it_reads_is_not_waited_for(
+    fresh_database: str, of_the_server: Path, tmp_path: Path
+) -> None:
+    dump = tmp_path / "database.dump"
+    dump.write_bytes(bytes(1 << 20))  # more than a pipe holds, as what the program says
+    of_the_server.write_text(
+        "#!/bin/sh\n"
+        '[ "$1" = --list ] && echo contents && exit\n'
+        "head -c 1000000 /dev/zero | tr '\\0' '\\n' >&2\n"
+        'wc -c | xargs echo "pg_restore: error: bytes" >&2\n'
+        "exit 1\n"
+    )
+    with pytest.raises(CommandError, match=r"pg_restore: error: bytes 1048576$"):
+        restore_database(settings_for(tmp_path, fresh_database, 8080), dump)
 
 
 def test_the_programs_of_the_servers_version_come_first(

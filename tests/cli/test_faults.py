@@ -76,6 +76,25 @@ def test_a_wrong_database_url_is_told_in_one_line(
     assert done.stderr.startswith(f"lapel: The database of LAPEL_DATABASE_URL {words}")
 
 
+def test_the_setting_whose_database_fails_is_named(fresh_database: str, tmp_path: Path) -> None:
+    """Not the other one, which works."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port: int = taken.getsockname()[1]
+    env = {
+        "LAPEL_DATABASE_URL": fresh_database,
+        "LAPEL_LISTEN_DATABASE_URL": f"postgresql://u:hunter2@127.0.0.1:{port}/none?sslmode=disable",
+        "LAPEL_S3_ENDPOINT": f"http://127.0.0.1:{port}",
+        "LAPEL_S3_ACCESS_KEY_ID": "a",
+        "LAPEL_S3_SECRET_ACCESS_KEY": "b",
+        "LAPEL_SECRET": "s" * 32,
+        "LAPEL_DATA_DIR": str(tmp_path / "data"),
+    }
+    told = "the database of LAPEL_LISTEN_DATABASE_URL does not answer: Connection refused."
+    for command in (["migrate"], ["backup", str(tmp_path / "backup")]):
+        done = run(*command, env=env)
+        assert (done.returncode, done.stderr.splitlines()[-1]) == (1, f"lapel: {told} {MORE}")
+
+
 def test_the_end_of_a_programs_output_is_not_cut_within_a_word() -> None:
     words = " ".join(f"word{number}" for number in range(400))
     told = _end(f"first line\n{words}\nlast line\n")

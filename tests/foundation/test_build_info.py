@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 import subprocess
 import sys
+import tarfile
 import zipfile
 from pathlib import Path
 
@@ -76,6 +79,81 @@ def test_a_wheel_has_the_commit_that_it_was_built_from(tmp_path: Path) -> None:
             assert "lapel/commit.txt" not in names
         else:
             assert files.read("lapel/commit.txt").decode().strip() == head.stdout.strip()
+
+
+@pytest.fixture
+def source(checkout: Path) -> Path:
+    """A checkout that can be built, with a package that has nothing but a version."""
+    for name in ("pyproject.toml", "README.md", "CHANGELOG.md", "LICENSE", "tools/record_commit.py"):
+        (checkout / name).parent.mkdir(exist_ok=True)
+        shutil.copy(ROOT / name, checkout / name)
+    (checkout / "src" / "lapel" / "__init__.py").write_text('__version__ = "1.0"\n')
+    git(checkout, "add", ".")
+    git(checkout, "commit", "-q", "-m", "b")
+    return checkout
+
+
+def build(source: Path, target: str, **environment: str) -> Path:
+    """The package that is built from a source, of the kind `wheel` or `sdist`."""
+    command = [sys.executable, "-m", "hatchling", "build", "--target", target, "--directory", "built"]
+    env = {**os.environ, **environment}
+    done = subprocess.run(command, cwd=source, env=env, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    (package,) = (source / "built").glob("*.whl" if target == "wheel" else "*.tar.gz")
+    return package
+
+
+def recorded(wheel: Path) -> str | None:
+    with zipfile.ZipFile(wheel) as files:
+        assert "lapel/__init__.py" in files.namelist()
+        names = [name for name in files.namelist() if name.endswith("commit.txt")]
+        assert names in ([], ["lapel/commit.txt"])
+        return files.read(names[0]).decode().strip() if names else None
+
+
+def unpacked(sdist: Path, folder: Path) -> Path:
+    with tarfile.open(sdist) as files:
+        files.extractall(folder, filter="data")
+    (found,) = (each for each in folder.iterdir() if (each / "PKG-INFO").exists())
+    return found
+
+
+def test_a_wheel_of_a_source_distribution_has_the_commit_of_the_checkout(
+    source: Path, tmp_path: Path
+) -> None:
+    head = git(source, "rev-parse", "HEAD")
+    sdist = build(source, "sdist")
+    for folder in (tmp_path / "alone", source):  # the second one is the checkout of another commit
+        folder.mkdir(exist_ok=True)
+        if folder == source:
+            git(source, "commit", "-q", "--allow-empty", "-m", "c")
+        assert recorded(build(unpacked(sdist, folder), "wheel")) == head
+    inside = unpacked(sdist, tmp_path / "packaging")
+    git(inside, "init", "-q")
+    git(inside, "add", ".")
+    git(inside, "commit", "-q", "-m", "imported")
+    assert recorded(build(inside, "wheel")) == head
+
+
+def test_a_source_within_another_checkout_does_not_record_the_commit_of_that(
+    source: Path, tmp_path: Path
+) -> None:
+    outer = tmp_path / "outer"
+    shutil.copytree(source, outer / "vendored", ignore=shutil.ignore_patterns(".git"))
+    (outer / "file").touch()
+    git(outer, "init", "-q")
+    git(outer, "add", "file")
+    git(outer, "commit", "-q", "-m", "a")
+    assert recorded(build(outer / "vendored", "wheel")) is None
+    # Hooks of git run with this variable, and some of them build.
+    assert recorded(build(outer / "vendored", "wheel", GIT_DIR=str(outer / ".git"))) is None
+    assert recorded(build(source, "wheel", GIT_DIR=str(outer / ".git"))) == git(source, "rev-parse", "HEAD")
+
+
+def test_a_wheel_can_be_built_without_git(source: Path, tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    assert recorded(build(source, "wheel", PATH=str(tmp_path / "empty"))) is None
+    assert recorded(build(source, "wheel")) is not None
 
 
 def test_the_command_tells_version_and_commit() -> None:

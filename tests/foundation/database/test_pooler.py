@@ -146,6 +146,16 @@ async def test_doctor_shows_limits_and_room(fresh_database: str, tmp_path: Path)
     assert "max_connections" in remedy
 
 
+async def test_doctor_names_the_setting_that_leads_nowhere(fresh_database: str, tmp_path: Path) -> None:
+    (port,) = free_ports(1)
+    nowhere = f"postgresql://lapel@127.0.0.1:{port}/lapel?sslmode=disable"
+    found = await findings(tmp_path, fresh_database, nowhere)
+    told = "the database of LAPEL_LISTEN_DATABASE_URL does not answer: Connection refused."
+    remedy = "Check LAPEL_LISTEN_DATABASE_URL, and the log of that PostgreSQL."
+    assert found["pooler"] == ("broken", told, remedy)
+    assert "time limits" in found, "and goes on"
+
+
 async def test_doctor_warns_of_statements_without_limits(fresh_database: str, tmp_path: Path) -> None:
     """Another URL of the same database: it names no pooler, but Lapel takes it for one."""
     pooled = await findings(tmp_path, f"{fresh_database}&application_name=other", fresh_database)
@@ -206,7 +216,7 @@ async def test_a_server_works_behind_pgbouncer(pgbouncer: str, fresh_database: s
 
 
 @needs_pgbouncer
-def test_without_a_connection_past_it_lapel_says_what_to_set(pgbouncer: str, tmp_path: Path) -> None:
+def test_without_a_connection_past_it_lapel_says_what_to_set(pgbouncer: str, fresh_database: str) -> None:
     env = {
         "LAPEL_DATABASE_URL": pgbouncer,
         "LAPEL_SECRET": "a-secret-for-tests-that-is-long-enough",
@@ -217,3 +227,8 @@ def test_without_a_connection_past_it_lapel_says_what_to_set(pgbouncer: str, tmp
     done = run("init", env=env)
     assert done.returncode == 1
     assert "set LAPEL_LISTEN_DATABASE_URL to a connection past it" in done.stderr
+    env |= {"LAPEL_DATABASE_URL": fresh_database, "LAPEL_LISTEN_DATABASE_URL": pgbouncer}
+    done = run("init", env=env)
+    assert done.returncode == 1
+    wrong = "LAPEL_LISTEN_DATABASE_URL names PgBouncer or another pooler: let it name PostgreSQL itself."
+    assert done.stderr.startswith(f"lapel: {wrong}")

@@ -23,7 +23,7 @@ from lapel.cli.backup.postgres_programs import dump_database, read_dump, restore
 from lapel.cli.doctor.secret_checks import unusable_in
 from lapel.cli.shared import queries
 from lapel.cli.shared.bucket import BucketClient
-from lapel.cli.shared.faults import CommandError
+from lapel.cli.shared.faults import CommandError, direct_url
 from lapel.cli.shared.installation import reachable, settings_of
 from lapel.cli.shared.options import DataDir, Json, emit, say
 from lapel.cli.shared.queries import PromisedObject
@@ -104,18 +104,18 @@ async def _dump(settings: Settings, archive: Archive) -> str:
 
     Returns the revision of the schema.
     """
-    url = settings.listen_database_url or settings.database_url
-    connection = await asyncpg.connect(url, timeout=10, server_settings=UNLIMITED)
-    try:
-        async with connection.transaction(isolation="repeatable_read", readonly=True):
-            snapshot = await queries.export_snapshot(connection)
-            await asyncio.to_thread(dump_database, settings, archive.dump, snapshot)
-            with archive.promised.open("wb") as lines:
-                async for each in queries.promised(connection):
-                    lines.write(msgspec.json.encode(each) + b"\n")
-            return await queries.schema(connection)
-    finally:
-        await connection.close()
+    with direct_url(settings) as url:
+        connection = await asyncpg.connect(url, timeout=10, server_settings=UNLIMITED)
+        try:
+            async with connection.transaction(isolation="repeatable_read", readonly=True):
+                snapshot = await queries.export_snapshot(connection)
+                await asyncio.to_thread(dump_database, settings, archive.dump, snapshot)
+                with archive.promised.open("wb") as lines:
+                    async for each in queries.promised(connection):
+                        lines.write(msgspec.json.encode(each) + b"\n")
+                return await queries.schema(connection)
+        finally:
+            await connection.close()
 
 
 def _prove(settings: Settings, archive: Archive) -> None:
@@ -124,7 +124,7 @@ def _prove(settings: Settings, archive: Archive) -> None:
     Raises CommandError when the dump cannot be read. Warns when its tables cannot be restored there: the
     database may use what only its own server has.
     """
-    read_dump(archive.dump)
+    read_dump(settings, archive.dump)
     with tempfile.TemporaryDirectory() as folder:
         try:
             with EmbeddedPostgres(Path(folder), extra={"fsync": "off"}) as server:

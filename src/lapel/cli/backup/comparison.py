@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import asyncpg
 
 from lapel.cli.shared import queries
-from lapel.cli.shared.faults import CommandError
+from lapel.cli.shared.faults import CommandError, direct_url
 from lapel.foundation.database.time_limits import UNLIMITED
 
 if TYPE_CHECKING:
@@ -30,7 +30,17 @@ async def compare(settings: Settings, entries: Iterable[Entry], erased: int) -> 
     `erased`: how many promised objects were deleted while the backup was made, and so are not in it. Raises
     CommandError for an object with another size or SHA-256, and when more objects are missing.
     """
-    url = settings.listen_database_url or settings.database_url
+    with direct_url(settings) as url:
+        left = await _compare(url, entries)
+    if left > erased:
+        raise CommandError(
+            f"the backup is not complete: objects.jsonl lacks {left - erased} objects that its database "
+            "promises."
+        )
+
+
+async def _compare(url: str, entries: Iterable[Entry]) -> int:
+    """Returns how many promised objects the index lacks."""
     connection = await asyncpg.connect(url, timeout=10, server_settings=UNLIMITED)
     try:
         left = await queries.count_promised(connection)
@@ -46,10 +56,6 @@ async def compare(settings: Settings, entries: Iterable[Entry], erased: int) -> 
                         f"{each.sha256}."
                     )
             left -= len(promised)
+        return left
     finally:
         await connection.close()
-    if left > erased:
-        raise CommandError(
-            f"the backup is not complete: objects.jsonl lacks {left - erased} objects that its database "
-            "promises."
-        )

@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import re
 import shutil
 import subprocess
+import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit, urlunsplit
@@ -17,7 +19,7 @@ from urllib.parse import unquote, urlsplit, urlunsplit
 import asyncpg
 
 from lapel.cli.backup.dump_file import portable
-from lapel.cli.shared.faults import CommandError
+from lapel.cli.shared.faults import CommandError, direct_url
 from lapel.embedded.postgres.install import MAJOR, PostgresError
 from lapel.embedded.postgres.supervisor import EmbeddedPostgres
 
@@ -37,6 +39,7 @@ _PATH = {"PATH": "/usr/bin:/bin"}
 # Of a program's output: what went wrong, and what PostgreSQL says about it. The rest is the statement.
 _REASON = re.compile(r"\b(?:error|fatal|detail|hint):", re.IGNORECASE)
 _SHOWN = 600  # characters
+_READ = 1 << 16  # bytes, of the end of the output: what ends a program comes last
 
 
 def dump_database(settings: Settings, dump: Path, snapshot: str) -> None:
@@ -46,9 +49,9 @@ def dump_database(settings: Settings, dump: Path, snapshot: str) -> None:
     version does not know. It connects directly to the database, because it needs a session, which a pooler
     of transactions does not keep. Raises CommandError when the program is not installed or fails.
     """
-    url = _direct_url(settings)
     arguments = ["--format=custom", f"--snapshot={snapshot}", f"--file={dump}"]
-    _run(next(find_programs("pg_dump", _major_of(url))), arguments, url)
+    with direct_url(settings) as url:
+        _run(next(find_programs("pg_dump", _major_of(url))), arguments, url)
 
 
 def restore_database(settings: Settings, dump: Path, *more: str) -> None:
@@ -57,20 +60,22 @@ def restore_database(settings: Settings, dump: Path, *more: str) -> None:
     pg_restore is that of the server's version, if it is installed and can read the dump: a newer one may set
     what an older server does not know. Raises CommandError as `dump_database` does.
     """
-    url = _direct_url(settings)
     arguments = [
         "--exit-on-error", "--single-transaction", "--no-owner", "--no-privileges", "--no-comments", *more,
     ]  # fmt: skip
-    _run(_reader_of(dump, _major_of(url)), arguments, url, dump)
+    with direct_url(settings) as url:
+        _run(_reader_of(dump, _major_of(url)), arguments, url, dump)
 
 
-def read_dump(dump: Path) -> None:
-    """Reads the whole dump, so that damaged data are found. Raises CommandError when it cannot be read."""
-    _run(_reader_of(dump, MAJOR), ["--file=/dev/null", str(dump)], None)
+def read_dump(settings: Settings, dump: Path) -> None:
+    """Reads the whole dump, so that damaged data are found.
 
-
-def _direct_url(settings: Settings) -> str:
-    return str(settings.listen_database_url or settings.database_url)
+    pg_restore is chosen as for a restore into the database of the settings. Raises CommandError when the dump
+    cannot be read.
+    """
+    with direct_url(settings) as url:
+        major = _major_of(url)
+    _run(_reader_of(dump, major), ["--file=/dev/null", str(dump)], None)
 
 
 def _major_of(url: str) -> int:
@@ -124,15 +129,19 @@ def _run(program: str, arguments: list[str], url: str | None, dump: Path | None 
         url, password = _without_password(url)
         environment |= {"PGPASSWORD": password} if password else {}
         arguments = [*arguments, "--dbname", url]
-    with subprocess.Popen(
-        [program, *arguments], env=environment,
-        stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
-    ) as process:  # fmt: skip
+    with tempfile.TemporaryFile() as said:
+        # With a pipe, a program that says much would wait for its reader, and read no more of the dump.
+        process = subprocess.Popen(
+            [program, *arguments], env=environment, stdout=subprocess.DEVNULL, stderr=said,
+            stdin=subprocess.DEVNULL if dump is None else subprocess.PIPE,
+        )  # fmt: skip
         # If the pipe breaks, the program has failed, and says why.
-        with contextlib.suppress(BrokenPipeError):
+        with process, contextlib.suppress(BrokenPipeError):
             if process.stdin is not None and dump is not None:
-                process.stdin.writelines(portable(dump))
-        errors = process.communicate()[1].decode(errors="replace")
+                with process.stdin:
+                    process.stdin.writelines(portable(dump))
+        said.seek(max(0, said.seek(0, os.SEEK_END) - _READ))
+        errors = said.read().decode(errors="replace")
     if process.returncode != 0:
         raise CommandError(f"{Path(program).name} failed: {_reason_of(errors)}")
 

@@ -22,7 +22,7 @@ from lapel.cli.doctor.secret_checks import REMEDY, unusable_in
 from lapel.cli.erase.reconciliation import end_keys_again
 from lapel.cli.shared import queries
 from lapel.cli.shared.bucket import BucketClient
-from lapel.cli.shared.faults import CommandError
+from lapel.cli.shared.faults import CommandError, direct_url
 from lapel.cli.shared.installation import settings_of, with_store
 from lapel.cli.shared.options import DataDir, Json, emit, say
 from lapel.embedded.postgres.supervisor import EmbeddedPostgres
@@ -86,7 +86,8 @@ def restore(directory: Source, /, *, data_dir: DataDir = None, json: Json = Fals
     with _target(settings, archive) as settings:
         restore_database(settings, archive.dump)
         say("database restored; copying objects")
-        migrations.upgrade(str(settings.listen_database_url or settings.database_url))
+        with direct_url(settings) as url:
+            migrations.upgrade(url)
         asyncio.run(_continue(settings, manifest))
         if (lost := unusable_in(settings)) is not None:
             say(f"Warning: the database has keys or tokens {lost}. {REMEDY}")

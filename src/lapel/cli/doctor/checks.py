@@ -17,7 +17,7 @@ import msgspec
 
 from lapel.cli.shared import queries
 from lapel.cli.shared.bucket import BucketClient
-from lapel.cli.shared.faults import CommandError, explain
+from lapel.cli.shared.faults import CommandError, database_setting, explain
 from lapel.cli.shared.http_client import NoAnswer, answered
 from lapel.embedded.postgres import install
 from lapel.embedded.postgres.install import PostgresError
@@ -231,7 +231,7 @@ async def _public_status(url: str) -> int:
             return response.status
 
 
-def failed(fault: Exception, settings: Settings, part: str = "database") -> Finding:
+def failed(fault: BaseException, settings: Settings, part: str = "database") -> Finding:
     """The finding about the part whose checks ended with this error. Raises the error if it is a defect."""
     sentence = explain(fault, in_doctor=True)
     if sentence is None:
@@ -240,16 +240,16 @@ def failed(fault: Exception, settings: Settings, part: str = "database") -> Find
         return Finding("database", "broken", sentence)
     if isinstance(fault, (CommandError, StoreUnavailable)):
         return Finding("store", "broken", sentence)
-    return Finding(part, "broken", sentence, whose_log(part, settings))
+    return Finding(part, "broken", sentence, whose_log(part, settings, database_setting(fault)))
 
 
-def whose_log(part: str, settings: Settings) -> str:
-    """Where the cause of a failure is found."""
+def whose_log(part: str, settings: Settings, database: str = "LAPEL_DATABASE_URL") -> str:
+    """Where the cause of a failure is found. `database`: the setting with the URL of a database."""
     if part == "store":
         return "Check the LAPEL_S3_* settings, and the store."
     if settings.uses_embedded_database:
         return f"See {EmbeddedPostgres(settings.data_dir).log}."
-    return "Check LAPEL_DATABASE_URL, and the log of that PostgreSQL."
+    return f"Check {database}, and the log of that PostgreSQL."
 
 
 async def database(connection: Connection, ports: Ports) -> Finding:

@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import asyncpg
 
-from lapel.cli.doctor.checks import Finding
+from lapel.cli.doctor.checks import Finding, failed
+from lapel.cli.shared.faults import direct_url
+from lapel.foundation.database.pool import DATABASE_AWAY
 from lapel.foundation.database.time_limits import is_pooled, limits
 from lapel.slices.audit.chain.chain_queries import changeable_tables
 
@@ -65,17 +67,22 @@ async def connections(connection: Connection, ports: Ports, workers: int) -> Asy
 
 
 async def _pooler(connection: Connection, settings: Settings) -> Finding | None:
-    """A finding if LISTEN leads through a pooler. A pooler gives its clients other numbers of processes."""
+    """A finding if LISTEN leads nowhere, or through a pooler, which gives its clients other numbers of
+    processes."""
     if not is_pooled(settings):
         leads_past = await _is_direct(connection)
         remedy = "Set LAPEL_LISTEN_DATABASE_URL to a connection past it"
         name = "LAPEL_DATABASE_URL"
     else:
-        direct = await asyncpg.connect(settings.listen_database_url, timeout=10)
         try:
-            leads_past = await _is_direct(direct)
-        finally:
-            await direct.close()
+            with direct_url(settings) as url:
+                direct = await asyncpg.connect(url, timeout=10)
+                try:
+                    leads_past = await _is_direct(direct)
+                finally:
+                    await direct.close()
+        except (asyncpg.PostgresError, *DATABASE_AWAY) as fault:  # not of the pool's connection
+            return failed(fault, settings, "pooler")
         remedy, name = "Let it name PostgreSQL itself", "LAPEL_LISTEN_DATABASE_URL"
     if leads_past:
         return None

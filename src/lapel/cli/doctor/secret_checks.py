@@ -53,6 +53,11 @@ REMEDY = (
     "`lapel keys create` makes a key, and binding a device again gives it a token."
 )
 
+_KEEP_PREVIOUS = (
+    "When all machines have the new secret, run `lapel secrets reseal`. Until then, keep "
+    "LAPEL_SECRET_PREVIOUS, and do not change the secret again."
+)
+
 
 async def secrets(connection: Connection, settings: Settings) -> Finding:
     """The finding of `lapel doctor` about secrets.
@@ -145,7 +150,8 @@ async def _walk_sealed(connection: Connection) -> AsyncGenerator[SealedValue]:
 
 
 async def earlier_secrets(connection: Connection, settings: Settings) -> AsyncIterator[Finding]:
-    """What still hangs on another secret than the present one, and works; nothing if nothing does."""
+    """What was made under another secret than the present one, and what of it ends without the previous one;
+    nothing if there is nothing."""
     full = _sealer_of(settings)
     present = Sealer(full.keys[:1])
     count = 0
@@ -153,19 +159,26 @@ async def earlier_secrets(connection: Connection, settings: Settings) -> AsyncIt
         count += each.is_readable(full) and not each.is_readable(present)
     if count:
         yield Finding(
-            "sealed values",
-            "warning",
-            f"sealed under the previous secret: {count}",
-            "When all machines have the new secret, run `lapel secrets reseal`. Until then, keep "
-            "LAPEL_SECRET_PREVIOUS, and do not change the secret again.",
+            "sealed values", "warning", f"sealed under the previous secret: {count}", _KEEP_PREVIOUS
         )
-    kept = await former_peppers(connection, full)
-    counted = await queries.made_under_others(connection, [secret_id(str(settings.secret))])
-    if others := sum(each.others for each in counted):
-        unkept = await queries.made_under_others(connection, [secret_id(str(settings.secret)), *kept])
-        hanging = sum(each.others for each in unkept)
-        told = f"made under earlier secrets: {others}; of these, without a kept pepper: {hanging}"
-        yield Finding("keys and tokens", "warning" if hanging else "ok", told, REMEDY if hanging else None)
+
+    async def made_under_others_than(*loaded: str) -> int:
+        return sum(each.others for each in await queries.made_under_others(connection, list(loaded)))
+
+    own = secret_id(str(settings.secret))
+    if others := await made_under_others_than(own):
+        lost = await made_under_others_than(
+            *loaded_secrets(settings), *await former_peppers(connection, full)
+        )
+        # A pepper that only the previous secret opens is of no use without it.
+        hanging = await made_under_others_than(own, *await former_peppers(connection, present)) - lost
+        told = (
+            f"made under earlier secrets: {others}; of these, only the previous secret still serves: "
+            f"{hanging}; without a kept pepper: {lost}"
+        )
+        remedies = [*([_KEEP_PREVIOUS] if hanging else []), *([REMEDY] if lost else [])]
+        state = "warning" if remedies else "ok"
+        yield Finding("keys and tokens", state, told, " ".join(remedies) or None)
 
 
 async def find_unreadable(

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 import msgspec
 
-from lapel.cli.shared.faults import CommandError
+from lapel.cli.shared.faults import CommandError, direct_url
 from lapel.cli.shared.http_client import NoAnswer, request
 from lapel.cli.shared.options import say, warn_of_unknown_variables
 from lapel.embedded.postgres.supervisor import EmbeddedPostgres
@@ -190,7 +190,8 @@ def _check_given(settings: Settings, *, migrate: bool) -> None:
         found = prepare.schema_of(str(settings.database_url))
         if found is None or found.revision <= newest_revision():
             # Past a pooler: a long statement must not be limited, nor an index be built in several sessions.
-            migrations.upgrade(str(settings.listen_database_url or settings.database_url))
+            with direct_url(settings) as url:
+                migrations.upgrade(url)
     prepare.check_schema(str(settings.database_url))
 
 
