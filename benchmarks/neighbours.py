@@ -114,13 +114,14 @@ class _Bench:
         for part in self._parts:
             alone: Times = defaultdict(list)
             during: Times = defaultdict(list)
-            for _ in range(1 if part == "publications" else ROUNDS):
+            rounds = 1 if part == "publications" else ROUNDS
+            for _ in range(rounds):
                 _measure_calls(calls, SECONDS, alone)
                 self._measure_beside(part, calls, alone, during)
             load = os.getloadavg()[0]
             for call, times in during.items():
                 row = _row(f"{call} beside {PARTS[part]}", alone[call], times, floor.get(call, []))
-                how = f"{row.detail}, {ROUNDS} rounds, load {load:.0f}"
+                how = f"{row.detail}, {rounds} round{'s' if rounds > 1 else ''}, load {load:.0f}"
                 rows.append(replace(row, detail=how, at_most=None if part == "cores" else GOAL))
             if part == "cores":
                 floor = during

@@ -133,7 +133,7 @@ def _connect(services: Services) -> None:
             erase_some_sessions,
             erase_some_commands,
             erase_some_diagnostics,
-            # An event may have a thousand deliveries, so these go in batches of their own.
+            # An event may have a delivery for each webhook of its world, so these go in batches of their own.
             erase_some_deliveries,
             outbox.erase_some_of_end_user,
         ]

@@ -60,6 +60,12 @@ def format_size(number: int) -> str:
     return f"{number} bytes"
 
 
+def format_limit(number: int) -> str:
+    """A number of bytes that a program may compare and a person reads: `2048 bytes (2 KiB)`, `1500 bytes`."""
+    short = format_size(number)
+    return short if short == f"{number} bytes" else f"{number} bytes ({short})"
+
+
 def seconds(most: float = 86_400) -> Callable[[str], float]:
     def parse(raw: str) -> float:
         try:

@@ -155,7 +155,8 @@ def test_a_lone_worker_tells_its_health_and_the_metrics_of_its_webhooks(
             {"status": "healthy", "database": "connected", "billing": "disabled"},
         )
         assert http.get(f"{worker.url}/health/ready").json()["queue"] == "running"
-        assert http.get(f"{worker.url}/elsewhere").status_code == 404
+        missing = http.get(f"{worker.url}/elsewhere")
+        assert missing.status_code == 404
         refused = http.post(f"{worker.url}/health")
         assert (refused.status_code, refused.headers["allow"]) == (405, "GET, HEAD")
         proxied = http.get(f"{worker.url}/metrics", headers={"X-Forwarded-For": "203.0.113.9"})
@@ -163,8 +164,17 @@ def test_a_lone_worker_tells_its_health_and_the_metrics_of_its_webhooks(
         drop_database(postgres, "lone_worker")
         gone = eventually(lambda: (http.get(f"{worker.url}/health"),))[0]
         assert (gone.status_code, gone.json()["database"]) == (503, "disconnected")
-        assert http.get(f"{worker.url}/health/ready").status_code == 503
+        unready = http.get(f"{worker.url}/health/ready")
+        assert unready.status_code == 503
         assert worker.stop() == 0
+    written = (tmp_path / "worker.log").read_text().splitlines()
+    logged = {
+        line["request_id"]: line["status"]
+        for line in (json.loads(each) for each in written if each.startswith("{"))
+        if line["event"] == "request"
+    }
+    for answer in (missing, refused, proxied, gone, unready):
+        assert logged[answer.headers["x-request-id"]] == answer.status_code
 
 
 def scraped(server: Served) -> str:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from lapel.parsers import format_size
+from lapel.parsers import format_limit, format_size
 from lapel.process_environment import unknown_variables, unknown_variables_here
 from lapel.setting_fields import SettingsError, variable
 from lapel.settings import Settings, docs
@@ -233,3 +233,10 @@ def test_the_page_names_no_setting_that_is_gone() -> None:
 )
 def test_a_size_is_written_exactly(number: int, written: str) -> None:
     assert format_size(number) == written
+
+
+@pytest.mark.parametrize(
+    ("number", "written"), [(2 * 2**30, "2147483648 bytes (2 GiB)"), (1500, "1500 bytes")]
+)
+def test_a_limit_of_bytes_is_said_once(number: int, written: str) -> None:
+    assert format_limit(number) == written

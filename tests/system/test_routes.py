@@ -20,6 +20,7 @@ from lapel.foundation.core.asgi import Scope
 from lapel.foundation.database.migrations import head
 from lapel.foundation.database.pool import Database
 from lapel.foundation.ports import Ports
+from lapel.foundation.storage.object_info import ObjectInfo
 from lapel.slices.system.metrics import is_local
 from lapel.slices.system.service import Probe
 from tests.support.client import api_client
@@ -273,6 +274,24 @@ async def test_health_waits_for_no_connection_that_requests_hold(fresh_database:
     finally:
         await database.close()
     assert await probe.database() is False
+
+
+async def test_simultaneous_looks_at_readiness_ask_the_store_once(
+    ports: Ports, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked, ask = list[str](), ports.store.head
+
+    async def note(key: str) -> ObjectInfo:
+        asked.append(key)
+        return await ask(key)
+
+    monkeypatch.setattr(ports.store, "head", note)
+    probe = Probe(ports)
+    answers = await asyncio.gather(*(probe.readiness() for _ in range(100)))
+    assert {each.body.store for each in answers} == {"connected"}
+    assert len(asked) == 1
+    await probe.readiness()
+    assert len(asked) == 2, "a later look is a new one"
 
 
 async def test_health_knows_at_once_that_the_database_is_back(fresh_database: str, ports: Ports) -> None:

@@ -11,7 +11,7 @@ import httpx
 import pytest
 
 from lapel.app import open_services
-from lapel.foundation.database.outbox import PlacedRow
+from lapel.foundation.database.outbox import PlacedRow, WaitingRow
 from lapel.foundation.ports import Ports
 from lapel.slices.projects.operator import OperatorKeys
 from lapel.slices.projects.service import Keys
@@ -243,10 +243,12 @@ async def test_what_a_fan_out_is_about_to_make_pending_is_not_sent_there_either(
     webhook = await hooks.add()
     path = f"/v1/webhooks/{webhook}"
     event = await hooks.event("transcription.completed", datetime(2026, 1, 15, tzinfo=UTC))
+    waiting = WaitingRow(hooks.world, event, "transcription.completed", "tr_1", None)
     placed = PlacedRow(hooks.world, event, "transcription.completed", "tr_1", 1, None)
     async with ports.database.transaction() as fan_out:
-        matches = await fan_out_queries.match(fan_out, [placed])
-        await fan_out_queries.insert_deliveries(fan_out, ports.ids, matches, {(hooks.world, webhook): 1})
+        matches = await fan_out_queries.match(fan_out, [waiting])
+        rooms = {(hooks.world, webhook): 1}
+        await fan_out_queries.insert_deliveries(fan_out, ports.ids, [placed], matches, rooms)
         narrowed = await client.patch(path, json={"events": ["device.bound"]}, headers=weak)
         assert narrowed.status_code == 200
         asked = asyncio.create_task(client.patch(path, json={"url": f"{URL}&mine"}, headers=weak))

@@ -94,6 +94,7 @@ _SAMPLE_SECONDS = 1.0
 _requests_log: structlog.stdlib.BoundLogger = structlog.get_logger("lapel.requests")
 _requests_logger = logging.getLogger("lapel.requests")
 _METHODS = frozenset(("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"))
+_REFUSALS = frozenset((501, 505))  # the fault is the client's: a coding or a version that is not served
 _handler: _LogHandler | None = None
 
 
@@ -317,7 +318,7 @@ def observe_request(
     """Counts one answer, and logs it if it is an error, or if `Endpoint.logs_each` says so. Of the others a
     sample is logged; at level debug, all are. `error`: its code.
 
-    A status of 500 or above is a warning, but not 503 while the database is away.
+    A status of 500 or above is a warning, but not those of `_REFUSALS`, nor 503 while the database is away.
 
     `method` is in the log but not in the metrics: clients choose it, and the number of metrics must not
     depend on what clients send.
@@ -326,7 +327,7 @@ def observe_request(
     times = ANSWERS.add(name, status, seconds)
     if method not in _METHODS:
         method = redact(method[:20])
-    if status >= 500 and not (status == 503 and OUTAGES.is_recent()):
+    if status >= 500 and status not in _REFUSALS and not (status == 503 and OUTAGES.is_recent()):
         _requests_log.warning(
             "request",
             operation=name,

@@ -1,6 +1,7 @@
-"""How languages are written: scripts without spaces between words, and numbers with separators.
+"""How languages are written: scripts without spaces between words, marks that end sentences and clauses, and
+numbers with separators.
 
-The constants are ranges of characters for a character class of a regular expression.
+The constants are characters, or ranges of them, for a character class of a regular expression.
 """
 
 from __future__ import annotations
@@ -31,6 +32,21 @@ Arabic, vowel signs of Indian scripts (with the letters of those after Devanagar
 
 UNSPACED = THAI_AND_NEIGHBOURS + HAN_AND_KANA
 """The scripts that are written without spaces between words."""
+
+SPACED_STOPS = ".!?…؟।॥۔።፧։"
+"""The marks that end a sentence in scripts with spaces between words."""
+
+UNSPACED_STOPS = "。！？｡။។៕．"
+"""Those of scripts without."""
+
+SENTENCE_MARKS = SPACED_STOPS + UNSPACED_STOPS
+"""All marks that end a sentence."""
+
+CLAUSE_MARKS = ",;:—–،؛、，；："
+"""The marks that end a clause."""
+
+CLOSING_MARKS = "\"'”’»›)\\]」』）》〉"
+"""Quotes and brackets that may follow these marks."""
 
 # With the punctuation and the full-width forms that text of these scripts has.
 _UNSPACED = re.compile(f"[{UNSPACED}\u3000-\u303f\u30fb\uff00-\uffef]")

@@ -11,6 +11,7 @@ from lapel import app
 from lapel.embedded.s3.endpoint import create_store_app
 from lapel.embedded.s3.protocol.mismatch import host_header, links_of
 from lapel.foundation.core.clock import SystemClock
+from lapel.foundation.database.pool import API_CONNECTIONS
 from lapel.foundation.database.row_quota import Room, RowQuota
 from lapel.foundation.http.api import Api
 from lapel.foundation.http.rate_limits import open_limiter
@@ -34,9 +35,6 @@ if TYPE_CHECKING:
     from lapel.foundation.slices import Services, Slice
     from lapel.settings import Settings
 
-# One world gets half of these connections: eight. With five for a world, the database's answers to one busy
-# project arrive one at a time, each in its own turn of the event loop, and a request costs a sixth more CPU.
-_CONNECTIONS = 16
 # Connections are few, so a wait for a row lock ends, and frees its connection, before the request times out.
 _LOCK_SECONDS = 4.0
 # Answers that begin while the server stops get this long to end, after the requests. The supervisor waits a
@@ -78,7 +76,7 @@ class Server:
                 self._settings,
                 clock=self._clock,
                 patience=RESTART_PATIENCE,
-                connections=_CONNECTIONS,
+                connections=API_CONNECTIONS,
                 lock_seconds=_LOCK_SECONDS,
             )
         )

@@ -13,9 +13,19 @@ KIB = 1 << 10
 
 def test_a_world_is_known_by_the_rows_of_its_large_answers_and_no_other_world_by_them() -> None:
     sizes = AnswerSizes()
-    sizes.learn(1, 320 * KIB, 20)
-    assert [sizes.expected(1, rows) for rows in (1, 20, 100)] == [16 * KIB, 320 * KIB, 1600 * KIB]
+    sizes.learn(1, 160 * KIB, 20)
+    assert [sizes.expected(1, rows) for rows in (1, 20, 100)] == [8 * KIB, 160 * KIB, 800 * KIB]
     assert sizes.expected(2, 100) == 0
+
+
+def test_no_more_is_expected_than_a_page_may_have() -> None:
+    """A page has at most 1 MiB of rows, or one row that is larger."""
+    sizes = AnswerSizes()
+    sizes.learn(1, 900 * KIB, 1)
+    assert sizes.expected(1, 1) == 900 * KIB
+    assert 1000 * KIB < sizes.expected(1, 100) <= 1024 * KIB
+    sizes.learn(2, 5000 * KIB, 1)
+    assert sizes.expected(2, 1) == sizes.expected(2, 100) == 5000 * KIB
 
 
 def test_small_answers_are_not_remembered() -> None:
@@ -42,10 +52,10 @@ def test_no_more_than_a_thousand_worlds_are_remembered() -> None:
 @pytest.mark.parametrize("seed", range(20))
 def test_one_large_answer_in_five_is_enough_to_be_known_for_large_ones(seed: int) -> None:
     chance, sizes = random.Random(seed), AnswerSizes()
-    sizes.learn(1, 1500 * KIB, 100)
+    sizes.learn(1, 1000 * KIB, 100)
     for _ in range(200):
         for _ in range(chance.randint(0, 4)):
             rows = chance.randint(1, 100)
             sizes.learn(1, rows * chance.randint(1, KIB), rows)
-        assert sizes.expected(1, 100) > 800 * KIB
-        sizes.learn(1, 1500 * KIB, 100)
+        assert sizes.expected(1, 100) > 500 * KIB
+        sizes.learn(1, 1000 * KIB, 100)

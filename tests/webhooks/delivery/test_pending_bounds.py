@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import httpx
 import pytest
+from prometheus_client import REGISTRY
 
+from lapel.foundation.database import outbox
 from lapel.slices.webhooks.delivery.fan_out import FanOut
 from lapel.slices.webhooks.delivery.pending_bounds import PendingBounds
 from lapel.slices.webhooks.payloads import RecoveryJob
 from lapel.slices.webhooks.records.recoveries import Recoveries
+from tests.support.locks import until_waiting
 from tests.support.tenants import Tenant
 from tests.webhooks.delivery.support import Receiver, Webhook, World, delivering
 
@@ -32,6 +36,13 @@ async def placed(world: World, fan_out: FanOut, count: int) -> list[str]:
     while await fan_out.place_some():
         pass
     return ids
+
+
+def refused() -> float:
+    """What this process's metrics say of refused deliveries."""
+    value = REGISTRY.get_sample_value("lapel_webhook_deliveries_refused_total")
+    assert value is not None
+    return value
 
 
 async def of(world: World, webhook: Webhook, state: str) -> list[dict[str, object]]:
@@ -61,6 +72,28 @@ async def test_what_is_beyond_the_share_of_a_webhook_fails_at_once_and_says_why(
     await bounded.publish(type="ota.failed")
     await fan_out.place_some()
     assert len(await of(bounded, other, "pending")) == 1
+
+
+async def test_deliveries_that_are_refused_are_counted(bounded: World, receiver: Receiver) -> None:
+    await bounded.webhook(receiver.url)
+    fan_out, before = FanOut(bounded.ports), refused()
+    await placed(bounded, fan_out, 12)
+    assert refused() == before
+    await placed(bounded, fan_out, 3)
+    assert refused() == before + 3
+
+
+async def test_no_other_worker_waits_while_one_measures(bounded: World, receiver: Receiver) -> None:
+    webhook, database = await bounded.webhook(receiver.url), bounded.ports.database
+    event = await bounded.publish()
+    async with database.transaction() as blocking:
+        await blocking.execute("LOCK TABLE webhook_deliveries IN ACCESS EXCLUSIVE MODE")
+        placing = asyncio.create_task(FanOut(bounded.ports).place_some())
+        await until_waiting(bounded.ports, 1)
+        async with database.transaction() as other:
+            assert await outbox.lock_positions(other), "another worker may place events meanwhile"
+    assert await placing == 1
+    assert [row["event_id"] for row in await of(bounded, webhook, "pending")] == [event]
 
 
 async def test_a_recovery_fills_the_share_and_says_that_it_stopped(
@@ -105,8 +138,11 @@ async def test_room_is_measured_again_when_it_is_old_or_used_up(bounded: World, 
     bounds, key = PendingBounds(12, lambda: now), (bounded.id, webhook.id)
 
     async def room_for(count: int) -> int:
-        async with bounded.ports.database.acquire() as connection:
-            return (await bounds.take(connection, {key: count}))[key]
+        if not bounds.know({key: count}):
+            async with bounded.ports.database.acquire() as connection:
+                await bounds.measure(connection, {key: count})
+        assert bounds.know({key: count}), "so that a fan-out does not measure without an end"
+        return bounds.take({key: count})[key]
 
     # What was taken is not written, as if it had been delivered meanwhile: there is room again at once.
     assert [await room_for(5) for _ in range(8)] == [5] * 8

@@ -11,7 +11,7 @@ import asyncpg
 
 from lapel.cli.doctor.checks import Finding, failed
 from lapel.cli.shared.faults import direct_url
-from lapel.foundation.database.pool import DATABASE_AWAY
+from lapel.foundation.database.pool import API_CONNECTIONS, CONNECTIONS, DATABASE_AWAY
 from lapel.foundation.database.time_limits import is_pooled, limits
 from lapel.slices.audit.chain.chain_queries import changeable_tables
 
@@ -22,8 +22,9 @@ if TYPE_CHECKING:
     from lapel.foundation.ports import Ports
     from lapel.settings import Settings
 
-# Connections that a process holds at most, with those of its own work (docs/operations.md).
-_OF_API, _OF_WORKER = 21, 20
+# Connections that a process holds at most beside its pool (docs/operations.md): it listens, counts rate limits
+# and checks the database; a worker also has PgQueuer's, and replaces those that have failed.
+_BESIDE_POOL_OF_API, _BESIDE_POOL_OF_WORKER = 5, 10
 
 # What PostgreSQL limits outside a transaction: `0` is no limit.
 IN_FORCE = "SELECT $1::text[], array(SELECT current_setting(name) FROM unnest($1::text[]) name)"
@@ -34,7 +35,7 @@ SELECT count(*) > 0 AND (current_setting('synchronous_commit') IN ('off', 'local
     OR current_setting('synchronous_standby_names') = '')
 FROM pg_stat_replication WHERE state IS DISTINCT FROM 'backup'
 """
-CONNECTIONS = """
+ROOM = """
 SELECT least(
     current_setting('max_connections')::int - current_setting('superuser_reserved_connections')::int
         - coalesce(current_setting('reserved_connections', true)::int, 0),
@@ -115,8 +116,10 @@ async def _time_limits(connection: Connection, settings: Settings) -> Finding:
 
 async def _room(connection: Connection, settings: Settings, workers: int) -> Finding:
     """Whether PostgreSQL has connections for this machine's API processes, and for all workers."""
-    room: int = await connection.fetchval(CONNECTIONS)
-    needed = _OF_API * settings.api_processes + _OF_WORKER * max(1, workers)
+    room: int = await connection.fetchval(ROOM)
+    of_api = API_CONNECTIONS + _BESIDE_POOL_OF_API
+    of_worker = CONNECTIONS + _BESIDE_POOL_OF_WORKER
+    needed = of_api * settings.api_processes + of_worker * max(1, workers)
     shown = f"{room} for Lapel's role; {needed} for this machine's API and {max(1, workers)} worker(s)"
     if room < needed:
         remedy = "Raise max_connections, or the limit of the role or the database, or use PgBouncer."

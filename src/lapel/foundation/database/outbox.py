@@ -207,8 +207,8 @@ SELECT id, body FROM events WHERE world_id = $1 AND end_user_id = $2 AND type LI
 ERASE_WAITING = """
 DELETE FROM events WHERE world_id = $1 AND resource_id = ANY($2::text[]) AND coalesce(position, 0) = 0
 """
-# An event may have a thousand deliveries, and a resource hundreds of events. So the data goes now, and a
-# worker removes the rows in batches. The body stays an event, with the id of the resource alone: until an
+# An event may have a delivery for each webhook of its world, and a resource hundreds of events. So the data
+# goes now, and a worker removes the rows in batches. The body stays an event, with the id of the resource alone: until an
 # upgrade has reached all processes, the old ones do not know of `erased`, and may still send or show it.
 ERASE_EVENTS = f"""
 WITH emptied AS (

@@ -30,7 +30,7 @@ from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT, FlowControl
 
 from lapel.foundation.core.asgi import CONNECTION
 from lapel.hosting.connections.direct_transfer import DirectTransfer
-from lapel.hosting.connections.early_refusals import EarlyRefusal, refusal_answer
+from lapel.hosting.connections.early_refusals import EarlyRefusal, refusal_answer, report_refusal
 from lapel.hosting.connections.unread_bodies import BODY, DROPPED, ENDED, HEAD, IDLE
 from lapel.hosting.connections.whole_messages import WholeMessages
 from lapel.hosting.connections.write_coalescing import Flushes, JoinedTransport, send_unframed
@@ -321,6 +321,7 @@ class GuardedProtocol(WholeMessages):
         self._phase = HEAD
         self._turn += 1
         self._fed = 0
+        self.headers = []  # those of the request before are not this one's
 
     def _fail(self, status: int, message: str) -> None:
         """Stops the parser; uvicorn then calls `send_400_response`."""
@@ -347,7 +348,9 @@ class GuardedProtocol(WholeMessages):
             self.transport.close()
             return
         self._unset_keepalive_if_required()
-        self.transport.write(refusal_answer(refusal, self.limits.request_id()))
+        request_id = self.limits.request_id()
+        report_refusal(refusal.status, request_id, self.headers or ())
+        self.transport.write(refusal_answer(refusal, request_id))
         self._end(DROPPED)
 
     def _forget_waiting(self) -> None:

@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import asyncio
 import hmac
+import time
+from http import HTTPStatus
 from ipaddress import ip_address
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 from urllib.parse import urlsplit
 
 import structlog
@@ -16,13 +18,22 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 
 from lapel import __version__
 from lapel.foundation.build_info import commit
-from lapel.foundation.core.errors import ApiError, Forbidden, MethodNotAllowed, Unauthorized
+from lapel.foundation.core.actors import ANONYMOUS
+from lapel.foundation.core.errors import Forbidden, MethodNotAllowed, Unauthorized
+from lapel.foundation.core.request_id import REQUEST_HEADERS, REQUEST_ID
 from lapel.foundation.database import outbox
+from lapel.foundation.http.refusals import classify
 from lapel.foundation.http.responses import refuse
 from lapel.foundation.outages import OUTAGES
 from lapel.foundation.queue.jobs import count_workers
 from lapel.foundation.queue.queue_queries import JOBS
-from lapel.foundation.telemetry import ANSWERS, METRICS_TYPE, render_families, render_metrics
+from lapel.foundation.telemetry import (
+    ANSWERS,
+    METRICS_TYPE,
+    observe_request,
+    render_families,
+    render_metrics,
+)
 from lapel.slices.encrypted_uploads.service import measure_publications
 from lapel.slices.recordings.service import FINDINGS
 from lapel.slices.retention.service import ERASED
@@ -31,6 +42,8 @@ from lapel.slices.system.service import AWAY, PROBE_SECONDS
 from lapel.slices.webhooks.service import LATE, measure_backlog
 
 if TYPE_CHECKING:
+    from collections.abc import Coroutine
+
     from prometheus_client.core import Metric
 
     from lapel.foundation.core.asgi import Receive, Scope, Send
@@ -39,6 +52,9 @@ if TYPE_CHECKING:
     from lapel.slices.encrypted_uploads.service import PublicationsWaitingRow
     from lapel.slices.search.service import VectorsWaitingRow
     from lapel.slices.webhooks.service import BacklogRow
+
+SmallAnswer: TypeAlias = "tuple[int, Headers, bytes]"
+"""Status, headers and content."""
 
 _PROXIED = frozenset((b"forwarded", b"x-real-ip", b"via"))
 _log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
@@ -59,17 +75,16 @@ class Metrics:
         """Answer one request."""
         if scope["type"] != "http":
             return
-        request_id = self._ports.ids.new("req")
-        try:
-            if scope["method"] not in {"GET", "HEAD"}:
-                raise MethodNotAllowed(("GET", "HEAD"))
-            self._admit(scope)
-            ANSWERS.write()
-            content = await asyncio.to_thread(render_metrics) + render_families(await self._counted())
-            status, headers = 200, ((b"content-type", METRICS_TYPE.encode()),)
-        except ApiError as error:
-            status, headers, content = refuse(error, request_id, as_problem=False)
-        await send_small(send, request_id, status, headers, content)
+        await answer_small(scope, send, self._ports.ids.new("req"), self._render(scope))
+
+    async def _render(self, scope: Scope) -> SmallAnswer:
+        """The metrics. Raises ApiError for a caller who may not read them."""
+        if scope["method"] not in {"GET", "HEAD"}:
+            raise MethodNotAllowed(("GET", "HEAD"))
+        self._admit(scope)
+        ANSWERS.write()
+        content = await asyncio.to_thread(render_metrics) + render_families(await self._counted())
+        return 200, ((b"content-type", METRICS_TYPE.encode()),), content
 
     def _admit(self, scope: Scope) -> None:
         settings = self._ports.settings
@@ -229,14 +244,26 @@ def _is_loopback(text: str) -> bool:
     return (mapped or address).is_loopback
 
 
-async def send_small(send: Send, request_id: str, status: int, headers: Headers, content: bytes) -> None:
-    """Send an answer that no cache may keep."""
-    length = str(len(content)).encode()
+async def answer_small(
+    scope: Scope, send: Send, request_id: str, answer: Coroutine[None, None, SmallAnswer]
+) -> None:
+    """Send an answer that no cache may keep, or the refusal that `answer` raises. An error is logged."""
+    began, code = time.perf_counter(), None
+    REQUEST_ID.set(request_id)
+    REQUEST_HEADERS.set(scope["headers"])
+    try:
+        status, headers, content = await answer
+    except Exception as error:  # noqa: BLE001 - whatever it is, the client gets an answer
+        refusal = classify(error)
+        status, headers, content = refuse(refusal, request_id, as_problem=False)
+        code = refusal.code
+    if status >= HTTPStatus.BAD_REQUEST:
+        observe_request(None, scope["method"], status, time.perf_counter() - began, ANONYMOUS, code)
     sent = [
         (b"x-request-id", request_id.encode()),
         *headers,
         (b"cache-control", b"no-store"),
-        (b"content-length", length),
+        (b"content-length", str(len(content)).encode()),
     ]
     await send({"type": "http.response.start", "status": status, "headers": sent, "trailers": False})
     await send({"type": "http.response.body", "body": content, "more_body": False})

@@ -6,9 +6,8 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from lapel.foundation.core.errors import ApiError, MethodNotAllowed, NotFound
-from lapel.foundation.http.responses import refuse
-from lapel.slices.system.metrics import Metrics, send_small
+from lapel.foundation.core.errors import MethodNotAllowed, NotFound
+from lapel.slices.system.metrics import Metrics, answer_small
 from lapel.slices.system.service import Probe
 
 if TYPE_CHECKING:
@@ -16,8 +15,8 @@ if TYPE_CHECKING:
 
     from lapel.foundation.core.asgi import Receive, Scope, Send
     from lapel.foundation.http.calls import Reply
-    from lapel.foundation.http.responses import Headers
     from lapel.foundation.ports import Ports
+    from lapel.slices.system.metrics import SmallAnswer
     from lapel.slices.system.wire import Health, Readiness
 
 _encode = msgspec.json.Encoder().encode
@@ -38,15 +37,14 @@ class ProcessStatus:
         if scope["path"] == "/metrics":
             await self._metrics(scope, receive, send)
             return
-        request_id = self._ids.new("req")
-        try:
-            asked = self._find_check(scope["path"])
-            if scope["method"] not in {"GET", "HEAD"}:
-                raise MethodNotAllowed(("GET", "HEAD"))
-            status, headers, content = _encode_reply(await asked())
-        except ApiError as error:
-            status, headers, content = refuse(error, request_id, as_problem=False)
-        await send_small(send, request_id, status, headers, content)
+        await answer_small(scope, send, self._ids.new("req"), self._check(scope))
+
+    async def _check(self, scope: Scope) -> SmallAnswer:
+        """What the check of this path says. Raises ApiError for another path or method."""
+        asked = self._find_check(scope["path"])
+        if scope["method"] not in {"GET", "HEAD"}:
+            raise MethodNotAllowed(("GET", "HEAD"))
+        return _encode_reply(await asked())
 
     def _find_check(self, path: str) -> Callable[[], Awaitable[Reply[Health] | Reply[Readiness]]]:
         match path:
@@ -58,6 +56,6 @@ class ProcessStatus:
                 raise NotFound("This process serves /health, /health/ready and /metrics.")
 
 
-def _encode_reply(reply: Reply[Health] | Reply[Readiness]) -> tuple[int, Headers, bytes]:
+def _encode_reply(reply: Reply[Health] | Reply[Readiness]) -> SmallAnswer:
     own = tuple((name.lower().encode(), value.encode()) for name, value in reply.headers)
     return reply.status or 200, ((b"content-type", b"application/json"), *own), _encode(reply.body)

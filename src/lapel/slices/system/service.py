@@ -51,7 +51,7 @@ class _Parts(NamedTuple):
 
 
 class Probe:
-    """Checks the parts. Simultaneous checks of the database share one, because anybody may ask for them.
+    """Checks the parts. Simultaneous checks share one, because anybody may ask for them.
 
     The database is asked through the pool that requests use. If requests hold every connection of the pool,
     it is asked outside of it, so that a check does not wait behind them.
@@ -60,7 +60,7 @@ class Probe:
     def __init__(self, ports: Ports) -> None:
         self._ports = ports
         self._asking: asyncio.Task[bool] | None = None
-        self._looking: asyncio.Task[_Parts] | None = None
+        self._looking: asyncio.Task[tuple[_Parts, bool]] | None = None
         settings = ports.settings
         self._store_disk = (
             DiskGuard(settings.data_dir / "objects", settings.min_free_bytes, part=1.0)
@@ -138,12 +138,16 @@ class Probe:
             return None
         return None if row is None else SchemaFound(*row)
 
-    async def _parts(self) -> _Parts:
+    async def _parts(self) -> tuple[_Parts, bool]:
         if self._looking is None or self._looking.done():
             self._looking = asyncio.create_task(self._look(), name="readiness")
         return await asyncio.shield(self._looking)
 
-    async def _look(self) -> _Parts:
+    async def _look(self) -> tuple[_Parts, bool]:
+        """What the database tells, and whether the store answers."""
+        return await asyncio.gather(self._look_at_database(), self.store())
+
+    async def _look_at_database(self) -> _Parts:
         answers, accepts = await asyncio.gather(self.database(), self._accepts_connections())
         if not answers:
             return _Parts(answers, accepts, "disconnected", None)
@@ -167,7 +171,7 @@ class Probe:
 
     async def readiness(self) -> Reply[Readiness]:
         """The state of every part; 503 when the database serves no request."""
-        parts, store = await asyncio.gather(self._parts(), self.store())
+        parts, store = await self._parts()
         schema, disk = parts.schema, self.disk()
         serves = parts.answers and schema is not None and schema.serves
         whole = serves and store and parts.accepts_connections and parts.queue == "running" and disk == "ok"

@@ -12,7 +12,6 @@ REMOVE = "webhooks.remove"
 END_PENDING = "webhooks.end-pending"
 # Gives a webhook the events of a range of time that did not reach it.
 RECOVER = "webhooks.recover"
-
 # Makes the deliveries due that wait for a later attempt, because the receiver works again.
 BRING_FORWARD = "webhooks.bring-forward"
 

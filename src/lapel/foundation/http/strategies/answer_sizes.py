@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 
-from lapel.foundation.http.input.pagination import MOST_ROWS
+from lapel.foundation.http.input.pagination import MOST_ROWS, PAGE_BYTES
 
 LARGE = 32 * 1024
 """The size in bytes from which an answer is made only when there is room, and in turns."""
@@ -31,8 +31,12 @@ class AnswerSizes:
         self._of_row: OrderedDict[int, float] = OrderedDict()
 
     def expected(self, world_id: int, rows: int) -> int:
-        """The bytes of an answer with so many rows, or 0 if no answer was large."""
-        return int(self._of_row.get(world_id, 0) * rows)
+        """The bytes of an answer with at most so many rows, or 0 if no answer was large.
+
+        A page ends before the row that exceeds `PAGE_BYTES`, but has at least one row.
+        """
+        of_row = self._of_row.get(world_id, 0)
+        return int(min(of_row * rows, max(of_row, PAGE_BYTES)))
 
     def learn(self, world_id: int, size: int, rows: int) -> None:
         """Note an answer of `size` bytes with so many rows."""

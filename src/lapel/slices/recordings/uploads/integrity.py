@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Literal
 from lapel.foundation.core.crash_points import crash_point
 from lapel.foundation.storage import object_names
 from lapel.foundation.storage.errors import StoreUnavailable
-from lapel.parsers import format_size
+from lapel.parsers import format_limit
 from lapel.slices.recordings.content_types import largest
 
 if TYPE_CHECKING:
@@ -77,7 +77,7 @@ class Integrity:
         limit = largest(self._ports.settings, media_type)
         if size <= limit:
             return None
-        return f"The object has {size} bytes; {media_type} may have {limit} bytes ({format_size(limit)})."
+        return f"The object has {size} bytes; {media_type} may have {format_limit(limit)}."
 
     async def examine(self, snapshot: Snapshot, candidate: Candidate, stage: Stage) -> Verdict:
         """Copy one staged object, and compare the copy. An object that is too large is not copied.

@@ -13,7 +13,7 @@ from lapel.foundation.core.rate_limit import RateLimit
 from lapel.foundation.database import audit
 from lapel.foundation.identity.tokens import new_token
 from lapel.foundation.storage import object_names
-from lapel.parsers import format_size
+from lapel.parsers import format_limit
 from lapel.slices.recordings.access import unknown
 from lapel.slices.recordings.content_types import content_type_for, largest
 from lapel.slices.recordings.errors import UploadVerificationPending
@@ -169,7 +169,7 @@ class Uploads:
             said = f"is {body.file_size_bytes}, but an empty file is not stored. Send a file with content"
             raise InvalidRequest(f"`file_size_bytes` {said}.", param="file_size_bytes", reason=said)
         if body.file_size_bytes is not None and body.file_size_bytes > limit:
-            said = f"may be at most {limit} bytes ({format_size(limit)}) for `{body.type}`"
+            said = f"may be at most {format_limit(limit)} for `{body.type}`"
             raise InvalidRequest(f"`file_size_bytes` {said}.", param="file_size_bytes", reason=said)
         return _Declared(content_type, body.file_size_bytes, body.sha256)
 

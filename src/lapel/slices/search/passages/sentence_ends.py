@@ -5,21 +5,21 @@ from __future__ import annotations
 
 import re
 
-from lapel.foundation.written_text import MARKS
+from lapel.foundation.written_text import MARKS, SPACED_STOPS, UNSPACED_STOPS
 
 QUESTION_MARKS = "?؟፧？"
 """The marks that end a question."""
 
 # Marks of the first kind end a sentence only before a space, those of the second kind anywhere.
-_BEFORE_SPACE = ".!?…؟؛।॥۔።፧։"
-_ANYWHERE = "。！？｡။។៕．"
-SENTENCE_MARKS = _BEFORE_SPACE + _ANYWHERE
+# A semicolon of Arabic is one, because what follows it stands alone.
+_BEFORE_SPACE = SPACED_STOPS + "؛"
+SENTENCE_MARKS = _BEFORE_SPACE + UNSPACED_STOPS
 """All marks that end a sentence."""
 
 # Closing quotes and brackets belong to the sentence. The expressions try each run of marks once: a text may
 # have a million marks. A full-width dot before a digit is a decimal point.
 _RUN = f"(?<![{_BEFORE_SPACE}])[{_BEFORE_SPACE}]++[\"'”’»)\\]]*+"
-_OF_ANY_PLACE = "(?:[。！？｡။។៕]|．(?!\\d))++[\"'”’」』）》〉]*+"
+_OF_ANY_PLACE = f"(?:(?!．\\d)[{UNSPACED_STOPS}])++[\"'”’」』）》〉]*+"
 _MARK = re.compile(f"{_RUN}(?=\\s)|{_OF_ANY_PLACE}")
 # Also before a word without a space, perhaps with other signs between them.
 _CLOSE_MARK = re.compile(f"{_RUN}[*_`~]*+(?=\\s|(?:[^\\w\\s]|_){{0,8}}+\\s?([^\\W\\d_]))|{_OF_ANY_PLACE}")

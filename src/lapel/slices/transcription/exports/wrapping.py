@@ -11,6 +11,8 @@ import unicodedata
 from math import ceil
 from typing import TYPE_CHECKING, NamedTuple
 
+from lapel.slices.transcription.speech.punctuation import CLAUSE_ENDS, SENTENCE_ENDS
+
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
 
@@ -29,8 +31,7 @@ _NOT_FIRST = frozenset(
     ",.!?:;)]}%％»›"
 )
 _NOT_LAST = frozenset("（［｛〔〈《「『【〘〖‘“([{«‹$¥￥＄")
-_SENTENCE_END = re.compile("[.!?…。！？．؟۔।॥።][\"'”’»›)\\]」』）]*\\Z")
-_CLAUSE_END = re.compile("[,;:—–،؛、，；：・]\\Z")
+_SEPARATOR = "・"  # between items and between the parts of a name
 
 
 class Piece(NamedTuple):
@@ -142,9 +143,9 @@ def _columns(character: str) -> int:
 def _ending(text: str) -> int:
     if text[-1:].isalnum():  # as nearly always
         return 0
-    if _SENTENCE_END.search(text[-8:]):
+    if SENTENCE_ENDS.search(text[-8:]):
         return 2
-    return 1 if _CLAUSE_END.search(text[-1:]) else 0
+    return 1 if CLAUSE_ENDS.search(text[-8:]) or text.endswith(_SEPARATOR) else 0
 
 
 def _parts(token: str, place: int, words: Collection[int]) -> Iterator[str]:

@@ -1,10 +1,11 @@
-"""The ends of sentences and of clauses in Latin, Chinese, Japanese, Arabic and Devanagari text."""
+"""The ends of sentences and of clauses. Each pattern includes the quotes and brackets after the mark."""
 
 from __future__ import annotations
 
 import re
 from typing import Final
 
-# Each pattern includes the closing quotes and brackets after the punctuation mark.
-SENTENCE_ENDS: Final = re.compile("[.!?…。！？؟।]['\"”’»)\\]]*$")
-CLAUSE_ENDS: Final = re.compile("[,;:、，；：—–]['\"”’»)\\]]*$")
+from lapel.foundation.written_text import CLAUSE_MARKS, CLOSING_MARKS, SENTENCE_MARKS
+
+SENTENCE_ENDS: Final = re.compile(f"[{SENTENCE_MARKS}][{CLOSING_MARKS}]*\\Z")
+CLAUSE_ENDS: Final = re.compile(f"[{CLAUSE_MARKS}][{CLOSING_MARKS}]*\\Z")

@@ -36,7 +36,7 @@ class Look:
 class Claims:
     """Looks for due deliveries, some webhooks at a time. The next look goes on where the last one ended.
 
-    `probes`: is told how the probes of this worker ended.
+    `probes`: the engine tells it how the probes of this worker ended.
     """
 
     def __init__(self, ports: Ports, places: WebhookPlaces) -> None:

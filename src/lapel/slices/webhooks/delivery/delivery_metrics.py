@@ -30,6 +30,11 @@ IN_FLIGHT = Gauge(
     "lapel_webhook_attempts_in_flight", "Attempts that run, every three seconds.", multiprocess_mode="sum"
 )
 
+REFUSED = Counter(
+    "lapel_webhook_deliveries_refused",
+    "Deliveries that failed without an attempt, because their webhook had as many pending ones as it may have.",
+)
+
 
 def observe(attempt: DeliveryAttempt, seconds: float) -> None:
     """Count an attempt that took so long."""

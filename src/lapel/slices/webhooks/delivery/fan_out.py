@@ -12,25 +12,28 @@ from collections import Counter, deque
 from heapq import heapify, heappop, heapreplace
 from itertools import groupby
 from operator import attrgetter
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from lapel.foundation.core.crash_points import crash_point
 from lapel.foundation.database import outbox
 from lapel.slices.webhooks.delivery import fan_out_queries
+from lapel.slices.webhooks.delivery.delivery_metrics import REFUSED
 from lapel.slices.webhooks.delivery.pending_bounds import PendingBounds
 from lapel.slices.webhooks.wire import ALL_EVENTS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
-    from lapel.foundation.database.outbox import WaitingRow
+    from lapel.foundation.database.connection import Connection
+    from lapel.foundation.database.outbox import PlacedRow, WaitingRow
     from lapel.foundation.ports import Ports
+    from lapel.slices.webhooks.delivery.fan_out_queries import MatchRow
+    from lapel.slices.webhooks.delivery.pending_bounds import WebhookKey
 
 # The most events of one transaction, and the most worlds that share it.
 MOST_EVENTS = 1000
 _MOST_WORLDS = 100
-# The most deliveries of one transaction: it took 0.1 to 0.3 s on a busy machine. An event with more webhooks
-# than that is placed alone.
+# The most deliveries of one transaction. An event with more webhooks than that is placed alone.
 MOST_DELIVERIES = 1000
 
 
@@ -65,35 +68,77 @@ class FanOut:
         Returns the resources with events that were locked or behind a locked one, and the number of placed
         events.
         """
-        async with self._ports.database.transaction() as connection:
-            if not await outbox.lock_positions(connection):
-                return set(), 0
-            asked = _MOST_WORLDS, MOST_EVENTS, left_out
-            waiting = await outbox.waiting(connection, self._first_world, *asked)
-            if not waiting and self._first_world:
-                waiting = await outbox.waiting(connection, 0, *asked)
-            if not waiting:
-                return set(), 0
-            worlds = list({row.world_id for row in waiting})
-            webhooks = await fan_out_queries.count_subscribed(connection, worlds)
-
-            def cost(row: WaitingRow) -> int:
-                if row.test_for is not None:
-                    return 1
-                return sum(webhooks.get((row.world_id, name), 0) for name in (ALL_EVENTS, row.type))
-
-            chosen, self._first_world = share(waiting, cost)
-            placed = await outbox.place(connection, chosen)
-            crash_point("fan-out:placed")
-            matches = await fan_out_queries.match(connection, placed) if placed and webhooks else []
-            if matches:
-                wanted = Counter((match.world_id, match.webhook_id) for match in matches)
-                rooms = await self._bounds.take(connection, wanted)
-                await fan_out_queries.insert_deliveries(connection, self._ports.ids, matches, rooms)
-            crash_point("fan-out:before-commit")
+        while True:
+            async with self._ports.database.transaction() as connection:
+                if not await outbox.lock_positions(connection):
+                    return set(), 0
+                batch = await self._choose(connection, left_out)
+                if batch is None:
+                    return set(), 0
+                if self._bounds.know(batch.wanted):
+                    self._first_world = batch.next_world
+                    placed, refused = await self._place(connection, batch)
+                    break
+            # Without the lock, for which all events wait. Another worker may place these ones meanwhile.
+            async with self._ports.database.acquire() as connection:
+                await self._bounds.measure(connection, batch.wanted)
         crash_point("fan-out:committed")
+        REFUSED.inc(refused)
         done = {row.id for row in placed}
-        return {row.resource_id for row in chosen if row.id not in done}, len(placed)
+        return {row.resource_id for row in batch.chosen if row.id not in done}, len(placed)
+
+    async def _choose(self, connection: Connection, left_out: set[str]) -> _Batch | None:
+        """The next events to place, none of the resources `left_out`; None if none waits."""
+        asked = _MOST_WORLDS, MOST_EVENTS, left_out
+        waiting = await outbox.waiting(connection, self._first_world, *asked)
+        if not waiting and self._first_world:
+            waiting = await outbox.waiting(connection, 0, *asked)
+        if not waiting:
+            return None
+        worlds = list({row.world_id for row in waiting})
+        webhooks = await fan_out_queries.count_subscribed(connection, worlds)
+
+        def cost(row: WaitingRow) -> int:
+            if row.test_for is not None:
+                return 1
+            return sum(webhooks.get((row.world_id, name), 0) for name in (ALL_EVENTS, row.type))
+
+        chosen, next_world = share(waiting, cost)
+        matches = await fan_out_queries.match(connection, chosen) if webhooks else []
+        return _Batch(chosen, next_world, matches)
+
+    async def _place(self, connection: Connection, batch: _Batch) -> tuple[list[PlacedRow], int]:
+        """Place the events of a batch. Returns them, without those that are locked, and how many of their
+        deliveries have failed because too many are pending."""
+        refused = 0
+        placed = await outbox.place(connection, batch.chosen)
+        crash_point("fan-out:placed")
+        done = {(row.world_id, row.id) for row in placed}
+        matches = [match for match in batch.matches if (match.world_id, match.event_id) in done]
+        if matches:
+            rooms = self._bounds.take(_count(matches))
+            refused = await fan_out_queries.insert_deliveries(
+                connection, self._ports.ids, placed, matches, rooms
+            )
+        crash_point("fan-out:before-commit")
+        return placed, refused
+
+
+class _Batch(NamedTuple):
+    """Events to place, the world that comes first in the batch after, and the webhooks that get the events."""
+
+    chosen: list[WaitingRow]
+    next_world: int
+    matches: list[MatchRow]
+
+    @property
+    def wanted(self) -> Counter[WebhookKey]:
+        """The deliveries of each webhook."""
+        return _count(self.matches)
+
+
+def _count(matches: Iterable[MatchRow]) -> Counter[WebhookKey]:
+    return Counter((match.world_id, match.webhook_id) for match in matches)
 
 
 def share(

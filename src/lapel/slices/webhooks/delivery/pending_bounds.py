@@ -3,11 +3,15 @@
 A webhook whose receiver is dead must not fill the indexes in which claims look. The rows are not counted with
 each event: the room of a webhook is measured, and used up in memory until it is measured again. So several
 workers together may exceed the bound by what they place between two measurements.
+
+A measurement counts up to a whole share. The fan-out makes it before the transaction in which it gives
+positions, because all events of the server wait for that one.
 """
 
 from __future__ import annotations
 
 import time
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from lapel.slices.webhooks.waiting_queries import measure_pending
@@ -20,13 +24,29 @@ if TYPE_CHECKING:
 # Seconds for which room counts, because other workers use it too.
 _LASTS = 30.0
 # Room that is used up is measured again at once. If it was less than this part of the share, it is measured
-# again after so many seconds: each measurement counts up to a whole share. Until then the events fail.
+# again after so many seconds. Until then the events fail.
 _SMALL = 0.1
 _AGAIN_AFTER = 5.0
 # Then all are forgotten and measured again.
 _MOST_REMEMBERED = 10_000
 
 WebhookKey = tuple[int, str]
+
+
+@dataclass(slots=True)
+class _Room:
+    """What is `left` of the room that was measured at `since`; whether it was `small`, and is `used` yet."""
+
+    left: int
+    since: float
+    small: bool
+    used: bool = False
+
+    def lasts(self, wanted: int, now: float) -> bool:
+        """Whether it counts for so many deliveries. At first it does, so that no measurement is in vain."""
+        if self.left >= wanted or not self.used:
+            return now < self.since + _LASTS
+        return self.small and now < self.since + _AGAIN_AFTER
 
 
 class PendingBounds:
@@ -36,31 +56,38 @@ class PendingBounds:
     def __init__(self, of_world: int, seconds: Callable[[], float] = time.monotonic) -> None:
         self._of_world = of_world
         self._seconds = seconds
-        # The room that is left, when it was measured, and when it may be measured again.
-        self._rooms: dict[WebhookKey, tuple[int, float, float]] = {}
+        self._rooms: dict[WebhookKey, _Room] = {}
 
-    async def take(self, connection: Connection, wanted: Mapping[WebhookKey, int]) -> dict[WebhookKey, int]:
-        """How many of the `wanted` deliveries of each webhook may become pending. They count from now on."""
+    def know(self, wanted: Mapping[WebhookKey, int]) -> bool:
+        """Whether the room for the `wanted` deliveries of each webhook is known, without a measurement."""
+        return not self._of_world or not self._unknown(wanted)
+
+    async def measure(self, connection: Connection, wanted: Mapping[WebhookKey, int]) -> None:
+        """Measure what is not known of the room of these webhooks."""
+        unknown, now = self._unknown(wanted), self._seconds()
+        if len(self._rooms) + len(unknown) > _MOST_REMEMBERED:
+            self._rooms.clear()
+            unknown = list(wanted)
+        for row in await measure_pending(connection, unknown, self._of_world):
+            room = _Room(row.room, now, small=row.room < _SMALL * row.share)
+            self._rooms[row.world_id, row.webhook_id] = room
+
+    def take(self, wanted: Mapping[WebhookKey, int]) -> dict[WebhookKey, int]:
+        """How many of the `wanted` deliveries of each webhook may become pending. They count from now on.
+
+        The rooms of these webhooks are known.
+        """
         if not self._of_world:
             return dict(wanted)
-        now = self._seconds()
-        stale = [key for key, count in wanted.items() if self._is_stale(key, count, now)]
-        if stale:
-            if len(self._rooms) + len(stale) > _MOST_REMEMBERED:
-                self._rooms.clear()
-                stale = list(wanted)
-            for row in await measure_pending(connection, stale, self._of_world):
-                again = now + (_AGAIN_AFTER if row.room < _SMALL * row.share else 0.0)
-                self._rooms[row.world_id, row.webhook_id] = row.room, now, again
         taken: dict[WebhookKey, int] = {}
         for key, count in wanted.items():
-            room, since, again = self._rooms[key]
-            taken[key] = min(count, max(room, 0))
-            self._rooms[key] = room - taken[key], since, again
+            room = self._rooms[key]
+            taken[key] = min(count, max(room.left, 0))
+            room.left -= taken[key]
+            room.used = True
         return taken
 
-    def _is_stale(self, key: WebhookKey, wanted: int, now: float) -> bool:
-        if key not in self._rooms:
-            return True
-        room, since, again = self._rooms[key]
-        return now >= (since + _LASTS if room >= wanted else again)
+    def _unknown(self, wanted: Mapping[WebhookKey, int]) -> list[WebhookKey]:
+        now = self._seconds()
+        rooms = ((key, count, self._rooms.get(key)) for key, count in wanted.items())
+        return [key for key, count, room in rooms if room is None or not room.lasts(count, now)]

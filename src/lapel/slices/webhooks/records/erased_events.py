@@ -1,7 +1,8 @@
 """Removes the rows of erased events, in bounded batches.
 
 The deletion of a device or a recording takes the data out of its events and hides them. Each event may have
-a delivery for each of a thousand webhooks, so that transaction does not delete their rows.
+a delivery for each webhook of its world (`LAPEL_WEBHOOKS_PER_WORLD`), so that transaction does not delete
+their rows.
 """
 
 from __future__ import annotations
