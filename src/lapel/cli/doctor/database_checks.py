@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from lapel.foundation.ports import Ports
     from lapel.settings import Settings
 
-# Connections that a process holds at most beside its pool (docs/operations.md): it listens, counts rate limits
-# and checks the database; a worker also has PgQueuer's, and replaces those that have failed.
+# Connections that a process holds at most beside its pool (docs/operations.md): it listens, counts rate
+# limits and checks the database; a worker also has PgQueuer's, and replaces those that have failed.
 _BESIDE_POOL_OF_API, _BESIDE_POOL_OF_WORKER = 5, 10
 
 # What PostgreSQL limits outside a transaction: `0` is no limit.

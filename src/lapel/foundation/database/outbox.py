@@ -208,8 +208,9 @@ ERASE_WAITING = """
 DELETE FROM events WHERE world_id = $1 AND resource_id = ANY($2::text[]) AND coalesce(position, 0) = 0
 """
 # An event may have a delivery for each webhook of its world, and a resource hundreds of events. So the data
-# goes now, and a worker removes the rows in batches. The body stays an event, with the id of the resource alone: until an
-# upgrade has reached all processes, the old ones do not know of `erased`, and may still send or show it.
+# goes now, and a worker removes the rows in batches. The body stays an event, with the id of the resource
+# alone: until an upgrade has reached all processes, the old ones do not know of `erased`, and may still send
+# or show it.
 ERASE_EVENTS = f"""
 WITH emptied AS (
     UPDATE events SET erased = true, body = convert_to(json_build_object(

@@ -56,9 +56,9 @@ DATABASE_AWAY: tuple[type[BaseException], ...] = (
 # Which of these comes first, PostgreSQL's own limit or asyncpg's, is chance.
 _TIMED_OUT = (asyncpg.QueryCanceledError, TimeoutError)
 
-# The most connections of a pool: in a worker or a command, and in an API process. There one world gets half of
-# them: eight. With five for a world, the database's answers to one busy project arrive one at a time, each in
-# its own turn of the event loop, and a request costs more CPU.
+# The most connections of a pool: in a worker or a command, and in an API process. There one world gets half
+# of them: eight. With five for a world, the database's answers to one busy project arrive one at a time, each
+# in its own turn of the event loop, and a request costs more CPU.
 CONNECTIONS = 10
 API_CONNECTIONS = 16
 ACQUIRE_SECONDS = 3.0

@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 
 __all__ = ["AuditLog"]
 
-# Few, because other requests wait while they are decoded and encoded. More would make an export that runs alone
-# faster.
+# Few, because other requests wait while they are decoded and encoded. More would make an export that runs
+# alone faster.
 _EXPORTED_AT_ONCE = 20
 _EXPORT_HEADERS = (
     ("Content-Type", "application/x-ndjson"),

@@ -27,9 +27,9 @@ _LARGE = 8 * MIB
 
 def handlers(publisher: Publisher) -> tuple[Job, ...]:
     """The job that publishes one session. Two GiB at 1 MB/s, written and read back, take two hours."""
-    # Each place has a thread that opens. A world gets at most half of the places that the others leave, rounded
-    # up: of five, the first gets three, or one large object, and one is left for a third even while both worlds
-    # of a project publish large ones.
+    # Each place has a thread that opens. A world gets at most half of the places that the others leave,
+    # rounded up: of five, the first gets three, or one large object, and one is left for a third even while
+    # both worlds of a project publish large ones.
     publishing = Admission(THREADS, None, patience=_PATIENCE)
 
     def turn(payload: PublishSession) -> AbstractAsyncContextManager[object]:

@@ -32,7 +32,7 @@ IN_FLIGHT = Gauge(
 
 REFUSED = Counter(
     "lapel_webhook_deliveries_refused",
-    "Deliveries that failed without an attempt, because their webhook had as many pending ones as it may have.",
+    "Deliveries that failed without an attempt, because their webhook had all the pending ones it may have.",
 )
 
 

@@ -125,7 +125,7 @@ class FanOut:
 
 
 class _Batch(NamedTuple):
-    """Events to place, the world that comes first in the batch after, and the webhooks that get the events."""
+    """Events to place, the world that comes first in the next batch, and the webhooks that get the events."""
 
     chosen: list[WaitingRow]
     next_world: int

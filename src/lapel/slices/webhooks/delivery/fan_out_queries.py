@@ -54,8 +54,8 @@ FROM chosen e JOIN open o ON o.world_id = e.world_id AND o.id = e.test_for
 # delivery, the delivery has failed from the beginning.
 INSERT_DELIVERIES = """
 WITH made AS (
-    INSERT INTO webhook_deliveries
-        (world_id, id, webhook_id, event_id, resource_id, position, state, due_at, created_at, ended_at, failure)
+    INSERT INTO webhook_deliveries (world_id, id, webhook_id, event_id, resource_id, position, state, due_at,
+        created_at, ended_at, failure)
     SELECT d.world_id, d.id, d.webhook_id, d.event_id, d.resource_id, d.position,
         CASE WHEN d.has_room THEN 'pending' ELSE 'failed' END,
         CASE WHEN d.has_room THEN (SELECT clock_timestamp()) + d.nth * interval '1 microsecond' END, now(),
