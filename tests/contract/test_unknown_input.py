@@ -28,6 +28,8 @@ REFUSING = {
     "update_end_user_config",
     "update_device_config",
     "replace_project_config",
+    "create_rollout",
+    "resend_event",
 }
 # These answers have a secret or a signed link too. Clients of the public API send the bodies, so an unknown
 # field is ignored. Lapel's own acknowledgement makes no credential: its answer repeats that of the command.

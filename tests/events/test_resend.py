@@ -55,6 +55,8 @@ async def test_it_is_due_at_once_for_the_subscribed_or_the_named_webhook(
 
     await resend({}, 404)  # the worker delivers it anyway
     await place(ports)
+    await resend({"webhook": other}, 400)  # not to all of them
+    assert await states(ports, tenant, event_id) == []
     assert await resend({}) == {"event_id": event_id, "webhook_ids": [every]}
     assert await states(ports, tenant, event_id) == [(every, "pending", 0, 0, True)]
     async with ports.database.acquire() as connection:

@@ -70,8 +70,11 @@ class StreamQuery(msgspec.Struct, frozen=True, kw_only=True):
     ) = None
 
 
-class ResendEvent(msgspec.Struct, frozen=True, kw_only=True):
-    """The webhook that gets the event again; without it, all webhooks that have subscribed to its type."""
+class ResendEvent(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The webhook that gets the event again; without it, all webhooks that have subscribed to its type.
+
+    An unknown field is refused, because with `webhook_id` misspelled all of them would get it.
+    """
 
     webhook_id: str | None = None
 

@@ -187,8 +187,11 @@ class AssignRelease(msgspec.Struct, frozen=True, kw_only=True):
     deadline_hours: Hours = 72
 
 
-class CreateRollout(msgspec.Struct, frozen=True, kw_only=True):
-    """The share of a model's devices that gets a release, and the failure rate at which the rollout halts."""
+class CreateRollout(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The share of a model's devices that gets a release, and the failure rate at which the rollout halts.
+
+    An unknown field is refused, because with `percent` misspelled all devices would get it.
+    """
 
     model: Model
     percent: Annotated[int, msgspec.Meta(ge=1, le=100)] = 100
