@@ -154,3 +154,11 @@ async def test_room_is_measured_again_when_it_is_old_or_used_up(bounded: World, 
     assert await room_for(5) == 0, "a webhook that is nearly full is not measured for each event"
     now += 5
     assert await room_for(5) == 5
+    async with bounded.ports.database.acquire() as connection:
+        await bounds.measure(connection, {key: 20})
+    assert bounds.know({key: 20}), "it is used once, though it is too little"
+    now += 5
+    assert not bounds.know({key: 20}), (
+        "another worker has placed the events, and the receiver may have taken some"
+    )
+    assert bounds.know({key: 5})

@@ -43,10 +43,11 @@ class _Room:
     used: bool = False
 
     def lasts(self, wanted: int, now: float) -> bool:
-        """Whether it counts for so many deliveries. At first it does, so that no measurement is in vain."""
-        if self.left >= wanted or not self.used:
+        """Whether it counts for so many deliveries. Unused, it does even if it is too little: otherwise the
+        fan-out would measure it without an end."""
+        if self.left >= wanted:
             return now < self.since + _LASTS
-        return self.small and now < self.since + _AGAIN_AFTER
+        return (self.small or not self.used) and now < self.since + _AGAIN_AFTER
 
 
 class PendingBounds:
@@ -64,11 +65,13 @@ class PendingBounds:
 
     async def measure(self, connection: Connection, wanted: Mapping[WebhookKey, int]) -> None:
         """Measure what is not known of the room of these webhooks."""
-        unknown, now = self._unknown(wanted), self._seconds()
+        unknown = self._unknown(wanted)
         if len(self._rooms) + len(unknown) > _MOST_REMEMBERED:
             self._rooms.clear()
             unknown = list(wanted)
-        for row in await measure_pending(connection, unknown, self._of_world):
+        rows = await measure_pending(connection, unknown, self._of_world)
+        now = self._seconds()
+        for row in rows:
             room = _Room(row.room, now, small=row.room < _SMALL * row.share)
             self._rooms[row.world_id, row.webhook_id] = room
 
