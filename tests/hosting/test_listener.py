@@ -31,6 +31,7 @@ class App:
         self.scopes: list[Scope] = []
         self.called, self.waiting, self.gate = asyncio.Event(), asyncio.Event(), asyncio.Event()
         self.ended = asyncio.Event()
+        self.largest = 0  # bytes of one piece of a body
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -44,6 +45,7 @@ class App:
                 self.events.append("disconnect")
                 return
             size += len(message["body"])
+            self.largest = max(self.largest, len(message["body"]))
             more = message["more_body"]
         if scope["path"] == "/slow":
             self.waiting.set()
@@ -324,6 +326,21 @@ async def test_many_small_chunks_are_one_body(served: Served) -> None:
     head = b"PUT / HTTP/1.1\r\nhost: h\r\ntransfer-encoding: chunked\r\n\r\n"
     answer = await served.talk(head, b"1;e=f\r\nz\r\n" * 3000, b"0\r\n\r\n", CLOSE)
     assert re.findall(rb"\r\n\r\n(\d+)", answer) == [b"3000", b"0"]
+
+
+async def test_small_chunks_are_parsed_some_at_a_time(served: Served) -> None:
+    """All of them arrive at once; between any two parts others have their turn."""
+    head = b"PUT / HTTP/1.1\r\nhost: h\r\ntransfer-encoding: chunked\r\n\r\n"
+    answer = await served.talk(head + b"1\r\nz\r\n" * 40_000 + b"0\r\n\r\n" + CLOSE)
+    assert re.findall(rb"\r\n\r\n(\d+)", answer) == [b"40000", b"0"]
+    assert 0 < served.app.largest < 4000
+
+
+async def test_nothing_behind_the_last_request_is_taken_for_one(served: Served) -> None:
+    """The server has read further than it has parsed when its answer ends the connection."""
+    head = b"PUT /deaf HTTP/1.1\r\nhost: h\r\nconnection: close\r\ntransfer-encoding: chunked\r\n\r\n"
+    answer = await served.talk(head + b"1\r\nz\r\n" * 5000 + b"0\r\n\r\n" + CLOSE * 3)
+    assert (answer.count(b"HTTP/1.1 "), [each["path"] for each in served.app.scopes]) == (1, ["/deaf"])
 
 
 async def test_an_upgrade_is_answered_plainly_and_ends_the_connection(served: Served) -> None:

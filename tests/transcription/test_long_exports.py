@@ -92,6 +92,30 @@ async def test_one_that_is_made_while_it_is_sent_is_the_same_file(
             assert head.headers[header] == answer.headers[header]
 
 
+async def test_one_whose_key_is_revoked_meanwhile_ends_without_its_end(
+    device: Device, ports: Ports, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A client that reads slowly would read on for hours, also what is written after the revocation."""
+    _, path = await exported(device, ports, long_transcript(speakers=False))
+    wanted = {"kind": "restricted", "scopes": ["transcriptions:read"]}
+    key = await device.call("POST", "/v1/api-keys", 201, wanted)
+    read_slice, slices = export_queries.read_slice, count(1)
+
+    async def revoked_before_the_third(*of: Any, **which: Any) -> bytes | None:
+        if next(slices) == 3:  # by then the first bytes are sent
+            await device.call("DELETE", f"/v1/api-keys/{key['id']}", 204)
+        return await read_slice(*of, **which)
+
+    monkeypatch.setattr(export_queries, "read_slice", revoked_before_the_third)
+    headers = {"Authorization": f"Bearer {key['key']}"}
+    async with httpx.AsyncClient(base_url=device.client.base_url, trust_env=False, timeout=LONG) as client:
+        request = client.build_request("GET", f"{path}?format=json", headers=headers)
+        answer = await client.send(request, stream=True)
+        assert answer.status_code == 200
+        with pytest.raises(httpx.RemoteProtocolError):
+            await answer.aread()
+
+
 async def test_one_that_is_deleted_meanwhile_ends_without_its_end(
     device: Device, ports: Ports, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -58,6 +58,22 @@ READS = (
 )
 
 
+async def test_a_repeat_by_a_key_that_may_not_register_the_webhook_does_not_get_its_secret(
+    client: httpx.AsyncClient, tenant: Tenant
+) -> None:
+    """The keys of a project share their idempotency keys, and one may guess the request of another."""
+    _, able = await restricted(client, tenant, ["webhooks:write", "recordings:read"])
+    _, lacking = await restricted(client, tenant, ["webhooks:write"])
+    body = {"url": f"{URL}&once", "events": ["recording.created"]}
+    once = {"Idempotency-Key": "create-webhook"}
+    made = await client.post("/v1/webhooks", json=body, headers={**able, **once})
+    assert made.status_code == 201, made.text
+    refused = await client.post("/v1/webhooks", json=body, headers={**lacking, **once})
+    assert (refused.status_code, made.json()["secret"] in refused.text) == (403, False)
+    again = await client.post("/v1/webhooks", json=body, headers={**able, **once})
+    assert again.json() == made.json()
+
+
 @pytest.mark.parametrize(
     ("type_", "scope"),
     [

@@ -20,6 +20,7 @@ from lapel.slices.language_models.extractive.text_links import has_foreign_links
         "एक.भारत", "evil\u200b.com", "ev\u00adil.com", "-- @evil.com/login", "> [Friday]: //evil/x",
         "- [Friday]: //evil/login", "> - [a]: /x", "[a]:\n//evil/x", "[a]: /x 'title'", "[text](place)",
         "![text](place)", "[text][name]", "<b>", "<https://example.com>", "www.evil.com",
+        "at evil&#xFF0E;com/login", "at evil&#8203;.&ZeroWidthSpace;com", "[a\nb]: /x",
     ],
 )  # fmt: skip
 def test_a_link_is_seen(text: str) -> None:

@@ -22,7 +22,7 @@ from lapel.foundation.database.turns.world_shares import PROJECT, WORLD, TokenWo
 from lapel.foundation.http.deadline import Deadlines
 from lapel.foundation.http.input.client_address import ClientAddresses
 from lapel.foundation.http.input.headers import is_date, refuse_repeated
-from lapel.foundation.http.large_responses import LargeAnswers, is_large, room_of
+from lapel.foundation.http.large_responses import LargeAnswers, is_large, pieces_while_admitted, room_of
 from lapel.foundation.http.operations import (
     DirectHandler,
     FormHandler,
@@ -56,7 +56,7 @@ if TYPE_CHECKING:
     from lapel.foundation.core.ids import Ids
     from lapel.foundation.database.row_quota import Room
     from lapel.foundation.http.calls import Content
-    from lapel.foundation.http.operations import Mount, Operation
+    from lapel.foundation.http.operations import Endpoint, Mount, Operation
     from lapel.foundation.http.protocols import Authenticate, Limiter, Observer, RequestLog
     from lapel.foundation.http.responses import Headers
     from lapel.foundation.http.strategies.exchange import Encoded
@@ -109,7 +109,7 @@ class Api:
         self._id_prefixes = id_prefixes or {}
         self._request_log = request_log
         self._followed: Container[int] = () if request_log is None else request_log.followed
-        checks = Checks(authenticate, limiter, room, self.strangers, body_limit)
+        self._checks = checks = Checks(authenticate, limiter, room, self.strangers, body_limit)
         token_worlds = TokenWorlds()
 
         def compiled(operation: Operation) -> _AnyStrategy:
@@ -186,7 +186,7 @@ class Api:
             if isinstance(answer, StreamedAnswer):
                 await self._send_stream(answer, exchange, receive, send)
             else:
-                return await self._send_large(answer, exchange, send)
+                return await self._send_large(answer, exchange, strategy.operation, send)
         except ClientGone:
             pass
         except Exception as error:
@@ -220,7 +220,7 @@ class Api:
         await send({"type": "http.response.body", "body": answer[2], "more_body": False})
 
     async def _send_large(
-        self, answer: Encoded | DeferredAnswer, exchange: Exchange, send: Send
+        self, answer: Encoded | DeferredAnswer, exchange: Exchange, operation: Endpoint, send: Send
     ) -> Encoded | None:
         """Wait for room, make the answer if it is not made yet, and send it. Returns one that is not large.
 
@@ -233,7 +233,11 @@ class Api:
             if not is_large(whole[2]):
                 return whole
             await send(self._begin(whole, exchange))
-            await self._large.send(exchange.scope, send, whole[2], place)
+            body = whole[2]
+            if not isinstance(body, bytes):
+                check = partial(self._checks.check_again, exchange, operation)
+                body = pieces_while_admitted(body, check)
+            await self._large.send(exchange.scope, send, body, place)
         return None
 
     async def _send_stream(

@@ -24,7 +24,7 @@ from lapel.foundation.database.turns.keyed_turns import KeyedTurns
 from lapel.parsers import MIB
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator
+    from collections.abc import AsyncGenerator, Awaitable, Callable
 
     from lapel.foundation.core.admission import Place
     from lapel.foundation.core.asgi import Scope, Send
@@ -144,6 +144,17 @@ class LargeAnswers:
                 _hang_up(scope)
                 raise ClientGone from error
         await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+
+async def pieces_while_admitted(
+    pieces: AsyncGenerator[bytes], check: Callable[[], Awaitable[None]]
+) -> AsyncGenerator[bytes]:
+    """The same pieces, each after a check that raises an ApiError when the caller's token no longer admits
+    it: a slow client reads for hours, and the later pieces tell what happened after the token's end."""
+    async with aclosing(pieces):
+        async for piece in pieces:
+            await check()
+            yield piece
 
 
 def _hang_up(scope: Scope) -> None:

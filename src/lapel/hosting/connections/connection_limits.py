@@ -44,6 +44,9 @@ if TYPE_CHECKING:
 MINIMUM_RATE = 1024  # bytes per second
 MAX_HEADERS = 200
 PIECE = 4096  # bytes that are parsed at once, if they are not part of one body
+AT_ONCE = (
+    500  # pieces of a body that are parsed in one iteration of the event loop, and those of a PIECE more
+)
 LINGER = 2.0  # seconds for which a client whose request is no HTTP may still send, so that it can read why
 
 
@@ -86,7 +89,6 @@ class GuardedProtocol(WholeMessages):
     _joined: JoinedTransport  # is `transport`
     _unparsed = b""  # arrived while requests wait for their turn
 
-    _fed = 0  # bytes since the head began, or since the last byte of a body: then trailers and chunk lines
     _head_bytes = 0
     _refusal: EarlyRefusal | None = None
     _lingers = LINGER  # seconds from the last answer
@@ -117,12 +119,15 @@ class GuardedProtocol(WholeMessages):
         if self._reading.held:
             self._unparsed += data
             return
+        self._pieces = 0
         rest = data if len(data) <= PIECE else memoryview(data)
         while rest and self._phase != ENDED:
-            if self.pipeline:
+            if self.pipeline or self._pieces > AT_ONCE:
                 self._reading.held = True
                 self.flow.pause_reading()
                 self._unparsed = bytes(rest)
+                if not self.pipeline:
+                    self.loop.call_soon(self._read_on)
                 return
             is_body = self._phase == BODY and self._body_left > 0
             size = self._body_left if is_body else PIECE
@@ -151,10 +156,16 @@ class GuardedProtocol(WholeMessages):
             self.flow.resume_reading()
         if self.pipeline:
             self._start_asgi_task(*self.pipeline.pop())
-        if self._reading.held and not self.pipeline:
-            self._reading.held = False
-            unparsed, self._unparsed = self._unparsed, b""
-            self.data_received(unparsed)
+        self._read_on()
+
+    def _read_on(self) -> None:
+        """Parse what is held, unless requests wait for their turn. Then read, unless much of a body waits."""
+        if not self._reading.held or self.pipeline or self.transport.is_closing():
+            return
+        self._reading.held = False
+        unparsed, self._unparsed = self._unparsed, b""
+        self.data_received(unparsed)
+        if len(self.cycle.body) <= HIGH_WATER_LIMIT or self.cycle.response_complete:
             self.flow.resume_reading()
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -229,22 +240,6 @@ class GuardedProtocol(WholeMessages):
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
         self._running = cycle
         super()._start_asgi_task(cycle, app)
-
-    def on_body(self, body: bytes) -> None:
-        """A piece of a body. uvicorn collects pieces in a bytearray, which copies each of them twice; when
-        nothing waits, this piece itself waits, and `receive` returns it as it is."""
-        self._moved += len(body)
-        self._fed = 0
-        if self._body_left:  # else the body comes in chunks
-            self._body_left -= len(body)
-        cycle = self.cycle
-        if cycle.body or cycle.response_complete:
-            super().on_body(body)
-            return
-        cycle.body = body  # pyright: ignore[reportAttributeAccessIssue]
-        if len(body) > HIGH_WATER_LIMIT:
-            self.flow.pause_reading()
-        cycle.message_event.set()
 
     def on_message_complete(self) -> None:
         """The request is complete."""

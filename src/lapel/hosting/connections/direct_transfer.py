@@ -16,7 +16,8 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 import httptools
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from lapel.hosting.connections.body_pieces import BodyPieces
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -31,11 +32,8 @@ _PAUSE = 2  # milliseconds for which a client may pause within a slice
 _STEP = 4 * 1024 * 1024  # bytes that are sent between two looks at the clock
 
 
-class KnownBodies(HttpToolsProtocol):
+class KnownBodies(BodyPieces):
     """A protocol that gives the parser no bytes of a body of known length, which it would copy."""
-
-    _moved: int = 0  # bytes of body that arrived
-    _body_left: int = 0  # bytes of a body with Content-Length that have not arrived yet
 
     def _take_body(self, piece: bytes) -> None:
         self.on_body(piece)

@@ -86,7 +86,7 @@ def _webhooks(service: Webhooks, path: _Path) -> tuple[Operation, ...]:
             ),
             status=201,
             errors=(Conflict, ResourceAlreadyExists),
-            replay=lambda call, stored: service.replayed(call.actor, stored),
+            replay=lambda call, stored: service.created_again(call.actor, stored),
             audit="webhook.created",
         ),
         webhooks.get(every, f"list_{noun}s", WebhookPage, PageQuery).plain(

@@ -186,11 +186,17 @@ class Webhooks:
         shown = msgspec.structs.asdict(webhook_of(row, actor.project_id))
         return RotatedWebhook(**shown, secret=secret, previous_secret_until=ends)
 
-    async def replayed(self, actor: Actor, stored: _Shown) -> _Shown:
-        """The stored answer of `create` or `rotate`, for a repeat.
+    async def created_again(self, actor: Actor, stored: CreatedWebhook) -> CreatedWebhook:
+        """The stored answer of `create`, for a repeat that may come with another key.
 
-        Raises NotFound when the webhook is deleted.
+        Raises NotFound when the webhook is deleted, and Forbidden when the key of the repeat could not have
+        created it: the answer has the secret.
         """
+        check_may_send(actor, stored.events)
+        return await self.replayed(actor, stored)
+
+    async def replayed(self, actor: Actor, stored: _Shown) -> _Shown:
+        """The stored answer, for a repeat. Raises NotFound when the webhook is deleted."""
         await self.read(actor, stored.id)
         return stored
 

@@ -25,9 +25,9 @@ _TEXTS = re.compile(
     | \b(?:localhost|\d{1,3}(?:\.\d{1,3}){3})[:/]\S+             # a host without a name of the DNS
     | \]\([^)]*\)?                                             # [text](place) and ![text](place)
     | \]\[[^\]]*\]?                                            # [text][name]
-    # [name]: place, also in a quotation or in a list.
+    # [name]: place, also in a quotation or in a list. The name may have several lines.
     | ^(?:[ \t]|>|[-*+][ \t]|\d{1,3}[.)][ \t]){0,12}
-      \[[^\]\n]{1,999}\]:[ \t]*\n?[ \t]*\S+[ \t]*(?:["'(].*)?$
+      \[(?:[^\]\n]|\n(?!\s*\n)){1,999}\]:[ \t]*\n?[ \t]*\S+[ \t]*(?:["'(].*)?$
     | <(?=[a-z/!?])[^>]*>?                                     # <b>, <https://example.com>, <!-- -->
     """.replace("MARKS", MARKS),
     re.IGNORECASE | re.MULTILINE | re.VERBOSE,
@@ -70,10 +70,11 @@ def _is_joint(text: str) -> bool:
 
 
 def _normalize(text: str) -> str:
+    text = html.unescape(text)  # first, as in a browser: an entity may stand for a wide or invisible letter
     if not text.isascii():
         wide = unicodedata.normalize("NFKC", text)
         text = _DOT.sub(".", "".join(each for each in wide if unicodedata.category(each) != "Cf"))
-    return html.unescape(text)
+    return text
 
 
 def has_foreign_links(text: str, said: str) -> bool:
