@@ -20,6 +20,7 @@ from lapel.slices.devices.rows import (
     DeviceRow,
     DeviceSummary,
     FoundStateRow,
+    LockedBindingRow,
     LockedDeviceRow,
     SeenRow,
     StateRow,
@@ -119,7 +120,8 @@ RETURNING {_COLUMNS}
 """
 
 LOCK_BINDING = """
-SELECT end_user_id FROM devices WHERE world_id = $1 AND id = $2 AND deleted_at IS NULL FOR NO KEY UPDATE
+SELECT end_user_id, bound_at FROM devices WHERE world_id = $1 AND id = $2 AND deleted_at IS NULL
+FOR NO KEY UPDATE
 """
 
 UNBIND_ALL = f"""
@@ -295,9 +297,9 @@ async def unbind(connection: Connection, world_id: int, device_id: str, now: dat
     return await fetch_row(connection, DeviceRow, UNBIND, world_id, device_id, now)
 
 
-async def lock_binding(connection: Connection, world_id: int, device_id: str) -> str | None:
-    """The end user to whom a device is bound. The device's row is locked until the transaction ends."""
-    return await fetch_value(connection, str, LOCK_BINDING, world_id, device_id)
+async def lock_binding(connection: Connection, world_id: int, device_id: str) -> LockedBindingRow | None:
+    """The binding of a device, whose row is locked until the transaction ends. None: no such device."""
+    return await fetch_row(connection, LockedBindingRow, LOCK_BINDING, world_id, device_id)
 
 
 async def unbind_all(
