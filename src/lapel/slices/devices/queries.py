@@ -190,10 +190,12 @@ COUNTS = _COUNTS.format(own="")
 COUNT_DEVICES = "SELECT count(*) FROM devices d WHERE d.world_id = $1 AND d.deleted_at IS NULL"
 COUNTS_OF_END_USER = _COUNTS.format(own=f" AND {_HEARD}") + " AND end_user_id = $4"
 
-# Stores the time of a complete upload of the device.
+# Stores the time of a complete upload of a recording that the device made. $5: the recording's end user. If
+# another end user wears the device by now, nothing is stored: an upload of the earlier wearer is not theirs
+# to see.
 SYNCED = """
 UPDATE devices SET last_synced_at = $3, last_synced_by = $4
-WHERE world_id = $1 AND id = $2 AND deleted_at IS NULL
+WHERE world_id = $1 AND id = $2 AND (end_user_id IS NULL OR end_user_id = $5) AND deleted_at IS NULL
 """
 
 
@@ -367,7 +369,12 @@ async def counts(
 
 
 async def synced(
-    connection: Connection, world_id: int, device_id: str, by: ConnectionKind | None, now: datetime
+    connection: Connection,
+    world_id: int,
+    device_id: str,
+    end_user_id: str,
+    by: ConnectionKind | None,
+    now: datetime,
 ) -> None:
-    """Store the time and the connection of a complete upload of the device."""
-    await connection.execute(SYNCED, world_id, device_id, now, by)
+    """Store the time and the connection of a complete upload, unless another end user wears the device."""
+    await connection.execute(SYNCED, world_id, device_id, now, by, end_user_id)
