@@ -107,6 +107,27 @@ async def test_what_is_refused_or_of_no_device_syncs_none(client: httpx.AsyncCli
     assert await fleet.synced(device) == (None, None)
 
 
+async def test_a_late_upload_of_an_earlier_wearer_syncs_nothing_of_the_next(
+    client: httpx.AsyncClient, tenant: Tenant
+) -> None:
+    fleet = Fleet(client, tenant)
+    device, token = await fleet.bound("SYNC0005")
+    recordings = [(await fleet.call("POST", "/recordings", token))["id"] for _ in range(2)]
+    for each in recordings:
+        await fleet.send(each, token)
+    await fleet.call("POST", f"/devices/{device}/unbind")
+    done = await fleet.call("POST", f"/recordings/{recordings[0]}/upload-complete")
+    assert await fleet.synced(device) == (done["uploaded_at"], None)  # nobody wears it
+
+    person = await fleet.call("POST", "/end-users")
+    await fleet.call("POST", f"/devices/{device}/bind", end_user_id=person["id"])
+    late = await fleet.call("POST", f"/recordings/{recordings[1]}/upload-complete")
+    assert late["status"] == "uploaded"
+    assert await fleet.synced(device) == (done["uploaded_at"], None)
+    issued = (await fleet.call("POST", f"/end-users/{person['id']}/token"))["token"]
+    assert (await fleet.call("GET", f"/devices/{device}/state", issued))["last_synced_at"] is None
+
+
 async def test_completions_and_the_deletion_of_their_end_user_wait_for_each_other(
     client: httpx.AsyncClient, tenant: Tenant
 ) -> None:

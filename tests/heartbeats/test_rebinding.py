@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import io
+import zipfile
 from typing import Any
 
+import msgspec
 import pytest
 
 from lapel.slices.devices.service import begin_low_battery
@@ -25,7 +28,9 @@ REPORTED = {
     "client_context": {"room": "12"},
 }
 NUMBERS = ("battery_percent", "storage_used_mb", "storage_total_mb", "signal_strength_dbm")
+SHOWN = (*NUMBERS, "recording_state", "last_heartbeat_at", "last_seen_at", "last_synced_at")
 ACTIVE = ("active_since", "active_recording_id", "initiated_by")
+SYNCED = "UPDATE devices SET last_synced_at = $3 WHERE world_id = $1 AND id = $2"
 FORGET_EPISODE = "UPDATE devices SET low_battery_since = NULL WHERE world_id = $1 AND id = $2"
 UNREPORTED = {"device_state": None, "pending_recordings": 0, "flags": None, "connection_type": []}
 
@@ -59,6 +64,15 @@ async def beat(device: Worn, by: str, **body: Any) -> None:
         return
     answer = await device.send(body, token=device.tenant.test_key, device_id=device.id)
     assert answer.status_code == 200, answer.text
+
+
+async def exported(device: Worn, person: str) -> dict[str, Any]:
+    """The files about devices in an end user's export."""
+    path = f"/v1/end-users/{person}/export"
+    answer = await device.client.post(path, headers=device.tenant.headers)
+    assert answer.status_code == 200, answer.text
+    files = zipfile.ZipFile(io.BytesIO(answer.content))
+    return {name: msgspec.json.decode(files.read(name)) for name in ("events.json", "device_states.json")}
 
 
 @pytest.mark.parametrize("by", ["device", "key"])
@@ -151,3 +165,38 @@ async def test_the_low_battery_of_an_earlier_wearer_begins_nothing_in_the_next_b
         await connection.execute(FORGET_EPISODE, world, device.id)
         assert not await begin_low_battery(connection, world, device.id, 1, now)
         assert await begin_low_battery(connection, world, device.id, 2, now)
+
+
+async def test_events_and_the_export_of_a_wearer_have_no_report_about_the_wearer_before(
+    device: Worn,
+) -> None:
+    await device.beat(**REPORTED)
+    async with device.ports.database.acquire() as connection:
+        await connection.execute(SYNCED, device.tenant.test_world, device.id, device.ports.clock.now())
+    first = await device.shown()
+    await rebind(device)  # this wearer's device never reports
+    second = device.person
+    shown = await device.shown()
+    assert {name: shown[name] for name in SHOWN} == {name: first[name] for name in SHOWN}
+    await rebind(device)
+    await device.beat(battery_percent=3)
+
+    nothing = dict.fromkeys(SHOWN)
+    bound, unbound = (await device.events("device.bound"))[1:], await device.events("device.unbound")
+    assert {name: unbound[0]["data"][name] for name in SHOWN} == {name: first[name] for name in SHOWN}
+    for event in (*bound, unbound[1]):
+        for data in (event["data"], event["data"]["device"]):
+            assert {name: data[name] for name in SHOWN} == nothing
+    (low,) = await device.events("device.low_battery")
+    shown = await device.shown()
+    reported = {name: shown[name] for name in ("battery_percent", "last_heartbeat_at", "last_seen_at")}
+    assert {name: low["data"][name] for name in SHOWN} == {**nothing, **reported}
+
+    exports = {person: await exported(device, person) for person in (second, device.person)}
+    assert [event["id"] for event in exports[second]["events.json"]] == [bound[0]["id"], unbound[1]["id"]]
+    assert [event["id"] for event in exports[device.person]["events.json"]] == [bound[1]["id"], low["id"]]
+    assert exports[second]["device_states.json"] == []
+    (report,) = exports[device.person]["device_states.json"]
+    assert report["client_context"] is None
+    assert report["state"]["recording"]["active"] is False
+    assert report["state"]["last_synced_at"] is None

@@ -25,6 +25,7 @@ async def published(
     content: bytes = CONTENT,
     by: Recordings | None = None,
     device_id: str = "dev_gone",
+    end_user_id: str = "eu_gone",
 ) -> AudioOutcome:
     """Write the plain audio and publish it, as the slice of encrypted uploads does."""
     recordings, at = by or Recordings(ports), Reach(device.tenant.test_world, recording_id)
@@ -35,7 +36,9 @@ async def published(
     async with ports.database.acquire() as connection:
         undoable = connection.transaction()
         await undoable.start()
-        outcome = await recordings.audio_publication.publish(connection, at, device_id, "ble", audio)
+        outcome = await recordings.audio_publication.publish(
+            connection, at, device_id, end_user_id, "ble", audio
+        )
         await (undoable.commit() if outcome.outcome == "published" else undoable.rollback())
     return outcome
 
@@ -73,9 +76,16 @@ async def test_the_recording_has_the_facts_of_the_plain_audio_and_serves_it(
 
 async def test_the_device_has_synced(device: Device, ports: Ports) -> None:
     made = await device.post("/v1/devices", 201, {"serial_number": "SEALED01", "model": "m"})
-    recording_id = await device.recording()
-    await published(device, ports, recording_id, device_id=made["id"])
-    assert (await device.call("GET", f"/v1/devices/{made['id']}", 200))["last_synced_at"] is not None
+    path, owner = f"/v1/devices/{made['id']}", await device.end_user()
+    # Somebody else wears it by now.
+    await device.post(f"{path}/bind", 200, {"end_user_id": await device.end_user()})
+    recordings = [await device.recording(end_user_id=owner) for _ in range(2)]
+    await published(device, ports, recordings[0], device_id=made["id"], end_user_id=owner)
+    assert (await device.call("GET", path, 200))["last_synced_at"] is None
+    await device.post(f"{path}/unbind", 200)
+    await device.post(f"{path}/bind", 200, {"end_user_id": owner})
+    await published(device, ports, recordings[1], device_id=made["id"], end_user_id=owner)
+    assert (await device.call("GET", path, 200))["last_synced_at"] is not None
 
 
 async def test_an_upload_that_has_begun_otherwise_is_taken_over_and_never_accepted(

@@ -100,6 +100,40 @@ async def test_the_strictest_device_counts_for_recordings_without_a_device(
     await device.start(recording)
 
 
+@pytest.mark.parametrize("worn", [False, True])
+async def test_a_device_of_somebody_else_does_not_avoid_the_policy_of_the_end_users_devices(
+    fleet: Fleet, device: Device, worn: bool
+) -> None:
+    """A key may name any device of its world."""
+    made = {"serial_number": "CONF0003", "model": "bota_pin"}
+    other = (await fleet.ask("POST", "/v1/devices", made, status=201))["id"]
+    if worn:
+        person = (await fleet.ask("POST", "/v1/end-users", {}, status=201))["id"]
+        await fleet.ask("POST", f"/v1/devices/{other}/bind", {"end_user_id": person})
+    recording = await recording_of(fleet, device, device_id=other)
+    await device.start(recording)
+    await fleet.set("device", "upload_security", REQUIRED)
+    await assert_refused(device, recording)
+    await fleet.set("device", "upload_security", PREFERRED)
+    await device.start(recording)
+    # Its own policy counts too.
+    await fleet.ask("PATCH", f"/v1/devices/{other}/config/upload_security", REQUIRED)
+    await assert_refused(device, recording)
+
+
+async def test_a_recording_keeps_the_policy_of_its_device_when_somebody_else_wears_it(
+    fleet: Fleet, device: Device
+) -> None:
+    """What the device recorded for its wearer before is uploaded as the device says."""
+    other = await second_device(fleet)
+    recording = await recording_of(fleet, device, device_id=other)
+    await fleet.set("device", "upload_security", REQUIRED)
+    await fleet.ask("POST", f"/v1/devices/{other}/unbind")
+    person = (await fleet.ask("POST", "/v1/end-users", {}, status=201))["id"]
+    await fleet.ask("POST", f"/v1/devices/{other}/bind", {"end_user_id": person})
+    await device.start(recording)
+
+
 async def test_the_policy_of_the_project_counts_for_recordings_without_a_device(
     fleet: Fleet, device: Device, client: httpx.AsyncClient, stranger: Tenant
 ) -> None:

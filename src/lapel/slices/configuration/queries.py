@@ -186,11 +186,11 @@ async def resolve_section(
 
 
 async def resolve_section_of_devices(
-    connection: Connection, world_id: int, end_user_id: str, section: str
+    connection: Connection, world_id: int, end_user_id: str, device_id: str | None, section: str
 ) -> list[OverrideRow]:
-    """As `resolve_section` for an end user, and the overrides of all devices of the end user."""
+    """As `resolve_section`, and the overrides of all devices of the end user."""
     return await fetch_rows(
-        connection, OverrideRow, RESOLVE_SECTION_OF_DEVICES, world_id, end_user_id, None, section
+        connection, OverrideRow, RESOLVE_SECTION_OF_DEVICES, world_id, end_user_id, device_id, section
     )
 
 

@@ -110,12 +110,14 @@ class Configuration:
         return resolve(wanted, overrides(wanted, rows).values())
 
     async def strictest_section(
-        self, connection: Connection, world_id: int, end_user_id: str, section: str
+        self, connection: Connection, world_id: int, end_user_id: str, device_id: str | None, section: str
     ) -> Document:
-        """For other slices: as `resolved_section` for an end user, merged with the overrides of all devices
-        of the end user. It has a meaning only for fields of which the strictest value counts."""
+        """For other slices: as `resolved_section`, merged with the overrides of all devices of the end user.
+
+        It has a meaning only for fields of which the strictest value counts.
+        """
         wanted = section_named(section)
-        rows = await queries.resolve_section_of_devices(connection, world_id, end_user_id, section)
+        rows = await queries.resolve_section_of_devices(connection, world_id, end_user_id, device_id, section)
         broader = [each for each in rows if each.level != "device"]
         of_devices = [read(wanted, each.value) for each in rows if each.level == "device"]
         return resolve(wanted, [*overrides(wanted, broader).values(), *of_devices])

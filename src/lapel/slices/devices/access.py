@@ -55,13 +55,19 @@ async def lock_device(connection: Connection, world_id: int, device_id: str) -> 
 
 
 async def mark_synced(
-    connection: Connection, world_id: int, device_id: str, by: ConnectionKind | None, now: datetime
+    connection: Connection,
+    world_id: int,
+    device_id: str,
+    end_user_id: str,
+    by: ConnectionKind | None,
+    now: datetime,
 ) -> None:
-    """Store the time and the connection of a complete upload of a device.
+    """Store the time and the connection of a complete upload of a recording that a device made.
 
-    `by`: the connection; None: unknown. Call this before any lock of a recording.
+    `end_user_id`: the recording's end user; nothing is stored if another one wears the device by now. `by`:
+    the connection; None: unknown. Call this before any lock of a recording.
     """
-    await queries.synced(connection, world_id, device_id, by, now)
+    await queries.synced(connection, world_id, device_id, end_user_id, by, now)
 
 
 def unknown_device() -> NotFound:

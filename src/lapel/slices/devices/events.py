@@ -1,4 +1,8 @@
-"""The events of devices: `device.bound`, `.unbound`, `.low_battery`, `.offline`."""
+"""The events of devices: `device.bound`, `.unbound`, `.low_battery`, `.offline`.
+
+An export has the events that are about its end user. So an event shows what the device reported in that end
+user's binding, and nothing of an earlier wearer: `views.seen_by`.
+"""
 
 from __future__ import annotations
 

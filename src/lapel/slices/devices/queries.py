@@ -20,6 +20,7 @@ from lapel.slices.devices.rows import (
     DeviceRow,
     DeviceSummary,
     FoundStateRow,
+    LockedBindingRow,
     LockedDeviceRow,
     SeenRow,
     StateRow,
@@ -119,7 +120,8 @@ RETURNING {_COLUMNS}
 """
 
 LOCK_BINDING = """
-SELECT end_user_id FROM devices WHERE world_id = $1 AND id = $2 AND deleted_at IS NULL FOR NO KEY UPDATE
+SELECT end_user_id, bound_at FROM devices WHERE world_id = $1 AND id = $2 AND deleted_at IS NULL
+FOR NO KEY UPDATE
 """
 
 UNBIND_ALL = f"""
@@ -188,10 +190,12 @@ COUNTS = _COUNTS.format(own="")
 COUNT_DEVICES = "SELECT count(*) FROM devices d WHERE d.world_id = $1 AND d.deleted_at IS NULL"
 COUNTS_OF_END_USER = _COUNTS.format(own=f" AND {_HEARD}") + " AND end_user_id = $4"
 
-# Stores the time of a complete upload of the device.
+# Stores the time of a complete upload of a recording that the device made. $5: the recording's end user. If
+# another end user wears the device by now, nothing is stored: an upload of the earlier wearer is not theirs
+# to see.
 SYNCED = """
 UPDATE devices SET last_synced_at = $3, last_synced_by = $4
-WHERE world_id = $1 AND id = $2 AND deleted_at IS NULL
+WHERE world_id = $1 AND id = $2 AND (end_user_id IS NULL OR end_user_id = $5) AND deleted_at IS NULL
 """
 
 
@@ -295,9 +299,9 @@ async def unbind(connection: Connection, world_id: int, device_id: str, now: dat
     return await fetch_row(connection, DeviceRow, UNBIND, world_id, device_id, now)
 
 
-async def lock_binding(connection: Connection, world_id: int, device_id: str) -> str | None:
-    """The end user to whom a device is bound. The device's row is locked until the transaction ends."""
-    return await fetch_value(connection, str, LOCK_BINDING, world_id, device_id)
+async def lock_binding(connection: Connection, world_id: int, device_id: str) -> LockedBindingRow | None:
+    """The binding of a device, whose row is locked until the transaction ends. None: no such device."""
+    return await fetch_row(connection, LockedBindingRow, LOCK_BINDING, world_id, device_id)
 
 
 async def unbind_all(
@@ -365,7 +369,12 @@ async def counts(
 
 
 async def synced(
-    connection: Connection, world_id: int, device_id: str, by: ConnectionKind | None, now: datetime
+    connection: Connection,
+    world_id: int,
+    device_id: str,
+    end_user_id: str,
+    by: ConnectionKind | None,
+    now: datetime,
 ) -> None:
-    """Store the time and the connection of a complete upload of the device."""
-    await connection.execute(SYNCED, world_id, device_id, now, by)
+    """Store the time and the connection of a complete upload, unless another end user wears the device."""
+    await connection.execute(SYNCED, world_id, device_id, now, by, end_user_id)

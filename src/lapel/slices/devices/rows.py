@@ -73,6 +73,13 @@ class DeviceSummary(msgspec.Struct, frozen=True):
     binding_generation: int
 
 
+class LockedBindingRow(msgspec.Struct, frozen=True):
+    """The binding of a device that is locked. None: the device is not bound."""
+
+    end_user_id: str | None
+    bound_at: datetime | None
+
+
 class LockedDeviceRow(msgspec.Struct, frozen=True):
     """A device that is locked to be deleted."""
 

@@ -283,7 +283,7 @@ class Devices:
     ) -> None:
         """Write one event for each device's episode. `began` maps a device's id to the episode's start."""
         rows = await queries.read_many(connection, world_id, list(began))
-        episodes = [(device_of(row, project_id), began[row.id]) for row in rows]
+        episodes = [(device_of(seen_by(row, row.end_user_id), project_id), began[row.id]) for row in rows]
         await events.publish_episodes(connection, self._ports.ids, now, world_id, type, episodes)
 
     async def _note(

@@ -57,11 +57,16 @@ def seen_by(row: Seen, end_user_id: str | None) -> Seen:
     What the device reported before its present binding is about an earlier wearer. An end user does not see
     it: until the first heartbeat of the binding these fields are null.
     """
-    if end_user_id is None or row.bound_at is None:
+    return row if end_user_id is None else reported_since(row, row.bound_at)
+
+
+def reported_since(row: Seen, bound_at: datetime | None) -> Seen:
+    """A device without what it reported before a binding that began at `bound_at`; None: with all reports."""
+    if bound_at is None:
         return row
     hidden: dict[str, None] = {}
     for time, reported in _REPORTS.items():
-        if (reported_at := getattr(row, time)) is not None and reported_at < row.bound_at:
+        if (reported_at := getattr(row, time)) is not None and reported_at < bound_at:
             hidden |= dict.fromkeys((time, *reported))
     known = {name: None for name in hidden if name in row.__struct_fields__}
     return msgspec.structs.replace(row, **known) if known else row

@@ -15,7 +15,7 @@ from lapel.slices.devices import events, queries
 from lapel.slices.devices.access import unknown_device
 from lapel.slices.devices.errors import DeviceAlreadyBound
 from lapel.slices.devices.tokens import lookup_queries, token_queries
-from lapel.slices.devices.views import device_of
+from lapel.slices.devices.views import device_of, reported_since, seen_by
 from lapel.slices.devices.wire import BoundDevice, RefreshedToken
 from lapel.slices.end_users.service import lock_active_end_user
 
@@ -69,8 +69,9 @@ class DeviceBindings:
             "current",
             now,
         )
+        told = device_of(seen_by(row, row.end_user_id), actor.project_id)
         await events.publish_bindings(
-            connection, self._ports.ids, now, world_id, "device.bound", [device], device.end_user_id
+            connection, self._ports.ids, now, world_id, "device.bound", [told], told.end_user_id
         )
         for hook in self.on_bind:
             await hook(connection, world_id, [device_id], now)
@@ -97,13 +98,13 @@ class DeviceBindings:
         self, connection: Connection, world_id: int, project_id: str, device_id: str, now: datetime
     ) -> tuple[Device, str | None] | None:
         """`unbind` in the caller's transaction: the device, and its end user until now; None if not bound."""
-        end_user_id = await queries.lock_binding(connection, world_id, device_id)
+        binding = await queries.lock_binding(connection, world_id, device_id)
         row = await queries.unbind(connection, world_id, device_id, now)
-        if row is None:
+        if binding is None or row is None:
             return None
-        device = device_of(row, project_id)
-        await self._unbound(connection, world_id, [device], now, end_user_id)
-        return device, end_user_id
+        told = device_of(reported_since(row, binding.bound_at), project_id)
+        await self._unbound(connection, world_id, [told], now, binding.end_user_id)
+        return device_of(row, project_id), binding.end_user_id
 
     async def unbind_all_of(
         self, connection: Connection, world_id: int, end_user_id: str, now: datetime

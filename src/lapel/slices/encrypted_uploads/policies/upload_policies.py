@@ -85,26 +85,31 @@ class UploadPolicies:
         return DevicePolicy(policy, told.revision, snapshot, digest)
 
     async def refuse_plain(
-        self, connection: Connection, world_id: int, end_user_id: str, device_id: str | None
+        self,
+        connection: Connection,
+        world_id: int,
+        end_user_id: str,
+        device_id: str | None,
+        binding_generation: int | None,
     ) -> None:
         """For recordings: raises EncryptedUploadV2Required where `v2_required` is in force.
 
-        `end_user_id` and `device_id` are those of the recording. For a recording without a device, the
-        strictest policy of the end user's devices counts: otherwise a client could leave the device out. For
-        a device that is deleted, the policy of the project counts.
+        The ids and the binding are those of the recording. If its device was not bound to the end user at the
+        announcement, or if it has no device, the strictest policy counts of that device and of the end user's
+        devices. Otherwise a client could leave the device out, or name one that nobody wears. A deleted
+        device leaves the policy of the project.
         """
-        if device_id is None:
+        if binding_generation is None:
+            whose = "this project, or of a device of the recording or its end user,"
             section = await self._configuration.strictest_section(
-                connection, world_id, end_user_id, "upload_security"
+                connection, world_id, end_user_id, device_id, "upload_security"
             )
         else:
+            whose = "this recording's device"
             section = await self._configuration.resolved_section(
                 connection, world_id, None, device_id, "upload_security"
             )
         if profiles.refuses_legacy(_policy_of(section)):
-            whose = (
-                "this recording's device" if device_id else "this project, or of a device of the end user,"
-            )
             raise EncryptedUploadV2Required(
                 f"The configuration of {whose} requires encrypted uploads: upload the recording with a "
                 "session of encrypted upload v2. `encrypted_upload_policy` of `upload_security` decides this."

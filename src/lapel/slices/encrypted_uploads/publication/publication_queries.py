@@ -31,7 +31,7 @@ CLAIM = """
 UPDATE encrypted_upload_sessions
 SET state = 'processing', lease = $3, tries = tries + 1, publish_at = $4, updated_at = $5
 WHERE world_id = $1 AND id = $2 AND state IN ('ready', 'processing')
-RETURNING world_id, id, recording_id, device_id, channel, ciphertext_length, staging_key,
+RETURNING world_id, id, recording_id, device_id, end_user_id, channel, ciphertext_length, staging_key,
     upload_authorization, manifest, sealed_recipient_key
 """
 
@@ -90,6 +90,7 @@ class PublishableRow(msgspec.Struct, frozen=True):
     id: str
     recording_id: str
     device_id: str
+    end_user_id: str
     channel: Channel
     ciphertext_length: int
     staging_key: str

@@ -160,7 +160,9 @@ class Publisher:
     async def _publish_in(self, connection: Connection, held: _Held, audio: PlainAudio) -> str:
         """Returns the name of the object that the recording serves. Raises _RolledBack."""
         session, now = held.session, self._ports.clock.now()
-        outcome = await self._audio.publish(connection, held.at, session.device_id, session.channel, audio)
+        outcome = await self._audio.publish(
+            connection, held.at, session.device_id, session.end_user_id, session.channel, audio
+        )
         if outcome.outcome != "published":
             raise _RolledBack(outcome.outcome)
         crash_point("encrypted-publish:audio-published")

@@ -101,17 +101,19 @@ class AudioPublication:
         connection: Connection,
         at: Reach,
         device_id: str,
+        end_user_id: str,
         by: ConnectionKind,
         audio: PlainAudio,
     ) -> AudioOutcome:
         """Let the recording serve the plain audio, and set it to `uploaded`, with its event.
 
-        `device_id` and `by`: the device that uploaded, and its connection. Uploads of the audio that have
+        `device_id` and `by`: the device that uploaded, and its connection. `end_user_id`: the recording's end
+        user. Uploads of the audio that have
         begun otherwise can be completed no more. A recording that serves an equal audio keeps it. Locks the
         device, then the recording. After any other outcome than `published`, the caller rolls back.
         """
         now = self._ports.clock.now()
-        await mark_synced(connection, at.world_id, device_id, by, now)
+        await mark_synced(connection, at.world_id, device_id, end_user_id, by, now)
         locked = await record_queries.lock(connection, at)
         if locked is None:
             return AudioOutcome(outcome="gone")

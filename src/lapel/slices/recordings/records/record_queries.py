@@ -86,8 +86,8 @@ READ_ONE = _ASKED.alone(READ)
 
 # Locked until the transaction ends. Rows that refer to the recording (transcriptions) may still be written.
 LOCK = f"""
-SELECT r.end_user_id, r.device_id, r.name, r.status, r.started_at, r.ended_at, r.audio_erased_at,
-    w.project_id
+SELECT r.end_user_id, r.device_id, r.binding_generation, r.name, r.status, r.started_at, r.ended_at,
+    r.audio_erased_at, w.project_id
 FROM recordings r JOIN worlds w ON w.id = r.world_id WHERE {REACHED} FOR NO KEY UPDATE OF r
 """
 
@@ -185,10 +185,11 @@ class FoundRecordingRow(RecordingRow, frozen=True):
 
 
 class LockedRow(msgspec.Struct, frozen=True):
-    """The end user, device, name, status, times and project of a locked recording."""
+    """The end user, device, binding, name, status, times and project of a locked recording."""
 
     end_user_id: str
     device_id: str | None
+    binding_generation: int | None
     name: str | None
     status: RecordingStatus
     started_at: datetime | None

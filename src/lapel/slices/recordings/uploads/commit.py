@@ -129,7 +129,7 @@ class UploadCommits:
         if snapshot.device_id is not None and snapshot.status != "uploaded" and not verification.bad:
             # Lock the device before the recording, as the deletion of an end user does.
             by = _CONNECTIONS.get(snapshot.upload_method or "")
-            await mark_synced(connection, world_id, snapshot.device_id, by, now)
+            await mark_synced(connection, world_id, snapshot.device_id, snapshot.end_user_id, by, now)
         locked = await record_queries.lock(connection, Reach(world_id, recording_id))
         if locked is None or now - verification.began_at > MAX_VERIFICATION_AGE:
             raise LostRace

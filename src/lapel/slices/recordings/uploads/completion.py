@@ -211,7 +211,7 @@ class Completion:
         async def check() -> None:
             async with self._ports.database.acquire() as connection:
                 hooks, world_id = self._before_upload, snapshot.at.world_id
-                owner = (snapshot.end_user_id, snapshot.device_id)
+                owner = (snapshot.end_user_id, snapshot.device_id, snapshot.binding_generation)
                 await check_upload(hooks, connection, world_id, *owner, snapshot.status)
 
         finding = self._find_all(snapshot, pending)

@@ -58,8 +58,9 @@ VALUES ($1, $2, $3, $4, $5)
 # One statement reads one moment, in one round trip: its lists are JSON. `attempts`: those that may complete
 # their media, newest first.
 READ_STATE = f"""
-SELECT r.end_user_id, r.status, r.device_id, r.upload_method, w.project_id, r.audio_erased_at,
-    r.content_sha256, r.file_size_bytes, r.duration_ms, r.claimed_duration_ms, own.media, tried.attempts
+SELECT r.end_user_id, r.status, r.device_id, r.binding_generation, r.upload_method, w.project_id,
+    r.audio_erased_at, r.content_sha256, r.file_size_bytes, r.duration_ms, r.claimed_duration_ms,
+    own.media, tried.attempts
 FROM recordings r JOIN worlds w ON w.id = r.world_id
 LEFT JOIN LATERAL (
     SELECT json_agg(json_build_object(

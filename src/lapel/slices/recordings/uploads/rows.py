@@ -42,6 +42,7 @@ class RecordingStateRow(msgspec.Struct, frozen=True):
     end_user_id: str
     status: RecordingStatus
     device_id: str | None
+    binding_generation: int | None
     upload_method: str | None
     project_id: str
     audio_erased_at: datetime | None

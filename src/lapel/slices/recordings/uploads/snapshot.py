@@ -71,6 +71,7 @@ class Snapshot:
     project_id: str
     end_user_id: str
     device_id: str | None
+    binding_generation: int | None
     upload_method: str | None
     status: RecordingStatus
     media: tuple[MediaState, ...]
@@ -105,6 +106,7 @@ async def look(connection: Connection, at: Reach) -> Snapshot:
         recording.project_id,
         recording.end_user_id,
         recording.device_id,
+        recording.binding_generation,
         recording.upload_method,
         recording.status,
         tuple(_media(row, tuple(attempts.get(row.id, ()))) for row in media),

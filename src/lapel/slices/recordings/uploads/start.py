@@ -49,12 +49,18 @@ class BeforeUpload(Protocol):
     """A hook of another slice, called before a client uploads or completes media of a recording.
 
     It is called only while the recording is not uploaded. `end_user_id` and `device_id`: the recording's end
-    user, and its device, if it has one. The hook raises an error that the client sees, such as
-    EncryptedUploadV2Required.
+    user, and its device, if it has one. `binding_generation`: the device's binding to this end user at the
+    announcement; None: a key named a device that was not bound to the end user. The hook raises an error that
+    the client sees, such as EncryptedUploadV2Required.
     """
 
     async def __call__(
-        self, connection: Connection, world_id: int, end_user_id: str, device_id: str | None
+        self,
+        connection: Connection,
+        world_id: int,
+        end_user_id: str,
+        device_id: str | None,
+        binding_generation: int | None,
     ) -> None: ...
 
 
@@ -97,6 +103,7 @@ class Uploads:
             at.world_id,
             recording.end_user_id,
             recording.device_id,
+            recording.binding_generation,
             recording.status,
         )
         if body.type == "audio" and recording.audio_erased_at is not None:
@@ -149,6 +156,7 @@ class Uploads:
                 at.world_id,
                 recording.end_user_id,
                 recording.device_id,
+                recording.binding_generation,
                 recording.status,
             )
             media = await media_queries.find_media(connection, at, stored.media_id)
@@ -233,12 +241,13 @@ async def check_upload(
     world_id: int,
     end_user_id: str,
     device_id: str | None,
+    binding_generation: int | None,
     status: RecordingStatus,
 ) -> None:
     """Call the hooks before an upload, unless the recording is uploaded. Raises what a hook raises."""
     if status != "uploaded":
         for check in hooks:
-            await check(connection, world_id, end_user_id, device_id)
+            await check(connection, world_id, end_user_id, device_id, binding_generation)
 
 
 async def _renew(
