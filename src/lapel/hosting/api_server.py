@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 from lapel import app
 from lapel.embedded.s3.endpoint import create_store_app
 from lapel.embedded.s3.protocol.mismatch import host_header, links_of
+from lapel.foundation.core.asgi import routed_path
 from lapel.foundation.core.clock import SystemClock
 from lapel.foundation.database.row_quota import Room, RowQuota
 from lapel.foundation.http.api import Api
@@ -175,14 +176,6 @@ class Server:
                 await self.stop()
                 await send({"type": "lifespan.shutdown.complete"})
                 return
-
-
-def routed_path(scope: Scope) -> str:
-    """The path of a request as it was sent. No route has a percent-encoded character, so none is decoded: a
-    proxy whose rule for a path compares it as it was sent protects every spelling that reaches the route."""
-    path: str = scope["path"]
-    raw: bytes = scope.get("raw_path") or b""
-    return raw.decode("latin-1") if b"%" in raw else path
 
 
 class MountedStore:

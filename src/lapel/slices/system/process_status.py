@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from lapel.foundation.core.asgi import routed_path
 from lapel.foundation.core.errors import MethodNotAllowed, NotFound
 from lapel.slices.system.metrics import Metrics, answer_small
 from lapel.slices.system.service import Probe
@@ -34,6 +35,7 @@ class ProcessStatus:
         """Answer one request."""
         if scope["type"] != "http":
             return
+        scope["path"] = routed_path(scope)
         if scope["path"] == "/metrics":
             await self._metrics(scope, receive, send)
             return
