@@ -210,6 +210,7 @@ def mounted_store(settings: Settings) -> MountedStore | None:
         min_free_bytes=settings.min_free_bytes,
         ceilings=settings.media_ceilings,
         elsewhere=links_of(settings.store_url, all_content_types()),
+        observe=observe_request,
     )
     return MountedStore(application, host=host if own_host else None, prefix=store.path)
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from lapel.embedded.s3.endpoint import create_store_app
 from lapel.embedded.s3.protocol.mismatch import links_of
 from lapel.foundation.core.clock import SystemClock
+from lapel.foundation.telemetry import observe_request
 from lapel.foundation.workers.parent_death import end_with
 from lapel.foundation.workers.sandbox import confine
 from lapel.hosting.roles.serving_app import serve_app
@@ -32,6 +33,8 @@ async def run(process: RoleProcess) -> None:
         min_free_bytes=settings.min_free_bytes,
         ceilings=settings.media_ceilings,
         elsewhere=links_of(settings.store_url, all_content_types()),
+        # With the role `all` only this server's own processes ask this one, and log what they do.
+        observe=observe_request if settings.role == "store" else None,
     )
     _confine(process)
     await serve_app(application, process, public=settings.role == "store")
