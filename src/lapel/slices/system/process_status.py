@@ -8,7 +8,8 @@ import msgspec
 
 from lapel.foundation.core.asgi import routed_path
 from lapel.foundation.core.errors import MethodNotAllowed, NotFound
-from lapel.slices.system.metrics import Metrics, answer_small
+from lapel.slices.system.metrics import Metrics
+from lapel.slices.system.process_metrics import answer_small
 from lapel.slices.system.service import Probe
 
 if TYPE_CHECKING:
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from lapel.foundation.core.asgi import Receive, Scope, Send
     from lapel.foundation.http.calls import Reply
     from lapel.foundation.ports import Ports
-    from lapel.slices.system.metrics import SmallAnswer
+    from lapel.slices.system.process_metrics import SmallAnswer
     from lapel.slices.system.wire import Health, Readiness
 
 _encode = msgspec.json.Encoder().encode
