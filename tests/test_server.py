@@ -7,7 +7,8 @@ from urllib.parse import unquote
 
 import pytest
 
-from lapel.hosting.api_server import mounted_store, routed_path
+from lapel.foundation.core.asgi import routed_path
+from lapel.hosting.api_server import mounted_store
 from tests.support.running import settings_for
 
 

@@ -157,6 +157,8 @@ def test_a_lone_worker_tells_its_health_and_the_metrics_of_its_webhooks(
         assert http.get(f"{worker.url}/health/ready").json()["queue"] == "running"
         missing = http.get(f"{worker.url}/elsewhere")
         assert missing.status_code == 404
+        for encoded in ("%68ealth", "%6detrics"):  # a proxy that keeps /metrics away keeps each spelling away
+            assert httpx.get(f"{worker.url}/{encoded}").status_code == 404
         refused = http.post(f"{worker.url}/health")
         assert (refused.status_code, refused.headers["allow"]) == (405, "GET, HEAD")
         proxied = http.get(f"{worker.url}/metrics", headers={"X-Forwarded-For": "203.0.113.9"})

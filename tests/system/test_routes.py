@@ -21,7 +21,7 @@ from lapel.foundation.database.migrations import head
 from lapel.foundation.database.pool import Database
 from lapel.foundation.ports import Ports
 from lapel.foundation.storage.object_info import ObjectInfo
-from lapel.slices.system.metrics import is_local
+from lapel.slices.system.process_metrics import is_local
 from lapel.slices.system.service import Probe
 from tests.support.client import api_client
 from tests.support.patience import LONG

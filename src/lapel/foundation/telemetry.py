@@ -49,7 +49,7 @@ if TYPE_CHECKING:
     from lapel.declared_settings import LogFormat, LogLevel
     from lapel.foundation.answer_times import AnswerTimes
     from lapel.foundation.core.actors import Actor
-    from lapel.foundation.http.operations import Endpoint
+    from lapel.foundation.http.protocols import NamedCall
     from lapel.foundation.log_writer import Line, WrittenLine
 
 METRICS_TYPE = CONTENT_TYPE_PLAIN_0_0_4
@@ -313,9 +313,9 @@ def share_metrics(name: str) -> None:
 
 
 def observe_request(
-    operation: Endpoint | None, method: str, status: int, seconds: float, actor: Actor, error: str | None
+    operation: NamedCall | None, method: str, status: int, seconds: float, actor: Actor, error: str | None
 ) -> None:
-    """Counts one answer, and logs it if it is an error, or if `Endpoint.logs_each` says so. Of the others a
+    """Counts one answer, and logs it if it is an error, or if `logs_each` says so. Of the others a
     sample is logged; at level debug, all are. `error`: its code.
 
     A status of 500 or above is a warning, but not those of `_REFUSALS`, nor 503 while the database is away.

@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 from lapel import app
 from lapel.embedded.s3.endpoint import create_store_app
 from lapel.embedded.s3.protocol.mismatch import host_header, links_of
+from lapel.foundation.core.asgi import routed_path
 from lapel.foundation.core.clock import SystemClock
 from lapel.foundation.database.pool import API_CONNECTIONS
 from lapel.foundation.database.row_quota import Room, RowQuota
@@ -175,14 +176,6 @@ class Server:
                 return
 
 
-def routed_path(scope: Scope) -> str:
-    """The path of a request as it was sent. No route has a percent-encoded character, so none is decoded: a
-    proxy whose rule for a path compares it as it was sent protects every spelling that reaches the route."""
-    path: str = scope["path"]
-    raw: bytes = scope.get("raw_path") or b""
-    return raw.decode("latin-1") if b"%" in raw else path
-
-
 class MountedStore:
     """The embedded store beside the API: found by its own host name if it has one, else by path."""
 
@@ -215,6 +208,7 @@ def mounted_store(settings: Settings) -> MountedStore | None:
         min_free_bytes=settings.min_free_bytes,
         ceilings=settings.media_ceilings,
         elsewhere=links_of(settings.store_url, all_content_types()),
+        observe=observe_request,
     )
     return MountedStore(application, host=host if own_host else None, prefix=store.path)
 

@@ -21,6 +21,7 @@ from lapel.foundation.database.schema.schema_version import (
     SchemaFound,
     newest_revision,
 )
+from lapel.foundation.database.time_limits import is_pooled, is_refusal_of_pooler, limits
 from lapel.foundation.storage.credentials import botocore_chain
 from lapel.foundation.storage.errors import StoreUnavailable
 from lapel.hosting.data_folder import DataFolder, DataFolderError, store_credentials
@@ -178,14 +179,14 @@ def prepare_database(settings: Settings, folder: DataFolder | None) -> None:
     """Brings the embedded database to the newest schema; a given database must have it already.
 
     Raises DataFolderError when a given database has another schema or cannot be reached, and the driver's
-    errors when a migration fails.
+    errors when a migration fails, or a pooler refuses the limits of a connection.
     """
     if settings.embedded_database and folder is not None:
         if folder.needs_migration():
             _bring_schema(str(settings.database_url))
         return
     if settings.role in {"all", "api", "worker"}:
-        check_schema(str(settings.database_url))
+        check_schema(str(settings.database_url), pooled=is_pooled(settings))
 
 
 def _bring_schema(database_url: str) -> None:
@@ -198,16 +199,20 @@ def _bring_schema(database_url: str) -> None:
         migrations.upgrade(database_url)
 
 
-def schema_of(database_url: str) -> SchemaFound | None:
-    """The schema of the database; None when it has no schema of Lapel.
+def schema_of(database_url: str, *, pooled: bool = False) -> SchemaFound | None:
+    """The schema of the database; None when it has no schema of Lapel. `pooled`: the URL names a pooler.
 
-    Raises DataFolderError when the database cannot be reached, or refuses the user.
+    The connection begins as those of API and worker do, so that a pooler that refuses them is told now.
+    Raises DataFolderError when the database cannot be reached, or refuses the user, and the driver's error
+    when a pooler refuses the limits of the connection.
     """
     # Not needed with the embedded database.
     import asyncpg  # noqa: PLC0415
 
     async def ask() -> SchemaFound | None:
-        connection = await asyncpg.connect(database_url, timeout=_DATABASE_SECONDS)
+        connection = await asyncpg.connect(
+            database_url, timeout=_DATABASE_SECONDS, server_settings=None if pooled else limits()
+        )
         try:
             if not await connection.fetchval(HAS_SCHEMA):
                 return None
@@ -229,13 +234,16 @@ def schema_of(database_url: str) -> SchemaFound | None:
         why = f"does not exist: {words_of_database(fault)}. Make it with `createdb`, or correct the URL."
         raise DataFolderError(f"The database of LAPEL_DATABASE_URL {why}") from fault
     except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as fault:
+        if is_refusal_of_pooler(fault):
+            raise
         why = f"cannot be reached: {words_of_database(fault)}. Check the URL and that the server accepts "
         raise DataFolderError(f"The database of LAPEL_DATABASE_URL {why}this machine.") from fault
 
 
-def check_schema(database_url: str) -> None:
-    """Raises DataFolderError when the database cannot be used, or has a schema that this code cannot use."""
-    found, needed = schema_of(database_url), newest_revision()
+def check_schema(database_url: str, *, pooled: bool = False) -> None:
+    """Raises DataFolderError when the database cannot be used, or has a schema that this code cannot use,
+    and what `schema_of` raises."""
+    found, needed = schema_of(database_url, pooled=pooled), newest_revision()
     if found is None:
         raise DataFolderError(
             "The database of LAPEL_DATABASE_URL has no schema of Lapel. Run `lapel init` once: it makes the "

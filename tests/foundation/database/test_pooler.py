@@ -224,9 +224,12 @@ def test_without_a_connection_past_it_lapel_says_what_to_set(pgbouncer: str, fre
         "LAPEL_S3_ACCESS_KEY_ID": "a",
         "LAPEL_S3_SECRET_ACCESS_KEY": "b",
     }
-    done = run("init", env=env)
-    assert done.returncode == 1
-    assert "set LAPEL_LISTEN_DATABASE_URL to a connection past it" in done.stderr
+    nowhere = ("--port", "0", "--data-dir", tmp_path / "none")
+    for command in (("init",), ("serve", "--role", "api", *nowhere), ("serve", "--role", "worker", *nowhere)):
+        done = run(*command, env=env)
+        assert done.returncode == 1
+        last = done.stderr.splitlines()[-1]
+        assert "set LAPEL_LISTEN_DATABASE_URL to a connection past it" in last, done.stderr
     env |= {"LAPEL_DATABASE_URL": fresh_database, "LAPEL_LISTEN_DATABASE_URL": pgbouncer}
     done = run("init", env=env)
     assert done.returncode == 1

@@ -25,6 +25,7 @@ from lapel.cli.shared.options import say, warn_of_unknown_variables
 from lapel.embedded.postgres.supervisor import EmbeddedPostgres
 from lapel.foundation import telemetry
 from lapel.foundation.database.schema.schema_version import newest_revision
+from lapel.foundation.database.time_limits import is_pooled
 from lapel.hosting import prepare
 from lapel.hosting.children import Child
 from lapel.hosting.data_folder import DataFolder, DataFolderError, Running
@@ -187,12 +188,12 @@ def _check_given(settings: Settings, *, migrate: bool) -> None:
     if migrate:
         from lapel.foundation.database import migrations  # noqa: PLC0415  # slow to import
 
-        found = prepare.schema_of(str(settings.database_url))
+        found = prepare.schema_of(str(settings.database_url), pooled=is_pooled(settings))
         if found is None or found.revision <= newest_revision():
             # Past a pooler: a long statement must not be limited, nor an index be built in several sessions.
             with direct_url(settings) as url:
                 migrations.upgrade(url)
-    prepare.check_schema(str(settings.database_url))
+    prepare.check_schema(str(settings.database_url), pooled=is_pooled(settings))
 
 
 def _locked_or_running(folder: DataFolder, stack: contextlib.ExitStack) -> Running | None:

@@ -11,6 +11,7 @@ docs/decisions/0012 gives the reasons.
 import logging
 import secrets
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from http import HTTPStatus
 from pathlib import Path
 from typing import NamedTuple
 
@@ -23,9 +24,12 @@ from lapel.embedded.s3.protocol.mismatch import NOWHERE, SignedElsewhere
 from lapel.embedded.s3.protocol.request import Request
 from lapel.embedded.s3.protocol.signature import Signed, Verifier
 from lapel.embedded.s3.s3_errors import S3Error, SenderGone
+from lapel.foundation.core.actors import ANONYMOUS
 from lapel.foundation.core.asgi import Receive, Scope, Send
 from lapel.foundation.core.clock import Clock
 from lapel.foundation.core.disk_guard import is_disk_full
+from lapel.foundation.core.request_id import REQUEST_HEADERS, REQUEST_ID
+from lapel.foundation.http.protocols import Observer
 
 _log = logging.getLogger(__name__)
 
@@ -92,12 +96,36 @@ def _find(table: Mapping[str, Sequence[_Operation]], request: Request) -> _Opera
     raise S3Error("NotImplemented", "This store does not serve this call, or not with these parameters.")
 
 
+class _Called(NamedTuple):
+    """A method of the store, as logs and metrics name it."""
+
+    name: str
+    logs_each: bool = False
+
+
+_CALLED = {
+    "GET": _Called("store_get"),
+    "HEAD": _Called("store_head"),
+    "OPTIONS": _Called("store_options"),
+    "PUT": _Called("store_put", logs_each=True),
+    "POST": _Called("store_post", logs_each=True),
+    "DELETE": _Called("store_delete", logs_each=True),
+}
+
+
 class StoreApp:
     """The ASGI application; `create_store_app` makes one."""
 
     def __init__(
-        self, folder: Folder, verifier: Verifier, prefix: str, stall: float, ceilings: Mapping[str, int]
+        self,
+        folder: Folder,
+        verifier: Verifier,
+        prefix: str,
+        stall: float,
+        ceilings: Mapping[str, int],
+        observe: Observer | None,
     ) -> None:
+        self._observe = observe
         self._folder = folder
         self._ceilings = ceilings
         self._verifier = verifier
@@ -113,12 +141,23 @@ class StoreApp:
             await _live(receive, send)
             return
         request = Request(scope, receive, send, secrets.token_hex(8).upper())
+        REQUEST_ID.set(request.id)
+        REQUEST_HEADERS.set(scope["headers"])
+        code = None
+        try:
+            code = await self._answer(request)
+        finally:
+            self._report(request, code)
+
+    async def _answer(self, request: Request) -> str | None:
+        """Answer a request. Returns the code of the error that the answer tells."""
         try:
             await self._serve(request)
         except SenderGone:
             _log.debug("client gone", extra={"request_id": request.id})
         except S3Error as error:
             await _refuse(request, error)
+            return error.code
         except Exception as error:  # noqa: BLE001 - whatever it is, the client gets an answer
             if is_disk_full(error):
                 refusal = S3Error("InsufficientStorage", "The disk is full; nothing was kept.")
@@ -126,6 +165,17 @@ class StoreApp:
                 refusal = S3Error("InternalError", "The store could not do this; try again.")
             _log.exception("store request failed", extra={"request_id": request.id})
             await _refuse(request, refusal)
+            return refusal.code
+        return None
+
+    def _report(self, request: Request, code: str | None) -> None:
+        """Report an answer to logs and metrics. `code`: of the error that it tells."""
+        if self._observe is None or not request.started:
+            return
+        if request.method == "HEAD" and request.status == HTTPStatus.NOT_FOUND:
+            return  # it asks whether there is an object; each check of the store does
+        called = _CALLED.get(request.method)
+        self._observe(called, request.method, request.status, request.seconds, ANONYMOUS, code)
 
     async def _serve(self, request: Request) -> None:
         signed = self._verifier.recall(request)
@@ -205,6 +255,7 @@ def create_store_app(  # noqa: PLR0913  # each is a setting of its own
     ceilings: Mapping[str, int] | None = None,
     threads: int = 8,
     elsewhere: SignedElsewhere = NOWHERE,
+    observe: Observer | None = None,
 ) -> StoreApp:
     """Make the store over a folder. Blocks for a moment: it removes what killed processes left behind.
 
@@ -214,7 +265,7 @@ def create_store_app(  # noqa: PLR0913  # each is a setting of its own
     the disk, free. A client may pause for `stall_seconds`. `ceilings`: the most bytes of a pre-signed PUT, by
     the part of its Content-Type before the slash (`audio`); other types have S3's 5 GiB. Any number of
     processes may serve the same folder. `elsewhere`: what links may be signed for, so that an answer can say
-    why a signature does not match.
+    why a signature does not match. `observe` is called for each answer but 404 to HEAD.
 
     Raises `S3Error` for a bucket name that S3 does not allow.
     """
@@ -229,4 +280,5 @@ def create_store_app(  # noqa: PLR0913  # each is a setting of its own
         path_prefix.rstrip("/"),
         stall_seconds,
         ceilings or {},
+        observe,
     )

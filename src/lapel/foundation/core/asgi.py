@@ -87,3 +87,11 @@ class Called:
 
 class ClientGone(Exception):  # it is no error of ours
     """The client disconnected before its request was complete."""
+
+
+def routed_path(scope: Scope) -> str:
+    """The path of a request as it was sent. No route has a percent-encoded character, so none is decoded: a
+    proxy whose rule for a path compares it as it was sent protects every spelling that reaches the route."""
+    path: str = scope["path"]
+    raw: bytes = scope.get("raw_path") or b""
+    return raw.decode("latin-1") if b"%" in raw else path

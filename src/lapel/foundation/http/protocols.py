@@ -53,12 +53,24 @@ class Limiter(Protocol):
         ...
 
 
+class NamedCall(Protocol):
+    """What was called, as logs and metrics name it: an `Endpoint`, or a method of the embedded store."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def logs_each(self) -> bool:
+        """Whether each of its answers has a line in the log; of the others a sample has one."""
+        ...
+
+
 class Observer(Protocol):
     """Called for every answer: logs and metrics."""
 
     def __call__(
         self,
-        operation: Endpoint | None,
+        operation: NamedCall | None,
         method: str,
         status: int,
         seconds: float,

@@ -9,12 +9,15 @@ from typing import TYPE_CHECKING
 from lapel.embedded.s3.endpoint import create_store_app
 from lapel.embedded.s3.protocol.mismatch import links_of
 from lapel.foundation.core.clock import SystemClock
+from lapel.foundation.core.ids import TimeOrderedIds
+from lapel.foundation.telemetry import observe_request
 from lapel.foundation.workers.parent_death import end_with
 from lapel.foundation.workers.sandbox import confine
 from lapel.hosting.roles.serving_app import serve_app
 from lapel.slices.recordings.content_types import all_content_types
 
 if TYPE_CHECKING:
+    from lapel.foundation.core.asgi import App
     from lapel.hosting.roles.role_process import RoleProcess
 
 
@@ -32,9 +35,16 @@ async def run(process: RoleProcess) -> None:
         min_free_bytes=settings.min_free_bytes,
         ceilings=settings.media_ceilings,
         elsewhere=links_of(settings.store_url, all_content_types()),
+        # With the role `all` only this server's own processes ask this one, and log what they do.
+        observe=observe_request if settings.role == "store" else None,
     )
+    served: App = application
+    if settings.role == "store":
+        from lapel.slices.system.store_status import StoreStatus  # noqa: PLC0415  # imports much
+
+        served = StoreStatus(application, settings, TimeOrderedIds(SystemClock()))
     _confine(process)
-    await serve_app(application, process, public=settings.role == "store")
+    await serve_app(served, process, public=settings.role == "store")
 
 
 def _confine(process: RoleProcess) -> None:

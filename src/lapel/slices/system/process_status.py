@@ -6,8 +6,10 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from lapel.foundation.core.asgi import routed_path
 from lapel.foundation.core.errors import MethodNotAllowed, NotFound
-from lapel.slices.system.metrics import Metrics, answer_small
+from lapel.slices.system.metrics import Metrics
+from lapel.slices.system.process_metrics import answer_small
 from lapel.slices.system.service import Probe
 
 if TYPE_CHECKING:
@@ -16,7 +18,7 @@ if TYPE_CHECKING:
     from lapel.foundation.core.asgi import Receive, Scope, Send
     from lapel.foundation.http.calls import Reply
     from lapel.foundation.ports import Ports
-    from lapel.slices.system.metrics import SmallAnswer
+    from lapel.slices.system.process_metrics import SmallAnswer
     from lapel.slices.system.wire import Health, Readiness
 
 _encode = msgspec.json.Encoder().encode
@@ -34,6 +36,7 @@ class ProcessStatus:
         """Answer one request."""
         if scope["type"] != "http":
             return
+        scope["path"] = routed_path(scope)
         if scope["path"] == "/metrics":
             await self._metrics(scope, receive, send)
             return

@@ -43,3 +43,20 @@ class Readiness(msgspec.Struct, frozen=True):
     migrations: Migrations
     version: str
     commit: str | None
+
+
+class StoreHealth(msgspec.Struct, frozen=True):
+    """Whether a process that serves the embedded store alone can work."""
+
+    status: Literal["healthy", "unhealthy"]
+    store: Literal["connected", "disconnected"]
+
+
+class StoreReadiness(msgspec.Struct, frozen=True):
+    """The state of a process that serves the embedded store alone. `status` as in `Readiness`."""
+
+    status: Literal["ready", "degraded", "unready"]
+    store: Literal["connected", "disconnected"]
+    disk: DiskState
+    version: str
+    commit: str | None

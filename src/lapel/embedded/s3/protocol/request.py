@@ -6,6 +6,7 @@ Source for the canonical path: "Authenticating Requests (AWS Signature Version 4
 reference.
 """
 
+import time
 from collections.abc import Mapping
 from typing import NamedTuple
 from urllib.parse import unquote_to_bytes
@@ -42,9 +43,13 @@ _NO_TARGET = Target("", "", b"", NO_QUERY, None)
 
 
 class Request:
-    """Method, target and headers of one request. Names of headers are lower case."""
+    """Method, target and headers of one request. Names of headers are lower case.
+
+    `status` and `seconds`: of its answer, once that has begun (`started`).
+    """
 
     __slots__ = (
+        "_began",
         "_scope",
         "_send",
         "cors",
@@ -54,7 +59,9 @@ class Request:
         "raw_path",
         "raw_query",
         "receive",
+        "seconds",
         "started",
+        "status",
         "target",
     )
 
@@ -65,6 +72,9 @@ class Request:
         self.id = request_id
         self.cors: Headers = []
         self.started = False
+        self.status = 0
+        self.seconds = 0.0
+        self._began = time.perf_counter()
         self.method: str = scope["method"]
         self.headers = _header_map(scope["headers"])
         self.raw_path: bytes = scope.get("raw_path") or scope["path"].encode()
@@ -100,7 +110,7 @@ class Request:
         sent = self._all(headers)
         connection: ClientConnection | None = self._scope.get(CONNECTION)
         if connection is not None and connection.answer(self._scope, status, sent, body):
-            self.started = True
+            self._note(status)
         else:
             await self._start(status, sent)
             await self.send_body(body)
@@ -138,8 +148,12 @@ class Request:
         return [*_ALWAYS, request_id, *self.cors, *headers]
 
     async def _start(self, status: int, headers: Headers) -> None:
-        self.started = True
+        self._note(status)
         await self._send({"type": "http.response.start", "status": status, "headers": headers})
+
+    def _note(self, status: int) -> None:
+        """Remember which answer has begun, and after how many seconds."""
+        self.started, self.status, self.seconds = True, status, time.perf_counter() - self._began
 
     def header(self, name: str) -> str | None:
         """Return a header's value (repeated headers joined by commas). Raises `S3Error` if it is not
