@@ -68,6 +68,14 @@ _REASONS = {
         "lapel.slices.erasure.outside.hold_line_queries.EXPORT_HOLDS",
         "lapel.slices.projects.revocations.revocation_line_queries.EXPORT_ENDS",
     ),
+    "each line of the operator's file names its own world": (
+        "lapel.slices.erasure.outside.ledger_line_queries.FIND_ENTERED",
+        "lapel.slices.erasure.outside.hold_line_queries.FIND_KNOWN_HOLDS",
+        "lapel.slices.projects.revocations.revocation_line_queries.FIND_KNOWN_ENDS",
+    ),
+    "after a restore, the bucket of the whole server may be another one": (
+        "lapel.slices.projects.revocations.revocation_line_queries.FORGET_WRITTEN_ENDS",
+    ),
     "an object's key names the project, and the recording's id is unique in it": (
         "lapel.slices.encrypted_uploads.sessions.clearing_queries.LOOKED_AFTER",
         "lapel.slices.recordings.reconcile.reconcile_queries.LOCK_BY_PROJECT",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import json
 from collections.abc import AsyncIterator
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -13,6 +15,7 @@ import pytest
 from lapel.app import open_services
 from lapel.cli.erase import ledger_files
 from lapel.cli.erase.reconciliation import end_keys_again
+from lapel.cli.shared.faults import CommandError
 from lapel.foundation.ports import Ports
 from lapel.foundation.storage.object_names import LEDGER
 from lapel.slices.projects.revocations import revocation_lines
@@ -181,3 +184,97 @@ async def test_a_repeat_writes_the_same_objects_without_a_secret(operator: Opera
     assert (line.key_id, line.end) == (revoked["id"], "revoked")
     shown = datetime.fromisoformat((await operator.listed(revoked))["revoked_at"])
     assert timedelta(0) <= line.at - shown < timedelta(seconds=1)
+
+
+async def test_an_export_keeps_what_a_restored_database_no_longer_knows(
+    operator: Operator, tmp_path: Path
+) -> None:
+    """The file is written every hour, also after a restore, and the backup may be restored once more."""
+    over, running, newer, later = [await operator.key() for _ in range(4)]
+    for each in (over, newer):
+        await operator.revoke(each)
+    await operator.post(f"/api-keys/{running['id']}/rotate", {"overlap_seconds": 3600})
+    file = tmp_path / "ledger.ndjson"
+    await ledger_files.export(operator.ports, file)
+    await operator.execute(RESTORE)
+    await operator.execute(FORGET, newer["id"])
+    assert (await operator.end_again(file))[0] == (2, 1)
+    await operator.revoke(later)
+
+    async def ends() -> list[tuple[str, str]]:
+        read = operator.own(ledger_files.read_ends(file))
+        return sorted([(line.key_id, line.end) async for page in read for line in page])
+
+    expected = [(each["id"], "revoked") for each in (over, newer, later)] + [(running["id"], "retired")]
+    for _ in range(2):
+        await ledger_files.export(operator.ports, file)
+        assert await ends() == sorted(expected)
+    await operator.execute(RESTORE)
+    assert (await operator.end_again(file))[0] == (3, 1)
+    assert [await operator.works(each["key"]) for each in (over, running, later)] == [False, True, False]
+    assert (await operator.listed(running))["expires_at"] is not None
+
+
+async def test_an_export_keeps_erasures_and_holds_that_the_database_does_not_know(
+    operator: Operator, tmp_path: Path
+) -> None:
+    person = (await operator.post("/end-users", {}))["id"]
+    kept, gone = [(await operator.post("/recordings", {"end_user_id": person}))["id"] for _ in range(2)]
+    hold = (await operator.post(f"/recordings/{kept}/hold", {"reason": "a case"}))["id"]
+    await operator.client.delete(f"/v1/recordings/{gone}", headers=operator.tenant.headers)
+    file = tmp_path / "ledger.ndjson"
+    await ledger_files.export(operator.ports, file)
+    known = file.read_text()
+    lines = [line for line in known.splitlines() if gone in line or hold in line]
+    assert len(lines) == 2
+    unknown = [line.replace(gone, "rec_newer").replace(hold, "hold_newer") for line in lines]
+    file.write_text(known + "\n".join(unknown) + "\n")
+    for _ in range(2):
+        await ledger_files.export(operator.ports, file)
+        found = [line for line in file.read_text().splitlines() if operator.tenant.project_id in line]
+        assert sorted(found) == sorted(lines + unknown)
+    # The database decides of what it knows.
+    await operator.client.delete(f"/v1/recordings/{kept}/hold", headers=operator.tenant.headers)
+    await ledger_files.export(operator.ports, file)
+    assert hold not in file.read_text()
+
+
+async def test_a_damaged_ledger_is_not_replaced(operator: Operator, tmp_path: Path) -> None:
+    await operator.revoke(await operator.key())
+    file = tmp_path / "ledger.ndjson"
+    await ledger_files.export(operator.ports, file)
+    file.write_bytes(file.read_bytes()[:-20])
+    before = file.read_bytes()
+    with pytest.raises(CommandError, match="Name a new file, and keep this one"):
+        await ledger_files.export(operator.ports, file)
+    assert file.read_bytes() == before
+    assert not await asyncio.to_thread(lambda: list(tmp_path.glob("*.unfinished")))
+
+
+async def test_a_line_that_nobody_wrote_ends_nothing(operator: Operator, tmp_path: Path) -> None:
+    key = await operator.key()
+    world = f"{LEDGER}{operator.tenant.project_id}/test/keys/{key['id']}"
+    for name in ("revoked/" + "9" * 30, "revoked/²", "revoked/-1", "revoked/", "ended/1", "revoked"):
+        assert revocation_lines.line_of(f"{world}/{name}") is None
+    file = tmp_path / "ledger.ndjson"
+    line = {"key_id": key["id"], "project_id": operator.tenant.project_id, "mode": "test", "end": "retired"}
+    file.write_text(json.dumps({**line, "at": "2027-01-01T00:00:00"}) + "\n")  # in which time zone?
+    with pytest.raises(CommandError, match="line 1: this is no line of `lapel erase --export`"):
+        await operator.end_again(file)
+    assert await operator.works(key["key"])
+
+
+async def test_after_a_restore_an_empty_bucket_is_told_of_every_end(operator: Operator) -> None:
+    revoked = await operator.key()
+    await operator.revoke(revoked)
+    await operator.ledger.tell()
+    prefix = f"{LEDGER}{operator.tenant.project_id}/test/keys/{revoked['id']}/"
+
+    async def names() -> list[str]:
+        return [info.key async for page in operator.ports.store.pages(prefix) for info in page]
+
+    before = await names()
+    assert len(before) == 1
+    await operator.ports.store.delete(before[0])
+    await operator.ledger.tell_again()
+    assert await names() == before

@@ -37,6 +37,7 @@ from lapel.slices.audit.operator import OperatorAudit
 from lapel.slices.encrypted_uploads.policies.upload_policies import renew_revisions
 from lapel.slices.projects.operator import OperatorKeys
 from lapel.slices.projects.revocations import revocation_lines
+from lapel.slices.projects.revocations.service import KeyRevocations
 
 Source: TypeAlias = Annotated[Path, Parameter(help="Folder that `lapel backup` wrote.")]
 
@@ -91,9 +92,11 @@ def restore(directory: Source, /, *, data_dir: DataDir = None, json: Json = Fals
         asyncio.run(_continue(settings, manifest))
         if (lost := unusable_in(settings)) is not None:
             say(f"Warning: the database has keys or tokens {lost}. {REMEDY}")
-        asyncio.run(compare(settings, archive.entries(), manifest.erased))
-        count, size = _load_objects(settings, archive, manifest)
+        client = _open_bucket(settings)
+        # Before the objects: a given database can be served also if one of them is damaged.
         keys = asyncio.run(_end_keys_again(settings))
+        asyncio.run(compare(settings, archive.entries(), manifest.erased))
+        count, size = _load_objects(client, archive, manifest)
         folder = (
             str(settings.data_dir)
             if settings.uses_embedded_database or settings.uses_embedded_store
@@ -126,9 +129,11 @@ async def _continue(settings: Settings, manifest: ArchiveManifest) -> None:
 
 
 async def _end_keys_again(settings: Settings) -> RestoredKeys:
-    """End the keys that ended after the backup, as far as the bucket tells of it."""
+    """End the keys that ended after the backup, as far as the bucket tells of it; then the bucket tells of
+    every end, also if it is a new one."""
     async with open_ports(settings) as ports:
         ended, newer = await end_keys_again(ports, revocation_lines.read(ports.store), say)
+        await KeyRevocations(ports).tell_again()
         return RestoredKeys(await OperatorKeys(ports).count_working(), ended, newer)
 
 
@@ -225,12 +230,17 @@ def _check_empty(database_url: str) -> None:
         )
 
 
-def _load_objects(settings: Settings, archive: Archive, manifest: ArchiveManifest) -> tuple[int, int]:
-    """Copies every object into the store; returns their number and their total size in bytes."""
+def _open_bucket(settings: Settings) -> BucketClient:
+    """The bucket, which is made if it does not exist."""
     client = BucketClient(settings, SystemClock())
     if not client.exists():
         client.make()
         client.open_to_browsers()  # a bucket that existed keeps the rules of its owner
+    return client
+
+
+def _load_objects(client: BucketClient, archive: Archive, manifest: ArchiveManifest) -> tuple[int, int]:
+    """Copies every object into the store; returns their number and their total size in bytes."""
     count, size = 0, 0
     for entry, _ in in_parallel(lambda entry: archive.load(client, entry), archive.entries()):
         count, size = count + 1, size + entry.size

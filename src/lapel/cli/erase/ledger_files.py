@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
     from pathlib import Path
 
+    from lapel.foundation.database.connection import Connection
     from lapel.foundation.ports import Ports
 
 # A line of our own has about 300 bytes.
@@ -34,15 +35,23 @@ async def export(ports: Ports, target: Path) -> tuple[int, int, int]:
     Returns the number of erasures, of holds and of keys that have ended.
 
     The file appears complete or not at all, and only its owner can read it. It replaces an earlier ledger,
-    and nothing else: raises CommandError when `target` is something else. Raises OSError when it cannot be
-    written, and Unavailable while the database is unavailable.
+    and nothing else: raises CommandError when `target` is something else, or damaged. Lines of the earlier
+    ledger of which the database knows nothing stay, because it may come from a backup that is older than they
+    are. Raises OSError when the file cannot be written, and Unavailable while the database is unavailable.
     """
-    _check_replaceable(target)
+    replaces = _is_earlier_ledger(target)
     unfinished = target.with_name(f"{target.name}.{secrets.token_hex(4)}.unfinished")
     count = holds = keys = 0
     try:
         with os.fdopen(os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
             async with ports.database.transaction() as connection:
+                # First, so that what the database learns meanwhile is there twice, and not lost.
+                if replaces:
+                    async for kept in _unknown_lines(connection, target):
+                        file.write(msgspec.json.encode(kept) + b"\n")
+                        count += isinstance(kept, LedgerLine)
+                        holds += isinstance(kept, HoldLine)
+                        keys += isinstance(kept, RevocationLine)
                 async for line in ledger_line_queries.export(connection):
                     file.write(msgspec.json.encode(line) + b"\n")
                     count += 1
@@ -62,12 +71,15 @@ async def export(ports: Ports, target: Path) -> tuple[int, int, int]:
     return count, holds, keys
 
 
-def _check_replaceable(target: Path) -> None:
-    """Raises CommandError for a device, a pipe, a link, a folder, and a file that is no ledger."""
+def _is_earlier_ledger(target: Path) -> bool:
+    """Whether there is a ledger; False if there is nothing.
+
+    Raises CommandError for a device, a pipe, a link, a folder, and a file that is no ledger.
+    """
     try:
         kind = target.lstat().st_mode
     except FileNotFoundError:
-        return
+        return False
     if stat.S_ISREG(kind):
         with target.open("rb") as file:
             line = file.readline(_MOST_BYTES)
@@ -78,6 +90,24 @@ def _check_replaceable(target: Path) -> None:
             raise CommandError(f"{target} is no earlier ledger; name a new file.") from None
     else:
         raise CommandError(f"{target} exists and is no file; name a new file.")
+    return True
+
+
+async def _unknown_lines(connection: Connection, earlier: Path) -> AsyncGenerator[_AnyLine]:
+    """The lines of an earlier ledger of which the database knows nothing."""
+    async for page in _pages(earlier, "Name a new file, and keep this one."):
+        erasures = [line for line in page if isinstance(line, LedgerLine)]
+        holds = [line for line in page if isinstance(line, HoldLine)]
+        ends = [line for line in page if isinstance(line, RevocationLine)]
+        for lines, known in (
+            (erasures, await ledger_line_queries.find_known(connection, erasures)),
+            (holds, await hold_line_queries.find_known(connection, holds)),
+            (ends, await revocation_line_queries.find_known(connection, ends)),
+        ):
+            places = set(known)
+            for place, line in enumerate(lines, start=1):
+                if place not in places:
+                    yield line
 
 
 async def read(source: Path) -> AsyncGenerator[list[ErasedResource]]:
@@ -132,7 +162,9 @@ def _line(text: bytes) -> _AnyLine:
     return _hold(text) if kind.hold else _erasure(text)
 
 
-async def _pages(source: Path) -> AsyncGenerator[list[_AnyLine]]:
+async def _pages(
+    source: Path, remedy: str = "Nothing of this line or a later one was erased."
+) -> AsyncGenerator[list[_AnyLine]]:
     page: list[_AnyLine] = []
     with source.open("rb") as file:
         for number, line in enumerate(iter(lambda: file.readline(_MOST_BYTES), b""), start=1):
@@ -140,8 +172,7 @@ async def _pages(source: Path) -> AsyncGenerator[list[_AnyLine]]:
                 page.append(_line(line))
             except (msgspec.MsgspecError, UnicodeDecodeError) as fault:
                 raise CommandError(
-                    f"{source}, line {number}: this is no line of `lapel erase --export` ({fault}). "
-                    "Nothing of this line or a later one was erased."
+                    f"{source}, line {number}: this is no line of `lapel erase --export` ({fault}). {remedy}"
                 ) from None
             if len(page) == _PAGE:
                 yield page

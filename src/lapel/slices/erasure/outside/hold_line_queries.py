@@ -8,13 +8,15 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from lapel.foundation.core.actors import Mode
-from lapel.foundation.database.rows import fetch_rows
+from lapel.foundation.database.batches import columns
+from lapel.foundation.database.rows import fetch_rows, fetch_values
 from lapel.slices.erasure.wire import HoldSubject
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator
+    from collections.abc import AsyncGenerator, Sequence
 
     from lapel.foundation.database.connection import Connection
+    from lapel.slices.erasure.outside.hold_lines import HoldLine
 
 
 class UntoldHoldRow(msgspec.Struct, frozen=True):
@@ -60,6 +62,14 @@ SELECT {_COLUMNS} FROM holds h JOIN worlds w ON w.id = h.world_id
 WHERE h.released_at IS NULL ORDER BY h.world_id, h.id
 """
 
+# Of lines of any worlds: the places of the holds that the database has, in force or released.
+FIND_KNOWN_HOLDS = """
+SELECT line.place FROM unnest($1::text[], $2::text[], $3::text[])
+    WITH ORDINALITY AS line (project_id, mode, id, place)
+JOIN worlds w ON w.project_id = line.project_id AND w.mode = line.mode
+JOIN holds h ON h.world_id = w.id AND h.id = line.id
+"""
+
 
 async def find_untold(connection: Connection, world_id: int | None, limit: int) -> list[UntoldHoldRow]:
     """Holds whose line in the bucket is missing or old, of a world or of all worlds."""
@@ -71,6 +81,12 @@ async def find_untold(connection: Connection, world_id: int | None, limit: int) 
 async def set_told(connection: Connection, row: UntoldHoldRow) -> None:
     """Store that the bucket has the lines of a hold as it was read."""
     await connection.execute(SET_TOLD, row.world_id, row.id, row.released_at)
+
+
+async def find_known(connection: Connection, lines: Sequence[HoldLine]) -> list[int]:
+    """The places in `lines`, counted from 1, of the holds that the database has."""
+    asked = [(each.project_id, each.mode, each.id) for each in lines]
+    return await fetch_values(connection, int, FIND_KNOWN_HOLDS, *columns(asked)) if asked else []
 
 
 async def export(connection: Connection) -> AsyncGenerator[UntoldHoldRow]:

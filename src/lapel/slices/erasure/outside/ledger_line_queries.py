@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from lapel.foundation.database.batches import columns
 from lapel.foundation.database.rows import fetch_row, fetch_value, fetch_values
 from lapel.slices.erasure.hold_queries import kept
 from lapel.slices.erasure.outside.ledger_lines import LedgerLine
@@ -41,6 +42,15 @@ EXPORT = f"""
 SELECT {_LINE} FROM erasures e JOIN worlds w ON w.id = e.world_id
 WHERE (e.state <> 'held' OR {_HELD_FOR_RECORDINGS}) AND e.reason <> 'end_user_deleted'
 ORDER BY e.world_id, e.id
+"""
+
+# Of lines of any worlds: the places of those whose resources have an entry.
+FIND_ENTERED = """
+SELECT line.place FROM unnest($1::text[], $2::text[], $3::text[], $4::text[])
+    WITH ORDINALITY AS line (project_id, mode, resource_type, resource_id, place)
+JOIN worlds w ON w.project_id = line.project_id AND w.mode = line.mode
+JOIN erasures e ON e.world_id = w.id AND e.resource_type = line.resource_type
+    AND e.resource_id = line.resource_id
 """
 
 READ_STATE = """
@@ -81,6 +91,12 @@ async def read_state(
 async def find_world(connection: Connection, project_id: str, mode: str) -> int | None:
     """The id of a world; None when the database does not have its project."""
     return await fetch_value(connection, int, FIND_WORLD, project_id, mode)
+
+
+async def find_known(connection: Connection, lines: Sequence[LedgerLine]) -> list[int]:
+    """The places in `lines`, counted from 1, of the resources that the database's ledger has."""
+    asked = [(each.project_id, each.mode, each.resource_type, each.resource_id) for each in lines]
+    return await fetch_values(connection, int, FIND_ENTERED, *columns(asked)) if asked else []
 
 
 async def export(connection: Connection) -> AsyncGenerator[LedgerLine]:

@@ -8,12 +8,14 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from lapel.foundation.core.actors import Mode
-from lapel.foundation.database.rows import fetch_row, fetch_rows
+from lapel.foundation.database.batches import columns
+from lapel.foundation.database.rows import fetch_row, fetch_rows, fetch_values
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator
+    from collections.abc import AsyncGenerator, Sequence
 
     from lapel.foundation.database.connection import Connection
+    from lapel.slices.projects.revocations.revocation_lines import RevocationLine
 
 
 class EndedKeyRow(msgspec.Struct, frozen=True):
@@ -53,10 +55,27 @@ ORDER BY k.world_id, k.id LIMIT $1
 # Stores what was read and told: an end that changed meanwhile stays untold.
 MARK_ENDS_WRITTEN = "UPDATE api_keys SET told_ends = $3 WHERE world_id = $1 AND id = $2"
 
+# Of the whole server, after a restore.
+FORGET_WRITTEN_ENDS = "UPDATE api_keys SET told_ends = NULL WHERE told_ends IS NOT NULL"
+
 # Of the whole server, for the operator.
 EXPORT_ENDS = f"""
 SELECT {_COLUMNS} FROM api_keys k JOIN worlds w ON w.id = k.world_id
 WHERE {_ENDED} ORDER BY k.world_id, k.id
+"""
+
+# Of lines of any worlds: the places of those whose ends the database knows. A key that is revoked is not
+# retired any more.
+FIND_KNOWN_ENDS = """
+SELECT line.place FROM unnest($1::text[], $2::text[], $3::text[], $4::text[])
+    WITH ORDINALITY AS line (project_id, mode, key_id, kind, place)
+JOIN worlds w ON w.project_id = line.project_id AND w.mode = line.mode
+JOIN api_keys k ON k.world_id = w.id AND k.id = line.key_id
+WHERE CASE line.kind
+    WHEN 'issued-revoked' THEN k.issued_revoked_at IS NOT NULL
+    WHEN 'retired' THEN k.rotated_to IS NOT NULL OR k.revoked_at IS NOT NULL
+    ELSE k.revoked_at IS NOT NULL
+END
 """
 
 # Locks the key, as every change of a key does.
@@ -77,9 +96,20 @@ async def mark_written(connection: Connection, row: EndedKeyRow) -> None:
     await connection.execute(MARK_ENDS_WRITTEN, row.world_id, row.id, ends)
 
 
+async def forget_written(connection: Connection) -> None:
+    """Store that the bucket has no end of any key."""
+    await connection.execute(FORGET_WRITTEN_ENDS)
+
+
 async def lock_ends(connection: Connection, world_id: int, key_id: str) -> KeyEndsRow | None:
     """How a key ends; the key is locked until the transaction ends. None when there is no such key."""
     return await fetch_row(connection, KeyEndsRow, LOCK_ENDS, world_id, key_id)
+
+
+async def find_known(connection: Connection, lines: Sequence[RevocationLine]) -> list[int]:
+    """The places in `lines`, counted from 1, of the ends that the database knows."""
+    asked = [(each.project_id, each.mode, each.key_id, each.end) for each in lines]
+    return await fetch_values(connection, int, FIND_KNOWN_ENDS, *columns(asked)) if asked else []
 
 
 async def export(connection: Connection) -> AsyncGenerator[EndedKeyRow]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 from math import ceil
-from typing import TYPE_CHECKING, Literal, TypeAlias, get_args
+from typing import TYPE_CHECKING, Annotated, Literal, TypeAlias, get_args
 
 import msgspec
 
@@ -33,7 +33,7 @@ class RevocationLine(msgspec.Struct, frozen=True):
     project_id: str
     mode: str
     end: End
-    at: datetime
+    at: Annotated[datetime, msgspec.Meta(tz=True)]
 
 
 def lines_of(row: EndedKeyRow) -> list[RevocationLine]:
@@ -59,7 +59,10 @@ def line_of(name: str) -> RevocationLine | None:
     """The end that an object's name tells of; None for any other name."""
     match name.removeprefix(LEDGER).split("/"):
         case [project_id, mode, "keys", key_id, end, seconds] if end in ENDS and seconds.isdecimal():
-            at = datetime.fromtimestamp(int(seconds), UTC)
+            try:
+                at = datetime.fromtimestamp(int(seconds), UTC)
+            except (ValueError, OverflowError, OSError):  # past the year 9999: no line of ours
+                return None
             return RevocationLine(key_id, project_id, mode, end, at)
         case _:
             return None

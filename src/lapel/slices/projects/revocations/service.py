@@ -45,6 +45,15 @@ class KeyRevocations:
             if len(rows) < _BATCH:
                 return
 
+    async def tell_again(self) -> None:
+        """Write the ends that the database knows, after a restore: perhaps another bucket than this has them.
+
+        A repeat changes nothing. Raises StoreUnavailable.
+        """
+        async with self._ports.database.transaction() as connection:
+            await revocation_line_queries.forget_written(connection)
+        await self.tell()
+
     async def end_again(self, line: RevocationLine, *, dry_run: bool) -> Outcome:
         """End the key of a line, unless the database knows of the end. The operator is the author.
 
