@@ -332,3 +332,11 @@ async def test_the_newest_assignment_is_shown_whatever_became_of_it(fleet: Fleet
         assert shown is not None
         assert (shown["id"], shown["status"]) == (made["id"], ended)
     assert await fleet.current(other) is None
+
+
+async def test_a_rollout_with_a_misspelled_share_is_none(fleet: Fleet) -> None:
+    release = await fleet.released()
+    refused = await fleet.roll_out(release, 400, percents=1)
+    assert refused["error"]["message"] == "`percents` is not known here. Did you mean `percent`?"
+    listed = await fleet.call("GET", f"/v1/firmware-releases/{release['id']}/rollouts", 200)
+    assert listed["data"] == []

@@ -115,14 +115,6 @@ async def test_all_devices_of_the_model_are_offered_it(scene: Scene) -> None:
     assert counts(await scene.walk(made)) == (7, 0, 0, 0, 0)  # a repeat has no effect
 
 
-async def test_a_misspelled_share_reaches_nobody(scene: Scene) -> None:
-    release = await scene.fleet.released()
-    refused = await scene.fleet.roll_out(release, 400, percents=1)
-    assert refused["error"]["message"] == "`percents` is not known here. Did you mean `percent`?"
-    listed = await scene.fleet.call("GET", f"/v1/firmware-releases/{release['id']}/rollouts", 200)
-    assert listed["data"] == []
-
-
 async def test_devices_that_come_later_join(scene: Scene) -> None:
     fleet = scene.fleet
     release = await fleet.released()

@@ -216,7 +216,9 @@ async def test_a_server_works_behind_pgbouncer(pgbouncer: str, fresh_database: s
 
 
 @needs_pgbouncer
-def test_without_a_connection_past_it_lapel_says_what_to_set(pgbouncer: str, fresh_database: str) -> None:
+def test_without_a_connection_past_it_lapel_says_what_to_set(
+    pgbouncer: str, fresh_database: str, tmp_path: Path
+) -> None:
     env = {
         "LAPEL_DATABASE_URL": pgbouncer,
         "LAPEL_SECRET": "a-secret-for-tests-that-is-long-enough",

@@ -15,6 +15,7 @@ import asyncpg
 import msgspec
 from cyclopts import Parameter
 
+from lapel.app import open_services
 from lapel.cli.backup.archive import Archive, ArchiveManifest, in_parallel
 from lapel.cli.backup.comparison import compare
 from lapel.cli.backup.postgres_programs import restore_database
@@ -133,7 +134,7 @@ async def _end_keys_again(settings: Settings) -> RestoredKeys:
     every end, also if it is a new one."""
     async with open_ports(settings) as ports:
         ended, newer = await end_keys_again(ports, revocation_lines.read(ports.store), say)
-        await KeyRevocations(ports).tell_again()
+        await open_services(ports)[KeyRevocations].tell_again()
         return RestoredKeys(await OperatorKeys(ports).count_working(), ended, newer)
 
 

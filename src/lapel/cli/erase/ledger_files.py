@@ -99,10 +99,13 @@ async def _unknown_lines(connection: Connection, earlier: Path) -> AsyncGenerato
         erasures = [line for line in page if isinstance(line, LedgerLine)]
         holds = [line for line in page if isinstance(line, HoldLine)]
         ends = [line for line in page if isinstance(line, RevocationLine)]
+        resources = [(line.project_id, line.mode, line.resource_type, line.resource_id) for line in erasures]
+        held = [(line.project_id, line.mode, line.id) for line in holds]
+        ended = [(line.project_id, line.mode, line.key_id, line.end) for line in ends]
         for lines, known in (
-            (erasures, await ledger_line_queries.find_known(connection, erasures)),
-            (holds, await hold_line_queries.find_known(connection, holds)),
-            (ends, await revocation_line_queries.find_known(connection, ends)),
+            (erasures, await ledger_line_queries.find_known(connection, resources)),
+            (holds, await hold_line_queries.find_known(connection, held)),
+            (ends, await revocation_line_queries.find_known(connection, ended)),
         ):
             places = set(known)
             for place, line in enumerate(lines, start=1):

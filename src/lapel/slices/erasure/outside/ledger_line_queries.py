@@ -93,9 +93,9 @@ async def find_world(connection: Connection, project_id: str, mode: str) -> int 
     return await fetch_value(connection, int, FIND_WORLD, project_id, mode)
 
 
-async def find_known(connection: Connection, lines: Sequence[LedgerLine]) -> list[int]:
-    """The places in `lines`, counted from 1, of the resources that the database's ledger has."""
-    asked = [(each.project_id, each.mode, each.resource_type, each.resource_id) for each in lines]
+async def find_known(connection: Connection, asked: Sequence[tuple[str, str, str, str]]) -> list[int]:
+    """The places in `asked` (project, mode, resource's type and id), counted from 1, of the resources that
+    the database's ledger has."""
     return await fetch_values(connection, int, FIND_ENTERED, *columns(asked)) if asked else []
 
 
