@@ -64,7 +64,7 @@ class Clinic:
 
     async def tell(self) -> None:
         """What the worker does within a minute."""
-        await KeyRevocations(self.live.ports).tell()
+        await self.live.services[KeyRevocations].tell()
 
 
 @pytest.fixture
