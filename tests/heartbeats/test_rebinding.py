@@ -7,6 +7,7 @@ import io
 import zipfile
 from typing import Any
 
+import httpx
 import msgspec
 import pytest
 
@@ -200,3 +201,22 @@ async def test_events_and_the_export_of_a_wearer_have_no_report_about_the_wearer
     assert report["client_context"] is None
     assert report["state"]["recording"]["active"] is False
     assert report["state"]["last_synced_at"] is None
+
+
+async def test_a_recording_under_way_stays_with_its_wearer(device: Worn) -> None:
+    async def as_device(path: str) -> httpx.Response:
+        return await device.client.post(f"/v1/recordings{path}", json={}, headers=bearer(device.token))
+
+    first = (await as_device("")).json()["id"]
+    await device.beat(device_state="recording")
+    assert (await device.shown("/state"))["recording"]["recording_id"] == first
+    await rebind(device)
+    assert (await device.shown("/state"))["recording"]["active"] is False
+    await device.beat(device_state="recording")
+    now = (await device.shown("/state"))["recording"]
+    assert (now["active"], now["recording_id"], now["initiated_by"]) == (True, None, "local")
+    assert now["started_at"] == (await device.shown())["last_heartbeat_at"]
+    assert (await as_device(f"/{first}/upload-url")).status_code == 404
+    second = (await as_device("")).json()["id"]
+    await device.beat(device_state="recording")
+    assert (await seen_by_wearer(device, "/state"))["recording"]["recording_id"] == second

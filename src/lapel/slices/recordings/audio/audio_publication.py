@@ -108,9 +108,9 @@ class AudioPublication:
         """Let the recording serve the plain audio, and set it to `uploaded`, with its event.
 
         `device_id` and `by`: the device that uploaded, and its connection. `end_user_id`: the recording's end
-        user. Uploads of the audio that have
-        begun otherwise can be completed no more. A recording that serves an equal audio keeps it. Locks the
-        device, then the recording. After any other outcome than `published`, the caller rolls back.
+        user. Uploads of the audio that have begun otherwise can be completed no more. A recording that serves
+        an equal audio keeps it. Locks the device, then the recording. After any other outcome than
+        `published`, the caller rolls back.
         """
         now = self._ports.clock.now()
         await mark_synced(connection, at.world_id, device_id, end_user_id, by, now)
