@@ -90,6 +90,21 @@ def test_what_lapel_transcribe_printed_is_a_transcript_too(transcript: Path, tmp
     assert len(read_transcript(str(file)).segments) == len(MEETING)
 
 
+@pytest.mark.parametrize("printed_by_lapel", [False, True])
+@pytest.mark.parametrize("as_json", [False, True])
+def test_missing_audio_is_told(
+    transcript: Path, printed_by_lapel: bool, as_json: bool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A summary of half a conversation looks like one of the whole."""
+    lack = {"warnings": [{"code": "audio_gap", "message": "6.0 s of audio are missing at 0:00:06."}]}
+    read: dict[str, Any] = json.loads(transcript.read_text())
+    transcript.write_text(
+        json.dumps({"files": [{"transcript": read, **lack}]} if printed_by_lapel else {**read, **lack})
+    )
+    summarize(str(transcript), json=as_json)
+    assert f"{transcript}: 6.0 s of audio are missing at 0:00:06.\n" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("name", "content", "options", "said"),
     [

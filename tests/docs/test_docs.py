@@ -8,12 +8,29 @@ import pytest
 ROOT = Path(__file__).parents[2]
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
 LINK = re.compile(r"\]\((?!https?:|mailto:)([^)#\s]+)(?:#[^)]*)?\)")
+PLACE = re.compile(r"\]\((?!https?:|mailto:)([^)#\s]*)#([^)\s]+)\)")
+CODE = re.compile(r"^ *```.*?^ *```", re.DOTALL | re.MULTILINE)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
 def test_every_link_leads_somewhere(page: Path) -> None:
     targets = LINK.findall(page.read_text())
     missing = [target for target in targets if not (page.parent / target).exists()]
+    assert missing == []
+
+
+def places_in(page: Path) -> set[str]:
+    """The names by which links reach the headings of a page, as code hosts make them."""
+    headings = re.findall(r"^#+ (.+)$", CODE.sub("", page.read_text()), re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", heading.lower()).strip().replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
+def test_every_link_to_a_place_finds_its_heading(page: Path) -> None:
+    targets = [
+        (page.parent / target if target else page, place) for target, place in PLACE.findall(page.read_text())
+    ]
+    missing = [f"{target.name}#{place}" for target, place in targets if place not in places_in(target)]
     assert missing == []
 
 

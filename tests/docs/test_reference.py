@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import json
 import re
 from dataclasses import replace
 from pathlib import Path
@@ -77,3 +78,11 @@ def test_every_kind_of_idempotency_is_told() -> None:
     text = (DOCS / "api.md").read_text()
     for kind in {each.idempotency for each in declared_operations()}:
         assert f"\n| `{kind}` |" in text
+
+
+def test_the_generators_page_names_the_typescript_that_is_tested() -> None:
+    """Left out, npm takes the newest TypeScript, with which the generator may not start."""
+    locked = json.loads((DOCS.parent / "tests" / "generators" / "npm" / "package.json").read_text())
+    major = locked["devDependencies"]["typescript"].partition(".")[0]
+    text = (DOCS / "api.md").read_text(encoding="utf-8")
+    assert f"npx -p typescript@{major} -p @hey-api/openapi-ts openapi-ts " in text

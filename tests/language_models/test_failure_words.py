@@ -19,7 +19,7 @@ FAILURES = [
 @pytest.mark.parametrize("failure", FAILURES, ids=lambda each: getattr(each, "code", None) or each.how)
 def test_a_client_reads_slot_cause_status_and_remedy(failure: ModelFailed | ModelAway) -> None:
     told = told_to_client(failure, "claude")
-    assert told.startswith("The language model of `claude` did not answer: ")
+    assert told.startswith("The language model of `claude` gave no usable answer: ")
     assert f"(HTTP {failure.status}). " in told
     assert told.endswith((" another `provider`.", "tell the operator of this server."))
     assert "org-7" not in told

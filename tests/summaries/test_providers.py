@@ -101,7 +101,7 @@ async def test_a_key_that_is_refused_fails_it_at_once(desk: Desk) -> None:
         shown = await opened.worked(made["id"])
     assert (shown["status"], shown["error"]["code"]) == ("failed", "provider_error")
     assert shown["error"]["message"] == (
-        "The language model of `openai` did not answer: its service refused the key (HTTP 401). "
+        "The language model of `openai` gave no usable answer: its service refused the key (HTTP 401). "
         "Name another `provider`, or tell the operator of this server."
     )
     (told,) = [each for each in lines if each["event"] == "summaries.model_failed"]

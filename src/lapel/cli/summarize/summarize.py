@@ -75,6 +75,8 @@ def summarize(
     end_on_sigterm()  # so that the model's process ends, and its folder is removed
     telemetry.configure("error", "auto", "summarize")
     transcript = read_transcript(file)
+    for lack in transcript.warnings:
+        say(f"{file}: {lack.message}")
     made = asyncio.run(_made(chosen, transcript, model))
     output: dict[str, Any] = msgspec.json.decode(made.output)
     if not transcript.has_times:

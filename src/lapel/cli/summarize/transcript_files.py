@@ -12,6 +12,7 @@ from lapel.cli.shared.faults import CommandError
 from lapel.cli.transcribe.batch import FileJob, FileProblem, transcribe_all
 from lapel.cli.transcribe.transcribe import scratch
 from lapel.foundation.text_cleaning import plain
+from lapel.foundation.timed_warnings import TimedWarning
 from lapel.slices.transcription.providers.protocol import Wish
 from lapel.slices.transcription.service import Segment
 
@@ -25,11 +26,12 @@ _SECONDS_OF_A_LINE = 1.0
 
 
 class ReadTranscript(msgspec.Struct, frozen=True):
-    """The segments of a file. `has_times`: whether the file tells when they were said."""
+    """The segments of a file; `has_times`: whether it says when; `warnings`: what it lacks."""
 
     segments: list[Segment]
     language: str | None
     has_times: bool
+    warnings: list[TimedWarning] = msgspec.field(default_factory=list[TimedWarning])
 
 
 class _TranscriptJson(msgspec.Struct, frozen=True):
@@ -37,10 +39,12 @@ class _TranscriptJson(msgspec.Struct, frozen=True):
 
     segments: list[Segment]
     language: str | None = None
+    warnings: list[TimedWarning] = msgspec.field(default_factory=list[TimedWarning])
 
 
 class _ReportedFile(msgspec.Struct, frozen=True):
     transcript: _TranscriptJson | None = None
+    warnings: list[TimedWarning] = msgspec.field(default_factory=list[TimedWarning])
 
 
 class _BatchJson(msgspec.Struct, frozen=True):
@@ -77,11 +81,15 @@ def _of_json(name: str, content: bytes) -> ReadTranscript:
         except (msgspec.DecodeError, RecursionError):
             continue
         if isinstance(read, _BatchJson):
-            made = [each.transcript for each in read.files if each.transcript is not None]
+            made = [
+                msgspec.structs.replace(each.transcript, warnings=each.warnings)
+                for each in read.files
+                if each.transcript is not None
+            ]
             if len(made) != 1:
                 raise CommandError(f"{name}: it has {len(made)} transcripts, and one is needed.")
             read = made[0]
-        return ReadTranscript(read.segments, read.language, has_times=True)
+        return ReadTranscript(read.segments, read.language, has_times=True, warnings=read.warnings)
     raise CommandError(
         f"{name}: no transcript as JSON. It must have `segments`, as GET /v1/transcriptions/ID answers them."
     )
@@ -111,4 +119,5 @@ def _transcribed(path: Path) -> ReadTranscript:
     came = results[0].came
     if isinstance(came, FileProblem):
         raise CommandError(f"{path}: {came.message}")
-    return ReadTranscript(came.transcript.segments, came.transcript.language, has_times=True)
+    heard = came.transcript
+    return ReadTranscript(heard.segments, heard.language, has_times=True, warnings=heard.warnings)

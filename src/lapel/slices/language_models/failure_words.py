@@ -53,7 +53,7 @@ def told_to_client(failure: ModelFailed | ModelAway, slot: str) -> str:
         if failure.code == "account" and failure.status in (401, 403):
             how = _REFUSED_KEY
     status = "" if failure.status is None else f" (HTTP {failure.status})"
-    return f"The language model of `{slot}` did not answer: {how}{status}. {remedy}"
+    return f"The language model of `{slot}` gave no usable answer: {how}{status}. {remedy}"
 
 
 def told_to_log(failure: ModelFailed | ModelAway, slot: str) -> dict[str, str | int | None]:
