@@ -19,9 +19,11 @@ from typing import Any
 import asyncpg
 import httpx
 import psutil
+import pytest
 
 from lapel.embedded.postgres.supervisor import EmbeddedPostgres
 from tests.support.client import api_client
+from tests.support.patience import LONG
 from tests.support.running import Running, running
 from tests.support.tenants import Tenant, bearer, make_tenant
 
@@ -230,3 +232,30 @@ async def test_while_the_store_hangs_what_needs_it_is_answered_in_time(
             assert (again.status_code, again.json().get("status")) == (200, "uploaded"), again.text
             released = await owner.client.send(owner.firmware())
             assert released.status_code == 201, released.text
+
+
+async def test_a_probe_does_not_wait_until_a_hanging_database_gives_its_connection_back(
+    own_postgres: EmbeddedPostgres, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A load balancer and Prometheus wait for a few seconds. Here the connection comes back only later."""
+    answered = asyncio.Event()
+    release = asyncpg.pool.Pool.release
+
+    async def release_later(pool: Any, connection: Any, *, timeout: float | None = None) -> None:
+        await answered.wait()
+        await release(pool, connection, timeout=timeout)
+
+    async with running(tmp_path, own_postgres.dsn()) as live, api_client(live.url) as client:
+        assert (await client.get("/health")).status_code == 200
+        monkeypatch.setattr(asyncpg.pool.Pool, "release", release_later)
+        try:
+            with stopped(own_postgres):
+                async with asyncio.timeout(LONG):
+                    health = await client.get("/health")
+                    ready = await client.get("/health/ready")
+                    metrics = await client.get("/metrics")
+        finally:
+            answered.set()
+    assert (health.status_code, ready.status_code) == (503, 503)
+    assert ready.json()["database"] == "disconnected"
+    assert "lapel_database_up 0.0" in metrics.text

@@ -21,7 +21,12 @@ from lapel.foundation.database.schema.schema_version import (
     SchemaFound,
     newest_revision,
 )
-from lapel.foundation.database.time_limits import is_pooled, is_refusal_of_pooler, limits
+from lapel.foundation.database.time_limits import (
+    is_pooled,
+    is_refusal_of_pooler,
+    limits,
+    shares_backends,
+)
 from lapel.foundation.storage.credentials import botocore_chain
 from lapel.foundation.storage.errors import StoreUnavailable
 from lapel.hosting.data_folder import DataFolder, DataFolderError, store_credentials
@@ -187,6 +192,7 @@ def prepare_database(settings: Settings, folder: DataFolder | None) -> None:
         return
     if settings.role in {"all", "api", "worker"}:
         check_schema(str(settings.database_url), pooled=is_pooled(settings))
+        check_listening(settings)
 
 
 def _bring_schema(database_url: str) -> None:
@@ -258,6 +264,31 @@ def check_schema(database_url: str, *, pooled: bool = False) -> None:
         raise DataFolderError(
             f"The database has schema {found.revision} of a newer Lapel, on which only versions with schema "
             f"{found.oldest} or newer may run; this one knows {needed}. Use the newer one."
+        )
+
+
+def check_listening(settings: Settings) -> None:
+    """Raises DataFolderError when the URL for LISTEN leads through a pooler of transactions.
+
+    It would lose notifications, and end each session of a worker's queue after seconds.
+    """
+    # Not needed with the embedded database.
+    import asyncpg  # noqa: PLC0415
+
+    async def limited(url: str) -> bool:
+        async with asyncio.timeout(_DATABASE_SECONDS):
+            return await shares_backends(url)
+
+    name = "LAPEL_LISTEN_DATABASE_URL" if is_pooled(settings) else "LAPEL_DATABASE_URL"
+    try:
+        is_shared = asyncio.run(limited(str(settings.listen_database_url or settings.database_url)))
+    except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError):
+        return  # the processes try again for as long as they run, and log it
+    if is_shared:
+        remedy = "let it" if is_pooled(settings) else "let LAPEL_LISTEN_DATABASE_URL"
+        raise DataFolderError(
+            f"{name} leads through PgBouncer or another pooler of transactions, which loses notifications: "
+            f'{remedy} name PostgreSQL itself. See "PgBouncer" in docs/operations.md.'
         )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import os
 import re
 import shutil
@@ -21,6 +22,9 @@ from lapel.embedded.postgres import install
 from lapel.embedded.postgres.supervisor import EmbeddedPostgres
 from lapel.foundation.database.pool import Database
 from lapel.foundation.ports import open_ports
+from lapel.hosting.data_folder import DataFolderError
+from lapel.hosting.prepare import prepare_database
+from lapel.settings import Settings
 from tests.support.client import api_client
 from tests.support.database_proxy import KNOWN, database_proxy
 from tests.support.patience import LONG, Deadline, patience
@@ -43,12 +47,20 @@ def documented() -> str:
 
 @pytest.fixture
 def pgbouncer(postgres: EmbeddedPostgres, fresh_database: str) -> Generator[str]:
-    """The URL of a PgBouncer as documented; only addresses and passwords are those of the test."""
+    """The URL of a PgBouncer as documented."""
+    with start_pgbouncer(postgres, fresh_database) as url:
+        yield url
+
+
+@contextlib.contextmanager
+def start_pgbouncer(postgres: EmbeddedPostgres, fresh_database: str, **more: str) -> Generator[str]:
+    """The URL of a PgBouncer as documented; only addresses and passwords are those of the test, and `more`
+    settings."""
     (port,) = free_ports(1)
     name = fresh_database.partition("?")[0].rpartition("/")[2]
     changes = {
         "lapel": f"host={postgres.sockets} dbname={name} user=lapel", "listen_port": str(port),
-        "auth_type": "any", "auth_file": "", "unix_socket_dir": "",
+        "auth_type": "any", "auth_file": "", "unix_socket_dir": "", **more,
     }  # fmt: skip
     lines = [line for line in documented().splitlines() if line.partition(" =")[0] not in changes]
     lines.insert(lines.index("[databases]") + 1, f"lapel = {changes.pop('lapel')}")
@@ -232,8 +244,57 @@ def test_without_a_connection_past_it_lapel_says_what_to_set(
         assert done.returncode == 1
         last = done.stderr.splitlines()[-1]
         assert "set LAPEL_LISTEN_DATABASE_URL to a connection past it" in last, done.stderr
+    (broken,) = (
+        each
+        for each in json.loads(run("doctor", "--json", env=env).stdout)["findings"]
+        if each["part"] == "database"
+    )
+    assert "set LAPEL_LISTEN_DATABASE_URL" in broken["detail"]
+    assert broken["remedy"] is None, "it is not in the log of PostgreSQL"
     env |= {"LAPEL_DATABASE_URL": fresh_database, "LAPEL_LISTEN_DATABASE_URL": pgbouncer}
     done = run("init", env=env)
     assert done.returncode == 1
     wrong = "LAPEL_LISTEN_DATABASE_URL names PgBouncer or another pooler: let it name PostgreSQL itself."
     assert done.stderr.startswith(f"lapel: {wrong}")
+
+
+@needs_pgbouncer
+@pytest.mark.parametrize(
+    ("pool_mode", "refused"), [("transaction", True), ("session", False)], ids=["transaction", "session"]
+)
+def test_a_pooler_that_only_ignores_the_limits_is_refused_if_it_loses_notifications(
+    postgres: EmbeddedPostgres, fresh_database: str, tmp_path: Path, pool_mode: str, refused: bool
+) -> None:
+    """A pooler of sessions loses none. `lapel serve` ends before it starts a process."""
+    ignored = "statement_timeout,lock_timeout,idle_in_transaction_session_timeout"
+    with start_pgbouncer(
+        postgres, fresh_database, pool_mode=pool_mode, ignore_startup_parameters=ignored
+    ) as url:
+        given = {
+            "LAPEL_DATABASE_URL": url,
+            "LAPEL_SECRET": "s" * 40,
+            "LAPEL_S3_ENDPOINT": "http://h",
+            "LAPEL_ROLE": "api",
+        }
+        for settings, remedy in (
+            (Settings.from_env(given), "let LAPEL_LISTEN_DATABASE_URL name PostgreSQL itself"),
+            (
+                Settings.from_env(given | {"LAPEL_LISTEN_DATABASE_URL": f"{url}?application_name=direct"}),
+                "LAPEL_LISTEN_DATABASE_URL leads through",
+            ),
+        ):
+            if refused:
+                with pytest.raises(DataFolderError, match=remedy):
+                    prepare_database(settings, None)
+            else:
+                prepare_database(settings, None)
+        assert ("pooler" in asyncio.run(findings(tmp_path, url))) is refused, "doctor says the same"
+
+
+def test_a_server_starts_though_the_connection_for_listen_is_away(fresh_database: str) -> None:
+    """Its processes log it, and try again."""
+    nowhere = "postgresql://nobody@127.0.0.1:1/nothing"
+    given = {"LAPEL_DATABASE_URL": fresh_database, "LAPEL_SECRET": "s" * 40, "LAPEL_S3_ENDPOINT": "http://h"}
+    prepare_database(
+        Settings.from_env(given | {"LAPEL_ROLE": "api", "LAPEL_LISTEN_DATABASE_URL": nowhere}), None
+    )

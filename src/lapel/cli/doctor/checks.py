@@ -25,6 +25,7 @@ from lapel.embedded.postgres.supervisor import EmbeddedPostgres
 from lapel.foundation.core.disk_guard import reserve_of
 from lapel.foundation.database.pool import DATABASE_AWAY
 from lapel.foundation.database.schema.schema_version import SCHEMA_FOUND, SchemaFound, newest_revision
+from lapel.foundation.database.time_limits import is_refusal_of_pooler
 from lapel.foundation.ports import credential_source
 from lapel.foundation.storage.errors import ObjectMissing, StoreUnavailable
 from lapel.hosting import prepare
@@ -236,7 +237,7 @@ def failed(fault: BaseException, settings: Settings, part: str = "database") -> 
     sentence = explain(fault, in_doctor=True)
     if sentence is None:
         raise fault
-    if isinstance(fault, DataFolderError):  # it says what to do
+    if isinstance(fault, DataFolderError) or is_refusal_of_pooler(fault):  # the sentence says what to do
         return Finding("database", "broken", sentence)
     if isinstance(fault, (CommandError, StoreUnavailable)):
         return Finding("store", "broken", sentence)

@@ -12,7 +12,7 @@ import asyncpg
 from lapel.cli.doctor.checks import Finding, failed
 from lapel.cli.shared.faults import direct_url
 from lapel.foundation.database.pool import API_CONNECTIONS, CONNECTIONS, DATABASE_AWAY
-from lapel.foundation.database.time_limits import is_pooled, limits
+from lapel.foundation.database.time_limits import is_pooled, limits, shares_backends
 from lapel.slices.audit.chain.chain_queries import changeable_tables
 
 if TYPE_CHECKING:
@@ -28,7 +28,6 @@ _BESIDE_POOL_OF_API, _BESIDE_POOL_OF_WORKER = 5, 10
 
 # What PostgreSQL limits outside a transaction: `0` is no limit.
 IN_FORCE = "SELECT $1::text[], array(SELECT current_setting(name) FROM unnest($1::text[]) name)"
-BACKEND = "SELECT pg_backend_pid()"
 # Without the right to read statistics, a role sees that there are standbys, but not of which kind.
 ASYNCHRONOUS = """
 SELECT count(*) > 0 AND (current_setting('synchronous_commit') IN ('off', 'local')
@@ -54,7 +53,7 @@ async def connections(connection: Connection, ports: Ports, workers: int) -> Asy
     settings = ports.settings
     if settings.uses_embedded_database:
         return
-    if (pooler := await _pooler(connection, settings)) is not None:
+    if (pooler := await _pooler(settings)) is not None:
         yield pooler
     yield await _time_limits(connection, settings)
     if await connection.fetchval(ASYNCHRONOUS):
@@ -67,34 +66,24 @@ async def connections(connection: Connection, ports: Ports, workers: int) -> Asy
         yield await _room(connection, settings, workers)
 
 
-async def _pooler(connection: Connection, settings: Settings) -> Finding | None:
-    """A finding if LISTEN leads nowhere, or through a pooler, which gives its clients other numbers of
-    processes."""
-    if not is_pooled(settings):
-        leads_past = await _is_direct(connection)
+async def _pooler(settings: Settings) -> Finding | None:
+    """A finding if LISTEN leads nowhere, or through a pooler of transactions."""
+    try:
+        with direct_url(settings) as url:
+            is_shared = await shares_backends(url)
+    except (asyncpg.PostgresError, *DATABASE_AWAY) as fault:  # not of the pool's connection
+        return failed(fault, settings, "pooler")
+    if not is_shared:
+        return None
+    if is_pooled(settings):
+        remedy, name = "Let it name PostgreSQL itself", "LAPEL_LISTEN_DATABASE_URL"
+    else:
         remedy = "Set LAPEL_LISTEN_DATABASE_URL to a connection past it"
         name = "LAPEL_DATABASE_URL"
-    else:
-        try:
-            with direct_url(settings) as url:
-                direct = await asyncpg.connect(url, timeout=10)
-                try:
-                    leads_past = await _is_direct(direct)
-                finally:
-                    await direct.close()
-        except (asyncpg.PostgresError, *DATABASE_AWAY) as fault:  # not of the pool's connection
-            return failed(fault, settings, "pooler")
-        remedy, name = "Let it name PostgreSQL itself", "LAPEL_LISTEN_DATABASE_URL"
-    if leads_past:
-        return None
     return Finding(
         "pooler", "warning", f"{name} leads through PgBouncer or another pooler, which loses notifications",
         f'{remedy}: see "PgBouncer" in docs/operations.md.',
     )  # fmt: skip
-
-
-async def _is_direct(connection: Connection) -> bool:
-    return await connection.fetchval(BACKEND) == connection.get_server_pid()
 
 
 async def _time_limits(connection: Connection, settings: Settings) -> Finding:

@@ -23,6 +23,9 @@ _STATEMENT = "15s"
 _IDLE_TRANSACTION = "60s"
 UNLIMITED = {"statement_timeout": "0", "lock_timeout": "0", "idle_in_transaction_session_timeout": "0"}
 """For connections of migrations and dumps, whatever limits the role has."""
+BACKEND = "SELECT pg_backend_pid()"
+_CONNECT_SECONDS = 10
+_LOOKS = 5
 # What a pooler says of a parameter that it does not keep for its clients.
 _REFUSED = "unsupported startup parameter"
 
@@ -49,3 +52,25 @@ def is_refusal_of_pooler(error: BaseException) -> bool:
 def add_limits(begin: str, lock_seconds: float) -> str:
     """The statement that begins a transaction, with the limits of this transaction, for one round trip."""
     return begin + "".join(f" SET LOCAL {name} = '{value}';" for name, value in limits(lock_seconds).items())
+
+
+async def shares_backends(url: str) -> bool:
+    """Whether two connections get the same process of PostgreSQL, as behind a pooler of transactions.
+
+    A pooler gives its clients other numbers of processes than PostgreSQL has. One that keeps a process for
+    each session is no obstacle. Raises the driver's errors when the database cannot be reached.
+    """
+    first = await asyncpg.connect(url, timeout=_CONNECT_SECONDS)
+    try:
+        if await first.fetchval(BACKEND) == first.get_server_pid():
+            return False
+        second = await asyncpg.connect(url, timeout=_CONNECT_SECONDS)
+        try:
+            for _ in range(_LOOKS):  # meanwhile another client may get the process of the first
+                if await first.fetchval(BACKEND) == await second.fetchval(BACKEND):
+                    return True
+        finally:
+            await second.close(timeout=1.0)
+    finally:
+        await first.close(timeout=1.0)
+    return False

@@ -20,7 +20,8 @@ from lapel.slices.recordings.service import FINDINGS
 from lapel.slices.retention.service import ERASED
 from lapel.slices.search.service import measure_waiting
 from lapel.slices.system.process_metrics import ProcessMetrics, build_info
-from lapel.slices.system.service import AWAY, PROBE_SECONDS
+from lapel.slices.system.service import AWAY
+from lapel.slices.system.shared_look import PROBE_SECONDS, SharedLook
 from lapel.slices.webhooks.service import LATE, measure_backlog
 
 if TYPE_CHECKING:
@@ -40,19 +41,26 @@ class Metrics(ProcessMetrics):
     def __init__(self, ports: Ports) -> None:
         super().__init__(ports.settings, ports.ids)
         self._ports = ports
+        self._installation = SharedLook(self._read, "metrics")
+        self._backlog = SharedLook(self._read_waiting, "metrics of what waits")
 
     async def _counted(self) -> list[Metric]:
         """The metrics from the database: jobs, workers, findings, erasures by retention, and what waits."""
         up = "Whether the database answered this request."
         try:
-            async with asyncio.timeout(PROBE_SECONDS), self._ports.database.acquire() as connection:
-                jobs = await connection.fetch(JOBS)
-                workers = await count_workers(connection)
-                findings = await connection.fetch(FINDINGS)
-                erased = await connection.fetch(ERASED)
+            told = await self._installation.get()
         except AWAY as error:
             OUTAGES.tell(_log, "metrics.database_away", error)
             return [build_info(), GaugeMetricFamily("lapel_database_up", up, 0)]
+        return [build_info(), GaugeMetricFamily("lapel_database_up", up, 1), *told, *await self._waiting()]
+
+    async def _read(self) -> list[Metric]:
+        """What the database tells of the whole installation. Raises one of AWAY."""
+        async with asyncio.timeout(PROBE_SECONDS), self._ports.database.acquire() as connection:
+            jobs = await connection.fetch(JOBS)
+            workers = await count_workers(connection)
+            findings = await connection.fetch(FINDINGS)
+            erased = await connection.fetch(ERASED)
         queued = GaugeMetricFamily(
             "lapel_jobs",
             "Jobs in the queue; `failed` jobs are held for the operator.",
@@ -72,15 +80,8 @@ class Metrics(ProcessMetrics):
         )
         for row in erased:
             retention.add_metric((row["kind"],), row["erased"])
-        return [
-            build_info(),
-            GaugeMetricFamily("lapel_database_up", up, 1),
-            GaugeMetricFamily("lapel_workers", "Workers seen in the last 30 seconds.", workers),
-            queued,
-            found,
-            retention,
-            *await self._waiting(),
-        ]
+        seen = GaugeMetricFamily("lapel_workers", "Workers seen in the last 30 seconds.", workers)
+        return [seen, queued, found, retention]
 
     async def _waiting(self) -> list[Metric]:
         """How far the workers are behind; nothing if the database cannot tell in time.
@@ -89,14 +90,17 @@ class Metrics(ProcessMetrics):
         their own: if it ends, the database is not away.
         """
         try:
-            async with asyncio.timeout(PROBE_SECONDS), self._ports.database.acquire() as connection:
-                backlog = await measure_backlog(connection)
-                waiting = await outbox.waiting_seconds(connection)
-                vectors = await measure_waiting(connection)
-                publications = await measure_publications(connection, self._ports.clock.now())
+            return await self._backlog.get()
         except AWAY as error:
             _log.warning("metrics.waiting_unknown", error=type(error).__name__)
             return []
+
+    async def _read_waiting(self) -> list[Metric]:
+        async with asyncio.timeout(PROBE_SECONDS), self._ports.database.acquire() as connection:
+            backlog = await measure_backlog(connection)
+            waiting = await outbox.waiting_seconds(connection)
+            vectors = await measure_waiting(connection)
+            publications = await measure_publications(connection, self._ports.clock.now())
         return _waiting(backlog, waiting, vectors, publications)
 
 

@@ -21,6 +21,7 @@ from lapel.foundation.http.calls import Reply
 from lapel.foundation.queue.jobs import count_workers
 from lapel.foundation.queue.queue_queries import QUEUE_REACHABLE
 from lapel.foundation.storage.errors import ObjectMissing, StoreUnavailable
+from lapel.slices.system.shared_look import PROBE_SECONDS, SharedLook
 from lapel.slices.system.wire import Health, Migrations, Readiness
 
 if TYPE_CHECKING:
@@ -30,7 +31,6 @@ if TYPE_CHECKING:
     from lapel.foundation.ports import Ports
     from lapel.slices.system.wire import DiskState, QueueState
 
-PROBE_SECONDS = 2.0
 AWAY = (Unavailable, asyncpg.PostgresError, *DATABASE_AWAY)
 """The errors that a probe gets if the database does not answer."""
 
@@ -59,7 +59,7 @@ class Probe:
 
     def __init__(self, ports: Ports) -> None:
         self._ports = ports
-        self._asking: asyncio.Task[bool] | None = None
+        self._asking = SharedLook(self._ask_database, "health")
         self._looking: asyncio.Task[tuple[_Parts, bool]] | None = None
         settings = ports.settings
         self._store_disk = (
@@ -70,9 +70,10 @@ class Probe:
 
     async def database(self) -> bool:
         """Whether the database answers requests in time, and accepts writes."""
-        if self._asking is None or self._asking.done():
-            self._asking = asyncio.create_task(self._ask_database(), name="health")
-        return await asyncio.shield(self._asking)
+        try:
+            return await self._asking.get()
+        except TimeoutError:
+            return False
 
     async def _ask_database(self) -> bool:
         try:

@@ -14,6 +14,7 @@ from lapel.foundation.build_info import commit
 from lapel.foundation.core.asgi import routed_path
 from lapel.foundation.core.disk_guard import DiskGuard
 from lapel.slices.system.process_metrics import ProcessMetrics, answer_small
+from lapel.slices.system.shared_look import SharedLook
 from lapel.slices.system.wire import StoreHealth, StoreReadiness
 
 if TYPE_CHECKING:
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
     from lapel.settings import Settings
     from lapel.slices.system.process_metrics import SmallAnswer
 
-_PROBE_SECONDS = 2.0
 _PATHS = frozenset(("/health", "/health/ready", "/metrics"))
 _encode = msgspec.json.Encoder().encode
 
@@ -41,7 +41,7 @@ class StoreStatus:
         objects = settings.data_dir / "objects"
         self._bucket = objects / settings.s3_bucket
         self._disk = DiskGuard(objects, settings.min_free_bytes, part=1.0)
-        self._looking: asyncio.Task[StoreReadiness] | None = None
+        self._folder = SharedLook(lambda: asyncio.to_thread(self._look), "store-status")
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
@@ -62,12 +62,9 @@ class StoreStatus:
         return status, ((b"content-type", b"application/json"), *retry), _encode(body)
 
     async def _state(self) -> StoreReadiness:
-        """Simultaneous checks share one look, because anybody may ask, and the disk may hang."""
-        if self._looking is None or self._looking.done():
-            self._looking = asyncio.create_task(asyncio.to_thread(self._look), name="store-status")
+        """The disk may hang."""
         try:
-            async with asyncio.timeout(_PROBE_SECONDS):
-                return await asyncio.shield(self._looking)
+            return await self._folder.get()
         except TimeoutError:
             return _readiness(serves=False, takes=False)
 
