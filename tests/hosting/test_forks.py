@@ -154,3 +154,9 @@ def test_beside_another_thread_a_process_is_a_program(started: list[tuple[str, R
         done.set()
         thread.join()
     assert started == [("program", "api")]
+
+
+def test_a_start_that_fails_at_once_says_nothing_of_the_imports_that_it_began() -> None:
+    program = "from lapel.hosting.forks import Forks; Forks(frozenset({'api'}))"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")

@@ -73,7 +73,11 @@ class Forks:
         # The worker's fork imports the rest, because clients do not wait for it. Here it would take 16 MB
         # more, because the worker writes to most of these pages, and so gets copies of them.
         for role in self._roles - {"worker"}:
-            _load(role)
+            try:
+                _load(role)
+            except RuntimeError:  # Python ends, because the start failed at once, and refuses some imports
+                if threading.main_thread().is_alive():
+                    raise
 
 
 def _has_one_thread() -> bool:

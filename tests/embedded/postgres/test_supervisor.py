@@ -244,6 +244,24 @@ def test_only_the_main_thread_may_start_it(folder: Path) -> None:
     assert "main thread" in str(caught[0])
 
 
+@pytest.mark.skipif(not ROOT or sys.platform != "linux", reason="only root has these rights")
+@pytest.mark.parametrize("lacking", [["CAP_CHOWN"], ["CAP_KILL", "CAP_SETUID"]])
+def test_a_root_without_the_rights_to_run_it_says_what_to_do(tmp_path: Path, lacking: list[str]) -> None:
+    numbers = {"CAP_CHOWN": 0, "CAP_KILL": 5, "CAP_SETUID": 7}  # capability.h
+    kept = set(range(32)) - {numbers[each] for each in lacking}
+    script = (
+        "import sys; from pathlib import Path; from lapel.foundation.workers import kernel_calls\n"
+        "from lapel.embedded.postgres.supervisor import EmbeddedPostgres\n"
+        f"kernel_calls.drop_capabilities({kept})\n"
+        "EmbeddedPostgres(Path(sys.argv[1])).start()\n"
+    )
+    command = [sys.executable, "-c", script, str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    told = done.stderr.splitlines()[-1]
+    assert f"this root lacks {', '.join(lacking)} to run it as another account. Run Lapel as an" in told
+    assert list(tmp_path.iterdir()) == []
+
+
 @pytest.mark.skipif(not ROOT, reason="only root needs a copy")
 def test_programs_that_its_account_cannot_reach_are_copied(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

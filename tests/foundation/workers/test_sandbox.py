@@ -143,6 +143,18 @@ def test_a_root_that_is_one_only_in_its_container_goes_on(folder: Path) -> None:
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
+def test_a_root_that_may_not_change_its_account_goes_on_and_says_so() -> None:
+    script = (
+        "import json; from lapel.foundation.workers import kernel_calls, sandbox\n"
+        "kernel_calls.drop_capabilities()\n"
+        "print(json.dumps({e.name: e.why for e in sandbox.confine([], needs_code=False)}))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    why = json.loads(done.stdout)["own account (65531)"]
+    assert why == "root may not change its account here: give it CAP_SETUID and CAP_SETGID"
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
 def test_the_folder_that_keeps_the_models_from_their_account_is_named(folder: Path) -> None:
     barred = folder / "barred"
     (barred / "inner").mkdir(parents=True)

@@ -95,6 +95,7 @@ def local(settings: Settings) -> Iterator[Finding]:
 
 def _programs() -> Finding:
     try:
+        install.check_rights()
         who = install.account(lambda _: None)
         place = install.programs(who, install.postgres_folder())
     except PostgresError as fault:

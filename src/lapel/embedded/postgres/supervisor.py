@@ -119,6 +119,7 @@ class EmbeddedPostgres:
         if self._process is not None and self._process.poll() is None:
             return
         check_major(self.data)
+        install.check_rights()
         who = install.account(self._say)
         self._programs = install.programs(who, self._package or install.postgres_folder())
         self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)

@@ -16,14 +16,15 @@ import struct
 from collections.abc import Collection, Sequence
 from pathlib import Path
 
-# Capabilities: to open files in spite of their modes, to signal processes of other accounts, to change the
-# account, to drop capabilities from the bounding set, and (among much else) to make namespaces.
-DAC_OVERRIDE, KILL, SETGID, SETUID, SETPCAP, SYS_ADMIN = 1, 5, 6, 7, 8, 21
+# Capabilities: to give files away, to open files in spite of their modes, to signal processes of other
+# accounts, to change the account, to drop capabilities from the bounding set, and (among much else) to make
+# namespaces.
+CHOWN, DAC_OVERRIDE, KILL, SETGID, SETUID, SETPCAP, SYS_ADMIN = 0, 1, 5, 6, 7, 8, 21
 CLONE_NEWUSER, CLONE_NEWNET = 0x1000_0000, 0x4000_0000
 
 _SET_DUMPABLE, _CAPBSET_READ, _CAPBSET_DROP, _SET_NO_NEW_PRIVS, _CAP_AMBIENT = 4, 23, 24, 38, 47
 _AMBIENT_CLEAR_ALL = 4
-_CAPABILITY_VERSION = 0x2008_0522
+_HEADER = struct.pack("=Ii", 0x2008_0522, 0)  # the version of capget and capset, and this process
 
 # Constants of linux/landlock.h. `_FS_RIGHTS`: rights on files, by the ABI version that introduced them.
 _READING = 0b1101  # execute, read_file, read_dir
@@ -108,13 +109,17 @@ def shrink_bounding_set(kept: Collection[int] = ()) -> None:
 def drop_capabilities(kept: Collection[int] = ()) -> None:
     """Gives up every capability but those of `kept` (numbers below 32) that are held, also as uid 0."""
     _prctl(_CAP_AMBIENT, _AMBIENT_CLEAR_ALL)
-    header = struct.pack("=Ii", _CAPABILITY_VERSION, 0)
-    held = ctypes.create_string_buffer(24)
-    _checked(_libc().capget(header, held))
-    _, permitted, *_ = struct.unpack("=6I", held)
-    bits = sum(1 << number for number in kept) & permitted
+    bits = sum(1 << number for number in kept if is_held(number))
     # Effective, permitted, inheritable; then the same for the capabilities from 32 on.
-    _checked(_libc().capset(header, struct.pack("=6I", bits, bits, 0, 0, 0, 0)))
+    _checked(_libc().capset(_HEADER, struct.pack("=6I", bits, bits, 0, 0, 0, 0)))
+
+
+def is_held(capability: int) -> bool:
+    """Whether this process may use a capability (a number below 32)."""
+    held = ctypes.create_string_buffer(24)
+    _checked(_libc().capget(_HEADER, held))
+    _, permitted, *_ = struct.unpack("=6I", held)
+    return bool(permitted >> capability & 1)
 
 
 def unshare(flags: int) -> None:

@@ -178,6 +178,8 @@ def _barred(uid: int, needed: Sequence[Path]) -> str | None:
             back.callback(os.setegid, gid)
             os.seteuid(uid)
             back.callback(os.seteuid, own)
+        except PermissionError:
+            return "root may not change its account here: give it CAP_SETUID and CAP_SETGID"
         except OSError:  # it has no place in our user namespace
             return "the account does not exist in this user namespace"
         bar = next((_bar(path) for path in needed if not _may_read(path)), None)
