@@ -90,6 +90,8 @@ class Folder:
         self.recent = RecentObjects()
         self.waiting = 0
         """Bytes of bodies that have arrived, and that no thread has got yet."""
+        self.sending = 0
+        """Bytes of answers that are read from files, and that clients have not taken yet."""
         self._most_moving = threads // 2
         self._moving = 0
         self._buckets: dict[str, Bucket] = {}
