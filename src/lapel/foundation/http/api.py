@@ -22,7 +22,7 @@ from lapel.foundation.database.turns.world_shares import PROJECT, WORLD, TokenWo
 from lapel.foundation.http.deadline import Deadlines
 from lapel.foundation.http.input.client_address import ClientAddresses
 from lapel.foundation.http.input.headers import is_date, refuse_repeated
-from lapel.foundation.http.large_bodies import LargeBodies
+from lapel.foundation.http.input.large_bodies import LargeBodies
 from lapel.foundation.http.large_responses import LargeAnswers, is_large, pieces_while_admitted, room_of
 from lapel.foundation.http.operations import (
     DirectHandler,

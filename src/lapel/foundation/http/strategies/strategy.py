@@ -19,8 +19,8 @@ from lapel.foundation.database.turns.world_shares import PROJECT, WORLD
 from lapel.foundation.http.calls import Body, Query
 from lapel.foundation.http.input.decoding import BodyDecoder, QueryDecoder
 from lapel.foundation.http.input.headers import check_content_type, check_version, wants_strictness
+from lapel.foundation.http.input.large_bodies import LargeBodies, too_large
 from lapel.foundation.http.input.unknown_fields import UnknownFields, warning_of
-from lapel.foundation.http.large_bodies import LargeBodies, too_large
 from lapel.foundation.http.operations import Response
 from lapel.foundation.http.strategies import idempotency
 

@@ -8,7 +8,7 @@ import pytest
 
 from lapel.foundation.core.asgi import ClientGone, Message
 from lapel.foundation.core.errors import PayloadTooLarge, Unavailable
-from lapel.foundation.http.large_bodies import LargeBodies
+from lapel.foundation.http.input.large_bodies import LargeBodies
 from tests.support.patience import LONG
 
 LIMIT = 2**20
