@@ -7,6 +7,7 @@ import asyncio
 import httpx
 import pytest
 
+from tests.support.client import api_client
 from tests.support.patience import LONG
 from tests.support.running import Running
 from tests.support.tenants import Tenant
@@ -84,7 +85,7 @@ async def test_bodies_that_never_end_do_not_fill_the_memory_and_leave_others_roo
         assert {each.result() for each in ended} == {b"HTTP/1.1 503 Service Unavailable\r\n"}
         assert held
         body = {"external_id": "other", "metadata": {}, "padding": "x" * 900_000}
-        async with httpx.AsyncClient(base_url=live.url, trust_env=False, timeout=LONG) as client:
+        async with api_client(live.url) as client:
             assert (
                 await client.post("/v1/end-users", json=body, headers=stranger.headers)
             ).status_code == 201
