@@ -20,6 +20,7 @@ UNCHECKED = {
     "conformance/test_embedded_reading.py": "the store's answers",
     "contract/test_list_plans.py": "rows of the test's own, which no route would have made",
     "contract/test_large_answers.py": "answers that only look like those of the operations",
+    "embedded/s3/calls/test_slow_readers.py": "the store's answers",
     "embedded/s3/protocol/test_body.py": "the store's answers",
     "foundation/http/test_api.py": "operations of the test's own",
     "foundation/http/test_client_ids.py": "messages of MCP",

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import httpx
 import pytest
 
+from tests.support.client import api_client
+from tests.support.patience import LONG
+from tests.support.running import Running
 from tests.support.tenants import Tenant
 
 METADATA_LIMIT = 16 * 1024
@@ -56,3 +61,35 @@ async def test_a_header_that_is_there_twice_is_refused(
     for each in (tenant, stranger):
         listed = await client.get("/v1/end-users", headers=each.headers)
         assert listed.json()["data"] == []
+
+
+@pytest.mark.deep
+async def test_bodies_that_never_end_do_not_fill_the_memory_and_leave_others_room(
+    live: Running, tenant: Tenant, stranger: Tenant
+) -> None:
+    """Most of each body is sent at once. Without a limit, all of them would stay until their time is over."""
+    port = int(live.url.rpartition(":")[2])
+    head = (
+        f"POST /v1/end-users HTTP/1.1\r\nHost: h\r\nAuthorization: {tenant.headers['Authorization']}\r\n"
+        "Content-Length: 1000000\r\n\r\n"
+    )
+    answers: list[asyncio.Task[bytes]] = []
+    writers: list[asyncio.StreamWriter] = []
+    for _ in range(80):
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(head.encode() + bytes(900_000))
+        writers.append(writer)
+        answers.append(asyncio.create_task(reader.readuntil(b"\r\n")))
+    try:
+        ended, held = await asyncio.wait(answers, timeout=LONG, return_when="FIRST_COMPLETED")
+        assert {each.result() for each in ended} == {b"HTTP/1.1 503 Service Unavailable\r\n"}
+        assert held
+        body = {"external_id": "other", "metadata": {}, "padding": "x" * 900_000}
+        async with api_client(live.url) as client:
+            assert (
+                await client.post("/v1/end-users", json=body, headers=stranger.headers)
+            ).status_code == 201
+    finally:
+        for writer in writers:
+            writer.transport.abort()
+        await asyncio.gather(*answers, return_exceptions=True)

@@ -1,14 +1,19 @@
-"""Bodies in chunks: what stands between their bytes has a limit, and many small chunks hold up nobody."""
+"""Bodies in chunks: trailers, lines without end, and chunks of one byte."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import AsyncIterator
 
 import pytest
 
-from tests.hosting.test_listener import CLOSE, Served, served, status
+from tests.hosting.test_listener import CLOSE, Served, serving, status
 
-__all__ = ["served"]
+
+@pytest.fixture
+async def served() -> AsyncIterator[Served]:
+    async with serving() as it:
+        yield it
 
 
 async def test_trailers_do_not_become_headers(served: Served) -> None:
@@ -43,3 +48,10 @@ async def test_small_chunks_are_parsed_some_at_a_time(served: Served) -> None:
     answer = await served.talk(head + b"1\r\nz\r\n" * 40_000 + b"0\r\n\r\n" + CLOSE)
     assert re.findall(rb"\r\n\r\n(\d+)", answer) == [b"40000", b"0"]
     assert 0 < served.app.largest < 4000
+
+
+async def test_nothing_behind_the_last_request_is_taken_for_one(served: Served) -> None:
+    """The server has read further than it has parsed when its answer ends the connection."""
+    head = b"PUT /deaf HTTP/1.1\r\nhost: h\r\nconnection: close\r\ntransfer-encoding: chunked\r\n\r\n"
+    answer = await served.talk(head + b"1\r\nz\r\n" * 5000 + b"0\r\n\r\n" + CLOSE * 3)
+    assert (answer.count(b"HTTP/1.1 "), [each["path"] for each in served.app.scopes]) == (1, ["/deaf"])

@@ -22,6 +22,7 @@ from lapel.foundation.database.turns.world_shares import PROJECT, WORLD, TokenWo
 from lapel.foundation.http.deadline import Deadlines
 from lapel.foundation.http.input.client_address import ClientAddresses
 from lapel.foundation.http.input.headers import is_date, refuse_repeated
+from lapel.foundation.http.input.large_bodies import LargeBodies
 from lapel.foundation.http.large_responses import LargeAnswers, is_large, pieces_while_admitted, room_of
 from lapel.foundation.http.operations import (
     DirectHandler,
@@ -109,7 +110,7 @@ class Api:
         self._id_prefixes = id_prefixes or {}
         self._request_log = request_log
         self._followed: Container[int] = () if request_log is None else request_log.followed
-        self._checks = checks = Checks(authenticate, limiter, room, self.strangers, body_limit)
+        self._checks = checks = Checks(authenticate, limiter, room, self.strangers, LargeBodies(), body_limit)
         token_worlds = TokenWorlds()
 
         def compiled(operation: Operation) -> _AnyStrategy:

@@ -150,6 +150,8 @@ class GuardedProtocol(WholeMessages):
         In place of uvicorn's, which starts a timer for every answer: the sweep ends idle connections.
         """
         self.server_state.total_requests += 1
+        if self._running is not None:
+            self._running.body = bytearray()  # nobody takes what waits, and the connection may last long
         if self.transport.is_closing():
             return
         if self.flow.read_paused:

@@ -1,5 +1,6 @@
 """A body is on the disk when it is answered, also if the disk fails while more bytes come."""
 
+import asyncio
 import errno
 import os
 from collections.abc import AsyncGenerator, Callable
@@ -17,6 +18,7 @@ from lapel.foundation.core.asgi import CONNECTION, App, InThread, Receive, Scope
 from lapel.foundation.core.clock import SystemClock
 from lapel.foundation.storage.credentials import Credentials, StaticCredentials
 from lapel.foundation.storage.presign import Presigner
+from tests.support.patience import LONG, LOOK, patience
 
 MIB = 1 << 20
 
@@ -56,6 +58,39 @@ async def test_the_disk_writes_while_more_comes(
     stored = [path.name for path in (tmp_path / "recordings").rglob("*") if path.suffix in {".o", ".tmp"}]
     assert stored == (["k.o"] if failing is None else [])
     assert len(syncs) == (failing or 3)
+
+
+async def test_bodies_that_stop_before_a_batch_is_full_wait_on_the_disk(tmp_path: Path) -> None:
+    """Each client has sent less than a thread takes at once. Together they would fill the memory."""
+    store = create_store_app(tmp_path, {"key": "secret"}, clock=SystemClock(), buckets=["recordings"])
+    signer = Presigner(
+        "http://store", region="us-east-1", bucket="recordings",
+        credentials=StaticCredentials(Credentials("key", "secret")),
+    )  # fmt: skip
+    now, rest = datetime.now(UTC), asyncio.Event()
+    first, count = MIB - 1024, 80
+
+    async def pieces() -> AsyncGenerator[bytes]:
+        for _ in range(4):
+            yield bytes(first // 4)
+        await rest.wait()
+        yield bytes(1024)
+
+    def kept() -> int:
+        return sum(path.stat().st_size for path in (tmp_path / "recordings" / "temporary").iterdir())
+
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(store)) as client:
+        puts: list[asyncio.Task[httpx.Response]] = []
+        for number in range(count):
+            link = signer.put_url(str(number), now=now, expires_in=60, content_type="audio/ogg")
+            headers = {**link.headers, "Content-Length": str(MIB)}
+            puts.append(asyncio.create_task(client.put(link.url, content=pieces(), headers=headers)))
+        async with patience(LONG, kept):
+            while kept() < (count - 40) * first:  # noqa: ASYNC110 - nothing tells when a file grows
+                await asyncio.sleep(LOOK)
+        rest.set()
+        assert [each.status_code for each in await asyncio.gather(*puts)] == [200] * count
+    assert kept() == 0
 
 
 class _Fast:

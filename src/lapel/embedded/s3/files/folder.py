@@ -88,6 +88,10 @@ class Folder:
         self._threads = ThreadPoolExecutor(threads, thread_name_prefix="store")
         self.buffers = Buffers()
         self.recent = RecentObjects()
+        self.waiting = 0
+        """Bytes of bodies that have arrived, and that no thread has got yet."""
+        self.sending = 0
+        """Bytes of answers that are read from files, and that clients have not taken yet."""
         self._most_moving = threads // 2
         self._moving = 0
         self._buckets: dict[str, Bucket] = {}

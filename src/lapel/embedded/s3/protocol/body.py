@@ -4,7 +4,8 @@ Source for the lengths: PutObject, Amazon S3 API reference, and `chunked.py`.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
+from contextlib import aclosing
 from functools import partial
 from typing import ParamSpec
 
@@ -22,6 +23,8 @@ P = ParamSpec("P")
 
 MAX_DOCUMENT = 2 << 20
 _BATCH = 1 << 20  # bytes handed to a thread at once
+_MOST_WAITING = 32 << 20  # bytes of all batches that are being filled; with more, they are handed over sooner
+_SMALL_BATCH = 64 << 10
 _LARGE = 8 << 20  # bytes of a body that is read without the event loop, if its client is fast
 _FAST = 1 << 18  # bytes that a fast client sends within a slice of a thread
 _SYNC = 64 << 20  # bytes after which the disk begins to write them, so that it is soon done at the end
@@ -139,11 +142,12 @@ class IncomingBody:
         synced = 0
         consuming, syncing = _Behind(self._folder), _Behind(self._folder)
         try:
-            async for batch in self._batches(consuming):
-                await consuming.begin(self._consume, writer, batch)
-                if self.size - synced >= _SYNC:
-                    synced = self.size
-                    await syncing.begin(sync_file, writer.fd)
+            async with aclosing(self._batches(consuming)) as batches:
+                async for batch in batches:
+                    await consuming.begin(self._consume, writer, batch)
+                    if self.size - synced >= _SYNC:
+                        synced = self.size
+                        await syncing.begin(sync_file, writer.fd)
         finally:
             try:
                 await consuming.end()
@@ -155,20 +159,26 @@ class IncomingBody:
         if self._expected is not None and self.size != self._expected:
             raise S3Error("IncompleteBody", "The length of the body differs from the announced length.")
 
-    async def _batches(self, consuming: _Behind) -> AsyncIterator[Sequence[bytes | memoryview]]:
+    async def _batches(self, consuming: _Behind) -> AsyncGenerator[Sequence[bytes | memoryview]]:
         """Yield the body in batches. Each is consumed before the second next one is asked for."""
         batch: list[bytes] = []
-        waiting = 0
-        async for piece in receive_pieces(self._call):
-            batch.append(piece)
-            waiting += len(piece)
-            if waiting < _BATCH:
-                continue
-            yield batch
-            batch, waiting = [], 0
-            if self._decoder is None and (self._expected or 0) >= _LARGE:
-                async for part in self._read_directly(consuming):
-                    yield [part]
+        waiting, folder = 0, self._folder
+        try:
+            async for piece in receive_pieces(self._call):
+                batch.append(piece)
+                waiting += len(piece)
+                folder.waiting += len(piece)
+                # A client may send most of a batch, and the rest as slowly as it may.
+                if waiting < (_BATCH if folder.waiting <= _MOST_WAITING else _SMALL_BATCH):
+                    continue
+                folder.waiting -= waiting
+                full, batch, waiting = batch, [], 0
+                yield full
+                if self._decoder is None and (self._expected or 0) >= _LARGE:
+                    async for part in self._read_directly(consuming):
+                        yield [part]
+        finally:
+            folder.waiting -= waiting
         if batch:
             yield batch
 

@@ -12,13 +12,14 @@ from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING, Any, Generic
 
-from lapel.foundation.core.asgi import CONNECTION, INSIDE, ClientGone
-from lapel.foundation.core.errors import PayloadTooLarge, Unauthorized
+from lapel.foundation.core.asgi import CONNECTION, INSIDE
+from lapel.foundation.core.errors import Unauthorized
 from lapel.foundation.core.request_id import CLIENT_ADDRESS
 from lapel.foundation.database.turns.world_shares import PROJECT, WORLD
 from lapel.foundation.http.calls import Body, Query
 from lapel.foundation.http.input.decoding import BodyDecoder, QueryDecoder
 from lapel.foundation.http.input.headers import check_content_type, check_version, wants_strictness
+from lapel.foundation.http.input.large_bodies import LargeBodies, too_large
 from lapel.foundation.http.input.unknown_fields import UnknownFields, warning_of
 from lapel.foundation.http.operations import Response
 from lapel.foundation.http.strategies import idempotency
@@ -52,6 +53,7 @@ class Checks:
     limiter: Limiter
     room: Room
     strangers: Strangers
+    bodies: LargeBodies
     body_limit: int
     """The most bytes of a JSON body, and of a form without its files."""
 
@@ -76,39 +78,25 @@ class Checks:
         """The whole body.
 
         Raises PayloadTooLarge before it keeps more bytes than the limit, ClientGone when the client leaves
-        before its end, UnsupportedMediaType when it is not JSON by its header.
+        before its end, Unavailable when there is no room for a body that arrives slowly, UnsupportedMediaType
+        when it is not JSON by its header.
         """
         limit = self.body_limit
         declared = exchange.headers.get(b"content-length")
         if declared is not None and int(declared) > limit:
-            raise _too_large(limit)
+            raise too_large(limit)
         connection: ClientConnection | None = exchange.scope.get(CONNECTION)
         content = None if connection is None else connection.whole_body(exchange.scope)
         if content is None:
-            content = await self._collect(receive)
+            expected = limit if declared is None else int(declared)
+            content = await self.bodies.collect(
+                receive, exchange.actor.world_id, expected=expected, limit=limit
+            )
         elif len(content) > limit:
-            raise _too_large(limit)
+            raise too_large(limit)
         if content:
             check_content_type(exchange.headers.get(b"content-type"))
         return content
-
-    async def _collect(self, receive: Receive) -> bytes:
-        """The body, as its pieces arrive."""
-        limit = self.body_limit
-        chunks: list[bytes] = []
-        size = 0
-        while True:
-            message = await receive()
-            if message["type"] != "http.request":
-                raise ClientGone
-            chunk = message.get("body", b"")
-            size += len(chunk)
-            if size > limit:
-                raise _too_large(limit)
-            chunks.append(chunk)
-            if not message.get("more_body", False):
-                break
-        return chunks[0] if len(chunks) == 1 else b"".join(chunks)
 
 
 # One decoder for each struct, because many operations share the empty ones.
@@ -186,7 +174,3 @@ class Strategy(Generic[Query, Body, Response]):
         if self._takes_key:
             idempotency.read_key(headers.get(b"idempotency-key"))
         return content, query, body
-
-
-def _too_large(limit: int) -> PayloadTooLarge:
-    return PayloadTooLarge(f"The body may have at most {limit} bytes.")

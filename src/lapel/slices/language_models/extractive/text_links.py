@@ -25,9 +25,9 @@ _TEXTS = re.compile(
     | \b(?:localhost|\d{1,3}(?:\.\d{1,3}){3})[:/]\S+             # a host without a name of the DNS
     | \]\([^)]*\)?                                             # [text](place) and ![text](place)
     | \]\[[^\]]*\]?                                            # [text][name]
-    # [name]: place, also in a quotation or in a list. The name may have several lines.
+    # [name]: place, also in a quotation or in a list. The name may have some lines.
     | ^(?:[ \t]|>|[-*+][ \t]|\d{1,3}[.)][ \t]){0,12}
-      \[(?:[^\]\n]|\n(?!\s*\n)){1,999}\]:[ \t]*\n?[ \t]*\S+[ \t]*(?:["'(].*)?$
+      \[(?:[^\]\n]{0,999}\n(?![ \t]*\n)){0,5}[^\]\n]{0,999}\]:[ \t]*\n?[ \t]*\S+[ \t]*(?:["'(].*)?$
     | <(?=[a-z/!?])[^>]*>?                                     # <b>, <https://example.com>, <!-- -->
     """.replace("MARKS", MARKS),
     re.IGNORECASE | re.MULTILINE | re.VERBOSE,
