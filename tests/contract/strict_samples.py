@@ -168,6 +168,7 @@ TRANSCRIPTION: Json = {
     "error": None,
     "error_message": None,
     "warnings": [],
+    "damaged": False,
     "started_at": AT,
     "completed_at": AT,
     "created_at": AT,

@@ -52,7 +52,9 @@ async def listed(shop: Office, recording_id: str) -> dict[str, Any]:
 async def test_a_whole_audio_has_no_warnings(shop: Office) -> None:
     recording_id, transcription_id = await shop.transcribe(SPEECH)
     done = await shop.ended(transcription_id)
-    assert (done["status"], done["warnings"]) == ("completed", [])
+    assert (done["status"], done["warnings"], done["damaged"]) == ("completed", [], False)
+    completed = await event_of(shop, transcription_id, "transcription.completed")
+    assert (completed["damaged"], completed["transcription"]["damaged"]) == (False, False)
     recording = await shop.read(recording_id)
     assert (recording["damaged"], recording["warnings"]) == (False, [])
     assert (await event_of(shop, recording_id, "recording.uploaded"))["damaged"] is None  # not examined yet
@@ -69,6 +71,7 @@ async def test_noise_in_the_middle_of_an_opus(shop: Office) -> None:
     assert f"{warning['missing_ms'] / 1000:.1f} s of audio are missing" in warning["message"]
     completed = await event_of(shop, transcription_id, "transcription.completed")
     assert completed["warnings"] == completed["transcription"]["warnings"] == [warning]
+    assert done["damaged"] is completed["damaged"] is completed["transcription"]["damaged"] is True
     recording = await shop.read(recording_id)
     assert (recording["damaged"], recording["warnings"]) == (True, [warning])
     assert (await listed(shop, recording_id))["warnings"] == [warning]
@@ -160,7 +163,7 @@ async def test_an_audio_that_cannot_be_read_is_seen_at_the_recording(
 ) -> None:
     recording_id, transcription_id = await shop.transcribe(content)
     failed = await shop.ended(transcription_id)
-    assert (failed["status"], failed["warnings"]) == ("failed", [])
+    assert (failed["status"], failed["warnings"], failed["damaged"]) == ("failed", [], None)
     for shown in (await shop.read(recording_id), await listed(shop, recording_id)):
         (warning,) = shown["warnings"]
         assert warning["code"] == failed["error"]["code"]

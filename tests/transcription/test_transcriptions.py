@@ -23,7 +23,7 @@ from tests.support.tenants import bearer, make_key
 ALWAYS = {
     "id", "project_id", "recording_id", "status", "progress", "language", "provider", "model", "diarization",
     "duration_ms", "full_text", "text", "word_count", "confidence", "error", "error_message", "started_at",
-    "completed_at", "created_at", "updated_at", "warnings",
+    "completed_at", "created_at", "updated_at", "warnings", "damaged",
 }  # fmt: skip
 SOUND = b"OggS" + bytes(200)
 

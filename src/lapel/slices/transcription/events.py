@@ -81,7 +81,7 @@ def _sample(ids: Ids, now: datetime, project_id: str, *, status: Status) -> outb
         created_at=now - timedelta(seconds=20),
         updated_at=now,
         project_id=project_id,
-        warnings=None,
+        warnings="[]" if completed else None,
     )
     return outbox.EventSample(row.id, transcription_body(transcription_of(row)))
 

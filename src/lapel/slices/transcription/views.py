@@ -8,6 +8,7 @@ import msgspec
 
 from lapel.foundation.core.clock import timestamp, timestamp_or_none
 from lapel.foundation.timed_warnings import warnings_in
+from lapel.slices.transcription.audio.damage import damage_warnings
 from lapel.slices.transcription.exports.content import Document
 from lapel.slices.transcription.speech.transcript import Segment
 from lapel.slices.transcription.wire import JobError, Transcription
@@ -43,6 +44,10 @@ def _shown(row: TranscriptionRow, segments: list[Segment] | msgspec.UnsetType | 
     error = None
     if row.error_code is not None:
         error = JobError(code=row.error_code, message=row.error_message or "")
+    warnings = warnings_in(row.warnings)
+    damaged = None
+    if row.warnings is not None:
+        damaged = any(each.code in damage_warnings.CODES for each in warnings)
     return Transcription(
         id=row.id,
         project_id=row.project_id,
@@ -65,7 +70,8 @@ def _shown(row: TranscriptionRow, segments: list[Segment] | msgspec.UnsetType | 
         completed_at=timestamp_or_none(row.completed_at),
         created_at=timestamp(row.created_at),
         updated_at=timestamp(row.updated_at),
-        warnings=warnings_in(row.warnings),
+        warnings=warnings,
+        damaged=damaged,
     )
 
 

@@ -67,7 +67,8 @@ class Transcription(msgspec.Struct, frozen=True, kw_only=True):
     `progress` is 0 to 1. `duration_ms` is the duration of the audio. `segments`, `text` and `full_text` are
     null until the transcription is completed. Lists have `segments` only with `include=segments` or
     `include=words`. Segments have `words` only with `include=words`. `warnings` say what is missing in a
-    completed transcription, such as stretches of a damaged audio; empty if nothing is.
+    completed transcription, such as stretches of a damaged audio; empty if nothing is. `damaged`: whether
+    audio is missing, as in the recording; null before completion, and if the audio was not examined.
     """
 
     id: str
@@ -92,6 +93,7 @@ class Transcription(msgspec.Struct, frozen=True, kw_only=True):
     created_at: Timestamp
     updated_at: Timestamp
     warnings: list[TimedWarning]
+    damaged: bool | None
 
 
 class TranscriptionPage(msgspec.Struct, frozen=True, kw_only=True):

@@ -23,6 +23,8 @@ _CODES = {
     "short": "audio_shorter_than_claimed",
 }
 SUMMARY = "audio_more_damage"
+CODES = frozenset((*_CODES.values(), SUMMARY))
+"""The codes of warnings about missing audio."""
 
 
 def warnings_of(facts: AudioFacts, claimed_ms: int | None) -> list[TimedWarning]:
