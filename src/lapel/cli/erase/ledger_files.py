@@ -101,8 +101,18 @@ async def _unknown_lines(connection: Connection, earlier: Path) -> AsyncGenerato
         ends = [line for line in page if isinstance(line, RevocationLine)]
         for lines, known in (
             (erasures, await ledger_line_queries.find_known(connection, erasures)),
-            (holds, await hold_line_queries.find_known(connection, holds)),
-            (ends, await revocation_line_queries.find_known(connection, ends)),
+            (
+                holds,
+                await hold_line_queries.find_known(
+                    connection, [(each.project_id, each.mode, each.id) for each in holds]
+                ),
+            ),
+            (
+                ends,
+                await revocation_line_queries.find_known(
+                    connection, [(each.project_id, each.mode, each.key_id, each.end) for each in ends]
+                ),
+            ),
         ):
             places = set(known)
             for place, line in enumerate(lines, start=1):

@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Sequence
 
     from lapel.foundation.database.connection import Connection
-    from lapel.slices.erasure.outside.hold_lines import HoldLine
 
 
 class UntoldHoldRow(msgspec.Struct, frozen=True):
@@ -83,9 +82,8 @@ async def set_told(connection: Connection, row: UntoldHoldRow) -> None:
     await connection.execute(SET_TOLD, row.world_id, row.id, row.released_at)
 
 
-async def find_known(connection: Connection, lines: Sequence[HoldLine]) -> list[int]:
-    """The places in `lines`, counted from 1, of the holds that the database has."""
-    asked = [(each.project_id, each.mode, each.id) for each in lines]
+async def find_known(connection: Connection, asked: Sequence[tuple[str, str, str]]) -> list[int]:
+    """The places in `asked`, counted from 1, of the holds that the database has: project, mode and id."""
     return await fetch_values(connection, int, FIND_KNOWN_HOLDS, *columns(asked)) if asked else []
 
 

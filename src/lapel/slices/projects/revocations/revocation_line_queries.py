@@ -15,7 +15,6 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Sequence
 
     from lapel.foundation.database.connection import Connection
-    from lapel.slices.projects.revocations.revocation_lines import RevocationLine
 
 
 class EndedKeyRow(msgspec.Struct, frozen=True):
@@ -106,9 +105,8 @@ async def lock_ends(connection: Connection, world_id: int, key_id: str) -> KeyEn
     return await fetch_row(connection, KeyEndsRow, LOCK_ENDS, world_id, key_id)
 
 
-async def find_known(connection: Connection, lines: Sequence[RevocationLine]) -> list[int]:
-    """The places in `lines`, counted from 1, of the ends that the database knows."""
-    asked = [(each.project_id, each.mode, each.key_id, each.end) for each in lines]
+async def find_known(connection: Connection, asked: Sequence[tuple[str, str, str, str]]) -> list[int]:
+    """The places in `asked`, counted from 1, of the ends that the database knows: project, mode, key, end."""
     return await fetch_values(connection, int, FIND_KNOWN_ENDS, *columns(asked)) if asked else []
 
 
