@@ -77,8 +77,8 @@ def _in_order(value: Any, at: str) -> Iterator[str]:
             yield f"{at}: starts decrease"
 
 
-# Lapel's own: `progress` (0 to 1), `diarization` (whether speakers are told apart), `warnings`, `damaged`, and
-# the field `after_gap` of a segment.
+# Lapel's own: `progress` (0 to 1), `diarization` (whether speakers are told apart), `warnings`, `damaged`,
+# and the field `after_gap` of a segment.
 _TRANSCRIPTION: dict[str, Shape] = {
     "progress": number(0, 1),
     "diarization": boolean,
