@@ -103,6 +103,20 @@ async def test_refusals_come_before_the_stream(asker: Asker, asking: Running) ->
     await asker.device.call("GET", f"{path}/stream", 400, None, **{"Last-Event-ID": "7"})
 
 
+async def test_a_stream_names_unknown_fields_too(asker: Asker, asking: Running) -> None:
+    asker.script(says("The roof is repaired in May [2]."))
+    session_id = (await asker.about_roof())["id"]
+    url = f"{asking.url}/v1/ask/sessions/{session_id}/messages"
+    body = {"content": "When is the roof repaired?", "stream": True, "privider": "openai"}
+    async with httpx.AsyncClient(trust_env=False, timeout=LONG) as client:
+        strict = {**asker.device.headers, "Lapel-Strict": "true"}
+        refused = await client.post(url, json=body, headers=strict)
+        assert (refused.status_code, refused.json()["error"]["param"]) == (400, "privider")
+        answer = await client.post(url, json=body, headers=asker.device.headers)
+    assert answer.headers["content-type"] == "text/event-stream"
+    assert answer.headers["warning"] == '299 lapel "Unknown fields are ignored: privider"'
+
+
 async def test_the_accept_header_asks_for_a_stream(asker: Asker, asking: Running) -> None:
     asker.script(says("The roof is repaired in May [2]."))
     session = await asker.about_roof()

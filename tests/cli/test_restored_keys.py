@@ -118,6 +118,9 @@ async def test_what_ended_after_the_backup_ends_again_with_every_restore(
     assert (done.returncode, "the backup is damaged" in done.stderr) == (1, True), done.stderr
     for each in (revoked, issuer, rotated):
         assert f"key {each['id']} worked again: " in done.stderr
+    assert done.stderr.count(f"key {gone['id']} is newer than this database: ") == 1
+    for each in (kept, early, newer, successor):
+        assert each["id"] not in done.stderr
     async with served(clinic, target) as client:
         tokens = [each["key"] for each in (kept, early, revoked, issuer, rotated, newer, gone, successor)]
         assert [await works(client, each) for each in (*tokens, issued)] == [True, *[False] * 8]

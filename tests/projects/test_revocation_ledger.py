@@ -162,7 +162,11 @@ async def test_a_key_that_is_newer_than_the_backup_is_told(operator: Operator) -
     await operator.revoke(newer)
     await operator.ledger.tell()
     await operator.execute(FORGET, newer["id"])
-    assert await operator.end_again(None) == ((0, 1), [])
+    counted, told = await operator.end_again(None)
+    assert counted == (0, 1)
+    assert [each.partition(": it was revoked at ")[0] for each in told] == [
+        f"key {newer['id']} is newer than this database"
+    ]
 
 
 async def test_a_repeat_writes_the_same_objects_without_a_secret(operator: Operator) -> None:

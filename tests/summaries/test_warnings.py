@@ -125,6 +125,29 @@ async def test_a_schema_whose_required_fields_are_empty(desk: Desk, answered: bo
     assert made["warnings"] == [empty_field("medications"), empty_field("allergies")]
 
 
+async def test_empty_fields_within_others_are_named_by_their_path(desk: Desk) -> None:
+    text: Json = {"type": "string"}
+    maybe: Json = {"type": ["string", "null"]}
+    drug = {"type": "object", "properties": {"name": text, "dose": maybe, "note": maybe}}
+    vitals = {"type": "object", "properties": {"pressure": text, "pulse": text}}
+    properties: Json = {
+        "medications": {"type": "array", "items": {**drug, "required": ["name", "dose"]}},
+        "vitals": {**vitals, "required": ["pressure", "pulse"]},
+    }
+    template = await own_template(desk, properties, ["medications", "vitals"])
+    answer = {
+        "medications": [
+            entry({"name": "ramipril", "dose": "ten milligrams", "note": None}, 2),
+            entry({"name": "ramipril", "dose": " ", "note": None}, 2),
+            entry({"name": "tablets", "dose": None, "note": None}, 0),
+        ],
+        "vitals": entry({"pressure": "150 over 95", "pulse": ""}, 1),
+    }
+    made = await desk.summary(VISIT, answers=[json.dumps(answer)], template_id=template)
+    assert made["status"] == "completed", made
+    assert made["warnings"] == [empty_field("medications.dose"), empty_field("vitals.pulse")]
+
+
 @pytest.mark.parametrize(
     ("properties", "answer"),
     [

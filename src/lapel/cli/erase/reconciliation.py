@@ -66,7 +66,8 @@ async def end_keys_again(
     *,
     dry_run: bool = False,
 ) -> tuple[int, int]:
-    """End the keys that a restored database has brought back. `say` is called with a line for each of them.
+    """End the keys that a restored database has brought back. `say` is called with a line for each of them,
+    and for each key that ended and that the database lacks.
 
     Returns the number of these keys, and of keys that ended and that the database lacks. Raises
     StoreUnavailable while the store is unavailable, and Unavailable while the database is.
@@ -80,6 +81,9 @@ async def end_keys_again(
                     back.add(line.key_id)
                     say(f"key {line.key_id} worked again: {_ENDED[line.end]} at {timestamp(line.at)}")
                 case "newer":
+                    if line.key_id not in newer:
+                        end = f"{_ENDED[line.end]} at {timestamp(line.at)}"
+                        say(f"key {line.key_id} is newer than this database: {end}")
                     newer.add(line.key_id)
                 case "known":
                     pass

@@ -89,8 +89,8 @@ class SummaryError(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class SummaryWarning(msgspec.Struct, frozen=True, kw_only=True):
-    """What is missing in a summary. `field`: of `empty_field`, the name of the field. `count`: of
-    `unsupported_entries_left_out`, how many entries."""
+    """What is missing in a summary. `field`: of `empty_field`, the name of the field, with the names of the
+    fields around it, such as `vitals.pulse`. `count`: of `unsupported_entries_left_out`, how many entries."""
 
     code: WarningCode
     message: str

@@ -79,7 +79,9 @@ class Decoder:
     """Repeats a word; decoded without repetitions, it hears other words, with a probability."""
 
     log_probability = -0.2
+    first: tuple[str, ...] = ("fún",) * 8
     again = ("guten", "morgen")
+    compression = (1.2, 1.2)  # of the text decoded first, and again
     decoded: list[int]
 
     def __init__(self, _model: object) -> None:
@@ -89,13 +91,17 @@ class Decoder:
         self, _samples: Sequence[float], _language: str, *, no_repeat_ngram_size: int, **_: Any
     ) -> tuple[Iterator[Any], None]:
         self.decoded.append(no_repeat_ngram_size)
-        texts = self.again if no_repeat_ngram_size else ("fún",) * 8
+        texts = self.again if no_repeat_ngram_size else self.first
         words = [
             SimpleNamespace(start=at, end=at + 0.5, word=f" {text}", probability=0.8)
             for at, text in enumerate(texts)
         ]
         raw = SimpleNamespace(
-            seek=0, words=words, compression_ratio=1.2, no_speech_prob=0, avg_logprob=self.log_probability
+            seek=0,
+            words=words,
+            compression_ratio=self.compression[bool(no_repeat_ngram_size)],
+            no_speech_prob=0,
+            avg_logprob=self.log_probability,
         )
         return iter([raw]), None
 
@@ -135,3 +141,25 @@ def test_what_is_no_better_the_second_time_is_marked(
     assert heard.doubtful
     assert all(60 <= start < end <= 69 for start, end in heard.doubtful)
     assert all(segment.confidence == pytest.approx(0.4) for segment in heard.segments)
+
+
+@pytest.mark.parametrize("again", [1.2, 5.0])
+def test_a_text_that_compresses_as_no_speech_does_is_decoded_again_or_marked(
+    monkeypatch: pytest.MonkeyPatch, again: float
+) -> None:
+    """A loop within a word, and one of a sentence longer than the phrases that are compared, have no words
+    that repeat themselves."""
+    monkeypatch.setattr(Decoder, "first", ("fún" * 20,))
+    monkeypatch.setattr(Decoder, "compression", (5.0, again))
+    heard = listen(monkeypatch)
+    assert Decoder.decoded[:2] == [0, 3]
+    assert set(text_of(heard).split()) == {"guten", "morgen"}
+    assert bool(heard.doubtful) is (again > 2)
+
+
+def test_an_ordinary_text_is_decoded_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Decoder, "first", ("buenos", "días"))
+    heard = listen(monkeypatch)
+    assert set(Decoder.decoded) == {0}
+    assert set(text_of(heard).split()) == {"buenos", "días"}
+    assert heard.doubtful == []

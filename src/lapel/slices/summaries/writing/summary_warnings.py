@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, cast
 
 from lapel.slices.summaries.wire import SummaryWarning
-from lapel.slices.summaries.writing.drafts import fields_of
 from lapel.slices.summaries.writing.prompts import names_shape
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from lapel.foundation.http.input.fields import JsonObject
     from lapel.slices.summaries.templates.builtin import Template
 
@@ -35,8 +36,7 @@ def warnings_of(values: JsonObject, template: Template, left_out: int) -> list[S
             message=f"`{name}` is empty: nothing was found for it in the transcript.",
             field=name,
         )
-        for name in _list_expected(values, template)
-        if is_empty(values.get(name))
+        for name in _list_empty(values, template)
     ]
     if left_out:
         entries = "1 entry was" if left_out == 1 else f"{left_out} entries were"
@@ -50,8 +50,25 @@ def warnings_of(values: JsonObject, template: Template, left_out: int) -> list[S
     return warnings
 
 
-def _list_expected(values: JsonObject, template: Template) -> list[str]:
-    """The fields that should have a value: those that the schema requires, or those of a prompt's object."""
+def _list_empty(values: JsonObject, template: Template) -> list[str]:
+    """The fields that should have a value and have none: those that the schema requires at any depth, by
+    their path, or those of a prompt's object."""
     if template.id is None and names_shape(template.instructions):  # a model chose these names
-        return [each for each in values if len(each) <= _LONGEST_NAME][:_MOST_NAMES]
-    return [field.name for field in fields_of(template) if field.required]
+        names = [each for each in values if len(each) <= _LONGEST_NAME][:_MOST_NAMES]
+        return [name for name in names if is_empty(values[name])]
+    return list(dict.fromkeys(_find_empty(template.schema, values, "")))
+
+
+def _find_empty(schema: JsonObject, value: object, path: str) -> Iterator[str]:
+    """The paths of required members that are empty, in the order of the schema. Entries of one list share
+    their path. `path`: of `value`, with a point at its end."""
+    if isinstance(value, list):
+        for each in cast("list[object]", value):
+            yield from _find_empty(cast("JsonObject", schema.get("items", {})), each, path)
+    elif isinstance(value, dict):
+        members, required = cast("JsonObject", value), cast("list[str]", schema.get("required", []))
+        for name, inner in cast("dict[str, JsonObject]", schema.get("properties", {})).items():
+            if not is_empty(members.get(name)):
+                yield from _find_empty(inner, members[name], f"{path}{name}.")
+            elif name in required:
+                yield f"{path}{name}"
