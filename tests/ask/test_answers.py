@@ -189,7 +189,7 @@ async def test_a_failing_model_stores_nothing(asker: Asker, failure: Any) -> Non
         asker.script(failure)
     refused = await asker.ask(session["id"], "When?", 502)
     assert refused["error"]["code"] == "provider_error"
-    assert "The language model of `gemini` did not answer" in refused["error"]["message"]
+    assert "The language model of `gemini` gave no usable answer" in refused["error"]["message"]
     assert "secret-7" not in json.dumps(refused)
     assert await asker.messages(session["id"]) == []
     assert await asker.read(session["id"]) == session

@@ -23,7 +23,7 @@ import pytest
 
 from lapel.embedded.postgres.supervisor import EmbeddedPostgres
 from tests.support.client import api_client
-from tests.support.patience import LONG
+from tests.support.patience import LONG, patience
 from tests.support.running import Running, running
 from tests.support.tenants import Tenant, bearer, make_tenant
 
@@ -250,7 +250,7 @@ async def test_a_probe_does_not_wait_until_a_hanging_database_gives_its_connecti
         monkeypatch.setattr(asyncpg.pool.Pool, "release", release_later)
         try:
             with stopped(own_postgres):
-                async with asyncio.timeout(LONG):
+                async with patience(LONG):
                     health = await client.get("/health")
                     ready = await client.get("/health/ready")
                     metrics = await client.get("/metrics")

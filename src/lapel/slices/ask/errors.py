@@ -10,7 +10,7 @@ from lapel.slices.embeddings.service import EmbeddingsAway
 
 
 class ProviderError(ApiError):
-    """The language model did not answer, or not in time; nothing is stored."""
+    """The language model gave no usable answer, or none in time; nothing is stored."""
 
     status, code = 502, "provider_error"
 
