@@ -33,6 +33,14 @@ SHOWN = (*NUMBERS, "recording_state", "last_heartbeat_at", "last_seen_at", "last
 ACTIVE = ("active_since", "active_recording_id", "initiated_by")
 SYNCED = "UPDATE devices SET last_synced_at = $3 WHERE world_id = $1 AND id = $2"
 FORGET_EPISODE = "UPDATE devices SET low_battery_since = NULL WHERE world_id = $1 AND id = $2"
+LATER_REPORT = """
+UPDATE devices SET last_heartbeat_at = last_heartbeat_at + interval '30 seconds',
+    last_seen_at = last_seen_at + interval '30 seconds'
+WHERE world_id = $1 AND id = $2
+"""
+LATER_BINDING = (
+    "UPDATE devices SET bound_at = bound_at + interval '30 seconds' WHERE world_id = $1 AND id = $2"
+)
 UNREPORTED = {"device_state": None, "pending_recordings": 0, "flags": None, "connection_type": []}
 
 
@@ -139,6 +147,40 @@ async def test_what_an_unbound_device_reports_stays_until_it_is_bound(device: Wo
     row = await device.row()
     nothing = (*NUMBERS, *ACTIVE, "recording_state", "client_context")
     assert [row[name] for name in nothing] == [None] * len(nothing)
+
+
+async def change(device: Worn, statement: str) -> None:
+    async with device.ports.database.acquire() as connection:
+        await connection.execute(statement, device.tenant.test_world, device.id)
+
+
+async def test_a_binding_begins_after_the_reports_of_a_server_whose_clock_is_ahead(device: Worn) -> None:
+    await device.beat(**REPORTED)
+    await change(device, LATER_REPORT)
+    await rebind(device)
+    (bound,) = [event["data"] for event in await device.events("device.bound")][1:]
+    for seen in (bound, await seen_by_wearer(device)):
+        assert [seen[name] for name in (*NUMBERS, "last_heartbeat_at")] == [None] * 5
+    await device.beat()
+    assert [(await device.shown())[name] for name in NUMBERS] == [None] * 4
+
+
+async def test_heartbeats_to_a_server_whose_clock_is_behind_are_of_the_binding(device: Worn) -> None:
+    await change(device, LATER_BINDING)
+    for body in ({"battery_percent": 10}, {"signal_strength_dbm": -70}):
+        await device.beat(**body)
+    (low,) = [event["data"] for event in await device.events("device.low_battery")]
+    assert low["battery_percent"] == 10
+    assert (await seen_by_wearer(device))["battery_percent"] == 10
+
+
+async def test_the_end_of_an_end_user_tells_nothing_of_the_wearer_before(device: Worn) -> None:
+    await device.beat(**REPORTED)
+    await rebind(device)
+    path = f"/v1/end-users/{device.person}"
+    assert (await device.client.delete(path, headers=device.tenant.headers)).status_code == 204
+    told = [event["data"] for event in await device.events("device.unbound")]
+    assert [told[-1][name] for name in NUMBERS] == [None] * 4
 
 
 async def test_a_battery_that_stays_low_is_told_to_each_wearer(device: Worn) -> None:

@@ -104,8 +104,12 @@ _END_NAME = "name = CASE WHEN named_for IS NULL THEN name END, named_for = NULL"
 
 # Of two concurrent bindings, the second waits for the row, and then finds that the device is bound.
 # A server of an older release, during an update, leaves the name when it unbinds.
+# Whether a report is of the binding is told by its time. So the binding begins after every report that is
+# stored, also if it waited for one, or if the clock of another server is ahead.
 BIND = f"""
-UPDATE devices SET end_user_id = $3, public_key = $4, bound_at = $5, updated_at = $5,
+UPDATE devices SET end_user_id = $3, public_key = $4, updated_at = $5,
+    bound_at = greatest($5, greatest(last_heartbeat_at, last_seen_at, last_synced_at)
+        + interval '1 microsecond'),
     binding_generation = binding_generation + 1, {_END_NAME}
 WHERE world_id = $1 AND id = $2 AND end_user_id IS NULL AND deleted_at IS NULL
 RETURNING {_COLUMNS}
@@ -124,10 +128,16 @@ SELECT end_user_id, bound_at FROM devices WHERE world_id = $1 AND id = $2 AND de
 FOR NO KEY UPDATE
 """
 
+# `began`: when the binding began that ends now.
 UNBIND_ALL = f"""
-UPDATE devices SET {_END_BINDING}
-WHERE world_id = $1 AND end_user_id = $2 AND deleted_at IS NULL
-RETURNING {_COLUMNS}, (SELECT w.project_id FROM worlds w WHERE w.id = devices.world_id) AS project_id
+WITH ended AS MATERIALIZED (
+    SELECT d.id AS device_id, d.bound_at AS began FROM devices d
+    WHERE d.world_id = $1 AND d.end_user_id = $2 AND d.deleted_at IS NULL FOR NO KEY UPDATE
+)
+UPDATE devices SET {_END_BINDING} FROM ended
+WHERE world_id = $1 AND id = ended.device_id
+RETURNING {_COLUMNS}, ended.began,
+    (SELECT w.project_id FROM worlds w WHERE w.id = devices.world_id) AS project_id
 """
 
 # $3: the end user whose devices the caller may see; NULL: all.
@@ -194,7 +204,7 @@ COUNTS_OF_END_USER = _COUNTS.format(own=f" AND {_HEARD}") + " AND end_user_id = 
 # another end user wears the device by now, nothing is stored: an upload of the earlier wearer is not theirs
 # to see.
 SYNCED = """
-UPDATE devices SET last_synced_at = $3, last_synced_by = $4
+UPDATE devices SET last_synced_at = greatest($3, bound_at), last_synced_by = $4
 WHERE world_id = $1 AND id = $2 AND (end_user_id IS NULL OR end_user_id = $5) AND deleted_at IS NULL
 """
 

@@ -36,8 +36,9 @@ class DeviceRow(msgspec.Struct, frozen=True):
 
 
 class UnboundRow(DeviceRow, frozen=True):
-    """A device that was just unbound, with its world's project."""
+    """A device that was just unbound, with the beginning of that binding, and its world's project."""
 
+    began: datetime | None
     project_id: str
 
 

@@ -35,7 +35,8 @@ def _kept(column: str) -> str:
 
 
 # $3 is the present time, and $13 the present minute. `asked` has the reported values (NULL: not reported) and
-# the connection of the heartbeat (NULL: unknown). Name and firmware are the device's own.
+# the connection of the heartbeat (NULL: unknown). Name and firmware are the device's own. A heartbeat is
+# never older than its binding, also if the clock of this server is behind.
 _SET = f"""
     last_seen_by = asked.connection,
     battery_percent = coalesce(asked.battery_percent, {_kept("battery_percent")}),
@@ -51,8 +52,8 @@ _SET = f"""
     recording_state = CASE WHEN asked.recording_state IS NULL THEN {_kept("recording_state")} ELSE coalesce(
         {_kept("recording_state")}, '{UNREPORTED_STATE}') || asked.recording_state::jsonb END,
     client_context = coalesce(asked.client_context::jsonb, {_kept("client_context")}),
-    last_heartbeat_at = greatest(d.last_heartbeat_at, $3),
-    last_seen_at = greatest(d.last_seen_at, $3),
+    last_heartbeat_at = greatest(d.last_heartbeat_at, $3, d.bound_at),
+    last_seen_at = greatest(d.last_seen_at, $3, d.bound_at),
     heartbeat_slot = CASE WHEN d.end_user_id IS NULL THEN NULL
         WHEN $13::integer - d.heartbeat_slot < {_SLOT_MINUTES} THEN d.heartbeat_slot ELSE $13 END,
     offline_since = NULL,

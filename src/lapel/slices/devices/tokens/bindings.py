@@ -111,7 +111,7 @@ class DeviceBindings:
     ) -> None:
         """Unbind the devices of an end user that is being deleted."""
         rows = await queries.unbind_all(connection, world_id, end_user_id, now)
-        devices = [device_of(row, row.project_id) for row in rows]
+        devices = [device_of(reported_since(row, row.began), row.project_id) for row in rows]
         await self._unbound(connection, world_id, devices, now, None)
 
     async def refresh_token(self, actor: Actor, device_id: str) -> RefreshedToken:
