@@ -30,6 +30,7 @@ UPDATE api_keys SET revoked_at = NULL, expires_at = NULL, rotated_to = NULL, iss
     told_ends = NULL
 WHERE world_id = $1
 """
+EXPIRE = "UPDATE api_keys SET expires_at = $3 WHERE world_id = $1 AND id = $2"
 FORGET = "DELETE FROM api_keys WHERE world_id = $1 AND id = $2"
 RESTORE_WEBHOOKS = "UPDATE webhooks SET status = 'enabled', disabled_reason = NULL WHERE world_id = $1"
 UNTOLD = "UPDATE api_keys SET told_ends = NULL WHERE world_id = $1 AND id = $2"
@@ -217,6 +218,26 @@ async def test_an_export_keeps_what_a_restored_database_no_longer_knows(
     assert (await operator.end_again(file))[0] == (3, 1)
     assert [await operator.works(each["key"]) for each in (over, running, later)] == [False, True, False]
     assert (await operator.listed(running))["expires_at"] is not None
+
+
+async def test_an_export_keeps_the_sooner_end_of_a_key_that_was_rotated_again(
+    operator: Operator, tmp_path: Path
+) -> None:
+    key = await operator.key()
+    rotate = f"/api-keys/{key['id']}/rotate"
+    successor = await operator.post(rotate, {"overlap_seconds": 30 * 86_400})
+    before = (await operator.listed(key))["expires_at"]
+    await operator.revoke(successor)
+    await operator.post(rotate, {"overlap_seconds": 3600})
+    sooner = (await operator.listed(key))["expires_at"]
+    assert sooner < before
+    file = tmp_path / "ledger.ndjson"
+    await ledger_files.export(operator.ports, file)
+    await operator.execute(EXPIRE, key["id"], datetime.fromisoformat(before))
+    await ledger_files.export(operator.ports, file)
+    assert (await operator.end_again(file))[0] == (1, 0)
+    ends = datetime.fromisoformat((await operator.listed(key))["expires_at"])
+    assert ends - datetime.fromisoformat(sooner) < timedelta(seconds=2)
 
 
 async def test_an_export_keeps_erasures_and_holds_that_the_database_does_not_know(

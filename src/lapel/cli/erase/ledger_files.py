@@ -101,7 +101,7 @@ async def _unknown_lines(connection: Connection, earlier: Path) -> AsyncGenerato
         ends = [line for line in page if isinstance(line, RevocationLine)]
         resources = [(line.project_id, line.mode, line.resource_type, line.resource_id) for line in erasures]
         held = [(line.project_id, line.mode, line.id) for line in holds]
-        ended = [(line.project_id, line.mode, line.key_id, line.end) for line in ends]
+        ended = [(line.project_id, line.mode, line.key_id, line.end, line.at) for line in ends]
         for lines, known in (
             (erasures, await ledger_line_queries.find_known(connection, resources)),
             (holds, await hold_line_queries.find_known(connection, held)),

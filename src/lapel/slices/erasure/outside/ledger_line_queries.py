@@ -44,13 +44,14 @@ WHERE (e.state <> 'held' OR {_HELD_FOR_RECORDINGS}) AND e.reason <> 'end_user_de
 ORDER BY e.world_id, e.id
 """
 
-# Of lines of any worlds: the places of those whose resources have an entry.
-FIND_ENTERED = """
+# Of lines of any worlds: the places of those whose resources have an entry that EXPORT writes, or for which
+# it writes that of the end user. What a hold keeps here may be erased in another copy of the database.
+FIND_ENTERED = f"""
 SELECT line.place FROM unnest($1::text[], $2::text[], $3::text[], $4::text[])
     WITH ORDINALITY AS line (project_id, mode, resource_type, resource_id, place)
 JOIN worlds w ON w.project_id = line.project_id AND w.mode = line.mode
 JOIN erasures e ON e.world_id = w.id AND e.resource_type = line.resource_type
-    AND e.resource_id = line.resource_id
+    AND e.resource_id = line.resource_id AND (e.state <> 'held' OR {_HELD_FOR_RECORDINGS})
 """
 
 READ_STATE = """

@@ -64,15 +64,15 @@ WHERE {_ENDED} ORDER BY k.world_id, k.id
 """
 
 # Of lines of any worlds: the places of those whose ends the database knows. A key that is revoked is not
-# retired any more.
+# retired any more, and one that was rotated again may be retired sooner.
 FIND_KNOWN_ENDS = """
-SELECT line.place FROM unnest($1::text[], $2::text[], $3::text[], $4::text[])
-    WITH ORDINALITY AS line (project_id, mode, key_id, kind, place)
+SELECT line.place FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::timestamptz[])
+    WITH ORDINALITY AS line (project_id, mode, key_id, kind, at, place)
 JOIN worlds w ON w.project_id = line.project_id AND w.mode = line.mode
 JOIN api_keys k ON k.world_id = w.id AND k.id = line.key_id
 WHERE CASE line.kind
     WHEN 'issued-revoked' THEN k.issued_revoked_at IS NOT NULL
-    WHEN 'retired' THEN k.rotated_to IS NOT NULL OR k.revoked_at IS NOT NULL
+    WHEN 'retired' THEN k.revoked_at IS NOT NULL OR k.rotated_to IS NOT NULL AND k.expires_at <= line.at
     ELSE k.revoked_at IS NOT NULL
 END
 """
@@ -105,8 +105,11 @@ async def lock_ends(connection: Connection, world_id: int, key_id: str) -> KeyEn
     return await fetch_row(connection, KeyEndsRow, LOCK_ENDS, world_id, key_id)
 
 
-async def find_known(connection: Connection, asked: Sequence[tuple[str, str, str, str]]) -> list[int]:
-    """The places in `asked` (project, mode, key, end), counted from 1, of the ends that are known."""
+async def find_known(
+    connection: Connection, asked: Sequence[tuple[str, str, str, str, datetime]]
+) -> list[int]:
+    """The places in `asked` (project, mode, key, end and its time), counted from 1, of the ends that are
+    known."""
     return await fetch_values(connection, int, FIND_KNOWN_ENDS, *columns(asked)) if asked else []
 
 
