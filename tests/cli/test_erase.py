@@ -143,7 +143,6 @@ def test_flags_that_contradict_each_other_are_refused(tmp_path: Path) -> None:
         assert "--reconcile" in done.stderr or "--yes belongs" in done.stderr
 
 
-@pytest.mark.deep
 def test_a_recording_and_an_end_user_are_erased_by_id(installation: Installation, tmp_path: Path) -> None:
     data = tmp_path / "data"
     key = installation.copy(data)

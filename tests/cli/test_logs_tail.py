@@ -14,7 +14,6 @@ from typing import IO, Any
 
 import httpx
 import psutil
-import pytest
 
 from tests.support.installation import Installation
 from tests.support.plain_http import http
@@ -78,7 +77,6 @@ def tailing(*flags: str, **env: str) -> Generator[Warm]:
         assert "Traceback" not in output + errors
 
 
-@pytest.mark.deep
 def test_requests_of_all_processes_are_shown_also_after_one_is_killed(
     installation: Installation, tmp_path: Path
 ) -> None:

@@ -53,7 +53,6 @@ def test_it_takes_an_address_and_a_key_from_the_environment(served: Served) -> N
     assert "8 devices live for 0.05 min against" in done.stderr
 
 
-@pytest.mark.deep
 def test_devices_that_encrypt_find_their_keys_and_name_their_sessions(served: Served) -> None:
     done = run("simulate", *SMALL, "--encrypted", "--drop", "0.05", "--json", "--data-dir", served.data_dir)
     assert done.returncode == 0, done.stdout + done.stderr
