@@ -68,7 +68,7 @@ class Transcription(msgspec.Struct, frozen=True, kw_only=True):
     null until the transcription is completed. Lists have `segments` only with `include=segments` or
     `include=words`. Segments have `words` only with `include=words`. `warnings` say what is missing in a
     completed transcription, such as stretches of a damaged audio; empty if nothing is. `damaged`: whether
-    audio is missing, as in the recording; null before completion, and if the audio was not examined.
+    audio is missing; null unless it is completed, and if the audio was not examined.
     """
 
     id: str

@@ -100,7 +100,7 @@ class UploadPolicies:
         device leaves the policy of the project.
         """
         if binding_generation is None:
-            whose = "this project, or of a device of the recording or its end user,"
+            whose = "this project, of the recording's device, or of a device of its end user,"
             section = await self._configuration.strictest_section(
                 connection, world_id, end_user_id, device_id, "upload_security"
             )

@@ -50,8 +50,8 @@ class BeforeUpload(Protocol):
 
     It is called only while the recording is not uploaded. `end_user_id` and `device_id`: the recording's end
     user, and its device, if it has one. `binding_generation`: the device's binding to this end user at the
-    announcement; None: a key named a device that was not bound to the end user. The hook raises an error that
-    the client sees, such as EncryptedUploadV2Required.
+    announcement; None without a device, and if a key named a device that was not bound to the end user. The
+    hook raises an error that the client sees, such as EncryptedUploadV2Required.
     """
 
     async def __call__(
