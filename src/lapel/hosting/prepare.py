@@ -275,13 +275,9 @@ def check_listening(settings: Settings) -> None:
     # Not needed with the embedded database.
     import asyncpg  # noqa: PLC0415
 
-    async def limited(url: str) -> bool:
-        async with asyncio.timeout(_DATABASE_SECONDS):
-            return await shares_backends(url)
-
     name = "LAPEL_LISTEN_DATABASE_URL" if is_pooled(settings) else "LAPEL_DATABASE_URL"
     try:
-        is_shared = asyncio.run(limited(str(settings.listen_database_url or settings.database_url)))
+        is_shared = asyncio.run(shares_backends(str(settings.listen_database_url or settings.database_url)))
     except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError):
         return  # the processes try again for as long as they run, and log it
     if is_shared:

@@ -10,6 +10,7 @@ import re
 import shutil
 import socket
 import subprocess
+import sys
 import tempfile
 from collections.abc import Generator
 from pathlib import Path
@@ -289,6 +290,24 @@ def test_a_pooler_that_only_ignores_the_limits_is_refused_if_it_loses_notificati
             else:
                 prepare_database(settings, None)
         assert ("pooler" in asyncio.run(findings(tmp_path, url))) is refused, "doctor says the same"
+
+
+@needs_pgbouncer
+def test_a_pooler_without_prepared_statements_is_found_at_every_start(
+    postgres: EmbeddedPostgres, fresh_database: str
+) -> None:
+    """Each start would name its statements as the one before, and PgBouncer keeps its connections."""
+    script = (
+        "import asyncio, sys\n"
+        "from lapel.foundation.database.time_limits import shares_backends\n"
+        "print(asyncio.run(shares_backends(sys.argv[1])))"
+    )
+    more = {"pool_mode": "transaction", "max_prepared_statements": "0"}
+    with start_pgbouncer(postgres, fresh_database, **more) as url:
+        for _ in range(3):
+            asked = [sys.executable, "-c", script, url]
+            done = subprocess.run(asked, capture_output=True, text=True, check=False, timeout=60)
+            assert (done.stdout, done.returncode) == ("True\n", 0), done.stderr
 
 
 def test_a_server_starts_though_the_connection_for_listen_is_away(fresh_database: str) -> None:

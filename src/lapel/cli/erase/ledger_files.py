@@ -42,6 +42,7 @@ async def export(ports: Ports, target: Path) -> tuple[int, int, int]:
     replaces = _is_earlier_ledger(target)
     unfinished = target.with_name(f"{target.name}.{secrets.token_hex(4)}.unfinished")
     count = holds = keys = 0
+    kept_keys = set[str]()
     try:
         with os.fdopen(os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
             async with ports.database.transaction() as connection:
@@ -51,7 +52,8 @@ async def export(ports: Ports, target: Path) -> tuple[int, int, int]:
                         file.write(msgspec.json.encode(kept) + b"\n")
                         count += isinstance(kept, LedgerLine)
                         holds += isinstance(kept, HoldLine)
-                        keys += isinstance(kept, RevocationLine)
+                        if isinstance(kept, RevocationLine):
+                            kept_keys.add(kept.key_id)
                 async for line in ledger_line_queries.export(connection):
                     file.write(msgspec.json.encode(line) + b"\n")
                     count += 1
@@ -62,13 +64,13 @@ async def export(ports: Ports, target: Path) -> tuple[int, int, int]:
                 async for key in revocation_line_queries.export(connection):
                     for end in revocation_lines.lines_of(key):
                         file.write(msgspec.json.encode(end) + b"\n")
-                    keys += 1
+                    keys += key.id not in kept_keys
             file.flush()
             os.fsync(file.fileno())
         unfinished.replace(target)
     finally:
         unfinished.unlink(missing_ok=True)
-    return count, holds, keys
+    return count, holds, keys + len(kept_keys)
 
 
 def _is_earlier_ledger(target: Path) -> bool:

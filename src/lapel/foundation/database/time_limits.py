@@ -10,6 +10,7 @@ Sources: "Client Connection Defaults" in PostgreSQL's documentation; ignore_star
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING
 
 import asyncpg
@@ -24,7 +25,7 @@ _IDLE_TRANSACTION = "60s"
 UNLIMITED = {"statement_timeout": "0", "lock_timeout": "0", "idle_in_transaction_session_timeout": "0"}
 """For connections of migrations and dumps, whatever limits the role has."""
 BACKEND = "SELECT pg_backend_pid()"
-_CONNECT_SECONDS = 10
+_PROBE_SECONDS = 10
 _LOOKS = 5
 # What a pooler says of a parameter that it does not keep for its clients.
 _REFUSED = "unsupported startup parameter"
@@ -57,14 +58,25 @@ def add_limits(begin: str, lock_seconds: float) -> str:
 async def shares_backends(url: str) -> bool:
     """Whether two connections get the same process of PostgreSQL, as behind a pooler of transactions.
 
-    A pooler gives its clients other numbers of processes than PostgreSQL has. One that keeps a process for
-    each session is no obstacle. Raises the driver's errors when the database cannot be reached.
+    A pooler that keeps a process for each session, or for one that listens, is no obstacle. Raises the
+    driver's errors when the database cannot be reached, and TimeoutError when it does not answer.
     """
-    first = await asyncpg.connect(url, timeout=_CONNECT_SECONDS)
     try:
+        async with asyncio.timeout(_PROBE_SECONDS):
+            return await _meet_in_one_backend(url)
+    except (asyncpg.DuplicatePreparedStatementError, asyncpg.InvalidSQLStatementNameError):
+        return True  # the statement is prepared in another process than it runs in
+
+
+async def _meet_in_one_backend(url: str) -> bool:
+    # Without a cache, statements have no names: those of an earlier start may still be there.
+    first = await asyncpg.connect(url, statement_cache_size=0)
+    try:
+        await first.execute("LISTEN lapel_probe")
+        # A pooler gives its clients other numbers of processes than PostgreSQL has.
         if await first.fetchval(BACKEND) == first.get_server_pid():
             return False
-        second = await asyncpg.connect(url, timeout=_CONNECT_SECONDS)
+        second = await asyncpg.connect(url, statement_cache_size=0)
         try:
             for _ in range(_LOOKS):  # meanwhile another client may get the process of the first
                 if await first.fetchval(BACKEND) == await second.fetchval(BACKEND):

@@ -110,7 +110,8 @@ class Api:
         self._id_prefixes = id_prefixes or {}
         self._request_log = request_log
         self._followed: Container[int] = () if request_log is None else request_log.followed
-        self._checks = checks = Checks(authenticate, limiter, room, self.strangers, LargeBodies(), body_limit)
+        bodies = LargeBodies(body_limit)
+        self._checks = checks = Checks(authenticate, limiter, room, self.strangers, bodies, body_limit)
         token_worlds = TokenWorlds()
 
         def compiled(operation: Operation) -> _AnyStrategy:

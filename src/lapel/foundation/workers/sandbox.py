@@ -178,9 +178,9 @@ def _barred(uid: int, needed: Sequence[Path]) -> str | None:
             back.callback(os.setegid, gid)
             os.seteuid(uid)
             back.callback(os.seteuid, own)
-        except PermissionError:
-            return "root may not change its account here: give it CAP_SETUID and CAP_SETGID"
-        except OSError:  # it has no place in our user namespace
+        except OSError:  # it has no place in our user namespace, or we may not
+            if not all(map(kernel_calls.is_held, (kernel_calls.SETUID, kernel_calls.SETGID))):
+                return "root may not change its account here: give it CAP_SETUID and CAP_SETGID"
             return "the account does not exist in this user namespace"
         bar = next((_bar(path) for path in needed if not _may_read(path)), None)
         if bar is None:

@@ -44,9 +44,8 @@ if TYPE_CHECKING:
 MINIMUM_RATE = 1024  # bytes per second
 MAX_HEADERS = 200
 PIECE = 4096  # bytes that are parsed at once, if they are not part of one body
-AT_ONCE = (
-    500  # pieces of a body that are parsed in one iteration of the event loop, and those of a PIECE more
-)
+# Pieces of a body that are parsed in one iteration of the event loop, and those of a PIECE more.
+AT_ONCE = 500
 LINGER = 2.0  # seconds for which a client whose request is no HTTP may still send, so that it can read why
 
 

@@ -34,7 +34,7 @@ def begin(bodies: LargeBodies, sender: Sender, world: int) -> asyncio.Task[bytes
 
 
 async def test_a_world_holds_a_share_of_the_room_and_leaves_the_rest() -> None:
-    bodies, attackers, other = LargeBodies(window=0.2), [Sender() for _ in range(100)], Sender()
+    bodies, attackers, other = LargeBodies(LIMIT, window=0.2), [Sender() for _ in range(100)], Sender()
     taken = [begin(bodies, each, 1) for each in attackers]
     while sum(not each.done() for each in taken) > 32:  # 32 MiB
         await asyncio.wait([each for each in taken if not each.done()], return_when="FIRST_COMPLETED")
@@ -49,7 +49,7 @@ async def test_a_world_holds_a_share_of_the_room_and_leaves_the_rest() -> None:
 
 
 async def test_slow_clients_keep_their_room_while_no_other_waits() -> None:
-    bodies, senders = LargeBodies(window=0.05), [Sender() for _ in range(20)]
+    bodies, senders = LargeBodies(LIMIT, window=0.05), [Sender() for _ in range(20)]
     taken = [begin(bodies, each, 1) for each in senders]
     for each in senders:
         await asyncio.wait_for(each.waits.wait(), LONG)
@@ -61,7 +61,7 @@ async def test_slow_clients_keep_their_room_while_no_other_waits() -> None:
 
 
 async def test_small_bodies_need_no_room() -> None:
-    bodies = LargeBodies(window=0.05)
+    bodies = LargeBodies(LIMIT, window=0.05)
     slow = [Sender(size=1000, first=10) for _ in range(1000)]
     taken = [begin(bodies, each, 1) for each in slow]
     for each in slow:
@@ -71,7 +71,7 @@ async def test_small_bodies_need_no_room() -> None:
 
 
 async def test_a_body_over_the_limit_is_refused_and_a_client_that_leaves_is_told() -> None:
-    bodies, large = LargeBodies(), Sender(size=LIMIT + 1)
+    bodies, large = LargeBodies(LIMIT), Sender(size=LIMIT + 1)
     large.rest.set()
     with pytest.raises(PayloadTooLarge):
         await begin(bodies, large, 1)

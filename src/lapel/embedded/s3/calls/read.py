@@ -17,9 +17,9 @@ from lapel.embedded.s3.protocol.call import SignedCall
 from lapel.embedded.s3.protocol.request import Headers, Request
 from lapel.embedded.s3.s3_errors import S3Error, SenderGone
 
-_CHUNK = 1 << 20
-_MOST_SENDING = 32 << 20  # bytes of all pieces that slow clients have not taken; with more, pieces are small
-_SMALL_CHUNK = 64 << 10
+# Bytes of a piece for a client that is too slow for `send_file`. A connection holds two: many connections
+# that read nothing must not fill the memory, and a client may take `stall` seconds for each.
+_PIECE = 64 << 10
 _FAST = 1 << 18  # bytes that a thread sends at once to a client for which the event loop is not needed
 _CONDITIONS = frozenset((b"if-match", b"if-none-match", b"if-modified-since", b"if-unmodified-since"))
 _RANGE = re.compile(r"bytes=(\d{0,18})-(\d{0,18})", re.ASCII)
@@ -98,16 +98,12 @@ async def _send_file(call: SignedCall, stored: StoredObject, first: int, length:
             first += sent
             if first < end and sent >= _FAST:
                 continue
-            rest = min(_CHUNK if call.folder.sending <= _MOST_SENDING else _SMALL_CHUNK, end - first)
-            call.folder.sending += rest
-            try:
-                piece = await call.folder.in_thread(stored.read, first, rest) if rest else b""
-                if gone.done() or (rest and not piece):
-                    raise SenderGone
-                first += len(piece)
-                await _send_piece(call, piece, more=first < end)
-            finally:
-                call.folder.sending -= rest
+            rest = min(_PIECE, end - first)
+            piece = await call.folder.in_thread(stored.read, first, rest) if rest else b""
+            if gone.done() or (rest and not piece):
+                raise SenderGone
+            first += len(piece)
+            await _send_piece(call, piece, more=first < end)
     finally:
         gone.cancel()
         with suppress(asyncio.CancelledError):
@@ -115,7 +111,8 @@ async def _send_file(call: SignedCall, stored: StoredObject, first: int, length:
 
 
 async def _send_piece(call: SignedCall, piece: bytes, *, more: bool) -> None:
-    """Raises `SenderGone` when the client reads nothing for `call.stall` seconds."""
+    """Write a piece when the client has taken most of the one before. Raises `SenderGone` if that takes
+    longer than `call.stall` seconds."""
     try:
         async with asyncio.timeout(call.stall):
             await call.request.send_body(piece, more=more)

@@ -89,9 +89,7 @@ class Folder:
         self.buffers = Buffers()
         self.recent = RecentObjects()
         self.waiting = 0
-        """Bytes of bodies that have arrived, and that no thread has got yet."""
-        self.sending = 0
-        """Bytes of answers that are read from files, and that clients have not taken yet."""
+        """Bytes of memory that batches of bodies take while they are being filled."""
         self._most_moving = threads // 2
         self._moving = 0
         self._buckets: dict[str, Bucket] = {}

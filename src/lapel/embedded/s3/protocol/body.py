@@ -25,6 +25,7 @@ MAX_DOCUMENT = 2 << 20
 _BATCH = 1 << 20  # bytes handed to a thread at once
 _MOST_WAITING = 32 << 20  # bytes of all batches that are being filled; with more, they are handed over sooner
 _SMALL_BATCH = 64 << 10
+_PER_PIECE = 64  # bytes that a piece takes beside its content: a client may send pieces of a few bytes
 _LARGE = 8 << 20  # bytes of a body that is read without the event loop, if its client is fast
 _FAST = 1 << 18  # bytes that a fast client sends within a slice of a thread
 _SYNC = 64 << 20  # bytes after which the disk begins to write them, so that it is soon done at the end
@@ -166,8 +167,9 @@ class IncomingBody:
         try:
             async for piece in receive_pieces(self._call):
                 batch.append(piece)
-                waiting += len(piece)
-                folder.waiting += len(piece)
+                taken = len(piece) + _PER_PIECE
+                waiting += taken
+                folder.waiting += taken
                 # A client may send most of a batch, and the rest as slowly as it may.
                 if waiting < (_BATCH if folder.waiting <= _MOST_WAITING else _SMALL_BATCH):
                     continue

@@ -21,16 +21,18 @@ FIRST = 64 * KIB
 """Bytes of a body that are read without room: as many may wait in its connection."""
 
 _TOTAL = 64 * MIB
-_OF_ONE_WORLD = 32 * MIB
+_MOST_AT_ONCE = 4  # bodies of the largest size for which there is always room; half of them of one world
 
 
 class LargeBodies:
     """The room for large bodies in this process."""
 
-    def __init__(self, *, least_rate: float = 64 * KIB, window: float = 5.0) -> None:
-        """`least_rate`: bytes a second; it is measured over `window` seconds, while others wait."""
+    def __init__(self, largest: int, *, least_rate: float = 64 * KIB, window: float = 5.0) -> None:
+        """`largest`: the most bytes of a body. `least_rate`: bytes a second; it is measured over `window`
+        seconds, while others wait."""
+        total = max(_TOTAL, _MOST_AT_ONCE * largest)
         self._least_rate = least_rate
-        self._admission = Admission(_TOTAL, _OF_ONE_WORLD, patience=window * 1.6, window=window)
+        self._admission = Admission(total, total // 2, patience=window * 1.6, window=window)
 
     async def collect(self, receive: Receive, world_id: int, *, expected: int, limit: int) -> bytes:
         """The whole body, as its pieces arrive. `expected`: its size, or the most that it may have.
