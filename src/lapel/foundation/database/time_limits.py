@@ -25,6 +25,7 @@ _IDLE_TRANSACTION = "60s"
 UNLIMITED = {"statement_timeout": "0", "lock_timeout": "0", "idle_in_transaction_session_timeout": "0"}
 """For connections of migrations and dumps, whatever limits the role has."""
 BACKEND = "SELECT pg_backend_pid()"
+PROBE = "LISTEN lapel_probe"
 _PROBE_SECONDS = 10
 _LOOKS = 5
 # What a pooler says of a parameter that it does not keep for its clients.
@@ -72,7 +73,7 @@ async def _meet_in_one_backend(url: str) -> bool:
     # Without a cache, statements have no names: those of an earlier start may still be there.
     first = await asyncpg.connect(url, statement_cache_size=0)
     try:
-        await first.execute("LISTEN lapel_probe")
+        await first.execute(PROBE)
         # A pooler gives its clients other numbers of processes than PostgreSQL has.
         if await first.fetchval(BACKEND) == first.get_server_pid():
             return False
