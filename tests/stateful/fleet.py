@@ -60,13 +60,15 @@ class Command:
 
 @dataclass(slots=True)
 class Device:
-    """One device. `tokens`: those that are not dead; `held`: the one that the device has stored."""
+    """One device. `tokens`: those that are not dead; `held`: the one that the device has stored. `is_new`:
+    its wearer has no report yet."""
 
     serial: str
     end_user: str | None = None
     # Who wears it, if it got its name since then.
     named_for: str | None = None
     generation: int = 0
+    is_new: bool = False
     tokens: dict[str, State] = field(default_factory=dict[str, State])
     held: str = ""
     facts: dict[str, Any] = field(default_factory=dict[str, Any])
@@ -95,6 +97,7 @@ class Device:
         ended = list(self.tokens)
         self.end_user, self.tokens, self.held = end_user, {token: "current"}, token
         self.generation += 1
+        self.is_new = True
         return ended
 
     def unbind(self) -> list[str]:
@@ -118,7 +121,10 @@ class Device:
             self.settings = {} if settings is None else set_of(merge_patch(self.settings, settings))
 
     def hear(self, body: dict[str, Any]) -> bool:
-        """A heartbeat; whether an episode of low battery begins with it."""
+        """A heartbeat; whether an episode of low battery begins with it. The first one of a wearer ends what
+        the device reported before."""
+        if self.is_new and self.end_user is not None:
+            self.is_new, self.told, self.low_battery, self.records = False, {}, False, False
         said = {name: value for name, value in body.items() if value is not None}
         if body.get("device_name") not in (None, self.facts.get("name") or ""):
             self.named_for = self.end_user

@@ -168,7 +168,10 @@ class StartUpload(msgspec.Struct, frozen=True, kw_only=True):
                     "content_type": {
                         "anyOf": [
                             {"enum": [*names_of(kind), None]},
-                            {"type": "string", "pattern": f"^({'|'.join(names_of(kind))});"},
+                            {
+                                "type": "string",
+                                "pattern": f"^({'|'.join(names_of(kind)).replace('.', '[.]')});",
+                            },
                         ]
                     },
                 },
