@@ -60,7 +60,8 @@ class Probe:
     def __init__(self, ports: Ports) -> None:
         self._ports = ports
         self._asking = SharedLook(self._ask_database, "health")
-        self._looking: asyncio.Task[tuple[_Parts, bool]] | None = None
+        # Each part has its own limit of time, and the parts of the database come one after the other.
+        self._looking = SharedLook(self._look, "readiness", seconds=None)
         settings = ports.settings
         self._store_disk = (
             DiskGuard(settings.data_dir / "objects", settings.min_free_bytes, part=1.0)
@@ -139,11 +140,6 @@ class Probe:
             return None
         return None if row is None else SchemaFound(*row)
 
-    async def _parts(self) -> tuple[_Parts, bool]:
-        if self._looking is None or self._looking.done():
-            self._looking = asyncio.create_task(self._look(), name="readiness")
-        return await asyncio.shield(self._looking)
-
     async def _look(self) -> tuple[_Parts, bool]:
         """What the database tells, and whether the store answers."""
         return await asyncio.gather(self._look_at_database(), self.store())
@@ -172,7 +168,7 @@ class Probe:
 
     async def readiness(self) -> Reply[Readiness]:
         """The state of every part; 503 when the database serves no request."""
-        parts, store = await self._parts()
+        parts, store = await self._looking.get()
         schema, disk = parts.schema, self.disk()
         serves = parts.answers and schema is not None and schema.serves
         whole = serves and store and parts.accepts_connections and parts.queue == "running" and disk == "ok"

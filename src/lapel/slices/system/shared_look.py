@@ -20,10 +20,13 @@ class SharedLook(Generic[T]):
     ask meanwhile wait for the same look, so that they do not take all connections.
     """
 
-    def __init__(self, look: Callable[[], Coroutine[None, None, T]], name: str) -> None:
-        """`name`: of the look's task."""
+    def __init__(
+        self, look: Callable[[], Coroutine[None, None, T]], name: str, seconds: float | None = PROBE_SECONDS
+    ) -> None:
+        """`name`: of the look's task. `seconds`: how long each waits; None: until the look ends."""
         self._look = look
         self._name = name
+        self._seconds = seconds
         self._looking: asyncio.Task[T] | None = None
 
     async def get(self) -> T:
@@ -32,7 +35,7 @@ class SharedLook(Generic[T]):
         if looking is None or looking.done():
             looking = self._looking = asyncio.create_task(self._look(), name=self._name)
             looking.add_done_callback(_take_error)
-        done, _ = await asyncio.wait({looking}, timeout=PROBE_SECONDS)
+        done, _ = await asyncio.wait({looking}, timeout=self._seconds)
         if not done:
             raise TimeoutError
         return looking.result()
