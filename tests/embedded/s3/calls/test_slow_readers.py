@@ -7,11 +7,8 @@ from urllib.parse import urlsplit
 
 import httpx
 
-from lapel.embedded.s3.endpoint import create_store_app
 from lapel.foundation.core.asgi import Message, Scope
-from lapel.foundation.core.clock import SystemClock
-from lapel.foundation.storage.credentials import Credentials, StaticCredentials
-from lapel.foundation.storage.presign import Presigner
+from tests.embedded.s3.new_store import open_store
 
 MIB = 1 << 20
 SIZE = 3 * MIB
@@ -44,11 +41,7 @@ class Reader:
 
 
 async def test_what_slow_readers_have_not_taken_does_not_fill_the_memory(tmp_path: Path) -> None:
-    store = create_store_app(tmp_path, {"key": "secret"}, clock=SystemClock(), buckets=["recordings"])
-    signer = Presigner(
-        "http://store", region="us-east-1", bucket="recordings",
-        credentials=StaticCredentials(Credentials("key", "secret")),
-    )  # fmt: skip
+    store, signer = open_store(tmp_path)
     now = datetime.now(UTC)
     link = signer.put_url("k", now=now, expires_in=60, content_type="audio/ogg")
     async with httpx.AsyncClient(transport=httpx.ASGITransport(store)) as client:

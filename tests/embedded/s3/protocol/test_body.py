@@ -11,13 +11,10 @@ from typing import Self
 import httpx
 import pytest
 
-from lapel.embedded.s3.endpoint import create_store_app
 from lapel.embedded.s3.files import folder
 from lapel.embedded.s3.protocol import body
 from lapel.foundation.core.asgi import CONNECTION, App, InThread, Receive, Scope, Send
-from lapel.foundation.core.clock import SystemClock
-from lapel.foundation.storage.credentials import Credentials, StaticCredentials
-from lapel.foundation.storage.presign import Presigner
+from tests.embedded.s3.new_store import open_store
 from tests.support.patience import LONG, LOOK, patience
 
 MIB = 1 << 20
@@ -25,11 +22,7 @@ MIB = 1 << 20
 
 async def put(root: Path, content: bytes, around: Callable[[App], App] = lambda store: store) -> int:
     """The status of a PUT into a new store, piece by piece."""
-    store = create_store_app(root, {"key": "secret"}, clock=SystemClock(), buckets=["recordings"])
-    signer = Presigner(
-        "http://store", region="us-east-1", bucket="recordings",
-        credentials=StaticCredentials(Credentials("key", "secret")),
-    )  # fmt: skip
+    store, signer = open_store(root)
     link = signer.put_url("k", now=datetime.now(UTC), expires_in=60, content_type="audio/ogg")
     headers = {**link.headers, "Content-Length": str(len(content))}
 
@@ -62,11 +55,7 @@ async def test_the_disk_writes_while_more_comes(
 
 async def test_bodies_that_stop_before_a_batch_is_full_wait_on_the_disk(tmp_path: Path) -> None:
     """Each client has sent less than a thread takes at once. Together they would fill the memory."""
-    store = create_store_app(tmp_path, {"key": "secret"}, clock=SystemClock(), buckets=["recordings"])
-    signer = Presigner(
-        "http://store", region="us-east-1", bucket="recordings",
-        credentials=StaticCredentials(Credentials("key", "secret")),
-    )  # fmt: skip
+    store, signer = open_store(tmp_path)
     now, rest = datetime.now(UTC), asyncio.Event()
     first, count = MIB - 1024, 80
 
