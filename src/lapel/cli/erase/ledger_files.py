@@ -36,7 +36,7 @@ async def export(ports: Ports, target: Path) -> tuple[int, int, int]:
 
     The file appears complete or not at all, and only its owner can read it. It replaces an earlier ledger,
     and nothing else: raises CommandError when `target` is something else, or damaged. Lines of the earlier
-    ledger of which the database knows nothing stay, because it may come from a backup that is older than they
+    ledger that the database does not know stay, because it may come from a backup that is older than they
     are. Raises OSError when the file cannot be written, and Unavailable while the database is unavailable.
     """
     replaces = _is_earlier_ledger(target)
@@ -96,7 +96,7 @@ def _is_earlier_ledger(target: Path) -> bool:
 
 
 async def _unknown_lines(connection: Connection, earlier: Path) -> AsyncGenerator[_AnyLine]:
-    """The lines of an earlier ledger of which the database knows nothing."""
+    """The lines of an earlier ledger that the database does not know."""
     async for page in _pages(earlier, "Name a new file, and keep this one."):
         erasures = [line for line in page if isinstance(line, LedgerLine)]
         holds = [line for line in page if isinstance(line, HoldLine)]

@@ -114,7 +114,7 @@ class Configuration:
     ) -> Document:
         """For other slices: as `resolved_section`, merged with the overrides of all devices of the end user.
 
-        It has a meaning only for fields of which the strictest value counts.
+        It is for fields whose strictest value counts, and has no meaning for others.
         """
         wanted = section_named(section)
         rows = await queries.resolve_section_of_devices(connection, world_id, end_user_id, device_id, section)
