@@ -237,8 +237,9 @@ class World:
         answer = recording.complete(facts)
         if recording.status == "uploaded" and before != "uploaded":
             self.events["recording.uploaded", recording_id] += 1
-            if recording.device in self.devices:
-                self.devices[recording.device].synced = True
+            device = self.devices.get(recording.device or "")
+            if device is not None and device.end_user in (None, recording.end_user):
+                device.synced = True
         return answer
 
     def reaches(self, device_id: str, recording: Recording) -> bool:
