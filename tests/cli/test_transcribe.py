@@ -53,6 +53,7 @@ def run(*arguments: str | Path, scratch: Path, **more: Any) -> subprocess.Comple
     return done
 
 
+@pytest.mark.deep
 def test_the_sample_is_transcribed_beside_a_bad_file(weights: None, tmp_path: Path) -> None:
     notes = tmp_path / "notes.mp3"
     notes.write_text("no audio at all")

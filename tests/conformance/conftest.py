@@ -40,7 +40,7 @@ def _servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str
         shutil.rmtree(endpoint.root, ignore_errors=True)
 
 
-@pytest.fixture(params=["embedded", "seaweedfs"])
+@pytest.fixture(params=["embedded", pytest.param("seaweedfs", marks=pytest.mark.deep)])
 def store(request: pytest.FixtureRequest, _servers: Callable[[str], Endpoint]) -> Endpoint:
     """A running store: ours, then SeaweedFS."""
     return _servers(request.param)

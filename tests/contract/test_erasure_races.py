@@ -70,6 +70,7 @@ async def release(client: httpx.AsyncClient, ports: Ports, things: Resources) ->
     await AuditChains(ports).chain(things.tenant.test_world)
 
 
+@pytest.mark.deep
 @pytest.mark.usefixtures("gate")
 @named(BELONGING)
 async def test_it_leaves_nothing(client: httpx.AsyncClient, ports: Ports, operation: Operation) -> None:

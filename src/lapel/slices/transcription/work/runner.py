@@ -12,7 +12,7 @@ import asyncio
 import secrets
 import time
 from collections import defaultdict
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from contextvars import copy_context
 from datetime import timedelta
 from typing import TYPE_CHECKING
@@ -59,6 +59,8 @@ _STAY_SECONDS = 3_600.0
 _OUTAGE = timedelta(seconds=5)
 # Time between two tries on a full disk; each try may fetch a whole audio.
 _FULL = timedelta(seconds=30)
+# How long, and how often, the end of a step is tried while the database is away.
+_END_SECONDS, _END_PAUSE_SECONDS = 60.0, 0.3
 _MAX_WOKEN = 100
 
 _log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
@@ -77,6 +79,7 @@ class Runner:
         self._charges = DeathCharges(
             ports.database, charge=work_queries.CHARGE, take_back=work_queries.TAKE_BACK
         )
+        self._under_way: set[asyncio.Task[None]] = set()
         self._running: set[asyncio.Task[Ending]] = set()
         self._stopping = False
         self._models = asyncio.Lock()
@@ -104,23 +107,27 @@ class Runner:
     async def run(self, lane: Lane) -> ClaimRow | None:
         """Do one step of the lane and return it; None if no step is free.
 
+        If the call is cancelled, its step goes on and ends as any other: jobs are cancelled when the queue
+        loses the database for a moment, and a step may have loaded a model and worked for long.
         Raises Unavailable when the database is away: the lease then ends by itself.
         """
-        if lane == "inference":
-            # Claim a step only while holding the models. A step claimed earlier would jump ahead of a project
-            # that has waited longer.
-            async with self._models:
-                return await self._step(lane)
-        return await self._step(lane)
-
-    async def _step(self, lane: Lane) -> ClaimRow | None:
-        claim = await self._claim(lane)
-        if claim is None:
-            return None
+        async with AsyncExitStack() as held:
+            if lane == "inference":
+                # Claim a step only while holding the models. A step claimed earlier would jump ahead of a
+                # project that has waited longer.
+                await held.enter_async_context(self._models)
+            claim = await self._claim(lane)
+            if claim is None:
+                return None
+            held.callback(self._places[lane].give_back, claim.world_id)
+            step = asyncio.create_task(self._begin(claim, held.pop_all()), name=f"speech-step-{claim.stage}")
+        self._under_way.add(step)
+        step.add_done_callback(self._under_way.discard)
         try:
-            await self._begin(claim)
-        finally:
-            self._places[lane].give_back(claim.world_id)
+            await asyncio.shield(step)
+        except asyncio.CancelledError:
+            step.add_done_callback(_tell_fault_of)
+            raise
         return claim
 
     async def _claim(self, lane: Lane) -> ClaimRow | None:
@@ -135,9 +142,14 @@ class Runner:
                 places.take(claim.world_id)
             return claim
 
-    async def _begin(self, claim: ClaimRow) -> None:
-        """Do the claimed step, unless too many workers died at it or it has used up its turns."""
-        crash_point(f"{claim.stage}:claimed")
+    async def _begin(self, claim: ClaimRow, held: AsyncExitStack) -> None:
+        """Do the claimed step, unless too many workers died at it or it has used up its turns; then give back
+        what it has `held`."""
+        async with held:
+            crash_point(f"{claim.stage}:claimed")
+            await self._do_or_give_up(claim)
+
+    async def _do_or_give_up(self, claim: ClaimRow) -> None:
         if self._stopping:  # `stop` was called during the claim
             await self._put_back(claim, timedelta(0), failed=False)
             return
@@ -159,7 +171,7 @@ class Runner:
         """
         try:
             ending = await self._attempt(claim)
-            return await self._end(claim, ending)
+            return await self._end_when_possible(claim, ending)
         except Gone:  # usually its rows are gone, too: then nothing is written
             await self._fail(claim, "processing_error", "The audio is gone.", by_audio=True)
         except SpeechError as error:
@@ -185,6 +197,7 @@ class Runner:
         for task in self._running:
             task.cancel()
         await self._stages.close()
+        await asyncio.gather(*self._under_way, return_exceptions=True)
 
     async def sweep(self) -> None:
         """Queue jobs for free steps that have none, because their worker was killed or their job was lost.
@@ -239,6 +252,21 @@ class Runner:
                 yield
         except LeaseLost:
             raise Gone from None
+
+    async def _end_when_possible(self, claim: ClaimRow, ending: Ending) -> bool:
+        """As `_end`. If the database is away, try again for a while: the work took longer than most outages.
+
+        Raises Unavailable when the outage lasts, or the worker stops.
+        """
+        until = time.monotonic() + _END_SECONDS
+        while True:
+            try:
+                return await self._end(claim, ending)
+            except (Unavailable, *DATABASE_AWAY) as error:
+                if self._stopping or time.monotonic() > until:
+                    raise
+                tell_fault(_log, "speech.end_waits", error, of_driver=True, work=claim.id)
+                await asyncio.sleep(_END_PAUSE_SECONDS)
 
     async def _end(self, claim: ClaimRow, ending: Ending) -> bool:
         """Write the result, if this worker still has the lease.
@@ -360,3 +388,9 @@ async def _lock_audio(connection: Connection, claim: ClaimRow) -> Audio | None:
     deletion uses the same order.
     """
     return await audio_of(connection, claim.world_id, claim.recording_id, claim.media_id, lock=True)
+
+
+def _tell_fault_of(step: asyncio.Task[None]) -> None:
+    """Log the fault of a step whose job nobody waits for any more."""
+    if not step.cancelled() and (error := step.exception()) is not None:
+        tell_fault(_log, "speech.step_failed", error, of_driver=True)
