@@ -6,13 +6,12 @@ import asyncio
 from collections import Counter
 from collections.abc import AsyncGenerator, Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar, TypeVar
+from typing import ClassVar, TypeVar
 
 import msgspec
 import pytest
 
 from lapel import app
-from lapel.foundation.core.errors import Unavailable
 from lapel.foundation.ports import Ports
 from lapel.slices.erasure.service import LocalCopies
 from lapel.slices.providers.choice import SlotChoice
@@ -24,7 +23,6 @@ from lapel.slices.transcription.audio.decoder import Decoder
 from lapel.slices.transcription.models.process.engine_client import Engine
 from lapel.slices.transcription.payloads import Lane, Process
 from lapel.slices.transcription.providers.protocol import Transcriber, Wish
-from lapel.slices.transcription.rows import ClaimRow
 from lapel.slices.transcription.service import Transcriptions
 from lapel.slices.transcription.speech.assembly import Piece
 from lapel.slices.transcription.speech.failures import SpeechError
@@ -41,9 +39,6 @@ from tests.support.patience import patience
 from tests.support.spoken import FACTS, TRANSCRIPT
 from tests.support.tenants import make_tenant
 from tests.transcription.office import SLOW
-
-if TYPE_CHECKING:
-    from lapel.foundation.database.connection import Connection
 
 SOUND = b"OggS" + bytes(200)
 T = TypeVar("T", bound=WorkerStages)
@@ -161,101 +156,6 @@ async def test_a_probe_that_ends_while_its_recording_is_deleted_waits_for_that(
         await until_waiting(ports, 1)
         await connection.execute("DELETE FROM recordings WHERE id = $1", recording_id)
     await ending
-
-
-class Slow(Looked):
-    """It is told of an audio, and ends when it may."""
-
-    begun: ClassVar[asyncio.Queue[asyncio.Event]]
-
-    async def probe(self, audio: Audio, *, keep_samples: bool) -> AudioFacts:
-        may_end = asyncio.Event()
-        self.begun.put_nowait(may_end)
-        await may_end.wait()
-        return await super().probe(audio, keep_samples=keep_samples)
-
-
-@pytest.fixture
-async def slow(ports: Ports, tmp_path: Path) -> AsyncGenerator[Runner]:
-    """A runner whose steps wait until they may end, with no other work."""
-    async with ports.database.acquire() as connection:
-        await connection.execute("DELETE FROM speech_work")
-    Slow.begun = asyncio.Queue()
-    made = Runner(ports, steps_of(Slow, ports, tmp_path / "slow"))
-    yield made
-    await made.stop()
-
-
-async def is_probed(device: Device, recording_id: str) -> bool:
-    """Whether the audio's length is known."""
-    return (await device.read(recording_id))["duration_ms"] is not None
-
-
-async def cancelled(job: asyncio.Task[object]) -> None:
-    """Cancel the job, as a queue does that has lost the database."""
-    job.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await job
-
-
-async def test_a_step_outlives_its_job_and_keeps_its_place_until_it_ends(
-    device: Device, ports: Ports, slow: Runner
-) -> None:
-    recording_id = await awaiting_probe(device, ports)
-    job = asyncio.create_task(slow.run("decode"))
-    async with patience(SLOW):
-        may_end = await Slow.begun.get()
-    await cancelled(job)
-    assert await slow.run("decode") is None  # nobody else has it
-    may_end.set()
-    async with patience(SLOW):
-        while not await is_probed(device, recording_id):  # noqa: ASYNC110 - a database
-            await asyncio.sleep(0.02)
-    assert Slow.begun.empty()
-    again = await awaiting_probe(device, ports)
-    job = asyncio.create_task(slow.run("decode"))
-    async with patience(SLOW):
-        (await Slow.begun.get()).set()
-    await job
-    assert await is_probed(device, again)
-
-
-async def test_the_result_of_a_step_that_ends_in_an_outage_is_written_after_it(
-    device: Device, ports: Ports, slow: Runner, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    recording_id = await awaiting_probe(device, ports)
-    job = asyncio.create_task(slow.run("decode"))
-    async with patience(SLOW):
-        may_end = await Slow.begun.get()
-    tries = Counter[str]()
-    lock = work_queries.lock
-
-    async def away(connection: Connection, step: ClaimRow) -> bool:
-        tries["lock"] += 1
-        if tries["lock"] <= 2:
-            raise Unavailable("The database is away.")
-        return await lock(connection, step)
-
-    monkeypatch.setattr(work_queries, "lock", away)
-    may_end.set()
-    async with patience(SLOW):
-        await job
-    assert tries["lock"] == 3
-    assert await is_probed(device, recording_id)
-
-
-async def test_a_stop_puts_a_step_back_whose_job_was_cancelled(
-    device: Device, ports: Ports, slow: Runner
-) -> None:
-    await awaiting_probe(device, ports)
-    job = asyncio.create_task(slow.run("decode"))
-    async with patience(SLOW):
-        await Slow.begun.get()
-    await cancelled(job)
-    await slow.stop()
-    async with ports.database.acquire() as connection:
-        free = await connection.fetchval("SELECT count(*) FROM speech_work WHERE lease IS NULL")
-    assert free == 1
 
 
 class Erased(Looked):
