@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import pytest
+from aiohttp import web
+from structlog.testing import capture_logs
 
 from lapel.foundation.core.errors import Unavailable
 from lapel.foundation.ports import Ports
@@ -19,11 +21,14 @@ from lapel.slices.transcription.work import work_queries
 from lapel.slices.transcription.work.runner import Runner
 from tests.recordings.support import Device
 from tests.support.patience import patience
-from tests.transcription.office import SLOW
+from tests.transcription.office import SLOW, office
 from tests.transcription.test_races import Looked, awaiting_probe, steps_of
 
 if TYPE_CHECKING:
     from lapel.foundation.database.connection import Connection
+
+OTHER_SESSIONS_END = """SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity
+    WHERE datname = current_database() AND pid <> pg_backend_pid()"""
 
 
 class Slow(Looked):
@@ -119,3 +124,31 @@ async def test_a_stop_puts_a_step_back_whose_job_was_cancelled(
     async with ports.database.acquire() as connection:
         free = await connection.fetchval("SELECT count(*) FROM speech_work WHERE lease IS NULL")
     assert free == 1
+
+
+async def test_a_provider_is_asked_once_if_the_queue_loses_the_database_meanwhile(
+    tmp_path: Path, fresh_database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    may_answer, asked = asyncio.Event(), Counter[str]()
+    async with office(tmp_path, fresh_database) as opened:
+        respond = opened.fake.respond
+
+        async def respond_late(
+            request: web.Request, handler: Callable[[Any, web.Request], Awaitable[web.Response]]
+        ) -> web.StreamResponse:
+            asked[request.path] += 1
+            await may_answer.wait()
+            return await respond(request, handler)
+
+        monkeypatch.setattr(opened.fake, "respond", respond_late)
+        _, transcription_id = await opened.transcribe()
+        async with patience(SLOW):
+            while not asked:  # noqa: ASYNC110 - another server's counter
+                await asyncio.sleep(0.02)
+            with capture_logs() as lines:
+                await opened.value(OTHER_SESSIONS_END)
+                while "job.stopped" not in {line["event"] for line in lines}:  # noqa: ASYNC110 - a log
+                    await asyncio.sleep(0.02)
+        may_answer.set()
+        assert (await opened.ended(transcription_id))["status"] == "completed"
+    assert list(asked.values()) == [1]

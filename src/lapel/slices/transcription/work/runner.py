@@ -61,6 +61,8 @@ _OUTAGE = timedelta(seconds=5)
 _FULL = timedelta(seconds=30)
 # How long, and how often, the end of a step is tried while the database is away.
 _END_SECONDS, _END_PAUSE_SECONDS = 60.0, 0.3
+# Longest wait, in seconds, for the steps that a stopping worker puts back. Other leases end by themselves.
+_STOP_SECONDS = 2.0
 _MAX_WOKEN = 100
 
 _log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
@@ -197,7 +199,8 @@ class Runner:
         for task in self._running:
             task.cancel()
         await self._stages.close()
-        await asyncio.gather(*self._under_way, return_exceptions=True)
+        if self._under_way:
+            await asyncio.wait(self._under_way, timeout=_STOP_SECONDS)
 
     async def sweep(self) -> None:
         """Queue jobs for free steps that have none, because their worker was killed or their job was lost.
