@@ -5,9 +5,12 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
+from urllib.parse import urlsplit
 
+import asyncpg
 import pytest
 from aiohttp import web
 from structlog.testing import capture_logs
@@ -27,8 +30,7 @@ from tests.transcription.test_races import Looked, awaiting_probe, steps_of
 if TYPE_CHECKING:
     from lapel.foundation.database.connection import Connection
 
-OTHER_SESSIONS_END = """SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity
-    WHERE datname = current_database() AND pid <> pg_backend_pid()"""
+END_SESSIONS = "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE datname = $1"
 
 
 class Slow(Looked):
@@ -126,6 +128,20 @@ async def test_a_stop_puts_a_step_back_whose_job_was_cancelled(
     assert free == 1
 
 
+@asynccontextmanager
+async def away(url: str) -> AsyncGenerator[None]:
+    """The database lets nobody in during the block."""
+    admin = await asyncpg.connect(url, database="postgres")
+    name = urlsplit(url).path.strip("/")
+    try:
+        await admin.execute(f'ALTER DATABASE "{name}" ALLOW_CONNECTIONS false')
+        await admin.execute(END_SESSIONS, name)
+        yield
+    finally:
+        await admin.execute(f'ALTER DATABASE "{name}" ALLOW_CONNECTIONS true')
+        await admin.close()
+
+
 async def test_a_provider_is_asked_once_if_the_queue_loses_the_database_meanwhile(
     tmp_path: Path, fresh_database: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -146,9 +162,9 @@ async def test_a_provider_is_asked_once_if_the_queue_loses_the_database_meanwhil
             while not asked:  # noqa: ASYNC110 - another server's counter
                 await asyncio.sleep(0.02)
             with capture_logs() as lines:
-                await opened.value(OTHER_SESSIONS_END)
-                while "job.stopped" not in {line["event"] for line in lines}:  # noqa: ASYNC110 - a log
-                    await asyncio.sleep(0.02)
+                async with away(fresh_database):
+                    while "job.stopped" not in {line["event"] for line in lines}:  # noqa: ASYNC110 - a log
+                        await asyncio.sleep(0.02)
         may_answer.set()
         assert (await opened.ended(transcription_id))["status"] == "completed"
     assert list(asked.values()) == [1]
