@@ -1,4 +1,4 @@
-"""Every test that asks for `store` runs against our own store and against SeaweedFS."""
+"""Every test that asks for `store` runs against our own store, and in `make test-deep` against SeaweedFS."""
 
 import re
 import shutil
@@ -42,7 +42,7 @@ def _servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str
 
 @pytest.fixture(params=["embedded", pytest.param("seaweedfs", marks=pytest.mark.deep)])
 def store(request: pytest.FixtureRequest, _servers: Callable[[str], Endpoint]) -> Endpoint:
-    """A running store: ours, then SeaweedFS."""
+    """A running store: ours; in `make test-deep`, SeaweedFS."""
     return _servers(request.param)
 
 

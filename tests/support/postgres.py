@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncGenerator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import asyncpg
@@ -43,8 +45,25 @@ def drop_database(server: EmbeddedPostgres, name: str) -> None:
 
 def limit_connections(server: EmbeddedPostgres, url: str, most: int) -> None:
     """Let the database at `url` have so many connections; those that are open stay. -1: any number."""
-    name = url.partition("?")[0].rpartition("/")[2]
-    _sql(server, "postgres", f'ALTER DATABASE "{name}" CONNECTION LIMIT {most}')
+    _sql(server, "postgres", f'ALTER DATABASE "{_name(url)}" CONNECTION LIMIT {most}')
+
+
+@asynccontextmanager
+async def away(url: str) -> AsyncGenerator[None]:
+    """During the block, the database at `url` accepts no connection; those that were open are ended."""
+    name = _name(url)
+    admin = await asyncpg.connect(url, database="postgres")
+    try:
+        await admin.execute(f'ALTER DATABASE "{name}" ALLOW_CONNECTIONS false')
+        await admin.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = $1", name)
+        yield
+    finally:
+        await admin.execute(f'ALTER DATABASE "{name}" ALLOW_CONNECTIONS true')
+        await admin.close()
+
+
+def _name(url: str) -> str:
+    return url.partition("?")[0].rpartition("/")[2]
 
 
 def _sql(server: EmbeddedPostgres, database: str, statement: str) -> None:

@@ -10,6 +10,7 @@ import pytest
 
 from lapel.foundation.queue.queue_connections import QueueConnections
 from tests.support.patience import patience
+from tests.support.postgres import away
 
 BACKENDS = """
 SELECT count(*) FROM pg_stat_activity
@@ -104,15 +105,9 @@ async def test_sessions_that_begin_without_a_database_fail_together() -> None:
 
 async def test_without_a_database_a_session_does_not_begin_and_a_later_one_does(fresh_database: str) -> None:
     connections = QueueConnections(fresh_database)
-    beside = await asyncpg.connect(fresh_database)
-    name = await beside.fetchval("SELECT current_database()")
-    await beside.close()
-    admin = await asyncpg.connect(fresh_database, database="postgres")
-    await admin.execute(f'ALTER DATABASE "{name}" ALLOW_CONNECTIONS false')
-    with pytest.raises(asyncpg.PostgresError):
-        async with connections.session():
-            pytest.fail("there is no database")
-    await admin.execute(f'ALTER DATABASE "{name}" ALLOW_CONNECTIONS true')
-    await admin.close()
+    async with away(fresh_database):
+        with pytest.raises(asyncpg.PostgresError):
+            async with connections.session():
+                pytest.fail("there is no database")
     async with connections.session() as driver:
         assert await driver.fetch("SELECT 1 AS one") == [{"one": 1}]

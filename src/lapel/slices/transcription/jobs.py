@@ -24,7 +24,8 @@ def handlers(service: Transcriptions, runner: Runner) -> tuple[Job, ...]:
         async def step(_: Wake) -> None:
             await runner.work(lane)
 
-        # A step has its own limits of time, which depend on the length of the audio, and of starts.
+        # A step has its own limits of starts, and of time, which depend on the length of the audio. The job's
+        # limit does not end its step.
         return Job(
             entrypoint=entrypoint(lane),
             payload=Wake,

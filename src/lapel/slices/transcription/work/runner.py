@@ -145,13 +145,13 @@ class Runner:
             return claim
 
     async def _begin(self, claim: ClaimRow, held: AsyncExitStack) -> None:
-        """Do the claimed step, unless too many workers died at it or it has used up its turns; then give back
-        what it has `held`."""
+        """Do the claimed step, and then give back what it has `held`."""
         async with held:
             crash_point(f"{claim.stage}:claimed")
             await self._do_or_give_up(claim)
 
     async def _do_or_give_up(self, claim: ClaimRow) -> None:
+        """Do the claimed step, unless too many workers died at it or it has used up its turns."""
         if self._stopping:  # `stop` was called during the claim
             await self._put_back(claim, timedelta(0), failed=False)
             return
@@ -257,7 +257,7 @@ class Runner:
             raise Gone from None
 
     async def _end_when_possible(self, claim: ClaimRow, ending: Ending) -> bool:
-        """As `_end`. If the database is away, try again for a while: the work took longer than most outages.
+        """As `_end`, but if the database is away, try again for a while, because the work would be lost.
 
         Raises Unavailable when the outage lasts, or the worker stops.
         """
