@@ -16,15 +16,12 @@ from lapel.embedded.postgres.supervisor import EmbeddedPostgres
 from tests.support.client import api_client
 from tests.support.database_proxy import database_proxy
 from tests.support.patience import LONG, patience
+from tests.support.postgres import END_OTHERS
 from tests.support.running import Running, running, working
 from tests.support.serving import run
 from tests.support.tenants import bearer, make_tenant
 
 ONLY_READS = "the database accepts no writes: it is a standby, or `default_transaction_read_only` is on. "
-END_OTHERS = """
-SELECT pg_terminate_backend(pid) FROM pg_stat_activity
-WHERE datname = current_database() AND pid <> pg_backend_pid() AND backend_type = 'client backend'
-"""
 
 
 async def only_read(url: str, *, ends: bool = False) -> None:

@@ -48,6 +48,12 @@ def limit_connections(server: EmbeddedPostgres, url: str, most: int) -> None:
     _sql(server, "postgres", f'ALTER DATABASE "{_name(url)}" CONNECTION LIMIT {most}')
 
 
+# Autovacuum has processes in the database too, which only an administrator may end.
+CLIENTS = "pg_stat_activity WHERE backend_type = 'client backend' AND pid <> pg_backend_pid()"
+END_OTHERS = f"SELECT count(pg_terminate_backend(pid)) FROM {CLIENTS} AND datname = current_database()"
+END_ALL_OF = f"SELECT count(pg_terminate_backend(pid)) FROM {CLIENTS} AND datname = $1"
+
+
 @asynccontextmanager
 async def away(url: str) -> AsyncGenerator[None]:
     """During the block, the database at `url` accepts no connection; those that were open are ended."""
@@ -55,7 +61,7 @@ async def away(url: str) -> AsyncGenerator[None]:
     admin = await asyncpg.connect(url, database="postgres")
     try:
         await admin.execute(f'ALTER DATABASE "{name}" ALLOW_CONNECTIONS false')
-        await admin.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = $1", name)
+        await admin.execute(END_ALL_OF, name)
         yield
     finally:
         await admin.execute(f'ALTER DATABASE "{name}" ALLOW_CONNECTIONS true')

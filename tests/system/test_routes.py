@@ -25,7 +25,7 @@ from lapel.slices.system.process_metrics import is_local
 from lapel.slices.system.service import Probe
 from tests.support.client import api_client
 from tests.support.patience import LONG
-from tests.support.postgres import create_database, drop_database
+from tests.support.postgres import END_OTHERS, create_database, drop_database
 from tests.support.running import Running, running, working
 from tests.support.tenants import Tenant
 
@@ -303,11 +303,7 @@ async def test_health_knows_at_once_that_the_database_is_back(fresh_database: st
         probe = Probe(replace(ports, database=database))
         for _ in range(20):
             assert await probe.database() is True
-            ended = await other.fetchval(
-                "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity"
-                " WHERE datname = current_database() AND pid <> pg_backend_pid()"
-                " AND backend_type = 'client backend'"
-            )
+            ended = await other.fetchval(END_OTHERS)
             assert ended == 1
             assert await probe.database() is True
     finally:

@@ -15,6 +15,7 @@ from lapel.foundation.database.pool import ConnectionBroken, Database
 from lapel.foundation.database.together import Together
 from lapel.foundation.database.turns.world_shares import WORLD
 from tests.support.patience import patience, settle
+from tests.support.postgres import END_OTHERS
 
 if TYPE_CHECKING:
     from lapel.foundation.database.connection import Connection
@@ -308,10 +309,7 @@ async def test_a_broken_connection_is_told_as_one(database: Database, doubling: 
     asking = await apart(together, doubling, 0, 1)
     waiting = [asyncio.create_task(together.ask(number)) for number in range(2, 5)]
     connection = await asyncpg.connect(database.dsn)
-    await connection.execute(
-        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
-        "WHERE datname = current_database() AND pid <> pg_backend_pid()"
-    )
+    await connection.execute(END_OTHERS)
     await connection.close()
     release(doubling)
     found = await asyncio.gather(*asking, return_exceptions=True)

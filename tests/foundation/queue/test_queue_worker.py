@@ -17,6 +17,7 @@ from lapel.foundation.queue import queue_worker
 from lapel.foundation.queue.jobs import USUAL, WORKERS, Job, QueueLane, Schedule, enqueue
 from lapel.foundation.queue.queue_connections import QueueConnection
 from tests.foundation.queue.workers import Payload, count, until, worker
+from tests.support.postgres import END_OTHERS
 from tests.support.running import Running
 
 if TYPE_CHECKING:
@@ -84,15 +85,11 @@ async def test_jobs_outlive_a_database_that_cuts_every_connection(database: Data
     async def handle(payload: Payload) -> None:
         seen.add(payload.word)
 
-    cut = """
-    SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity
-    WHERE datname = current_database() AND pid <> pg_backend_pid()
-    """
     async with worker(database, Job(entrypoint="say", payload=Payload, handler=handle)):
         for number in range(3):
             async with database.transaction() as connection:
                 await enqueue(connection, "say", Payload(str(number)))
-            await count(database, cut)
+            await count(database, END_OTHERS)
 
         async def all_seen() -> bool:
             return len(seen) == 3

@@ -17,6 +17,7 @@ from lapel.foundation.queue.jobs import USUAL, Job, Schedule, enqueue
 from lapel.foundation.storage.errors import StoreUnavailable
 from lapel.slices.transcription.payloads import LANES
 from tests.foundation.queue.workers import Payload, count, until, worker
+from tests.support.postgres import END_ALL_OF
 from tests.support.running import Running
 
 # So many workers began each job and none of them lived to tell; the last one began so long ago.
@@ -212,9 +213,7 @@ async def test_a_job_under_way_outlives_a_database_that_is_away_for_a_moment(
                 await enqueue(connection, "long", Payload("x"))
             await until(has_begun)
             await let_in("false")
-            await admin.execute(
-                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = $1", name
-            )
+            await admin.execute(END_ALL_OF, name)
             try:
                 await until(begun_twice)
             finally:

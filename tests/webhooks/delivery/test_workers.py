@@ -20,6 +20,7 @@ from lapel.slices.webhooks.delivery.delivery_metrics import IN_FLIGHT
 from lapel.slices.webhooks.delivery.fan_out import FanOut
 from lapel.slices.webhooks.delivery.webhook_places import OF_WEBHOOK
 from tests.support.patience import patience
+from tests.support.postgres import END_OTHERS
 from tests.webhooks.delivery.support import (
     OK,
     Received,
@@ -156,10 +157,7 @@ async def test_successes_that_cannot_be_written_yet_hold_up_no_others_until_they
 
 async def test_a_dead_database_connection_loses_no_outcome(world: World, receiver: Receiver) -> None:
     async def respond(_: Received, writer: asyncio.StreamWriter) -> None:
-        await world.execute(
-            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
-            " WHERE datname = current_database() AND pid <> pg_backend_pid()"
-        )
+        await world.execute(END_OTHERS)
         writer.write(OK)
         receiver.script()
 
