@@ -12,6 +12,14 @@ import asyncpg
 
 from lapel.embedded.postgres.supervisor import EmbeddedPostgres
 
+# Autovacuum has processes in a database too, which only an administrator may end.
+_END_CLIENTS = """
+SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity
+WHERE backend_type = 'client backend' AND pid <> pg_backend_pid()"""
+# Both may be followed by further conditions.
+END_OTHERS = f"{_END_CLIENTS} AND datname = current_database()"
+END_ALL_OF = f"{_END_CLIENTS} AND datname = $1"
+
 
 def start_postgres(folder: Path) -> EmbeddedPostgres:
     """A started server over `folder`; `.dsn(database="…")` names a database, `.stop()` ends it.
@@ -46,12 +54,6 @@ def drop_database(server: EmbeddedPostgres, name: str) -> None:
 def limit_connections(server: EmbeddedPostgres, url: str, most: int) -> None:
     """Let the database at `url` have so many connections; those that are open stay. -1: any number."""
     _sql(server, "postgres", f'ALTER DATABASE "{_name(url)}" CONNECTION LIMIT {most}')
-
-
-# Autovacuum has processes in the database too, which only an administrator may end.
-CLIENTS = "pg_stat_activity WHERE backend_type = 'client backend' AND pid <> pg_backend_pid()"
-END_OTHERS = f"SELECT count(pg_terminate_backend(pid)) FROM {CLIENTS} AND datname = current_database()"
-END_ALL_OF = f"SELECT count(pg_terminate_backend(pid)) FROM {CLIENTS} AND datname = $1"
 
 
 @asynccontextmanager

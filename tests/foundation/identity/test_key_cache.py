@@ -20,6 +20,7 @@ from lapel.foundation.identity import seal
 from lapel.foundation.identity.key_cache import ALIVE, KeyCache, Revocations
 from lapel.slices.projects.operator import OperatorKeys
 from tests.support.client import api_client
+from tests.support.postgres import END_OTHERS
 from tests.support.running import Running, running
 from tests.support.tenants import Tenant, bearer, make_tenant
 
@@ -79,12 +80,9 @@ async def cut_listeners(database: str) -> int:
     """End the connections that listen, as a restarting proxy or firewall would."""
     connection: asyncpg.Connection[asyncpg.Record] = await asyncpg.connect(database)
     try:
-        rows = await connection.fetch(
-            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
-            "WHERE datname = current_database() AND pid <> pg_backend_pid() "
-            "AND (query LIKE 'LISTEN%' OR query LIKE '%key_caches%')"
+        return await connection.fetchval(
+            f"{END_OTHERS} AND (query LIKE 'LISTEN%' OR query LIKE '%key_caches%')"
         )
-        return len(rows)
     finally:
         await connection.close()
 
