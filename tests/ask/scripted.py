@@ -89,10 +89,11 @@ def filled(prompt: Prompt, pieces: Sequence[str]) -> list[str]:
 
 
 def number_of(prompt: Prompt, word: str) -> str:
-    """The id of the first passage that has a word."""
+    """The number of the first passage that has a word."""
     for line in prompt.messages[-1].text.splitlines():
-        if line.startswith("{") and word in line:
-            return line.partition('"id":')[2].partition(",")[0]
+        passage = re.match(r"(\d+)[^|]*\| ", line)
+        if passage is not None and word in line:
+            return passage[1]
     raise AssertionError(f"no passage has {word}: {prompt.messages[-1].text}")
 
 

@@ -108,15 +108,19 @@ async def test_an_answer_shows_and_keeps_only_what_fitted_into_its_prompt(
 ) -> None:
     """A recording whose text is shown beside an answer takes it along, also if the window was small."""
     end_user_id = await asker.device.end_user()
+    names: dict[str, str] = {}
     for place in range(8):
         more = " ".join(f"The safe {place}-{each} has a door and a password." for each in range(12))
-        await asker.recording(f"{SECRET} It is number {place}.", more, end_user_id=end_user_id)
+        said = f"{SECRET} It is number {place}."
+        made = await asker.recording(said, more, end_user_id=end_user_id, name=f"Safe {place}")
+        names[made] = f'"Safe {place}"'
     session = await _library(asker, end_user_id)
-    model = asker.script(says("The password of the safe is MAGNOLIA [1]."), context_tokens=2800)
+    model = asker.script(says("The password of the safe is MAGNOLIA [1]."), context_tokens=2700)
     told = await asker.ask(session["id"], "What is the password of the safe?")
     shown = {each["recording_id"] for each in told["sources"]}
     assert 0 < len(shown) < 8
-    assert all(each in model.prompts[0].messages[-1].text for each in shown)
+    prompt = model.prompts[0].messages[-1].text
+    assert all(names[each] in prompt for each in shown)
     for each in shown:  # of the last one as of the first
         async with asking.ports.database.acquire() as connection:
             made_from = await connection.fetchval(MADE_FROM, asker.world_id, each)
@@ -134,7 +138,7 @@ async def test_an_answer_that_continues_a_deleted_one_is_not_stored(asker: Asker
     asker.script(says("The password of the safe is MAGNOLIA [{MAGNOLIA}]."))
     await asker.ask(session["id"], "What is the password of the safe?")
     gate = Gate("The roof is repaired in May [{repaired}], and MAGNOLIA is the password.")
-    narrow = asker.script(gate, context_tokens=1750)  # the safe's passages do not fit
+    narrow = asker.script(gate, context_tokens=1875)  # the safe's passages do not fit
     waiting = asyncio.create_task(asker.ask(session["id"], "When is the roof of the school repaired?", 409))
     await gate.reached.wait()
     before, passages = narrow.prompts[0].messages[:-1], narrow.prompts[0].messages[-1].text

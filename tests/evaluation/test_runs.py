@@ -90,11 +90,11 @@ def reading(pick: Callable[[EvaluationQuestion, str], bool]) -> Callable[[Asked]
     def answer(asked: Asked) -> str:
         question = next(each for each in small_set().questions if each.question in asked.text)
         for line in asked.text.splitlines():
-            if line.startswith('{"id"'):
-                passage = json.loads(line)
-                for sentence in re.split(r"(?<=[.!?]) ", passage["text"]):
+            passage = re.match(r"(\d+)[^|]*\| ", line)
+            if passage is not None:
+                for sentence in re.split(r"(?<=[.!?]) ", line[passage.end() :]):
                     if pick(question, sentence):
-                        return f"{sentence.rstrip('.!?')} [{passage['id']}]."
+                        return f"{sentence.rstrip('.!?')} [{passage[1]}]."
         return "NOT IN THE RECORDINGS"
 
     return answer

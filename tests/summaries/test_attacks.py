@@ -8,7 +8,6 @@ from __future__ import annotations
 import contextlib
 import json
 import re
-from typing import Any
 
 import pytest
 
@@ -91,13 +90,14 @@ async def test_no_word_of_a_conversation_leaves_the_data(attack: PlantedAttack) 
 
 
 def check_data(prompt: Prompt, attack: PlantedAttack) -> None:
-    """The data is JSON lines between the two markers, and everything else is the same for each transcript."""
+    """The data has one line for each turn, and everything else is the same for each transcript."""
     (message,) = prompt.messages
     found = re.fullmatch(r"<transcript>\n(.*)\n</transcript>\n\n[\w .]+", message.text, re.DOTALL)
     assert found is not None
     assert "<" not in found[1]
-    lines: list[dict[str, Any]] = [json.loads(line) for line in found[1].splitlines()]
-    assert [line["i"] for line in lines] == list(range(len(lines)))
-    said = "".join(line["t"] for line in lines).replace(" ", "")
-    assert said == "".join(each.text for each in attack.segments).replace(" ", "")
+    lines = [re.fullmatch(r"(\d+)(?: [^|]+)?\| (.*)", line) for line in found[1].splitlines()]
+    assert [int(line[1]) for line in lines if line] == list(range(len(lines)))
+    said = "".join(line[2] for line in lines if line).replace(" ", "")
+    told = "".join(each.text for each in attack.segments)
+    assert said == re.sub(r"\s", "", told).replace("<", "‹").replace(">", "›")
     assert prompt.instructions in INSTRUCTIONS

@@ -21,7 +21,7 @@ AS_JSON = of_prompt('Answer with JSON: {"topics": "what they speak about"}')
 
 def written(prompt: Prompt, text: str) -> str:
     """An answer with this text, which names the first turn of the prompt's data."""
-    first = re.search(r'"(?:i":|turns":\[)(\d+)', prompt.messages[0].text)
+    first = re.search(r'^(?:\{.*"turns":\[)?(\d+)', prompt.messages[0].text, re.MULTILINE)
     assert first is not None
     return json.dumps({"content": {"value": text, "turns": [int(first[1])]}})
 
@@ -54,7 +54,9 @@ async def test_every_turn_is_read_when_the_window_grows_between_two_tries() -> N
     parts, read, prompt = KeptParts(), set[int](), of_prompt("What do they speak about?")
 
     def answer(asked: Prompt) -> str:
-        read.update(int(each) for each in re.findall(r'"i":(\d+)', asked.messages[0].text))
+        read.update(
+            int(each) for each in re.findall(r"^(\d+)[^|\n]*\| ", asked.messages[0].text, re.MULTILINE)
+        )
         return written(asked, "They speak about roofs.")
 
     dies = ScriptedModel([answer, ModelAway("It is away.")], context_tokens=4_900)

@@ -179,14 +179,16 @@ async def test_twelve_hours_are_summarized_by_parts_that_are_kept(desk: Desk) ->
 
     def answer(prompt: Any) -> str:
         text = prompt.messages[0].text
-        lines = [json.loads(line) for line in text.splitlines()[1:-3] if line.startswith("{")]
+        lines = text.splitlines()[1:-3]
         calls.append("notes" if text.startswith("<notes>") else "part")
         if len(calls) == 3:
             raise ModelAway("overloaded")
         if calls[-1] == "notes":
-            points = [entry(line["value"], *line["turns"]) for line in lines if line["key"] == "key_points"]
+            notes = [json.loads(line) for line in lines]
+            points = [entry(each["value"], *each["turns"]) for each in notes if each["key"] == "key_points"]
         else:
-            points = [entry(f"The pump in hall leaks: {lines[0]['t'][:60]}", lines[0]["i"])]
+            number, _, said = lines[0].partition("| ")
+            points = [entry(f"The pump in hall leaks: {said[:60]}", int(number.split()[0]))]
         return general(overview=entry("The pumps in the halls leak.", 1), key_points=points[:20])
 
     desk.models.model = ScriptedModel([answer], context_tokens=32_000)

@@ -1,4 +1,5 @@
-"""Language models for other slices: which model answers a slot, and the interface to call it."""
+"""Language models for other slices: which model answers a slot, the interface to call it, and how it reads
+what was said."""
 
 from __future__ import annotations
 
@@ -27,6 +28,7 @@ from lapel.slices.language_models.language_model import (
 )
 from lapel.slices.language_models.model_failures import FailureCode, ModelAway, ModelFailed
 from lapel.slices.language_models.schema_faults import describe_fault
+from lapel.slices.language_models.spoken_lines import SPOKEN_FORMAT, SpokenLines, json_line
 from lapel.slices.language_models.structured import added, structured
 from lapel.slices.providers.service import LanguageSlot, ProviderFailed, at_vendor, choice_of
 
@@ -40,6 +42,7 @@ __all__ = [
     "EXTRACTIVE",
     "JOIN_DAY",
     "OF_DAY",
+    "SPOKEN_FORMAT",
     "AskedSlot",
     "FailureCode",
     "FinishReason",
@@ -53,10 +56,12 @@ __all__ = [
     "ModelFailed",
     "Prompt",
     "Purpose",
+    "SpokenLines",
     "Tokens",
     "added",
     "describe_fault",
     "estimated_tokens",
+    "json_line",
     "structured",
     "told_to_client",
     "told_to_log",

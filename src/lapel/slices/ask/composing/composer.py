@@ -13,10 +13,10 @@ from lapel.foundation.core.errors import Unavailable
 from lapel.slices.ask.composing.answer_draft import AnswerDraft
 from lapel.slices.ask.composing.answer_prompt import (
     continued,
-    line_of,
     prompt_of,
     room_for_passages,
     tokens_of,
+    written_passages,
 )
 from lapel.slices.ask.composing.extracts import extracted
 from lapel.slices.ask.composing.passage_judge import PassageJudge
@@ -152,11 +152,11 @@ class Composer:
         fits, else what a search finds."""
         if asked.scope_type == "recording":
             passages = await self._retrieval.whole(asked, most_bytes=room * _BYTES_OF_TOKEN)
-            lines = [line_of(each) for each in passages]
+            lines = written_passages(passages)
             if passages and tokens_of(lines) <= room:
                 return passages, lines
         passages = await self._retrieval.found(asked)
-        lines = [line_of(each) for each in passages]
+        lines = written_passages(passages)
         while lines and tokens_of(lines) > room:
             lines.pop()
         if passages and not lines:

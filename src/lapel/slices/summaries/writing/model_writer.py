@@ -125,14 +125,15 @@ class ModelWriter:
         Raises ModelFailed and ModelAway as the model does; ModelFailed also when the window is too small, or
         when the answer stays wrong.
         """
-        lines = [prompts.turn_line(turn) for turn in turns]
-        groups = grouped(range(len(lines)), lambda at: estimated_tokens(lines[at]), self._room("transcript"))
+        # Alone, a turn has its speaker's label, which it needs at most once in a part.
+        sizes = [estimated_tokens(prompts.turn_lines([turn])[0]) for turn in turns]
+        groups = grouped(range(len(turns)), lambda at: sizes[at], self._room("transcript"))
         if len(groups) == 1:
-            return await self._call(lines, "transcript", None)
+            return await self._call(prompts.turn_lines(turns), "transcript", None)
         drafts = [
             await self._part(
                 _TurnSpan(0, group[0], group[-1]),
-                lines[group[0] : group[-1] + 1],
+                prompts.turn_lines(turns[group[0] : group[-1] + 1]),
                 "transcript",
                 (number, len(groups)),
             )
