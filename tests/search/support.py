@@ -13,7 +13,7 @@ from lapel.foundation.ports import Ports
 from lapel.foundation.slices import Services
 from lapel.slices.search.indexing.vector_work import VectorWork
 from lapel.slices.search.payloads import EmbedTranscript
-from lapel.slices.search.service import TranscriptIndex
+from lapel.slices.search.service import Search, TranscriptIndex
 from lapel.slices.transcription.service import Segment
 from lapel.slices.transcription.speech.transcript import Transcript
 from lapel.slices.transcription.views import stored_segments
@@ -154,3 +154,19 @@ async def search(
     answer = await client.post("/v1/recordings/search", json={"query": query, **body}, headers=bearer(token))
     assert answer.status_code == expect, answer.text
     return answer.json()["results"] if expect == 200 else [answer.json()["error"]]
+
+
+async def by_words(library: Library, end_user: str, query: str, **filters: object) -> list[tuple[str, str]]:
+    """Recording and text of each result, in a process without the model."""
+    made = Search(library.ports, Away())  # type: ignore[arg-type]
+    found = await made.search(library.world_id, end_user, query, **filters)  # type: ignore[arg-type]
+    return [(each.recording_id, each.chunk_text) for each in found]
+
+
+class Away:
+    """The embedding model of an installation without its weights."""
+
+    model = None
+
+    async def query(self, _text: str) -> None:
+        """No vector."""

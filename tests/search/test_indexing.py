@@ -19,7 +19,7 @@ from lapel.slices.recordings.wire import UpdateRecording
 from lapel.slices.search.indexing.catching_up import CatchingUp
 from lapel.slices.search.indexing.vector_work import VectorWork
 from lapel.slices.search.payloads import EmbedTranscript
-from tests.search.support import Library, search, segments_of
+from tests.search.support import Library, by_words, search, segments_of
 from tests.support.tenants import Tenant, bearer
 
 LONG = [f"Sentence number {number} speaks of the harbour and its many cranes." for number in range(400)]
@@ -154,6 +154,24 @@ async def test_a_transcript_from_before_the_index_is_found_by_the_walk(library: 
         made = "SELECT id FROM transcriptions WHERE world_id = $1 AND recording_id = $2"
         transcription = await connection.fetchval(made, library.world_id, old[0])
         assert not await library.index.add(connection, library.world_id, transcription)
+
+
+async def test_words_of_an_earlier_version_are_written_anew_and_vectors_stay(library: Library) -> None:
+    """As migration 0066 finds them: the first version had neither joined words nor beginnings."""
+    end_user = await library.end_user()
+    old = await library.said(end_user, segments_of(["Wysłał e-mail z umową."]), language="pl")
+    await work_of(library, Embedder()).work(EmbedTranscript(0, ""))
+    count = await library.count("search_vectors", old)
+    kept = "UPDATE search_chunks SET words = ts_filter(setweight(words, 'A'), '{b}') WHERE recording_id = $1"
+    await library.execute(kept, old)
+    await library.execute("UPDATE search_transcripts SET words_version = 1 WHERE recording_id = $1", old)
+    await CatchingUp(library.ports, library.index).run()
+    for query in ("umowa", "email", "wysłał"):
+        assert [each[0] for each in await by_words(library, end_user, query)] == [old]
+    assert await library.count("search_vectors", old) == count
+    done = "SELECT words_version FROM search_transcripts WHERE recording_id = $1"
+    async with library.ports.database.acquire() as connection:
+        assert await connection.fetchval(done, old) == 2
 
 
 async def test_worlds_take_turns_and_a_killed_batch_is_done_again(library: Library, stranger: Tenant) -> None:

@@ -13,7 +13,7 @@ from lapel.slices.search import service
 from lapel.slices.search.indexing.vector_work import VectorWork
 from lapel.slices.search.service import Search
 from tests.embeddings.needs import needs_model
-from tests.search.support import WHEN, Library, search, segments_of
+from tests.search.support import WHEN, Library, by_words, search, segments_of
 from tests.support.tenants import Tenant, bearer, make_key
 
 KEYS = {
@@ -58,6 +58,25 @@ async def test_a_result_has_every_key(library: Library, client: httpx.AsyncClien
         ("ar", "نلتقي في القاهرة غدا.", "القاهرة"),
         ("hi", "बजट अगले सप्ताह तय होगा।", "बजट"),
         (None, "Volgende week vergaderen.", "vergaderen"),
+        ("en", "Send it by e-mail.", "email"),
+        ("en", "Send me an email.", "What about the e-mail?"),
+        ("en", "We do co-working here.", "coworking"),
+        ("en", "The number is 555-0199.", "5550199"),
+        ("en", "The number is 5550199.", "555 0199"),
+        ("en", "The number is 030 555 0199.", "030-555-0199"),
+        ("pl", "Podpisaliśmy umowę w środę.", "umowa"),
+        ("pl", "Recepta jest gotowa.", "receptę"),
+        ("cs", "Doktor napsal zprávu.", "zpráva"),
+        ("uk", "Ми підписали договір.", "договору"),
+        ("uk", "Лікарям подзвонили.", "лікар"),
+        ("fa", "قراردادها امضا شد.", "قرارداد"),
+        ("he", "נפגשנו בבית המשפט.", "משפט"),
+        ("he", "המסמך נחתם.", "מסמך"),
+        ("he", "הַמִּסְמָךְ נֶחְתַּם.", "המסמך"),
+        ("tr", "Işık yandı.", "isik"),
+        ("tr", "ışık yandı.", "IŞIK"),
+        ("hi", "यह ज़रूरी है।", "जरूरी"),
+        ("hi", "यह जरूरी है।", "ज़रूरी"),
     ],
 )
 async def test_words_are_found_in_every_language(
@@ -68,22 +87,6 @@ async def test_words_are_found_in_every_language(
     wanted = await library.said(end_user, segments_of([said]), language=language)
     found = await by_words(library, end_user, query)
     assert [each[0] for each in found] == [wanted]
-
-
-async def by_words(library: Library, end_user: str, query: str, **filters: object) -> list[tuple[str, str]]:
-    """Recording and text of each result, in a process without the model."""
-    made = Search(library.ports, Away())  # type: ignore[arg-type]
-    found = await made.search(library.world_id, end_user, query, **filters)  # type: ignore[arg-type]
-    return [(each.recording_id, each.chunk_text) for each in found]
-
-
-class Away:
-    """The embedding model of an installation without its weights."""
-
-    model = None
-
-    async def query(self, _text: str) -> None:
-        """No vector."""
 
 
 async def test_any_of_the_words_is_enough_and_the_rarer_counts_more(library: Library) -> None:

@@ -32,12 +32,13 @@ def end_user_lexeme(world_id: str, end_user_id: str) -> str:
     return f"('@' || {world_id} || '@' || {end_user_id})"
 
 
-# $6, $7: word and other forms of each term. $8: the configurations of the end user's chunks. $9: how many
-# chunks the end user has. A form is found if its lexeme and the end user's are in one chunk; the index jumps
-# from chunk to chunk of the rarer lexeme. A term that is in fewer chunks has more weight (the inverse
-# document frequency). A word of more than 500 chunks counts as one of 500, so not all of its chunks are read.
-# World and end user are tested on the rows that the index has found. With IS TRUE, PostgreSQL does not look
-# up the end user in another index instead, which would read all rows of a large end user.
+# $6, $7: words for the stemmers, and other forms, of each term. $8: the configurations of the end user's
+# chunks. $9: how many chunks the end user has. A form is found if its lexeme and the end user's are in one
+# chunk; the index jumps from chunk to chunk of the rarer lexeme. A term that is in fewer chunks has more
+# weight (the inverse document frequency). A word of more than 500 chunks counts as one of 500, so not all of
+# its chunks are read. World and end user are tested on the rows that the index has found. With IS TRUE,
+# PostgreSQL does not look up the end user in another index instead, which would read all rows of a large end
+# user.
 BY_WORDS = f"""
 WITH terms AS MATERIALIZED (
     SELECT t.place,
@@ -46,10 +47,10 @@ WITH terms AS MATERIALIZED (
         SELECT g.place, concat_ws(' | ', (
             SELECT string_agg(DISTINCT quote_literal(l.lexeme), ' | ')
             FROM unnest($8::text[]) AS s (configuration)
-            CROSS JOIN LATERAL unnest(tsvector_to_array(to_tsvector(s.configuration::regconfig, g.word)))
+            CROSS JOIN LATERAL unnest(tsvector_to_array(to_tsvector(s.configuration::regconfig, g.words)))
                 AS l (lexeme)
         ), nullif(g.query, '')) AS forms
-        FROM unnest($6::text[], $7::text[]) WITH ORDINALITY AS g (word, query, place)
+        FROM unnest($6::text[], $7::text[]) WITH ORDINALITY AS g (words, query, place)
     ) t WHERE t.forms <> ''
 ), hits AS MATERIALIZED (
     SELECT t.place, h.id FROM terms t CROSS JOIN LATERAL (
@@ -87,7 +88,7 @@ async def find_by_words(
         filters.recording_ids,
         filters.after,
         filters.before,
-        [term.word for term in terms],
+        [term.words for term in terms],
         [term.query for term in terms],
         [row.configuration for row in extent],
         float(sum(row.chunks for row in extent)),

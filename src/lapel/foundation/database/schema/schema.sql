@@ -866,7 +866,8 @@ CREATE TABLE public.search_transcripts (
     tries integer DEFAULT 0 NOT NULL,
     has_old boolean DEFAULT false NOT NULL,
     indexed_at timestamp with time zone NOT NULL,
-    stale_from integer
+    stale_from integer,
+    words_version smallint DEFAULT 1 NOT NULL
 );
 
 CREATE TABLE public.search_turns (
@@ -2215,4 +2216,4 @@ GRANT SELECT,INSERT,REFERENCES,TRIGGER,MAINTAIN ON TABLE public.audit_checkpoint
 REVOKE ALL ON TABLE public.audit_log FROM lapel;
 GRANT SELECT,INSERT,REFERENCES,TRIGGER,MAINTAIN ON TABLE public.audit_log TO lapel;
 
-INSERT INTO public.alembic_version (version_num, oldest_compatible) VALUES ('0065', '0061');
+INSERT INTO public.alembic_version (version_num, oldest_compatible) VALUES ('0066', '0061');

@@ -1,4 +1,5 @@
-"""Finds completed transcriptions that are not in the index: those from before the index, and any left out."""
+"""Finds completed transcriptions that are not in the index, those from before the index and any left out, and
+those whose words an earlier version has written."""
 
 from __future__ import annotations
 
@@ -11,9 +12,13 @@ import structlog
 
 from lapel.foundation.core.errors import Unavailable
 from lapel.slices.search.indexing import index_queries
+from lapel.slices.search.passages.search_words import VERSION
 from lapel.slices.transcription.service import completed_transcriptions
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from lapel.foundation.database.connection import Connection
     from lapel.foundation.ports import Ports
     from lapel.slices.search.indexing.transcript_index import TranscriptIndex
     from lapel.slices.transcription.service import CompletedPlace
@@ -45,32 +50,50 @@ class CatchingUp:
         while time.monotonic() < until:
             async with self._ports.database.acquire() as connection:
                 found = await completed_transcriptions(connection, self._place, _AT_ONCE)
-            for each in await self._missing(found):
-                await self._add(each)
+            missing, outdated = await self._lacking(found)
+            for each in missing:
+                await self._write(each, self._add)
+            for each in outdated:
+                await self._write(each, _renew_words)
             if len(found) < _AT_ONCE:
                 self._place, self._resting_until = _BEGIN, time.monotonic() + _PAUSE
                 return
             self._place = (found[-1].world_id, found[-1].id)
 
-    async def _missing(self, found: list[CompletedPlace]) -> list[CompletedPlace]:
+    async def _lacking(
+        self, found: list[CompletedPlace]
+    ) -> tuple[list[CompletedPlace], list[CompletedPlace]]:
+        """Those that are not in the index, and those with words of an earlier version."""
         worlds: defaultdict[int, list[CompletedPlace]] = defaultdict(list)
         for each in found:
             worlds[each.world_id].append(each)
         missing: list[CompletedPlace] = []
+        outdated: list[CompletedPlace] = []
         async with self._ports.database.acquire() as connection:
             for world_id, places in worlds.items():
                 recordings = [each.recording_id for each in places]
-                known = set(await index_queries.find_indexed(connection, world_id, recordings))
+                rows = await index_queries.find_indexed(connection, world_id, recordings)
+                known = {row.recording_id: row.words_version for row in rows}
                 missing += [each for each in places if each.recording_id not in known]
-        return missing
+                outdated += [each for each in places if known.get(each.recording_id, VERSION) < VERSION]
+        return missing, outdated
 
-    async def _add(self, place: CompletedPlace) -> None:
+    async def _add(self, connection: Connection, place: CompletedPlace) -> None:
+        await self._index.add(connection, place.world_id, place.id)
+
+    async def _write(
+        self, place: CompletedPlace, write: Callable[[Connection, CompletedPlace], Awaitable[None]]
+    ) -> None:
         try:
             async with self._ports.database.transaction() as connection:
-                await self._index.add(connection, place.world_id, place.id)
+                await write(connection, place)
         except Unavailable:
             raise
         except asyncpg.ForeignKeyViolationError:  # the recording is deleted meanwhile
             pass
         except Exception as error:  # noqa: BLE001 - one that fails must not stop the others
             _log.error("search.not_indexed", transcription=place.id, exc_info=error)
+
+
+async def _renew_words(connection: Connection, place: CompletedPlace) -> None:
+    await index_queries.renew_words(connection, place.world_id, place.recording_id)

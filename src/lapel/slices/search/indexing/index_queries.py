@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING
 
-from lapel.foundation.database.rows import fetch_value, fetch_values
+import msgspec
+
+from lapel.foundation.database.rows import fetch_rows, fetch_value
+from lapel.slices.search.passages.search_words import VERSION, indexed_words
 from lapel.slices.search.word_queries import end_user_lexeme
 
 if TYPE_CHECKING:
@@ -18,25 +22,28 @@ if TYPE_CHECKING:
 # $7: NULL if no vectors are wanted.
 _PUT = """
 INSERT INTO search_transcripts (world_id, recording_id, transcription_id, end_user_id, configuration, chunks,
-    embed_at, indexed_at)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
+    embed_at, indexed_at, words_version)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)
 """
 # A transcription that completes replaces the recording's earlier one.
 REPLACE_TRANSCRIPT = f"""{_PUT}
 ON CONFLICT (world_id, recording_id) DO UPDATE SET transcription_id = excluded.transcription_id,
     configuration = excluded.configuration, chunks = excluded.chunks, model = NULL, stale_from = NULL,
-    embed_at = excluded.embed_at, lease = NULL, tries = 0, indexed_at = excluded.indexed_at
+    embed_at = excluded.embed_at, lease = NULL, tries = 0, indexed_at = excluded.indexed_at,
+    words_version = excluded.words_version
 RETURNING recording_id
 """
 INSERT_TRANSCRIPT = f"{_PUT} ON CONFLICT (world_id, recording_id) DO NOTHING RETURNING recording_id"
 
+# The words of a chunk n. The first placeholder: the configuration; the second one: the end user.
+_LEXEMES = f"""strip(to_tsvector({{configuration}}::text::regconfig, n.words))
+        || array_to_tsvector(array_append(string_to_array(nullif(n.lexemes, ''), ' '),
+            {end_user_lexeme("$1::bigint", "{end_user}")}))"""
 INSERT_CHUNKS = f"""
 INSERT INTO search_chunks (world_id, id, recording_id, transcription_id, end_user_id, recorded_at, place,
     chunk_text, speaker, start_ms, end_ms, words)
 SELECT $1, n.id, $2, $3, $4, $5, n.place, n.chunk_text, n.speaker, n.start_ms, n.end_ms,
-    strip(to_tsvector($6::text::regconfig, n.words))
-        || array_to_tsvector(array_append(string_to_array(nullif(n.lexemes, ''), ' '),
-            {end_user_lexeme("$1::bigint", "$4::text")}))
+    {_LEXEMES.format(configuration="$6", end_user="$4::text")}
 FROM unnest($7::text[], $8::int[], $9::text[], $10::text[], $11::int[], $12::int[], $13::text[], $14::text[])
     AS n (id, place, chunk_text, speaker, start_ms, end_ms, words, lexemes)
 """
@@ -46,8 +53,39 @@ DELETE_VECTORS = "DELETE FROM search_vectors WHERE world_id = $1 AND recording_i
 DELETE_TRANSCRIPTS = "DELETE FROM search_transcripts WHERE world_id = $1 AND recording_id = ANY($2::text[])"
 
 FIND_INDEXED = """
-SELECT t.recording_id FROM search_transcripts t WHERE t.world_id = $1 AND t.recording_id = ANY($2::text[])
+SELECT t.recording_id, t.words_version FROM search_transcripts t
+WHERE t.world_id = $1 AND t.recording_id = ANY($2::text[])
 """
+
+LOCK_WORDS = """
+SELECT t.configuration FROM search_transcripts t
+WHERE t.world_id = $1 AND t.recording_id = $2 AND t.words_version < $3 FOR UPDATE
+"""
+READ_TEXTS = """
+SELECT c.id, c.chunk_text FROM search_chunks c WHERE c.world_id = $1 AND c.recording_id = $2 ORDER BY c.place
+"""
+RENEW_WORDS = f"""
+UPDATE search_chunks c SET words = {_LEXEMES.format(configuration="$3", end_user="c.end_user_id")}
+FROM unnest($4::text[], $5::text[], $6::text[]) AS n (id, words, lexemes)
+WHERE c.world_id = $1 AND c.id = n.id AND c.recording_id = $2
+"""
+PUT_VERSION = """
+UPDATE search_transcripts SET words_version = $3 WHERE world_id = $1 AND recording_id = $2
+"""
+
+
+class IndexedRow(msgspec.Struct, frozen=True):
+    """A recording in the index. `words_version`: of its lexemes (`search_words.VERSION`)."""
+
+    recording_id: str
+    words_version: int
+
+
+class TextRow(msgspec.Struct, frozen=True):
+    """A chunk's text."""
+
+    id: str
+    chunk_text: str
 
 
 async def put_transcript(
@@ -65,7 +103,7 @@ async def put_transcript(
 
     `replace`: an earlier transcript of the recording gives way; otherwise it stays, and False is returned.
     """
-    row = (world_id, *ids, configuration, chunks, embed_at, now)
+    row = (world_id, *ids, configuration, chunks, embed_at, now, VERSION)
     if replace:
         put = await fetch_value(connection, str, REPLACE_TRANSCRIPT, *row)
     else:
@@ -111,6 +149,29 @@ async def delete_transcripts(connection: Connection, world_id: int, recording_id
     await delete_chunks(connection, world_id, recording_ids)
 
 
-async def find_indexed(connection: Connection, world_id: int, recording_ids: Sequence[str]) -> list[str]:
+async def find_indexed(
+    connection: Connection, world_id: int, recording_ids: Sequence[str]
+) -> list[IndexedRow]:
     """Those of these recordings that have a transcript in the index."""
-    return await fetch_values(connection, str, FIND_INDEXED, world_id, list(recording_ids))
+    return await fetch_rows(connection, IndexedRow, FIND_INDEXED, world_id, list(recording_ids))
+
+
+async def renew_words(connection: Connection, world_id: int, recording_id: str) -> None:
+    """Write the lexemes of a recording's chunks anew, unless they are of the newest version."""
+    configuration = await fetch_value(connection, str, LOCK_WORDS, world_id, recording_id, VERSION)
+    if configuration is None:
+        return
+    chunks = await fetch_rows(connection, TextRow, READ_TEXTS, world_id, recording_id)
+    words = await asyncio.to_thread(
+        lambda: [indexed_words(each.chunk_text, configuration) for each in chunks]
+    )
+    await connection.execute(
+        RENEW_WORDS,
+        world_id,
+        recording_id,
+        configuration,
+        [each.id for each in chunks],
+        [each.words for each in words],
+        [each.lexemes for each in words],
+    )
+    await connection.execute(PUT_VERSION, world_id, recording_id, VERSION)

@@ -61,14 +61,14 @@ class TranscriptIndex:
         if found is None or not found.is_current:
             return False
         segments = await segments_of_transcription(connection, world_id, transcription_id)
-        chunks = await _cut(segments or [])
+        configuration = configuration_of(found.language)
+        chunks = await _cut(segments or [], configuration)
         now = self._ports.clock.now()
         settings = await self._configuration.processing(
             connection, world_id, found.end_user_id, found.device_id
         )
         is_embedded = bool(chunks) and settings["auto_embedding"]["enabled"]
         ids = (found.recording_id, transcription_id, found.end_user_id)
-        configuration = configuration_of(found.language)
         if not await index_queries.put_transcript(
             connection,
             world_id,
@@ -116,11 +116,11 @@ class TranscriptIndex:
         await index_queries.delete_transcripts(connection, world_id, recording_ids)
 
 
-async def _cut(segments: Sequence[Segment]) -> list[tuple[Chunk, IndexedWords]]:
+async def _cut(segments: Sequence[Segment], configuration: str) -> list[tuple[Chunk, IndexedWords]]:
     if len(segments) <= _FEW_SEGMENTS:
-        return _chunks(segments)
-    return await asyncio.to_thread(_chunks, segments)
+        return _chunks(segments, configuration)
+    return await asyncio.to_thread(_chunks, segments, configuration)
 
 
-def _chunks(segments: Sequence[Segment]) -> list[tuple[Chunk, IndexedWords]]:
-    return [(chunk, indexed_words(chunk.text)) for chunk in chunks_of(sentences_of(segments))]
+def _chunks(segments: Sequence[Segment], configuration: str) -> list[tuple[Chunk, IndexedWords]]:
+    return [(chunk, indexed_words(chunk.text, configuration)) for chunk in chunks_of(sentences_of(segments))]

@@ -1,7 +1,8 @@
 """The words by which a text is found: for PostgreSQL's stemmers, and lexemes that are made here.
 
-PostgreSQL stems the words of languages with spaces. Chinese, Japanese, Korean and Thai text, and text of the
-scripts of Thai's neighbours, is found by n-grams instead: PostgreSQL knows no words of these.
+PostgreSQL stems the words of many languages with spaces; words of the others are also found by their first
+letters. Chinese, Japanese, Korean and Thai text, and text of the scripts of Thai's neighbours, is found by
+n-grams instead: PostgreSQL knows no words of these.
 """
 
 from __future__ import annotations
@@ -24,6 +25,8 @@ _CONFIGURATIONS = {
 }  # fmt: skip
 UNKNOWN = "simple"
 """The configuration of any other language: words as they are, also the frequent ones."""
+VERSION = 2
+"""Of the lexemes. Chunks with those of an earlier version get them anew, in the background."""
 
 # Everything but letters, digits and their marks, as far as speech has it.
 _BETWEEN = re.compile(
@@ -36,8 +39,21 @@ _BETWEEN = re.compile(
 _PAIRS = re.compile(f"[{HAN_AND_KANA}{HANGUL}]+")
 _TRIPLES = re.compile(f"[{THAI_AND_NEIGHBOURS}]+")
 _GRAMS = ((_PAIRS, 2), (_TRIPLES, 3))
+# What is written with hyphens or without, and groups of digits with spaces or without: e-mail, 555-0199.
+_HYPHENS = "\\-\u00ad\u2010-\u2015\u2212"
+_JOINED = re.compile(f"[^\\W_]+(?:[{_HYPHENS}][^\\W_]+)+|\\d{{2,}}(?:[ {_HYPHENS}/]\\d{{2,}})+")
+_HYPHEN = re.compile(f"[ {_HYPHENS}/]")
+# What other spellings leave out: accents, the points of Hebrew and Arabic, the nukta of Indian scripts.
+_LEFT_OUT = re.compile("[\u0300-\u036f\u0591-\u05c7\u0640\u064b-\u065f\u0670\u093c\u09bc\u0a3c]")
+# Of the Turkish letters, without their marks.
+_DOTLESS = str.maketrans("\u0131", "i")
+# Hebrew writes "and", "the", "in", "to", "from", "that" and "as" together with the word that follows.
+_HEBREW = re.compile("[\u05d5\u05d4\u05d1\u05dc\u05de\u05e9\u05db]{1,2}(?=[\u05d0-\u05ea]{3})")
 # PostgreSQL refuses words of 2 KiB; no real word is longer than this many characters.
 _LONGEST_WORD = 64
+# A word with fewer letters is found by the whole of it only, and a longer one by its first four letters; from
+# _LONG on, by its first five: endings have about two letters more than the word that is asked for.
+_SHORTEST, _LONG = 5, 7
 # The most terms of a query. Each is looked up apart.
 _MOST_TERMS = 48
 
@@ -50,9 +66,10 @@ class IndexedWords(msgspec.Struct, frozen=True):
 
 
 class Term(msgspec.Struct, frozen=True):
-    """A word of a query. `word`: for the stemmers, may be empty. `query`: a tsquery of its other forms."""
+    """A word of a query. `words`: for the stemmers, with spaces between, may be empty. `query`: a tsquery of
+    its other forms. Each of them is enough."""
 
-    word: str
+    words: str
     query: str
 
 
@@ -61,8 +78,8 @@ def configuration_of(language: str | None) -> str:
     return _CONFIGURATIONS.get((language or "").partition("-")[0].lower(), UNKNOWN)
 
 
-def indexed_words(text: str) -> IndexedWords:
-    """The words of a chunk."""
+def indexed_words(text: str, configuration: str) -> IndexedWords:
+    """The words of a chunk. `configuration`: of its language."""
     folded = _folded(text)
     lexemes: dict[str, None] = {}
     for pattern, size in _GRAMS:
@@ -70,13 +87,16 @@ def indexed_words(text: str) -> IndexedWords:
             lexemes.update(dict.fromkeys(run[at : at + size] for at in range(len(run))))
         folded = pattern.sub(" ", folded)
     words = _split(folded)
+    lexemes.update(dict.fromkeys(joined for _, joined in _joined(folded)))
     if not folded.isascii():
-        lexemes.update((bare, None) for word in words if (bare := _bare(word)) and bare != word)
+        lexemes.update(dict.fromkeys(form for word in words for form in _other_forms(word)))
+    if configuration == UNKNOWN:
+        lexemes.update(dict.fromkeys(each for word in words for each in _beginnings(_bare(word))))
     return IndexedWords(" ".join(words), " ".join(lexemes))
 
 
 def terms_of(query: str) -> list[Term]:
-    """The terms of a query, each once, at most 48. The forms of a term are joined by *or*."""
+    """The terms of a query, each once, at most 48."""
     folded = _folded(query)
     found: dict[Term, None] = {}
     for pattern, size in _GRAMS:
@@ -87,10 +107,19 @@ def terms_of(query: str) -> list[Term]:
                 grams = (run[at : at + size] for at in range(len(run) - size + 1))
                 found.update((Term("", f"'{gram}'"), None) for gram in grams)
         folded = pattern.sub(" ", folded)
+    # A part of email as `e-mail` is found where the whole is: were the whole a term of its own, a text with
+    # either spelling would lack terms.
+    wholes = {part: joined for parts, joined in _joined(folded) for part in parts}
     for word in _split(folded):
-        bare = _bare(word)
-        found[Term(word, f"'{bare}'" if bare else "")] = None
+        found[_term(word, wholes.get(word))] = None
     return list(found)[:_MOST_TERMS]
+
+
+def _term(word: str, whole: str | None) -> Term:
+    spelled = [*dict.fromkeys([word, *_other_forms(word), whole or word])]
+    four_and_five = _beginnings(_bare(word))
+    beginning = four_and_five[1:] if len(word) >= _LONG else four_and_five[:1]
+    return Term(" ".join(spelled), " | ".join(f"'{each}'" for each in [*spelled, *beginning]))
 
 
 def _folded(text: str) -> str:
@@ -101,9 +130,32 @@ def _split(text: str) -> list[str]:
     return [word[:_LONGEST_WORD] for word in _BETWEEN.split(text) if word]
 
 
+def _joined(text: str) -> list[tuple[list[str], str]]:
+    """What is written with hyphens, or as groups of digits: its parts, and the parts as one word."""
+    found = [_HYPHEN.split(each) for each in _JOINED.findall(text)]
+    return [(parts, "".join(parts)[:_LONGEST_WORD]) for parts in found]
+
+
+def _other_forms(word: str) -> list[str]:
+    """The word as others write it: José as Jose, and a Hebrew word without the short words before it."""
+    if word.isascii():
+        return []
+    bare = _bare(word)
+    prefix = _HEBREW.match(bare)
+    forms = [bare] if prefix is None else [bare, *(bare[at:] for at in range(1, prefix.end() + 1))]
+    return [each for each in forms if each and each != word]
+
+
 def _bare(word: str) -> str:
-    """The word without accents: the name José is also found as Jose."""
+    """The word without accents, points and the like."""
     if word.isascii():
         return word
-    parts = unicodedata.normalize("NFKD", word)
-    return "".join(each for each in parts if not "\u0300" <= each <= "\u036f")
+    parts = unicodedata.normalize("NFKD", word).translate(_DOTLESS)
+    return unicodedata.normalize("NFC", _LEFT_OUT.sub("", parts))
+
+
+def _beginnings(word: str) -> list[str]:
+    """The first letters of a word, for its stem in a language without a stemmer. No word has a `~`."""
+    if len(word) < _SHORTEST or not word.isalpha():
+        return []
+    return [f"~{word[:4]}", f"~{word[:5]}"]
