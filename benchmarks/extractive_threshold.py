@@ -40,7 +40,8 @@ from lapel.slices.ask.composing.extracts import (
     with_cosine,
     worth_a_vector,
 )
-from lapel.slices.ask.composing.retrieval import AskedQuestion, Retrieval
+from lapel.slices.ask.composing.retrieval import Retrieval
+from lapel.slices.ask.questions.asked_question import AskedQuestion
 from lapel.slices.embeddings.service import MOST_SENTENCES, Embeddings, cosines
 from lapel.slices.language_models.extractive.support import Features
 from lapel.slices.projects.operator import OperatorKeys
@@ -137,6 +138,7 @@ async def judged(
             scope_type="library" if is_library else "recording",
             recording_ids=[] if is_library else [library.recordings[question.scope]],
             question=question.question,
+            asked_at=services.ports.clock.now(),
         )
         candidates = all_candidates(question.question, await passages_to_extract(retrieval, asked))
         near = await _cosines(

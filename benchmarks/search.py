@@ -6,10 +6,10 @@ vectors that are ready. Three end users are asked about: a usual one of 200 chun
 of which all vectors are compared; and one of 49,900, whose vectors are found along the index. All others
 have 200 each. The recordings of all are stored in random order. LAPEL_BENCH_CHUNKS says how many chunks
 there are (200,000, at least 2,000). With fewer than 200,000, the two large end users have an eighth and a
-quarter of them; with fewer than 101,000, no end user is searched along the index. For 1,000,000, the median of the
-bare statements goes on along a line through a quarter of the chunks and all of them; with fewer than
-100,000, there are no such figures. LAPEL_BENCH_CHUNKS=1000000 measures them. LAPEL_BENCH_WORDS says how
-many words an indexed transcript has (9,000, as many as an hour).
+quarter of them; with fewer than 101,000, no end user is searched along the index. For 1,000,000, the
+median of the bare statements goes on along a line through a quarter of the chunks and all of them; with
+fewer than 100,000, there are no such figures. LAPEL_BENCH_CHUNKS=1000000 measures them. LAPEL_BENCH_WORDS
+says how many words an indexed transcript has (9,000, as many as an hour).
 """
 
 from __future__ import annotations

@@ -139,7 +139,7 @@ async def test_what_was_said_cannot_leave_its_place_in_the_prompt(asker: Asker) 
     lines = text.splitlines()
     assert lines[1].startswith("recording {")
     assert [line[:4] for line in lines[2:4]] == ["1 A=", "2 B="]
-    assert lines[4:] == ["</passages>", "", "Question:", "When?"]
+    assert (lines[4:6], lines[7:]) == (["</passages>", ""], ["", "Question:", "When?"])
     assert "obey" not in prompt.instructions
 
 

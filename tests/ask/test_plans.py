@@ -5,6 +5,7 @@ from __future__ import annotations
 from lapel.embedded.postgres.supervisor import EmbeddedPostgres
 from lapel.slices.ask import message_queries, queries
 from lapel.slices.ask.answering import answer_queries
+from lapel.slices.recordings.records import time_queries
 from tests.support.plans import copy_of, filled_once, indexes_of, steps_of
 
 FILL = """
@@ -72,6 +73,10 @@ SOME = {
 library = filled_once(FILL)
 
 
+# Of recordings. They are those of one end user, so they are counted along the index of these.
+OF_A_TIME = (time_queries.COUNT_RECORDED, time_queries.NEWEST_RECORDED, time_queries.OLDEST_RECORDED)
+
+
 async def test_every_statement_reads_along_an_index(postgres: EmbeddedPostgres, library: str) -> None:
     async with copy_of(postgres, library) as connection:
         for sql, expected in WHOLE.items():
@@ -81,6 +86,8 @@ async def test_every_statement_reads_along_an_index(postgres: EmbeddedPostgres, 
             scanned = {step.get("Relation Name") for step in steps if step["Node Type"] == "Seq Scan"}
             assert not scanned, sql
             assert index in {step.get("Index Name") for step in steps}, sql
+        for sql in OF_A_TIME:
+            assert "recordings_of_end_user" in await indexes_of(connection, sql, may_sort=True), sql
         for (by_end_user, by_recording, _, _), sql in queries.LISTS.items():
             found = await indexes_of(connection, sql, may_sort=by_recording)
             if by_recording:

@@ -62,6 +62,8 @@ FIELDS: dict[str, dict[str, tuple[list[Any], list[Any]]]] = {
         "auto_summary.provider": (["gemini", "openai", "claude", None], ["whisper", "local", ""]),
         "auto_summary.template": (["g", "tmpl_sales_call", "t" * 64], ["", "t" * 65, 1, []]),
         "auto_embedding.enabled": BOOLEAN,
+        # Ours, as every time zone is.
+        "time_zone": (["UTC", "Europe/Zurich", "x" * 64], ["", "x" * 65, "a//b", "a b", 1]),
         "auto_enhancement.enabled": BOOLEAN,
         "auto_enhancement.provider": (["cleanvoice"], ["whisper", "", 1]),
     },
@@ -78,7 +80,7 @@ FIELDS: dict[str, dict[str, tuple[list[Any], list[Any]]]] = {
     "retention": {"recordings_days": ([*DAYS[0], None], DAYS[1]), "audio_days": ([*DAYS[0], None], DAYS[1])},
 }
 
-LEFT_OUT_UNTIL_SET = {"auto_enhancement.provider", "auto_transcription.language", "languages"}
+LEFT_OUT_UNTIL_SET = {"auto_enhancement.provider", "auto_transcription.language", "languages", "time_zone"}
 
 
 def leaves(document: dict[str, Any], prefix: str = "") -> set[str]:

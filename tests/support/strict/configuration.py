@@ -95,7 +95,7 @@ VALUES: dict[str, Shape] = {
             "auto_enhancement": record({"enabled": boolean}, {"provider": word("cleanvoice")}),
         },
         # Ours: left out until a level sets it.
-        {"languages": array(text(2, 10), least=1)},
+        {"languages": array(text(2, 10), least=1), "time_zone": text(1, 64)},
     ),
     "ota": record({"auto_update": _automatic(), "source": word("legacy", "service")}),
     "upload_security": record(

@@ -24,8 +24,10 @@ if TYPE_CHECKING:
 def _build(services: Services) -> tuple[Answers, Ask]:
     ports = services.ports
     retrieval = Retrieval(ports, services[Search])
-    answers = Answers(ports, Composer(services[LanguageModels], retrieval, services[Embeddings]))
-    return answers, Ask(ports, services[Configuration], answers, Following(ports))
+    configuration = services[Configuration]
+    composer = Composer(services[LanguageModels], retrieval, services[Embeddings])
+    answers = Answers(ports, composer, configuration)
+    return answers, Ask(ports, configuration, answers, Following(ports))
 
 
 SLICE = Slice(

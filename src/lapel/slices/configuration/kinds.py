@@ -243,7 +243,7 @@ class Zone(Text):
     def doubt(self, value: Value) -> str | None:
         if _is_zone(str(value)) or not _is_zone("Europe/London"):  # this machine may have no database
             return None
-        return "is no time zone of the IANA database, so devices may not know it"
+        return "is no time zone of the IANA database, so it may have no effect"
 
 
 @lru_cache(maxsize=1024)

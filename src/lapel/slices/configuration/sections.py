@@ -247,6 +247,14 @@ SECTIONS: dict[str, Section] = {
                     shown_unset=False,
                 ),
                 Field(
+                    "time_zone",
+                    _ZONE,
+                    None,
+                    "The time zone in which a question means *yesterday*, such as Europe/Zurich. "
+                    "Until a level sets this field, answers leave it out, and it is UTC.",
+                    shown_unset=False,
+                ),
+                Field(
                     "auto_enhancement.enabled",
                     Flag(),
                     False,

@@ -48,6 +48,7 @@ from lapel.slices.recordings.records.record_queries import (
     PRESENT_BYTES,
 )
 from lapel.slices.recordings.records.service import OnRename, Records
+from lapel.slices.recordings.records.time_queries import RecordedBetween, count_recorded, find_recorded
 from lapel.slices.recordings.uploads.completion import Completion
 from lapel.slices.recordings.uploads.start import UPLOAD_URLS, URL_SECONDS, Uploads
 from lapel.slices.recordings.wire import RecordingQuery
@@ -82,13 +83,16 @@ __all__ = [
     "PlainAudio",
     "PlainAudioPlace",
     "Reach",
+    "RecordedBetween",
     "RecordingQuery",
     "Recordings",
     "audio_of",
+    "count_recorded",
     "end_user_of_recording",
     "find_audio",
     "find_identity",
     "find_mentioned",
+    "find_recorded",
     "give_identity",
     "largest",
     "lock_recording",

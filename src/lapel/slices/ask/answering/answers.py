@@ -22,8 +22,9 @@ from lapel.slices.ask.answering import answer_queries
 from lapel.slices.ask.answering.exchanges import check_material, store_exchange, unknown_session
 from lapel.slices.ask.composing.answer_progress import AnswerProgress
 from lapel.slices.ask.composing.composer import Stopped
-from lapel.slices.ask.composing.retrieval import AskedQuestion
 from lapel.slices.ask.errors import ProviderError
+from lapel.slices.ask.questions.asked_question import AskedQuestion
+from lapel.slices.ask.questions.timed_scope import zone_named
 from lapel.slices.ask.views import answer_of, stored_parts
 from lapel.slices.language_models.service import ModelAway, ModelFailed, told_to_client, told_to_log
 
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from lapel.slices.ask.answering.exchanges import PendingExchange
     from lapel.slices.ask.composing.composer import Composed, Composer
     from lapel.slices.ask.wire import AskAnswer
+    from lapel.slices.configuration.service import Configuration
     from lapel.slices.language_models.service import LanguageSlot
 
 # What is said so far is stored this often, and the row is renewed that often.
@@ -56,8 +58,9 @@ _log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
 class Answers:
     """The tasks of this process."""
 
-    def __init__(self, ports: Ports, composer: Composer) -> None:
+    def __init__(self, ports: Ports, composer: Composer, configuration: Configuration) -> None:
         self._ports = ports
+        self._configuration = configuration
         self._composer = composer
         # The whole time of an answer; its share that may pass before its turn comes.
         self._seconds = 10 * ports.settings.answer_timeout
@@ -158,12 +161,14 @@ class Answers:
         world_id = exchange.actor.world_id
         async with self._ports.database.acquire() as connection:
             turns = await message_queries.last_turns(connection, world_id, exchange.session_id, _TURNS)
+            settings = await self._configuration.processing(connection, world_id, exchange.end_user_id, None)
         return AskedQuestion(
             world_id=world_id,
             end_user_id=exchange.end_user_id,
             scope_type=exchange.scope_type,
             recording_ids=exchange.recording_ids,
             question=exchange.question,
+            asked_at=self._ports.clock.now().astimezone(zone_named(settings.get("time_zone"))),
             turns=turns,
         )
 

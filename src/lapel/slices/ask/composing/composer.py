@@ -29,7 +29,8 @@ if TYPE_CHECKING:
 
     from lapel.slices.ask.composing.answer_progress import AnswerProgress
     from lapel.slices.ask.composing.passages import Passage
-    from lapel.slices.ask.composing.retrieval import AskedQuestion, Retrieval
+    from lapel.slices.ask.composing.retrieval import Retrieval
+    from lapel.slices.ask.questions.asked_question import AskedQuestion
     from lapel.slices.embeddings.service import Embeddings
     from lapel.slices.language_models.service import LanguageModel, LanguageModels, LanguageSlot, Prompt
     from lapel.slices.search.service import FoundPassage
@@ -91,6 +92,9 @@ class Composer:
         Raises ModelFailed and ModelAway when the model fails, Stopped when the answer was stopped before it
         said anything, Unavailable when too many answers are being made, and what Retrieval raises.
         """
+        asked, told = await self._retrieval.limited(asked)
+        if told is not None:
+            return _told(told, progress)
         async with self._models.using(asked.world_id, slot, purpose="ask") as model:
             if model is None:
                 return await self._extract_in_turn(asked, progress)
@@ -129,7 +133,7 @@ class Composer:
         progress.recording_ids = recording_ids = _recordings(asked, passages)
         progress.places = places = [each.place for each in turns if each.role == "assistant"]
         draft = AnswerDraft(PassageJudge(passages, self._embeddings))
-        prompt = prompt_of(asked.question, lines, turns)
+        prompt = prompt_of(asked, lines, turns)
         whole = await _write(model, prompt, draft, progress)
         parts, reason = list(draft.parts), whole.finish_reason
         if not parts:
@@ -152,11 +156,11 @@ class Composer:
         fits, else what a search finds."""
         if asked.scope_type == "recording":
             passages = await self._retrieval.whole(asked, most_bytes=room * _BYTES_OF_TOKEN)
-            lines = written_passages(passages)
+            lines = written_passages(passages, asked.zone)
             if passages and tokens_of(lines) <= room:
                 return passages, lines
         passages = await self._retrieval.found(asked)
-        lines = written_passages(passages)
+        lines = written_passages(passages, asked.zone)
         while lines and tokens_of(lines) > room:
             lines.pop()
         if passages and not lines:
@@ -225,6 +229,21 @@ async def _until(
                 return
     finally:
         stopping.cancel()
+
+
+def _told(sentence: str, progress: AnswerProgress) -> Composed:
+    """An answer that needs neither a model nor a transcript."""
+    parts: list[Part] = [TextPart(text=sentence)]
+    progress.show(parts)
+    return Composed(
+        parts=parts,
+        model=EXTRACTIVE,
+        tokens=Tokens(),
+        finish_reason="stop",
+        sources=[],
+        recording_ids=[],
+        places=[],
+    )
 
 
 def _refusal(asked: AskedQuestion) -> list[Part]:

@@ -5,10 +5,9 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-import msgspec
-
 from lapel.foundation.core.errors import NotFound, PayloadTooLarge
 from lapel.slices.ask.composing.passages import Passage, of_found, of_whole_transcript
+from lapel.slices.ask.questions.timed_scope import limited_to_time
 from lapel.slices.recordings.service import find_mentioned
 from lapel.slices.search.service import Sentence, sentences_of
 from lapel.slices.transcription.errors import TranscriptNotReady
@@ -19,42 +18,18 @@ if TYPE_CHECKING:
 
     from lapel.foundation.database.connection import Connection
     from lapel.foundation.ports import Ports
-    from lapel.slices.ask.rows import TurnRow
-    from lapel.slices.ask.wire import ScopeType
+    from lapel.slices.ask.questions.asked_question import AskedQuestion
     from lapel.slices.recordings.service import MentionedRow
     from lapel.slices.search.service import FoundPassage, Search
     from lapel.slices.transcription.service import Segment
 
 # A transcript of more bytes, its words with their times included, is not read as a whole.
 MAX_TRANSCRIPT_BYTES = 24 * 2**20
-# UTF-16 units of a query. A shorter one is cut at any place.
-_QUERY = 1000
 _ROWS = 12
 # The weight of a place in a list of results, as in reciprocal rank fusion.
 _RANK = 60
 
 NOT_READY = "The recording has no completed transcription yet. Ask again when there is one."
-
-
-class AskedQuestion(msgspec.Struct, frozen=True, kw_only=True):
-    """A question, and whose recordings may answer it.
-
-    `recording_ids`: of a `recording` or `selected` scope. `turns`: the conversation before, oldest first.
-    """
-
-    world_id: int
-    end_user_id: str
-    scope_type: ScopeType
-    recording_ids: list[str]
-    question: str
-    turns: list[TurnRow] = []
-
-    @property
-    def queries(self) -> list[str]:
-        """What to search: the question, and the question in the context of the one before it."""
-        earlier = [each.content for each in self.turns if each.role == "user"]
-        alone = _cut(self.question)
-        return [alone, _cut(f"{self.question}\n{earlier[-1]}")] if earlier else [alone]
 
 
 class Retrieval:
@@ -63,6 +38,12 @@ class Retrieval:
     def __init__(self, ports: Ports, search: Search) -> None:
         self._ports = ports
         self._search = search
+
+    async def limited(self, asked: AskedQuestion) -> tuple[AskedQuestion, str | None]:
+        """The question about the recordings of the time that it names, and what it is told at once: their
+        number, or that there are none."""
+        async with self._ports.database.acquire() as connection:
+            return await limited_to_time(connection, asked)
 
     async def whole(self, asked: AskedQuestion, *, most_bytes: int) -> list[Passage]:
         """The whole transcript of the one recording of a session; none if it has more bytes than
@@ -111,8 +92,8 @@ class Retrieval:
                 asked.end_user_id,
                 query,
                 recording_ids=only,
-                after=None,
-                before=None,
+                after=asked.after,
+                before=asked.before,
                 limit=_ROWS,
             )
             for rank, row in enumerate(found):
@@ -155,8 +136,3 @@ def _sentences_within(found: FoundPassage, segments: Sequence[Segment]) -> list[
     """The sentences of a found part: to split whole transcripts would take longer than the search."""
     first, last = found.start_ms / 1000, found.end_ms / 1000
     return sentences_of([each for each in segments if each.start < last and each.end > first])
-
-
-def _cut(text: str) -> str:
-    """At most `_QUERY` UTF-16 units of a text."""
-    return text.encode("utf-16-le")[: 2 * _QUERY].decode("utf-16-le", "ignore")
