@@ -90,11 +90,11 @@ def filled(prompt: Prompt, pieces: Sequence[str]) -> list[str]:
 
 def number_of(prompt: Prompt, word: str) -> str:
     """The number of the first passage that has a word."""
-    for line in prompt.messages[-1].text.splitlines():
+    for line in prompt.messages[0].text.splitlines():
         passage = re.match(r"(\d+)[^|]*\| ", line)
         if passage is not None and word in line:
             return passage[1]
-    raise AssertionError(f"no passage has {word}: {prompt.messages[-1].text}")
+    raise AssertionError(f"no passage has {word}: {prompt.messages[0].text}")
 
 
 class Gate:

@@ -141,9 +141,9 @@ async def test_an_answer_that_continues_a_deleted_one_is_not_stored(asker: Asker
     narrow = asker.script(gate, context_tokens=1875)  # the safe's passages do not fit
     waiting = asyncio.create_task(asker.ask(session["id"], "When is the roof of the school repaired?", 409))
     await gate.reached.wait()
-    before, passages = narrow.prompts[0].messages[:-1], narrow.prompts[0].messages[-1].text
-    assert len(before) == 2
-    assert "MAGNOLIA" not in passages
+    passages, earlier, _ = narrow.prompts[0].messages
+    assert "MAGNOLIA" not in passages.text
+    assert "MAGNOLIA" in earlier.text
     await asker.device.call("DELETE", f"/v1/recordings/{safe}", 204)
     gate.opened.set()
     await waiting
@@ -229,7 +229,7 @@ async def test_a_secret_of_one_person_reaches_no_other(asker: Asker, engine: str
             if not cited:
                 assert "MAGNOLIA" not in answer["message"]["content"]
     await make(404, {"type": "library"}, scoped, end_user_id=one)
-    assert not [each for each in model.prompts if "MAGNOLIA" in str(each.messages[-1].text)]
+    assert not [each for each in model.prompts if "MAGNOLIA" in str(each.messages)]
     theirs = await asker.session(safe)
     for method, tail in (
         ("GET", ""),

@@ -100,6 +100,21 @@ async def test_an_answer_comes_in_pieces_and_whole(service: LanguageService) -> 
     assert service.refused == []
 
 
+async def test_a_beginning_that_stays_the_same_is_marked_where_the_vendor_wants_it() -> None:
+    asked = Message(role="user", text="What was said.\n\nQuestion?", fixed=14)
+    prompt = Prompt(instructions="Answer.", messages=[asked], max_tokens=200)
+    for dialect in DIALECTS:
+        async with serving(LanguageService(dialect)) as service:
+            await pieces_of(model_of(service), prompt)
+        assert service.refused == []
+        assert list(service.asked[0].messages) == [("user", asked.text)]
+        if dialect == "anthropic":
+            assert service.asked[0].body["messages"][0]["content"] == [
+                {"type": "text", "text": "What was said.", "cache_control": {"type": "ephemeral"}},
+                {"type": "text", "text": "\n\nQuestion?"},
+            ]
+
+
 async def test_json_is_asked_for_by_its_schema(service: LanguageService) -> None:
     told = {"overview": "x", "mood": None, "points": [{"text": "y", "at": 3}]}
     answers = ["no JSON", json.dumps(told)]

@@ -234,10 +234,11 @@ state: one of a few words or yes and no, checked when it is written
     pgqueuer_schedules  expression entrypoint status
     pgqueuer_statistics status entrypoint
     provider_slots      slot engine allow_training context_tokens input_price output_price
+    provider_slots      cached_price cache_write_price
     recordings          status source upload_method mime_type consent_obtained damaged
     remote_copies       engine slot
     rollouts            status
-    search_transcripts  configuration model has_old
+    search_transcripts  configuration model has_old words_version
     search_vectors      configuration model
     speech_turns        lane
     speech_work         lane stage engine waits_for_room

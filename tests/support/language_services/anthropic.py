@@ -47,14 +47,36 @@ def asked(headers: Any, body: dict[str, Any], key: str | None, path: str, *, own
     if any(not each["content"] for each in body["messages"]):
         raise refuse(400, "messages: text content blocks must be non-empty")
     form = body.get("output_config", {}).get("format")
+    messages = [(each["role"], _text(each["content"])) for each in body["messages"]]
     return Asked(
         model=body["model"],
         instructions=body.get("system", ""),
-        messages=[(each["role"], each["content"]) for each in body["messages"]],
+        messages=messages,
         max_tokens=body["max_tokens"],
         schema=None if form is None else _schema(form),
         body=body,
     )
+
+
+def _text(content: str | list[dict[str, Any]]) -> str:
+    """The text of a message: as it is, or in blocks, at most four of which end what is cached."""
+    if isinstance(content, str):
+        return content
+    for at, block in enumerate(content):
+        for name in block.keys() - {"type", "text", "cache_control", "citations"}:
+            raise refuse(400, f"messages: content.{at}.{name}: Extra inputs are not permitted")
+        if block.get("type") != "text":
+            raise refuse(400, f"messages: content.{at}.type: only text blocks are written here")
+        if not block.get("text"):
+            raise refuse(400, "messages: text content blocks must be non-empty")
+        mark = block.get("cache_control")
+        if mark is not None and (
+            mark.get("type") != "ephemeral" or mark.get("ttl", "5m") not in ("5m", "1h")
+        ):
+            raise refuse(400, f"messages: content.{at}.cache_control: invalid")
+    if sum("cache_control" in block for block in content) > 4:
+        raise refuse(400, "A maximum of 4 blocks with cache_control may be provided.")
+    return "".join(block["text"] for block in content)
 
 
 def _schema(form: dict[str, Any]) -> dict[str, Any]:

@@ -75,8 +75,8 @@ async def test_slots_are_set_listed_and_removed(call: Call, place: str, key_file
     assert made == {
         "slot": "deepgram", "project_id": place, "mode": "test", "engine": "deepgram", "model": "nova-2",
         "base_url": None, "region": "global", "allow_training": False, "context_tokens": None,
-        "input_price": None, "output_price": None, "key": "…WXYZ",
-        "updated_at": made["updated_at"],
+        "input_price": None, "cached_price": None, "cache_write_price": None, "output_price": None,
+        "key": "…WXYZ", "updated_at": made["updated_at"],
     }  # fmt: skip
     listed = (await call(providers.list_))["data"]
     assert [each["engine"] for each in listed] == ["local", "deepgram", *["local"] * 5]
@@ -272,7 +272,7 @@ async def test_a_language_model_is_asked_a_question(
         assert tested | {"seconds": 0} == {
             "slot": "claude", "engine": "openai", "model": "gpt-6-luna", "seconds": 0,
             "context_tokens": 4096, "answer": "On Saturday.",
-            "tokens": {"input": 100, "output": 20, "cached": 40},
+            "tokens": {"input": 100, "output": 20, "cached": 40, "cache_written": None},
         }  # fmt: skip
         await asyncio.to_thread(providers.try_, "claude")
         assert "Answer:   On Saturday." in capsys.readouterr().out

@@ -147,7 +147,8 @@ async def test_every_change_is_in_the_audit_log(ports: Ports, tenant: Tenant) ->
     await slots.remove("deepgram")  # there is nothing
     one = {
         "engine": "deepgram", "model": None, "base_url": None, "allow_training": False, "key": "…WXYZ",
-        "context_tokens": None, "input_price": None, "output_price": None,
+        "context_tokens": None, "input_price": None, "cached_price": None, "cache_write_price": None,
+        "output_price": None,
     }  # fmt: skip
     two = one | {"model": "nova-2"}
     three = two | {"key": "set"}
@@ -183,6 +184,8 @@ async def test_two_operators_at_once_lose_nothing(ports: Ports, tenant: Tenant) 
         ("claude", Wanted(engine="deepgram", key=KEY), "There is no engine 'deepgram' for claude;"),
         ("claude", Wanted(key=KEY, context_tokens=2047), "The window has 2048 to "),
         ("claude", Wanted(key=KEY, input_price=Decimal(-1)), "A price is 0 to "),
+        ("claude", Wanted(key=KEY, cached_price=Decimal(-1)), "A price is 0 to "),
+        ("claude", Wanted(key=KEY, cache_write_price=Decimal("inf")), "A price is 0 to "),
         ("deepgram", Wanted(key=KEY, context_tokens=4096), "deepgram counts no tokens."),
         ("deepgram", Wanted(), "deepgram needs a key."),
         ("whisper", Wanted(engine="openai"), "openai needs a key."),
@@ -307,7 +310,10 @@ def test_the_choice_makes_the_engine(ports: Ports) -> None:
 
 async def test_a_language_slot_has_the_engine_of_its_maker(ports: Ports, tenant: Tenant) -> None:
     slots = slots_of(ports, tenant)
-    prices = Wanted(key=KEY, context_tokens=200_000, input_price=Decimal("0.10"), output_price=Decimal("0.5"))
+    prices = Wanted(
+        key=KEY, context_tokens=200_000, input_price=Decimal("0.10"), output_price=Decimal("0.5"),
+        cached_price=Decimal("0.01"), cache_write_price=Decimal("0.125"),
+    )  # fmt: skip
     shown = await slots.set("claude", prices)
     assert (shown.engine, shown.context_tokens, shown.input_price, shown.output_price) == (
         "anthropic", 200_000, 0.1, 0.5,
@@ -319,5 +325,6 @@ async def test_a_language_slot_has_the_engine_of_its_maker(ports: Ports, tenant:
         200_000,
         Decimal("0.1"),
     )
+    assert (kept.cached_price, kept.cache_write_price) == (Decimal("0.01"), Decimal("0.125"))
     assert (await slots.set("gemini", Wanted(key=KEY))).engine == "gemini"
     assert (await slots.set("openai", Wanted(key=KEY, region="eu"))).region == "eu"

@@ -35,6 +35,7 @@ _FLAGS = {
     "engine": "--engine", "model": "--model", "base_url": "--base-url", "key": "--key-file or --key-env",
     "region": "--region", "allow_training": "--allow-training",
     "context_tokens": "--context-tokens", "input_price": "--input-price", "output_price": "--output-price",
+    "cached_price": "--cached-price", "cache_write_price": "--cache-write-price",
 }  # fmt: skip
 
 Slot = Annotated[str, Parameter(help=f"The name that clients ask for: {', '.join(SLOTS)}.")]
@@ -76,6 +77,19 @@ InputPrice = Annotated[
     Decimal | None,
     Parameter(help="US dollars for a million tokens of input, to record the cost of a language model."),
 ]
+CachedPrice = Annotated[
+    Decimal | None,
+    Parameter(
+        help="US dollars for a million tokens of input that the service had kept. Default: that of input."
+    ),
+]
+CacheWritePrice = Annotated[
+    Decimal | None,
+    Parameter(
+        help="US dollars for a million tokens of input that the service begins to keep. Default: that of "
+        "input."
+    ),
+]
 OutputPrice = Annotated[Decimal | None, Parameter(help="US dollars for a million tokens of output.")]
 KeyFile = Annotated[
     str | None,
@@ -110,6 +124,8 @@ def set_(  # noqa: PLR0913  # each is a flag
     allow_training: AllowTraining = None,
     context_tokens: ContextTokens = None,
     input_price: InputPrice = None,
+    cached_price: CachedPrice = None,
+    cache_write_price: CacheWritePrice = None,
     output_price: OutputPrice = None,
     key_file: KeyFile = None,
     key_env: KeyEnv = None,
@@ -130,6 +146,7 @@ def set_(  # noqa: PLR0913  # each is a flag
     wanted = Wanted(
         engine=engine, model=model, base_url=base_url, region=region, allow_training=allow_training,
         context_tokens=context_tokens, input_price=input_price, output_price=output_price,
+        cached_price=cached_price, cache_write_price=cache_write_price,
         key=_key(key_file, key_env),
     )  # fmt: skip
     made = _with(data_dir, project, mode, lambda _, slots: slots.set(slot, wanted))

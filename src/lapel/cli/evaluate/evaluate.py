@@ -131,6 +131,8 @@ async def _prepared(
             base_url=choice.base_url,
             context_tokens=choice.context_tokens,
             input_price=choice.input_price,
+            cached_price=choice.cached_price,
+            cache_write_price=choice.cache_write_price,
             output_price=choice.output_price,
             key=choice.key,
         )

@@ -20,10 +20,13 @@ EXTRACTIVE = "extractive"
 
 
 class Message(msgspec.Struct, frozen=True, kw_only=True):
-    """One message of a conversation with a model."""
+    """One message of a conversation with a model. `fixed`: so many characters at the beginning of `text` are
+    the same in the next prompts of the conversation, with all that is before them, so that an engine may keep
+    its work on them."""
 
     role: Literal["user", "assistant"]
     text: str
+    fixed: int = 0
 
 
 class Prompt(msgspec.Struct, frozen=True, kw_only=True):
@@ -44,12 +47,14 @@ class Prompt(msgspec.Struct, frozen=True, kw_only=True):
 class Tokens(msgspec.Struct, frozen=True, kw_only=True):
     """The tokens that a call used, as the engine counts them; None where it does not tell.
 
-    `input` includes the `cached` tokens.
+    `input` includes the `cached` tokens, which the engine had kept, and the `cache_written` ones, which it
+    begins to keep.
     """
 
     input: int | None = None
     output: int | None = None
     cached: int | None = None
+    cache_written: int | None = None
 
 
 class Generated(msgspec.Struct, frozen=True, kw_only=True):

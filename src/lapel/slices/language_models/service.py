@@ -12,6 +12,7 @@ from lapel.foundation.core.admission import Admission, NoRoom
 from lapel.foundation.outbound.policy import OutboundPolicy
 from lapel.process_environment import from_parent
 from lapel.slices.language_models.budget.token_budget import CountedModel
+from lapel.slices.language_models.budget.token_prices import TokenPrices
 from lapel.slices.language_models.budget.usage_queries import JOIN_DAY, OF_DAY
 from lapel.slices.language_models.estimates import estimated_tokens
 from lapel.slices.language_models.failure_words import told_to_client, told_to_log
@@ -115,8 +116,12 @@ class LanguageModels:
                 world_id,
                 longest=_LONGEST[purpose],
                 thinking_tokens=model.thinking_tokens,
-                input_price=choice.input_price,
-                output_price=choice.output_price,
+                prices=TokenPrices(
+                    input=choice.input_price,
+                    cached=choice.cached_price,
+                    cache_write=choice.cache_write_price,
+                    output=choice.output_price,
+                ),
             )
 
     async def _choice(self, world_id: int, slot: LanguageSlot) -> SlotChoice:

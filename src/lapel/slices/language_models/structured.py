@@ -51,6 +51,7 @@ def added(one: Tokens, other: Tokens) -> Tokens:
         input=_sum(one.input, other.input),
         output=_sum(one.output, other.output),
         cached=_sum(one.cached, other.cached),
+        cache_written=_sum(one.cache_written, other.cache_written),
     )
 
 

@@ -26,8 +26,9 @@ class SlotChoice:
     """The engine of a slot. `model` and `base_url`: None for the engine's default.
 
     `allow_training`: whether the engine may keep the audio and train on it. Only Deepgram takes this from a
-    request. `context_tokens`: the window of a language model; None for the model's usual one. `input_price`
-    and `output_price`: US dollars for a million tokens; None if the operator has not told them.
+    request. `context_tokens`: the window of a language model; None for the model's usual one. Prices are US
+    dollars for a million tokens; None if the operator has not told them. `cached_price`: of tokens that the
+    service had kept, `cache_write_price`: of those that it begins to keep; None for the price of other input.
     """
 
     slot: Slot
@@ -38,6 +39,8 @@ class SlotChoice:
     allow_training: bool = False
     context_tokens: int | None = None
     input_price: Decimal | None = None
+    cached_price: Decimal | None = None
+    cache_write_price: Decimal | None = None
     output_price: Decimal | None = None
 
 

@@ -22,6 +22,8 @@ class SlotRow(msgspec.Struct, frozen=True):
     allow_training: bool
     context_tokens: int | None
     input_price: int | None
+    cached_price: int | None
+    cache_write_price: int | None
     output_price: int | None
     updated_at: datetime
 

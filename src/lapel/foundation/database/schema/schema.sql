@@ -751,6 +751,8 @@ CREATE TABLE public.provider_slots (
     context_tokens integer,
     input_price bigint,
     output_price bigint,
+    cached_price bigint,
+    cache_write_price bigint,
     CONSTRAINT provider_slots_engine_check CHECK ((engine = ANY (ARRAY['local'::text, 'deepgram'::text, 'assemblyai'::text, 'elevenlabs'::text, 'openai'::text, 'anthropic'::text, 'gemini'::text])))
 );
 
@@ -2216,4 +2218,4 @@ GRANT SELECT,INSERT,REFERENCES,TRIGGER,MAINTAIN ON TABLE public.audit_checkpoint
 REVOKE ALL ON TABLE public.audit_log FROM lapel;
 GRANT SELECT,INSERT,REFERENCES,TRIGGER,MAINTAIN ON TABLE public.audit_log TO lapel;
 
-INSERT INTO public.alembic_version (version_num, oldest_compatible) VALUES ('0066', '0061');
+INSERT INTO public.alembic_version (version_num, oldest_compatible) VALUES ('0067', '0061');

@@ -31,6 +31,7 @@ NOT_THERE = "NOT IN THE RECORDINGS"
 # The share of the window that the conversation before the question may take, and its tokens at most.
 _HISTORY_SHARE = 0.25
 _HISTORY_TOKENS = 4000
+_ASKED = "Question:\n"
 # Of what the estimates leave out: roles and separators of the engines.
 _MARGIN = 200
 
@@ -101,11 +102,22 @@ def continued(turns: Sequence[TurnRow], context_tokens: int) -> list[TurnRow]:
     return list(turns[first:])
 
 
-def prompt_of(asked: AskedQuestion, lines: Sequence[str], turns: Sequence[TurnRow]) -> Prompt:
-    """The whole prompt. The date is beside the question, so that the rules before it stay the same."""
-    data = "\n".join(lines)
-    messages = [Message(role=each.role, text=each.content) for each in turns]
+def prompt_of(
+    asked: AskedQuestion, lines: Sequence[str], turns: Sequence[TurnRow], *, is_whole: bool
+) -> Prompt:
+    """The whole prompt. `is_whole`: the passages are all of the session's transcript.
+
+    Its order is that of change: the rules, the passages, the conversation, the time and the question. So the
+    next question of a session about one recording shares the beginning, and engines that keep their work on
+    one need not read the transcript again.
+    """
+    passages = "<passages>\n" + "\n".join(lines) + "\n</passages>"
     now = f"It is {asked.asked_at:%A %Y-%m-%d %H:%M} where the question is asked ({asked.zone})."
-    text = f"<passages>\n{data}\n</passages>\n\n{now}\n\nQuestion:\n{asked.question}"
-    messages.append(Message(role="user", text=text))
+    spoken = [
+        Message(role=each.role, text=f"{_ASKED}{each.content}" if each.role == "user" else each.content)
+        for each in turns
+    ]
+    spoken.append(Message(role="user", text=f"{now}\n\n{_ASKED}{asked.question}"))
+    fixed = len(passages) if is_whole else 0
+    messages = [Message(role="user", text=f"{passages}\n\n{spoken[0].text}", fixed=fixed), *spoken[1:]]
     return Prompt(instructions=INSTRUCTIONS, messages=messages, max_tokens=MAX_TOKENS)

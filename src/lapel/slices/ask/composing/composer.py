@@ -129,11 +129,11 @@ class Composer:
     ) -> Composed:
         turns = continued(asked.turns, model.context_tokens)
         room = room_for_passages(model.context_tokens, asked.question, turns)
-        passages, lines = await self._material(asked, room)
+        passages, lines, is_whole = await self._material(asked, room)
         progress.recording_ids = recording_ids = _recordings(asked, passages)
         progress.places = places = [each.place for each in turns if each.role == "assistant"]
         draft = AnswerDraft(PassageJudge(passages, self._embeddings))
-        prompt = prompt_of(asked, lines, turns)
+        prompt = prompt_of(asked, lines, turns, is_whole=is_whole)
         whole = await _write(model, prompt, draft, progress)
         parts, reason = list(draft.parts), whole.finish_reason
         if not parts:
@@ -151,21 +151,21 @@ class Composer:
             places=places,
         )
 
-    async def _material(self, asked: AskedQuestion, room: int) -> tuple[list[Passage], list[str]]:
+    async def _material(self, asked: AskedQuestion, room: int) -> tuple[list[Passage], list[str], bool]:
         """The passages that fit into `room` tokens, with their lines: of the whole transcript if all of it
-        fits, else what a search finds."""
+        fits, else what a search finds; and whether they are the whole."""
         if asked.scope_type == "recording":
             passages = await self._retrieval.whole(asked, most_bytes=room * _BYTES_OF_TOKEN)
             lines = written_passages(passages, asked.zone)
             if passages and tokens_of(lines) <= room:
-                return passages, lines
+                return passages, lines, True
         passages = await self._retrieval.found(asked)
         lines = written_passages(passages, asked.zone)
         while lines and tokens_of(lines) > room:
             lines.pop()
         if passages and not lines:
             raise ModelFailed("context", "The window of the model is too small for the question.")
-        return passages[: len(lines)], lines
+        return passages[: len(lines)], lines, False
 
 
 async def passages_to_extract(retrieval: Retrieval, asked: AskedQuestion) -> Sequence[Passage]:

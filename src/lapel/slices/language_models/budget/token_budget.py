@@ -6,13 +6,13 @@ import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from datetime import UTC, date, datetime, timedelta
-from decimal import Decimal
 from typing import TYPE_CHECKING
 
 import structlog
 
 from lapel.foundation.core.errors import Unavailable
 from lapel.slices.language_models.budget import usage_queries
+from lapel.slices.language_models.budget.token_prices import TokenPrices
 from lapel.slices.language_models.estimates import estimated_tokens
 from lapel.slices.language_models.language_model import Generated, Tokens, whole_answer
 from lapel.slices.language_models.model_failures import ModelFailed
@@ -42,8 +42,7 @@ class CountedModel:
         *,
         longest: timedelta,
         thinking_tokens: int = 0,
-        input_price: Decimal | None = None,
-        output_price: Decimal | None = None,
+        prices: TokenPrices | None = None,
     ) -> None:
         self.name = model.name
         self.context_tokens = model.context_tokens
@@ -52,7 +51,7 @@ class CountedModel:
         self._world_id = world_id
         self._longest = longest
         self._thinking_tokens = thinking_tokens
-        self._prices = (input_price or Decimal(0), output_price or Decimal(0))
+        self._prices = prices or TokenPrices()
 
     async def generate(self, prompt: Prompt) -> Generated:
         """See `LanguageModel.generate`.
@@ -100,10 +99,10 @@ class CountedModel:
         return day, reservation
 
     async def _settle(self, day: date, reservation: int, used: Tokens) -> None:
-        price = self._prices[0] * (used.input or 0) + self._prices[1] * (used.output or 0)
+        cost = self._prices.cost_micros(used)
         try:
             async with self._ports.database.transaction() as connection:
-                await usage_queries.settle(connection, self._world_id, day, reservation, used, round(price))
+                await usage_queries.settle(connection, self._world_id, day, reservation, used, cost)
         except Unavailable as fault:  # the answer is there; the reservation ends by itself
             _log.warning("language_models.not_counted", world=self._world_id, error=str(fault))
 
@@ -131,4 +130,5 @@ def _known(told: Tokens, sent: int, text: str) -> Tokens:
         input=sent if told.input is None else told.input,
         output=estimated_tokens(text) if told.output is None else told.output,
         cached=told.cached,
+        cache_written=told.cache_written,
     )

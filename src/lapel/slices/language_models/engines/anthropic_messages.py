@@ -12,7 +12,7 @@ from lapel.slices.language_models.engines.dialect import EventPiece, Feature, Mo
 from lapel.slices.language_models.language_model import FinishReason, Tokens
 
 if TYPE_CHECKING:
-    from lapel.slices.language_models.language_model import Prompt
+    from lapel.slices.language_models.language_model import Message, Prompt
 
 BASE_URL = "https://api.anthropic.com"
 # The cheapest current model.
@@ -91,7 +91,7 @@ class AnthropicMessages:
             "model": self._model,
             "max_tokens": prompt.max_tokens + self.thinking_tokens,
             "system": prompt.instructions,
-            "messages": [{"role": each.role, "content": each.text} for each in prompt.messages],
+            "messages": [{"role": each.role, "content": _content(each)} for each in prompt.messages],
             "stream": True,
         }
         if prompt.schema is not None:
@@ -126,6 +126,18 @@ class AnthropicMessages:
                 return EventPiece()
 
 
+def _content(message: Message) -> object:
+    """A message's text. Anthropic keeps its work up to a mark for five minutes, if that is some 1,000 tokens
+    or more: the first reader pays a quarter more for them, and the next ones a tenth."""
+    if not message.fixed:
+        return message.text
+    blocks: list[dict[str, object]] = [
+        {"type": "text", "text": message.text[: message.fixed], "cache_control": {"type": "ephemeral"}}
+    ]
+    rest = message.text[message.fixed :]
+    return [*blocks, {"type": "text", "text": rest}] if rest else blocks
+
+
 def _ended(reason: str | None, details: _StopDetails | None, piece: EventPiece) -> EventPiece:
     if reason is None:
         return piece
@@ -146,4 +158,9 @@ def _tokens(usage: _AnthropicUsage | None) -> Tokens | None:
     sent = usage.input_tokens
     if sent is not None:
         sent += (cached or 0) + (usage.cache_creation_input_tokens or 0)
-    return Tokens(input=sent, output=usage.output_tokens, cached=cached)
+    return Tokens(
+        input=sent,
+        output=usage.output_tokens,
+        cached=cached,
+        cache_written=usage.cache_creation_input_tokens or None,
+    )

@@ -45,6 +45,7 @@ class _ChatChoice(msgspec.Struct, frozen=True):
 
 class _Cached(msgspec.Struct, frozen=True):
     cached_tokens: int | None = None
+    cache_write_tokens: int | None = None
 
 
 class _ChatUsage(msgspec.Struct, frozen=True):
@@ -143,4 +144,5 @@ def _tokens(usage: _ChatUsage | None) -> Tokens | None:
         input=usage.prompt_tokens,
         output=usage.completion_tokens,
         cached=details.cached_tokens if details else None,
+        cache_written=(details.cache_write_tokens or None) if details else None,
     )

@@ -205,4 +205,5 @@ def _newer(before: Tokens, after: Tokens) -> Tokens:
         input=before.input if after.input is None else after.input,
         output=before.output if after.output is None else after.output,
         cached=before.cached if after.cached is None else after.cached,
+        cache_written=before.cache_written if after.cache_written is None else after.cache_written,
     )

@@ -45,7 +45,7 @@ class SlotShown(msgspec.Struct, frozen=True, kw_only=True):
 
     `key`: the last four characters of the key, "set" for a short key, or "unreadable"; null without a key.
     `region`: the preset with this address; null for the local engine, and for other addresses.
-    `input_price`, `output_price`: US dollars for a million tokens.
+    Prices: US dollars for a million tokens.
     """
 
     slot: Slot
@@ -58,6 +58,8 @@ class SlotShown(msgspec.Struct, frozen=True, kw_only=True):
     allow_training: bool
     context_tokens: int | None
     input_price: float | None
+    cached_price: float | None
+    cache_write_price: float | None
     output_price: float | None
     key: str | None
     updated_at: str | None
@@ -78,6 +80,8 @@ class Wanted:
     allow_training: bool | None = None
     context_tokens: int | None = None
     input_price: Decimal | None = None
+    cached_price: Decimal | None = None
+    cache_write_price: Decimal | None = None
     output_price: Decimal | None = None
     key: str | None = field(default=None, repr=False)
 
@@ -175,6 +179,10 @@ class OperatorProviders:
                 allow_training=bool(before and before.allow_training) if training is None else training,
                 context_tokens=_first(wanted.context_tokens, before and before.context_tokens),
                 input_price=_first(wanted.input_price, dollars(before and before.input_price)),
+                cached_price=_first(wanted.cached_price, dollars(before and before.cached_price)),
+                cache_write_price=_first(
+                    wanted.cache_write_price, dollars(before and before.cache_write_price)
+                ),
                 output_price=_first(wanted.output_price, dollars(before and before.output_price)),
             )
         )
@@ -223,6 +231,8 @@ class OperatorProviders:
             allow_training=row.allow_training if row else False,
             context_tokens=row.context_tokens if row else None,
             input_price=_price(row.input_price if row else None),
+            cached_price=_price(row.cached_price if row else None),
+            cache_write_price=_price(row.cache_write_price if row else None),
             output_price=_price(row.output_price if row else None),
             key=self._hint(row) if row else None,
             updated_at=timestamp_or_none(row.updated_at) if row else None,
@@ -285,5 +295,7 @@ def _facts(row: SlotRow | None) -> dict[str, str | float | None]:
         "allow_training": row.allow_training,
         "context_tokens": row.context_tokens,
         "input_price": _price(row.input_price),
+        "cached_price": _price(row.cached_price),
+        "cache_write_price": _price(row.cache_write_price),
         "output_price": _price(row.output_price),
     }

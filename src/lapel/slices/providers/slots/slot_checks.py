@@ -98,15 +98,21 @@ def checked_choice(choice: SlotChoice) -> SlotChoice:
 
 def _check_numbers(choice: SlotChoice) -> None:
     """Raises InvalidRequest for window and prices of a slot of speech, and for numbers out of range."""
-    numbers = (choice.context_tokens, choice.input_price, choice.output_price)
-    if choice.slot not in LANGUAGE_SLOTS and numbers != (None, None, None):
+    prices = {
+        "input_price": choice.input_price,
+        "cached_price": choice.cached_price,
+        "cache_write_price": choice.cache_write_price,
+        "output_price": choice.output_price,
+    }
+    numbers = [choice.context_tokens, *prices.values()]
+    if choice.slot not in LANGUAGE_SLOTS and any(each is not None for each in numbers):
         raise InvalidRequest(f"{choice.slot} counts no tokens.", param="context_tokens")
     window = choice.context_tokens
     if window is not None and not _LEAST_CONTEXT <= window <= _MOST_CONTEXT:
         raise InvalidRequest(
             f"The window has {_LEAST_CONTEXT} to {_MOST_CONTEXT} tokens.", param="context_tokens"
         )
-    for name, price in (("input_price", choice.input_price), ("output_price", choice.output_price)):
+    for name, price in prices.items():
         if price is not None and not (price.is_finite() and 0 <= price <= _MOST_PRICE):
             raise InvalidRequest(
                 f"A price is 0 to {_MOST_PRICE} US dollars for a million tokens.", param=name

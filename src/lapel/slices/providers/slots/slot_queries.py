@@ -16,17 +16,18 @@ if TYPE_CHECKING:
     from lapel.slices.providers.choice import Engine, Slot, SlotChoice
 
 _COLUMNS = """s.world_id, s.slot, s.engine, s.model, s.base_url, s.sealed_key, s.allow_training,
-    s.context_tokens, s.input_price, s.output_price, s.updated_at"""
+    s.context_tokens, s.input_price, s.cached_price, s.cache_write_price, s.output_price, s.updated_at"""
 READ = f"SELECT {_COLUMNS} FROM provider_slots s WHERE s.world_id = $1 AND s.slot = $2"
 LIST = f"SELECT {_COLUMNS} FROM provider_slots s WHERE s.world_id = $1"
 PUT = """
 INSERT INTO provider_slots (world_id, slot, engine, model, base_url, sealed_key, allow_training, created_at,
-    updated_at, context_tokens, input_price, output_price)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $8, $9, $10, $11)
+    updated_at, context_tokens, input_price, cached_price, cache_write_price, output_price)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $8, $9, $10, $11, $12, $13)
 ON CONFLICT (world_id, slot) DO UPDATE SET engine = excluded.engine, model = excluded.model,
     base_url = excluded.base_url, sealed_key = excluded.sealed_key,
     allow_training = excluded.allow_training, updated_at = excluded.updated_at,
     context_tokens = excluded.context_tokens, input_price = excluded.input_price,
+    cached_price = excluded.cached_price, cache_write_price = excluded.cache_write_price,
     output_price = excluded.output_price
 """
 # A slot of the world that uses this engine at this address; preferably the slot $4.
@@ -82,6 +83,8 @@ async def put(
         now,
         choice.context_tokens,
         millionths(choice.input_price),
+        millionths(choice.cached_price),
+        millionths(choice.cache_write_price),
         millionths(choice.output_price),
     )
 

@@ -78,6 +78,8 @@ def stored_choice(sealer: Sealer, row: SlotRow) -> SlotChoice:
         allow_training=row.allow_training,
         context_tokens=row.context_tokens,
         input_price=dollars(row.input_price),
+        cached_price=dollars(row.cached_price),
+        cache_write_price=dollars(row.cache_write_price),
         output_price=dollars(row.output_price),
     )
 
