@@ -10,6 +10,7 @@ from lapel.foundation.slices import Services
 from lapel.slices.ask.service import Ask, erase_some_sessions
 from lapel.slices.ask.slice import SLICE as ASK
 from lapel.slices.audit.slice import SLICE as AUDIT
+from lapel.slices.claims.slice import SLICE as CLAIMS
 from lapel.slices.commands.service import cancel_open, erase_commands_of_devices, erase_some_commands
 from lapel.slices.commands.slice import SLICE as COMMANDS
 from lapel.slices.configuration.service import Configuration
@@ -74,6 +75,7 @@ SLICES: tuple[Slice, ...] = (
     EMBEDDINGS,
     SEARCH,
     LANGUAGE_MODELS,
+    CLAIMS,
     SUMMARIES,
     ASK,
     MCP,

@@ -154,4 +154,6 @@ def test_a_part_stores_what_it_needs_alone(part: Part) -> None:
     assert bool(some.questions) == (part in ("search", "ask"))
     assert bool(some.attacks) == (part == "attacks")
     assert {each.half for each in some.questions} <= {"judge"}
-    assert bool(some.stored) == (part != "attacks")
+    assert bool(some.claims) == (part == "claims")
+    assert {each.half for each in some.claims} <= {"judge"}
+    assert bool(some.stored) == (part not in ("attacks", "claims"))

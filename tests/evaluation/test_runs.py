@@ -16,7 +16,9 @@ import pytest
 from lapel.cli.evaluate import evaluate
 from lapel.cli.evaluate.chosen_set import ChosenSet, shipped_set
 from lapel.cli.evaluate.evaluation_run import EvaluatedServer, Evaluation, run_evaluation
+from lapel.cli.evaluate.figures import ClaimFigures
 from lapel.cli.evaluate.figures_shown import shown
+from lapel.cli.shared.faults import CommandError
 from lapel.embedded.postgres.supervisor import EmbeddedPostgres
 from lapel.evaluation.questions import EvaluationQuestion
 from lapel.slices.providers.slots.operator import OperatorProviders, Wanted
@@ -48,6 +50,7 @@ def small_set() -> ChosenSet:
         attacks=WHOLE.attacks[3:4],
         stored=[TALK],
         told_facts=questions,
+        claims=[each for each in WHOLE.claims if each.title == TALK.title],
     )
 
 
@@ -120,6 +123,9 @@ async def test_the_local_engine_is_measured_whole(server: Running) -> None:
     assert found.summaries[half].evidence == 1.0
     assert found.attacks is not None
     assert (found.attacks.attacks, found.attacks.obeyed) == (1, [])
+    claims = found.claims[half]
+    assert claims.same_language.claims + claims.across_languages.claims == len(small_set().claims)
+    assert found.claim_seconds is not None
     assert found.used.calls == 0
     told = shown(found, None)
     assert told.renderables
@@ -180,6 +186,45 @@ async def test_the_command_starts_a_server_and_leaves_nothing(tmp_path: Path) ->
     assert set(json.loads(output)) == {each.name for each in msgspec.structs.fields(Evaluation)}
     assert (found.ask, found.attacks, found.conversations) == ({}, None, 1)
     assert list(tmp_path.iterdir()) == []  # noqa: ASYNC240 - nothing else runs
+
+
+@pytest.mark.deep
+async def test_the_command_judges_somebodys_own_claims(tmp_path: Path) -> None:
+    file = tmp_path / "claims.json"
+    said = "The lease ends on the third of March, and the rent stays at eight hundred euros."
+    rows = [
+        {"claim": "The lease ends on the third of March.", "passage": said, "supported": True},
+        {"claim": "The rent stays at nine hundred euros.", "passage": said, "supported": False},
+    ]
+    file.write_text(json.dumps(rows))
+    arguments = ("eval", "--claims", str(file), "--json")
+    with Warm(*arguments, env=dict(os.environ)) as process:
+        output, errors = await asyncio.to_thread(process.communicate, timeout=110)
+    assert process.returncode == 0, errors
+    found = msgspec.json.decode(output, type=Evaluation)
+    assert found.claims["judge"].same_language == ClaimFigures(
+        claims=2, false_accepts=0.0, false_refusals=0.0
+    )
+    assert (found.search, found.ask, found.attacks, found.conversations) == ({}, {}, None, 0)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "[]",
+        '[{"claim": "It rains."}]',
+        '[{"claim": "", "passage": "It rains.", "supported": true}]',
+        '[{"claim": "It rains.", "passage": "It rains.", "supported": "yes"}]',
+        "no json",
+    ],
+)
+def test_a_file_of_claims_that_does_not_fit_is_named(tmp_path: Path, content: str) -> None:
+    file = tmp_path / "claims.json"
+    file.write_text(content)
+    with pytest.raises(CommandError, match=r"^claims\.json: .* Each claim has claim, passage and supported"):
+        evaluate.evaluate(claims=file)
+    with pytest.raises(CommandError, match=r"cannot read .*: No such file"):
+        evaluate.evaluate(claims=tmp_path / "other.json")
 
 
 def test_the_servers_settings_are_those_of_no_installation() -> None:

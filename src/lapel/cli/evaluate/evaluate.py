@@ -12,7 +12,7 @@ from cyclopts import Parameter, validators
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from lapel.cli.evaluate.chosen_set import ChosenHalf, Part, chosen, shipped_set
+from lapel.cli.evaluate.chosen_set import ChosenHalf, ChosenSet, Part, chosen, claims_of, shipped_set
 from lapel.cli.evaluate.evaluation_client import CallRefused
 from lapel.cli.evaluate.evaluation_run import EvaluatedServer, Evaluation, Told, run_evaluation
 from lapel.cli.evaluate.figures_shown import shown
@@ -20,6 +20,7 @@ from lapel.cli.shared.faults import CommandError
 from lapel.cli.shared.installation import settings_of, with_ports
 from lapel.cli.shared.options import DataDir, Json, emit
 from lapel.cli.shared.own_server import end_on_sigterm, own_server, temporary_folder
+from lapel.evaluation.reading import EvaluationSetInvalid
 from lapel.foundation import telemetry
 from lapel.foundation.core.errors import NotFound
 from lapel.hosting import prepare
@@ -62,8 +63,16 @@ def evaluate(  # each is a flag
     limit: Annotated[
         int | None,
         Parameter(
-            help="At most so many questions, summaries and attacks, with the mixture of the whole set.",
+            help="At most so many questions, summaries, attacks and claims, with the mixture of the whole "
+            "set.",
             validator=validators.Number(gte=1),
+        ),
+    ] = None,
+    claims: Annotated[
+        Path | None,
+        Parameter(
+            help="A file of your own claims: only they are judged. A JSON list of objects with `claim`, "
+            "`passage` and `supported`; see docs/evaluation.md."
         ),
     ] = None,
     concurrency: Annotated[
@@ -78,7 +87,7 @@ def evaluate(  # each is a flag
     data_dir: DataDir = None,
     json: Json = False,
 ) -> None:
-    """Measure search, answers, summaries and planted attacks with the shipped conversations.
+    """Measure search, answers, summaries, planted attacks and judged claims with shipped conversations.
 
     The command starts a server of its own in a temporary folder, stores the conversations in it, and removes
     it at the end. The installation is only asked for the engine of the name.
@@ -87,12 +96,15 @@ def evaluate(  # each is a flag
 
         lapel eval
         lapel eval --only search --json
+        lapel eval --claims my-claims.json
         lapel eval --slot claude --half judge --limit 60 --concurrency 8
     """
     end_on_sigterm()
     asked: LanguageSlot | None = None if slot == "local" else slot
     choice = None if asked is None else _choice(asked, project, mode, data_dir)
-    set_ = chosen(shipped_set(), only, half, limit)
+    if claims is not None:
+        only = "claims"
+    set_ = chosen(shipped_set() if claims is None else _own_set(claims), only, half, limit)
     environment = environment_of(os.environ)
     with temporary_folder("lapel-eval-") as folder, _progress() as told:
         told("starting a server", 0, 1)
@@ -109,6 +121,15 @@ def evaluate(  # each is a flag
             except CallRefused as refused:
                 raise CommandError(f"the server refused a call, {refused}") from refused
     emit(found, json, lambda: shown(found, choice))
+
+
+def _own_set(path: Path) -> ChosenSet:
+    try:
+        return claims_of(path)
+    except EvaluationSetInvalid as invalid:
+        raise CommandError(f"{invalid}. Each claim has claim, passage and supported.") from invalid
+    except OSError as fault:
+        raise CommandError(f"cannot read {path}: {fault.strerror}") from fault
 
 
 def environment_of(own: Mapping[str, str]) -> dict[str, str]:

@@ -17,16 +17,21 @@ from lapel.cli.evaluate.figures import (
     AnsweredQuestion,
     AskFigures,
     AttackFigures,
+    ClaimsOfHalf,
+    JudgedClaim,
     Percentiles,
     SearchedQuestion,
     SearchFigures,
     SummaryFigures,
     ask_figures,
+    claim_figures,
     percentiles,
     search_figures,
 )
+from lapel.cli.evaluate.judging import judge_claims
 from lapel.cli.evaluate.summarizing import Summarizer, WrittenSummary, attack_figures, summary_figures
 from lapel.evaluation.conversations import Half
+from lapel.slices.claims.service import ClaimJudge
 from lapel.slices.usage.wire import ModelsToday, Usage
 
 if TYPE_CHECKING:
@@ -68,9 +73,10 @@ class UsedTokens(msgspec.Struct, frozen=True, kw_only=True):
 class Evaluation(msgspec.Struct, frozen=True, kw_only=True):
     """The figures of a run. Parts that did not run are null or empty.
 
-    `search` and `ask` by half: quote the half `judge`. `models`: what answered and summarized. `embeddings`:
-    the model of search by meaning; null: search found words only. Seconds of calls are measured with
-    `concurrency` calls at once. `seconds`: of the whole run, the start of the server left out.
+    `search`, `ask`, `summaries` and `claims` by half: quote the half `judge`. `models`: what answered and
+    summarized. `embeddings`: the model of search by meaning; null: search found words only. Seconds of calls
+    are measured with `concurrency` calls at once, those of claims with one. `seconds`: of the whole run, the
+    start of the server left out.
     """
 
     slot: str
@@ -85,6 +91,8 @@ class Evaluation(msgspec.Struct, frozen=True, kw_only=True):
     summaries: dict[Half, SummaryFigures]
     summary_seconds: Percentiles | None
     attacks: AttackFigures | None
+    claims: dict[Half, ClaimsOfHalf]
+    claim_seconds: Percentiles | None
     used: UsedTokens
     seconds: float
 
@@ -122,6 +130,7 @@ class _EvaluatingRun:
         self._answered: list[AnsweredQuestion] = []
         self._summaries: list[WrittenSummary] = []
         self._attacks: AttackFigures | None = None
+        self._claims: list[JudgedClaim] = []
 
     async def prepare(self) -> None:
         """Store everything, and wait for its vectors."""
@@ -147,6 +156,8 @@ class _EvaluatingRun:
                 await self._summarize()
             case "attacks":
                 await self._attack()
+            case "claims":
+                await self._judge()
 
     async def _search(self) -> None:
         asked = [each for each in self._chosen.questions if each.answerable]
@@ -170,6 +181,10 @@ class _EvaluatingRun:
         summaries = await self._summarizer.summarize([each.id for each in attacks], done)
         self._add_models([each.model for each in (*answers, *summaries)])
         self._attacks = attack_figures(attacks, answers, summaries)
+
+    async def _judge(self) -> None:
+        claims, judge = self._chosen.claims, self._server.services[ClaimJudge]
+        self._claims = await judge_claims(claims, judge, self._counter("judging", len(claims)))
 
     async def usage(self) -> ModelsToday:
         """What the server's world has used on this day."""
@@ -195,6 +210,8 @@ class _EvaluatingRun:
             ),
             summary_seconds=percentiles([each.seconds for each in self._summaries if each.failed is None]),
             attacks=self._attacks,
+            claims=_by_half(self._claims, lambda each: each.half, claim_figures),
+            claim_seconds=percentiles([each.seconds for each in self._claims]),
             used=UsedTokens(
                 calls=used.calls,
                 input_tokens=used.input_tokens,

@@ -125,6 +125,41 @@ class AttackFigures(msgspec.Struct, frozen=True, kw_only=True):
     obeyed: list[ObeyedAttack]
 
 
+class JudgedClaim(msgspec.Struct, frozen=True, kw_only=True):
+    """A claim that a judge has read. `across`: whether its language is not the speech's. `supported`: whether
+    it was said; `accepted`: whether the judge says so."""
+
+    half: Half
+    kind: str
+    across: bool
+    supported: bool
+    accepted: bool
+    seconds: float
+
+    @property
+    def right(self) -> bool:
+        """Whether the judge is right."""
+        return self.supported == self.accepted
+
+
+class ClaimFigures(msgspec.Struct, frozen=True, kw_only=True):
+    """`false_accepts`: of the claims that nobody made, those that the judge accepts. `false_refusals`: of the
+    claims that were said, those that it refuses. Both 0 to 1, and null if there are no such claims."""
+
+    claims: int
+    false_accepts: float | None
+    false_refusals: float | None
+
+
+class ClaimsOfHalf(msgspec.Struct, frozen=True, kw_only=True):
+    """Figures of claims in the language of the speech and in another one, and the part of the claims of each
+    kind that was judged rightly, 0 to 1."""
+
+    same_language: ClaimFigures
+    across_languages: ClaimFigures
+    right_by_kind: dict[str, float]
+
+
 def search_figures(found: Sequence[SearchedQuestion]) -> SearchFigures:
     """The figures of these searches, which are at least one."""
     kinds = sorted({each.kind for each in found})
@@ -161,6 +196,27 @@ def ask_figures(found: Sequence[AnsweredQuestion]) -> AskFigures:
             for kind in kinds
             if (share := rounded(float(each.grounded) for each in given if each.kind == kind)) is not None
         },
+    )
+
+
+def claim_figures(found: Sequence[JudgedClaim]) -> ClaimsOfHalf:
+    """The figures of these claims."""
+    kinds = list(dict.fromkeys(each.kind for each in found))
+    return ClaimsOfHalf(
+        same_language=_claim_figures([each for each in found if not each.across]),
+        across_languages=_claim_figures([each for each in found if each.across]),
+        right_by_kind={
+            kind: rounded(float(each.right) for each in found if each.kind == kind) or 0.0
+            for kind in sorted(kinds)
+        },
+    )
+
+
+def _claim_figures(found: Sequence[JudgedClaim]) -> ClaimFigures:
+    return ClaimFigures(
+        claims=len(found),
+        false_accepts=rounded(float(each.accepted) for each in found if not each.supported),
+        false_refusals=rounded(float(not each.accepted) for each in found if each.supported),
     )
 
 

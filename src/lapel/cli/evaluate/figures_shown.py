@@ -12,7 +12,13 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from lapel.cli.evaluate.evaluation_run import Evaluation
-    from lapel.cli.evaluate.figures import AskFigures, Percentiles, SearchFigures, SummaryFigures
+    from lapel.cli.evaluate.figures import (
+        AskFigures,
+        ClaimsOfHalf,
+        Percentiles,
+        SearchFigures,
+        SummaryFigures,
+    )
     from lapel.evaluation.conversations import Half
     from lapel.slices.providers.choice import SlotChoice
 
@@ -22,7 +28,12 @@ _ROW = tuple[str, ...]
 
 def shown(found: Evaluation, choice: SlotChoice | None) -> Group:
     """The figures, the half `judge` first. `choice`: the engine of the name, if an installation told it."""
-    rows = [*_search_rows(found.search), *_ask_rows(found.ask), *_summary_rows(found.summaries)]
+    rows = [
+        *_search_rows(found.search),
+        *_ask_rows(found.ask),
+        *_summary_rows(found.summaries),
+        *_claim_rows(found.claims),
+    ]
     parts: list[RenderableType] = []
     if rows:
         parts += [table(("", "JUDGE", "CHOOSE"), rows), "", "Quote the figures of the half judge.", ""]
@@ -50,6 +61,7 @@ def _facts(found: Evaluation, choice: SlotChoice | None) -> list[tuple[str, str]
         ("search", found.search_seconds),
         ("ask", found.ask_seconds),
         ("summary", found.summary_seconds),
+        ("claim", found.claim_seconds),
     ):
         if seconds is not None:
             lines.append((name, _seconds(seconds, found.concurrency)))
@@ -111,6 +123,26 @@ def _summary_rows(by_half: Mapping[Half, SummaryFigures]) -> list[_ROW]:
             ("  summaries", lambda each: f"{each.summaries}{_failed(each.failed)}"),
         ],
     )
+
+
+def _claim_rows(by_half: Mapping[Half, ClaimsOfHalf]) -> list[_ROW]:
+    kinds = sorted({kind for each in by_half.values() for kind in each.right_by_kind})
+    return _rows(
+        by_half,
+        [
+            ("false claims, accepted", lambda each: _percent(each.same_language.false_accepts)),
+            ("true claims, refused", lambda each: _percent(each.same_language.false_refusals)),
+            ("  claims", lambda each: str(each.same_language.claims)),
+            ("across languages: false, accepted", lambda each: _percent(each.across_languages.false_accepts)),
+            ("  true, refused", lambda each: _percent(each.across_languages.false_refusals)),
+            ("  claims", lambda each: str(each.across_languages.claims)),
+            *((f"  {kind}, judged rightly", _of_claims(kind)) for kind in kinds),
+        ],
+    )
+
+
+def _of_claims(kind: str) -> Callable[[ClaimsOfHalf], str]:
+    return lambda each: _percent(each.right_by_kind.get(kind))
 
 
 def _rows(by_half: Mapping[Half, F], lines: list[tuple[str, Callable[[F], str]]]) -> list[_ROW]:

@@ -12,6 +12,7 @@ from lapel.slices.ask.composing.composer import Composer
 from lapel.slices.ask.composing.retrieval import Retrieval
 from lapel.slices.ask.errors import ProviderError
 from lapel.slices.ask.service import Ask
+from lapel.slices.claims.service import ClaimJudge
 from lapel.slices.configuration.service import Configuration
 from lapel.slices.embeddings.service import Embeddings
 from lapel.slices.language_models.service import LanguageModels
@@ -25,7 +26,7 @@ def _build(services: Services) -> tuple[Answers, Ask]:
     ports = services.ports
     retrieval = Retrieval(ports, services[Search])
     configuration = services[Configuration]
-    composer = Composer(services[LanguageModels], retrieval, services[Embeddings])
+    composer = Composer(services[LanguageModels], retrieval, services[Embeddings], services[ClaimJudge])
     answers = Answers(ports, composer, configuration)
     return answers, Ask(ports, configuration, answers, Following(ports))
 

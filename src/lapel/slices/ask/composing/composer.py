@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from lapel.slices.ask.composing.passages import Passage
     from lapel.slices.ask.composing.retrieval import Retrieval
     from lapel.slices.ask.questions.asked_question import AskedQuestion
+    from lapel.slices.claims.service import ClaimJudge
     from lapel.slices.embeddings.service import Embeddings
     from lapel.slices.language_models.service import LanguageModel, LanguageModels, LanguageSlot, Prompt
     from lapel.slices.search.service import FoundPassage
@@ -78,10 +79,13 @@ class _Written(msgspec.Struct, frozen=True, kw_only=True):
 class Composer:
     """Composes answers. One object per process."""
 
-    def __init__(self, models: LanguageModels, retrieval: Retrieval, embeddings: Embeddings) -> None:
+    def __init__(
+        self, models: LanguageModels, retrieval: Retrieval, embeddings: Embeddings, judge: ClaimJudge
+    ) -> None:
         self._models = models
         self._retrieval = retrieval
         self._embeddings = embeddings
+        self._judge = judge
         # A world holds at most half of the places that the others leave, and a free place goes to the world
         # that holds the fewest: so the questions of one project hold up no other's.
         self._extracting = Admission(_EXTRACTING, None, patience=_PATIENCE)
@@ -132,7 +136,7 @@ class Composer:
         passages, lines, is_whole = await self._material(asked, room)
         progress.recording_ids = recording_ids = _recordings(asked, passages)
         progress.places = places = [each.place for each in turns if each.role == "assistant"]
-        draft = AnswerDraft(PassageJudge(passages, self._embeddings))
+        draft = AnswerDraft(PassageJudge(passages, self._judge))
         prompt = prompt_of(asked, lines, turns, is_whole=is_whole)
         whole = await _write(model, prompt, draft, progress)
         parts, reason = list(draft.parts), whole.finish_reason

@@ -10,8 +10,9 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-from lapel.slices.ask.composing.grounding import about, supporting_time, time_by_words
+from lapel.slices.ask.errors import told_of_missing_vectors
 from lapel.slices.ask.wire import CitationPart
+from lapel.slices.claims.service import Evidence, judge_by_words
 from lapel.slices.language_models.extractive.claim_support import LEAST_WORDS
 from lapel.slices.language_models.extractive.content_words import content_of
 
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from lapel.slices.ask.composing.passages import Passage
-    from lapel.slices.embeddings.service import Embeddings
+    from lapel.slices.claims.service import ClaimJudge, Judgement
 
 # So many sentences of an answer are looked for: each takes some milliseconds in each passage.
 _MOST_SENTENCES = 12
@@ -31,9 +32,9 @@ _LEAST_SHARE = 0.8
 class PassageJudge:
     """Judges the sentences of one answer."""
 
-    def __init__(self, passages: Sequence[Passage], embeddings: Embeddings) -> None:
+    def __init__(self, passages: Sequence[Passage], judge: ClaimJudge) -> None:
         self._passages = passages
-        self._embeddings = embeddings
+        self._judge = judge
         self._left = _MOST_SENTENCES
         # The content words of each passage, and those that its title and its speaker add.
         self._words: list[tuple[frozenset[str], frozenset[str]]] | None = None
@@ -46,10 +47,9 @@ class PassageJudge:
         if not 1 <= number <= len(self._passages):
             return None
         passage = self._passages[number - 1]
-        start_ms = await supporting_time(claim, passage, self._embeddings)
-        return (
-            None if start_ms is None else CitationPart(recording_id=passage.recording_id, start_ms=start_ms)
-        )
+        with told_of_missing_vectors():
+            judgement = await self._judge.judge(claim, evidence_in(passage))
+        return _cited(passage, judgement)
 
     async def find(self, claim: str) -> CitationPart | None:
         """Where a passage says the claim with nearly all of its words; None if none does. Claims after the
@@ -62,7 +62,7 @@ class PassageJudge:
     def _find(self, claim: str) -> CitationPart | None:
         if self._words is None:
             self._words = [
-                (content_of(each.text).words, content_of(about(each)).words) for each in self._passages
+                (content_of(each.text).words, content_of(_about(each)).words) for each in self._passages
             ]
         wanted = content_of(claim)
         if len(wanted.words) < LEAST_WORDS:
@@ -74,7 +74,25 @@ class PassageJudge:
         ]
         for _, place in sorted(named, reverse=True)[:_PASSAGES]:
             passage = self._passages[-place]
-            start_ms = time_by_words(claim, passage, _LEAST_SHARE)
-            if start_ms is not None:
-                return CitationPart(recording_id=passage.recording_id, start_ms=start_ms)
+            found = _cited(passage, judge_by_words(claim, evidence_in(passage), _LEAST_SHARE))
+            if found is not None:
+                return found
         return None
+
+
+def evidence_in(passage: Passage) -> Evidence:
+    """What a judge reads of a passage."""
+    return Evidence(sentences=[each.text for each in passage.sentences], about=_about(passage))
+
+
+def _about(passage: Passage) -> str:
+    """What the model was told of a passage beside its sentences."""
+    recorded = "" if passage.recorded_at is None else f"{passage.recorded_at:%Y %m %d}"
+    return f"{passage.title or ''} {passage.speaker or ''} {recorded}".replace("_", " ")
+
+
+def _cited(passage: Passage, judgement: Judgement) -> CitationPart | None:
+    if judgement.verdict != "supported" or judgement.sentence is None:
+        return None
+    start_ms = passage.sentences[judgement.sentence].start_ms
+    return CitationPart(recording_id=passage.recording_id, start_ms=start_ms)

@@ -1,0 +1,1 @@
+"""Claims: whether what was said supports a sentence."""

@@ -1,0 +1,8 @@
+"""The judge of support: Ask, summaries and the evaluation ask it about each sentence."""
+
+from __future__ import annotations
+
+from lapel.slices.claims.claim_judge import ClaimJudge, judge_by_words
+from lapel.slices.claims.judgement import Evidence, Judgement, Verdict
+
+__all__ = ["ClaimJudge", "Evidence", "Judgement", "Verdict", "judge_by_words"]
