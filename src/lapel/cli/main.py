@@ -88,7 +88,7 @@ COMMANDS = (
         app,
         "eval",
         "lapel.cli.evaluate.evaluate:evaluate",
-        "Measure search, answers, summaries and planted attacks with the shipped conversations.",
+        "Measure search, answers, summaries, planted attacks and judged claims with shipped conversations.",
     ),
     (
         app,
