@@ -39,8 +39,8 @@ class WrittenClaim(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
 
 
 class OwnClaim(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A claim of somebody's own file. `passage`: what was said. `language`, `passage_language`: names of
-    languages, to tell figures within one language from those across two."""
+    """A claim of a user's file. `passage`: what was said. `language`, `passage_language`: names of languages;
+    if they differ, the claim counts as across languages."""
 
     claim: Annotated[str, msgspec.Meta(min_length=1, max_length=MOST_CHARACTERS)]
     passage: Annotated[str, msgspec.Meta(min_length=1)]

@@ -50,7 +50,7 @@ def shipped_set() -> ChosenSet:
 
 
 def claims_of(path: Path) -> ChosenSet:
-    """The claims of somebody's own file, and nothing else.
+    """Only the claims of a user's file.
 
     Raises EvaluationSetInvalid if the file does not fit, and OSError if it cannot be read.
     """

@@ -6,7 +6,7 @@ from typing import Literal
 
 import msgspec
 
-Verdict = Literal["supported", "contradicted", "absent"]
+Verdict = Literal["supported", "absent"]
 
 
 class Evidence(msgspec.Struct, frozen=True, kw_only=True):

@@ -1,4 +1,4 @@
-"""The judge of support: Ask, summaries and the evaluation ask it about each sentence."""
+"""The judge of support: Ask asks it about each sentence, and the evaluation about each claim."""
 
 from __future__ import annotations
 
