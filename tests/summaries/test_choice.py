@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pytest
 
-from lapel.slices.language_models.extractive.number_words import may_have_been_said, said_values
 from lapel.slices.summaries.extraction.cues import Cue, has_cue
 from lapel.slices.summaries.extraction.sentence_choice import SentenceChoice, WeighedSentences
 
@@ -37,19 +36,3 @@ async def test_more_sentences_than_are_weighed_do_no_harm() -> None:
 def test_a_sentence_shows_what_it_is(text: str, cue: Cue) -> None:
     assert has_cue(text, cue)
     assert not has_cue("The pump in hall 3 leaks.", cue)
-
-
-@pytest.mark.parametrize(
-    ("number", "said", "possible"),
-    [
-        ("42", "forty-two milligrams", True),
-        ("25", "fünfundzwanzig Leute", True),
-        ("1500", "fifteen hundred", True),
-        ("320", "三百二十", True),
-        ("80", "forty milligrams", False),
-        ("9", "the ninth of March", True),
-        ("7", "no number at all", False),
-    ],
-)
-def test_a_number_may_have_been_said_in_words(number: str, said: str, possible: bool) -> None:
-    assert may_have_been_said(number, said_values(said)) is possible

@@ -13,7 +13,6 @@ from lapel.slices.language_models.extractive.content_words import (
     numbers_of,
     word_count,
 )
-from lapel.slices.language_models.extractive.number_words import spoken_numbers
 
 
 def test_content_leaves_out_function_words_and_ends() -> None:
@@ -82,19 +81,3 @@ def test_any_text_has_content(text: str) -> None:
     found = content_of(text)
     assert found.names <= found.words
     assert word_count(text) >= 0
-
-
-@pytest.mark.parametrize(
-    ("said", "numbers"),
-    [
-        ("Zwei von fifteen, le Premier", {2, 15, 1}),
-        ("forty-two", {40, 2}),
-        ("fünfundzwanzig", set[int]()),
-        ("十二个人,三百二十元,一百零五", {12, 320, 105}),
-        ("二零二五年花了两万三千", {2025, 23_000}),
-        ("十 and 万", {10, 10_000}),
-        ("", set[int]()),
-    ],
-)
-def test_numbers_in_words_are_those_that_are_surely_said(said: str, numbers: set[int]) -> None:
-    assert spoken_numbers(said) == numbers

@@ -10,7 +10,7 @@ import re
 from typing import Final, Literal
 
 from lapel.slices.language_models.extractive.content_words import content_of
-from lapel.slices.language_models.extractive.number_words import said_values
+from lapel.slices.language_models.extractive.number_words import numbers_said
 
 AnswerType = Literal["number", "time", "name", "any"]
 
@@ -84,7 +84,7 @@ sein seine ihr ihre ihren unser unsere euer eure im am zum zur vom beim ins dies
 jede jedes jeden
 """
 _DETERMINERS: Final = frozenset(_DETERMINERS_NAMED.split())
-_ONE: Final = 1  # "one" and "ein" are seldom numbers
+_ONE: Final = "1"  # "one" and "ein" are seldom numbers
 
 
 def wanted_type(question: str) -> AnswerType:
@@ -109,7 +109,7 @@ def can_hold(wanted: AnswerType, text: str, question: str) -> bool:
 
 def _quantities(text: str) -> set[str]:
     digits = {re.sub("[.,]", "", each) for each in _DIGITS.findall(_CLOCK.sub(" ", text))}
-    return digits | {str(each) for each in said_values(text) - {_ONE}}
+    return digits | (numbers_said(re.sub(r"\d", " ", text)) - {_ONE})
 
 
 def _names(text: str) -> frozenset[str]:

@@ -10,21 +10,16 @@ import re
 import unicodedata
 from collections.abc import Sequence
 
-from lapel.foundation.written_text import normalized
 from lapel.slices.language_models.extractive.content_words import numbers_of
-from lapel.slices.language_models.extractive.number_words import (
-    may_have_been_said,
-    said_values,
-    spoken_numbers,
-)
+from lapel.slices.language_models.extractive.number_words import numbers_in, numbers_said
+from lapel.slices.language_models.extractive.text_language import likely_language
 
 LEAST_WORDS = 2
 """One word supports no claim that has more content words."""
 
 # Words such as "one" and "ein" are no numbers in most texts.
-_ANY_NUMBER = {0, 1}
-# Eleven in Spanish, but no number in English.
-_ONCE = re.compile(r"\bonce\b", re.IGNORECASE)
+_ANY_NUMBER = {"0", "1"}
+_HALF_TO = re.compile(r"\bhalb\b", re.IGNORECASE)
 
 # Letters that look like Latin ones; units and genes have others, such as those of kΩ and TNFα.
 _MIXED = re.compile(r"\b(?=\w*[A-Za-z\u00c0-\u024f])\w*[\u0400-\u052fΑΒΕΖΗΙΚΝΟΡΤΥΧικνορτυχ]\w*\b")
@@ -48,20 +43,34 @@ def numbers_were_said(claim: str, said: Sequence[str]) -> bool:
     `said`: sentences or turns. The words of one number, such as "three hundred and twenty", are in one of
     them.
     """
-    digits, in_words = numbers_of(claim), said_values(_ONCE.sub(" ", claim)) - _ANY_NUMBER
-    if not digits and not in_words:
+    written = _ANY_NUMBER - numbers_of(claim)
+    wanted = [
+        [number for number in run if number not in written]
+        for run in numbers_in(claim, likely_language(claim) or "en")
+    ]
+    if not any(wanted):
         return True
-    there = frozenset[str]().union(*map(numbers_of, said))
-    there |= {str(number) for each in said for number in spoken_numbers(normalized(each))}
-    values = [said_values(each) for each in said]
-    return all(each in there or _in_words(each, values) for each in digits) and all(
-        str(each) in there or any(each in some for some in values) for each in in_words
+    texts = [(numbers_said(each), _HALF_TO.search(each) is not None) for each in said]
+    there = frozenset[str]().union(*(numbers for numbers, _ in texts))
+    return all(
+        "".join(run) in there or all(each in there or _in_parts(each, texts) for each in run)
+        for run in wanted
     )
 
 
-def _in_words(number: str, values: Sequence[frozenset[int]]) -> bool:
-    """Whether one text has the words for a number: also "five point one", and "three thirty" for 3.30."""
-    return any(all(may_have_been_said(part, some) for part in number.split(".")) for some in values)
+def _in_parts(number: str, texts: Sequence[tuple[frozenset[str], bool]]) -> bool:
+    """Whether one text has both parts of a number: "three thirty" for 3.30, "half past three" for 15:30, and
+    "halb vier" too."""
+    whole, _, part = number.partition(".")
+    if not part or "." in part:
+        return False
+    for numbers, half_to in texts:
+        hours = {int(whole), int(whole) + 12, int(whole) - 12}
+        if half_to:
+            hours |= {each + 1 for each in hours}
+        if (part == "00" or part in numbers) and not numbers.isdisjoint(map(str, hours)):
+            return True
+    return False
 
 
 def has_enough(wanted: frozenset[str], have: frozenset[str], share: float) -> bool:
