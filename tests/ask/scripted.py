@@ -31,6 +31,7 @@ class ScriptedModel:
     def __init__(self, script: Script, context_tokens: int = 100_000) -> None:
         self.name = "scripted-1"
         self.context_tokens = context_tokens
+        self.reads_claims = False
         self.prompts: list[Prompt] = []
         self._script = script
 

@@ -64,6 +64,7 @@ FIELDS: dict[str, dict[str, tuple[list[Any], list[Any]]]] = {
         "auto_embedding.enabled": BOOLEAN,
         # Ours, as every time zone is.
         "time_zone": (["UTC", "Europe/Zurich", "x" * 64], ["", "x" * 65, "a//b", "a b", 1]),
+        "second_reader": BOOLEAN,
         "auto_enhancement.enabled": BOOLEAN,
         "auto_enhancement.provider": (["cleanvoice"], ["whisper", "", 1]),
     },
@@ -80,7 +81,13 @@ FIELDS: dict[str, dict[str, tuple[list[Any], list[Any]]]] = {
     "retention": {"recordings_days": ([*DAYS[0], None], DAYS[1]), "audio_days": ([*DAYS[0], None], DAYS[1])},
 }
 
-LEFT_OUT_UNTIL_SET = {"auto_enhancement.provider", "auto_transcription.language", "languages", "time_zone"}
+LEFT_OUT_UNTIL_SET = {
+    "auto_enhancement.provider",
+    "auto_transcription.language",
+    "languages",
+    "time_zone",
+    "second_reader",
+}
 
 
 def leaves(document: dict[str, Any], prefix: str = "") -> set[str]:

@@ -74,7 +74,7 @@ def test_a_judge_reads_the_turns_and_one_on_each_side() -> None:
     written = next(each for each in CLAIMS if each.turns[0] > 1 and len(each.turns) == 1)
     (claim,) = shipped_claims([written], list(CONVERSATIONS.values()))
     place, turns = written.turns[0], CONVERSATIONS[written.conversation].segments
-    said = "".join(" ".join(evidence_of(claim).sentences).split())
+    said = "".join(" ".join(evidence_of(claim).texts).split())
     for turn in turns[place - 1 : place + 2]:
         assert "".join(turn.text.split()) in said
     assert "".join(turns[place - 2].text.split()) not in said

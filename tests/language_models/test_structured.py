@@ -40,6 +40,7 @@ class Written:
 
     name = "tiny"
     context_tokens = 1000
+    reads_claims = False
 
     def __init__(self, *answers: Generated) -> None:
         self.answers = list(answers)

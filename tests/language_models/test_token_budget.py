@@ -29,6 +29,7 @@ class Scripted:
 
     name = "tiny"
     context_tokens = 10_000
+    reads_claims = False
 
     def __init__(self) -> None:
         self.begun, self.go = asyncio.Event(), asyncio.Event()

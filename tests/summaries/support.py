@@ -73,6 +73,7 @@ class ScriptedModel:
     answers: list[str | Exception | Answer]
     name: str = "scripted-1"
     context_tokens: int = 100_000
+    reads_claims: bool = False
     prompts: list[Prompt] = field(default_factory=list[Prompt])
 
     async def generate(self, prompt: Prompt) -> Generated:

@@ -95,7 +95,7 @@ VALUES: dict[str, Shape] = {
             "auto_enhancement": record({"enabled": boolean}, {"provider": word("cleanvoice")}),
         },
         # Ours: left out until a level sets it.
-        {"languages": array(text(2, 10), least=1), "time_zone": text(1, 64)},
+        {"languages": array(text(2, 10), least=1), "time_zone": text(1, 64), "second_reader": boolean},
     ),
     "ota": record({"auto_update": _automatic(), "source": word("legacy", "service")}),
     "upload_security": record(

@@ -8,6 +8,7 @@ from collections.abc import Generator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
+import msgspec
 from cyclopts import Parameter, validators
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
@@ -46,7 +47,7 @@ _OF_AN_INSTALLATION = (
 _WITHOUT_LIMITS = {"LAPEL_RATE_LIMITS": "off", "LAPEL_LANGUAGE_TOKENS_PER_DAY": "0"}
 
 
-def evaluate(  # each is a flag
+def evaluate(  # noqa: PLR0913 - each is a flag
     *,
     slot: Annotated[
         AskedSlot,
@@ -75,6 +76,13 @@ def evaluate(  # each is a flag
             "`passage` and `supported`; see docs/evaluation.md."
         ),
     ] = None,
+    second_reader: Annotated[
+        bool | None,
+        Parameter(
+            help="Whether the language model also reads each sentence of an answer, and each claim, again. "
+            "Default: as Ask does: a model at a service reads, the local model does not.",
+        ),
+    ] = None,
     concurrency: Annotated[
         int, Parameter(help="Calls at once.", validator=validators.Number(gte=1, lte=64))
     ] = 1,
@@ -97,6 +105,7 @@ def evaluate(  # each is a flag
         lapel eval
         lapel eval --only search --json
         lapel eval --claims my-claims.json
+        lapel eval --only claims --slot claude --no-second-reader
         lapel eval --slot claude --half judge --limit 60 --concurrency 8
     """
     end_on_sigterm()
@@ -113,7 +122,10 @@ def evaluate(  # each is a flag
             telemetry.configure("warning", settings.log_format, "command")
 
             async def work(ports: Ports) -> Evaluation:
-                prepared = await _prepared(ports, server.base_url, choice, asked, concurrency)
+                prepared = await _prepared(ports, server.base_url, choice, asked)
+                prepared = msgspec.structs.replace(
+                    prepared, second_reader=second_reader, concurrency=concurrency
+                )
                 return await run_evaluation(prepared, set_, only, told)
 
             try:
@@ -139,7 +151,7 @@ def environment_of(own: Mapping[str, str]) -> dict[str, str]:
 
 
 async def _prepared(
-    ports: Ports, base_url: str, choice: SlotChoice | None, slot: LanguageSlot | None, concurrency: int
+    ports: Ports, base_url: str, choice: SlotChoice | None, slot: LanguageSlot | None
 ) -> EvaluatedServer:
     """A key for the new server, whose world has the engine of the choice."""
     from lapel.app import open_services  # noqa: PLC0415  # imports all slices
@@ -168,7 +180,6 @@ async def _prepared(
         services=open_services(ports),
         world_id=world_id,
         slot=slot,
-        concurrency=concurrency,
     )
 
 

@@ -30,8 +30,10 @@ from lapel.cli.evaluate.figures import (
 )
 from lapel.cli.evaluate.judging import judge_claims
 from lapel.cli.evaluate.summarizing import Summarizer, WrittenSummary, attack_figures, summary_figures
+from lapel.cli.shared.faults import CommandError
 from lapel.evaluation.conversations import Half
-from lapel.slices.claims.service import ClaimJudge
+from lapel.slices.claims.service import ClaimJudge, ClaimReader
+from lapel.slices.language_models.service import LanguageModels
 from lapel.slices.usage.wire import ModelsToday, Usage
 
 if TYPE_CHECKING:
@@ -49,7 +51,8 @@ Told = Callable[[str, int, int], None]
 class EvaluatedServer(msgspec.Struct, frozen=True, kw_only=True):
     """The server that a run uses, and its world: it holds nothing else.
 
-    `slot`: the name to ask for; None: the local engine.
+    `slot`: the name to ask for; None: the local engine. `second_reader`: whether its model reads each
+    sentence of an answer, and each claim, again; None: as Ask does by itself.
     """
 
     base_url: str
@@ -57,6 +60,7 @@ class EvaluatedServer(msgspec.Struct, frozen=True, kw_only=True):
     services: Services
     world_id: int
     slot: LanguageSlot | None
+    second_reader: bool | None = None
     concurrency: int = 1
 
 
@@ -74,13 +78,14 @@ class Evaluation(msgspec.Struct, frozen=True, kw_only=True):
     """The figures of a run. Parts that did not run are null or empty.
 
     `search`, `ask`, `summaries` and `claims` by half: quote the half `judge`. `models`: what answered and
-    summarized. `embeddings`: the model of search by meaning; null: search found words only. Seconds of calls
-    are measured with `concurrency` calls at once, those of claims with one. `seconds`: of the whole run, the
-    start of the server left out.
+    summarized. `second_reader`: the model that read the claims again; null: none did. `embeddings`: the model
+    of search by meaning; null: search found words only. Seconds of calls are measured with `concurrency`
+    calls at once, those of claims with one. `seconds`: of the whole run, the start of the server left out.
     """
 
     slot: str
     models: list[str]
+    second_reader: str | None
     embeddings: str | None
     concurrency: int
     conversations: int
@@ -131,10 +136,14 @@ class _EvaluatingRun:
         self._summaries: list[WrittenSummary] = []
         self._attacks: AttackFigures | None = None
         self._claims: list[JudgedClaim] = []
+        self._second_reader: str | None = None
 
     async def prepare(self) -> None:
         """Store everything, and wait for its vectors."""
         services, world_id = self._server.services, self._server.world_id
+        if self._server.second_reader is not None:
+            change = {"second_reader": self._server.second_reader}
+            await self._client.call("PATCH", "/v1/config/processing", dict[str, object], change)
         wanted = recordings_of(self._chosen)
         done = self._counter("storing", len(wanted))
         library = await store(self._client, services, world_id, self._chosen, done)
@@ -183,8 +192,16 @@ class _EvaluatingRun:
         self._attacks = attack_figures(attacks, answers, summaries)
 
     async def _judge(self) -> None:
-        claims, judge = self._chosen.claims, self._server.services[ClaimJudge]
-        self._claims = await judge_claims(claims, judge, self._counter("judging", len(claims)))
+        claims, services = self._chosen.claims, self._server.services
+        slot, wanted = self._server.slot or "local", self._server.second_reader
+        done = self._counter("judging", len(claims))
+        async with services[LanguageModels].using(self._server.world_id, slot, purpose="ask") as model:
+            reader: ClaimReader | None = None
+            if model is not None and (model.reads_claims if wanted is None else wanted):
+                reader, self._second_reader = ClaimReader(model), model.name
+            elif wanted:
+                raise CommandError("there is no language model that could be the second reader.")
+            self._claims = await judge_claims(claims, services[ClaimJudge], reader, done)
 
     async def usage(self) -> ModelsToday:
         """What the server's world has used on this day."""
@@ -196,6 +213,7 @@ class _EvaluatingRun:
         return Evaluation(
             slot=self._server.slot or "local",
             models=sorted(self._models),
+            second_reader=self._second_reader,
             embeddings=self._embeddings,
             concurrency=self._server.concurrency,
             conversations=len(recordings_of(self._chosen)),

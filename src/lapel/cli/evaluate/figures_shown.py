@@ -57,6 +57,8 @@ def _facts(found: Evaluation, choice: SlotChoice | None) -> list[tuple[str, str]
         ("embeddings", found.embeddings or "none: search found words only"),
         ("recordings", f"{found.conversations:,}"),
     ]
+    if found.claims:
+        lines.append(("second reader", found.second_reader or "none: words and meaning judge"))
     for name, seconds in (
         ("search", found.search_seconds),
         ("ask", found.ask_seconds),

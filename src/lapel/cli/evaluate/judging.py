@@ -16,18 +16,18 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from lapel.evaluation.claims import EvaluatedClaim
-    from lapel.slices.claims.service import ClaimJudge
+    from lapel.slices.claims.service import ClaimJudge, ClaimReader
 
 
 async def judge_claims(
-    claims: Sequence[EvaluatedClaim], judge: ClaimJudge, done: Callable[[], None]
+    claims: Sequence[EvaluatedClaim], judge: ClaimJudge, reader: ClaimReader | None, done: Callable[[], None]
 ) -> list[JudgedClaim]:
-    """What the judge says of each claim, one after the other."""
+    """What the judge says of each claim, one after the other; `reader`: the second reader, if it has one."""
     found: list[JudgedClaim] = []
     for each in claims:
         evidence = evidence_of(each)
         began = time.perf_counter()
-        judgement = await judge.judge(each.claim, evidence)
+        judgement = await judge.judge(each.claim, evidence, reader)
         seconds = time.perf_counter() - began
         found.append(
             JudgedClaim(
@@ -49,4 +49,4 @@ def evidence_of(claim: EvaluatedClaim) -> Evidence:
         Segment(start=place, end=place + 1, text=each.text, confidence=1.0, speaker=each.speaker or UNSET)
         for place, each in enumerate(claim.turns)
     ]
-    return Evidence(sentences=[each.text for each in sentences_of(segments)], about=claim.title or "")
+    return Evidence(sentences=sentences_of(segments), about=claim.title or "")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from lapel.slices.claims.claim_judge import ClaimJudge, judge_by_words
+from lapel.slices.claims.claim_reader import Case, ClaimReader
 from lapel.slices.claims.judgement import Evidence, Judgement, Verdict
 
-__all__ = ["ClaimJudge", "Evidence", "Judgement", "Verdict", "judge_by_words"]
+__all__ = ["Case", "ClaimJudge", "ClaimReader", "Evidence", "Judgement", "Verdict", "judge_by_words"]

@@ -255,6 +255,16 @@ SECTIONS: dict[str, Section] = {
                     shown_unset=False,
                 ),
                 Field(
+                    "second_reader",
+                    Flag(),
+                    None,
+                    "The language model that answers a question also reads each sentence of its answer again "
+                    "with the passage that it cites, and what the passage does not say is left out. Until a "
+                    "level sets this field, answers leave it out, and a model at a service does so, and the "
+                    "local model does not.",
+                    shown_unset=False,
+                ),
+                Field(
                     "auto_enhancement.enabled",
                     Flag(),
                     False,

@@ -77,6 +77,8 @@ class LanguageModel(Protocol):
     name: str
     # Tokens of input and output together.
     context_tokens: int
+    # Whether it is the second reader of claims (slices/claims) unless the configuration says otherwise.
+    reads_claims: bool
 
     async def generate(self, prompt: Prompt) -> Generated:
         """The whole answer. Raises ModelFailed when another try cannot help, ModelAway when it may help."""

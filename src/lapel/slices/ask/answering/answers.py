@@ -170,6 +170,7 @@ class Answers:
             question=exchange.question,
             asked_at=self._ports.clock.now().astimezone(zone_named(settings.get("time_zone"))),
             turns=turns,
+            second_reader=settings.get("second_reader"),
         )
 
     async def _wait_for_turn(self, exchange: PendingExchange, progress: AnswerProgress) -> None:

@@ -61,10 +61,13 @@ class _Supported(msgspec.Struct, frozen=True):
 
 
 class AnswerDraft:
-    """Takes the pieces of a model's text."""
+    """Takes the pieces of a model's text. `after`: the draft that it continues, none of whose sentences is
+    shown again."""
 
-    def __init__(self, judge: Judge) -> None:
+    def __init__(self, judge: Judge, *, after: AnswerDraft | None = None) -> None:
         self._judge = judge
+        self.shown: set[str] = set()
+        self._shown_before: set[str] = set() if after is None else after.shown
         self._reading = MarkedText()
         self._sentences = GrowingSentences()
         self._parts: list[Part] = []
@@ -144,8 +147,9 @@ class AnswerDraft:
             return
         between = self._gap if self._parts else ""
         whole = "".join(text for text, _ in supported.pieces)
-        if _make_a_link([self._end, between, whole]):
+        if sentence.text in self._shown_before or _make_a_link([self._end, between, whole]):
             return
+        self.shown.add(sentence.text)
         self._gap, self._end = "", f"{self._end}{between}{whole}"[-_LINKED:]
         for text, citations in supported.pieces[: (MAX_PARTS - len(self._parts)) // (1 + _AT_ONCE)]:
             last = self._parts[-1] if self._parts else None

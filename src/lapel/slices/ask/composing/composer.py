@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
-from contextlib import aclosing
 from typing import TYPE_CHECKING
 
 import msgspec
 
 from lapel.foundation.core.admission import Admission, NoRoom
 from lapel.foundation.core.errors import Unavailable
-from lapel.slices.ask.composing.answer_draft import AnswerDraft
 from lapel.slices.ask.composing.answer_prompt import (
     continued,
     prompt_of,
@@ -19,13 +16,15 @@ from lapel.slices.ask.composing.answer_prompt import (
     written_passages,
 )
 from lapel.slices.ask.composing.extracts import extracted
+from lapel.slices.ask.composing.model_answer import write_answer
 from lapel.slices.ask.composing.passage_judge import PassageJudge
 from lapel.slices.ask.composing.refusal_sentences import refusal_for
 from lapel.slices.ask.wire import Part, TextPart
-from lapel.slices.language_models.service import EXTRACTIVE, FinishReason, Generated, ModelFailed, Tokens
+from lapel.slices.claims.service import ClaimReader
+from lapel.slices.language_models.service import EXTRACTIVE, FinishReason, ModelFailed, Tokens
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Sequence
+    from collections.abc import Sequence
 
     from lapel.slices.ask.composing.answer_progress import AnswerProgress
     from lapel.slices.ask.composing.passages import Passage
@@ -33,7 +32,7 @@ if TYPE_CHECKING:
     from lapel.slices.ask.questions.asked_question import AskedQuestion
     from lapel.slices.claims.service import ClaimJudge
     from lapel.slices.embeddings.service import Embeddings
-    from lapel.slices.language_models.service import LanguageModel, LanguageModels, LanguageSlot, Prompt
+    from lapel.slices.language_models.service import LanguageModel, LanguageModels, LanguageSlot
     from lapel.slices.search.service import FoundPassage
 
 # With no more sentences than this, the extractive engine looks at the whole transcript of a recording. A
@@ -66,14 +65,6 @@ class Composed(msgspec.Struct, frozen=True, kw_only=True):
     sources: list[FoundPassage]
     recording_ids: list[str]
     places: list[int]
-
-
-class _Written(msgspec.Struct, frozen=True, kw_only=True):
-    """How a model's text ended."""
-
-    model: str | None
-    tokens: Tokens
-    finish_reason: FinishReason
 
 
 class Composer:
@@ -136,10 +127,11 @@ class Composer:
         passages, lines, is_whole = await self._material(asked, room)
         progress.recording_ids = recording_ids = _recordings(asked, passages)
         progress.places = places = [each.place for each in turns if each.role == "assistant"]
-        draft = AnswerDraft(PassageJudge(passages, self._judge))
+        reads = model.reads_claims if asked.second_reader is None else asked.second_reader
+        judge = PassageJudge(passages, self._judge, ClaimReader(model) if reads else None)
         prompt = prompt_of(asked, lines, turns, is_whole=is_whole)
-        whole = await _write(model, prompt, draft, progress)
-        parts, reason = list(draft.parts), whole.finish_reason
+        whole = await write_answer(model, prompt, judge, progress)
+        parts, reason = whole.parts, whole.finish_reason
         if not parts:
             if progress.stop_wanted.is_set():
                 raise Stopped
@@ -181,58 +173,6 @@ async def passages_to_extract(retrieval: Retrieval, asked: AskedQuestion) -> Seq
     if not passages or sum(len(each.sentences) for each in passages) > _FEW:
         passages = await retrieval.found(asked)
     return passages
-
-
-async def _write(
-    model: LanguageModel, prompt: Prompt, draft: AnswerDraft, progress: AnswerProgress
-) -> _Written:
-    """Let the model write into the draft, until it has ended, or the rest of its text is not wanted.
-
-    Raises what the model raises.
-    """
-    async with (
-        aclosing(model.stream(prompt)) as pieces,
-        aclosing(_until(progress.stop_wanted, pieces)) as some,
-    ):
-        async for piece in some:
-            if isinstance(piece, Generated):
-                await draft.end()
-                progress.show(draft.parts)
-                return _Written(model=piece.model, tokens=piece.tokens, finish_reason=piece.finish_reason)
-            await draft.feed(piece)
-            progress.show(draft.parts)
-            if draft.is_full:
-                break
-    # What was said is cut off here, and a sentence that has not ended is left out. The engine has told no
-    # number of tokens.
-    return _Written(model=model.name, tokens=Tokens(), finish_reason="length")
-
-
-async def _until(
-    stop: asyncio.Event, pieces: AsyncGenerator[str | Generated]
-) -> AsyncGenerator[str | Generated]:
-    """The pieces until `stop` is set, also when the next one does not come."""
-    stopping = asyncio.ensure_future(stop.wait())
-    try:
-        while True:
-            coming = asyncio.ensure_future(anext(pieces))
-            try:
-                await asyncio.wait({coming, stopping}, return_when=asyncio.FIRST_COMPLETED)
-            finally:
-                is_late = not coming.done()
-                if is_late:
-                    coming.cancel()
-                    await asyncio.gather(coming, return_exceptions=True)
-            if is_late:
-                return
-            try:  # a piece that comes together with the stop was said, too
-                yield coming.result()
-            except StopAsyncIteration:
-                return
-            if stopping.done():
-                return
-    finally:
-        stopping.cancel()
 
 
 def _told(sentence: str, progress: AnswerProgress) -> Composed:

@@ -24,6 +24,8 @@ class AskedQuestion(msgspec.Struct, frozen=True, kw_only=True):
 
     `recording_ids`: of a `recording` or `selected` scope. `after` (inclusive), `before` (exclusive): only
     recordings of that time. `turns`: the conversation before, oldest first. `asked_at`: in the asker's zone.
+    `second_reader`: whether the model that answers reads each sentence of its answer again; None: if it is a
+    model that does so without being told.
     """
 
     world_id: int
@@ -35,6 +37,7 @@ class AskedQuestion(msgspec.Struct, frozen=True, kw_only=True):
     after: datetime | None = None
     before: datetime | None = None
     turns: list[TurnRow] = []
+    second_reader: bool | None = None
 
     @property
     def zone(self) -> tzinfo:

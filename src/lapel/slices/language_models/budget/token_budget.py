@@ -46,6 +46,7 @@ class CountedModel:
     ) -> None:
         self.name = model.name
         self.context_tokens = model.context_tokens
+        self.reads_claims = model.reads_claims
         self._model = model
         self._ports = ports
         self._world_id = world_id

@@ -57,6 +57,8 @@ class RemoteModel:
     `monthly`: whether a 429 without a pause means that the account's limit of the month is reached.
     """
 
+    reads_claims = True
+
     def __init__(
         self,
         dialect: Dialect,

@@ -37,6 +37,8 @@ class LocalModel:
     less than a long window: what so many threads read while a client waits.
     """
 
+    reads_claims = False
+
     def __init__(
         self, name: str, window: int, source: Source, world: int, purpose: Purpose, *, threads: int
     ) -> None:
