@@ -11,6 +11,7 @@ from typing import Any, cast
 import httpx
 
 from lapel.foundation.ports import Ports
+from lapel.slices.configuration.service import Configuration
 from lapel.slices.embeddings.service import Embeddings, NoEmbeddings
 from lapel.slices.language_models.service import Generated, LanguageModel, LanguageModels, Prompt
 from lapel.slices.summaries.work.summary_runner import SummaryRunner
@@ -177,5 +178,5 @@ class Desk(Device):
 def desk_of(client: httpx.AsyncClient, tenant: Tenant, ports: Ports) -> Desk:
     """A desk of a tenant."""
     models = _Models()
-    runner = SummaryRunner(ports, cast("LanguageModels", models), no_meanings())
+    runner = SummaryRunner(ports, cast("LanguageModels", models), no_meanings(), Configuration(ports))
     return Desk(client, tenant, tenant.headers, ports, models, runner)

@@ -28,9 +28,16 @@ SAID = [(f"SPEAKER_{n % 2}", f"Point {n}: the pump in the hall leaks again. " * 
 SLOW = 100.0
 
 
-def answer(_: Asked) -> str:
-    """What the service writes about each part."""
+def answer(asked: Asked) -> str:
+    """What the service writes about each part, and what it finds when it reads an entry again."""
+    if is_reading(asked):
+        return '{"cases": [{"case": 1, "line": 1, "difference": "", "verdict": "supported"}]}'
     return general(overview=entry("The pump in the hall leaks again.", 1))
+
+
+def is_reading(asked: Asked) -> bool:
+    """Whether a request lets the second reader judge something."""
+    return asked.messages[0][1].startswith("case 1")
 
 
 @pytest.mark.deep
@@ -68,6 +75,6 @@ async def test_whatever_the_worker_was_at_the_next_one_finishes_it(
                 assert told == ["summary.started", "summary.completed"], point
                 assert await desk.value("SELECT count(*) FROM summary_parts") == 0
                 # What was written about a part is not asked for again.
-                questions = [json.dumps(each.messages) for each in service.asked]
+                questions = [json.dumps(each.messages) for each in service.asked if not is_reading(each)]
                 assert len(questions) == len(set(questions)) > 2, point
     drop_database(postgres, "crash_summaries")

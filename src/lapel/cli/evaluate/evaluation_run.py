@@ -32,7 +32,7 @@ from lapel.cli.evaluate.judging import judge_claims
 from lapel.cli.evaluate.summarizing import Summarizer, WrittenSummary, attack_figures, summary_figures
 from lapel.cli.shared.faults import CommandError
 from lapel.evaluation.conversations import Half
-from lapel.slices.claims.service import ClaimJudge, ClaimReader
+from lapel.slices.claims.service import ClaimJudge, reader_of
 from lapel.slices.language_models.service import LanguageModels
 from lapel.slices.usage.wire import ModelsToday, Usage
 
@@ -196,11 +196,10 @@ class _EvaluatingRun:
         slot, wanted = self._server.slot or "local", self._server.second_reader
         done = self._counter("judging", len(claims))
         async with services[LanguageModels].using(self._server.world_id, slot, purpose="ask") as model:
-            reader: ClaimReader | None = None
-            if model is not None and (model.reads_claims if wanted is None else wanted):
-                reader, self._second_reader = ClaimReader(model), model.name
-            elif wanted:
+            if model is None and wanted:
                 raise CommandError("there is no language model that could be the second reader.")
+            reader = None if model is None else reader_of(model, wanted)
+            self._second_reader = None if model is None or reader is None else model.name
             self._claims = await judge_claims(claims, services[ClaimJudge], reader, done)
 
     async def usage(self) -> ModelsToday:

@@ -46,7 +46,8 @@ A line that begins with "recording" has names and dates that explain the lines. 
 For each case, find the lines that are about the claim, and compare every part of it with them: who does \
 what to whom; whether it is so or not; numbers, units, prices; days and times; all or some; done, planned, \
 wished, asked or only possible; causes and conditions; and whatever the claim adds. A name may be written in \
-another way in another language.
+another way in another language. A claim may be an entry of a summary, with the name of its list before a \
+colon: "decisions:" claims also that it was decided, and "action items:" that somebody is to do it.
 
 Answer with one entry for each case, in order:
 - case: its number.
@@ -104,10 +105,11 @@ class _ReadCases(msgspec.Struct):
 
 
 class ClaimReader:
-    """Lets one model read claims. `tokens`: what its calls used so far."""
+    """Lets one model read claims. `tokens`: what its calls used so far. `patience`: seconds of a call."""
 
-    def __init__(self, model: LanguageModel) -> None:
+    def __init__(self, model: LanguageModel, *, patience: float = _PATIENCE) -> None:
         self._model = model
+        self._patience = patience
         self.tokens = Tokens()
 
     async def read(self, cases: Sequence[Case]) -> list[Judgement] | None:
@@ -118,13 +120,22 @@ class ClaimReader:
             return _judgements(value, cases)
 
         try:
-            async with asyncio.timeout(_PATIENCE):
+            async with asyncio.timeout(self._patience):
                 found, generated = await structured(self._model, prompt, check)
         except (ModelFailed, ModelAway, TimeoutError) as fault:
             _log.warning("claims.not_read", error=str(fault) or "The second reader took too long.")
             return None
         self.tokens = added(self.tokens, generated.tokens)
         return found
+
+
+def reader_of(
+    model: LanguageModel, wanted: bool | None, *, patience: float = _PATIENCE
+) -> ClaimReader | None:
+    """A model as second reader; None if it is none. `wanted`: what the configuration says (`second_reader` of
+    the section `processing`); None: nothing."""
+    reads = model.reads_claims if wanted is None else wanted
+    return ClaimReader(model, patience=patience) if reads else None
 
 
 def _prompt_of(cases: Sequence[Case]) -> Prompt:

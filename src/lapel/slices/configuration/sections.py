@@ -258,8 +258,8 @@ SECTIONS: dict[str, Section] = {
                     "second_reader",
                     Flag(),
                     None,
-                    "The language model that answers a question also reads each sentence of its answer again "
-                    "with the passage that it cites, and what the passage does not say is left out. Until a "
+                    "The language model that answers a question or writes a summary also reads each sentence "
+                    "or entry again with what was said, and what was not said is left out. Until a "
                     "level sets this field, answers leave it out, and a model at a service does so, and the "
                     "local model does not.",
                     shown_unset=False,

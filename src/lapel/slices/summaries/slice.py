@@ -24,7 +24,8 @@ def _worker(services: Services) -> tuple[SummaryRunner]:
     from lapel.slices.language_models.service import LanguageModels  # noqa: PLC0415
     from lapel.slices.summaries.work.summary_runner import SummaryRunner  # noqa: PLC0415
 
-    return (SummaryRunner(services.ports, services[LanguageModels], services[Embeddings]),)
+    models, embeddings = services[LanguageModels], services[Embeddings]
+    return (SummaryRunner(services.ports, models, embeddings, services[Configuration]),)
 
 
 def _jobs(services: Services) -> tuple[Job, ...]:

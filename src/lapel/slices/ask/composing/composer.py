@@ -20,7 +20,7 @@ from lapel.slices.ask.composing.model_answer import write_answer
 from lapel.slices.ask.composing.passage_judge import PassageJudge
 from lapel.slices.ask.composing.refusal_sentences import refusal_for
 from lapel.slices.ask.wire import Part, TextPart
-from lapel.slices.claims.service import ClaimReader
+from lapel.slices.claims.service import reader_of
 from lapel.slices.language_models.service import EXTRACTIVE, FinishReason, ModelFailed, Tokens
 
 if TYPE_CHECKING:
@@ -127,8 +127,7 @@ class Composer:
         passages, lines, is_whole = await self._material(asked, room)
         progress.recording_ids = recording_ids = _recordings(asked, passages)
         progress.places = places = [each.place for each in turns if each.role == "assistant"]
-        reads = model.reads_claims if asked.second_reader is None else asked.second_reader
-        judge = PassageJudge(passages, self._judge, ClaimReader(model) if reads else None)
+        judge = PassageJudge(passages, self._judge, reader_of(model, asked.second_reader))
         prompt = prompt_of(asked, lines, turns, is_whole=is_whole)
         whole = await write_answer(model, prompt, judge, progress)
         parts, reason = whole.parts, whole.finish_reason

@@ -37,6 +37,7 @@ from lapel.slices.transcription.service import language_of_transcription, segmen
 if TYPE_CHECKING:
     from lapel.foundation.database.connection import Connection
     from lapel.foundation.ports import Ports
+    from lapel.slices.configuration.service import Configuration
     from lapel.slices.embeddings.service import Embeddings
     from lapel.slices.language_models.service import AskedSlot, LanguageModels
     from lapel.slices.summaries.rows import SummaryRow, WorkRow
@@ -120,7 +121,10 @@ def _result(doing: asyncio.Task[MadeSummary], keeping: asyncio.Task[None]) -> Ma
 class SummaryRunner:
     """Makes summaries, as many in parallel as there are jobs that call `work`."""
 
-    def __init__(self, ports: Ports, models: LanguageModels, embeddings: Embeddings) -> None:
+    def __init__(
+        self, ports: Ports, models: LanguageModels, embeddings: Embeddings, configuration: Configuration
+    ) -> None:
+        self._configuration = configuration
         self._ports = ports
         self._models = models
         self._meanings = OwnMeanings(embeddings)
@@ -271,12 +275,20 @@ class SummaryRunner:
             of = (work.world_id, summary.transcription_id)
             segments = await segments_of_transcription(connection, *of, with_words=False)
             language = await language_of_transcription(connection, *of)
+            end_user_id = await summary_work_queries.find_end_user(connection, work.world_id, work.id)
+            wanted = await self._configuration.processing(connection, work.world_id, end_user_id, None)
         if segments is None:
             raise _Gone
         with _told_of_failures(work.id, summary.provider):
             async with self._models.using(work.world_id, summary.provider, purpose="summary") as model:
                 return await make_summary(
-                    model, template, segments, language, parts=parts, meanings=self._meanings
+                    model,
+                    template,
+                    segments,
+                    language,
+                    parts=parts,
+                    meanings=self._meanings,
+                    second_reader=wanted.get("second_reader"),
                 )
 
     @staticmethod

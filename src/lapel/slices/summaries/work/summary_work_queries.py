@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from lapel.foundation.database.rows import fetch_row, fetch_value
 from lapel.foundation.queue.death_charges import pause_after
 from lapel.foundation.queue.jobs import jobs_in_queue
+from lapel.slices.recordings.service import end_user_of_recording
 from lapel.slices.summaries.payloads import WORK
 from lapel.slices.summaries.rows import LackingSummaryJobsRow, WorkRow
 
@@ -108,6 +109,9 @@ INSERT INTO summary_parts (world_id, summary_id, part, result)
 SELECT w.world_id, w.id, $4, $5 FROM summary_work w WHERE w.world_id = $1 AND w.id = $2 AND w.lease = $3
 ON CONFLICT (world_id, summary_id, part) DO UPDATE SET result = excluded.result
 """
+END_USER = f"""
+SELECT {end_user_of_recording("s")} FROM summaries s WHERE s.world_id = $1 AND s.id = $2
+"""
 READ_PART = "SELECT result FROM summary_parts WHERE world_id = $1 AND summary_id = $2 AND part = $3"
 
 # How many jobs are lacking: the free work (counted up to a thousand) minus the jobs in the queue. Of all
@@ -183,6 +187,11 @@ async def put_part(connection: Connection, work: WorkRow, part: str, result: byt
 async def read_part(connection: Connection, world_id: int, summary_id: str, part: str) -> bytes | None:
     """What was written about a part; None if nothing was."""
     return await fetch_value(connection, bytes, READ_PART, world_id, summary_id, part)
+
+
+async def find_end_user(connection: Connection, world_id: int, summary_id: str) -> str | None:
+    """Whose recording a summary is of; None when it is deleted."""
+    return await fetch_value(connection, str, END_USER, world_id, summary_id)
 
 
 async def lacking(connection: Connection) -> LackingSummaryJobsRow | None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from lapel.slices.claims.service import reader_of
 from lapel.slices.language_models.extractive.content_words import word_count
 from lapel.slices.language_models.extractive.text_language import language_of
 from lapel.slices.language_models.service import EXTRACTIVE
@@ -32,6 +33,8 @@ if TYPE_CHECKING:
     from lapel.slices.transcription.service import Segment
 
 _FEWEST_WORDS = 3
+# Seconds for a call of the second reader: it reads several entries, and nobody waits.
+_READING_PATIENCE = 180.0
 # The most fields that the message of a failure names, and the most characters of a name.
 _MOST_NAMED, _LONGEST_NAME = 10, 64
 # The largest output that is stored.
@@ -63,8 +66,10 @@ async def make_summary(
     *,
     parts: Parts,
     meanings: Meanings | None,
+    second_reader: bool | None = None,
 ) -> MadeSummary:
-    """The summary of a transcript. `model` None: the extractive engine makes it.
+    """The summary of a transcript. `model` None: the extractive engine makes it. `second_reader`: see
+    `reader_of`.
 
     Raises SummaryFailed; ModelFailed when the model fails, ModelAway when another try may succeed.
     """
@@ -73,7 +78,7 @@ async def make_summary(
     if model is None:
         return await _extracted(template, segments, meanings)
     turns = await asyncio.to_thread(turns_of, segments)
-    checker = await Checker.of(turns, meanings)
+    checker = await Checker.of(turns, meanings, reader_of(model, second_reader, patience=_READING_PATIENCE))
     spoken = language_of(" ".join(turn.text for turn in turns[:400])) or _primary(language)
     written = await ModelWriter(model, template, checker, parts, spoken).write(turns)
     draft = await _completed(written.draft, template, turns, meanings)

@@ -11,15 +11,17 @@ from lapel.slices.embeddings.service import cosines
 from lapel.slices.language_models.extractive.content_words import content_words
 from lapel.slices.language_models.extractive.text_links import links_in
 from lapel.slices.summaries.writing.drafts import Draft, DraftEntry, fields_of, words_of
+from lapel.slices.summaries.writing.entry_reading import EntryReader, ReadableEntry
 from lapel.slices.summaries.writing.link_removal import text_without_links, value_without_links
 from lapel.slices.summaries.writing.prompts import names_shape
 from lapel.slices.summaries.writing.result import shape_output
 from lapel.slices.summaries.writing.turn_support import Support
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from collections.abc import Set as AbstractSet
 
+    from lapel.slices.claims.service import ClaimReader
     from lapel.slices.embeddings.service import Meanings
     from lapel.slices.summaries.templates.builtin import Template
     from lapel.slices.summaries.writing.drafts import TemplateField
@@ -52,14 +54,19 @@ class CheckedDraft(msgspec.Struct, frozen=True):
 class Checker:
     """Checks drafts against one transcript."""
 
-    def __init__(self, support: Support, meanings: Meanings | None) -> None:
+    def __init__(
+        self, support: Support, meanings: Meanings | None, reader: ClaimReader | None = None
+    ) -> None:
         self._support = support
         self._meanings = meanings
+        self._reader = None if reader is None else EntryReader(reader, support)
 
     @classmethod
-    async def of(cls, turns: Sequence[SpokenTurn], meanings: Meanings | None) -> Checker:
-        """The checker of a transcript."""
-        return cls(await asyncio.to_thread(Support, turns), meanings)
+    async def of(
+        cls, turns: Sequence[SpokenTurn], meanings: Meanings | None, reader: ClaimReader | None = None
+    ) -> Checker:
+        """The checker of a transcript. `reader`: the second reader, if there is one."""
+        return cls(await asyncio.to_thread(Support, turns), meanings, reader)
 
     async def keep_supported(self, draft: Draft, template: Template) -> CheckedDraft:
         """The draft without what the transcript does not support. The turns of the rest do support it."""
@@ -67,8 +74,9 @@ class Checker:
         schema = msgspec.json.encode(template.schema).decode()
         links = self._support.links | links_in(f"{template.instructions}\n{schema}")
         if template.id is None:  # it may ask for another language, or for other words
-            return await asyncio.to_thread(self._of_prompt, draft, template, links)
-        # Numbers take up to 11 ms each, and a draft may have hundreds.
+            checked = await asyncio.to_thread(self._of_prompt, draft, template, links)
+            return await self._without_contradictions(checked, template)
+        # In a thread, because a draft may have hundreds of entries, each with numbers in words.
         by_words = await asyncio.to_thread(self._all_by_words, draft, template, links)
         doubtful = [
             entry
@@ -76,21 +84,61 @@ class Checker:
             for entry, found in zip(entries, by_words[name], strict=True)
             if found is None and links_in(words_of(entry.value)) <= links
         ]
-        near = await self._by_meaning(doubtful)
-        kept: dict[str, list[DraftEntry] | DraftEntry | None] = {}
+        may_be_near = await asyncio.to_thread(self._may_be_near, doubtful)
+        near = await self._by_meaning(may_be_near)
+        unsure = {} if self._reader is None else {id(entry): turns for entry, _, turns in may_be_near}
+        supported: dict[str, list[tuple[DraftEntry, bool]]] = {}
         for name, entries in _lists(draft).items():
-            found = [
-                DraftEntry(entry.value, turns)
-                for entry, words in zip(entries, by_words[name], strict=True)
-                if (turns := near.get(id(entry)) if words is None else words) is not None
+            supported[name] = []
+            for entry, words in zip(entries, by_words[name], strict=True):
+                sure = near.get(id(entry)) if words is None else words
+                turns = unsure.get(id(entry)) if sure is None else sure
+                if turns is not None:
+                    supported[name].append((DraftEntry(entry.value, turns), sure is not None))
+        kept, left_out = await self._read(supported, template)
+        checked = Draft(
+            {
+                name: found if isinstance(draft.fields[name], list) else next(iter(found), None)
+                for name, found in kept.items()
+            }
+        )
+        return CheckedDraft(checked, _count(draft) - sum(map(len, supported.values())) + left_out)
+
+    async def _read(
+        self, supported: Mapping[str, Sequence[tuple[DraftEntry, bool]]], template: Template
+    ) -> tuple[dict[str, list[DraftEntry]], int]:
+        """The entries that a second reader finds supported, too, and how many it does not; a judgement and a
+        word of the schema are no claims."""
+        fields = {field.name: field for field in fields_of(template)}
+        kept = {name: [entry for entry, _ in entries] for name, entries in supported.items()}
+        if self._reader is None:
+            return kept, 0
+        left_out = 0
+        for name, entries in supported.items():
+            field = fields[name]
+            readable = [
+                ReadableEntry(field, entry, is_sure) for entry, is_sure in entries if _is_claim(entry.value)
             ]
-            is_list = isinstance(draft.fields[name], list)
-            kept[name] = found if is_list else next(iter(found), None)
-        checked = Draft(kept)
-        return CheckedDraft(checked, _count(draft) - _count(checked))
+            if name in template.judged or not readable:
+                continue
+            read = await self._reader.keep_supported(readable)
+            left = {id(each.entry): found.entry for each, found in zip(readable, read, strict=True)}
+            kept[name] = [found for entry, _ in entries if (found := left.get(id(entry), entry)) is not None]
+            left_out += sum(each.left_out for each in read)
+        return kept, left_out
+
+    async def _without_contradictions(self, checked: CheckedDraft, template: Template) -> CheckedDraft:
+        """A prompt's text without the sentences that the transcript contradicts: the others may be a
+        greeting, or a proposal that the prompt asks for."""
+        content = checked.draft.fields["content"]
+        if self._reader is None or not isinstance(content, DraftEntry) or names_shape(template.instructions):
+            return checked
+        (field,) = fields_of(template)
+        (read,) = await self._reader.keep_supported([ReadableEntry(field, content, True, prose=True)])
+        return CheckedDraft(Draft({"content": read.entry}), checked.left_out + read.left_out)
 
     def _of_prompt(self, draft: Draft, template: Template, links: AbstractSet[str]) -> CheckedDraft:
-        """The draft of a prompt without links that nobody said; nothing else of it is checked."""
+        """The draft of a prompt without links that nobody said."""
         content = draft.fields["content"]
         if not isinstance(content, DraftEntry):
             return CheckedDraft(draft, 0)
@@ -127,13 +175,13 @@ class Checker:
             return turns or None
         return self._support.by_words(text, entry.turns)
 
-    async def _by_meaning(self, entries: Sequence[DraftEntry]) -> dict[int, list[int]]:
+    async def _by_meaning(self, entries: Sequence[tuple[DraftEntry, str, list[int]]]) -> dict[int, list[int]]:
         """The turns that are near in meaning to entries which share few words with them, by the entries'
-        identities."""
+        identities. `entries`: each with its text and its turns."""
         found: dict[int, list[int]] = {}
         if self._meanings is None:
             return found
-        for entry, text, turns in await asyncio.to_thread(self._may_be_near, entries):
+        for entry, text, turns in entries:
             said = [self._support.turns[each].text for each in turns]
             vectors = await self._meanings.sentences([text, *said])
             if vectors is None:
@@ -154,6 +202,11 @@ class Checker:
             ):
                 found.append((entry, text, turns))
         return found
+
+
+def _is_claim(value: object) -> bool:
+    """Whether a value says something in words: a number or a switch alone does not."""
+    return bool(words_of(value).strip())
 
 
 def _count(draft: Draft) -> int:

@@ -6,9 +6,11 @@ from typing import TYPE_CHECKING, cast
 
 import msgspec
 
+from lapel.slices.language_models.extractive.content_words import content_of
+from lapel.slices.language_models.extractive.number_words import numbers_said
 from lapel.slices.language_models.service import describe_fault
 from lapel.slices.summaries.templates.schema_check import RESERVED, allows_null
-from lapel.slices.summaries.writing.drafts import DraftEntry, fields_of, storable_value
+from lapel.slices.summaries.writing.drafts import DraftEntry, fields_of, storable_value, words_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -63,15 +65,23 @@ def with_evidence(output: JsonObject, draft: Draft, turns: Sequence[SpokenTurn])
 
 
 def _times(entry: DraftEntry, turns: Sequence[SpokenTurn]) -> list[dict[str, int]]:
-    """The times of an entry's turns; turns beside one another are one time."""
+    """The times of an entry's turns, and of long turns the sentences with words of the entry; turns beside
+    one another are one time."""
     times: list[dict[str, int]] = []
+    text = words_of(entry.value)
+    words, numbers = content_of(text).words, numbers_said(text)
     before = -2
     for index in sorted(set(entry.turns)):
-        turn = turns[index]
+        said = [
+            each
+            for each in turns[index].sentences
+            if words & content_of(each.text).words or numbers & numbers_said(each.text)
+        ] or [turns[index]]
+        end_ms = max(each.end_ms for each in said)
         if index == before + 1:
-            times[-1]["end_ms"] = max(times[-1]["end_ms"], turn.end_ms)
+            times[-1]["end_ms"] = max(times[-1]["end_ms"], end_ms)
         else:
-            times.append({"start_ms": turn.start_ms, "end_ms": turn.end_ms})
+            times.append({"start_ms": said[0].start_ms, "end_ms": end_ms})
         before = index
     return times
 

@@ -10,7 +10,7 @@ import math
 from typing import TYPE_CHECKING
 
 from lapel.slices.language_models.extractive.claim_support import has_enough, numbers_were_said
-from lapel.slices.language_models.extractive.content_words import all_words, content_words, numbers_of
+from lapel.slices.language_models.extractive.content_words import all_words, content_words
 from lapel.slices.language_models.extractive.text_links import links_in
 
 if TYPE_CHECKING:
@@ -43,9 +43,7 @@ class Support:
                 self._of_word.setdefault(word, []).append(turn.index)
 
         self._said = frozenset(self._of_word)
-        said = "\n".join(turn.text for turn in turns)
-        self._numbers = numbers_of(said)
-        self.links = links_in(said)
+        self.links = links_in("\n".join(turn.text for turn in turns))
 
     def valid(self, indices: Iterable[int]) -> list[int]:
         """The indices that are turns, in order, `MOST_TURNS` at most."""
@@ -69,9 +67,22 @@ class Support:
     def _of_long(self, text: str, wanted: frozenset[str], named: list[int]) -> list[int] | None:
         if len(wanted & self._said) < _LONG_SHARE * len(wanted):
             return None
-        if numbers_of(text) and not numbers_of(text) <= self._numbers:
+        if not numbers_were_said(text, [turn.text for turn in self.turns]):
             return None
         return named or sorted(self._most_alike(wanted))
+
+    def around(self, text: str, named: Iterable[int], *, most: int) -> list[int]:
+        """The turns to read with a text: those that the model names, those with most of its words, and the
+        turns beside both, in order; of more characters than `most`, the first of these."""
+        alike = self._most_alike(frozenset(content_words(text)))
+        centres = [*self.valid(named), *alike]
+        chosen: dict[int, None] = {}
+        left = most
+        for each in (*centres, *(place for one in centres for place in self._near([one]))):
+            if each not in chosen and (not chosen or len(self.turns[each].text) <= left):
+                chosen[each] = None
+                left -= len(self.turns[each].text)
+        return sorted(chosen)
 
     def numbers_were_said(self, text: str, turns: Sequence[int]) -> bool:
         """Whether the numbers of a text were said in or beside these turns, in digits or in words."""

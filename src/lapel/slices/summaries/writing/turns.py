@@ -22,7 +22,8 @@ _MOST_OF_A_LABEL = 128
 
 class SpokenTurn(msgspec.Struct, frozen=True):
     """Consecutive sentences of one speaker. `index`: its place in the transcript, from 0. Times are
-    milliseconds from the start of the recording. `after_gap`: audio is missing before it."""
+    milliseconds from the start of the recording. `after_gap`: audio is missing before it. `sentences`: each
+    as a turn of its own; none for a single one."""
 
     index: int
     speaker: str | None
@@ -30,6 +31,7 @@ class SpokenTurn(msgspec.Struct, frozen=True):
     start_ms: int
     end_ms: int
     after_gap: bool = False
+    sentences: tuple[SpokenTurn, ...] = ()
 
 
 def turns_of(segments: Sequence[Segment]) -> list[SpokenTurn]:
@@ -47,6 +49,7 @@ def turns_of(segments: Sequence[Segment]) -> list[SpokenTurn]:
             group[0].start_ms,
             max(each.end_ms for each in group),
             group[0].after_gap,
+            tuple(group) if len(group) > 1 else (),
         )
         for index, group in enumerate(groups)
     ]
